@@ -1,0 +1,154 @@
+"""What ofgtp knows: gateways and sessions. Frozen values, validated where they are made.
+
+A session is today the simplest set of packet detection rules (TS 29.244): one uplink rule keyed by
+the local F-TEID, one downlink rule keyed by the UE address.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Literal
+
+from ofgtp.core.errors import InvalidSession
+
+GTPU_PORT = 2152
+"""UDP port of GTP-U (TS 29.281, 4.4.2.0)."""
+
+TEID_MAX = 0xFFFF_FFFF
+"""TEIDs are 32 bits; 0 is for signalling only (TS 29.281, 5.1)."""
+
+IFNAMSIZ = 15
+"""Longest name of a Linux network interface, in characters."""
+
+SESSION_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+Direction = Literal["uplink", "downlink"]
+
+
+class SessionState(StrEnum):
+    """Where a session stands with respect to the switch (see the REST contract)."""
+
+    ACTIVE = "active"
+    PENDING = "pending"
+    FAILED = "failed"
+    ERROR_INDICATED = "error_indicated"
+
+
+@dataclass(frozen=True, slots=True)
+class FTeid:
+    """A fully qualified TEID (TS 29.244, 8.2.3): a tunnel endpoint's TEID and IPv4 address."""
+
+    teid: int
+    ip: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """How uplink T-PDUs of a session are recognised: our TEID and, if pinned, the peer."""
+
+    teid: int
+    remote_ip: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A UE's tunnel pair on one gateway.
+
+    `number` is the session's identity in flow cookies: 1 to 2^40-1, never reused, given by the
+    store. `downlink` is None while the UE is idle.
+    """
+
+    number: int
+    id: str
+    gateway: str
+    ue_ip: IPv4Address
+    uplink: Uplink
+    downlink: FTeid | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRoute:
+    """A route to GTP-U peers beyond the access subnet."""
+
+    to: IPv4Network
+    via: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One `[[gateway]]` of the configuration, validated; nothing in it changes while running."""
+
+    name: str
+    ovsdb: str
+    openflow: str
+    bridge: str
+    access_port: str
+    access_ip: IPv4Interface
+    core_port: str
+    core_ip: IPv4Interface
+    next_hop: IPv4Address | None
+    ue_pools: tuple[IPv4Network, ...]
+    access_routes: tuple[AccessRoute, ...] = ()
+    access_allow: tuple[IPv4Network, ...] = ()
+    ue_to_ue: Literal["deny", "route"] = "deny"
+    dscp: int | None = None
+    """Outer DSCP, 0 to 63; None inherits the inner packet's."""
+    masquerade: bool = False
+
+    @property
+    def host_core(self) -> bool:
+        """Whether packets go to the host's own routing instead of a core port."""
+        return self.core_port == "host"
+
+    @property
+    def core_device(self) -> str:
+        """The interface on the bridge's core side."""
+        return f"{self.bridge}-c"[:IFNAMSIZ] if self.host_core else self.core_port
+
+    @property
+    def gtpu_port(self) -> str:
+        """The name of the bridge's gtpu port (a name in OVSDB; no interface of the host)."""
+        return f"{self.bridge[: IFNAMSIZ - 2]}-g"
+
+    def check_session(self, session: Session) -> None:
+        """Check a session's addresses and TEIDs against this gateway.
+
+        Raises:
+            InvalidSession: with the field at fault.
+        """
+        if not SESSION_ID.fullmatch(session.id):
+            raise InvalidSession("id", "1 to 128 of A-Z a-z 0-9 . _ : @ -")
+        if not any(session.ue_ip in pool for pool in self.ue_pools):
+            pools = ", ".join(str(pool) for pool in self.ue_pools)
+            raise InvalidSession("ue_ip", f"{session.ue_ip} is not in the UE pools ({pools})")
+        if session.ue_ip in (self.access_ip.ip, self.core_ip.ip, self.next_hop):
+            raise InvalidSession("ue_ip", f"{session.ue_ip} is an address of the gateway's own")
+        check_teid("uplink.teid", session.uplink.teid)
+        if session.uplink.remote_ip is not None:
+            self._check_peer("uplink.remote_ip", session.uplink.remote_ip)
+        if session.downlink is not None:
+            check_teid("downlink.teid", session.downlink.teid)
+            self._check_peer("downlink.remote_ip", session.downlink.ip)
+
+    def _check_peer(self, loc: str, ip: IPv4Address) -> None:
+        """A GTP-U peer is a unicast address that is not ours."""
+        net = self.access_ip.network
+        if ip in (self.access_ip.ip, self.core_ip.ip):
+            raise InvalidSession(loc, f"{ip} is an address of the gateway itself")
+        if ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+            raise InvalidSession(loc, f"{ip} is not a unicast address")
+        if ip.is_loopback or ip.is_link_local or ip in IPv4Network("0.0.0.0/8"):
+            raise InvalidSession(loc, f"{ip} cannot be a GTP-U peer (loopback or link-local)")
+        if net.prefixlen < 31 and ip in (net.network_address, net.broadcast_address):
+            raise InvalidSession(loc, f"{ip} is the network or broadcast address of {net}")
+        if any(ip in pool for pool in self.ue_pools):
+            raise InvalidSession(loc, f"{ip} is in a UE pool, so it cannot be a GTP-U peer")
+
+
+def check_teid(loc: str, teid: int) -> None:
+    """Raise InvalidSession unless `teid` is 1 to 2^32-1 (TS 29.281, 5.1)."""
+    if not 1 <= teid <= TEID_MAX:
+        raise InvalidSession(loc, f"a TEID is 1 to {TEID_MAX}, not {teid}")
