@@ -1,0 +1,39 @@
+# Every target first runs scripts/setup, which installs what is missing and else does nothing.
+# All but `lint` and `clean` need root: they make network namespaces.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long bench lint clean
+
+help:
+	@echo 'make demo       the main job, end to end, in a network namespace of its own'
+	@echo 'make test       all tests but the long ones'
+	@echo 'make test-long  the long ones: fuzzing, faults with very many sessions'
+	@echo 'make bench      benchmarks'
+	@echo 'make lint       ruff, mypy, import-linter'
+	@echo 'make clean      removes .venv and caches'
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@.venv/bin/python mininet/demo.py
+
+test: setup
+	.venv/bin/pytest
+
+test-long: setup
+	.venv/bin/pytest -m long
+
+bench: setup
+	@[ -e benchmarks/run.py ] || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
+	@.venv/bin/python benchmarks/run.py
+
+lint: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+clean:
+	rm -rf .venv build ofgtp.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./.git -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf
