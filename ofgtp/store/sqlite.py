@@ -1,0 +1,554 @@
+"""Sessions in an SQLite file: durable before success is answered, and never half a batch.
+
+Two connections: one writes, one reads. What is read outside a transaction is always what was last
+committed, even while a long batch is half written. Write-ahead logging with `synchronous=NORMAL`
+keeps every commit through a killed process; `FULL` adds an fsync per commit for power cuts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Literal
+
+from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
+from ofgtp.core.model import TEID_MAX, FTeid, Session, SessionState, Uplink
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x6F666774
+"""Marks the file as ours ("ofgt"), so that another program's database is not written to."""
+
+RELEASES_KEPT = 65_536
+"""A TEID given back is not allocated again within this many further releases."""
+
+ALLOCATION_TRIES = 64
+
+_CHUNK = 5_000
+_MAX_LIMIT = 1_000
+_BUSY_SECONDS = 1.0
+
+_SCHEMA = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE sessions (
+    number           INTEGER PRIMARY KEY AUTOINCREMENT CHECK (number < 1 << 40),
+    id               TEXT NOT NULL UNIQUE,
+    gateway          TEXT NOT NULL,
+    ue_ip            INTEGER NOT NULL,
+    uplink_teid      INTEGER NOT NULL,
+    uplink_remote_ip INTEGER,
+    downlink_teid    INTEGER,
+    downlink_ip      INTEGER,
+    state            TEXT NOT NULL,
+    reason           TEXT,
+    created_at       INTEGER NOT NULL,
+    updated_at       INTEGER NOT NULL,
+    UNIQUE (gateway, uplink_teid),
+    UNIQUE (gateway, ue_ip),
+    UNIQUE (gateway, downlink_ip, downlink_teid),
+    CHECK ((downlink_teid IS NULL) = (downlink_ip IS NULL))
+) STRICT;
+CREATE TABLE released (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    gateway TEXT NOT NULL,
+    teid    INTEGER NOT NULL,
+    UNIQUE (gateway, teid)
+) STRICT;
+CREATE TRIGGER session_deleted AFTER DELETE ON sessions BEGIN
+    INSERT OR REPLACE INTO released (gateway, teid) VALUES (old.gateway, old.uplink_teid);
+END;
+CREATE TRIGGER session_moved AFTER UPDATE OF gateway, uplink_teid ON sessions
+WHEN old.uplink_teid <> new.uplink_teid OR old.gateway <> new.gateway BEGIN
+    INSERT OR REPLACE INTO released (gateway, teid) VALUES (old.gateway, old.uplink_teid);
+END;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+_COLUMNS = (
+    "number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip,"
+    " state, reason, created_at, updated_at"
+)
+_SELECT = f"SELECT {_COLUMNS} FROM sessions"
+_INSERT = (
+    "INSERT INTO sessions (id, gateway, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid,"
+    " downlink_ip, state, reason, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE = (
+    "UPDATE sessions SET gateway = ?, ue_ip = ?, uplink_teid = ?, uplink_remote_ip = ?,"
+    " downlink_teid = ?, downlink_ip = ?, state = ?, reason = ?, updated_at = ?"
+    " WHERE id = ? RETURNING number"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A session and what is known about it; times are aware and in UTC.
+
+    `updated_at` is when the session itself was last put, not when its state last changed.
+    """
+
+    session: Session
+    state: SessionState
+    reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Transaction:
+    """Changes that are committed together or not at all; made by `SessionStore.transaction`.
+
+    Operations apply in order, and each is checked against what the earlier ones left. One that
+    raises `Conflict` or `UnknownSession` has changed nothing, and the transaction can go on.
+    """
+
+    def __init__(self, db: sqlite3.Connection, now: int, teids: range) -> None:
+        self._db, self._now, self._teids = db, now, teids
+        self._allocated: set[tuple[str, int]] = set()
+
+    def get(self, session_id: str) -> StoredSession | None:
+        """The session as this transaction sees it."""
+        return _one(self._db, f"{_SELECT} WHERE id = ?", (session_id,))
+
+    def insert(
+        self,
+        session: Session,
+        state: SessionState = SessionState.PENDING,
+        reason: str | None = None,
+    ) -> Session:
+        """Add a session; its `number` is ignored, and the session with its own is returned.
+
+        Raises:
+            Conflict: its id, uplink TEID, UE address or downlink F-TEID is in use.
+        """
+        values = (session.id, *_fields(session), state.value, reason, self._now, self._now)
+        written = self._write(session, _INSERT, values, new=True)
+        return replace(session, number=written.lastrowid or 0)
+
+    def replace(
+        self,
+        session: Session,
+        state: SessionState = SessionState.PENDING,
+        reason: str | None = None,
+    ) -> Session:
+        """Put `session` in the place of the one with its id, which keeps its number.
+
+        Raises:
+            UnknownSession: none has this id.
+            Conflict: its uplink TEID, UE address or downlink F-TEID is another session's.
+        """
+        values = (*_fields(session), state.value, reason, self._now, session.id)
+        rows = self._write(session, _UPDATE, values, new=False).fetchall()
+        if not rows:
+            raise UnknownSession(session.id)
+        return replace(session, number=rows[0][0])
+
+    def delete(self, session_id: str) -> Session:
+        """Delete a session and return it; its TEID counts as released.
+
+        Raises:
+            UnknownSession: none has this id.
+        """
+        with _errors():
+            rows = self._db.execute(
+                f"DELETE FROM sessions WHERE id = ? RETURNING {_COLUMNS}", (session_id,)
+            ).fetchall()
+        if not rows:
+            raise UnknownSession(session_id)
+        return _session(rows[0])
+
+    def set_state(
+        self, numbers: Iterable[int], state: SessionState, reason: str | None = None
+    ) -> None:
+        """Set state and reason of the sessions with these numbers; unknown ones are skipped."""
+        with _errors():
+            self._db.executemany(
+                "UPDATE sessions SET state = ?, reason = ? WHERE number = ?",
+                ((state.value, reason, number) for number in numbers),
+            )
+
+    def set_gateway_state(
+        self, gateway: str, state: SessionState, reason: str | None = None
+    ) -> None:
+        """Set state and reason of every session of a gateway."""
+        with _errors():
+            self._db.execute(
+                "UPDATE sessions SET state = ?, reason = ? WHERE gateway = ?",
+                (state.value, reason, gateway),
+            )
+
+    def allocate_teid(self, gateway: str) -> int:
+        """A random TEID that no session of the gateway has and none lately gave back.
+
+        Late packets of a session that is gone must not reach another one's UE. Only when random
+        tries find nothing is the TEID taken that was given back longest ago.
+
+        Raises:
+            StoreError: no TEID is free.
+        """
+        taken = (
+            "SELECT EXISTS (SELECT 1 FROM sessions WHERE gateway = :g AND uplink_teid = :t)"
+            " OR EXISTS (SELECT 1 FROM released WHERE gateway = :g AND teid = :t)"
+        )
+        oldest = (
+            "SELECT teid FROM released AS r WHERE gateway = ? AND teid BETWEEN ? AND ?"
+            " AND NOT EXISTS (SELECT 1 FROM sessions AS s"
+            " WHERE s.gateway = r.gateway AND s.uplink_teid = r.teid) ORDER BY seq"
+        )
+        with _errors():
+            for _ in range(ALLOCATION_TRIES):
+                teid = secrets.choice(self._teids)
+                if (gateway, teid) in self._allocated:
+                    continue
+                if not self._db.execute(taken, {"g": gateway, "t": teid}).fetchone()[0]:
+                    self._allocated.add((gateway, teid))
+                    return teid
+            bounds = (gateway, self._teids[0], self._teids[-1])
+            rows = self._db.execute(oldest, bounds).fetchall()
+        for (teid,) in rows:
+            if (gateway, teid) not in self._allocated:
+                self._allocated.add((gateway, teid))
+                return int(teid)
+        raise StoreError(f"gateway {gateway}: no uplink TEID is free")
+
+    def _write(
+        self, session: Session, sql: str, values: Sequence[Any], *, new: bool
+    ) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.IntegrityError as error:
+            raise self._conflict(session, new, error) from None
+        except sqlite3.Error as error:
+            raise StoreError(f"the session store: {error}") from error
+
+    def _conflict(
+        self, session: Session, new: bool, error: sqlite3.IntegrityError
+    ) -> Conflict | StoreError:
+        """Which field of `session` another session has, and which session that is."""
+        if new and self.get(session.id) is not None:
+            return Conflict("id", f"the id {session.id!r} is in use", session.id)
+        teid, ue_ip, down = session.uplink.teid, session.ue_ip, session.downlink
+        checks: list[tuple[str, str, str, tuple[int, ...]]] = [
+            ("uplink.teid", f"the uplink TEID {teid}", "uplink_teid = ?", (teid,)),
+            ("ue_ip", f"the UE address {ue_ip}", "ue_ip = ?", (int(ue_ip),)),
+        ]
+        if down is not None:
+            what = f"the downlink TEID {down.teid} at {down.ip}"
+            where = "downlink_teid = ? AND downlink_ip = ?"
+            checks.append(("downlink", what, where, (down.teid, int(down.ip))))
+        for loc, what, where, values in checks:
+            sql = f"{_SELECT} WHERE {where} AND gateway = ? AND id <> ?"
+            other = _one(self._db, sql, (*values, session.gateway, session.id))
+            if other is not None:
+                other_id = other.session.id
+                return Conflict(loc, f"{what} is in use by session {other_id!r}", other_id)
+        return StoreError(f"the session store: {error}")
+
+
+class SessionStore:
+    """The sessions of all gateways in one SQLite file.
+
+    Args:
+        path: the file; it and its directory are made if missing (readable by the owner alone:
+            session ids tend to be subscriber identities).
+        durability: "normal" keeps every commit through a killed process, "full" through a power
+            cut as well, at the price of an fsync per transaction.
+        teids: what uplink TEIDs are allocated from.
+        clock: seconds since the epoch.
+
+    Raises:
+        StoreError: the file cannot be made, read or written, is damaged, is no ofgtp store, or
+            was written by a later version.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Literal["normal", "full"] = "normal",
+        teids: range = range(1, TEID_MAX + 1),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = path
+        self._teids, self._clock = teids, clock
+        self._open_tx = False
+        self._connections: list[sqlite3.Connection] = []
+        try:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from error
+        try:
+            self._db = self._connect()
+            self._prepare(durability)
+            self._reader = self._connect()
+            self._reader.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            self.close()
+            raise StoreError(f"{path}: cannot be used as the session store: {error}") from error
+        except StoreError:
+            self.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._connections.append(db)
+        return db
+
+    def _prepare(self, durability: Literal["normal", "full"]) -> None:
+        """Check what the file is, make the tables in an empty one, and set the journal up."""
+        db = self._db
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        owner = db.execute("PRAGMA application_id").fetchone()[0]
+        empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not empty and owner != APPLICATION_ID:
+            raise StoreError(f"{self.path}: is another program's database")
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path}: has schema version {version}, this ofgtp knows {SCHEMA_VERSION}"
+            )
+        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise StoreError(f"{self.path}: is damaged: {damage}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+        db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
+        if empty:
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self._set_meta("instance_id", str(uuid.uuid4()))
+        self.check()
+
+    @property
+    def instance_id(self) -> str:
+        """Names this life of the store: it changes when the sessions are given up (`reset`)."""
+        with _errors():
+            row = self._reader.execute("SELECT value FROM meta WHERE key = 'instance_id'")
+            return str(row.fetchone()[0])
+
+    def check(self) -> None:
+        """Raise StoreError unless the store can be written now."""
+        if self._open_tx:
+            return
+        with _errors():
+            self._set_meta("checked_at", str(int(self._clock())))
+
+    def reset(self) -> str:
+        """Give up all sessions and return a new instance id. Numbers and TEIDs are not reused."""
+        instance_id = str(uuid.uuid4())
+        with self.transaction(), _errors():
+            self._db.execute("DELETE FROM sessions")
+            self._set_meta("instance_id", instance_id)
+        return instance_id
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Commit what is done in the block, or, if it raises, nothing of it.
+
+        The block may give way to other green threads: reads elsewhere see what was committed
+        before. A second transaction meanwhile is refused, so callers take turns by a lock.
+
+        Raises:
+            StoreError: the store cannot be written, or another transaction is open.
+        """
+        if self._open_tx:
+            raise StoreError("the session store: another transaction is open")
+        with _errors():
+            self._db.execute("BEGIN IMMEDIATE")
+        self._open_tx = True
+        try:
+            yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids)
+            with _errors():
+                self._db.execute(
+                    "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
+                    (RELEASES_KEPT,),
+                )
+                self._db.execute("COMMIT")
+        finally:
+            self._open_tx = False
+            if self._db.in_transaction:
+                with _errors():
+                    self._db.execute("ROLLBACK")
+
+    def get(self, session_id: str) -> StoredSession | None:
+        """The session with this id."""
+        return _one(self._reader, f"{_SELECT} WHERE id = ?", (session_id,))
+
+    def by_number(self, number: int) -> StoredSession | None:
+        """The session with this number, as flow cookies carry it."""
+        return _one(self._reader, f"{_SELECT} WHERE number = ?", (number,))
+
+    def by_teid(self, gateway: str, teid: int) -> StoredSession | None:
+        """The session of the gateway with this uplink TEID."""
+        where = "gateway = ? AND uplink_teid = ?"
+        return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, teid))
+
+    def by_ue_ip(self, gateway: str, ue_ip: IPv4Address) -> StoredSession | None:
+        """The session of the gateway with this UE address."""
+        where = "gateway = ? AND ue_ip = ?"
+        return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
+
+    def by_downlink(self, gateway: str, downlink: FTeid) -> StoredSession | None:
+        """The session of the gateway that sends to this F-TEID."""
+        where = "gateway = ? AND downlink_teid = ? AND downlink_ip = ?"
+        values = (gateway, downlink.teid, int(downlink.ip))
+        return _one(self._reader, f"{_SELECT} WHERE {where}", values)
+
+    def iterate(self, gateway: str, state: SessionState | None = None) -> Iterator[Session]:
+        """The sessions of a gateway, in the order of their numbers.
+
+        Read in chunks: what changes while the caller takes its time may or may not be seen.
+        """
+        sql = f"{_SELECT} WHERE number > ? AND gateway = ?"
+        values: tuple[Any, ...] = (gateway,)
+        if state is not None:
+            sql, values = f"{sql} AND state = ?", (gateway, state.value)
+        sql += f" ORDER BY number LIMIT {_CHUNK}"
+        after = 0
+        while True:
+            with _errors():
+                rows = self._reader.execute(sql, (after, *values)).fetchall()
+            for row in rows:
+                yield _session(row)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1][0]
+
+    def count(self, gateway: str | None = None) -> dict[SessionState, int]:
+        """How many sessions are in each state, of one gateway or of all."""
+        where, values = ("WHERE gateway = ?", (gateway,)) if gateway is not None else ("", ())
+        with _errors():
+            rows = self._reader.execute(
+                f"SELECT state, count(*) FROM sessions {where} GROUP BY state", values
+            ).fetchall()
+        found = dict(rows)
+        return {state: found.get(state.value, 0) for state in SessionState}
+
+    def list(
+        self,
+        *,
+        gateway: str | None = None,
+        ue_ip: IPv4Address | None = None,
+        teid: int | None = None,
+        peer: IPv4Address | None = None,
+        state: SessionState | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> tuple[list[StoredSession], str | None]:
+        """One page of the sessions that match, and the cursor of the next page or None.
+
+        `teid` is the uplink's; `peer` is `uplink.remote_ip` or `downlink.remote_ip`. A page goes
+        on after the last session of the one before: sessions made or deleted in between neither
+        repeat nor hide others.
+
+        Raises:
+            InvalidSession: `cursor` is none of ours, or `limit` is not 1 to 1000.
+        """
+        if not 1 <= limit <= _MAX_LIMIT:
+            raise InvalidSession("limit", f"1 to {_MAX_LIMIT}, not {limit}")
+        where, values = ["number > ?"], [_cursor_number(cursor)]
+        filters: list[tuple[str, Any]] = [
+            ("gateway = ?", gateway),
+            ("ue_ip = ?", ue_ip and int(ue_ip)),
+            ("uplink_teid = ?", teid),
+            ("state = ?", state and state.value),
+        ]
+        for condition, value in filters:
+            if value is not None:
+                where.append(condition)
+                values.append(value)
+        if peer is not None:
+            where.append("(uplink_remote_ip = ? OR downlink_ip = ?)")
+            values += [int(peer), int(peer)]
+        sql = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY number LIMIT ?"
+        with _errors():
+            rows = self._reader.execute(sql, (*values, limit + 1)).fetchall()
+        page = [_stored(row) for row in rows[:limit]]
+        more = len(rows) > limit
+        return page, _cursor(page[-1].session.number) if more else None
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is folded into it."""
+        for db in reversed(self._connections):
+            db.close()
+        self._connections.clear()
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """SQLite's errors as StoreError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"the session store: {error}") from error
+
+
+def _fields(session: Session) -> tuple[str, int, int, int | None, int | None, int | None]:
+    remote, down = session.uplink.remote_ip, session.downlink
+    return (
+        session.gateway,
+        int(session.ue_ip),
+        session.uplink.teid,
+        None if remote is None else int(remote),
+        None if down is None else down.teid,
+        None if down is None else int(down.ip),
+    )
+
+
+def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSession | None:
+    with _errors():
+        rows = db.execute(sql, values).fetchall()
+    return _stored(rows[0]) if rows else None
+
+
+def _session(row: Sequence[Any]) -> Session:
+    number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip = row[:8]
+    return Session(
+        number,
+        session_id,
+        gateway,
+        IPv4Address(ue_ip),
+        Uplink(teid, None if remote is None else IPv4Address(remote)),
+        None if down_teid is None else FTeid(down_teid, IPv4Address(down_ip)),
+    )
+
+
+def _stored(row: Sequence[Any]) -> StoredSession:
+    return StoredSession(
+        _session(row), SessionState(row[8]), row[9], _time(row[10]), _time(row[11])
+    )
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+
+
+def _cursor(number: int) -> str:
+    return base64.urlsafe_b64encode(f"n{number}".encode()).decode().rstrip("=")
+
+
+def _cursor_number(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        text = ""
+    if not (text.startswith("n") and text[1:].isascii() and text[1:].isdigit() and len(text) < 15):
+        raise InvalidSession("cursor", "is not a cursor of this list")
+    return int(text[1:])

@@ -1,0 +1,477 @@
+"""The session store: all or nothing, identities unique, TEIDs reused late."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
+from ofgtp.core.model import FTeid, Session, SessionState, Uplink
+from ofgtp.store import SessionStore
+from ofgtp.store.sqlite import RELEASES_KEPT
+
+UE = int(IPv4Address("10.45.0.0"))
+ENB = IPv4Address("10.1.0.2")
+
+
+def make(n: int, *, gateway: str = "gw1", down: bool = True, **change: object) -> Session:
+    fields: dict[str, object] = {
+        "number": 0,
+        "id": f"ue-{n}",
+        "gateway": gateway,
+        "ue_ip": IPv4Address(UE + n),
+        "uplink": Uplink(0x1000 + n),
+        "downlink": FTeid(0x2000 + n, ENB) if down else None,
+    }
+    return Session(**{**fields, **change})  # type: ignore[arg-type]
+
+
+def ids(store: SessionStore, gateway: str = "gw1") -> list[str]:
+    return [session.id for session in store.iterate(gateway)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lib" / "sessions.db"
+
+
+@pytest.fixture
+def store(path: Path):
+    store = SessionStore(path)
+    yield store
+    store.close()
+
+
+def fill(store: SessionStore, *numbers: int, **more: object) -> list[Session]:
+    with store.transaction() as tx:
+        return [tx.insert(make(n, **more)) for n in numbers]  # type: ignore[arg-type]
+
+
+def test_what_is_stored_comes_back_after_reopening(store: SessionStore, path: Path) -> None:
+    with store.transaction() as tx:
+        one = tx.insert(make(1, uplink=Uplink(0xFFFF_FFFF, ENB)))
+        two = tx.insert(make(2, down=False), SessionState.FAILED, "table full")
+    store.close()
+    again = SessionStore(path)
+    first, second = again.get("ue-1"), again.get("ue-2")
+    assert first is not None
+    assert second is not None
+    assert (first.session, first.state, first.reason) == (one, SessionState.PENDING, None)
+    assert (second.session, second.state, second.reason) == (two, SessionState.FAILED, "table full")
+    assert again.by_teid("gw1", 0xFFFF_FFFF) == first
+    assert again.by_number(two.number) == second
+    assert again.by_ue_ip("gw1", two.ue_ip) == second
+    assert again.by_downlink("gw1", FTeid(0x2001, ENB)) == first
+    assert again.by_downlink("gw1", FTeid(0x2001, IPv4Address("10.1.0.3"))) is None
+    assert again.by_teid("gw2", 0xFFFF_FFFF) is None
+    assert first.created_at.tzinfo is not None
+    again.close()
+
+
+def test_nothing_of_a_failed_transaction_stays(store: SessionStore) -> None:
+    fill(store, 1)
+    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+        tx.insert(make(2))
+        tx.delete("ue-1")
+        raise ZeroDivisionError
+    assert ids(store) == ["ue-1"]
+    fill(store, 2)
+    assert ids(store) == ["ue-1", "ue-2"]
+
+
+def test_readers_see_only_what_is_committed(store: SessionStore) -> None:
+    fill(store, 1)
+    with store.transaction() as tx:
+        tx.insert(make(2))
+        tx.delete("ue-1")
+        assert tx.get("ue-1") is None
+        assert ids(store) == ["ue-1"]
+        assert store.get("ue-2") is None
+    assert ids(store) == ["ue-2"]
+
+
+def test_a_second_transaction_is_refused(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        tx.insert(make(1))
+        with pytest.raises(StoreError, match="another transaction"), store.transaction():
+            pass
+        tx.insert(make(2))
+    assert ids(store) == ["ue-1", "ue-2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "loc"),
+    [
+        ({"id": "ue-1"}, "id"),
+        ({"uplink": Uplink(0x1001)}, "uplink.teid"),
+        ({"ue_ip": IPv4Address(UE + 1)}, "ue_ip"),
+        ({"downlink": FTeid(0x2001, ENB)}, "downlink"),
+    ],
+)
+def test_conflicts_name_the_field_and_the_other(
+    store: SessionStore, change: dict[str, object], loc: str
+) -> None:
+    fill(store, 1, 3)
+    with store.transaction() as tx:
+        with pytest.raises(Conflict) as caught:
+            tx.insert(make(2, **change))  # type: ignore[arg-type]
+        assert (caught.value.loc, caught.value.session_id) == (loc, "ue-1")
+        if loc != "id":
+            with pytest.raises(Conflict) as caught:
+                tx.replace(make(3, **change))  # type: ignore[arg-type]
+            assert (caught.value.loc, caught.value.session_id) == (loc, "ue-1")
+        tx.insert(make(4))
+    assert ids(store) == ["ue-1", "ue-3", "ue-4"]
+    assert store.get("ue-3").session.uplink.teid == 0x1003  # type: ignore[union-attr]
+
+
+def test_identities_are_unique_per_gateway_only(store: SessionStore) -> None:
+    fill(store, 1)
+    with store.transaction() as tx:
+        tx.insert(make(1, gateway="gw2", id="other"))
+        tx.insert(make(5, down=False))
+        tx.insert(make(6, down=False))
+        tx.insert(make(7, downlink=FTeid(0x2001, IPv4Address("10.1.0.3"))))
+    assert ids(store, "gw2") == ["other"]
+    assert len(ids(store)) == 4
+
+
+def test_a_swap_is_judged_line_by_line(store: SessionStore) -> None:
+    fill(store, 1, 2)
+    swapped_1, swapped_2 = make(1, uplink=Uplink(0x1002)), make(2, uplink=Uplink(0x1001))
+    with pytest.raises(Conflict, match="uplink TEID 4098"), store.transaction() as tx:
+        tx.replace(swapped_1)
+        tx.replace(swapped_2)
+    assert store.by_teid("gw1", 0x1001).session.id == "ue-1"  # type: ignore[union-attr]
+    with store.transaction() as tx:
+        tx.replace(make(1, uplink=Uplink(0x9999)))
+        tx.replace(swapped_2)
+        tx.replace(swapped_1)
+    assert store.by_teid("gw1", 0x1001).session.id == "ue-2"  # type: ignore[union-attr]
+
+
+def test_replace_keeps_number_and_creation(path: Path) -> None:
+    now = [1_000.0]
+    store = SessionStore(path, clock=lambda: now[0])
+    (first,) = fill(store, 1)
+    now[0] = 2_000.5
+    with store.transaction() as tx:
+        replaced = tx.replace(make(1, down=False), SessionState.ACTIVE)
+        with pytest.raises(UnknownSession):
+            tx.replace(make(2))
+    assert replaced.number == first.number
+    stored = store.get("ue-1")
+    assert stored is not None
+    assert stored.session == replaced
+    assert (stored.created_at.timestamp(), stored.updated_at.timestamp()) == (1_000, 2_000.5)
+    store.close()
+
+
+def test_numbers_are_never_reused(store: SessionStore) -> None:
+    (first,) = fill(store, 1)
+    with store.transaction() as tx:
+        assert tx.delete("ue-1") == first
+        with pytest.raises(UnknownSession):
+            tx.delete("ue-1")
+    before = store.instance_id
+    (second,) = fill(store, 1)
+    assert store.reset() != before
+    assert ids(store) == []
+    (third,) = fill(store, 1)
+    assert first.number < second.number < third.number
+
+
+def test_states(store: SessionStore) -> None:
+    one, two, three = fill(store, 1, 2, 3)
+    fill(store, 9, gateway="gw2")
+    with store.transaction() as tx:
+        tx.set_gateway_state("gw1", SessionState.ACTIVE)
+        tx.set_state([two.number, 12345], SessionState.FAILED, "no room")
+    assert store.count("gw1") == {
+        SessionState.ACTIVE: 2,
+        SessionState.FAILED: 1,
+        SessionState.PENDING: 0,
+        SessionState.ERROR_INDICATED: 0,
+    }
+    assert store.count()[SessionState.PENDING] == 1
+    assert store.get("ue-2").reason == "no room"  # type: ignore[union-attr]
+    assert list(store.iterate("gw1", SessionState.ACTIVE)) == [one, three]
+
+
+def test_released_teids_are_reused_last(path: Path) -> None:
+    store = SessionStore(path, teids=range(1, 7))
+    given_out = []
+    with store.transaction() as tx:
+        for n in range(6):
+            teid = tx.allocate_teid("gw1")
+            tx.insert(make(n, uplink=Uplink(teid)))
+            given_out.append(teid)
+        assert sorted(given_out) == [1, 2, 3, 4, 5, 6]
+        with pytest.raises(StoreError, match="no uplink TEID"):
+            tx.allocate_teid("gw1")
+        assert tx.allocate_teid("gw2") in range(1, 7)
+        for n in (4, 2, 0):
+            tx.delete(f"ue-{n}")
+    order = [given_out[4], given_out[2], given_out[0]]
+    with store.transaction() as tx:
+        assert [tx.allocate_teid("gw1") for _ in order] == order
+    with store.transaction() as tx:
+        tx.replace(make(1, uplink=Uplink(77)))
+        assert [tx.allocate_teid("gw1") for _ in range(4)] == [*order, given_out[1]]
+    store.close()
+
+
+def test_a_free_teid_is_preferred_to_a_released_one(path: Path) -> None:
+    store = SessionStore(path, teids=range(1, 4))
+    with store.transaction() as tx:
+        tx.insert(make(1, uplink=Uplink(2)))
+        tx.delete("ue-1")
+        assert {tx.allocate_teid("gw1"), tx.allocate_teid("gw1")} == {1, 3}
+        assert tx.allocate_teid("gw1") == 2
+    store.close()
+
+
+def test_releases_are_forgotten_in_the_end(store: SessionStore, path: Path) -> None:
+    with store.transaction() as tx:
+        for n in range(RELEASES_KEPT + 10):
+            tx.insert(make(1, uplink=Uplink(1 + n)))
+            tx.delete("ue-1")
+    with sqlite3.connect(path) as db:
+        count, oldest = db.execute("SELECT count(*), min(teid) FROM released").fetchone()
+    db.close()
+    assert (count, oldest) == (RELEASES_KEPT, 11)
+
+
+def test_allocated_teids_are_spread_over_32_bits(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        teids = [tx.allocate_teid("gw1") for _ in range(200)]
+    assert len(set(teids)) == 200
+    assert min(teids) < 1 << 30 < 3 << 30 < max(teids)
+
+
+def test_list_filters(store: SessionStore) -> None:
+    other = IPv4Address("10.1.0.9")
+    with store.transaction() as tx:
+        tx.insert(make(1))
+        tx.insert(make(2, downlink=FTeid(7, other)), SessionState.ACTIVE)
+        tx.insert(make(3, uplink=Uplink(9, other)))
+        tx.insert(make(1, gateway="gw2", id="far"))
+
+    def found(**filters: object) -> list[str]:
+        page, cursor = store.list(**filters)  # type: ignore[arg-type]
+        assert cursor is None
+        return [stored.session.id for stored in page]
+
+    assert found() == ["ue-1", "ue-2", "ue-3", "far"]
+    assert found(gateway="gw2") == ["far"]
+    assert found(ue_ip=IPv4Address(UE + 1)) == ["ue-1", "far"]
+    assert found(teid=0x1001) == ["ue-1", "far"]
+    assert found(teid=0x2001) == []
+    assert found(peer=other) == ["ue-2", "ue-3"]
+    assert found(peer=other, state=SessionState.ACTIVE) == ["ue-2"]
+    assert found(gateway="gw1", ue_ip=IPv4Address(UE + 1), teid=9) == []
+
+
+def test_pages_are_stable(store: SessionStore) -> None:
+    fill(store, *range(10))
+    page, cursor = store.list(limit=4)
+    seen = [stored.session.id for stored in page]
+    with store.transaction() as tx:
+        tx.delete("ue-1")
+        tx.delete("ue-3")
+        tx.insert(make(10))
+    while cursor:
+        page, cursor = store.list(limit=4, cursor=cursor)
+        seen += [stored.session.id for stored in page]
+    assert seen == [f"ue-{n}" for n in range(11)]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "bjE=x", "äö", "bi0x", "bjEyMzQ1Njc4OTAxMjM0NTY3ODkw"])
+def test_a_foreign_cursor_is_refused(store: SessionStore, cursor: str) -> None:
+    with pytest.raises(InvalidSession, match="cursor"):
+        store.list(cursor=cursor)
+    with pytest.raises(InvalidSession, match="limit"):
+        store.list(limit=1_001)
+
+
+@pytest.mark.parametrize(
+    "content", [b"this is no database" * 400, b"SQLite format 3\0" + b"x" * 99]
+)
+def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"s\.db"):
+        SessionStore(path)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_file(path: Path) -> None:
+    store = SessionStore(path)
+    fill(store, *range(2_000))
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(8 * 4096)
+        file.write(os.urandom(20 * 4096))
+    with pytest.raises(StoreError, match=r"damaged|malformed|cannot be used"):
+        SessionStore(path)
+
+
+def test_another_programs_database_and_a_later_schema(tmp_path: Path, path: Path) -> None:
+    foreign = tmp_path / "foreign.db"
+    db = sqlite3.connect(foreign)
+    db.execute("CREATE TABLE t (x)")
+    db.close()
+    with pytest.raises(StoreError, match="another program"):
+        SessionStore(foreign)
+    SessionStore(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="schema version 99"):
+        SessionStore(path)
+
+
+def test_a_path_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError):
+        SessionStore(tmp_path / "file" / "s.db")
+    with pytest.raises(StoreError):
+        SessionStore(tmp_path)
+
+
+def test_check_notices_a_store_that_cannot_be_written(store: SessionStore, path: Path) -> None:
+    store.check()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked"):
+        store.check()
+    with pytest.raises(StoreError, match="locked"), store.transaction():
+        pass
+    other.execute("ROLLBACK")
+    other.close()
+    store.check()
+    fill(store, 1)
+
+
+def test_file_is_private_and_instance_id_stays(store: SessionStore, path: Path) -> None:
+    assert path.stat().st_mode & 0o077 == 0
+    instance_id = store.instance_id
+    store.close()
+    again = SessionStore(path)
+    assert again.instance_id == instance_id
+    again.close()
+
+
+@pytest.mark.parametrize(("durability", "level"), [("normal", 1), ("full", 2)])
+def test_durability(path: Path, durability: str, level: int) -> None:
+    store = SessionStore(path, durability=durability)  # type: ignore[arg-type]
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (level,)
+    assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.close()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ipaddress import IPv4Address
+from ofgtp.core.model import Session, Uplink
+from ofgtp.store import SessionStore
+store = SessionStore(Path(sys.argv[1]))
+n = 0
+while True:
+    with store.transaction() as tx:
+        for _ in range(50):
+            n += 1
+            tx.insert(Session(0, f"ue-{n}", "gw1", IPv4Address(n), Uplink(n), None))
+    print(n, flush=True)
+"""
+
+
+def test_a_killed_process_loses_nothing_it_reported(path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    reported = [int(line) for line in process.communicate()[0].split()]
+    store = SessionStore(path)
+    count = sum(store.count().values())
+    assert count % 50 == 0
+    assert count >= max(reported)
+    store.close()
+
+
+@given(
+    ops=st.lists(
+        st.tuples(
+            st.sampled_from(["insert", "replace", "delete", "abort"]),
+            st.integers(0, 4),
+            st.integers(1, 4),
+            st.integers(1, 4),
+            st.integers(0, 3),
+        ),
+        max_size=40,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_agrees_with_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, ops: list[tuple[str, int, int, int, int]]
+) -> None:
+    """The store accepts and refuses exactly what three uniqueness rules over a dict do."""
+    store = SessionStore(tmp_path_factory.mktemp("s") / "s.db")
+    model: dict[str, tuple[int, int, int]] = {}
+    for op, who, teid, ue, down in ops:
+        session_id = f"s{who}"
+        session = Session(
+            0,
+            session_id,
+            "gw1",
+            IPv4Address(UE + ue),
+            Uplink(teid),
+            FTeid(down, ENB) if down else None,
+        )
+        clash = any(
+            other != session_id and (t == teid or u == ue or (down and d == down))
+            for other, (t, u, d) in model.items()
+        )
+        try:
+            with store.transaction() as tx:
+                if op == "delete":
+                    tx.delete(session_id)
+                elif op == "replace":
+                    tx.replace(session)
+                else:
+                    tx.insert(session)
+                if op == "abort":
+                    raise KeyError
+        except Conflict:
+            assert op != "delete"
+            assert clash or (op != "replace" and session_id in model)
+        except UnknownSession:
+            assert session_id not in model
+        except KeyError:
+            pass
+        else:
+            if op == "delete":
+                del model[session_id]
+            else:
+                assert not clash
+                model[session_id] = (teid, ue, down)
+    stored = {
+        s.id: (s.uplink.teid, int(s.ue_ip) - UE, s.downlink.teid if s.downlink else 0)
+        for s in store.iterate("gw1")
+    }
+    assert stored == model
+    store.close()
