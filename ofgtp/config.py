@@ -1,0 +1,583 @@
+"""ofgtp.toml: read, checked and frozen before anything is touched.
+
+Whatever is wrong in the file is a `ConfigError` that names the line, the key and the reason. What
+is missing at run time (a port, OVSDB) is no matter of this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, get_args
+
+from ofgtp.core.errors import ConfigError
+from ofgtp.core.model import IFNAMSIZ, AccessRoute, Gateway
+
+Ownership = Literal["controller", "switch"]
+Durability = Literal["normal", "full"]
+UeToUe = Literal["deny", "route"]
+
+LEASE_MIN: Final = 5
+"""Shortest lease, in seconds: its renewal must survive a slow switch."""
+LEASE_MAX: Final = 65535
+"""Longest lease, in seconds: an OpenFlow hard timeout has 16 bits."""
+
+_NO_UNICAST: Final = {
+    IPv4Network("0.0.0.0/8"): "this network",
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("169.254.0.0/16"): "link-local",
+    IPv4Network("224.0.0.0/4"): "multicast",
+    IPv4Network("240.0.0.0/4"): "reserved",
+}
+
+_LIKE_MPLS: Final = (IPv4Network("136.71.0.0/16"), IPv4Network("136.72.0.0/16"))
+"""Source addresses whose first bytes are the Ethernet types of MPLS, 0x8847 and 0x8848. The switch
+reads some inner packets as frames, with the source address where the type stands, and must drop
+these two types."""
+
+_INTERFACE: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._+@#~-]{{0,{IFNAMSIZ - 1}}}")
+_GATEWAY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_TOKEN: Final = re.compile(r"[!-~]+")
+_TYPES: Final = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+_T = TypeVar("_T")
+_Choice = TypeVar("_Choice", bound=str)
+_At = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """`[controller]`: who owns the tunnels, and where sessions are kept."""
+
+    ownership: Ownership = "controller"
+    lease_seconds: int = 10
+    store: Path = Path("/var/lib/ofgtp/sessions.db")
+    durability: Durability = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """`[rest]`: where the API listens and whom it answers. `host` is an address or localhost."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token_file: Path | None = None
+    hosts: tuple[str, ...] = ()
+    """Host header names (no port, lower case) accepted beside `host` and the loopback names."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this host can reach the API."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+    def token(self) -> str | None:
+        """The bearer token (RFC 6750), read from `token_file` now; None when there is none.
+
+        Raises:
+            ConfigError: the file cannot be read, is empty or holds no usable token.
+        """
+        if self.token_file is None:
+            return None
+        try:
+            token = self.token_file.read_text("utf-8").strip()
+        except OSError as error:
+            reason = f"cannot read {self.token_file}: {error.strerror}"
+            raise ConfigError(reason, key="rest.token_file") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{self.token_file} is not text", key="rest.token_file") from error
+        if not token:
+            raise ConfigError(f"{self.token_file} is empty", key="rest.token_file")
+        if not _TOKEN.fullmatch(token):
+            reason = f"{self.token_file} must hold one token of visible ASCII characters"
+            raise ConfigError(reason, key="rest.token_file")
+        return token
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole file, validated."""
+
+    controller: Controller
+    rest: Rest
+    gateways: tuple[Gateway, ...]
+    path: Path
+
+
+def default_path() -> Path:
+    """`$OFGTP_CONFIG`, else /etc/ofgtp/ofgtp.toml."""
+    return Path(os.environ.get("OFGTP_CONFIG") or "/etc/ofgtp/ofgtp.toml")
+
+
+def load(path: Path) -> Config:
+    """Read and check the configuration file.
+
+    Raises:
+        ConfigError: with the line (0 when the file as a whole is at fault), key and reason.
+    """
+    source = _Source(path, _read(path))
+    root = _Table(source, (), source.parse(), ("controller", "rest", "gateway"))
+    controller = _controller(root.table("controller", Controller))
+    rest = _rest(root.table("rest", Rest, renamed={"host": "listen", "port": "listen"}))
+    if isinstance(root.values.get("gateway"), dict):
+        raise root.error("gateway", "several gateways are possible: write [[gateway]]")
+    gateways = tuple(_gateway(table) for table in root.tables("gateway", Gateway))
+    if not gateways:
+        raise root.error("gateway", "at least one [[gateway]] is needed")
+    _check_together(source, gateways)
+    return Config(controller, rest, gateways, path)
+
+
+# The file: its text, where things stand in it, and typed access to its tables.
+
+
+def _read(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", path=str(path)) from error
+    try:
+        return data.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError("is not UTF-8", line=line, path=str(path)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    path: Path
+    text: str
+
+    def parse(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            # Beside TOMLDecodeError: ValueError for an integer of thousands of digits.
+            found = re.search(r"\(at line (\d+), column \d+\)$", str(error))
+            at_end = str(error).endswith("(at end of document)")
+            last = self.text.rstrip("\n").count("\n") + 1
+            line = int(found[1]) if found else last if at_end else 0
+            raise ConfigError(str(error), line=line, path=str(self.path)) from error
+
+    def error(self, at: _At, reason: str) -> ConfigError:
+        """An error at a key, on its line or else on that of the table it is missing from."""
+        key = ".".join(part for part in at if isinstance(part, str))
+        lines = _lines(self.text)
+        while at and at not in lines:
+            at = at[:-1]
+        return ConfigError(reason, line=lines.get(at, 0), key=key, path=str(self.path))
+
+
+def _lines(text: str) -> dict[_At, int]:
+    """The line on which each table and key of a valid TOML text begins (tomllib does not say).
+
+    A statement (a header, or a key with its value) is a run of lines that parses by itself.
+    """
+    lines: dict[_At, int] = {}
+    last: dict[_At, int] = {}  # index of the last [[table]] of each array of tables
+
+    def note(at: _At, value: Any, line: int) -> None:
+        lines.setdefault(at, line)
+        if isinstance(value, dict | list):
+            for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                note((*at, part), inner, line)
+
+    table: _At = ()
+    statement = ""
+    start = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        start = start if statement else number
+        statement += line + "\n"
+        try:
+            value: Any = tomllib.loads(statement)
+        except ValueError:
+            continue
+        if not statement.lstrip().startswith("["):
+            for key, inner in value.items():
+                note((*table, key), inner, start)
+        else:
+            table = ()
+            while value:  # down a header's parts: {"a": {"b": [{}]}} is [[a.b]]
+                ((part, value),) = value.items()
+                table = (*table, part)
+                lines.setdefault(table, start)
+                if isinstance(value, list):
+                    last[table] = last.get(table, -1) + 1
+                    value = value[0]
+                if table in last:
+                    table = (*table, last[table])
+                    lines.setdefault(table, start)
+        statement = ""
+    return lines
+
+
+class _Table:
+    """A table of the file: refuses unknown keys, and hands out values of the right type."""
+
+    def __init__(
+        self, source: _Source, at: _At, values: dict[str, Any], known: tuple[str, ...]
+    ) -> None:
+        self.source, self.at, self.values = source, at, values
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+                raise self.error(key, f"unknown {'key' if at else 'table or key'}; {hint}")
+
+    def error(self, key: str, reason: str, *index: int) -> ConfigError:
+        return self.source.error((*self.at, key, *index), reason)
+
+    def get(self, key: str, kind: type[_T], default: _T | None = None) -> _T:
+        """The value of a key; without a default the key is required."""
+        if key not in self.values:
+            if default is None:
+                raise self.error(key, "is missing")
+            return default
+        return self._typed(key, self.values[key], kind)
+
+    def _typed(self, key: str, value: Any, kind: type[_T], *index: int) -> _T:
+        if type(value) is not kind:  # not isinstance: true is no integer
+            what = "every element must be" if index else "must be"
+            raise self.error(key, f"{what} {_TYPES[kind]}, not {value!r}", *index)
+        return value
+
+    def strings(self, key: str) -> Iterator[tuple[int, str]]:
+        """The indexed elements of a list of strings that may be left out."""
+        for index, value in enumerate(self.get(key, list, [])):
+            yield index, self._typed(key, value, str, index)
+
+    def choice(self, key: str, options: tuple[_Choice, ...]) -> _Choice:
+        """One of the options, the first by default."""
+        value = self.get(key, str, options[0])
+        for option in options:
+            if value == option:
+                return option
+        raise self.error(key, f"must be {' or '.join(map(repr, options))}, not {value!r}")
+
+    def table(self, key: str, cls: type[Any], renamed: dict[str, str] | None = None) -> _Table:
+        """A table that may be left out; its keys are the fields of `cls`."""
+        known = (field.name for field in fields(cls))
+        keys = tuple(dict.fromkeys((renamed or {}).get(name, name) for name in known))
+        return _Table(self.source, (*self.at, key), self.get(key, dict, {}), keys)
+
+    def tables(self, key: str, cls: type[Any]) -> list[_Table]:
+        """A list of tables that may be left out; their keys are the fields of `cls`."""
+        known = tuple(field.name for field in fields(cls))
+        return [
+            _Table(self.source, (*self.at, key, i), self._typed(key, value, dict, i), known)
+            for i, value in enumerate(self.get(key, list, []))
+        ]
+
+    def address(self, key: str) -> IPv4Address:
+        """An IPv4 address."""
+        text = self.get(key, str)
+        try:
+            return IPv4Address(text)
+        except ValueError as error:
+            raise self.error(key, f"{text!r} is not an IPv4 address") from error
+
+    def interface(self, key: str) -> IPv4Interface:
+        """An address of ours with its subnet: unicast, with room for a neighbour."""
+        text = self.get(key, str)
+        try:
+            found = _prefixed(text)
+        except ValueError as error:
+            reason = f"{text!r} is not an IPv4 address with a prefix length, like 10.1.0.1/24"
+            raise self.error(key, reason) from error
+        net = found.network
+        if net.prefixlen == 32:
+            raise self.error(key, f"{text} leaves no room for a neighbour: /31 at most")
+        if net.prefixlen < 31 and found.ip == net.network_address:
+            raise self.error(key, f"{found.ip} is the network address of {net}")
+        if net.prefixlen < 31 and found.ip == net.broadcast_address:
+            raise self.error(key, f"{found.ip} is the broadcast address of {net}")
+        for special, what in _NO_UNICAST.items():
+            if net.overlaps(special):
+                raise self.error(key, f"{net} overlaps {special} ({what})")
+        return found
+
+    def network(self, key: str, text: str, *index: int) -> IPv4Network:
+        """A prefix without host bits."""
+        try:
+            found = _prefixed(text)
+        except ValueError as error:
+            reason = f"{text!r} is not an IPv4 prefix, like 10.45.0.0/16"
+            raise self.error(key, reason, *index) from error
+        if found.ip != found.network.network_address:
+            reason = f"{text} has host bits set; the prefix is {found.network}"
+            raise self.error(key, reason, *index)
+        return found.network
+
+    def interface_name(self, key: str) -> str:
+        """A name the kernel, Open vSwitch and nftables all take for an interface."""
+        name = self.get(key, str)
+        if not _INTERFACE.fullmatch(name):
+            reason = f"{name!r} is no interface name: 1 to {IFNAMSIZ} of A-Z a-z 0-9 . _ + @ # ~ -"
+            raise self.error(key, reason)
+        return name
+
+
+def _prefixed(text: str) -> IPv4Interface:
+    """An address with a prefix length (`IPv4Interface` takes a netmask, or nothing, too)."""
+    if not re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text):
+        raise ValueError(text)
+    return IPv4Interface(text)
+
+
+# The sections.
+
+
+def _controller(table: _Table) -> Controller:
+    default = Controller()
+    lease = table.get("lease_seconds", int, default.lease_seconds)
+    if not LEASE_MIN <= lease <= LEASE_MAX:
+        raise table.error("lease_seconds", f"must be {LEASE_MIN} to {LEASE_MAX}, not {lease}")
+    store = table.get("store", str, str(default.store))
+    if not store or "\0" in store:
+        raise table.error("store", "must be the path of a file")
+    return Controller(
+        ownership=table.choice("ownership", get_args(Ownership)),
+        lease_seconds=lease,
+        store=table.source.path.parent / store,
+        durability=table.choice("durability", get_args(Durability)),
+    )
+
+
+def _rest(table: _Table) -> Rest:
+    default = Rest()
+    listen = table.get("listen", str, f"{default.host}:{default.port}")
+    found = re.fullmatch(r"(?:\[(?P<v6>[^]]+)\]|(?P<v4>[^:]+)):(?P<port>[0-9]{1,5})", listen)
+    try:
+        if not found or not 1 <= (port := int(found["port"])) <= 65535:
+            raise ValueError(listen)
+        if found["v6"]:
+            host = str(ipaddress.IPv6Address(found["v6"]))
+        else:
+            host = found["v4"] if found["v4"] == "localhost" else str(IPv4Address(found["v4"]))
+    except ValueError as error:
+        reason = f"{listen!r} is not an address and a port, like 127.0.0.1:8080 or [::1]:8080"
+        raise table.error("listen", reason) from error
+    hosts = []
+    for index, name in table.strings("hosts"):
+        if not _HOST.fullmatch(name) and not _is_address(name):
+            raise table.error("hosts", f"{name!r} is not a host name (without a port)", index)
+        hosts.append(name.lower())
+    token_file = table.get("token_file", str, "")
+    if "\0" in token_file:
+        raise table.error("token_file", "must be the path of a file")
+    rest = Rest(
+        host, port, table.source.path.parent / token_file if token_file else None, tuple(hosts)
+    )
+    if not rest.loopback and rest.token_file is None:
+        raise table.error("listen", f"{host} is not a loopback address, so token_file is needed")
+    try:
+        rest.token()
+    except ConfigError as error:
+        raise table.error("token_file", error.reason) from error
+    return rest
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _gateway(table: _Table) -> Gateway:
+    name = table.get("name", str)
+    if not _GATEWAY.fullmatch(name):
+        raise table.error("name", f"{name!r} is no gateway name: 1 to 64 of A-Z a-z 0-9 . _ -")
+    ovsdb = table.get("ovsdb", str, "unix:/var/run/openvswitch/db.sock")
+    if not re.fullmatch(r"unix:/[^\0]+", ovsdb):
+        raise table.error("ovsdb", f"{ovsdb!r} is not unix: and an absolute path")
+    access_ip = table.interface("access_ip")
+    core_ip = table.interface("core_ip")
+    if core_ip.network.overlaps(access_ip.network):
+        reason = f"{core_ip.network} overlaps the access subnet {access_ip.network}"
+        raise table.error("core_ip", reason)
+    routes = _access_routes(table, access_ip, core_ip)
+    core_port = table.interface_name("core_port")
+    gateway = Gateway(
+        name=name,
+        ovsdb=ovsdb,
+        openflow=_openflow(table),
+        bridge=table.interface_name("bridge"),
+        access_port=table.interface_name("access_port"),
+        access_ip=access_ip,
+        core_port=core_port,
+        core_ip=core_ip,
+        next_hop=_next_hop(table, core_port, core_ip),
+        ue_pools=_ue_pools(table, access_ip, core_ip, routes),
+        access_routes=routes,
+        access_allow=_access_allow(table),
+        ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
+        dscp=_dscp(table),
+        masquerade=table.get("masquerade", bool, False),
+    )
+    if gateway.masquerade and not gateway.host_core:
+        raise table.error("masquerade", 'is possible only with core_port = "host"')
+    return gateway
+
+
+def _openflow(table: _Table) -> str:
+    text = table.get("openflow", str, "tcp:127.0.0.1:6653")
+    found = re.fullmatch(r"tcp:([0-9.]+):([0-9]{1,5})", text)
+    try:
+        if not found or not 1 <= int(found[2]) <= 65535:
+            raise ValueError(text)
+        address = IPv4Address(found[1])
+    except ValueError as error:
+        reason = f"{text!r} is not tcp:, an IPv4 address and a port, like tcp:127.0.0.1:6653"
+        raise table.error("openflow", reason) from error
+    if address.is_unspecified or address.is_multicast or address.is_reserved:
+        raise table.error("openflow", f"{address} is no address a switch can connect to")
+    return text
+
+
+def _next_hop(table: _Table, core_port: str, core_ip: IPv4Interface) -> IPv4Address | None:
+    if core_port == "host":
+        if "next_hop" in table.values:
+            reason = 'is not allowed with core_port = "host": the host\'s own routes decide'
+            raise table.error("next_hop", reason)
+        return None
+    if "next_hop" not in table.values:
+        raise table.error("next_hop", 'is missing (only core_port = "host" goes without)')
+    return _neighbour(table, "next_hop", core_ip, "core")
+
+
+def _neighbour(table: _Table, key: str, ours: IPv4Interface, side: str) -> IPv4Address:
+    """The address of a router on a subnet of ours."""
+    address, net = table.address(key), ours.network
+    if address not in net:
+        raise table.error(key, f"{address} is not in the {side} subnet {net}")
+    if address == ours.ip:
+        raise table.error(key, f"{address} is {side}_ip itself")
+    if net.prefixlen < 31 and address in (net.network_address, net.broadcast_address):
+        raise table.error(key, f"{address} is the network or broadcast address of {net}")
+    return address
+
+
+def _access_routes(
+    table: _Table, access_ip: IPv4Interface, core_ip: IPv4Interface
+) -> tuple[AccessRoute, ...]:
+    routes: list[AccessRoute] = []
+    for entry in table.tables("access_routes", AccessRoute):
+        to = entry.network("to", entry.get("to", str))
+        for side, net in (("access", access_ip.network), ("core", core_ip.network)):
+            if to.subnet_of(net):
+                raise entry.error("to", f"{to} is part of the {side} subnet {net}")
+        if (what := _not_unicast(to)) is not None:
+            raise entry.error("to", f"{to} holds no unicast address ({what})")
+        if any(to == route.to for route in routes):
+            raise entry.error("to", f"{to} stands twice")
+        routes.append(AccessRoute(to, _neighbour(entry, "via", access_ip, "access")))
+    return tuple(routes)
+
+
+def _access_allow(table: _Table) -> tuple[IPv4Network, ...]:
+    allowed: list[IPv4Network] = []
+    for index, text in table.strings("access_allow"):
+        net = table.network("access_allow", text, index)
+        if (what := _not_unicast(net)) is not None:
+            raise table.error("access_allow", f"{net} can hold no GTP-U peer ({what})", index)
+        allowed.append(net)
+    return tuple(allowed)
+
+
+def _not_unicast(net: IPv4Network) -> str | None:
+    """The reason why no address of a prefix is unicast, if so."""
+    return next((what for special, what in _NO_UNICAST.items() if net.subnet_of(special)), None)
+
+
+def _ue_pools(
+    table: _Table,
+    access_ip: IPv4Interface,
+    core_ip: IPv4Interface,
+    routes: tuple[AccessRoute, ...],
+) -> tuple[IPv4Network, ...]:
+    table.get("ue_pools", list)  # required
+    taken = [(net, f"({what})") for net, what in _NO_UNICAST.items()]
+    taken += [(net, "(the switch cannot tell such sources from MPLS)") for net in _LIKE_MPLS]
+    taken += [(access_ip.network, "(the access subnet)"), (core_ip.network, "(the core subnet)")]
+    taken += [(route.to, "(an access route)") for route in routes]
+    pools: list[IPv4Network] = []
+    for index, text in table.strings("ue_pools"):
+        pool = table.network("ue_pools", text, index)
+        for net, what in taken:
+            if pool.overlaps(net):
+                raise table.error("ue_pools", f"{pool} overlaps {net} {what}", index)
+        taken.append((pool, "(another pool)"))
+        pools.append(pool)
+    if not pools:
+        raise table.error("ue_pools", "at least one pool is needed")
+    return tuple(pools)
+
+
+def _dscp(table: _Table) -> int | None:
+    value = table.values.get("dscp", "inherit")
+    if value == "inherit":
+        return None
+    if type(value) is not int or not 0 <= value <= 63:
+        raise table.error("dscp", f'must be "inherit" or a number from 0 to 63, not {value!r}')
+    return value
+
+
+def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
+    """What gateways share: the names of interfaces, and the routing table of the host.
+
+    Open vSwitch takes tunnel routes from that table as well. UE pools meet in it only where
+    `core_port` is "host": two gateways with ports of their own may use one pool in two networks.
+    """
+    names: set[str] = set()
+    devices: dict[str, str] = {}
+    networks: list[tuple[IPv4Network, str, str]] = []
+    routes: dict[IPv4Network, str] = {}
+    for number, gw in enumerate(gateways):
+        if gw.name in names:
+            raise source.error(("gateway", number, "name"), f"{gw.name!r} is the name of another")
+        names.add(gw.name)
+        for key, device, role in (
+            ("bridge", gw.bridge, "bridge"),
+            ("access_port", gw.access_port, "access port"),
+            ("bridge", gw.core_device, "core-side internal port")
+            if gw.host_core
+            else ("core_port", gw.core_port, "core port"),
+            ("bridge", gw.gtpu_port, "gtpu port"),
+        ):
+            owner = f"the {role} of {gw.name}"
+            if device in devices:
+                reason = f"{device!r} would be both {devices[device]} and {owner}"
+                raise source.error(("gateway", number, key), reason)
+            devices[device] = owner
+        ours = [("access_ip", gw.access_ip.network)]
+        if gw.host_core:
+            ours += [("core_ip", gw.core_ip.network)]
+            ours += [("ue_pools", pool) for pool in gw.ue_pools]
+        for key, net in ours:
+            for other, other_key, owner in networks:
+                if net.overlaps(other):
+                    reason = (
+                        f"{net} overlaps {other} ({other_key} of {owner}): one host routes both"
+                    )
+                    raise source.error(("gateway", number, key), reason)
+        networks += [(net, key, gw.name) for key, net in ours]
+        for index, route in enumerate(gw.access_routes):
+            if route.to in routes:
+                reason = f"{route.to} is an access route of {routes[route.to]} already"
+                raise source.error(("gateway", number, "access_routes", index, "to"), reason)
+            routes[route.to] = gw.name

@@ -1,0 +1,569 @@
+"""ofgtp.toml: what loads, and what each wrong file is told, with the line."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from ofgtp.config import Controller, Rest, default_path, load
+from ofgtp.core.errors import ConfigError
+from ofgtp.core.model import AccessRoute, Gateway
+
+EXAMPLE = Path(__file__).parents[2] / "etc" / "ofgtp.toml"
+
+# A file of required keys alone. Tests change, remove or add lines of it.
+MINIMAL = """\
+[[gateway]]
+name = "gw1"
+bridge = "br1"
+access_port = "eth1"
+access_ip = "10.1.0.1/24"
+core_port = "eth2"
+core_ip = "10.2.0.1/24"
+next_hop = "10.2.0.2"
+ue_pools = ["10.45.0.0/16"]
+"""
+
+HOST = MINIMAL.replace('"eth2"', '"host"').replace('next_hop = "10.2.0.2"\n', "")
+
+SECOND = """\
+[[gateway]]
+name = "gw2"
+bridge = "br2"
+access_port = "eth3"
+access_ip = "10.3.0.1/24"
+core_port = "eth4"
+core_ip = "10.4.0.1/24"
+next_hop = "10.4.0.2"
+ue_pools = ["10.46.0.0/16"]
+"""
+
+SECOND_HOST = SECOND.replace('"eth4"', '"host"').replace('next_hop = "10.4.0.2"\n', "")
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "ofgtp.toml"
+    path.write_bytes(text.encode())
+    return path
+
+
+def changed(key: str, value: str, text: str = MINIMAL) -> str:
+    """The text with the last `key = …` line of it changed."""
+    pattern = re.compile(rf"^{key} = .*$", re.MULTILINE)
+    found = list(pattern.finditer(text))[-1]
+    return text[: found.start()] + f"{key} = {value}" + text[found.end() :]
+
+
+def without(key: str) -> str:
+    text, count = re.subn(rf"^{key} = .*\n", "", MINIMAL, flags=re.MULTILINE)
+    assert count == 1
+    return text
+
+
+def refused(tmp_path: Path, text: str) -> ConfigError:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.path == str(path)
+    return caught.value
+
+
+# What loads.
+
+
+def test_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    config = load(path)
+    assert config.path == path
+    assert config.controller == Controller(
+        ownership="controller",
+        lease_seconds=10,
+        store=Path("/var/lib/ofgtp/sessions.db"),
+        durability="normal",
+    )
+    assert config.rest == Rest(host="127.0.0.1", port=8080, token_file=None, hosts=())
+    assert config.rest.token() is None
+    assert config.gateways == (
+        Gateway(
+            name="gw1",
+            ovsdb="unix:/var/run/openvswitch/db.sock",
+            openflow="tcp:127.0.0.1:6653",
+            bridge="br1",
+            access_port="eth1",
+            access_ip=IPv4Interface("10.1.0.1/24"),
+            core_port="eth2",
+            core_ip=IPv4Interface("10.2.0.1/24"),
+            next_hop=IPv4Address("10.2.0.2"),
+            ue_pools=(IPv4Network("10.45.0.0/16"),),
+            access_routes=(),
+            access_allow=(),
+            ue_to_ue="deny",
+            dscp=None,
+            masquerade=False,
+        ),
+    )
+
+
+def test_every_key(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("  s3cret\n")
+    text = (
+        """\
+[controller]
+ownership = "switch"
+lease_seconds = 5
+store = "state/sessions.db"
+durability = "full"
+[rest]
+listen = "[2001:db8::1]:443"
+token_file = "token"
+hosts = ["Gateway.example", "192.0.2.1"]
+"""
+        + HOST
+        + """\
+ovsdb = "unix:/run/ovs/db.sock"
+openflow = "tcp:192.0.2.7:6633"
+access_allow = ["10.1.0.0/24", "0.0.0.0/0"]
+ue_to_ue = "route"
+dscp = 46
+masquerade = true
+[[gateway.access_routes]]
+to = "10.9.0.0/16"
+via = "10.1.0.254"
+"""
+    )
+    config = load(write(tmp_path, text))
+    assert config.controller == Controller("switch", 5, tmp_path / "state/sessions.db", "full")
+    assert config.rest == Rest(
+        "2001:db8::1", 443, tmp_path / "token", ("gateway.example", "192.0.2.1")
+    )
+    assert config.rest.token() == "s3cret"
+    assert config.gateways[0] == Gateway(
+        name="gw1",
+        ovsdb="unix:/run/ovs/db.sock",
+        openflow="tcp:192.0.2.7:6633",
+        bridge="br1",
+        access_port="eth1",
+        access_ip=IPv4Interface("10.1.0.1/24"),
+        core_port="host",
+        core_ip=IPv4Interface("10.2.0.1/24"),
+        next_hop=None,
+        ue_pools=(IPv4Network("10.45.0.0/16"),),
+        access_routes=(AccessRoute(IPv4Network("10.9.0.0/16"), IPv4Address("10.1.0.254")),),
+        access_allow=(IPv4Network("10.1.0.0/24"), IPv4Network("0.0.0.0/0")),
+        ue_to_ue="route",
+        dscp=46,
+        masquerade=True,
+    )
+
+
+def test_config_is_frozen(tmp_path: Path) -> None:
+    config = load(write(tmp_path, MINIMAL))
+    for part, field in ((config, "path"), (config.rest, "port"), (config.controller, "store")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, field, None)
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "port", "loopback"),
+    [
+        ("127.0.0.1:1", "127.0.0.1", 1, True),
+        ("127.9.9.9:65535", "127.9.9.9", 65535, True),
+        ("localhost:8080", "localhost", 8080, True),
+        ("[::1]:8080", "::1", 8080, True),
+        ("0.0.0.0:8080", "0.0.0.0", 8080, False),
+        ("[::]:8080", "::", 8080, False),
+        ("192.0.2.1:80", "192.0.2.1", 80, False),
+    ],
+)
+def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: bool) -> None:
+    text = f'{MINIMAL}[rest]\nlisten = "{listen}"\n'
+    if not loopback:
+        error = refused(tmp_path, text)
+        assert (error.line, error.key) == (11, "rest.listen")
+        assert "token_file is needed" in error.reason
+    (tmp_path / "token").write_text("x")
+    rest = load(write(tmp_path, text + 'token_file = "token"\n')).rest
+    assert (rest.host, rest.port, rest.loopback) == (host, port, loopback)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        changed("access_ip", '"10.1.0.0/31"'),
+        changed("next_hop", '"10.2.0.0"', changed("core_ip", '"10.2.0.1/31"')),
+        changed("ue_pools", '["10.45.0.0/17", "10.45.128.0/17", "136.70.0.0/16"]'),
+        changed("ue_pools", '["136.73.0.0/16", "10.1.1.0/24"]'),
+        changed("bridge", '"abcdefghijklmno"'),  # 15 characters, no port named <bridge>-c
+        changed("bridge", '"abcdefghijklm"', HOST),  # 13: "-c" still fits
+        MINIMAL + "dscp = 0\n",
+        MINIMAL + "dscp = 63\n",
+        MINIMAL + 'access_routes = [{to = "10.8.0.0/14", via = "10.1.0.254"}]\n',
+        MINIMAL + "[controller]\nlease_seconds = 65535\n",
+        MINIMAL + SECOND,
+        HOST + SECOND_HOST,
+        # Pools, and core subnets, may meet in two different networks.
+        MINIMAL + changed("ue_pools", '["10.45.0.0/16"]', SECOND),
+        HOST + changed("ue_pools", '["10.45.0.0/16"]', SECOND),
+        MINIMAL + SECOND.replace("10.4.0.", "10.2.0."),
+        MINIMAL.replace("\n", "\r\n"),
+    ],
+)
+def test_accepted(tmp_path: Path, text: str) -> None:
+    assert load(write(tmp_path, text)).gateways[0].name == "gw1"
+
+
+def test_default_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OFGTP_CONFIG", raising=False)
+    assert default_path() == Path("/etc/ofgtp/ofgtp.toml")
+    monkeypatch.setenv("OFGTP_CONFIG", "")
+    assert default_path() == Path("/etc/ofgtp/ofgtp.toml")
+    monkeypatch.setenv("OFGTP_CONFIG", "/srv/gw.toml")
+    assert default_path() == Path("/srv/gw.toml")
+
+
+# The example: it loads, it has every key, and what it shows as defaults are the defaults.
+
+
+def test_example_loads() -> None:
+    config = load(EXAMPLE)
+    assert [gateway.name for gateway in config.gateways] == ["gw1"]
+
+
+def test_example_has_every_key_in_order() -> None:
+    shown = tomllib.loads(EXAMPLE.read_text())
+    assert list(shown) == ["controller", "rest", "gateway"]
+    assert list(shown["controller"]) == [field.name for field in dataclasses.fields(Controller)]
+    assert list(shown["rest"]) == ["listen", "token_file", "hosts"]
+    assert list(shown["gateway"][0]) == [field.name for field in dataclasses.fields(Gateway)]
+
+
+def test_example_shows_the_defaults(tmp_path: Path) -> None:
+    required = set(tomllib.loads(MINIMAL)["gateway"][0])
+    lines = [
+        line
+        for line in EXAMPLE.read_text().splitlines()
+        if line == "[[gateway]]" or line.split(" = ")[0] in required
+    ]
+    short, whole = load(write(tmp_path, "\n".join(lines))), load(EXAMPLE)
+    assert dataclasses.replace(short, path=EXAMPLE) == whole
+
+
+# What is refused: the whole file.
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file") as caught:
+        load(tmp_path / "none.toml")
+    assert caught.value.path == str(tmp_path / "none.toml")
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "ofgtp.toml"
+    path.write_bytes(b"[controller]\nstore = '\xff'\n")
+    with pytest.raises(ConfigError, match="is not UTF-8") as caught:
+        load(path)
+    assert caught.value.line == 2
+
+
+def test_no_gateway(tmp_path: Path) -> None:
+    for text in ("", "[rest]\n", "gateway = []\n"):
+        assert "at least one [[gateway]]" in refused(tmp_path, text).reason
+
+
+def test_message_names_path_line_key_and_reason(tmp_path: Path) -> None:
+    error = refused(tmp_path, changed("core_ip", '"x"'))
+    assert str(error).startswith(f"{tmp_path}/ofgtp.toml:7: gateway.core_ip: 'x' is not")
+
+
+REST = MINIMAL + "[rest]\n"
+CONTROLLER = MINIMAL + "[controller]\n"
+ROUTE = MINIMAL + "access_routes = [\n  "
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "reason"),
+    [
+        # TOML
+        (MINIMAL + "dscp = \n", 10, "", "Invalid value"),
+        (MINIMAL + 'name = "gw2"\n', 10, "", "Cannot overwrite a value"),
+        (MINIMAL + "access_allow = [\n", 10, "", "end of document"),
+        # unknown
+        (MINIMAL + "[rst]\n", 10, "rst", "did you mean rest?"),
+        ("x = 1\n" + MINIMAL, 1, "x", "unknown table or key; known: controller, rest, gateway"),
+        (MINIMAL + 'acces_allow = ["1.2.3.0/24"]\n', 10, "gateway.acces_allow", "access_allow?"),
+        (CONTROLLER + "lease_second = 7\n", 11, "controller.lease_second", "lease_seconds?"),
+        (REST + "port = 7\n", 11, "rest.port", "unknown key"),
+        (ROUTE + '{to = "10.9.0.0/16", through = "10.1.0.2"}]', 10, "through", "known: to, via"),
+        # shape
+        (MINIMAL.replace("[[gateway]]", "[gateway]"), 1, "gateway", "write [[gateway]]"),
+        ("gateway = 1\n", 1, "gateway", "must be a list, not 1"),
+        ("gateway = [1]\n", 1, "gateway", "every element must be a table"),
+        ("rest = 1\n" + MINIMAL, 1, "rest", "must be a table"),
+        # missing
+        *(
+            (without(key), 1, f"gateway.{key}", "is missing")
+            for key in tomllib.loads(MINIMAL)["gateway"][0]
+        ),
+        (ROUTE + '{to = "10.9.0.0/16"}]', 10, "gateway.access_routes.via", "is missing"),
+        # types
+        (changed("name", "1"), 2, "gateway.name", "must be a string, not 1"),
+        (changed("access_ip", "1"), 5, "gateway.access_ip", "must be a string"),
+        (changed("next_hop", "[]"), 8, "gateway.next_hop", "must be a string"),
+        (changed("ue_pools", '"10.45.0.0/16"'), 9, "gateway.ue_pools", "must be a list"),
+        (changed("ue_pools", "[1]"), 9, "gateway.ue_pools", "every element must be a string"),
+        (MINIMAL + "masquerade = 1\n", 10, "gateway.masquerade", "must be true or false"),
+        (MINIMAL + 'access_routes = ["x"]\n', 10, "gateway.access_routes", "must be a table"),
+        (CONTROLLER + "lease_seconds = true\n", 11, "controller.lease_seconds", "an integer"),
+        (CONTROLLER + "lease_seconds = 10.0\n", 11, "controller.lease_seconds", "an integer"),
+        (REST + "hosts = [1]\n", 11, "rest.hosts", "every element must be a string"),
+        # [controller]
+        (CONTROLLER + 'ownership = "me"\n', 11, "controller.ownership", "'controller' or 'switch'"),
+        (CONTROLLER + "lease_seconds = 4\n", 11, "controller.lease_seconds", "5 to 65535, not 4"),
+        (CONTROLLER + "lease_seconds = 65536\n", 11, "controller.lease_seconds", "5 to 65535"),
+        (CONTROLLER + 'store = ""\n', 11, "controller.store", "path of a file"),
+        (CONTROLLER + 'durability = "no"\n', 11, "controller.durability", "'normal' or 'full'"),
+        # [rest]
+        *(
+            (REST + f'listen = "{listen}"\n', 11, "rest.listen", "is not an address and a port")
+            for listen in (
+                *("", "127.0.0.1", ":8080", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:http"),
+                *("::1:8080", "[127.0.0.1]:8080", "[::1]", "gateway.example:80", "127.0.0.256:80"),
+            )
+        ),
+        (REST + 'token_file = "none"\n', 11, "rest.token_file", "No such file"),
+        (REST + 'token_file = "."\n', 11, "rest.token_file", "Is a directory"),
+        (REST + 'hosts = ["a.example", "a b"]\n', 11, "rest.hosts", "'a b' is not a host name"),
+        (REST + 'hosts = ["a.example:80"]\n', 11, "rest.hosts", "without a port"),
+        # names
+        (changed("name", '""'), 2, "gateway.name", "no gateway name"),
+        (changed("name", '"a b"'), 2, "gateway.name", "no gateway name"),
+        (changed("bridge", '"abcdefghijklmnop"'), 3, "gateway.bridge", "no interface name"),
+        *(
+            (changed("access_port", name), 4, "gateway.access_port", "no interface name")
+            for name in ('""', '"a/b"', '"a b"', '"a\\tb"', "'a\"b'", '"-a"', '".."', '"é"', '"e*"')
+        ),
+        (changed("core_port", '"a/b"'), 6, "gateway.core_port", "no interface name"),
+        (changed("core_port", '"eth1"'), 6, "gateway.core_port", "'eth1' would be both the access"),
+        (changed("access_port", '"br1"'), 4, "gateway.access_port", "both the bridge of gw1 and"),
+        (changed("core_port", '"br1-g"'), 3, "gateway.bridge", "and the gtpu port of gw1"),
+        (changed("bridge", '"abcdefghijklmno"', HOST), 3, "gateway.bridge", "core-side internal"),
+        # where the switch is
+        (MINIMAL + 'ovsdb = "tcp:127.0.0.1:6640"\n', 10, "gateway.ovsdb", "absolute path"),
+        (MINIMAL + 'ovsdb = "unix:db.sock"\n', 10, "gateway.ovsdb", "absolute path"),
+        *(
+            (MINIMAL + f'openflow = "{value}"\n', 10, "gateway.openflow", reason)
+            for value, reason in (
+                ("127.0.0.1:6653", "is not tcp:"),
+                ("ssl:127.0.0.1:6653", "is not tcp:"),
+                ("tcp:127.0.0.1", "is not tcp:"),
+                ("tcp:127.0.0.1:0", "is not tcp:"),
+                ("tcp:127.0.0.1:65536", "is not tcp:"),
+                ("tcp:1.2.3:6653", "is not tcp:"),
+                ("tcp:[::1]:6653", "is not tcp:"),
+                ("tcp:0.0.0.0:6653", "no address a switch can connect to"),
+            )
+        ),
+        # our addresses
+        (changed("access_ip", '"10.1.0.1"'), 5, "gateway.access_ip", "with a prefix length"),
+        (changed("access_ip", '"10.1.0.1/33"'), 5, "gateway.access_ip", "with a prefix length"),
+        (changed("access_ip", '"10.1.0.1/255.255.0.0"'), 5, "gateway.access_ip", "prefix length"),
+        (changed("access_ip", '"10.1.0.1/32"'), 5, "gateway.access_ip", "/31 at most"),
+        (changed("access_ip", '"10.1.0.0/24"'), 5, "gateway.access_ip", "the network address"),
+        (changed("core_ip", '"10.2.0.255/24"'), 7, "gateway.core_ip", "the broadcast address"),
+        (changed("access_ip", '"127.0.0.2/8"'), 5, "gateway.access_ip", "(loopback)"),
+        (changed("access_ip", '"224.0.0.2/24"'), 5, "gateway.access_ip", "(multicast)"),
+        (changed("core_ip", '"169.254.0.2/24"'), 7, "gateway.core_ip", "(link-local)"),
+        (changed("core_ip", '"10.1.0.129/25"'), 7, "gateway.core_ip", "the access subnet"),
+        (changed("core_ip", '"10.2.0.1/8"'), 7, "gateway.core_ip", "overlaps the access subnet"),
+        # next_hop
+        (without("next_hop"), 1, "gateway.next_hop", 'only core_port = "host" goes without'),
+        (changed("core_port", '"host"'), 8, "gateway.next_hop", "is not allowed"),
+        (changed("next_hop", '"x"'), 8, "gateway.next_hop", "'x' is not an IPv4 address"),
+        (changed("next_hop", '""'), 8, "gateway.next_hop", "is not an IPv4 address"),
+        (changed("next_hop", '"10.2.1.2"'), 8, "gateway.next_hop", "not in the core subnet"),
+        (changed("next_hop", '"10.2.0.1"'), 8, "gateway.next_hop", "is core_ip itself"),
+        (changed("next_hop", '"10.2.0.0"'), 8, "gateway.next_hop", "network or broadcast"),
+        (changed("next_hop", '"10.2.0.255"'), 8, "gateway.next_hop", "network or broadcast"),
+        # ue_pools
+        (changed("ue_pools", "[]"), 9, "gateway.ue_pools", "at least one pool"),
+        *(
+            (changed("ue_pools", f'["{pool}"]'), 9, "gateway.ue_pools", reason)
+            for pool, reason in (
+                ("10.45.0.0", "is not an IPv4 prefix"),
+                ("2001:db8::/64", "is not an IPv4 prefix"),
+                ("10.45.0.1/16", "host bits set; the prefix is 10.45.0.0/16"),
+                ("10.1.0.128/25", "(the access subnet)"),
+                ("10.2.0.0/16", "(the core subnet)"),
+                ("224.1.0.0/16", "(multicast)"),
+                ("127.1.0.0/16", "(loopback)"),
+                ("169.254.7.0/24", "(link-local)"),
+                ("0.0.0.0/0", "overlaps"),
+                ("136.71.3.0/24", "cannot tell such sources from MPLS"),
+                ("136.72.0.0/16", "cannot tell such sources from MPLS"),
+                ("136.0.0.0/8", "cannot tell such sources from MPLS"),
+            )
+        ),
+        (
+            changed("ue_pools", '["10.45.0.0/16", "10.46.0.0/16", "10.45.7.0/24"]'),
+            9,
+            "gateway.ue_pools",
+            "10.45.7.0/24 overlaps 10.45.0.0/16 (another pool)",
+        ),
+        (
+            ROUTE + '{to = "10.45.0.0/24", via = "10.1.0.2"}]',
+            9,
+            "gateway.ue_pools",
+            "(an access route)",
+        ),
+        # access_routes: the line is that of the list
+        *(
+            (ROUTE + f'{{to = "{to}", via = "{via}"}}]\n', 10, f"gateway.access_routes.{key}", why)
+            for to, via, key, why in (
+                ("10.9.0.1/16", "10.1.0.2", "to", "host bits set"),
+                ("10.9.0.0", "10.1.0.2", "to", "is not an IPv4 prefix"),
+                ("10.1.0.64/26", "10.1.0.2", "to", "part of the access subnet"),
+                ("10.2.0.0/24", "10.1.0.2", "to", "part of the core subnet"),
+                ("224.0.1.0/24", "10.1.0.2", "to", "multicast"),
+                ("10.9.0.0/16", "10.2.0.2", "via", "not in the access subnet"),
+                ("10.9.0.0/16", "10.1.0.1", "via", "is access_ip itself"),
+                ("10.9.0.0/16", "10.1.0.255", "via", "network or broadcast"),
+                ("10.9.0.0/16", "gw", "via", "is not an IPv4 address"),
+            )
+        ),
+        (
+            ROUTE + ",".join(['{to = "10.9.0.0/16", via = "10.1.0.2"}'] * 2) + "]",
+            10,
+            "gateway.access_routes.to",
+            "stands twice",
+        ),
+        # access_allow
+        (MINIMAL + 'access_allow = ["10.1.0.1/24"]\n', 10, "gateway.access_allow", "host bits"),
+        (MINIMAL + 'access_allow = ["127.0.0.0/8"]\n', 10, "gateway.access_allow", "(loopback)"),
+        (MINIMAL + 'access_allow = ["169.254.1.0/24"]\n', 10, "gateway.access_allow", "link-local"),
+        (MINIMAL + 'access_allow = ["239.0.0.0/8"]\n', 10, "gateway.access_allow", "(multicast)"),
+        # the rest of a gateway
+        (MINIMAL + 'ue_to_ue = "yes"\n', 10, "gateway.ue_to_ue", "'deny' or 'route'"),
+        *(
+            (MINIMAL + f"dscp = {value}\n", 10, "gateway.dscp", "a number from 0 to 63")
+            for value in ("64", "-1", "true", "false", "46.0", '"EF"', "[]")
+        ),
+        (MINIMAL + "masquerade = true\n", 10, "gateway.masquerade", 'only with core_port = "host"'),
+        # two gateways: the later one is at fault
+        (MINIMAL + changed("name", '"gw1"', SECOND), 11, "gateway.name", "'gw1' is the name of"),
+        (MINIMAL + changed("bridge", '"br1"', SECOND), 12, "gateway.bridge", "both the bridge of"),
+        (MINIMAL + changed("access_port", '"eth1"', SECOND), 13, "gateway.access_port", "both"),
+        (MINIMAL + changed("core_port", '"eth2"', SECOND), 15, "gateway.core_port", "both"),
+        (MINIMAL + changed("core_port", '"eth1"', SECOND), 15, "gateway.core_port", "both"),
+        (
+            MINIMAL.replace("br1", "br-long-name-1") + SECOND.replace("br2", "br-long-name-2"),
+            12,
+            "gateway.bridge",
+            "'br-long-name--g' would be both the gtpu port of gw1 and the gtpu port of gw2",
+        ),
+        (MINIMAL + changed("access_ip", '"10.1.0.1/24"', SECOND), 14, "gateway.access_ip", "gw1"),
+        (MINIMAL + changed("access_ip", '"10.1.0.2/24"', SECOND), 14, "gateway.access_ip", "gw1"),
+        (
+            HOST + changed("ue_pools", '["10.46.0.0/16", "10.45.1.0/24"]', SECOND_HOST),
+            16,
+            "gateway.ue_pools",
+            "10.45.1.0/24 overlaps 10.45.0.0/16 (ue_pools of gw1)",
+        ),
+        (HOST + SECOND_HOST.replace("10.4.0.1", "10.2.0.9"), 15, "gateway.core_ip", "core_ip of"),
+        (HOST + SECOND.replace("10.3.0.1", "10.45.0.1"), 13, "gateway.access_ip", "ue_pools of"),
+        (
+            MINIMAL
+            + 'access_routes = [{to = "10.9.0.0/16", via = "10.1.0.2"}]\n'
+            + SECOND
+            + 'access_routes = [{to = "10.9.0.0/16", via = "10.3.0.2"}]\n',
+            20,
+            "gateway.access_routes.to",
+            "an access route of gw1 already",
+        ),
+        # where a line is found although the file is laid out in another way
+        (CONTROLLER + "lease_seconds\\\n", 11, "", "Expected '='"),
+        ("# c\n\n" + changed("core_ip", '"x"'), 9, "gateway.core_ip", "'x' is not"),
+        ("rest.hosts = []\nrest.listen = 'x'\n" + MINIMAL, 2, "rest.listen", "'x' is not"),
+        ('rest = {hosts = [], "listen" = "x"}\n' + MINIMAL, 1, "rest.listen", "'x' is not"),
+        (MINIMAL + '"dscp" = 64\n', 10, "gateway.dscp", "from 0 to 63"),
+        (MINIMAL + "  dscp=64 # [rest]\n", 10, "gateway.dscp", "from 0 to 63"),
+        (
+            changed("ue_pools", '[\n"10.45.0.0/16",\n"10.45.0.0/16",\n]') + "dscp = 1\n",
+            9,
+            "gateway.ue_pools",
+            "overlaps",
+        ),
+        (
+            changed("ue_pools", '[\n"10.45.0.0/16",\n]') + "dscp = 64\n",
+            12,
+            "gateway.dscp",
+            "from 0 to 63",
+        ),
+        (
+            "[controller]\nstore = '''\n[rest]\nlisten = 1\n'''\n[rest]\nlisten = 'x'\n" + MINIMAL,
+            7,
+            "rest.listen",
+            "'x' is not",
+        ),
+        (changed("core_ip", '"x"').replace("\n", "\r\n"), 7, "gateway.core_ip", "'x' is not"),
+        (
+            MINIMAL + '[[gateway.access_routes]]\nto = "10.9.0.0/16"\nvia = "10.1.0.2"\n'
+            '[[gateway.access_routes]]\nto = "10.10.0.0/16"\nvia = "10.1.0.1"\n',
+            15,
+            "gateway.access_routes.via",
+            "is access_ip itself",
+        ),
+        (
+            MINIMAL + SECOND + '[[gateway.access_routes]]\nto = "10.9.0.0/16"\n',
+            19,
+            "gateway.access_routes.via",
+            "is missing",
+        ),
+        (MINIMAL + SECOND.replace('bridge = "br2"\n', ""), 10, "gateway.bridge", "is missing"),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, line: int, key: str, reason: str) -> None:
+    error = refused(tmp_path, text)
+    assert reason in error.reason
+    assert error.line == line
+    assert error.key == key or error.key == f"gateway.access_routes.{key}"
+
+
+def test_deeply_nested_value_is_no_crash(tmp_path: Path) -> None:
+    refused(tmp_path, "x = " + "[" * 100_000)
+
+
+def test_huge_integer_is_no_crash(tmp_path: Path) -> None:
+    refused(tmp_path, "x = " + "9" * 10_000)
+
+
+# The token.
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        (b"two words\n", "one token of visible ASCII"),
+        (b"two\nlines\n", "one token of visible ASCII"),
+        ("gehëim".encode(), "one token of visible ASCII"),
+        (b"\xff\xfe", "is not text"),
+    ],
+)
+def test_bad_token(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "token").write_bytes(content)
+    error = refused(tmp_path, REST + 'token_file = "token"\n')
+    assert (error.line, error.key) == (11, "rest.token_file")
+    assert reason in error.reason
+
+
+def test_token_is_in_no_repr(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    config = load(write(tmp_path, REST + f'token_file = "{tmp_path}/token"\n'))
+    assert config.rest.token() == "s3cret"
+    assert "s3cret" not in repr(config)
