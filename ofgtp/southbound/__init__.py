@@ -1,0 +1,1 @@
+"""What ofgtp drives: OpenFlow, OVSDB, the host's network, nftables. Thin adapters."""

@@ -1,0 +1,273 @@
+"""Addresses, routes and offloads of the host, by `ip -json` and `ethtool --json`.
+
+No library: what is needed is a dozen calls when a gateway starts, and these two commands are on
+every host that has the switch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.model import Gateway
+from ofgtp.southbound.command import attempt, run
+
+log = logging.getLogger(__name__)
+
+CORE_NEXT_HOP = IPv4Address("169.254.0.1")
+"""Where the host routes the UE pools to, on the bridge's core device."""
+
+ROUTE_PROTOCOL = "152"
+"""Marks the routes we make (`ip route … proto`); unassigned in iproute2's rt_protos."""
+
+OFFLOADS = {
+    "generic-receive-offload": "gro",
+    "large-receive-offload": "lro",
+    "rx-gro-hw": "rx-gro-hw",
+}
+"""Receive offloads that merge packets before the switch reads them: ethtool's names, as shown
+and as set."""
+
+
+def exists(port: str) -> bool:
+    """Whether the host has an interface of that name."""
+    return attempt(["ip", "-json", "link", "show", "dev", port])[0] == 0
+
+
+def mac(port: str) -> str:
+    """The interface's MAC address, as `aa:bb:cc:dd:ee:ff`.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    return str(_link(port)["address"])
+
+
+def mtu(port: str) -> int:
+    """The interface's MTU in bytes.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    return int(_link(port)["mtu"])
+
+
+def is_up(port: str) -> bool:
+    """Whether the interface is set up (its carrier is another matter).
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    return "UP" in _link(port)["flags"]
+
+
+def port_refusal(port: str) -> str | None:
+    """Why the port cannot be the gateway's: the host uses it; None if it may be.
+
+    What the switch takes, the host loses: its packets are dropped before its stack.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    link = _link(port)
+    if "LOOPBACK" in link["flags"]:
+        return f"interface {port} is the loopback"
+    if "master" in link:
+        return f"interface {port} belongs to {link['master']}: take it out of that first"
+    for entry in _ip("addr", "show", "dev", port):
+        for address in entry.get("addr_info", []):
+            if address["family"] == "inet" or address["scope"] == "global":
+                return (
+                    f"interface {port} carries the host's address {address['local']}: "
+                    "take it off, or give the gateway another port"
+                )
+    for family in ("-4", "-6"):
+        for route in _ip(family, "route", "show", "table", "all", "dev", port):
+            if route["dst"] == "default":
+                return (
+                    f"a default route of the host goes out of interface {port}: "
+                    "give the gateway another port"
+                )
+    for other in _ip("-details", "link", "show"):
+        kind = other.get("linkinfo", {}).get("info_kind")
+        if other.get("link") == port and kind != "veth" and "link_netnsid" not in other:
+            return f"interface {other['ifname']} ({kind}) stands on {port}: delete it first"
+    return None
+
+
+def ensure_up(port: str) -> bool:
+    """Set the interface up; True if it was not."""
+    if is_up(port):
+        return False
+    run(["ip", "link", "set", "dev", port, "up"])
+    return True
+
+
+def ensure_address(dev: str, address: IPv4Interface) -> bool:
+    """Give one of the bridge's own devices exactly this address, and set it up; True if changed.
+
+    The device is wholly ours, so that any other IPv4 address on it is an old one of ours.
+    """
+    changed = ensure_up(dev)
+    wanted = str(address.ip), address.network.prefixlen
+    present = [
+        (entry["local"], entry["prefixlen"])
+        for link in _ip("-4", "addr", "show", "dev", dev)
+        for entry in link.get("addr_info", [])
+    ]
+    if wanted not in present:
+        run(["ip", "addr", "add", str(address), "dev", dev])
+        changed = True
+    for local, prefixlen in present:
+        if (local, prefixlen) != wanted:
+            run(["ip", "addr", "del", f"{local}/{prefixlen}", "dev", dev])
+            changed = True
+    return changed
+
+
+def ensure_device_settings(dev: str, *, forward: bool) -> bool:
+    """Make one of the bridge's own devices a quiet IPv4 router's; True if changed.
+
+    ARP is answered for the device's own address only, and asked with it only; no IPv6, so that
+    the host sends no router solicitation or multicast report there. With `forward`, the host
+    routes what comes in from the device.
+    """
+    ipv4 = Path("/proc/sys/net/ipv4/conf") / dev
+    changed = _write(ipv4 / "arp_ignore", "1")
+    changed |= _write(ipv4 / "arp_announce", "2")
+    changed |= _write(ipv4 / "forwarding", "1" if forward else "0")
+    ipv6 = Path("/proc/sys/net/ipv6/conf") / dev / "disable_ipv6"
+    if ipv6.exists():
+        changed |= _write(ipv6, "1")
+    return changed
+
+
+def ensure_routes(gateway: Gateway, core_neighbour_mac: str) -> bool:
+    """Make the host's routes to distant GTP-U peers and, with `core_port = "host"`, to the UEs.
+
+    The UE pools go by way of CORE_NEXT_HOP, with a permanent neighbour entry of
+    `core_neighbour_mac` (any unicast MAC that is not the device's; the bridge takes all). One
+    entry, since with a route to the device alone there would be one for each UE, and the kernel's
+    neighbour table overflows at 1024.
+
+    Raises:
+        GatewayNotReady: the host has another route to such a prefix, or `ip` refuses one.
+    """
+    access = {route.to: route.via for route in gateway.access_routes}
+    changed = _sync_routes(gateway.bridge, access, onlink=False)
+    if gateway.host_core:
+        dev = gateway.core_device
+        entry = {"dst": str(CORE_NEXT_HOP), "lladdr": core_neighbour_mac, "state": ["PERMANENT"]}
+        if not any(entry.items() <= found.items() for found in _ip("neigh", "show", "dev", dev)):
+            run(
+                ["ip", "neigh", "replace", str(CORE_NEXT_HOP), "lladdr", core_neighbour_mac]
+                + ["dev", dev, "nud", "permanent"]
+            )
+            changed = True
+        changed |= _sync_routes(dev, dict.fromkeys(gateway.ue_pools, CORE_NEXT_HOP), onlink=True)
+    return changed
+
+
+def offloads_off(port: str) -> dict[str, str]:
+    """Turn off what merges packets on receipt; the former values of what was changed.
+
+    Merged packets are longer than the MTU, and would not fit into a tunnel. Features that a
+    device cannot change are left as they are.
+
+    Raises:
+        GatewayNotReady: ethtool's message.
+    """
+    former = {name: "on" for name, value in offloads(port).items() if value == "on"}
+    _set_offloads(port, dict.fromkeys(former, "off"))
+    return former
+
+
+def restore_offloads(port: str, values: Mapping[str, str]) -> None:
+    """Set the features that `offloads_off` changed back to what it returned.
+
+    Raises:
+        GatewayNotReady: ethtool's message.
+    """
+    present = offloads(port)
+    _set_offloads(port, {k: v for k, v in values.items() if present.get(k, v) != v})
+
+
+def offloads(port: str) -> dict[str, str]:
+    """The features that `offloads_off` minds and the device can change: name -> on or off."""
+    shown = json.loads(run(["ethtool", "--json", "--show-features", port]))[0]
+    return {
+        name: "on" if shown[key]["active"] else "off"
+        for key, name in OFFLOADS.items()
+        if key in shown and not shown[key]["fixed"]
+    }
+
+
+def _set_offloads(port: str, values: Mapping[str, str]) -> None:
+    if values:
+        run(["ethtool", "--features", port, *(word for item in values.items() for word in item)])
+        log.info("port=%s offloads: %s", port, ", ".join(f"{k} {v}" for k, v in values.items()))
+
+
+def _sync_routes(dev: str, wanted: Mapping[IPv4Network, IPv4Address], *, onlink: bool) -> bool:
+    """Make our routes on a device those that are wanted; routes of others stay."""
+    changed = False
+    ours = {
+        entry["dst"]: entry.get("gateway")
+        for entry in _ip("-4", "route", "show", "dev", dev, "proto", ROUTE_PROTOCOL)
+    }
+    by_name = {_route_name(to): str(via) for to, via in wanted.items()}
+    for to in ours.keys() - by_name.keys():
+        run(["ip", "route", "del", to, "dev", dev, "proto", ROUTE_PROTOCOL])
+        changed = True
+    for to, via in by_name.items():
+        if ours.get(to) == via:
+            continue
+        for entry in _ip("-4", "route", "show", "exact", to):
+            if to not in ours:
+                raise GatewayNotReady(
+                    f"the host has a route to {to} of its own (dev {entry.get('dev')}): "
+                    "delete it, or take the prefix out of the gateway"
+                )
+        run(
+            ["ip", "route", "replace", to, "via", via, "dev", dev, "proto", ROUTE_PROTOCOL]
+            + (["onlink"] if onlink else [])
+        )
+        changed = True
+    return changed
+
+
+def _route_name(prefix: IPv4Network) -> str:
+    """A prefix as `ip` shows it."""
+    if prefix.prefixlen == 0:
+        return "default"
+    return str(prefix.network_address) if prefix.prefixlen == 32 else str(prefix)
+
+
+def _link(port: str) -> dict[str, Any]:
+    code, out, _ = attempt(["ip", "-json", "link", "show", "dev", port])
+    if code:
+        raise GatewayNotReady(f"interface {port} does not exist")
+    (link,) = (entry for entry in json.loads(out) if entry)
+    return dict(link)
+
+
+def _ip(*words: str) -> list[dict[str, Any]]:
+    """The objects that an `ip -json` command shows (it prints nothing for an empty list)."""
+    out = run(["ip", "-json", *words])
+    return [entry for entry in json.loads(out or "[]") if entry]
+
+
+def _write(path: Path, value: str) -> bool:
+    """Write a setting of /proc/sys if it differs; True if it did."""
+    try:
+        if path.read_text().strip() == value:
+            return False
+        path.write_text(value)
+    except OSError as error:
+        raise GatewayNotReady(f"{path}: {error.strerror}") from error
+    return True

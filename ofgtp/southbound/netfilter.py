@@ -1,0 +1,134 @@
+"""The gateway's nftables: what the switch itself cannot do.
+
+- The kernel's own stack must not see what the switch reads from its ports by AF_PACKET (which
+  gets its copy before these chains): it would answer ARP and send ICMP of its own.
+- Open vSwitch before 3.2 sends GTP-U with wrong UDP checksums: they are set to zero, "none",
+  which IPv4 allows (RFC 768; TS 29.281, 4.4.2).
+- With `masquerade`, the UE pools leave the host with the host's own addresses.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from ofgtp.core.model import GTPU_PORT, Gateway
+from ofgtp.southbound.command import attempt, run
+
+log = logging.getLogger(__name__)
+
+CHECKSUM_FIXED = (3, 2)
+"""The first Open vSwitch whose gtpu port writes right UDP checksums."""
+
+_accepted: dict[str, str] = {}
+"""Our text of a table -> nft's own listing of it, where they differ (by nft's version)."""
+
+
+def ruleset(gateway: Gateway, ovs_version: tuple[int, int]) -> str:
+    """All of the gateway's tables, in nft's language, for a switch of that (major, minor)."""
+    return "\n".join(_tables(gateway, ovs_version).values())
+
+
+def apply(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
+    """Put the tables in place, in one nft transaction, if what is there differs; True if so.
+
+    Raises:
+        GatewayNotReady: nft's own message.
+    """
+    if check(gateway, ovs_version):
+        return False
+    tables = _tables(gateway, ovs_version)
+    run(["nft", "-f", "-"], _deletion(gateway) + "\n".join(tables.values()))
+    for table, text in tables.items():
+        _accepted[text] = _listing(table)
+    log.info("gateway=%s nftables: %s", gateway.name, ", ".join(tables))
+    return True
+
+
+def check(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
+    """Whether the tables are there, whole and unchanged."""
+    wanted = _tables(gateway, ovs_version)
+    for table in _names(gateway):
+        text = wanted.get(table, "")
+        if _listing(table) not in (_lines(text), _accepted.get(text)):
+            return False
+    return True
+
+
+def remove(gateway: Gateway) -> bool:
+    """Delete the tables; False if there are none.
+
+    Raises:
+        GatewayNotReady: nft's own message.
+    """
+    if not any(_listing(table) for table in _names(gateway)):
+        return False
+    run(["nft", "-f", "-"], _deletion(gateway))
+    return True
+
+
+def _names(gateway: Gateway) -> tuple[str, str]:
+    """The tables of a gateway, whether or not it needs both.
+
+    A bridge's name may hold what an nft identifier may not: that is written as `.` and its code.
+    """
+    bridge = re.sub(r"[^A-Za-z0-9_-]", lambda char: f".{ord(char[0]):02x}", gateway.bridge)
+    return f"netdev ofgtp_{bridge}", f"ip ofgtp_{bridge}"
+
+
+def _tables(gateway: Gateway, ovs_version: tuple[int, int]) -> dict[str, str]:
+    """Table -> its text, laid out as `nft list` does, so that the two can be compared."""
+    ports, nat = _names(gateway)
+    chains = [_drop("access_in", gateway.access_port)]
+    if not gateway.host_core:
+        chains.append(_drop("core_in", gateway.core_port))
+    if ovs_version < CHECKSUM_FIXED:
+        chains.append(
+            _chain(
+                "access_out",
+                f'type filter hook egress device "{gateway.access_port}" priority 0; '
+                "policy accept;",
+                f"meta protocol ip udp dport {GTPU_PORT} udp checksum set 0",
+            )
+        )
+    tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
+    if gateway.masquerade:
+        chain = _chain(
+            "postrouting",
+            "type nat hook postrouting priority 100; policy accept;",
+            *(
+                f'ip saddr {pool} oifname != "{gateway.bridge}" '
+                f'oifname != "{gateway.core_device}" masquerade'
+                for pool in gateway.ue_pools
+            ),
+        )
+        tables[nat] = _table(nat, "UEs leave with the host's addresses", [chain])
+    return tables
+
+
+def _drop(name: str, port: str) -> str:
+    return _chain(name, f'type filter hook ingress device "{port}" priority 0; policy drop;')
+
+
+def _chain(name: str, *lines: str) -> str:
+    return "\n".join([f"\tchain {name} {{", *(f"\t\t{line}" for line in lines), "\t}"])
+
+
+def _table(table: str, purpose: str, chains: list[str]) -> str:
+    return "\n".join([f"table {table} {{", f'\tcomment "ofgtp: {purpose}"', *chains, "}", ""])
+
+
+def _deletion(gateway: Gateway) -> str:
+    """Delete the tables, there or not: `add` first, for `delete` of what is not there fails."""
+    return "".join(f"add table {name}\ndelete table {name}\n" for name in _names(gateway))
+
+
+def _listing(table: str) -> str:
+    """What nft shows of a table, empty if there is none."""
+    code, out, _ = attempt(["nft", "--stateless", "--numeric-priority", "list", "table", *table.split()])
+    return "" if code else _lines(out)
+
+
+def _lines(text: str) -> str:
+    """The text without blank lines and indentation, in which nft's versions differ."""
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,573 @@
+"""The gateway's bridge, ports and controller in OVSDB (RFC 7047), through python-ovs' IDL.
+
+Rows that ofgtp makes carry `external_ids:ofgtp=<gateway>`; no other row is changed or deleted,
+except that Open_vSwitch.bridges must name our bridge.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ovs import jsonrpc, stream
+from ovs.db.idl import Idl, SchemaHelper, Transaction
+from ovs.poller import Poller
+
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.model import Gateway
+from ofgtp.southbound import hostnet
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 2.0
+"""Longest wait for ovsdb-server to answer."""
+COMMIT_S = 5.0
+"""Longest wait for a transaction, and again for ovs-vswitchd to carry it out."""
+
+TAG = "ofgtp"
+FACT = "ofgtp-"
+ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT = 1, 2, 3
+PROTOCOLS = frozenset({"OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"})
+"""14 and later have bundles; the others let ovs-ofctl work with its defaults."""
+
+COLUMNS = {
+    "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "ovs_version"],
+    "Bridge": [
+        "name",
+        "ports",
+        "controller",
+        "datapath_type",
+        "datapath_id",
+        "fail_mode",
+        "protocols",
+        "other_config",
+        "external_ids",
+    ],
+    "Port": ["name", "interfaces", "external_ids"],
+    "Interface": [
+        "name",
+        "type",
+        "options",
+        "mac",
+        "mac_in_use",
+        "ofport",
+        "ofport_request",
+        "error",
+        "external_ids",
+    ],
+    "Controller": [
+        "target",
+        "connection_mode",
+        "inactivity_probe",
+        "max_backoff",
+        "is_connected",
+        "external_ids",
+    ],
+}
+
+Row = Any
+"""python-ovs makes its rows' attributes at run time, from the database's schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeFacts:
+    """What ovs-vswitchd made of the configuration; MAC addresses as `aa:bb:cc:dd:ee:ff`."""
+
+    datapath_id: int
+    ovs_version: str | None
+    """None when ovs-vswitchd was started without ovs-ctl, which is what writes it."""
+    access_ofport: int
+    core_ofport: int
+    gtpu_ofport: int
+    local_mac: str
+    access_mac: str
+    core_mac: str
+    controller_connected: bool
+
+
+def derived_macs(access_mac: str) -> tuple[str, str]:
+    """The MAC addresses of LOCAL and of an internal core port: stable, local, not the port's own.
+
+    The last five bytes are the access port's. The first nibble is never 4 or 6: a T-PDU that the
+    switch takes for an Ethernet frame starts with that nibble, and signalling with LOCAL's MAC.
+    """
+    first, rest = access_mac[:2], access_mac[2:]
+    local, core = [byte for byte in ("02", "06", "0a") if byte != first][:2]
+    return local + rest, core + rest
+
+
+class Ovsdb:
+    """One connection to ovsdb-server, used by one green thread.
+
+    Every call may raise GatewayNotReady: no server, no ovs-vswitchd, or a configuration that
+    cannot be. A lost connection is made anew by the next call.
+    """
+
+    def __init__(self, remote: str) -> None:
+        """`remote` is an active OVSDB connection method such as `unix:/path`; nothing is sent."""
+        self.remote = remote
+        self._idl: Any = None
+        self._seen: tuple[object, ...] = ()
+
+    def close(self) -> None:
+        """Drop the connection; the next call makes a new one."""
+        if self._idl is not None:
+            self._idl.close()
+            self._idl = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether ovsdb-server was there when it was last looked at."""
+        return self._idl is not None and self._idl._session.is_connected()
+
+    def wait(self, timeout: float) -> bool:
+        """Yield until the database changed since the last call of any method, or `timeout` s.
+
+        Returns True when it changed, or the connection was lost or is back.
+        """
+        deadline = time.monotonic() + timeout
+        if not self.connected:
+            try:
+                self._connect()
+            except GatewayNotReady:
+                _block(lambda _poller: None, deadline)
+                return False
+            return True
+        while True:
+            self._run()
+            if self._state() != self._seen:
+                self._look()
+                return True
+            if not _block(self._idl.wait, deadline):
+                return False
+
+    def ensure(self, gateway: Gateway, *, nonce: str) -> BridgeFacts:
+        """Make the gateway's bridge, ports and controller what they should be; touch no more.
+
+        `nonce` becomes the datapath description, so that a switch that connects by OpenFlow can
+        be told from one that merely claims the datapath id. When nothing differs, nothing is
+        written.
+
+        Raises:
+            GatewayNotReady: what is missing or in the way, and what to do about it.
+        """
+        access_mac = hostnet.mac(gateway.access_port)
+        if not gateway.host_core:
+            hostnet.mac(gateway.core_port)
+        self._connect()
+        macs = derived_macs(access_mac)
+        if self._transact(gateway, lambda edit: self._describe(edit, gateway, nonce, macs)):
+            log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
+        return self._read_back(gateway)
+
+    def remove(self, gateway: Gateway) -> bool:
+        """Delete the bridge and all we made with it; False if there is none of ours.
+
+        Raises:
+            GatewayNotReady: the bridge holds a port that is not ours.
+        """
+        self._connect()
+        removed = self._transact(gateway, lambda edit: self._delete(edit, gateway))
+        if removed:
+            log.info("gateway=%s bridge=%s ovsdb: removed", gateway.name, gateway.bridge)
+        return removed
+
+    def remember(self, gateway: Gateway, port: str, facts: Mapping[str, str]) -> None:
+        """Keep small facts about one of our ports in OVSDB, beside those kept before.
+
+        Raises:
+            GatewayNotReady: the port is not one of this gateway's.
+        """
+        self._connect()
+
+        def keep(edit: _Edit) -> None:
+            row = self._interface(gateway, port)
+            if row is None:
+                raise GatewayNotReady(f"port {port} is not on bridge {gateway.bridge}")
+            edit.merge(row, "external_ids", {FACT + key: value for key, value in facts.items()})
+
+        self._transact(gateway, keep)
+
+    def recall(self, gateway: Gateway, port: str) -> dict[str, str]:
+        """The facts kept about a port; empty if it is not (or no longer) ours."""
+        self._connect()
+        row = self._interface(gateway, port)
+        kept = row.external_ids if row is not None else {}
+        return {k.removeprefix(FACT): v for k, v in kept.items() if k.startswith(FACT)}
+
+    # what there should be
+
+    def _describe(
+        self, edit: _Edit, gateway: Gateway, nonce: str, macs: tuple[str, str]
+    ) -> None:
+        """Write the difference between the gateway's configuration and the database."""
+        tag = {TAG: gateway.name}
+        local_mac, core_mac = macs
+        bridge = self._own_bridge(gateway)
+        if bridge is None:
+            bridge = edit.insert("Bridge", name=gateway.bridge, external_ids=tag)
+            edit.add(self._root(), "bridges", bridge)
+        edit.set(bridge, datapath_type="netdev", fail_mode="secure")
+        edit.set(bridge, protocols=sorted(PROTOCOLS.union(edit.get(bridge, "protocols", []))))
+        edit.merge(
+            bridge,
+            "other_config",
+            {"hwaddr": local_mac, "disable-in-band": "true", "dp-desc": nonce},
+        )
+
+        core: dict[str, object] = {"type": "internal", "mac": core_mac}
+        tunnel = {
+            "remote_ip": "flow",
+            "key": "flow",
+            "local_ip": str(gateway.access_ip.ip),
+            "packet_type": "ptap",
+            "tos": "inherit" if gateway.dscp is None else str(gateway.dscp << 2),
+        }
+        wanted: dict[str, dict[str, object]] = {
+            gateway.bridge: {"type": "internal"},
+            gateway.access_port: {"ofport_request": ACCESS_OFPORT},
+            gateway.core_device: {
+                "ofport_request": CORE_OFPORT,
+                **(core if gateway.host_core else {}),
+            },
+            gateway.gtpu_port: {
+                "ofport_request": GTPU_OFPORT,
+                "type": "gtpu",
+                "options": tunnel,
+            },
+        }
+        ports = {port.name: port for port in edit.get(bridge, "ports", [])}
+        for name, columns in wanted.items():
+            port = ports.get(name)
+            if port is None:
+                self._refuse_taken(name, gateway)
+                interface = edit.insert("Interface", name=name, external_ids=tag)
+                port = edit.insert("Port", name=name, interfaces=[interface], external_ids=tag)
+                edit.add(bridge, "ports", port)
+            elif port.external_ids.get(TAG) != gateway.name:
+                raise GatewayNotReady(
+                    f"port {name} of bridge {gateway.bridge} was not made by ofgtp: "
+                    f"take it out (ovs-vsctl del-port {gateway.bridge} {name})"
+                )
+            else:
+                (interface,) = port.interfaces
+            edit.set(interface, **columns)
+        for name, port in ports.items():
+            if name not in wanted and port.external_ids.get(TAG) == gateway.name:
+                edit.discard(bridge, "ports", port)
+
+        present = edit.get(bridge, "controller", [])
+        controller = next((c for c in present if c.external_ids.get(TAG) == gateway.name), None)
+        if controller is None:
+            controller = edit.insert("Controller", target=gateway.openflow, external_ids=tag)
+        edit.set(
+            controller,
+            target=gateway.openflow,
+            connection_mode="out-of-band",
+            inactivity_probe=5000,
+            max_backoff=1000,
+        )
+        if len(present) > 1 or controller not in present:
+            for other in present:
+                if other is not controller:
+                    log.warning(
+                        "gateway=%s bridge=%s controller=%s is not ours: taken off",
+                        gateway.name,
+                        gateway.bridge,
+                        other.target,
+                    )
+            edit.set(bridge, controller=[controller])
+
+    def _delete(self, edit: _Edit, gateway: Gateway) -> None:
+        bridge = self._find("Bridge", gateway.bridge)
+        if bridge is None or bridge.external_ids.get(TAG) != gateway.name:
+            return
+        for port in bridge.ports:
+            if port.external_ids.get(TAG) != gateway.name:
+                raise GatewayNotReady(
+                    f"bridge {gateway.bridge} holds port {port.name}, which ofgtp did not make: "
+                    f"take it out first (ovs-vsctl del-port {gateway.bridge} {port.name})"
+                )
+        edit.discard(self._root(), "bridges", bridge)
+
+    def _own_bridge(self, gateway: Gateway) -> Row | None:
+        """The gateway's bridge, None if there is none of that name."""
+        bridge = self._find("Bridge", gateway.bridge)
+        if bridge is None:
+            return None
+        owner = bridge.external_ids.get(TAG)
+        if owner is None:
+            raise GatewayNotReady(
+                f"bridge {gateway.bridge} exists and was not made by ofgtp: give the gateway "
+                f"another bridge name, or delete it (ovs-vsctl del-br {gateway.bridge})"
+            )
+        if owner != gateway.name:
+            raise GatewayNotReady(
+                f"bridge {gateway.bridge} belongs to gateway {owner}: "
+                f"remove that one first (ofgtp gateway remove {owner})"
+            )
+        return bridge
+
+    def _refuse_taken(self, name: str, gateway: Gateway) -> None:
+        for bridge in self._rows("Bridge"):
+            if any(port.name == name for port in getattr(bridge, "ports", ())):
+                raise GatewayNotReady(
+                    f"port {name} is in bridge {bridge.name}, and gateway {gateway.name} needs "
+                    f"it: take it out there (ovs-vsctl del-port {bridge.name} {name})"
+                )
+
+    # what ovs-vswitchd made of it
+
+    def _read_back(self, gateway: Gateway) -> BridgeFacts:
+        """Wait until ovs-vswitchd has carried the configuration out, and read what came of it."""
+        deadline = time.monotonic() + COMMIT_S
+        while True:
+            self._run()
+            missing = self._missing(gateway)
+            if missing is None:
+                return self._facts(gateway)
+            if not _block(self._idl.wait, deadline):
+                raise GatewayNotReady(missing)
+            if not self.connected:
+                raise GatewayNotReady(f"ovsdb-server at {self.remote} closed the connection")
+
+    def _missing(self, gateway: Gateway) -> str | None:
+        """What ovs-vswitchd still owes; None when all is there.
+
+        Raises:
+            GatewayNotReady: at once, when it refused a port.
+        """
+        root = self._root()
+        if root.cur_cfg < root.next_cfg:
+            return f"ovs-vswitchd did not take the configuration within {COMMIT_S:.0f} s: is it up?"
+        bridge = self._own_bridge(gateway)
+        if bridge is None:
+            raise GatewayNotReady(f"bridge {gateway.bridge} was deleted by somebody else")
+        if not bridge.datapath_id:
+            return f"ovs-vswitchd did not make bridge {gateway.bridge}"
+        for name in (gateway.access_port, gateway.core_device, gateway.gtpu_port, gateway.bridge):
+            interface = self._interface(gateway, name)
+            if interface is None:
+                raise GatewayNotReady(f"port {name} was deleted by somebody else")
+            if interface.error:
+                raise GatewayNotReady(f"Open vSwitch refused port {name}: {interface.error[0]}")
+            if not interface.ofport or interface.ofport[0] < 0 or not interface.mac_in_use:
+                return f"ovs-vswitchd did not open port {name}"
+        return None
+
+    def _facts(self, gateway: Gateway) -> BridgeFacts:
+        bridge = self._own_bridge(gateway)
+        assert bridge is not None  # noqa: S101  (_missing saw it, and nothing ran since)
+        access = self._interface(gateway, gateway.access_port)
+        core = self._interface(gateway, gateway.core_device)
+        tunnel = self._interface(gateway, gateway.gtpu_port)
+        local = self._interface(gateway, gateway.bridge)
+        version = self._root().ovs_version
+        self._look()
+        return BridgeFacts(
+            datapath_id=int(bridge.datapath_id[0], 16),
+            ovs_version=version[0] if version else None,
+            access_ofport=access.ofport[0],
+            core_ofport=core.ofport[0],
+            gtpu_ofport=tunnel.ofport[0],
+            local_mac=local.mac_in_use[0],
+            access_mac=access.mac_in_use[0],
+            core_mac=core.mac_in_use[0],
+            controller_connected=any(c.is_connected for c in bridge.controller),
+        )
+
+    # rows
+
+    def _rows(self, table: str) -> list[Row]:
+        return list(self._idl.tables[table].rows.values())
+
+    def _root(self) -> Row:
+        rows = self._rows("Open_vSwitch")
+        if not rows:
+            raise GatewayNotReady(
+                f"the database at {self.remote} is not initialised (ovs-vsctl --no-wait init)"
+            )
+        return rows[0]
+
+    def _find(self, table: str, name: str) -> Row | None:
+        return next((row for row in self._rows(table) if row.name == name), None)
+
+    def _interface(self, gateway: Gateway, name: str) -> Row | None:
+        """The interface of that name on the gateway's bridge, if it is ours."""
+        bridge = self._find("Bridge", gateway.bridge)
+        for port in bridge.ports if bridge is not None else ():
+            for interface in port.interfaces:
+                if interface.name == name and interface.external_ids.get(TAG) == gateway.name:
+                    return interface
+        return None
+
+    # the connection
+
+    def _connect(self) -> None:
+        """Bring the connection and the copy of the database up to date, within CONNECT_S."""
+        if self._idl is not None:
+            self._run()
+            if self.connected:
+                self._look()
+                return
+            self.close()
+        deadline = time.monotonic() + CONNECT_S
+        helper = SchemaHelper(schema_json=_schema(self.remote, deadline))
+        for table, columns in COLUMNS.items():
+            helper.register_columns(table, columns)
+        self._idl = Idl(self.remote, helper)
+        while not self._idl.has_ever_connected():
+            self._run()
+            if not _block(self._idl.wait, deadline):
+                self.close()
+                raise GatewayNotReady(f"ovsdb-server at {self.remote} does not answer")
+        self._look()
+
+    def _run(self) -> None:
+        """Take in what has arrived, all of it (the IDL stops after 50 messages)."""
+        before = None
+        while before != (before := self._idl.change_seqno):
+            self._idl.run()
+
+    def _state(self) -> tuple[object, ...]:
+        return self.connected, self._idl.change_seqno
+
+    def _look(self) -> None:
+        self._seen = self._state()
+
+    def _transact(self, gateway: Gateway, describe: Callable[[_Edit], None]) -> bool:
+        """Commit what `describe` writes, in one transaction; False if it wrote nothing."""
+        deadline = time.monotonic() + COMMIT_S
+        while True:
+            idl = self._idl
+            before = idl.change_seqno
+            txn = Transaction(idl)
+            edit = _Edit(txn, idl)
+            try:
+                describe(edit)
+                if not edit.changed:
+                    return False
+                txn.add_comment(f"ofgtp: gateway {gateway.name}")
+                self._root().increment("next_cfg")
+                status = self._commit(txn, deadline)
+            finally:
+                if idl.txn is txn:
+                    txn.abort()
+            if status == Transaction.SUCCESS:
+                self._look()
+                return True
+            if status != Transaction.TRY_AGAIN:
+                raise GatewayNotReady(f"ovsdb-server refused the change: {txn.get_error()}")
+            while idl.change_seqno == before:
+                self._pause(deadline)
+
+    def _commit(self, txn: Any, deadline: float) -> str:
+        while (status := txn.commit()) == Transaction.INCOMPLETE:
+            self._pause(deadline)
+        return str(status)
+
+    def _pause(self, deadline: float) -> None:
+        """Let the connection do its work; raise when it is gone or the time is up."""
+        on_time = _block(self._idl.wait, deadline)
+        self._idl.run()
+        if not on_time or not self.connected:
+            self.close()
+            raise GatewayNotReady(f"ovsdb-server at {self.remote} did not answer a transaction")
+
+
+class _Edit:
+    """Writes to one transaction, and only what differs from what is there."""
+
+    def __init__(self, txn: Any, idl: Any) -> None:
+        self._txn, self._idl = txn, idl
+        self._new: list[Row] = []
+        self.changed = False
+
+    def insert(self, table: str, **columns: object) -> Row:
+        row = self._txn.insert(self._idl.tables[table])
+        self._new.append(row)
+        for column, value in columns.items():
+            setattr(row, column, value)
+        self.changed = True
+        return row
+
+    def get(self, row: Row, column: str, default: Any) -> Any:
+        """A column's value; the default in a row that this transaction makes."""
+        return default if row in self._new else getattr(row, column)
+
+    def set(self, row: Row, **columns: object) -> None:
+        """Set columns; a value stands for an optional column's one element."""
+        for column, value in columns.items():
+            present = self.get(row, column, None)
+            if present != value and present != [value]:
+                setattr(row, column, value)
+                self.changed = True
+
+    def merge(self, row: Row, column: str, entries: dict[str, str]) -> None:
+        """Set entries of a map, leaving its others."""
+        if row in self._new:
+            setattr(row, column, entries)
+            return
+        present = getattr(row, column)
+        for key, value in entries.items():
+            if present.get(key) != value:
+                row.setkey(column, key, value)
+                self.changed = True
+
+    def add(self, row: Row, column: str, child: Row) -> None:
+        """Put a child in a set, whatever else others put there meanwhile."""
+        if row in self._new:
+            setattr(row, column, [*getattr(row, column, []), child])
+        else:
+            row.addvalue(column, child)
+        self.changed = True
+
+    def discard(self, row: Row, column: str, child: Row) -> None:
+        """Take a child out of a set; the database deletes rows that nothing refers to."""
+        row.delvalue(column, child)
+        self.changed = True
+
+
+def _block(wait: Callable[[Any], None], deadline: float) -> bool:
+    """Yield until what `wait` waits for; False when the deadline has passed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    poller = Poller()
+    poller.timer_wait(max(1, int(left * 1000)))
+    wait(poller)
+    poller.block()
+    return True
+
+
+def _schema(remote: str, deadline: float) -> Any:
+    """Ask ovsdb-server for its schema: the IDL needs it, and it may be of another version."""
+    left_ms = max(0, int((deadline - time.monotonic()) * 1000))
+    error, connection = stream.Stream.open_block(stream.Stream.open(remote), left_ms)
+    if error:
+        raise GatewayNotReady(f"no ovsdb-server at {remote}: is openvswitch running?")
+    rpc = jsonrpc.Connection(connection)
+    try:
+        request = jsonrpc.Message.create_request("get_schema", ["Open_vSwitch"])
+        rpc.send(request)
+        while True:
+            rpc.run()
+            error, message = rpc.recv()
+            if message is not None and message.id == request.id:
+                if message.type == jsonrpc.Message.T_ERROR:
+                    raise GatewayNotReady(f"{remote} has no Open_vSwitch database")
+                return message.result
+            if rpc.get_status():
+                raise GatewayNotReady(f"ovsdb-server at {remote} closed the connection")
+
+            def ready(poller: Any) -> None:
+                rpc.wait(poller)
+                rpc.recv_wait(poller)
+
+            if not _block(ready, deadline):
+                raise GatewayNotReady(f"ovsdb-server at {remote} does not answer")
+    finally:
+        rpc.close()

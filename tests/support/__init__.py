@@ -1,0 +1,1 @@
+"""What several test layers, the demo and the benchmarks share."""
