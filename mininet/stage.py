@@ -1,0 +1,368 @@
+"""What every demo stands on: a namespace of its own with Open vSwitch, Mininet and ofgtp in it.
+
+A demo is a script that calls `perform(topology, play)`; `play` gets the Stage, set up and running.
+Everything is a child of one process in a PID namespace, with its files on a tmpfs in a mount
+namespace: the end of that process, even by SIGKILL, is the end of all of it. The host's own
+switch, addresses and files are out of reach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import traceback
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "topologies"))
+
+import mobile  # noqa: E402
+from mininet.net import Mininet  # noqa: E402
+
+RUN = Path("/run")  # a tmpfs of our own once we are inside
+INSIDE = "OFGTP_DEMO_INSIDE"
+API = "http://127.0.0.1:8080"
+CONFIG = ROOT / "topologies" / "mobile.toml"
+SECONDS = 90  # that a whole demo may take
+WIDTH = 100
+
+
+class Failed(Exception):
+    """A step did not show what it should; the text says what was seen instead."""
+
+
+class Script:
+    """What the audience reads: numbered steps, prose, and quoted output; colour on a terminal."""
+
+    def __init__(self) -> None:
+        self.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self.number = 0
+        self.title = "setting the stage"
+
+    def paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+    def step(self, title: str, *prose: str) -> None:
+        self.number, self.title = self.number + 1, title
+        print(f"\n{self.paint('1;36', f'{self.number}. {title}')}")
+        for text in prose:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        print(textwrap.fill(" ".join(text.split()), WIDTH - 3, initial_indent="   ",
+                            subsequent_indent="   "), flush=True)  # fmt: skip
+
+    def quote(self, text: str) -> None:
+        """Show what a program printed, or what was typed, folded to the width."""
+        for line in text.rstrip().splitlines():
+            for folded in textwrap.wrap(line, WIDTH - 8, drop_whitespace=False) or [""]:
+                print(self.paint("2", f"     {folded}".rstrip()))
+        sys.stdout.flush()
+
+    def ok(self, text: str) -> None:
+        print(f"   {self.paint('1;32', 'ok')} {text}", flush=True)
+
+
+def run(*command: str | Path) -> str:
+    """Run a command on the stage itself and return what it prints; Failed if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = " ".join(map(str, command))
+        raise Failed(f"`{words}` ended with {done.returncode}: {done.stdout}{done.stderr}".strip())
+    return done.stdout
+
+
+def wait_for(what: str, ready: Callable[[], Any], seconds: float) -> Any:
+    """Ask until `ready` answers with something true, and return that."""
+    until = time.monotonic() + seconds
+    while not (answer := ready()):
+        if time.monotonic() > until:
+            raise Failed(f"{what}: not within {seconds:g} s")
+        time.sleep(0.1)
+    return answer
+
+
+class Stage:
+    """Open vSwitch, the topology, the controller and the base stations, while a demo runs."""
+
+    def __init__(self, topology: str, script: Script) -> None:
+        self.script = script
+        self.topology = topology
+        self.files = RUN / "ofgtp"
+        self.log = self.files / "controller.log"
+        self.controller: subprocess.Popen[bytes] | None = None
+        self.ending = contextlib.ExitStack()
+
+    def __enter__(self) -> Stage:
+        run("mount", "-t", "tmpfs", "tmpfs", RUN)
+        run("ip", "link", "set", "lo", "up")
+        self.files.mkdir()
+        self.start_switch()
+        self.start_network()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.ending.close()
+
+    def child(self, process: subprocess.Popen[Any]) -> subprocess.Popen[Any]:
+        """See to it that a process has ended when the stage is gone."""
+
+        def end() -> None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+        self.ending.callback(end)
+        return process
+
+    def start_switch(self) -> None:
+        """An Open vSwitch of the stage's own; the names are the usual ones, the tmpfs is ours."""
+        rundir = RUN / "openvswitch"
+        rundir.mkdir()
+        database, socket = rundir / "conf.db", f"unix:{rundir}/db.sock"
+        run("ovsdb-tool", "create", database, "/usr/share/openvswitch/vswitch.ovsschema")
+        for daemon, *arguments in (
+            ("ovsdb-server", database, f"--remote=p{socket}"),
+            ("ovs-vswitchd", socket, "--disable-system"),
+        ):
+            with (rundir / f"{daemon}.log").open("wb") as log:
+                options = [f"--unixctl={rundir}/{daemon}.ctl", f"--pidfile={rundir}/{daemon}.pid"]
+                self.child(subprocess.Popen([daemon, *map(str, arguments), *options], stderr=log))
+            wait_for(daemon, (rundir / f"{daemon}.ctl").exists, 10)
+        run("ovs-vsctl", "--no-wait", "init")
+        run("ovs-vsctl", "--timeout=10", "get", "Open_vSwitch", ".", "external_ids")
+
+    def start_network(self) -> None:
+        Mininet.inited = True  # else it raises kernel limits of the whole host
+        self.net = Mininet(topo=mobile.topos[self.topology](), controller=None)
+        self.ending.callback(self.net.stop)
+        self.net.start()
+
+    def start_controller(self) -> None:
+        """Start the stock ryu-manager with ofgtp, and wait until it says that it is healthy."""
+        manager = Path(sys.executable).with_name("ryu-manager")
+        if not manager.exists():
+            raise Failed(f"there is no {manager}: `make setup` makes it")
+        environment = os.environ | {"OFGTP_CONFIG": str(CONFIG)}
+        with self.log.open("wb") as log:
+            self.controller = subprocess.Popen(
+                [manager, "ofgtp.app"], stdout=log, stderr=log, env=environment, cwd=ROOT
+            )
+        self.child(self.controller)
+
+        def healthy() -> bool:
+            self.check_controller()
+            try:
+                return bool(self.get("/v1/health"))
+            except Failed:
+                return False
+
+        wait_for("/v1/health", healthy, 20)
+
+    def check_controller(self) -> None:
+        if self.controller and self.controller.poll() is not None:
+            raise Failed(f"the controller has ended ({self.controller.returncode})")
+
+    def stop_controller(self) -> None:
+        """Stop it as an operator would, with SIGTERM, and check that it ends cleanly."""
+        assert self.controller is not None
+        self.controller.terminate()
+        try:
+            code = self.controller.wait(10)
+        except subprocess.TimeoutExpired:
+            raise Failed("the controller did not end within 10 s of SIGTERM") from None
+        if code not in (0, -signal.SIGTERM):
+            raise Failed(f"the controller ended with {code} on SIGTERM")
+
+    def versions(self) -> list[tuple[str, str]]:
+        switch = run("ovs-vswitchd", "--version").split("\n")[0].split()[-1]
+        return [
+            ("Open vSwitch", f"{switch}, as Debian ships it, userspace datapath"),
+            ("Ryu", f"{version('ryu')}, started by the stock ryu-manager"),
+            ("Python", platform.python_version()),
+            ("Linux", platform.release()),
+        ]
+
+    # -- REST --------------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """One REST request; Failed unless the answer is a 2xx."""
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        request = urllib.request.Request(
+            API + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={} if body is None else {"Content-Type": kind},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text = answer.read()
+                return answer.status, json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace")
+            raise Failed(f"{method} {path}: {error.code}: {text}") from None
+        except (OSError, ValueError) as error:
+            raise Failed(f"{method} {path}: {error}") from None
+
+    def get(self, path: str) -> Any:
+        return self.call("GET", path)[1]
+
+    # -- what moves packets ------------------------------------------------------------------
+
+    def start_enb(self, name: str, *bearers: str) -> Enb:
+        node = self.net[name]
+        words = [sys.executable, str(ROOT / "topologies" / "enb.py"), "--s1u", node.address]
+        for bearer in bearers:
+            words += ["--bearer", bearer]
+        pipe = subprocess.PIPE
+        process = node.popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        self.child(process)
+        line = process.stdout.readline()
+        if "ready" not in line:
+            raise Failed(f"{name} did not start: {line}{process.stdout.read()}")
+        return Enb(process)
+
+    def ping(self, node: str, address: str, count: int = 5, *options: str) -> tuple[int, str]:
+        """Ping, and return (answers, what ping printed)."""
+        words = ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", *options, address]
+        out, err, _ = self.net[node].pexec(words)
+        if "packets transmitted" not in out:
+            raise Failed(f"{node}: {' '.join(words)}: {out}{err}")
+        return int(out.split("packets transmitted, ")[1].split()[0]), out
+
+    def iperf3(self, client: str, server: str, address: str, *options: str) -> float:
+        """TCP for three seconds; Mbit/s as the receiving side counts them."""
+        listener = self.net[server].popen(["iperf3", "-s", "-1"])
+        self.child(listener)
+        wait_for("iperf3 -s", lambda: ":5201" in self.net[server].pexec(["ss", "-Htln"])[0], 5)
+        words = ["iperf3", "-c", address, "-t", "3", "-J", "--connect-timeout", "5000", *options]
+        out, err, code = self.net[client].pexec(words)
+        try:
+            result = json.loads(out)
+            if code or "error" in result:
+                raise Failed(f"{client}: {' '.join(words)}: {result.get('error', err)}")
+            return result["end"]["sum_received"]["bits_per_second"] / 1e6
+        except (KeyError, ValueError):
+            raise Failed(f"{client}: {' '.join(words)}: {out}{err}") from None
+
+    @contextlib.contextmanager
+    def capture(self, node: str, intf: str, *filters: str) -> Iterator[Path]:
+        """Record packets of an interface with tcpdump; the file is whole afterwards."""
+        path = self.files / f"{intf}.pcap"
+        words = ["tcpdump", "-Z", "root", "-U", "-n", "-i", intf, "-w", str(path), *filters]
+        process = self.net[node].popen(words)
+        self.child(process)
+        process.stderr.readline()  # "tcpdump: listening on …"
+        yield path
+        time.sleep(0.3)  # packets on their way through the kernel's buffer
+        process.terminate()
+        process.wait(5)
+
+
+class Enb:
+    """A running topologies/enb.py."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def ask(self, line: str) -> str:
+        """Give it a line of input, and return its answer; Failed if that is an error."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        if not answer or answer.startswith("error"):
+            raise Failed(f"the base station: {line}: {answer or 'it has ended'}")
+        return answer
+
+    def stats(self) -> dict[str, int]:
+        pairs = (word.partition("=") for word in self.ask("stats").split() if "=" in word)
+        return {key: int(value) for key, _, value in pairs}
+
+
+def tshark(capture: Path, fields: tuple[str, ...], filters: str) -> list[list[str]]:
+    """Decode a capture: a row a packet, a column a field; nested headers' values by commas."""
+    words = ["tshark", "-n", "-r", str(capture), "-o", "udp.check_checksum:TRUE", "-Y", filters]
+    words += ["-T", "fields", *(word for field in fields for word in ("-e", field))]
+    return [line.split("\t") for line in run(*words).splitlines()]
+
+
+def perform(topology: str, play: Callable[[Stage, Script], None]) -> None:
+    """Run a demo in namespaces of its own, and end the program with its exit code."""
+    if INSIDE not in os.environ:
+        sys.exit(perform_inside())
+    script = Script()
+
+    def too_long(signum: int, frame: object) -> None:
+        raise Failed(f"the demo took longer than {SECONDS} s")
+
+    def ended(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.signal(signal.SIGTERM, ended)
+    signal.alarm(SECONDS)
+    stage = Stage(topology, script)
+    started = time.monotonic()
+    try:
+        with stage:
+            try:
+                play(stage, script)
+            except Exception:
+                show_log(stage.log, script)
+                raise
+    except Exception as failure:
+        sys.stdout.flush()
+        if not isinstance(failure, Failed):
+            traceback.print_exc()
+        print(f"\nFAILED at {script.title!r}: {failure}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    print(f"\nAll is taken down. {script.number} steps in {time.monotonic() - started:.0f} s.")
+
+
+def perform_inside() -> int:
+    """Start this program again in new namespaces; its exit code. Root is needed for that."""
+    program = Path(sys.argv[0]).name
+    if os.geteuid() != 0:
+        print(f"{program}: only root can make network namespaces: use sudo", file=sys.stderr)
+        return 1
+    for command in ("mnexec", "ovs-vswitchd", "tshark", "tcpdump", "iperf3", "nft", "ethtool"):
+        if not shutil.which(command):
+            print(f"{program}: {command} is missing: `make setup` installs it", file=sys.stderr)
+            return 1
+    unshare = "unshare --net --mount --pid --fork --kill-child --mount-proc"
+    inside = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *unshare.split(), sys.executable, *sys.argv],
+        env=os.environ | {INSIDE: "1"},
+    )
+    # `unshare` itself ignores SIGTERM; to kill it is to end everything inside.
+    signal.signal(signal.SIGTERM, lambda signum, frame: inside.kill())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the inner one as well
+    code = inside.wait()
+    return code if code >= 0 else 128 - code
+
+
+def show_log(log: Path, script: Script) -> None:
+    """Show the end of the controller's log, where there is one."""
+    if log.exists():
+        print("\nThe last lines of the controller's log:")
+        script.quote("\n".join(log.read_text(errors="replace").splitlines()[-25:]))

@@ -1,0 +1,172 @@
+"""Mininet topologies of a small mobile network around one ofgtp gateway.
+
+    mn --custom topologies/mobile.py --topo one_enb --controller none
+    mn --custom topologies/mobile.py --topo two_enb --controller none
+
+            10.45.0.2  ue1 ─┐                        gw (ofgtp)
+                            ├─ enb1 ══ S1-U ══ gw-eth1 ┤├ gw-eth2 ── SGi ── pdn
+            10.45.0.3  ue2 ─┘  10.1.0.2      10.1.0.1    10.2.0.1        10.2.0.2
+
+`two_enb` has enb2 (10.1.0.3) beside enb1, both on one segment with gw-eth1, and each UE in reach of
+both. A UE's address is the session's `ue_ip`; nothing here translates addresses.
+
+`gw` is a node in the namespace that Mininet runs in. Its ports have no address: ofgtp takes them,
+with topologies/mobile.toml as configuration. The base stations' user plane is topologies/enb.py,
+which the topology does not start, since the bearers are its caller's to choose:
+
+    mininet> enb1 topologies/enb.py --s1u 10.1.0.2 --bearer … &
+"""
+
+from mininet.node import Node
+from mininet.topo import Topo
+
+GATEWAY = "10.1.0.1"
+PDN = "10.2.0.2"
+UE_POOL = "10.45.0.0/16"
+RADIO = "169.254.0.1"  # an eNB's address on each radio link: only there, and never in a packet
+
+# What fits into a 1500-byte access link after IPv4, UDP and GTP-U (20 + 8 + 8 bytes) is 1464. As
+# networks do, the UEs are told less, so that sequence numbers (4 bytes), extension headers or an
+# IPv6 transport (20 bytes) would fit as well: what is too long would be dropped, not fragmented.
+UE_MTU = 1400
+
+
+class Station(Node):
+    """A node without IPv6 noise, whose packets leave with their checksums filled in.
+
+    Where transmit offload is on, a packet crosses a veth without its checksum, and Open vSwitch
+    would tunnel it just so; GRO would merge packets into ones that fit into no tunnel.
+    """
+
+    def config(self, **params):
+        super().config(**{**params, "ip": None})
+        names = ("all", "default") if self.inNamespace else self.intfNames()
+        for name in names:
+            self.sysctl(f"net.ipv6.conf.{name}.disable_ipv6", 1)
+        for intf in self.intfNames():
+            self.run("ethtool", "-K", intf, "tx", "off", "gro", "off", "lro", "off")
+
+    def run(self, *command):
+        """Run a command in this node; RuntimeError if it fails."""
+        out, err, code = self.pexec(*map(str, command))
+        if code:
+            raise RuntimeError(f"{self.name}: {' '.join(map(str, command))}: {out}{err}".strip())
+        return out
+
+    def sysctl(self, name, value):
+        # -e: not known is not wrong, since a kernel may have no IPv6
+        self.run("sysctl", "-qew", f"{name}={value}")
+
+    def neighbour(self, address, intf):
+        """Tell what is at the other end of a radio link, where no ARP is spoken."""
+        link = intf.link
+        other = link.intf2 if intf is link.intf1 else link.intf1
+        self.run(
+            *("ip", "neigh", "replace", address, "lladdr", other.MAC()),
+            *("dev", intf, "nud", "permanent"),
+        )
+
+
+class Ue(Station):
+    """A phone: its address is its own, not its interfaces'; its default route is the radio link."""
+
+    def config(self, address, **params):
+        super().config(**params)
+        self.address = address
+        self.run("ip", "address", "add", f"{address}/32", "dev", "lo")
+        for intf in self.intfList():
+            self.run("ip", "link", "set", intf, "mtu", UE_MTU)
+            self.neighbour(RADIO, intf)
+        self.attach(self.intfList()[0])
+
+    def attach(self, intf):
+        """Use this radio link from now on."""
+        self.run(
+            *("ip", "route", "replace", "default", "via", RADIO, "dev", intf, "onlink"),
+            *("src", self.address),
+        )
+
+
+class Enb(Station):
+    """A base station: what comes from a radio link goes into the TUN device, and back."""
+
+    def config(self, address, **params):
+        super().config(**params)
+        self.address = address
+        s1u, *radio = self.intfList()
+        self.run("ip", "address", "add", f"{address}/24", "dev", s1u)
+        self.run("ip", "tuntap", "add", "dev", "gtp0", "mode", "tun")
+        self.run("ip", "link", "set", "gtp0", "mtu", UE_MTU, "up")
+        self.sysctl("net.ipv4.ip_forward", 1)
+        # Before all else, even the eNB's own addresses: a UE's packets belong to the tunnel.
+        self.run("ip", "route", "add", "default", "dev", "gtp0", "table", 100)
+        for intf in radio:
+            self.run("ip", "rule", "add", "pref", 1, "iif", intf, "lookup", 100)
+        self.run("ip", "rule", "add", "pref", 2, "lookup", "local")
+        self.run("ip", "rule", "del", "pref", 0)
+        for intf in radio:
+            ue = intf.link.intf1.node if intf is intf.link.intf2 else intf.link.intf2.node
+            self.run("ip", "link", "set", intf, "mtu", UE_MTU)
+            self.run("ip", "route", "add", ue.params["address"], "dev", intf)
+            self.neighbour(ue.params["address"], intf)
+        for name in ("all", "gtp0", *radio):
+            self.sysctl(f"net.ipv4.conf.{name}.rp_filter", 0)
+
+
+class GatewayHost(Station):
+    """Where ofgtp runs: two ports without addresses."""
+
+
+class PdnHost(Station):
+    """A host in the packet data network, which reaches the UEs through the gateway."""
+
+    def config(self, address, **params):
+        super().config(**params)
+        self.run("ip", "address", "add", f"{address}/24", "dev", self.intfList()[0])
+        self.run("ip", "route", "add", UE_POOL, "via", "10.2.0.1", "mtu", UE_MTU)
+
+
+class Segment(Station):
+    """The access network between several base stations and the gateway: a Linux bridge."""
+
+    def config(self, **params):
+        super().config(**params)
+        self.run("ip", "link", "add", "br0", "type", "bridge")
+        self.run("ip", "link", "set", "br0", "up")
+        for intf in self.intfNames():
+            self.run("ip", "link", "set", intf, "master", "br0")
+
+
+class OneEnb(Topo):
+    """One eNB with two UEs, the gateway, a host in the packet data network."""
+
+    def build(self):
+        self.addHost("gw", cls=GatewayHost, inNamespace=False)
+        self.addHost("pdn", cls=PdnHost, address=PDN)
+        self.addHost("enb1", cls=Enb, address="10.1.0.2")
+        self.addLink("enb1", "gw", port2=1)
+        self.addLink("pdn", "gw", port2=2)
+        for number in (1, 2):
+            self.addHost(f"ue{number}", cls=Ue, address=f"10.45.0.{number + 1}")
+            self.addLink(f"ue{number}", "enb1")
+
+
+class TwoEnb(Topo):
+    """Two eNBs, with both UEs in reach of both; ue1 starts at enb1, ue2 at enb2."""
+
+    def build(self):
+        self.addHost("gw", cls=GatewayHost, inNamespace=False)
+        self.addHost("pdn", cls=PdnHost, address=PDN)
+        self.addHost("access", cls=Segment)
+        self.addLink("access", "gw", port2=1)
+        self.addLink("pdn", "gw", port2=2)
+        for number in (1, 2):
+            self.addHost(f"enb{number}", cls=Enb, address=f"10.1.0.{number + 1}")
+            self.addLink(f"enb{number}", "access")
+        for ue, order in (("ue1", ("enb1", "enb2")), ("ue2", ("enb2", "enb1"))):
+            self.addHost(ue, cls=Ue, address="10.45.0.2" if ue == "ue1" else "10.45.0.3")
+            for enb in order:
+                self.addLink(ue, enb)
+
+
+topos = {"one_enb": OneEnb, "two_enb": TwoEnb}
