@@ -121,7 +121,7 @@ durability = "full"
 [rest]
 listen = "[2001:db8::1]:443"
 token_file = "token"
-hosts = ["Gateway.example", "192.0.2.1"]
+hosts = ["Gateway.example", "192.0.2.1", "2001:db8::2"]
 """
         + HOST
         + """\
@@ -139,7 +139,7 @@ via = "10.1.0.254"
     config = load(write(tmp_path, text))
     assert config.controller == Controller("switch", 5, tmp_path / "state/sessions.db", "full")
     assert config.rest == Rest(
-        "2001:db8::1", 443, tmp_path / "token", ("gateway.example", "192.0.2.1")
+        "2001:db8::1", 443, tmp_path / "token", ("gateway.example", "192.0.2.1", "2001:db8::2")
     )
     assert config.rest.token() == "s3cret"
     assert config.gateways[0] == Gateway(
@@ -204,6 +204,7 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
         MINIMAL + "dscp = 63\n",
         MINIMAL + 'access_routes = [{to = "10.8.0.0/14", via = "10.1.0.254"}]\n',
         MINIMAL + "[controller]\nlease_seconds = 65535\n",
+        MINIMAL + 'openflow = "tcp:127.0.0.1:65535"\n',
         MINIMAL + SECOND,
         HOST + SECOND_HOST,
         # Pools, and core subnets, may meet in two different networks.
@@ -264,15 +265,16 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "ofgtp.toml"
-    path.write_bytes(b"[controller]\nstore = '\xff'\n")
+    path.write_bytes(b"\n[controller]\nstore = '\xff'\n")
     with pytest.raises(ConfigError, match="is not UTF-8") as caught:
         load(path)
-    assert caught.value.line == 2
+    assert caught.value.line == 3
 
 
 def test_no_gateway(tmp_path: Path) -> None:
     for text in ("", "[rest]\n", "gateway = []\n"):
         assert "at least one [[gateway]]" in refused(tmp_path, text).reason
+    assert refused(tmp_path, "").line == 0  # no line to name
 
 
 def test_message_names_path_line_key_and_reason(tmp_path: Path) -> None:
@@ -326,6 +328,7 @@ ROUTE = MINIMAL + "access_routes = [\n  "
         (CONTROLLER + "lease_seconds = 4\n", 11, "controller.lease_seconds", "5 to 65535, not 4"),
         (CONTROLLER + "lease_seconds = 65536\n", 11, "controller.lease_seconds", "5 to 65535"),
         (CONTROLLER + 'store = ""\n', 11, "controller.store", "path of a file"),
+        (CONTROLLER + 'store = "a\\u0000b"\n', 11, "controller.store", "path of a file"),
         (CONTROLLER + 'durability = "no"\n', 11, "controller.durability", "'normal' or 'full'"),
         # [rest]
         *(
@@ -336,6 +339,7 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             )
         ),
         (REST + 'token_file = "none"\n', 11, "rest.token_file", "No such file"),
+        (REST + 'token_file = "a\\u0000b"\n', 11, "rest.token_file", "path of a file"),
         (REST + 'token_file = "."\n', 11, "rest.token_file", "Is a directory"),
         (REST + 'hosts = ["a.example", "a b"]\n', 11, "rest.hosts", "'a b' is not a host name"),
         (REST + 'hosts = ["a.example:80"]\n', 11, "rest.hosts", "without a port"),
@@ -366,6 +370,8 @@ ROUTE = MINIMAL + "access_routes = [\n  "
                 ("tcp:1.2.3:6653", "is not tcp:"),
                 ("tcp:[::1]:6653", "is not tcp:"),
                 ("tcp:0.0.0.0:6653", "no address a switch can connect to"),
+                ("tcp:224.0.0.1:6653", "no address a switch can connect to"),
+                ("tcp:255.255.255.255:6653", "no address a switch can connect to"),
             )
         ),
         # our addresses
@@ -534,7 +540,7 @@ def test_refused(tmp_path: Path, text: str, line: int, key: str, reason: str) ->
 
 
 def test_deeply_nested_value_is_no_crash(tmp_path: Path) -> None:
-    refused(tmp_path, "x = " + "[" * 100_000)
+    assert refused(tmp_path, "x = " + "[" * 100_000).line == 0
 
 
 def test_huge_integer_is_no_crash(tmp_path: Path) -> None:
