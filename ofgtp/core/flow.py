@@ -1,0 +1,349 @@
+"""OpenFlow rules as values: fields, actions, flows. `str()` of each is ovs-ofctl's syntax.
+
+Fields carry ovs-ofctl's names, so that what the code says, what the documentation shows and what
+`ovs-ofctl dump-flows` prints is one vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
+
+from ofgtp.core.errors import OfgtpError
+
+
+class RuleError(OfgtpError):
+    """A rule that the pipeline does not allow: a bug of ours, never the operator's."""
+
+
+class Port(IntEnum):
+    """Reserved ports (OpenFlow 1.4, 7.2.1)."""
+
+    NONE = 0xFFFFFFFF
+    IN_PORT = 0xFFFFFFF8
+    CONTROLLER = 0xFFFFFFFD
+    LOCAL = 0xFFFFFFFE
+
+
+# --- fields -------------------------------------------------------------------------------------
+
+
+def _hex(value: int, bits: int) -> str:
+    return f"0x{value:0{bits // 4}x}"
+
+
+def _dec(value: int, bits: int) -> str:
+    return str(value)
+
+
+def _port(value: int, bits: int) -> str:
+    return "LOCAL" if value == Port.LOCAL else str(value)
+
+
+def _ipv4(value: int, bits: int) -> str:
+    return str(IPv4Address(value))
+
+
+def _mac(value: int, bits: int) -> str:
+    return ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
+
+
+def _packet_type(value: int, bits: int) -> str:
+    return f"({value >> 16},0x{value & 0xFFFF:x})"
+
+
+def _short_hex(value: int, bits: int) -> str:
+    return f"0x{value:x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One packet or metadata field: its ovs-ofctl name, its width in bits, how it is written."""
+
+    name: str
+    bits: int
+    show: Callable[[int, int], str]
+    meaning: str
+
+    @property
+    def full_mask(self) -> int:
+        """All bits set."""
+        return (1 << self.bits) - 1
+
+
+FIELDS: dict[str, Field] = {
+    field.name: field
+    for field in (
+        Field("packet_type", 32, _packet_type, "what the packet starts with: (namespace, type)"),
+        Field("in_port", 32, _port, "the port it came in by"),
+        Field("tun_id", 64, _short_hex, "TEID of the outer GTP-U header"),
+        Field("tun_src", 32, _ipv4, "outer source: the peer"),
+        Field("tun_dst", 32, _ipv4, "outer destination: the peer to send to"),
+        Field(
+            "tun_gtpu_flags", 8, _short_hex, "GTP-U flags; the switch asks: are all of these set"
+        ),
+        Field("tun_gtpu_msgtype", 8, _dec, "GTP-U message type; exact for 255 (T-PDU) only"),
+        Field("dl_src", 48, _mac, "Ethernet source"),
+        Field("dl_dst", 48, _mac, "Ethernet destination"),
+        Field("dl_type", 16, _hex, "Ethernet type"),
+        Field("vlan_vid", 16, _hex, "VLAN tag; 0x1000 is set when there is one"),
+        Field("nw_src", 32, _ipv4, "IPv4 source"),
+        Field("nw_dst", 32, _ipv4, "IPv4 destination"),
+        Field("nw_proto", 8, _dec, "IP protocol"),
+        Field("nw_ttl", 8, _dec, "IPv4 time to live"),
+        Field("ip_frag", 8, _short_hex, "fragment bits: 1 any fragment, 2 a later one"),
+        Field("udp_dst", 16, _dec, "UDP destination port"),
+        Field("icmp_type", 8, _dec, "ICMP type"),
+        Field("arp_op", 16, _dec, "1 request, 2 reply"),
+        Field("arp_spa", 32, _ipv4, "ARP sender's address"),
+        Field("arp_tpa", 32, _ipv4, "ARP target's address"),
+        Field("arp_sha", 48, _mac, "ARP sender's MAC"),
+        Field("arp_tha", 48, _mac, "ARP target's MAC"),
+    )
+}
+
+
+VALUE_IS_MASK = frozenset({"tun_gtpu_flags"})
+"""The switch takes their value as the mask too: it asks whether all of these bits are set."""
+
+
+class Condition(NamedTuple):
+    """`field` equals `value` in the bits of `mask`."""
+
+    field: str
+    value: int
+    mask: int
+
+    def __str__(self) -> str:
+        field = FIELDS[self.field]
+        if self.field == "ip_frag":
+            return _FRAGMENTS[self.value, self.mask]
+        if self.mask == field.full_mask or self.field in VALUE_IS_MASK:
+            return f"{field.name}={field.show(self.value, field.bits)}"
+        if field.show is _ipv4:
+            return f"{field.name}={IPv4Address(self.value)}/{self.mask.bit_count()}"
+        return (
+            f"{field.name}={field.show(self.value, field.bits)}/{field.show(self.mask, field.bits)}"
+        )
+
+
+_FRAGMENTS = {(1, 1): "ip_frag=yes", (0, 1): "ip_frag=no", (3, 3): "ip_frag=later"}
+
+Match = tuple[Condition, ...]
+"""Conditions in the order of FIELDS, so that equal matches are equal values."""
+
+Value = int | IPv4Address | IPv4Network | str | tuple[int, int]
+
+_ORDER = {name: place for place, name in enumerate(FIELDS)}
+
+
+def mac_to_int(mac: str) -> int:
+    """`aa:bb:cc:dd:ee:ff` as a 48-bit number."""
+    return int(mac.replace(":", ""), 16)
+
+
+def condition(name: str, value: Value) -> Condition:
+    """A condition from a number, an address, a prefix, a MAC text or a (value, mask) pair."""
+    full = FIELDS[name].full_mask
+    match value:
+        case IPv4Network():
+            return Condition(name, int(value.network_address), int(value.netmask))
+        case IPv4Address():
+            return Condition(name, int(value), full)
+        case str():
+            return Condition(name, mac_to_int(value), full)
+        case (bits, mask):
+            return Condition(name, bits & mask, mask)
+        case int():
+            return Condition(name, value, value if name in VALUE_IS_MASK else full)
+    raise RuleError(f"{name}: no condition can be made of {value!r}")
+
+
+def match(**conditions: Value) -> Match:
+    """Build a match; a prefix of length 0 matches everything and so asks nothing."""
+    made = (condition(name, value) for name, value in conditions.items())
+    return tuple(sorted((c for c in made if c.mask), key=lambda c: _ORDER[c.field]))
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Send the packet out of a port; `max_len` bytes of it where the port is the controller."""
+
+    port: int
+    max_len: int = 0
+
+    def __str__(self) -> str:
+        if self.port == Port.CONTROLLER:
+            return f"controller(max_len={self.max_len})"
+        if self.port in (Port.LOCAL, Port.IN_PORT):
+            return "LOCAL" if self.port == Port.LOCAL else "IN_PORT"
+        return f"output:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """Write a whole field."""
+
+    field: str
+    value: int
+
+    def __str__(self) -> str:
+        field = FIELDS[self.field]
+        return f"set_field:{field.show(self.value, field.bits)}->{field.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Copy a whole field onto another of the same width."""
+
+    src: str
+    dst: str
+
+    def __str__(self) -> str:
+        return f"move:{self.src}->{self.dst}"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetInPort:
+    """Forget where the packet came in, or the switch would not send it out there again."""
+
+    def __str__(self) -> str:
+        return "load:0xffff->NXM_OF_IN_PORT[]"
+
+
+class Header(StrEnum):
+    """What `Encap` can put in front."""
+
+    ETHERNET = "ethernet"
+    MPLS = "mpls"
+
+
+@dataclass(frozen=True, slots=True)
+class Encap:
+    """Put an empty header in front of the packet."""
+
+    header: Header
+
+    def __str__(self) -> str:
+        return f"encap({self.header})"
+
+
+@dataclass(frozen=True, slots=True)
+class Decap:
+    """Take the outermost header (Ethernet) off."""
+
+    def __str__(self) -> str:
+        return "decap()"
+
+
+@dataclass(frozen=True, slots=True)
+class PopMpls:
+    """Take an MPLS label off and say what is below it."""
+
+    eth_type: int
+
+    def __str__(self) -> str:
+        return f"pop_mpls:0x{self.eth_type:04x}"
+
+
+Action = Output | SetField | Move | ForgetInPort | Encap | Decap | PopMpls
+
+
+def set_field(name: str, value: int | IPv4Address | str) -> SetField:
+    """Write a field with a number, an address or a MAC text."""
+    return SetField(name, condition(name, value).value)
+
+
+# --- flows and meters ---------------------------------------------------------------------------
+
+
+class FlowKey(NamedTuple):
+    """What makes a flow the same flow (OpenFlow 1.4, 5.2)."""
+
+    table: int
+    priority: int
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One flow entry. No actions and no `goto` means drop."""
+
+    table: int
+    priority: int
+    match: Match
+    cookie: int
+    actions: tuple[Action, ...] = ()
+    goto: int | None = None
+    meter: int | None = None
+
+    @property
+    def key(self) -> FlowKey:
+        """Its identity in the switch."""
+        return FlowKey(self.table, self.priority, self.match)
+
+    def __str__(self) -> str:
+        steps = [f"meter:{self.meter}"] if self.meter is not None else []
+        steps += [str(action) for action in self.actions]
+        if self.goto is not None:
+            steps.append(f"goto_table:{self.goto}")
+        head = [f"cookie=0x{self.cookie:016x}", f"table={self.table}", f"priority={self.priority}"]
+        head += [str(each) for each in self.match]
+        return f"{','.join(head)} actions={','.join(steps) or 'drop'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A limit in packets a second, with a burst in packets; what is over it is dropped."""
+
+    number: int
+    rate: int
+    burst: int
+
+    def __str__(self) -> str:
+        return (
+            f"meter={self.number} pktps burst stats "
+            f"bands=type=drop rate={self.rate} burst_size={self.burst}"
+        )
+
+
+# --- cookies ------------------------------------------------------------------------------------
+
+OWNER_TAG = 0x0F67
+COOKIE_OWNER = OWNER_TAG << 48
+COOKIE_OWNER_MASK = 0xFFFF << 48
+SESSION_NUMBER_MAX = (1 << 40) - 1
+
+
+class CookieKind(IntEnum):
+    """Bits 40 to 47 of a cookie of ours; bits 0 to 39 are a session's or drop reason's number."""
+
+    BASE = 1
+    DROP = 2
+    SESSION = 3
+
+
+def make_cookie(kind: CookieKind, number: int = 0) -> int:
+    """Owner tag, kind and number (0 to 2^40-1) as one cookie."""
+    return COOKIE_OWNER | kind << 40 | number
+
+
+def cookie_kind(cookie: int) -> CookieKind | None:
+    """The kind in a cookie of ours; None if the cookie is not ours or of no known kind."""
+    if cookie & COOKIE_OWNER_MASK != COOKIE_OWNER:
+        return None
+    try:
+        return CookieKind(cookie >> 40 & 0xFF)
+    except ValueError:
+        return None
+
+
+def cookie_number(cookie: int) -> int:
+    """The session's or drop reason's number in a cookie."""
+    return cookie & SESSION_NUMBER_MAX

@@ -1,0 +1,210 @@
+"""The flow tables, declared once: purpose, fields to match, tables to lead to, what a miss is.
+
+A rule is made through its table (`Table.flow`), which refuses what it did not declare. The document
+`docs/pipeline.md` is generated from this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ofgtp.core.flow import Action, CookieKind, Flow, Match, Meter, RuleError, make_cookie
+
+
+class DropReason(IntEnum):
+    """Why a packet goes no further. The number stands in the cookie of each flow that drops."""
+
+    def __new__(cls, number: int, meaning: str) -> DropReason:
+        """Keep the meaning beside the number."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.meaning = meaning
+        return member
+
+    meaning: str
+
+    UNKNOWN_PORT = 1, "came in by a port that is not ofgtp's"
+    VLAN = 2, "VLAN-tagged frame on a port that carries none"
+    OUTER_FRAGMENT = 3, "fragment of a packet to the access address"
+    ACCESS_DENIED = 4, "GTP-U from an address outside access_allow"
+    ACCESS_OTHER = 5, "on the access port, and neither GTP-U, ARP nor ping to us"
+    LOCAL_OTHER = 6, "from the host towards the access port, and neither GTP-U, ARP nor ping"
+    EXTENSION_HEADER = 7, "T-PDU with an extension header"
+    NPDU_NUMBER = 8, "T-PDU with an N-PDU number but no sequence number"
+    INNER_MPLS = 9, "T-PDU whose bytes 12 and 13 read as an MPLS Ethernet type"
+    FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
+    SIGNALLING = 11, "GTP-U message that is no T-PDU"
+    NOT_IP = 12, "T-PDU whose inner packet is neither IPv4 nor IPv6"
+    NO_UPLINK_SESSION = 13, "T-PDU of no session: unknown TEID, wrong inner source or wrong peer"
+    INNER_IPV6 = 14, "IPv6 T-PDU: sessions carry IPv4"
+    PROTECTED_DESTINATION = 15, "uplink packet to an address that no UE may reach"
+    UE_TO_UE = 16, "uplink packet to another UE while ue_to_ue is deny"
+    NEXT_HOP_UNRESOLVED = 17, "uplink packet while the next hop has not answered ARP"
+    CORE_OTHER = 18, "on the core port, and not for a UE or for us"
+    UNKNOWN_UE = 19, "downlink packet to a UE address without a session"
+    IDLE_UE = 20, "downlink packet to a UE whose session has no downlink"
+
+    @property
+    def label(self) -> str:
+        """Its name as counters, logs and the REST API show it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One flow table; `next` names the tables its flows may lead to."""
+
+    number: int
+    name: str
+    purpose: str
+    fields: frozenset[str]
+    next: tuple[str, ...]
+    miss: DropReason | None
+
+    def flow(
+        self,
+        priority: int,
+        match: Match,
+        *actions: Action,
+        goto: Table | None = None,
+        meter: Meter | None = None,
+        cookie: int | None = None,
+    ) -> Flow:
+        """A flow of this table.
+
+        Raises:
+            RuleError: it matches a field or leads to a table that this one does not declare.
+        """
+        undeclared = {condition.field for condition in match} - self.fields
+        if undeclared:
+            raise RuleError(f"table {self.name} does not declare {sorted(undeclared)}")
+        if goto is not None and goto.name not in self.next:
+            raise RuleError(f"table {self.name} does not lead to {goto.name}")
+        return Flow(
+            table=self.number,
+            priority=priority,
+            match=match,
+            cookie=make_cookie(CookieKind.BASE) if cookie is None else cookie,
+            actions=actions,
+            goto=None if goto is None else goto.number,
+            meter=None if meter is None else meter.number,
+        )
+
+    def drop(
+        self,
+        priority: int,
+        match: Match,
+        reason: DropReason,
+        *actions: Action,
+        meter: Meter | None = None,
+    ) -> Flow:
+        """A flow that ends the packet and counts it under `reason`; actions may report it."""
+        cookie = make_cookie(CookieKind.DROP, reason)
+        return self.flow(priority, match, *actions, meter=meter, cookie=cookie)
+
+
+def _fields(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+INGRESS = Table(
+    0,
+    "ingress",
+    "Sorts packets by the port they came in by.",
+    _fields("packet_type in_port"),
+    ("access", "normalise", "core", "local"),
+    DropReason.UNKNOWN_PORT,
+)
+ACCESS = Table(
+    10,
+    "access",
+    "From the radio side (N3, S1-U). GTP-U, ARP and ping to the access address go to the LOCAL port"
+    " (for GTP-U the switch decapsulates there and the packet comes back by the gtpu port).",
+    _fields("dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type"),
+    (),
+    DropReason.ACCESS_OTHER,
+)
+NORMALISE = Table(
+    20,
+    "normalise",
+    "Decapsulated packets, typed at random by the switch: gives each its true type and an Ethernet"
+    " header, and tells T-PDUs from signalling.",
+    _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
+    ("uplink",),
+    DropReason.NOT_IP,
+)
+UPLINK = Table(
+    30,
+    "uplink",
+    "One flow a session: TEID, inner source and, if pinned, the peer.",
+    _fields("tun_id tun_src dl_type nw_src"),
+    ("guard",),
+    DropReason.NO_UPLINK_SESSION,
+)
+GUARD = Table(
+    40,
+    "guard",
+    "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
+    " multicast; other UEs, as configured.",
+    _fields("dl_type nw_dst"),
+    ("route", "downlink"),
+    None,
+)
+ROUTE = Table(
+    50,
+    "route",
+    "Towards the packet data network (N6, SGi): the next hop's MAC, and out.",
+    _fields("dl_type"),
+    (),
+    DropReason.NEXT_HOP_UNRESOLVED,
+)
+CORE = Table(
+    60,
+    "core",
+    "From the packet data network: ARP and ping for the core address are answered here, packets"
+    " for UEs go on.",
+    _fields("dl_dst dl_type vlan_vid nw_dst nw_proto ip_frag icmp_type arp_op arp_spa arp_tpa"),
+    ("downlink",),
+    DropReason.CORE_OTHER,
+)
+DOWNLINK = Table(
+    70,
+    "downlink",
+    "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port.",
+    _fields("dl_type nw_dst"),
+    (),
+    DropReason.UNKNOWN_UE,
+)
+LOCAL = Table(
+    80,
+    "local",
+    "From the host: encapsulated packets, ARP and ping of the access address go out.",
+    _fields("dl_type nw_src nw_proto udp_dst icmp_type"),
+    (),
+    DropReason.LOCAL_OTHER,
+)
+
+PIPELINE: tuple[Table, ...] = (
+    INGRESS,
+    ACCESS,
+    NORMALISE,
+    UPLINK,
+    GUARD,
+    ROUTE,
+    CORE,
+    DOWNLINK,
+    LOCAL,
+)
+
+PING_METER = Meter(1, rate=100, burst=100)
+ARP_METER = Meter(2, rate=1000, burst=1000)
+UPLINK_MISS_METER = Meter(3, rate=200, burst=200)
+NEXT_HOP_METER = Meter(4, rate=20, burst=20)
+
+METERS: dict[str, Meter] = {
+    "ping": PING_METER,
+    "arp": ARP_METER,
+    "uplink_miss": UPLINK_MISS_METER,
+    "next_hop": NEXT_HOP_METER,
+}

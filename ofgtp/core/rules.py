@@ -1,0 +1,324 @@
+"""Gateway -> base flows, session -> its two flows. Pure functions of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from ofgtp.core.flow import (
+    Action,
+    CookieKind,
+    Decap,
+    Encap,
+    Flow,
+    ForgetInPort,
+    Header,
+    Match,
+    Move,
+    Output,
+    PopMpls,
+    Port,
+    make_cookie,
+    match,
+    set_field,
+)
+from ofgtp.core.model import GTPU_PORT, Gateway, Session
+from ofgtp.core.pipeline import (
+    ACCESS,
+    ARP_METER,
+    CORE,
+    DOWNLINK,
+    GUARD,
+    INGRESS,
+    LOCAL,
+    NEXT_HOP_METER,
+    NORMALISE,
+    PING_METER,
+    PIPELINE,
+    ROUTE,
+    UPLINK,
+    UPLINK_MISS_METER,
+    DropReason,
+)
+
+IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848
+ICMP, UDP = 1, 17
+ECHO_REPLY, ECHO_REQUEST = 0, 8
+TAGGED = (0x1000, 0x1000)
+ANY_FRAGMENT = (1, 1)
+
+ETHERNET_TYPED, IPV4_TYPED, IPV6_TYPED = 0, 1 << 16 | IPV4, 1 << 16 | IPV6
+"""packet_type as the switch sets it, rightly or wrongly, on what it decapsulated."""
+
+T_PDU = 255
+E_FLAG, S_AND_PN_FLAGS, PN_FLAG = 0x04, 0x03, 0x01
+
+HEADER_SAMPLE = 64
+"""Bytes of a packet that the controller sees: Ethernet, IPv4 or ARP, and a little more."""
+
+UNREACHABLE_FOR_UES = tuple(
+    IPv4Network(prefix)
+    for prefix in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+"""This network, loopback, link-local, multicast, reserved and broadcast (RFC 6890)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What the switch and the network told us about a gateway's ports.
+
+    `core_mac` is ours on the core side; `peer_mac` is where uplink packets are sent: the next
+    hop's MAC, None until it has answered ARP, or that of the host's own interface.
+    """
+
+    access: int
+    core: int
+    gtpu: int
+    local_mac: str
+    core_mac: str
+    peer_mac: str | None
+
+
+def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
+    """Where no UE of these gateways may send.
+
+    All gateways' access networks are meant, not only the own one's: with `core_port = "host"` the
+    host would route from one to the other. A default route among the access routes is left out,
+    since it would forbid everything.
+    """
+    networks = list(UNREACHABLE_FOR_UES)
+    for gateway in gateways:
+        networks += [gateway.access_ip.network, IPv4Network(gateway.core_ip.ip)]
+        networks += [route.to for route in gateway.access_routes if route.to.prefixlen]
+    return tuple(dict.fromkeys(networks))
+
+
+def gateway_flows(
+    gateway: Gateway, links: Links, protected: Iterable[IPv4Network]
+) -> Iterator[Flow]:
+    """All flows of a gateway that are there without any session."""
+    yield from _ingress(links)
+    yield from _access(gateway, links)
+    yield from _normalise(links)
+    yield from _uplink()
+    yield from _guard(gateway, protected)
+    yield from _route(links)
+    yield from _core(gateway, links)
+    yield from _local(gateway, links)
+    for table in PIPELINE:
+        if table.miss is not None and table is not UPLINK:
+            yield table.drop(0, (), table.miss)
+
+
+def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
+    """A session's flows: uplink first, then downlink."""
+    cookie = make_cookie(CookieKind.SESSION, session.number)
+    peer = session.uplink.remote_ip
+    uplink = UPLINK.flow(
+        100,
+        match(
+            tun_id=session.uplink.teid,
+            dl_type=IPV4,
+            nw_src=session.ue_ip,
+            **({} if peer is None else {"tun_src": peer}),
+        ),
+        goto=GUARD,
+        cookie=cookie,
+    )
+    to_ue = match(dl_type=IPV4, nw_dst=session.ue_ip)
+    if session.downlink is None:
+        return uplink, DOWNLINK.drop(100, to_ue, DropReason.IDLE_UE)
+    downlink = DOWNLINK.flow(
+        100,
+        to_ue,
+        Decap(),
+        set_field("tun_id", session.downlink.teid),
+        set_field("tun_dst", session.downlink.ip),
+        Output(links.gtpu),
+        cookie=cookie,
+    )
+    return uplink, downlink
+
+
+def _ingress(links: Links) -> Iterator[Flow]:
+    yield INGRESS.flow(100, match(in_port=links.access), goto=ACCESS)
+    yield INGRESS.flow(100, match(in_port=links.core), goto=CORE)
+    yield INGRESS.flow(100, match(in_port=Port.LOCAL), goto=LOCAL)
+    yield INGRESS.flow(100, match(in_port=links.gtpu), goto=NORMALISE)
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        # A match without packet_type means Ethernet, so the other types need their own.
+        asked = match(packet_type=packet_type, in_port=links.gtpu)
+        yield INGRESS.flow(100, asked, goto=NORMALISE)
+
+
+def _access(gateway: Gateway, links: Links) -> Iterator[Flow]:
+    local, ours = Output(Port.LOCAL), gateway.access_ip.ip
+    yield ACCESS.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
+    yield ACCESS.flow(100, match(dl_type=ARP), local, meter=ARP_METER)
+    fragment = match(dl_type=IPV4, nw_dst=ours, ip_frag=ANY_FRAGMENT)
+    yield ACCESS.drop(100, fragment, DropReason.OUTER_FRAGMENT)
+    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
+        asked = match(
+            dl_dst=links.local_mac, dl_type=IPV4, nw_dst=ours, nw_proto=ICMP, icmp_type=icmp_type
+        )
+        yield ACCESS.flow(90, asked, local, meter=PING_METER)
+
+    def gtpu(source: IPv4Network) -> Match:
+        return match(
+            dl_dst=links.local_mac,
+            dl_type=IPV4,
+            nw_src=source,
+            nw_dst=ours,
+            nw_proto=UDP,
+            udp_dst=GTPU_PORT,
+        )
+
+    anyone = IPv4Network("0.0.0.0/0")
+    for prefix in gateway.access_allow or (anyone,):
+        yield ACCESS.flow(80, gtpu(prefix), local)
+    if gateway.access_allow and anyone not in gateway.access_allow:
+        yield ACCESS.drop(70, gtpu(anyone), DropReason.ACCESS_DENIED)
+
+
+def _normalise(links: Links) -> Iterator[Flow]:
+    """Undo the switch's wrong typing of decapsulated packets.
+
+    Open vSwitch (2.13 to 4.0) reads the inner IP version 8 bytes too far, so a T-PDU arrives as
+    IPv4, IPv6 or Ethernet depending on its TTL. Typed Ethernet, its first bytes are the inner IP
+    header's, and `dl_dst` shows the version. A label pushed below a new Ethernet header and popped
+    with the right type corrects it without changing a byte.
+
+    The guards come first, at the highest priorities: relabelling a packet whose misread type is
+    MPLS makes ovs-vswitchd abort, so these two types must not reach any flow that pushes or pops.
+    """
+    for mpls in (MPLS, MPLS_MULTICAST):
+        yield NORMALISE.drop(100, match(dl_type=mpls), DropReason.INNER_MPLS)
+    for flag, priority, reason in (
+        (E_FLAG, 90, DropReason.EXTENSION_HEADER),
+        (PN_FLAG, 70, DropReason.NPDU_NUMBER),
+    ):
+        # The switch takes the optional four bytes off only if the S flag is set.
+        asked = match(tun_gtpu_flags=flag, tun_gtpu_msgtype=T_PDU)
+        yield NORMALISE.drop(priority, asked, reason)
+        for packet_type in (IPV4_TYPED, IPV6_TYPED):
+            asked = match(packet_type=packet_type, tun_gtpu_flags=flag)
+            yield NORMALISE.drop(priority, asked, reason)
+    for priority, flags in ((80, {"tun_gtpu_flags": S_AND_PN_FLAGS}), (60, {})):
+        yield from _retype(priority, flags)
+    # LOCAL's MAC begins with neither 4 nor 6, so these two need not stand above the corrections,
+    # where they would make every megaflow match all of dl_dst: an upcall for each packet.
+    forged = match(dl_dst=links.local_mac, tun_gtpu_msgtype=T_PDU)
+    yield NORMALISE.drop(50, forged, DropReason.FORGED_SIGNALLING)
+    yield NORMALISE.drop(40, match(dl_dst=links.local_mac), DropReason.SIGNALLING)
+
+
+def _retype(priority: int, flags: dict[str, int]) -> Iterator[Flow]:
+    def relabel(eth_type: int) -> tuple[Action, ...]:
+        return Encap(Header.MPLS), Encap(Header.ETHERNET), PopMpls(eth_type)
+
+    right = match(packet_type=IPV4_TYPED, **flags)
+    yield NORMALISE.flow(priority, right, Encap(Header.ETHERNET), goto=UPLINK)
+    # Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
+    wrong = match(packet_type=IPV6_TYPED, **flags)
+    yield NORMALISE.flow(priority, wrong, *relabel(IPV4), goto=UPLINK)
+    for version, eth_type in ((4, IPV4), (6, IPV6)):
+        first_nibble = (version << 44, 0xF << 44)
+        asked = match(dl_dst=first_nibble, tun_gtpu_msgtype=T_PDU, **flags)
+        yield NORMALISE.flow(priority, asked, *relabel(eth_type), goto=UPLINK)
+
+
+def _uplink() -> Iterator[Flow]:
+    yield UPLINK.drop(10, match(dl_type=IPV6), DropReason.INNER_IPV6)
+    # The switch counts every miss; the controller sees some and tells what they were.
+    report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    yield UPLINK.drop(0, (), DropReason.NO_UPLINK_SESSION, report, meter=UPLINK_MISS_METER)
+
+
+def _guard(gateway: Gateway, protected: Iterable[IPv4Network]) -> Iterator[Flow]:
+    for network in protected:
+        asked = match(dl_type=IPV4, nw_dst=network)
+        yield GUARD.drop(100, asked, DropReason.PROTECTED_DESTINATION)
+    for pool in gateway.ue_pools:
+        asked = match(dl_type=IPV4, nw_dst=pool)
+        if gateway.ue_to_ue == "deny":
+            yield GUARD.drop(90, asked, DropReason.UE_TO_UE)
+        else:
+            yield GUARD.flow(90, asked, ForgetInPort(), goto=DOWNLINK)
+    yield GUARD.flow(0, (), goto=ROUTE)
+
+
+def _route(links: Links) -> Iterator[Flow]:
+    if links.peer_mac is not None:
+        yield ROUTE.flow(
+            100,
+            match(dl_type=IPV4),
+            set_field("dl_src", links.core_mac),
+            set_field("dl_dst", links.peer_mac),
+            Output(links.core),
+        )
+
+
+def _core(gateway: Gateway, links: Links) -> Iterator[Flow]:
+    yield CORE.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
+    for pool in gateway.ue_pools:
+        asked = match(dl_dst=links.core_mac, dl_type=IPV4, nw_dst=pool)
+        yield CORE.flow(80, asked, goto=DOWNLINK)
+    if gateway.next_hop is not None:
+        yield from _next_hop(gateway.next_hop)
+        yield from _answers(gateway.core_ip.ip, links.core_mac)
+
+
+def _next_hop(next_hop: IPv4Address) -> Iterator[Flow]:
+    """What the next hop says of itself by ARP goes to the controller."""
+    report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    reply = match(dl_type=ARP, arp_op=2, arp_spa=next_hop)
+    gratuitous = match(dl_type=ARP, arp_op=1, arp_spa=next_hop, arp_tpa=next_hop)
+    for asked in (reply, gratuitous):
+        yield CORE.flow(100, asked, report, meter=NEXT_HOP_METER)
+
+
+def _answers(core_ip: IPv4Address, core_mac: str) -> Iterator[Flow]:
+    """ARP and ping for the core address, answered in the switch (RFC 826, RFC 792)."""
+    yield CORE.flow(
+        90,
+        match(dl_type=ARP, arp_op=1, arp_tpa=core_ip),
+        Move("dl_src", "dl_dst"),
+        set_field("dl_src", core_mac),
+        set_field("arp_op", 2),
+        Move("arp_sha", "arp_tha"),
+        set_field("arp_sha", core_mac),
+        Move("arp_spa", "arp_tpa"),
+        set_field("arp_spa", core_ip),
+        Output(Port.IN_PORT),
+        meter=ARP_METER,
+    )
+    yield CORE.flow(
+        90,
+        match(
+            dl_dst=core_mac,
+            dl_type=IPV4,
+            nw_dst=core_ip,
+            nw_proto=ICMP,
+            ip_frag=(0, 1),
+            icmp_type=ECHO_REQUEST,
+        ),
+        Move("dl_src", "dl_dst"),
+        set_field("dl_src", core_mac),
+        Move("nw_src", "nw_dst"),
+        set_field("nw_src", core_ip),
+        set_field("nw_ttl", 64),
+        set_field("icmp_type", ECHO_REPLY),
+        Output(Port.IN_PORT),
+        meter=PING_METER,
+    )
+
+
+def _local(gateway: Gateway, links: Links) -> Iterator[Flow]:
+    access, ours = Output(links.access), gateway.access_ip.ip
+    yield LOCAL.flow(100, match(dl_type=ARP), access)
+    gtpu = match(dl_type=IPV4, nw_src=ours, nw_proto=UDP, udp_dst=GTPU_PORT)
+    yield LOCAL.flow(100, gtpu, access)
+    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
+        asked = match(dl_type=IPV4, nw_src=ours, nw_proto=ICMP, icmp_type=icmp_type)
+        yield LOCAL.flow(100, asked, access)

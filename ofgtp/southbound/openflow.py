@@ -1,0 +1,529 @@
+"""OpenFlow 1.4 on the wire, as far as ofgtp speaks it: pure functions between values and bytes.
+
+Written by hand, since Ryu's message objects are slow and do not know all fields of the gtpu port.
+Numbers are those of the OpenFlow 1.4 specification and, for Nicira's extensions, of Open vSwitch's
+`nicira-ext.h`, `meta-flow.h` and `ofp-actions.c`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ofgtp.core.errors import CodecError
+from ofgtp.core.flow import (
+    FIELDS,
+    VALUE_IS_MASK,
+    Action,
+    Condition,
+    Decap,
+    Encap,
+    Flow,
+    ForgetInPort,
+    Header,
+    Match,
+    Meter,
+    Move,
+    Output,
+    PopMpls,
+    SetField,
+)
+
+VERSION = 5
+"""The version octet of OpenFlow 1.4."""
+
+NO_BUFFER = 0xFFFFFFFF
+ANY_PORT = ANY_GROUP = 0xFFFFFFFF
+ALL_TABLES = 0xFF
+NICIRA = 0x00002320
+
+
+class Type(IntEnum):
+    """Message types (OpenFlow 1.4, 7.1.1)."""
+
+    ERROR = 1
+    PACKET_IN = 10
+    FLOW_REMOVED = 11
+    PACKET_OUT = 13
+    FLOW_MOD = 14
+    MULTIPART_REQUEST = 18
+    MULTIPART_REPLY = 19
+    BARRIER_REQUEST = 20
+    BARRIER_REPLY = 21
+    METER_MOD = 29
+    BUNDLE_CONTROL = 33
+    BUNDLE_ADD = 34
+
+
+class Command(IntEnum):
+    """Flow-mod commands."""
+
+    ADD = 0
+    MODIFY_STRICT = 2
+    DELETE = 3
+    DELETE_STRICT = 4
+
+
+class Multipart(IntEnum):
+    """Multipart types we ask for."""
+
+    DESC = 0
+    FLOW = 1
+    METER = 9
+    METER_CONFIG = 10
+
+
+class Bundle(IntEnum):
+    """Bundle control types (7.3.9.2)."""
+
+    OPEN = 0
+    CLOSE = 2
+    COMMIT = 4
+    DISCARD = 6
+
+
+BUNDLE_FLAGS = 3
+"""Atomic and ordered."""
+
+_HEADER = struct.Struct("!BBHI")
+
+
+def message(kind: int, xid: int, body: bytes = b"") -> bytes:
+    """An OpenFlow message of the given type."""
+    return _HEADER.pack(VERSION, kind, 8 + len(body), xid) + body
+
+
+# --- fields (OXM, 7.2.3.2) ----------------------------------------------------------------------
+
+_NXM1, _BASIC, _EXPERIMENTER = 0x0001, 0x8000, 0xFFFF
+
+_OXM: dict[str, tuple[int, int]] = {
+    "in_port": (_BASIC, 0),
+    "dl_dst": (_BASIC, 3),
+    "dl_src": (_BASIC, 4),
+    "dl_type": (_BASIC, 5),
+    "vlan_vid": (_BASIC, 6),
+    "nw_proto": (_BASIC, 10),
+    "nw_src": (_BASIC, 11),
+    "nw_dst": (_BASIC, 12),
+    "udp_dst": (_BASIC, 16),
+    "icmp_type": (_BASIC, 19),
+    "arp_op": (_BASIC, 21),
+    "arp_spa": (_BASIC, 22),
+    "arp_tpa": (_BASIC, 23),
+    "arp_sha": (_BASIC, 24),
+    "arp_tha": (_BASIC, 25),
+    "tun_id": (_BASIC, 38),
+    "packet_type": (_BASIC, 44),
+    "ip_frag": (_NXM1, 26),
+    "nw_ttl": (_NXM1, 29),
+    "tun_src": (_NXM1, 31),
+    "tun_dst": (_NXM1, 32),
+    "tun_gtpu_flags": (_EXPERIMENTER, 15),
+    "tun_gtpu_msgtype": (_EXPERIMENTER, 16),
+}
+_NAMES = {oxm: name for name, oxm in _OXM.items()}
+
+_MOVE_NAMES: dict[str, int] = {
+    "dl_dst": 0x00000206,
+    "dl_src": 0x00000406,
+    "nw_src": 0x00000E04,
+    "nw_dst": 0x00001004,
+    "arp_spa": 0x00002004,
+    "arp_tpa": 0x00002204,
+    "arp_sha": 0x00012206,
+    "arp_tha": 0x00012406,
+}
+"""NXM headers: `move` names fields by these also in OpenFlow 1.4 (what the switch reports)."""
+
+
+def _oxm(name: str, value: int, mask: int | None) -> bytes:
+    oxm_class, number = _OXM[name]
+    size = FIELDS[name].bits // 8
+    payload = value.to_bytes(size, "big")
+    if mask is not None:
+        payload += mask.to_bytes(size, "big")
+    if oxm_class == _EXPERIMENTER:
+        payload = NICIRA.to_bytes(4, "big") + payload
+    head = oxm_class << 16 | number << 9 | (mask is not None) << 8 | len(payload)
+    return head.to_bytes(4, "big") + payload
+
+
+def _wire_mask(condition: Condition) -> int | None:
+    """The mask to send: none for a whole field, or one that the switch wants without."""
+    whole = condition.mask == FIELDS[condition.field].full_mask
+    return None if whole or condition.field in VALUE_IS_MASK else condition.mask
+
+
+def encode_match(match: Match) -> bytes:
+    """An ofp_match, padded to 8 bytes. Conditions are in FIELDS order: prerequisites come first."""
+    fields = b"".join(_oxm(each.field, each.value, _wire_mask(each)) for each in match)
+    length = 4 + len(fields)
+    return struct.pack("!HH", 1, length) + fields + bytes(-length % 8)
+
+
+def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, int]:
+    """Read an ofp_match; None in place of the match where a field is not one of ours.
+
+    Returns the match and the offset behind its padding. Raises CodecError if the bytes are short.
+    """
+    length = int.from_bytes(data[offset + 2 : offset + 4], "big")
+    end = offset + length
+    if length < 4 or end > len(data):
+        raise CodecError("a match is longer than its message")
+    conditions: list[Condition] = []
+    known = True
+    place = offset + 4
+    while place < end:
+        head = int.from_bytes(data[place : place + 4], "big")
+        oxm_class, number, masked, size = head >> 16, head >> 9 & 0x7F, head >> 8 & 1, head & 0xFF
+        start = place + 4
+        place = start + size
+        if place > end:
+            raise CodecError("a match field is longer than its match")
+        if oxm_class == _EXPERIMENTER:
+            start += 4
+        name = _NAMES.get((oxm_class, number))
+        if name is None:
+            known = False
+            continue
+        width = FIELDS[name].bits // 8
+        value = int.from_bytes(data[start : start + width], "big")
+        mask = FIELDS[name].full_mask
+        if masked:
+            mask = int.from_bytes(data[start + width : start + 2 * width], "big")
+        conditions.append(Condition(name, value, mask))
+    order = list(FIELDS)
+    conditions.sort(key=lambda each: order.index(each.field))
+    return (tuple(conditions) if known else None), offset + length + (-length % 8)
+
+
+# --- actions and instructions -------------------------------------------------------------------
+
+_OUTPUT = struct.Struct("!HHIH6x")
+_NX = struct.Struct("!HHIH")
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 8)
+
+
+def _nicira(subtype: int, body: bytes) -> bytes:
+    size = 10 + len(body)
+    size += -size % 8
+    return _padded(_NX.pack(0xFFFF, size, NICIRA, subtype) + body)
+
+
+def encode_action(action: Action) -> bytes:
+    """One action (7.2.5, and Nicira's REG_MOVE 6, REG_LOAD 7, ENCAP 46, DECAP 47)."""
+    match action:
+        case Output(port, max_len):
+            return _OUTPUT.pack(0, 16, port, max_len)
+        case SetField(name, value):
+            field = _oxm(name, value, None)
+            size = 4 + len(field)
+            size += -size % 8
+            return _padded(struct.pack("!HH", 25, size) + field)
+        case Move(src, dst):
+            bits = FIELDS[src].bits
+            body = struct.pack("!HHHII", bits, 0, 0, _MOVE_NAMES[src], _MOVE_NAMES[dst])
+            return _nicira(6, body)
+        case ForgetInPort():
+            # NXM_OF_IN_PORT, all its 16 bits.
+            return _nicira(7, struct.pack("!HIQ", 15, 0x00000002, 0xFFFF))
+        case Encap(header):
+            packet_type = 0 if header is Header.ETHERNET else 1 << 16 | 0x8847
+            return _nicira(46, struct.pack("!HI", 0, packet_type))
+        case Decap():
+            return _nicira(47, struct.pack("!HI", 0, 0xFFFE))
+        case PopMpls(eth_type):
+            return struct.pack("!HHH2x", 20, 8, eth_type)
+
+
+def encode_instructions(flow: Flow) -> bytes:
+    """Meter, apply-actions and goto-table, in the order in which the switch lists them."""
+    parts = []
+    if flow.meter is not None:
+        parts.append(struct.pack("!HHI", 6, 8, flow.meter))
+    if flow.actions:
+        actions = b"".join(encode_action(action) for action in flow.actions)
+        parts.append(struct.pack("!HH4x", 4, 8 + len(actions)) + actions)
+    if flow.goto is not None:
+        parts.append(struct.pack("!HHB3x", 1, 8, flow.goto))
+    return b"".join(parts)
+
+
+# --- messages to the switch ---------------------------------------------------------------------
+
+_FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
+
+
+def flow_mod(command: Command, flow: Flow, xid: int) -> bytes:
+    """A flow-mod for exactly this flow."""
+    strict_delete = command is Command.DELETE_STRICT
+    head = _FLOW_MOD.pack(
+        flow.cookie,
+        0,
+        flow.table,
+        command,
+        0,
+        0,
+        flow.priority,
+        NO_BUFFER,
+        ANY_PORT,
+        ANY_GROUP,
+        0,
+        0,
+    )
+    body = head + encode_match(flow.match)
+    if not strict_delete:
+        body += encode_instructions(flow)
+    return message(Type.FLOW_MOD, xid, body)
+
+
+def delete_reported(stats: FlowStats, xid: int) -> bytes:
+    """A flow-mod that deletes exactly the reported flow, whatever it matches."""
+    head = _FLOW_MOD.pack(
+        stats.cookie,
+        0,
+        stats.table,
+        Command.DELETE_STRICT,
+        0,
+        0,
+        stats.priority,
+        NO_BUFFER,
+        ANY_PORT,
+        ANY_GROUP,
+        0,
+        0,
+    )
+    return message(Type.FLOW_MOD, xid, head + stats.raw_match)
+
+
+def delete_by_cookie(cookie: int, mask: int, xid: int) -> bytes:
+    """A flow-mod that deletes the flows of all tables whose cookie is `cookie` under `mask`."""
+    head = _FLOW_MOD.pack(
+        cookie, mask, ALL_TABLES, Command.DELETE, 0, 0, 0, NO_BUFFER, ANY_PORT, ANY_GROUP, 0, 0
+    )
+    return message(Type.FLOW_MOD, xid, head + encode_match(()))
+
+
+def bundle_control(bundle: int, kind: Bundle, xid: int) -> bytes:
+    """Open, commit or discard a bundle."""
+    return message(Type.BUNDLE_CONTROL, xid, struct.pack("!IHH", bundle, kind, BUNDLE_FLAGS))
+
+
+def bundle_add(bundle: int, inner: bytes, xid: int) -> bytes:
+    """Put a message (which has the same xid) into a bundle."""
+    return message(Type.BUNDLE_ADD, xid, struct.pack("!IHH", bundle, 0, BUNDLE_FLAGS) + inner)
+
+
+def barrier(xid: int) -> bytes:
+    """A barrier request."""
+    return message(Type.BARRIER_REQUEST, xid)
+
+
+def meter_mod(meter: Meter, xid: int, *, add: bool) -> bytes:
+    """Add or modify a meter (7.3.4.5): packets a second with burst, one dropping band."""
+    flags = 2 | 4 | 8
+    body = struct.pack("!HHI", 0 if add else 1, flags, meter.number)
+    body += struct.pack("!HHII4x", 1, 16, meter.rate, meter.burst)
+    return message(Type.METER_MOD, xid, body)
+
+
+def multipart_request(kind: Multipart, xid: int, body: bytes = b"") -> bytes:
+    """A multipart request in one part."""
+    return message(Type.MULTIPART_REQUEST, xid, struct.pack("!HH4x", kind, 0) + body)
+
+
+def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES) -> bytes:
+    """Ask for the flows whose cookie equals `cookie` under `mask`."""
+    body = struct.pack("!B3xII4xQQ", table, ANY_PORT, ANY_GROUP, cookie, mask) + encode_match(())
+    return multipart_request(Multipart.FLOW, xid, body)
+
+
+def meter_stats_request(kind: Multipart, xid: int) -> bytes:
+    """Ask for all meters' configuration (METER_CONFIG) or counters (METER)."""
+    return multipart_request(kind, xid, struct.pack("!I4x", 0xFFFFFFFF))
+
+
+def packet_out(port: int, frame: bytes, xid: int) -> bytes:
+    """Send a frame out of a port."""
+    action = encode_action(Output(port))
+    head = struct.pack("!IIH6x", NO_BUFFER, 0xFFFFFFFD, len(action))
+    return message(Type.PACKET_OUT, xid, head + action + frame)
+
+
+# --- messages from the switch -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStats:
+    """One flow as the switch reports it."""
+
+    table: int
+    priority: int
+    cookie: int
+    match: Match | None
+    """None: it matches a field that no rule of ours does."""
+    raw_match: bytes
+    instructions: bytes
+    timeouts: bool
+    packets: int
+    bytes: int
+
+    def same_actions(self, flow: Flow) -> bool:
+        """Whether it does what `flow` says."""
+        return not self.timeouts and self.instructions == encode_instructions(flow)
+
+
+_FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
+
+
+def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
+    """Read the body of a flow-stats reply part. Raises CodecError."""
+    offset = 0
+    while offset < len(body):
+        if len(body) - offset < _FLOW_STATS.size + 8:
+            raise CodecError("a flow-stats entry is cut short")
+        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = (
+            _FLOW_STATS.unpack_from(body, offset)
+        )
+        if size < _FLOW_STATS.size + 8 or offset + size > len(body):
+            raise CodecError("a flow-stats entry has a wrong length")
+        match_, behind = decode_match(body, offset + _FLOW_STATS.size)
+        yield FlowStats(
+            table,
+            priority,
+            cookie,
+            match_,
+            bytes(body[offset + _FLOW_STATS.size : behind]),
+            bytes(body[behind : offset + size]),
+            bool(idle or hard),
+            packets,
+            octets,
+        )
+        offset += size
+
+
+def decode_multipart(body: bytes) -> tuple[int, bool, bytes]:
+    """Type, whether more parts follow, and the part's own body. Raises CodecError."""
+    if len(body) < 8:
+        raise CodecError("a multipart reply is cut short")
+    kind, flags = struct.unpack_from("!HH", body)
+    return kind, bool(flags & 1), body[8:]
+
+
+def decode_meters(body: bytes) -> dict[int, Meter | None]:
+    """Read meter configurations; None for a meter that is not of the form ours have."""
+    meters: dict[int, Meter | None] = {}
+    offset = 0
+    while offset + 8 <= len(body):
+        size, flags, number = struct.unpack_from("!HHI", body, offset)
+        if size < 8 or offset + size > len(body):
+            raise CodecError("a meter configuration has a wrong length")
+        meters[number] = None
+        if size == 24 and flags & 6 == 6:
+            kind, _, rate, burst = struct.unpack_from("!HHII", body, offset + 8)
+            if kind == 1:
+                meters[number] = Meter(number, rate, burst)
+        offset += size
+    return meters
+
+
+def decode_meter_drops(body: bytes) -> dict[int, int]:
+    """Read meter counters: meter number -> packets that its band dropped."""
+    drops: dict[int, int] = {}
+    offset = 0
+    while offset + 40 <= len(body):
+        number, size = struct.unpack_from("!IH", body, offset)
+        if size < 40 or offset + size > len(body):
+            raise CodecError("a meter counter has a wrong length")
+        if size >= 56:
+            drops[number] = struct.unpack_from("!Q", body, offset + 40)[0]
+        offset += size
+    return drops
+
+
+def decode_desc(body: bytes) -> tuple[str, str]:
+    """Software version and datapath description of a DESC reply. Raises CodecError."""
+    if len(body) < 1056:
+        raise CodecError("a switch description is cut short")
+
+    def text(start: int, size: int) -> str:
+        return body[start : start + size].split(b"\0", 1)[0].decode("utf-8", "replace")
+
+    return text(512, 256), text(800, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet that the switch sent us, with the metadata we use."""
+
+    cookie: int
+    tun_id: int
+    tun_src: int
+    frame: bytes
+
+
+def decode_packet_in(body: bytes) -> PacketIn:
+    """Read a packet-in's body; fields that are not ours are passed over. Raises CodecError."""
+    if len(body) < 24:
+        raise CodecError("a packet-in is cut short")
+    cookie = struct.unpack_from("!Q", body, 8)[0]
+    found = {"tun_id": 0, "tun_src": 0}
+    length = int.from_bytes(body[18:20], "big")
+    end = 16 + length
+    if length < 4 or end > len(body):
+        raise CodecError("a packet-in's match is longer than its message")
+    place = 20
+    while place + 4 <= end:
+        head = int.from_bytes(body[place : place + 4], "big")
+        name = _NAMES.get((head >> 16, head >> 9 & 0x7F))
+        if name in found:
+            width = FIELDS[name].bits // 8
+            found[name] = int.from_bytes(body[place + 4 : place + 4 + width], "big")
+        place += 4 + (head & 0xFF)
+    start = 16 + length + (-length % 8) + 2
+    return PacketIn(cookie, found["tun_id"], found["tun_src"], body[start:])
+
+
+_ERROR_TYPES = {
+    0: "HELLO_FAILED", 1: "BAD_REQUEST", 2: "BAD_ACTION", 3: "BAD_INSTRUCTION", 4: "BAD_MATCH",
+    5: "FLOW_MOD_FAILED", 6: "GROUP_MOD_FAILED", 7: "PORT_MOD_FAILED", 8: "TABLE_MOD_FAILED",
+    9: "QUEUE_OP_FAILED", 10: "SWITCH_CONFIG_FAILED", 11: "ROLE_REQUEST_FAILED",
+    12: "METER_MOD_FAILED", 13: "TABLE_FEATURES_FAILED", 17: "BUNDLE_FAILED",
+    0xFFFF: "EXPERIMENTER",
+}  # fmt: skip
+
+_ERROR_CODES: dict[int, tuple[str, ...]] = {
+    1: ("BAD_VERSION", "BAD_TYPE", "BAD_MULTIPART", "BAD_EXPERIMENTER", "BAD_EXP_TYPE", "EPERM",
+        "BAD_LEN", "BUFFER_EMPTY", "BUFFER_UNKNOWN", "BAD_TABLE_ID", "IS_SLAVE", "BAD_PORT",
+        "BAD_PACKET", "MULTIPART_BUFFER_OVERFLOW"),
+    2: ("BAD_TYPE", "BAD_LEN", "BAD_EXPERIMENTER", "BAD_EXP_TYPE", "BAD_OUT_PORT", "BAD_ARGUMENT",
+        "EPERM", "TOO_MANY", "BAD_QUEUE", "BAD_OUT_GROUP", "MATCH_INCONSISTENT",
+        "UNSUPPORTED_ORDER", "BAD_TAG", "BAD_SET_TYPE", "BAD_SET_LEN", "BAD_SET_ARGUMENT"),
+    3: ("UNKNOWN_INST", "UNSUP_INST", "BAD_TABLE_ID", "UNSUP_METADATA", "UNSUP_METADATA_MASK",
+        "BAD_EXPERIMENTER", "BAD_EXP_TYPE", "BAD_LEN", "EPERM", "DUP_INST"),
+    4: ("BAD_TYPE", "BAD_LEN", "BAD_TAG", "BAD_DL_ADDR_MASK", "BAD_NW_ADDR_MASK", "BAD_WILDCARDS",
+        "BAD_FIELD", "BAD_VALUE", "BAD_MASK", "BAD_PREREQ", "DUP_FIELD", "EPERM"),
+    5: ("UNKNOWN", "TABLE_FULL", "BAD_TABLE_ID", "OVERLAP", "EPERM", "BAD_TIMEOUT", "BAD_COMMAND",
+        "BAD_FLAGS", "CANT_SYNC", "BAD_PRIORITY"),
+    12: ("UNKNOWN", "METER_EXISTS", "INVALID_METER", "UNKNOWN_METER", "BAD_COMMAND", "BAD_FLAGS",
+         "BAD_RATE", "BAD_BURST", "BAD_BAND", "BAD_BAND_VALUE", "OUT_OF_METERS", "OUT_OF_BANDS"),
+    17: ("UNKNOWN", "EPERM", "BAD_ID", "BUNDLE_EXIST", "BUNDLE_CLOSED", "OUT_OF_BUNDLES",
+         "BAD_TYPE", "BAD_FLAGS", "MSG_BAD_LEN", "MSG_BAD_XID", "MSG_UNSUP", "MSG_CONFLICT",
+         "MSG_TOO_MANY", "MSG_FAILED", "TIMEOUT", "BUNDLE_IN_PROGRESS"),
+}  # fmt: skip
+
+
+def decode_error(body: bytes) -> str:
+    """An error message's type and code in the specification's words (7.5.4)."""
+    if len(body) < 4:
+        return "an error too short to read"
+    kind, code = struct.unpack_from("!HH", body)
+    name = _ERROR_TYPES.get(kind, f"type {kind}")
+    codes = _ERROR_CODES.get(kind, ())
+    return f"OFPET_{name}: {codes[code] if code < len(codes) else f'code {code}'}"
