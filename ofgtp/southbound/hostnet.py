@@ -164,10 +164,8 @@ def ensure_routes(gateway: Gateway, core_neighbour_mac: str) -> bool:
         dev = gateway.core_device
         entry = {"dst": str(CORE_NEXT_HOP), "lladdr": core_neighbour_mac, "state": ["PERMANENT"]}
         if not any(entry.items() <= found.items() for found in _ip("neigh", "show", "dev", dev)):
-            run(
-                ["ip", "neigh", "replace", str(CORE_NEXT_HOP), "lladdr", core_neighbour_mac]
-                + ["dev", dev, "nud", "permanent"]
-            )
+            entry_words = f"{CORE_NEXT_HOP} lladdr {core_neighbour_mac} dev {dev} nud permanent"
+            run(["ip", "neigh", "replace", *entry_words.split()])
             changed = True
         changed |= _sync_routes(dev, dict.fromkeys(gateway.ue_pools, CORE_NEXT_HOP), onlink=True)
     return changed
@@ -233,10 +231,8 @@ def _sync_routes(dev: str, wanted: Mapping[IPv4Network, IPv4Address], *, onlink:
                     f"the host has a route to {to} of its own (dev {entry.get('dev')}): "
                     "delete it, or take the prefix out of the gateway"
                 )
-        run(
-            ["ip", "route", "replace", to, "via", via, "dev", dev, "proto", ROUTE_PROTOCOL]
-            + (["onlink"] if onlink else [])
-        )
+        flags = ["proto", ROUTE_PROTOCOL, *(["onlink"] if onlink else [])]
+        run(["ip", "route", "replace", to, "via", via, "dev", dev, *flags])
         changed = True
     return changed
 

@@ -69,7 +69,8 @@ COLUMNS = {
 }
 
 Row = Any
-"""python-ovs makes its rows' attributes at run time, from the database's schema."""
+"""python-ovs makes its rows' attributes at run time, from the database's schema; a row that may
+be missing is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +156,18 @@ class Ovsdb:
             GatewayNotReady: what is missing or in the way, and what to do about it.
         """
         access_mac = hostnet.mac(gateway.access_port)
+        local_mac, core_mac = derived_macs(access_mac)
         if not gateway.host_core:
-            hostnet.mac(gateway.core_port)
+            core_mac = hostnet.mac(gateway.core_port)
+        macs = {
+            gateway.bridge: local_mac,
+            gateway.access_port: access_mac,
+            gateway.core_device: core_mac,
+        }
         self._connect()
-        macs = derived_macs(access_mac)
         if self._transact(gateway, lambda edit: self._describe(edit, gateway, nonce, macs)):
             log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
-        return self._read_back(gateway)
+        return self._read_back(gateway, macs)
 
     def remove(self, gateway: Gateway) -> bool:
         """Delete the bridge and all we made with it; False if there is none of ours.
@@ -200,12 +206,9 @@ class Ovsdb:
 
     # what there should be
 
-    def _describe(
-        self, edit: _Edit, gateway: Gateway, nonce: str, macs: tuple[str, str]
-    ) -> None:
+    def _describe(self, edit: _Edit, gateway: Gateway, nonce: str, macs: Mapping[str, str]) -> None:
         """Write the difference between the gateway's configuration and the database."""
         tag = {TAG: gateway.name}
-        local_mac, core_mac = macs
         bridge = self._own_bridge(gateway)
         if bridge is None:
             bridge = edit.insert("Bridge", name=gateway.bridge, external_ids=tag)
@@ -215,10 +218,10 @@ class Ovsdb:
         edit.merge(
             bridge,
             "other_config",
-            {"hwaddr": local_mac, "disable-in-band": "true", "dp-desc": nonce},
+            {"hwaddr": macs[gateway.bridge], "disable-in-band": "true", "dp-desc": nonce},
         )
 
-        core: dict[str, object] = {"type": "internal", "mac": core_mac}
+        core: dict[str, object] = {"type": "internal", "mac": macs[gateway.core_device]}
         tunnel = {
             "remote_ip": "flow",
             "key": "flow",
@@ -293,7 +296,7 @@ class Ovsdb:
                 )
         edit.discard(self._root(), "bridges", bridge)
 
-    def _own_bridge(self, gateway: Gateway) -> Row | None:
+    def _own_bridge(self, gateway: Gateway) -> Row:
         """The gateway's bridge, None if there is none of that name."""
         bridge = self._find("Bridge", gateway.bridge)
         if bridge is None:
@@ -321,21 +324,22 @@ class Ovsdb:
 
     # what ovs-vswitchd made of it
 
-    def _read_back(self, gateway: Gateway) -> BridgeFacts:
+    def _read_back(self, gateway: Gateway, macs: Mapping[str, str]) -> BridgeFacts:
         """Wait until ovs-vswitchd has carried the configuration out, and read what came of it."""
         deadline = time.monotonic() + COMMIT_S
         while True:
             self._run()
-            missing = self._missing(gateway)
-            if missing is None:
-                return self._facts(gateway)
+            facts = self._facts(gateway, macs)
+            if isinstance(facts, BridgeFacts):
+                self._look()
+                return facts
             if not _block(self._idl.wait, deadline):
-                raise GatewayNotReady(missing)
+                raise GatewayNotReady(facts)
             if not self.connected:
                 raise GatewayNotReady(f"ovsdb-server at {self.remote} closed the connection")
 
-    def _missing(self, gateway: Gateway) -> str | None:
-        """What ovs-vswitchd still owes; None when all is there.
+    def _facts(self, gateway: Gateway, macs: Mapping[str, str]) -> BridgeFacts | str:
+        """What ovs-vswitchd made of the gateway; or what it still owes.
 
         Raises:
             GatewayNotReady: at once, when it refused a port.
@@ -348,28 +352,21 @@ class Ovsdb:
             raise GatewayNotReady(f"bridge {gateway.bridge} was deleted by somebody else")
         if not bridge.datapath_id:
             return f"ovs-vswitchd did not make bridge {gateway.bridge}"
-        for name in (gateway.access_port, gateway.core_device, gateway.gtpu_port, gateway.bridge):
-            interface = self._interface(gateway, name)
-            if interface is None:
+        names = (gateway.bridge, gateway.access_port, gateway.core_device, gateway.gtpu_port)
+        rows = [self._interface(gateway, name) for name in names]
+        for name, row in zip(names, rows, strict=True):
+            if row is None:
                 raise GatewayNotReady(f"port {name} was deleted by somebody else")
-            if interface.error:
-                raise GatewayNotReady(f"Open vSwitch refused port {name}: {interface.error[0]}")
-            if not interface.ofport or interface.ofport[0] < 0 or not interface.mac_in_use:
+            if row.error:
+                raise GatewayNotReady(f"Open vSwitch refused port {name}: {row.error[0]}")
+            if not row.ofport or row.ofport[0] < 0 or not row.mac_in_use:
                 return f"ovs-vswitchd did not open port {name}"
-        return None
-
-    def _facts(self, gateway: Gateway) -> BridgeFacts:
-        bridge = self._own_bridge(gateway)
-        assert bridge is not None  # noqa: S101  (_missing saw it, and nothing ran since)
-        access = self._interface(gateway, gateway.access_port)
-        core = self._interface(gateway, gateway.core_device)
-        tunnel = self._interface(gateway, gateway.gtpu_port)
-        local = self._interface(gateway, gateway.bridge)
-        version = self._root().ovs_version
-        self._look()
+            if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
+                return f"ovs-vswitchd has MAC {row.mac_in_use[0]} for port {name}, not {macs[name]}"
+        local, access, core, tunnel = rows
         return BridgeFacts(
             datapath_id=int(bridge.datapath_id[0], 16),
-            ovs_version=version[0] if version else None,
+            ovs_version=root.ovs_version[0] if root.ovs_version else None,
             access_ofport=access.ofport[0],
             core_ofport=core.ofport[0],
             gtpu_ofport=tunnel.ofport[0],
@@ -392,10 +389,10 @@ class Ovsdb:
             )
         return rows[0]
 
-    def _find(self, table: str, name: str) -> Row | None:
+    def _find(self, table: str, name: str) -> Row:
         return next((row for row in self._rows(table) if row.name == name), None)
 
-    def _interface(self, gateway: Gateway, name: str) -> Row | None:
+    def _interface(self, gateway: Gateway, name: str) -> Row:
         """The interface of that name on the gateway's bridge, if it is ours."""
         bridge = self._find("Bridge", gateway.bridge)
         for port in bridge.ports if bridge is not None else ():
@@ -419,8 +416,10 @@ class Ovsdb:
         for table, columns in COLUMNS.items():
             helper.register_columns(table, columns)
         self._idl = Idl(self.remote, helper)
-        while not self._idl.has_ever_connected():
+        while True:
             self._run()
+            if self._idl.has_ever_connected():
+                break
             if not _block(self._idl.wait, deadline):
                 self.close()
                 raise GatewayNotReady(f"ovsdb-server at {self.remote} does not answer")

@@ -206,10 +206,9 @@ class Lab:
 
     def link(self, a: str, dev_a: str, b: str, dev_b: str) -> None:
         """Join two namespaces by a veth pair, up, with whole checksums (transmit offload off)."""
-        _run(
-            ["ip", "link", "add", dev_a, "netns", self.namespace(a), "type", "veth"]
-            + ["peer", "name", dev_b, "netns", self.namespace(b)]
-        )
+        end_a = [dev_a, "netns", self.namespace(a)]
+        end_b = ["peer", "name", dev_b, "netns", self.namespace(b)]
+        _run(["ip", "link", "add", *end_a, "type", "veth", *end_b])
         for name, dev in ((a, dev_a), (b, dev_b)):
             self.exec(name, ["ethtool", "-K", dev, "tx", "off"])
             self.exec(name, ["ip", "link", "set", dev, "up"])
@@ -354,7 +353,9 @@ class Lab:
 
     def appctl(self, *arguments: str) -> str:
         """`ovs-appctl` to ovs-vswitchd, its output."""
-        return self.exec("gw", ["ovs-appctl", "-t", f"{self.dir}/ovs-vswitchd.ctl", *arguments]).stdout
+        return self.exec(
+            "gw", ["ovs-appctl", "-t", f"{self.dir}/ovs-vswitchd.ctl", *arguments]
+        ).stdout
 
     # the controller
 
@@ -460,7 +461,9 @@ ue_pools = ["10.45.0.0/16"]
             code = self.controller.wait(15)
         except subprocess.TimeoutExpired as error:
             _kill(self.controller)
-            raise LabError(f"the controller does not stop:\n{_tail(self.controller_log)}") from error
+            raise LabError(
+                f"the controller does not stop:\n{_tail(self.controller_log)}"
+            ) from error
         self.controller = None
         return code
 

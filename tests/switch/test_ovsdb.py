@@ -1,0 +1,395 @@
+"""The bridge, ports and controller that ofgtp makes, in a real ovsdb-server and ovs-vswitchd."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.model import Gateway
+from ofgtp.southbound import hostnet, ovsdb
+from ofgtp.southbound.ovsdb import Ovsdb
+from tests.support.lab import Lab
+
+pytestmark = pytest.mark.switch
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as lab, lab.inside("gw"):
+        yield lab
+
+
+@pytest.fixture
+def db(lab: Lab) -> Iterator[Ovsdb]:
+    connection = Ovsdb(lab.ovsdb)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def gateway(lab: Lab) -> Gateway:
+    return lab.gateway()
+
+
+def get(lab: Lab, table: str, record: str, column: str) -> str:
+    return lab.vsctl("get", table, record, column).strip()
+
+
+def next_cfg(lab: Lab) -> str:
+    return get(lab, "Open_vSwitch", ".", "next_cfg")
+
+
+def test_everything_is_made(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    facts = db.ensure(gateway, nonce="5eed")
+    assert (facts.access_ofport, facts.core_ofport, facts.gtpu_ofport) == (1, 2, 3)
+    assert facts.access_mac == lab.mac("gw", "eth1")
+    assert facts.core_mac == lab.mac("gw", "eth2")
+    assert facts.local_mac == lab.mac("gw", "br-ofgtp") == "02" + facts.access_mac[2:]
+    assert facts.ovs_version == lab.appctl("version").split()[3]
+    assert not facts.controller_connected
+
+    shown = lab.ofctl("show", "br-ofgtp")
+    assert f"dpid:{facts.datapath_id:016x}" in shown
+    assert " 1(eth1)" in shown and " 2(eth2)" in shown and " 3(br-ofgtp-g)" in shown
+    assert "DP Description: 5eed" in lab.ofctl("dump-desc", "br-ofgtp")
+    for version in ("OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"):
+        lab.ofctl("dump-flows", "br-ofgtp", version=version)
+    assert get(lab, "Bridge", "br-ofgtp", "fail_mode") == "secure"
+    assert get(lab, "Bridge", "br-ofgtp", "datapath_type") == "netdev"
+    assert get(lab, "Interface", "br-ofgtp-g", "options") == (
+        '{key=flow, local_ip="10.1.0.1", packet_type=ptap, remote_ip=flow, tos=inherit}'
+    )
+    for table in ("Bridge", "Port", "Interface", "Controller"):
+        listing = json.loads(lab.vsctl("--format=json", "--columns=external_ids", "list", table))
+        assert listing["data"]
+        assert all(row == [["map", [["ofgtp", "gw1"]]]] for row in listing["data"])
+
+
+def test_nothing_is_written_when_nothing_differs(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    facts = db.ensure(gateway, nonce="a")
+    before = next_cfg(lab)
+    assert db.ensure(gateway, nonce="a") == facts
+    other = Ovsdb(lab.ovsdb)
+    assert other.ensure(gateway, nonce="a") == facts
+    other.close()
+    assert next_cfg(lab) == before
+
+
+@pytest.mark.parametrize(
+    ("break_it", "column"),
+    [
+        ("set Bridge br-ofgtp fail_mode=standalone", "Bridge br-ofgtp fail_mode"),
+        ("set Bridge br-ofgtp protocols=OpenFlow13", "Bridge br-ofgtp protocols"),
+        ("remove Bridge br-ofgtp other_config hwaddr", "Bridge br-ofgtp other_config"),
+        ("set Interface br-ofgtp-g options:tos=4", "Interface br-ofgtp-g options"),
+        ("remove Interface eth1 ofport_request 1", "Interface eth1 ofport_request"),
+        ("set Controller br-ofgtp connection_mode=in-band", "Controller br-ofgtp connection_mode"),
+        ("del-port br-ofgtp br-ofgtp-g", "Interface br-ofgtp-g ofport"),
+    ],
+)
+def test_what_differs_is_mended(
+    lab: Lab, db: Ovsdb, gateway: Gateway, break_it: str, column: str
+) -> None:
+    facts = db.ensure(gateway, nonce="a")
+    before = get(lab, *column.split())
+    lab.vsctl(*break_it.split())
+    assert db.ensure(gateway, nonce="a") == facts
+    assert get(lab, *column.split()) == before
+
+
+def test_other_settings_on_our_bridge_stay(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    db.ensure(gateway, nonce="a")
+    lab.vsctl("set", "Bridge", "br-ofgtp", "other_config:mac-table-size=99")
+    lab.vsctl("add", "Bridge", "br-ofgtp", "protocols", "OpenFlow11")
+    db.ensure(gateway, nonce="b")
+    assert get(lab, "Bridge", "br-ofgtp", "other_config:mac-table-size") == '"99"'
+    assert get(lab, "Bridge", "br-ofgtp", "other_config:dp-desc") == "b"
+    assert "OpenFlow11" in get(lab, "Bridge", "br-ofgtp", "protocols")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lab, gateway: None,
+        lambda lab, gateway: lab.vsctl("set", "Controller", "br-ofgtp", "max_backoff=7000"),
+        lambda lab, gateway: lab.vsctl("set", "Controller", "br-ofgtp", 'target="tcp:10.9.9.9:1"'),
+        lambda lab, gateway: lab.vsctl(
+            *("--id=@c", "create", "Controller", 'target="tcp:127.0.0.1:9"'),
+            *("--", "add", "Bridge", "br-ofgtp", "controller", "@c"),
+        ),
+    ],
+    ids=["new nonce", "controller setting", "controller target", "second controller"],
+)
+def test_flows_survive_every_change(
+    lab: Lab, db: Ovsdb, gateway: Gateway, change: Callable[[Lab, Gateway], object]
+) -> None:
+    db.ensure(gateway, nonce="a")
+    lab.ofctl("add-flow", "br-ofgtp", "table=7,cookie=0x77,actions=drop")
+    change(lab, gateway)
+    db.ensure(gateway, nonce="b")
+    assert "cookie=0x77" in lab.ofctl("dump-flows", "br-ofgtp")
+    assert lab.vsctl("get-controller", "br-ofgtp").split() == [gateway.openflow]
+
+
+def test_host_mode_has_an_internal_core_port_with_a_stable_mac(lab: Lab, db: Ovsdb) -> None:
+    gateway = lab.gateway(core_port="host", next_hop=None)
+    facts = db.ensure(gateway, nonce="a")
+    assert facts.core_ofport == 2
+    assert facts.core_mac == lab.mac("gw", "br-ofgtp-c") == "06" + facts.access_mac[2:]
+    lab.stop_vswitchd()
+    lab.start_vswitchd()
+    assert db.ensure(gateway, nonce="a") == facts
+    assert lab.mac("gw", "br-ofgtp-c") == facts.core_mac
+
+
+def test_changed_configuration_moves_the_port(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    db.ensure(gateway, nonce="a")
+    lab.link("gw", "eth3", "pdn", "eth3")
+    facts = db.ensure(lab.gateway(core_port="eth3"), nonce="a")
+    assert facts.core_mac == lab.mac("gw", "eth3")
+    assert facts.core_ofport == 2
+    assert lab.vsctl("list-ports", "br-ofgtp").split() == ["br-ofgtp-g", "eth1", "eth3"]
+
+
+def test_missing_interface(lab: Lab, db: Ovsdb) -> None:
+    for changes in ({"access_port": "eth7"}, {"core_port": "eth7"}):
+        with pytest.raises(GatewayNotReady, match="interface eth7 does not exist"):
+            db.ensure(lab.gateway(**changes), nonce="a")
+    assert lab.vsctl("list-br") == ""
+
+
+def test_interface_that_vanishes_and_comes_back(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    before = db.ensure(gateway, nonce="a")
+    lab.exec("gw", ["ip", "link", "del", "eth1"])
+    assert eventually(lambda: db.wait(0.5))
+    with pytest.raises(GatewayNotReady, match="interface eth1 does not exist"):
+        db.ensure(gateway, nonce="a")
+    lab.link("gw", "eth1", "enb", "eth0")
+    facts = eventually(lambda: attempt(db, gateway))
+    assert facts is not None
+    assert facts.access_mac == lab.mac("gw", "eth1") != before.access_mac
+    assert facts.access_ofport == 1
+
+
+def attempt(db: Ovsdb, gateway: Gateway) -> ovsdb.BridgeFacts | None:
+    try:
+        return db.ensure(gateway, nonce="a")
+    except GatewayNotReady:
+        return None
+
+
+T = TypeVar("T")
+
+
+def eventually(get: Callable[[], T]) -> T:
+    deadline = time.monotonic() + 8
+    while not (value := get()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return value
+
+
+def test_foreign_bridge_is_refused_and_left_alone(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    lab.vsctl("add-br", "br-ofgtp", "--", "set", "Bridge", "br-ofgtp", "datapath_type=netdev")
+    before = lab.vsctl("show")
+    with pytest.raises(GatewayNotReady, match="was not made by ofgtp"):
+        db.ensure(gateway, nonce="a")
+    assert not db.remove(gateway)
+    assert lab.vsctl("show") == before
+
+
+def test_bridge_of_another_gateway_is_refused(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    db.ensure(gateway, nonce="a")
+    before = next_cfg(lab)
+    with pytest.raises(GatewayNotReady, match="belongs to gateway gw1"):
+        db.ensure(lab.gateway(name="gw2"), nonce="a")
+    assert not db.remove(lab.gateway(name="gw2"))
+    assert next_cfg(lab) == before
+
+
+def test_port_in_another_bridge_is_refused(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    lab.vsctl("add-br", "other", "--", "set", "Bridge", "other", "datapath_type=netdev")
+    lab.vsctl("add-port", "other", "eth2")
+    with pytest.raises(GatewayNotReady, match="port eth2 is in bridge other"):
+        db.ensure(gateway, nonce="a")
+    assert lab.vsctl("list-br").split() == ["other"]
+
+
+def test_foreign_port_on_our_bridge(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    db.ensure(gateway, nonce="a")
+    lab.vsctl("del-port", "eth1", "--", "add-port", "br-ofgtp", "eth1")
+    with pytest.raises(GatewayNotReady, match="port eth1 of bridge br-ofgtp was not made by ofgtp"):
+        db.ensure(gateway, nonce="a")
+    with pytest.raises(GatewayNotReady, match="holds port eth1"):
+        db.remove(gateway)
+    lab.vsctl("del-port", "eth1")
+    assert db.ensure(gateway, nonce="a").access_ofport == 1
+
+
+def test_same_tunnel_address_on_two_bridges(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    db.ensure(gateway, nonce="a")
+    lab.link("gw", "eth3", "pdn", "eth3")
+    lab.link("gw", "eth4", "pdn", "eth4")
+    second = lab.gateway(name="gw2", bridge="br2", access_port="eth3", core_port="eth4")
+    with pytest.raises(GatewayNotReady, match="Open vSwitch refused port br2-g: "):
+        db.ensure(second, nonce="a")
+    db.remove(gateway)
+    assert eventually(lambda: attempt(db, second)) is not None
+
+
+def test_two_gateways(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    first = db.ensure(gateway, nonce="a")
+    lab.link("gw", "eth3", "pdn", "eth3")
+    lab.link("gw", "eth4", "pdn", "eth4")
+    address = type(gateway.access_ip)("10.3.0.1/24")
+    changes = {"bridge": "br2", "access_port": "eth3", "core_port": "eth4", "access_ip": address}
+    second = db.ensure(lab.gateway(name="gw2", **changes), nonce="a")
+    assert second.gtpu_ofport == 3
+    assert second.datapath_id != first.datapath_id
+    db.remove(gateway)
+    assert lab.vsctl("list-br").split() == ["br2"]
+
+
+def test_remove_leaves_nothing_of_ours_and_all_of_others(
+    lab: Lab, db: Ovsdb, gateway: Gateway
+) -> None:
+    lab.vsctl("add-br", "other", "--", "set", "Bridge", "other", "datapath_type=netdev")
+    before = lab.vsctl("show")
+    db.ensure(gateway, nonce="a")
+    assert db.remove(gateway)
+    assert lab.vsctl("show") == before
+    assert lab.vsctl("list", "Controller") == ""
+    assert not db.remove(gateway)
+
+
+def test_facts_are_kept_for_a_later_process(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    assert db.recall(gateway, "eth1") == {}
+    with pytest.raises(GatewayNotReady, match="not on bridge"):
+        db.remember(gateway, "eth1", {"gro": "on"})
+    db.ensure(gateway, nonce="a")
+    db.remember(gateway, "eth1", {"gro": "on"})
+    db.remember(gateway, "eth1", {"lro": "on"})
+    db.ensure(gateway, nonce="b")
+    later = Ovsdb(lab.ovsdb)
+    assert later.recall(gateway, "eth1") == {"gro": "on", "lro": "on"}
+    assert later.recall(gateway, "eth2") == {}
+    later.close()
+
+
+def test_no_server_is_said_quickly(lab: Lab, gateway: Gateway) -> None:
+    db = Ovsdb(f"unix:{lab.dir}/nobody.sock")
+    started = time.monotonic()
+    with pytest.raises(GatewayNotReady, match="no ovsdb-server at unix:"):
+        db.ensure(gateway, nonce="a")
+    assert time.monotonic() - started < ovsdb.CONNECT_S + 1
+    assert not db.connected
+    assert not db.wait(0.2)
+
+
+def test_server_that_does_not_answer(
+    lab: Lab, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ovsdb, "CONNECT_S", 0.5)
+    lab.spawn("gw", ["socat", f"UNIX-LISTEN:{lab.dir}/deaf.sock", "EXEC:sleep 60"])
+    path = lab.dir / "deaf.sock"
+    assert eventually(path.exists)
+    with pytest.raises(GatewayNotReady, match="does not answer"):
+        Ovsdb(f"unix:{path}").ensure(gateway, nonce="a")
+
+
+def test_survives_a_restart_of_ovsdb_server(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    facts = db.ensure(gateway, nonce="a")
+    before = next_cfg(lab)
+    lab.stop_ovsdb()
+    assert db.wait(2)
+    with pytest.raises(GatewayNotReady):
+        db.ensure(gateway, nonce="a")
+    lab.start_ovsdb()
+    assert db.wait(2)
+    assert db.ensure(gateway, nonce="a") == facts
+    assert next_cfg(lab) == before
+
+
+def test_dead_vswitchd_is_said(
+    lab: Lab, db: Ovsdb, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ovsdb, "COMMIT_S", 1.0)
+    lab.stop_vswitchd()
+    with pytest.raises(GatewayNotReady, match="ovs-vswitchd did not take the configuration"):
+        db.ensure(gateway, nonce="a")
+    lab.start_vswitchd()
+    assert db.ensure(gateway, nonce="a").gtpu_ofport == 3
+
+
+def test_wait_sees_changes_of_others(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    db.ensure(gateway, nonce="a")
+    while db.wait(0.5):
+        pass
+    lab.vsctl("del-port", "eth2")
+    assert db.wait(2)
+
+
+@pytest.mark.parametrize(("dscp", "tos"), [(None, 0xB8), (10, 0x28), (0, 0x00)])
+def test_outer_dscp(lab: Lab, db: Ovsdb, dscp: int | None, tos: int) -> None:
+    """A downlink packet of DSCP EF (46), and the outer header that the base station gets."""
+    gateway = lab.gateway(dscp=dscp)
+    facts = db.ensure(gateway, nonce="a")
+    hostnet.ensure_address(gateway.bridge, gateway.access_ip)
+    lab.ofctl("add-flow", "br-ofgtp", "in_port=1,actions=LOCAL")
+    lab.ofctl("add-flow", "br-ofgtp", "in_port=LOCAL,actions=1")
+    tunnel = "set_field:0x2001->tun_id,set_field:10.1.0.2->tun_dst,output:3"
+    lab.ofctl("add-flow", "br-ofgtp", f"in_port=2,ip,actions=decap(),{tunnel}")
+    enb, pdn = lab.port("enb"), lab.port("pdn")
+    inner = IP(src="10.2.0.2", dst="10.45.0.2", tos=0xB8) / UDP(dport=9) / b"x"
+
+    def outer() -> list[bytes]:
+        pdn.send(Ether(dst=facts.core_mac, src="02:00:00:00:00:99") / inner)
+        return enb.receive(1, want=lambda frame: frame[36:38] == b"\x08\x68", timeout=0.5)
+
+    (frame,) = eventually(outer)
+    packet = Ether(frame)[IP]
+    assert (packet.src, packet.dst, packet.tos) == ("10.1.0.1", "10.1.0.2", tos)
+
+
+GREEN = """
+import eventlet
+eventlet.monkey_patch(thread=False)
+import time
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ofgtp.core.model import Gateway
+from ofgtp.southbound import hostnet, netfilter
+from ofgtp.southbound.ovsdb import Ovsdb
+
+longest = 0.0
+def tick():
+    global longest
+    last = time.monotonic()
+    while True:
+        eventlet.sleep(0.005)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+eventlet.spawn(tick)
+eventlet.sleep(0)
+
+gateway = {gateway!r}
+db = Ovsdb(gateway.ovsdb)
+print(db.ensure(gateway, nonce="a").gtpu_ofport)
+while db.wait(0.5):
+    pass
+db.wait(1)
+hostnet.ensure_address(gateway.bridge, gateway.access_ip)
+hostnet.offloads_off(gateway.access_port)
+netfilter.apply(gateway, (3, 1))
+print(longest)
+"""
+
+
+def test_green_threads_run_while_it_waits(lab: Lab, gateway: Gateway) -> None:
+    argv = [sys.executable, "-c", GREEN.format(gateway=gateway)]
+    ofport, longest = lab.exec("gw", argv).stdout.split()
+    assert ofport == "3"
+    assert float(longest) < 0.15
