@@ -142,9 +142,9 @@ class Stage:
             ("ovs-vswitchd", socket, "--disable-system"),
         ):
             with (rundir / f"{daemon}.log").open("wb") as log:
-                options = [f"--unixctl={rundir}/{daemon}.ctl", f"--pidfile={rundir}/{daemon}.pid"]
-                self.child(subprocess.Popen([daemon, *map(str, arguments), *options], stderr=log))
-            wait_for(daemon, (rundir / f"{daemon}.ctl").exists, 10)
+                command = [daemon, *map(str, arguments), "--pidfile"]
+                self.child(subprocess.Popen(command, stderr=log))
+            wait_for(daemon, (rundir / f"{daemon}.pid").exists, 10)
         run("ovs-vsctl", "--no-wait", "init")
         run("ovs-vsctl", "--timeout=10", "get", "Open_vSwitch", ".", "external_ids")
 
@@ -190,6 +190,11 @@ class Stage:
         if code not in (0, -signal.SIGTERM):
             raise Failed(f"the controller ended with {code} on SIGTERM")
 
+    def remaining_flows(self) -> list[str]:
+        """The bridge's flows, asked of the switch itself."""
+        words = ("ovs-ofctl", "-O", "OpenFlow13", "--no-stats", "--no-names", "dump-flows")
+        return [line.strip() for line in run(*words, "br-ofgtp").splitlines()]
+
     def versions(self) -> list[tuple[str, str]]:
         switch = run("ovs-vswitchd", "--version").split("\n")[0].split()[-1]
         return [
@@ -219,6 +224,13 @@ class Stage:
             raise Failed(f"{method} {path}: {error.code}: {text}") from None
         except (OSError, ValueError) as error:
             raise Failed(f"{method} {path}: {error}") from None
+
+    def create(self, session: dict[str, Any]) -> Any:
+        """Post a session; Failed unless the switch has confirmed it."""
+        status, answer = self.call("POST", "/v1/sessions", session)
+        if status != 201 or answer["state"] != "active":
+            raise Failed(f"the session is not active: {status} {answer}")
+        return answer
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)[1]
@@ -265,7 +277,19 @@ class Stage:
     def capture(self, node: str, intf: str, *filters: str) -> Iterator[Path]:
         """Record packets of an interface with tcpdump; the file is whole afterwards."""
         path = self.files / f"{intf}.pcap"
-        words = ["tcpdump", "-Z", "root", "-U", "-n", "-i", intf, "-w", str(path), *filters]
+        words = [
+            "tcpdump",
+            "-Z",
+            "root",
+            "-U",
+            "--immediate-mode",
+            "-n",
+            "-i",
+            intf,
+            "-w",
+            str(path),
+            *filters,
+        ]
         process = self.net[node].popen(words)
         self.child(process)
         process.stderr.readline()  # "tcpdump: listening on …"
@@ -294,6 +318,14 @@ class Enb:
     def stats(self) -> dict[str, int]:
         pairs = (word.partition("=") for word in self.ask("stats").split() if "=" in word)
         return {key: int(value) for key, _, value in pairs}
+
+
+def bearer(session: dict[str, Any]) -> str:
+    """A session's tunnels, as the base station is told them."""
+    return (
+        f"ue_ip={session['ue_ip']},uplink_teid={session['uplink']['teid']},"
+        f"downlink_teid={session['downlink']['teid']},gateway={mobile.GATEWAY}"
+    )
 
 
 def tshark(capture: Path, fields: tuple[str, ...], filters: str) -> list[list[str]]:

@@ -1,0 +1,166 @@
+"""The demos, run as a user runs them: what they show, how they fail, what they leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTS = {"gw-eth1", "gw-eth2", "br-ofgtp", "ovs-netdev"}
+
+
+class Demo:
+    """A running demo, and all processes of it, found by a mark in their environment."""
+
+    def __init__(self, script: str, temporary: Path) -> None:
+        self.mark = f"OFGTP_TEST_MARK={uuid.uuid4()}".encode()
+        self.temporary = temporary
+        self.output = ""
+        name, _, value = self.mark.decode().partition("=")
+        self.process = subprocess.Popen(
+            [sys.executable, ROOT / "mininet" / script],
+            env=os.environ | {name: value, "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if self.mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return found
+
+    def namespaces(self) -> set[str]:
+        """The network namespaces of the demo's processes, but for the test's own."""
+        return namespaces_of(self.processes()) - {str(Path("/proc/self/ns/net").readlink())}
+
+    def controller(self) -> int:
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                if b"ofgtp.app" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    return pid
+        raise AssertionError("no controller is running")
+
+    def read(self, seconds: float) -> bool:
+        """Read what is there; False at the end of the output."""
+        assert self.process.stdout
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            return True
+        chunk = os.read(self.process.stdout.fileno(), 65536)
+        self.output += chunk.decode()
+        return bool(chunk)
+
+    def read_until(self, text: str, seconds: float = 60) -> None:
+        until = time.monotonic() + seconds
+        while text not in self.output:
+            assert self.read(1), f"ended before {text!r}:\n{self.output}"
+            assert time.monotonic() < until, f"no {text!r} in {seconds} s:\n{self.output}"
+
+    def finish(self, seconds: float = 110) -> int:
+        until = time.monotonic() + seconds
+        while self.read(1):
+            assert time.monotonic() < until, f"no end within {seconds} s:\n{self.output}"
+        return self.process.wait(5)
+
+    def assert_gone(self, namespaces: set[str]) -> None:
+        """Nothing of it is left: no process, namespace, interface or file."""
+        until = time.monotonic() + 10
+        while (left := self.processes()) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not left
+        everyone = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+        assert not namespaces & namespaces_of(everyone)
+        assert not PORTS & {entry.name for entry in Path("/sys/class/net").iterdir()}
+        assert list(self.temporary.iterdir()) == []
+
+
+def namespaces_of(pids: list[int]) -> set[str]:
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found.add(str(Path(f"/proc/{pid}/ns/net").readlink()))
+    return found
+
+
+@contextlib.contextmanager
+def demo(script: str, temporary: Path) -> Iterator[Demo]:
+    running = Demo(script, temporary)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        assert running.process.stdout
+        running.process.stdout.close()
+
+
+def test_demo_shows_traffic_both_ways(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with demo("demo.py", tmp_path) as running:
+        running.read_until("3. Ping")
+        namespaces = running.namespaces()
+        assert len(namespaces) >= 5, "the stage, the base station, two UEs and the host"
+        assert running.finish() == 0, running.output
+        assert time.monotonic() - started < 90
+        running.assert_gone(namespaces)
+    text = running.output
+    assert text.count("5 packets transmitted, 5 received, 0% packet loss") == 3
+    for way in ("uplink,   ue1 → pdn", "downlink, pdn → ue1"):
+        match = re.search(re.escape(way) + r": (\d+) Mbit/s", text)
+        assert match and int(match[1]) > 0
+    uplink = r"10\.1\.0\.2 → 10\.1\.0\.1 +0x00001001 +10\.45\.0\.2 → 10\.2\.0\.2 .*(good|none)"
+    downlink = r"10\.1\.0\.1 → 10\.1\.0\.2 +0x00002001 +10\.2\.0\.2 → 10\.45\.0\.2 .*(good|none)"
+    assert len(re.findall(uplink, text)) == len(re.findall(downlink, text)) == 4
+    assert "WRONG" not in text
+    for direction in ("uplink", "downlink"):
+        match = re.search(direction + r": (\d+) packets, (\d+) bytes", text)
+        assert match and int(match[1]) > 100 and int(match[2]) > 10_000
+    assert "\x1b" not in text, "colour is for terminals"
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_handover_loses_almost_nothing(tmp_path: Path) -> None:
+    with demo("handover.py", tmp_path) as running:
+        running.read_until("2. The handover")
+        namespaces = running.namespaces()
+        assert running.finish() == 0, running.output
+        running.assert_gone(namespaces)
+    assert re.search(r"10\.1\.0\.1 → 10\.1\.0\.3 +TEID 0x00003001", running.output)
+
+
+def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
+    with demo("demo.py", tmp_path) as running:
+        running.read_until("5. iperf3")
+        namespaces = running.namespaces()
+        os.kill(running.controller(), signal.SIGKILL)
+        assert running.finish() == 1, running.output
+        running.assert_gone(namespaces)
+    assert "FAILED at 'The OpenFlow flows of ue1's session'" in running.output.replace('"', "'")
+    assert "The last lines of the controller's log:" in running.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_demo_that_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+    with demo("demo.py", tmp_path) as running:
+        running.read_until("3. Ping")
+        namespaces = running.namespaces()
+        assert running.controller()
+        running.process.send_signal(number)
+        assert running.process.wait(10) != 0
+        running.assert_gone(namespaces)

@@ -1,0 +1,66 @@
+"""The topologies under the stock `mn`, without ofgtp: two base stations as each other's gateway."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# `mn` raises kernel limits of the host, and clears /tmp when it fails: let it do neither.
+STAGE = """
+mount -t tmpfs tmpfs /tmp
+for part in kernel fs; do
+    mount --bind /proc/sys/$part /proc/sys/$part
+    mount -o remount,bind,ro /proc/sys/$part
+done
+exec mn --custom topologies/mobile.py --topo "$0" --controller none
+"""
+
+ENB = (
+    "python3 topologies/enb.py --s1u {} "
+    "--bearer ue_ip={},uplink_teid={},downlink_teid={},gateway={}"
+)
+
+
+def mn(topology: str, *commands: str) -> str:
+    """Run `mn` with a topology and commands for its prompt; what it prints."""
+    unshare = "unshare --net --mount --pid --fork --kill-child --mount-proc"
+    done = subprocess.run(
+        [*unshare.split(), "bash", "-euc", STAGE, topology],
+        input="\n".join(commands) + "\n",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_one_enb() -> None:
+    text = mn("one_enb", "links", "gw ip -brief address", "ue2 ip route get 10.2.0.2")
+    assert "enb1-eth0<->gw-eth1 (OK OK)" in text
+    assert "pdn-eth0<->gw-eth2 (OK OK)" in text
+    gateway = [line.split() for line in text.splitlines() if "gw-eth" in line and "@" in line]
+    assert len(gateway) == 2 and all(len(words) == 2 for words in gateway), "they have no addresses"
+    assert "via 169.254.0.1 dev ue2-eth0 src 10.45.0.3" in text
+
+
+def test_two_enb_carry_packets() -> None:
+    text = mn(
+        "two_enb",
+        "enb1 " + ENB.format("10.1.0.2", "10.45.0.2", 1, 2, "10.1.0.3") + " >/tmp/enb1 &",
+        "enb2 " + ENB.format("10.1.0.3", "10.45.0.3", 2, 1, "10.1.0.2") + " --seq >/tmp/enb2 &",
+        "sh for i in $(seq 50); do grep -q ready /tmp/enb1 /tmp/enb2 && break; sleep 0.1; done",
+        "ue1 ping -c 3 -i 0.2 -M do -s 1372 10.45.0.3",
+        "enb1 pkill -USR1 -f -P $$ enb.py; sleep 0.5; cat /tmp/enb1",
+    )
+    assert "3 packets transmitted, 3 received, 0% packet loss" in text
+    assert "uplink_packets=3 downlink_packets=3" in text
