@@ -1,0 +1,1 @@
+"""What the network's operator talks to: the REST API (later also PFCP)."""

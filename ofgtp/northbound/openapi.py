@@ -1,0 +1,301 @@
+"""`/openapi.json`: the API as OpenAPI 3.1, its schemas generated from `schema`."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from ofgtp import __version__
+from ofgtp.northbound import schema
+
+_Json = dict[str, Any]
+
+_DESCRIPTION = """\
+Sessions of a GTP-U gateway (SGW-U/PGW-U, UPF) made of Open vSwitch. A session is a UE address, an
+uplink TEID and a downlink F-TEID; ofgtp turns it into two OpenFlow flows. Success is answered after
+the switch has confirmed them; while it is away, the session is stored and `pending`.
+"""
+
+_PROBLEMS = {
+    400: "The body is not JSON, or cannot be read",
+    401: "The bearer token is missing or wrong",
+    404: "No session has this id",
+    409: "An id, TEID, UE address or downlink F-TEID is another session's, which is named",
+    413: "The body is too long",
+    415: "The Content-Type is wrong",
+    421: "The Host header is none of ours",
+    422: "A field is wrong; `errors` names each",
+    429: "Too much at once; try again after `Retry-After` seconds",
+    500: "An error of ofgtp's own",
+    502: "The switch refused a rule; its reason is in `reason`, and nothing was changed",
+    503: "The session store cannot be read or written",
+}
+_ALWAYS = (401, 421, 422, 429, 500)
+_WRITE = (400, 409, 413, 415, 502, 503)
+
+_INPUTS: list[type[BaseModel]] = [
+    schema.SessionInput,
+    schema.PutLine,
+    schema.DeleteLine,
+    schema.ListQuery,
+    schema.FlowsQuery,
+]
+_OUTPUTS: list[type[BaseModel]] = [
+    schema.SessionOutput,
+    schema.SessionList,
+    schema.FlowList,
+    schema.BatchOutput,
+    schema.GatewayList,
+    schema.HealthOutput,
+    schema.Problem,
+]
+
+
+def document(with_token: bool) -> _Json:
+    """The OpenAPI document; `with_token` tells whether this server asks for a token."""
+    _, found = models_json_schema(
+        [(model, "validation") for model in _INPUTS]
+        + [(model, "serialization") for model in _OUTPUTS],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas: _Json = found["$defs"]
+    list_query = _parameters(schemas.pop("ListQuery"))
+    flows_query = _parameters(schemas.pop("FlowsQuery"))
+    schemas["SessionPatch"] = _patch(schemas)
+    schemas["BatchLine"] = {
+        "oneOf": [_ref("PutLine"), _ref("DeleteLine")],
+        "description": "One line of the body",
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ofgtp",
+            "version": __version__,
+            "summary": "GTP-U tunnels on Open vSwitch",
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": "sessions"},
+            {"name": "flows"},
+            {"name": "gateways"},
+            {"name": "this document"},
+        ],
+        "security": [{"bearer": []}] if with_token else [],
+        "paths": _paths(list_query, flows_query),
+        "components": {
+            "schemas": schemas,
+            "responses": {str(code): _problem(code) for code in _PROBLEMS},
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The content of `[rest] token_file`, if one is configured",
+                }
+            },
+        },
+    }
+
+
+def _paths(list_query: list[_Json], flows_query: list[_Json]) -> _Json:
+    session_id: _Json = {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
+        "example": "imsi-001010000000001-5",
+    }
+    session = _json("SessionOutput", "The session")
+    created = _json("SessionOutput", "Created")
+    created["headers"] = {
+        "Location": {
+            "description": "The session's path",
+            "schema": {"type": "string", "format": "uri-reference"},
+        }
+    }
+    body = _body({"application/json": _ref("SessionInput")})
+    patch_examples = {
+        "handover": {"value": {"downlink": {"teid": "0x2002", "remote_ip": "10.1.0.3"}}},
+        "idle": {"value": {"downlink": None}},
+    }
+    patch = _body(
+        {
+            "application/merge-patch+json": _ref("SessionPatch"),
+            "application/json": _ref("SessionPatch"),
+        },
+        patch_examples,
+    )
+    lines = (
+        '{"op": "put", "session": {"id": "ue-1", "ue_ip": "10.45.0.2"}}\n'
+        '{"op": "delete", "id": "ue-0"}\n'
+    )
+    # OpenAPI 3.1 has no word for "a sequence of these": the lines are described as text
+    batch = _body(
+        {"application/x-ndjson": {"type": "string", "contentSchema": _ref("BatchLine")}},
+        {"two lines": {"value": lines}},
+    )
+    text = {
+        "description": "One flow a line",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+    health: _Json = _json("HealthOutput", "All is well")
+    unwell = _json("HealthOutput", "A gateway is not connected, or the store not writable")
+    return {
+        "/v1/sessions": {
+            "get": _call("sessions", "List sessions", {200: _json("SessionList", "A page")})
+            | {"parameters": list_query},
+            "post": _call("sessions", "Create a session", {201: created}, _WRITE)
+            | {"requestBody": body},
+        },
+        "/v1/sessions/{id}": {
+            "parameters": [session_id],
+            "get": _call("sessions", "Show a session", {200: session}, (404,)),
+            "put": _call(
+                "sessions", "Create or replace a session", {200: session, 201: created}, _WRITE
+            )
+            | {"requestBody": body},
+            "patch": _call(
+                "sessions",
+                "Change a session by a JSON merge patch: handover, going idle",
+                {200: session},
+                (404, *_WRITE),
+            )
+            | {"requestBody": patch},
+            "delete": _call(
+                "sessions",
+                "Delete a session",
+                {
+                    204: {"description": "The switch has confirmed it"},
+                    202: {"description": "The switch is away; its flows go when it is back"},
+                },
+                (404, 502, 503),
+            ),
+        },
+        "/v1/sessions:batch": {
+            "post": _call(
+                "sessions",
+                "Put and delete many sessions, all or nothing",
+                {200: _json("BatchOutput", "All of it is done")},
+                (400, 413, 415, 502, 503),
+            )
+            | {"requestBody": batch}
+        },
+        "/v1/sessions/{id}/flows": {
+            "parameters": [session_id],
+            "get": _call(
+                "flows", "Show a session's flows", {200: _json("FlowList", "Its flows")}, (404,)
+            ),
+        },
+        "/v1/flows": {
+            "get": _call("flows", "Write out all flows, for ovs-ofctl add-flows", {200: text})
+            | {"parameters": flows_query}
+        },
+        "/v1/gateways": {
+            "get": _call("gateways", "Show gateways", {200: _json("GatewayList", "All of them")})
+        },
+        "/v1/health": {
+            "get": _call("gateways", "Is all well?", {200: health, 503: unwell}) | {"security": []}
+        },
+        "/openapi.json": {
+            "get": _call(
+                "this document",
+                "This document",
+                {
+                    200: {
+                        "description": "OpenAPI 3.1",
+                        "content": {"application/json": {"schema": {"type": "object"}}},
+                    }
+                },
+            )
+        },
+        "/docs": {
+            "get": _call(
+                "this document",
+                "The page to read and try it",
+                {
+                    200: {
+                        "description": "A page",
+                        "content": {"text/html": {"schema": {"type": "string"}}},
+                    }
+                },
+            )
+        },
+    }
+
+
+def _call(
+    tag: str, summary: str, answers: dict[int, _Json], problems: tuple[int, ...] = ()
+) -> _Json:
+    responses = {str(code): answer for code, answer in answers.items()}
+    for code in sorted({*_ALWAYS, *problems} - set(answers)):
+        responses[str(code)] = {"$ref": f"#/components/responses/{code}"}
+    name = summary.partition(",")[0].partition(":")[0].rstrip("?")
+    operation_id = "".join(word.title() for word in name.replace("'s", "").split())
+    return {
+        "tags": [tag],
+        "summary": summary,
+        "operationId": operation_id[0].lower() + operation_id[1:],
+        "responses": responses,
+    }
+
+
+def _ref(name: str) -> _Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(name: str, description: str) -> _Json:
+    return {"description": description, "content": {"application/json": {"schema": _ref(name)}}}
+
+
+def _body(types: dict[str, _Json], examples: _Json | None = None) -> _Json:
+    extra = {"examples": examples} if examples else {}
+    return {
+        "required": True,
+        "content": {media: {"schema": shape, **extra} for media, shape in types.items()},
+    }
+
+
+def _problem(code: int) -> _Json:
+    answer: _Json = {
+        "description": _PROBLEMS[code],
+        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+    }
+    if code == 429:
+        answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+    if code == 401:
+        answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return answer
+
+
+def _parameters(query: _Json) -> list[_Json]:
+    """A query model's fields as parameters; that they may be null only says they are optional."""
+    found = []
+    for name, prop in query["properties"].items():
+        shape = dict(prop)
+        description = shape.pop("description", None)
+        shape.pop("title", None)
+        if "anyOf" in shape:
+            kept = [option for option in shape["anyOf"] if option != {"type": "null"}]
+            shape = kept[0] if len(kept) == 1 else {"anyOf": kept}
+        parameter = {"name": name, "in": "query", "schema": shape}
+        if description:
+            parameter["description"] = description
+        found.append(parameter)
+    return found
+
+
+def _patch(schemas: _Json) -> _Json:
+    """The session's fields, none required, and null where it takes a value away (RFC 7396)."""
+    patch: _Json = deepcopy(schemas["SessionInput"])
+    patch.pop("required", None)
+    patch.pop("examples", None)
+    patch["title"] = "SessionPatch"
+    patch["description"] = "What to change in a session; null takes a value away"
+    downlink = deepcopy(schemas["DownlinkInput"])
+    downlink.pop("required", None)
+    patch["properties"]["downlink"]["anyOf"] = [downlink, {"type": "null"}]
+    return patch

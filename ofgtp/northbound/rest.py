@@ -1,0 +1,581 @@
+"""The REST API: a WSGI application in front of a `Service`.
+
+Each request passes the Host check (DNS rebinding), the token, the limit of requests under way and
+the routing, in this order; then one method of `RestApp` answers it. Errors of any kind leave as
+problem documents (RFC 9457), and no traceback leaves at all.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from ipaddress import IPv6Address, ip_address
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import eventlet
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
+from werkzeug.wrappers import Request, Response
+from werkzeug.wsgi import ClosingIterator
+
+from ofgtp.core.errors import (
+    Conflict,
+    GatewayNotReady,
+    InvalidSession,
+    OfgtpError,
+    StoreError,
+    SwitchRefused,
+    UnknownGateway,
+    UnknownSession,
+)
+from ofgtp.core.model import SESSION_ID
+from ofgtp.northbound import docs, openapi, schema
+from ofgtp.northbound.service import BatchError, Service, SessionFilter, SessionRequest
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 64 << 10
+"""Longest JSON body, in bytes."""
+BATCH_LIMIT = 32 << 20
+"""Longest batch, in bytes."""
+BATCH_LINES = 100_000
+"""Most lines of a batch that are not blank."""
+MAX_REQUESTS = 64
+"""So many requests may be under way; a batch counts as one, and runs alone among batches."""
+BODY_SECONDS = 60
+"""A request's body must have arrived within this time."""
+
+JSON_TYPES = frozenset({"application/json"})
+PATCH_TYPES = frozenset({"application/json", "application/merge-patch+json"})
+NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+
+_CHUNK = 64 << 10
+_LINES_AT_ONCE = 500
+_V6_HOST = re.compile(r"\[([0-9a-f:.]+)\](?::[0-9]+)?")
+_Query = TypeVar("_Query", bound=BaseModel)
+
+
+class ProblemError(Exception):
+    """A request that is answered with a problem document."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        errors: Sequence[Mapping[str, object]] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+        self.errors, self.members = list(errors), members
+        super().__init__(detail)
+
+
+class RestApp:
+    """The WSGI application.
+
+    Args:
+        service: what does the work.
+        host: the address listened on, without a port.
+        token: if given, "Authorization: Bearer <token>" is asked for on all but /v1/health.
+        hosts: names accepted in the Host header beside `host` and the loopback names.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        host: str = "127.0.0.1",
+        token: str | None = None,
+        hosts: Collection[str] = (),
+        body_limit: int = BODY_LIMIT,
+        batch_limit: int = BATCH_LIMIT,
+        batch_lines: int = BATCH_LINES,
+        max_requests: int = MAX_REQUESTS,
+    ) -> None:
+        self._service = service
+        self._token = token.encode() if token else None
+        self._hosts = {name.lower() for name in (host, *hosts)}
+        self._any_address = host in ("0.0.0.0", "::")
+        self._body_limit, self._batch_limit = body_limit, batch_limit
+        self._batch_lines, self._max_requests = batch_lines, max_requests
+        self._under_way = 0
+        self._batch_runs = False
+        self._openapi = _dump(openapi.document(token is not None))
+        self._routes = Map(
+            [
+                Rule("/", methods=["GET"], endpoint=self._root),
+                Rule("/docs", methods=["GET"], endpoint=self._docs),
+                Rule("/docs/<name>", methods=["GET"], endpoint=self._docs_asset),
+                Rule("/openapi.json", methods=["GET"], endpoint=self._openapi_json),
+                Rule("/v1/health", methods=["GET"], endpoint=self._health),
+                Rule("/v1/gateways", methods=["GET"], endpoint=self._gateways),
+                Rule("/v1/flows", methods=["GET"], endpoint=self._flows),
+                Rule("/v1/sessions", methods=["GET"], endpoint=self._list),
+                Rule("/v1/sessions", methods=["POST"], endpoint=self._create),
+                Rule("/v1/sessions:batch", methods=["POST"], endpoint=self._batch),
+                Rule("/v1/sessions/<session_id>", methods=["GET"], endpoint=self._get),
+                Rule("/v1/sessions/<session_id>", methods=["PUT"], endpoint=self._put),
+                Rule("/v1/sessions/<session_id>", methods=["PATCH"], endpoint=self._patch),
+                Rule("/v1/sessions/<session_id>", methods=["DELETE"], endpoint=self._delete),
+                Rule("/v1/sessions/<session_id>/flows", methods=["GET"], endpoint=self._of),
+            ],
+            merge_slashes=False,
+        )
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        started = time.monotonic()
+        request = Request(environ)
+        self._under_way += 1
+        try:
+            response = self._answer(request)
+        except BaseException:
+            self._under_way -= 1
+            raise
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.method not in ("GET", "HEAD"):
+            ms = (time.monotonic() - started) * 1000
+            path, status = quote(request.path, safe="/:@"), response.status_code
+            log.info("rest: %s %s %d %.0f ms", request.method[:16], path[:200], status, ms)
+        body = response(environ, start_response)
+        return ClosingIterator(body, [response.close, self._done])
+
+    def _done(self) -> None:
+        self._under_way -= 1
+
+    def _answer(self, request: Request) -> Response:
+        """The response, whatever happens."""
+        try:
+            return self._route(request)
+        except ProblemError as problem:
+            return _problem(problem)
+        except OfgtpError as error:
+            return _problem(_translate(error))
+        except MethodNotAllowed as error:
+            allow = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+            return _problem(
+                ProblemError(
+                    HTTPStatus.METHOD_NOT_ALLOWED,
+                    f"{request.method} is not possible here",
+                    headers=allow,
+                )
+            )
+        except HTTPException as error:
+            if isinstance(error, (NotFound, RequestRedirect)):
+                return _problem(_nothing_here())
+            status = HTTPStatus(error.code or 500)
+            return _problem(ProblemError(status, status.phrase))
+        except Exception:
+            log.exception("rest: %s %r failed", request.method, request.path)
+            detail = "an error of ofgtp's own; its log says more"
+            return _problem(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
+
+    def _route(self, request: Request) -> Response:
+        self._check_host(request)
+        open_path = request.path == "/v1/health"
+        if not open_path and not self._authorized(request):
+            return self._unauthorized(request)
+        if not open_path and self._under_way > self._max_requests:
+            raise _busy(f"{self._max_requests} requests are under way")
+        routes: MapAdapter = self._routes.bind_to_environ(request.environ)
+        endpoint, arguments = routes.match()
+        response: Response = endpoint(request, **arguments)
+        return response
+
+    def _check_host(self, request: Request) -> None:
+        """Refuse a Host that a web page of somebody else's may have made up (DNS rebinding)."""
+        header = request.headers.get("Host", "")
+        if not header:
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "the Host header is missing")
+        name = _host_name(header)
+        if name in self._hosts or name == "localhost":
+            return
+        try:
+            address = ip_address(name)
+        except ValueError:
+            address = None
+        if address is not None:
+            local = request.environ.get("SERVER_NAME") if self._any_address else None
+            if address.is_loopback or str(address) in self._hosts or str(address) == local:
+                return
+        raise ProblemError(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "the Host header names neither the listen address, nor a loopback name, nor a name in"
+            " [rest] hosts",
+        )
+
+    def _authorized(self, request: Request) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        given_bytes = given.strip().encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given_bytes, self._token) and scheme.lower() == "bearer"
+
+    def _unauthorized(self, request: Request) -> Response:
+        """401; to a browser that opens the documentation, as a page that asks for the token."""
+        headers = {"WWW-Authenticate": 'Bearer realm="ofgtp"'}
+        if request.path == "/docs" and request.method in ("GET", "HEAD"):
+            return docs.page(HTTPStatus.UNAUTHORIZED, headers)
+        raise ProblemError(
+            HTTPStatus.UNAUTHORIZED,
+            'this needs the header "Authorization: Bearer <token>"',
+            headers=headers,
+        )
+
+    # ---- what is not sessions
+
+    def _root(self, request: Request) -> Response:
+        return Response(status=302, headers={"Location": "/docs"})
+
+    def _docs(self, request: Request) -> Response:
+        return docs.page()
+
+    def _docs_asset(self, request: Request, name: str) -> Response:
+        response = docs.asset(name)
+        if response is None:
+            raise _nothing_here()
+        return response
+
+    def _openapi_json(self, request: Request) -> Response:
+        return Response(self._openapi, mimetype="application/json")
+
+    def _health(self, request: Request) -> Response:
+        _query(request, schema.NoQuery)
+        well, body = self._service.health()
+        return _json(body, HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _gateways(self, request: Request) -> Response:
+        _query(request, schema.NoQuery)
+        return _json({"items": list(self._service.gateways())})
+
+    def _flows(self, request: Request) -> Response:
+        query = _query(request, schema.FlowsQuery)
+        lines = self._service.flows_text(query.gateway)
+        first = next(lines, None)  # what fails at once still gets its own status
+        rest = iter(()) if first is None else chain([first], lines)
+        return Response(_text(rest), mimetype="text/plain")
+
+    # ---- sessions
+
+    def _list(self, request: Request) -> Response:
+        query = _query(request, schema.ListQuery)
+        views, cursor = self._service.list(SessionFilter(**dict(query)))
+        items = [schema.SessionOutput.of(view) for view in views]
+        return _model(schema.SessionList.model_construct(items=items, next=cursor))
+
+    def _create(self, request: Request) -> Response:
+        _query(request, schema.NoQuery)
+        body = self._session_body(request)
+        view = self._service.create(body.request())
+        return _model(schema.SessionOutput.of(view), HTTPStatus.CREATED, _location(view.session.id))
+
+    def _put(self, request: Request, session_id: str) -> Response:
+        _query(request, schema.NoQuery)
+        _check_id(session_id)
+        body = self._session_body(request)
+        _same_id(body.id, session_id)
+        view, created = self._service.put(body.request(session_id))
+        if not created:
+            return _model(schema.SessionOutput.of(view))
+        return _model(schema.SessionOutput.of(view), HTTPStatus.CREATED, _location(view.session.id))
+
+    def _patch(self, request: Request, session_id: str) -> Response:
+        _query(request, schema.NoQuery)
+        patch = _parse(self._body(request, PATCH_TYPES, self._body_limit))
+
+        def change(present: dict[str, Any]) -> SessionRequest:
+            body = _session(_dump(merge_patch(present, patch)))
+            _same_id(body.id, session_id)
+            return body.request(session_id)
+
+        return _model(schema.SessionOutput.of(self._service.patch(session_id, change)))
+
+    def _get(self, request: Request, session_id: str) -> Response:
+        _query(request, schema.NoQuery)
+        return _model(schema.SessionOutput.of(self._service.get(session_id)))
+
+    def _delete(self, request: Request, session_id: str) -> Response:
+        _query(request, schema.NoQuery)
+        confirmed = self._service.delete(session_id)
+        return Response(status=HTTPStatus.NO_CONTENT if confirmed else HTTPStatus.ACCEPTED)
+
+    def _of(self, request: Request, session_id: str) -> Response:
+        _query(request, schema.NoQuery)
+        flows = self._service.session_flows(session_id)
+        items = [
+            {
+                "flow": flow.flow,
+                "direction": flow.direction,
+                "packets": flow.packets,
+                "bytes": flow.bytes,
+            }
+            for flow in flows
+        ]
+        return _json({"items": items})
+
+    def _batch(self, request: Request) -> Response:
+        _query(request, schema.NoQuery)
+        if self._batch_runs:
+            raise _busy("another batch runs")
+        self._batch_runs = True
+        try:
+            raw = self._body(request, NDJSON_TYPES, self._batch_limit)
+            result = self._service.batch(self._parse_batch(raw))
+        finally:
+            self._batch_runs = False
+        return _json(
+            {"created": result.created, "replaced": result.replaced, "deleted": result.deleted}
+        )
+
+    def _parse_batch(self, raw: bytes) -> list[tuple[int, SessionRequest | str]]:
+        """The operations of a batch with their line numbers; blank lines count, and do nothing."""
+        ops: list[tuple[int, SessionRequest | str]] = []
+        errors: list[dict[str, object]] = []
+        used = 0
+        for number, line in enumerate(raw.split(b"\n"), 1):
+            if not line or line.isspace():
+                continue
+            used += 1
+            if used > self._batch_lines:
+                raise _too_large(f"a batch has at most {self._batch_lines} lines")
+            if used % _LINES_AT_ONCE == 0:
+                eventlet.sleep(0)  # the switch's messages must not wait for a long batch
+            try:
+                op = schema.BATCH_LINE.validate_json(line)
+            except ValidationError as error:
+                found = schema.batch_line_errors(error)
+                errors += [{"line": number, "loc": loc, "msg": msg} for loc, msg in found]
+                if len(errors) >= schema.MAX_ERRORS:
+                    break
+                continue
+            ops.append((number, op.session.request() if isinstance(op, schema.PutLine) else op.id))
+        if errors:
+            raise _unprocessable(errors[: schema.MAX_ERRORS])
+        return ops
+
+    # ---- bodies
+
+    def _session_body(self, request: Request) -> schema.SessionInput:
+        return _session(self._body(request, JSON_TYPES, self._body_limit))
+
+    def _body(self, request: Request, types: Collection[str], limit: int) -> bytes:
+        """The whole body, of one of these content types and no longer than `limit` bytes.
+
+        Whatever Content-Length says, and also when the body comes in chunks without one.
+        """
+        if request.mimetype not in types:
+            wanted = ", ".join(sorted(types))
+            raise ProblemError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the Content-Type must be one of: {wanted}"
+            )
+        if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+            raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the charset must be UTF-8")
+        declared = request.content_length
+        if declared is not None and declared > limit:
+            raise _too_large(f"the body may have {limit} bytes")
+        chunked = request.headers.get("Transfer-Encoding", "").lower() == "chunked"
+        if declared is None and not chunked:
+            return b""
+        read: Callable[[int], bytes] = request.environ["wsgi.input"].read
+        left = limit + 1 if declared is None else declared
+        parts: list[bytes] = []
+        late = TimeoutError("the body did not arrive in time")
+        try:
+            with eventlet.Timeout(BODY_SECONDS, late):
+                while left and (part := read(min(left, _CHUNK))):
+                    parts.append(part)
+                    left -= len(part)
+        except TimeoutError:
+            raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, str(late)) from None
+        except (OSError, ValueError) as error:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, "the body cannot be read to its end"
+            ) from error
+        if declared is not None and left:
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is shorter than Content-Length")
+        if declared is None and not left:
+            raise _too_large(f"the body may have {limit} bytes")
+        return b"".join(parts)
+
+
+def merge_patch(target: object, patch: object) -> object:
+    """Apply a JSON merge patch (RFC 7396, 2); `target` itself is not changed."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+def _parse(raw: bytes) -> Any:
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise _not_json(str(error)) from None
+
+
+def _session(raw: bytes) -> schema.SessionInput:
+    _parse(raw)  # the model's own parser lets NaN pass, and does not tell syntax from content
+    try:
+        return schema.SessionInput.model_validate_json(raw)
+    except ValidationError as error:
+        found = schema.field_errors(error)
+    raise _unprocessable([{"loc": loc, "msg": msg} for loc, msg in found])
+
+
+def _query(request: Request, model: type[_Query]) -> _Query:
+    """The query parameters; an empty one is one not given, and one given twice is an error."""
+    errors = [
+        {"loc": name, "msg": "is given more than once"}
+        for name, values in request.args.lists()
+        if len(values) > 1
+    ]
+    try:
+        query = model.model_validate({k: v for k, v in request.args.items() if v})
+    except ValidationError as error:
+        for loc, msg in schema.field_errors(error):
+            known = "is not a known query parameter" if msg.endswith("known field") else msg
+            errors.append({"loc": loc, "msg": known})
+    else:
+        unknown = set(request.args) - set(model.model_fields)
+        errors += [{"loc": k, "msg": "is not a known query parameter"} for k in sorted(unknown)]
+        if not errors:
+            return query
+    raise _unprocessable(errors)
+
+
+def _check_id(session_id: str) -> None:
+    if not SESSION_ID.fullmatch(session_id):
+        raise _unprocessable([{"loc": "id", "msg": "1 to 128 of A-Z a-z 0-9 . _ : @ -"}])
+
+
+def _same_id(given: str | None, session_id: str) -> None:
+    if given is not None and given != session_id:
+        raise _unprocessable([{"loc": "id", "msg": f"is not the path's ({session_id})"}])
+
+
+def _host_name(header: str) -> str:
+    """The Host header's name without a port, in lower case and in its shortest form."""
+    name = header.strip().lower()
+    if found := _V6_HOST.fullmatch(name):
+        try:
+            return str(IPv6Address(found[1]))
+        except ValueError:
+            return ""
+    return name.partition(":")[0].removesuffix(".")
+
+
+def _text(lines: Iterator[str]) -> Iterator[bytes]:
+    try:
+        while some := list(islice(lines, _LINES_AT_ONCE)):
+            yield "".join(f"{line.rstrip()}\n" for line in some).encode()
+            eventlet.sleep(0)
+    except Exception:
+        log.exception("rest: the flows could not be written to their end")
+        raise
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(_dump(value), status=status, mimetype="application/json")
+
+
+def _model(
+    value: BaseModel, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    body = value.model_dump_json() + "\n"
+    return Response(body, status=status, mimetype="application/json", headers=headers)
+
+
+def _location(session_id: str) -> dict[str, str]:
+    return {"Location": f"/v1/sessions/{quote(session_id, safe=':@')}"}
+
+
+def _problem(problem: ProblemError) -> Response:
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail,
+        **problem.members,
+    }
+    if problem.errors:
+        body["errors"] = problem.errors
+    return Response(
+        _dump(body),
+        status=problem.status,
+        mimetype="application/problem+json",
+        headers=problem.headers,
+    )
+
+
+def _unprocessable(errors: Sequence[Mapping[str, object]]) -> ProblemError:
+    first = errors[0]
+    where = f"line {first['line']}: " if "line" in first else ""
+    field = f"{first['loc']} " if first["loc"] else ""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    detail = f"{where}{field}{first['msg']}{more}"
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors)
+
+
+def _nothing_here() -> ProblemError:
+    return ProblemError(HTTPStatus.NOT_FOUND, "there is nothing at this path")
+
+
+def _not_json(why: str) -> ProblemError:
+    return ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {why}")
+
+
+def _too_large(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
+def _busy(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "1"})
+
+
+def _translate(error: OfgtpError) -> ProblemError:
+    """What the service raised, as HTTP says it."""
+    match error:
+        case Conflict():
+            errors = [{"loc": error.loc, "msg": error.msg}]
+            return ProblemError(HTTPStatus.CONFLICT, error.msg, errors, session=error.session_id)
+        case InvalidSession():
+            return _unprocessable([{"loc": error.loc, "msg": error.msg}])
+        case UnknownGateway():
+            return _unprocessable([{"loc": "gateway", "msg": str(error)}])
+        case BatchError():
+            lines = error.errors[: schema.MAX_ERRORS]
+            return _unprocessable([{"line": n, "loc": loc, "msg": msg} for n, loc, msg in lines])
+        case UnknownSession():
+            return ProblemError(HTTPStatus.NOT_FOUND, str(error))
+        case SwitchRefused():
+            return ProblemError(HTTPStatus.BAD_GATEWAY, str(error), reason=error.reason)
+        case StoreError() | GatewayNotReady():
+            log.error("rest: %s", error)
+            return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    log.error("rest: unexpected %s: %s", type(error).__name__, error)
+    detail = "an error of ofgtp's own; its log says more"
+    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)

@@ -1,0 +1,372 @@
+"""The shapes of REST's JSON: what is accepted, and what is answered."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from ipaddress import AddressValueError, IPv4Address
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from ofgtp.core.model import SESSION_ID, TEID_MAX, Direction, FTeid, SessionState
+from ofgtp.northbound.service import SessionRequest, SessionView
+
+MAX_ERRORS = 100
+"""So many errors of one request are named."""
+
+_HEX_TEID = re.compile(r"0[xX][0-9a-fA-F]{1,8}")
+_DECIMAL = re.compile(r"[0-9]{1,10}")
+_ID_RULE = "1 to 128 of A-Z a-z 0-9 . _ : @ -"
+
+
+def _teid(value: object) -> int:
+    if isinstance(value, str) and _HEX_TEID.fullmatch(value):
+        value = int(value, 16)
+    if type(value) is not int:
+        raise PydanticCustomError("teid", "must be an integer or a string like 0x1001")
+    if not 1 <= value <= TEID_MAX:
+        raise PydanticCustomError("teid", f"must be 1 to {TEID_MAX}")
+    return value
+
+
+def _query_teid(value: object) -> int:
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = int(value)
+    return _teid(value)
+
+
+def _ipv4(value: object) -> IPv4Address:
+    try:
+        if isinstance(value, str):
+            return IPv4Address(value)
+    except AddressValueError:
+        pass
+    raise PydanticCustomError("ipv4", "must be an IPv4 address like 10.45.0.2")
+
+
+def _session_id(value: str) -> str:
+    if not SESSION_ID.fullmatch(value):
+        raise PydanticCustomError("session_id", _ID_RULE)
+    return value
+
+
+_TEID_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": TEID_MAX},
+        {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{1,8}$"},
+    ],
+    "description": "A TEID, 1 to 2^32-1; a string may be hexadecimal",
+}
+_IPV4_SCHEMA = {"type": "string", "format": "ipv4"}
+
+Teid = Annotated[int, PlainValidator(_teid), WithJsonSchema(_TEID_SCHEMA)]
+QueryTeid = Annotated[int, PlainValidator(_query_teid), WithJsonSchema(_TEID_SCHEMA)]
+Ipv4 = Annotated[
+    IPv4Address, PlainValidator(_ipv4), PlainSerializer(str), WithJsonSchema(_IPV4_SCHEMA)
+]
+SessionId = Annotated[
+    str,
+    AfterValidator(_session_id),
+    Field(json_schema_extra={"pattern": f"^{SESSION_ID.pattern}$"}),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class UplinkInput(_Strict):
+    """How the UE's uplink packets are recognised."""
+
+    teid: Teid | None = Field(None, description="Left out: kept, or allocated at random")
+    remote_ip: Ipv4 | None = Field(None, description="Take packets of this peer only")
+
+
+class DownlinkInput(_Strict):
+    """Where packets to the UE are sent: the eNB's or gNB's F-TEID."""
+
+    teid: Teid
+    remote_ip: Ipv4
+
+
+class SessionInput(_Strict):
+    """A session as the operator writes it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "imsi-001010000000001-5",
+                    "gateway": "gw1",
+                    "ue_ip": "10.45.0.2",
+                    "uplink": {"teid": 4097},
+                    "downlink": {"teid": 8193, "remote_ip": "10.1.0.2"},
+                }
+            ]
+        }
+    )
+
+    id: SessionId | None = Field(None, description=f"{_ID_RULE}. Left out: generated")
+    gateway: str | None = Field(None, description="May be left out when there is only one")
+    ue_ip: Ipv4 = Field(description="In the gateway's ue_pools")
+    uplink: UplinkInput | None = None
+    downlink: DownlinkInput | None = Field(None, description="null: the UE is idle")
+
+    def request(self, session_id: str | None = None) -> SessionRequest:
+        """What the service is asked for; `session_id` is the path's, if the path has one."""
+        up, down = self.uplink, self.downlink
+        return SessionRequest(
+            id=self.id if session_id is None else session_id,
+            gateway=self.gateway,
+            ue_ip=self.ue_ip,
+            uplink_teid=up.teid if up else None,
+            uplink_remote_ip=up.remote_ip if up else None,
+            downlink=FTeid(down.teid, down.remote_ip) if down else None,
+        )
+
+
+class PutLine(_Strict):
+    """A line of a batch that creates or replaces a session."""
+
+    op: Literal["put"]
+    session: SessionInput
+
+
+class DeleteLine(_Strict):
+    """A line of a batch that deletes a session."""
+
+    op: Literal["delete"]
+    id: SessionId
+
+
+BATCH_LINE: TypeAdapter[PutLine | DeleteLine] = TypeAdapter(
+    Annotated[PutLine | DeleteLine, Field(discriminator="op")]
+)
+
+
+class NoQuery(BaseModel):
+    """No query parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ListQuery(NoQuery):
+    """Which sessions to list."""
+
+    gateway: str | None = None
+    ue_ip: Ipv4 | None = None
+    teid: QueryTeid | None = Field(None, description="The uplink's")
+    peer: Ipv4 | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
+    state: SessionState | None = None
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: str | None = Field(None, description="`next` of the page before")
+
+
+class FlowsQuery(NoQuery):
+    """Which flows to write out, and how."""
+
+    format: Literal["ovs-ofctl"] = "ovs-ofctl"
+    gateway: str | None = None
+
+
+class Counters(BaseModel):
+    """What a flow has forwarded."""
+
+    packets: int
+    bytes: int
+
+
+class BothCounters(BaseModel):
+    """A session's counters."""
+
+    uplink: Counters
+    downlink: Counters
+
+
+class UplinkOutput(BaseModel):
+    """Our F-TEID, and the peer if it is pinned."""
+
+    teid: int
+    local_ip: Ipv4
+    remote_ip: Ipv4 | None
+
+
+class DownlinkOutput(BaseModel):
+    """The peer's F-TEID."""
+
+    teid: int
+    remote_ip: Ipv4
+
+
+class SessionOutput(BaseModel):
+    """A session as it is answered."""
+
+    id: str
+    gateway: str
+    ue_ip: Ipv4
+    uplink: UplinkOutput
+    downlink: DownlinkOutput | None
+    state: SessionState
+    reason: str | None = Field(description="The switch's, when the state is failed")
+    created_at: datetime
+    updated_at: datetime
+    counters: BothCounters
+
+    @classmethod
+    def of(cls, view: SessionView) -> SessionOutput:
+        """The answer that shows `view`."""
+        session, down = view.session, view.session.downlink
+        return cls.model_construct(
+            id=session.id,
+            gateway=session.gateway,
+            ue_ip=session.ue_ip,
+            uplink=UplinkOutput.model_construct(
+                teid=session.uplink.teid,
+                local_ip=view.local_ip,
+                remote_ip=session.uplink.remote_ip,
+            ),
+            downlink=down and DownlinkOutput.model_construct(teid=down.teid, remote_ip=down.ip),
+            state=view.state,
+            reason=view.reason,
+            created_at=view.created_at,
+            updated_at=view.updated_at,
+            counters=BothCounters.model_construct(
+                uplink=Counters.model_construct(
+                    packets=view.uplink.packets, bytes=view.uplink.bytes
+                ),
+                downlink=Counters.model_construct(
+                    packets=view.downlink.packets, bytes=view.downlink.bytes
+                ),
+            ),
+        )
+
+
+class SessionList(BaseModel):
+    """A page of sessions."""
+
+    items: list[SessionOutput]
+    next: str | None = Field(description="The cursor of the next page")
+
+
+class FlowOutput(BaseModel):
+    """An OpenFlow flow of a session."""
+
+    flow: str = Field(description="As ovs-ofctl add-flow accepts it")
+    direction: Direction
+    packets: int
+    bytes: int
+
+
+class FlowList(BaseModel):
+    """The flows of a session."""
+
+    items: list[FlowOutput]
+
+
+class BatchOutput(BaseModel):
+    """What a batch did."""
+
+    created: int
+    replaced: int
+    deleted: int
+
+
+class GatewayOutput(BaseModel):
+    """A gateway's state."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    connected: bool
+    ovs_version: str | None = None
+    datapath_id: str | None = None
+
+
+class GatewayList(BaseModel):
+    """All gateways of the configuration."""
+
+    items: list[GatewayOutput]
+
+
+class HealthOutput(BaseModel):
+    """Whether all gateways are connected and the store can be written."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str
+    instance_id: str
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    line: int | None = Field(None, description="Of a batch, from 1")
+    loc: str = Field(description="Dotted path; empty: the whole body or line")
+    msg: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    session: str | None = Field(None, description="409: the session in the way")
+    errors: list[FieldError] = []
+
+
+READ_ONLY = frozenset({"state", "reason", "created_at", "updated_at", "counters", "local_ip"})
+
+_MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "string_type": "must be a string",
+    "int_parsing": "must be an integer",
+    "union_tag_invalid": 'must be "put" or "delete"',
+    "union_tag_not_found": "is required",
+    "json_invalid": "is not JSON",
+}
+
+
+def field_errors(error: ValidationError) -> list[tuple[str, str]]:
+    """(loc, msg) of each error; loc is the dotted path of the field within the session."""
+    found = []
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    for item in details[:MAX_ERRORS]:
+        kind, loc = item["type"], list(item["loc"])
+        msg = _MESSAGES.get(kind) or item["msg"]
+        if kind == "extra_forbidden" and loc[-1] in READ_ONLY:
+            msg = "is read-only; leave it out"
+        if kind.startswith("union_tag"):
+            loc = ["op"]
+        found.append((".".join(str(part) for part in loc), msg))
+    return found
+
+
+def batch_line_errors(error: ValidationError) -> list[tuple[str, str]]:
+    """The same for a line of a batch, where fields of the session are named as in a PUT."""
+    found = []
+    for loc, msg in field_errors(error):
+        parts = loc.split(".")
+        if parts[0] in ("put", "delete"):
+            parts = parts[1:]
+        if parts[0:1] == ["session"] and len(parts) > 1:
+            parts = parts[1:]
+        found.append((".".join(parts), msg))
+    return found

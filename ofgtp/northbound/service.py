@@ -1,0 +1,165 @@
+"""What a northbound interface asks of ofgtp: the one interface between REST and control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address
+from typing import Any, Protocol
+
+from ofgtp.core.errors import OfgtpError
+from ofgtp.core.model import Direction, FTeid, Session, SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What one flow has forwarded."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session as the operator sees it; times are aware and in UTC."""
+
+    session: Session
+    state: SessionState
+    reason: str | None
+    """Why the switch refused it, when the state is `failed`."""
+    local_ip: IPv4Address
+    """The gateway's GTP-U address, `uplink.local_ip`."""
+    created_at: datetime
+    updated_at: datetime
+    uplink: Counters
+    downlink: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """A session as asked for: the fields have the right shape, the gateway has not seen them.
+
+    What is None is the service's to choose: a new id, the only gateway, the present TEID or a new
+    one. `downlink` None means idle.
+    """
+
+    id: str | None
+    gateway: str | None
+    ue_ip: IPv4Address
+    uplink_teid: int | None
+    uplink_remote_ip: IPv4Address | None
+    downlink: FTeid | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions to list; None matches all. `teid` is the uplink's, `peer` either side's."""
+
+    gateway: str | None = None
+    ue_ip: IPv4Address | None = None
+    teid: int | None = None
+    peer: IPv4Address | None = None
+    state: SessionState | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowView:
+    """One OpenFlow flow of a session; `flow` is what `ovs-ofctl add-flow` accepts."""
+
+    flow: str
+    direction: Direction
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """How many sessions a batch created, replaced and deleted."""
+
+    created: int
+    replaced: int
+    deleted: int
+
+
+class BatchError(OfgtpError):
+    """A batch that was refused as a whole: (1-based line, field, message) of what is wrong."""
+
+    def __init__(self, errors: Sequence[tuple[int, str, str]]) -> None:
+        self.errors = list(errors)
+        super().__init__(f"{len(self.errors)} errors in the batch")
+
+
+class Service(Protocol):
+    """The sessions of all gateways. Calls may block the calling green thread for seconds.
+
+    Beside what is named below, every call may raise StoreError.
+    """
+
+    def create(self, request: SessionRequest) -> SessionView:
+        """Make a session.
+
+        Raises:
+            Conflict, InvalidSession, UnknownGateway, SwitchRefused.
+        """
+
+    def put(self, request: SessionRequest) -> tuple[SessionView, bool]:
+        """Make or replace the session with the request's id; the flag tells that it is new.
+
+        Raises:
+            Conflict, InvalidSession, UnknownGateway, SwitchRefused.
+        """
+
+    def patch(
+        self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
+    ) -> SessionView:
+        """Replace a session by what `change` makes of it.
+
+        `change` gets the session's writable fields as JSON and is called while nobody else can
+        change the session; what it raises is passed on.
+
+        Raises:
+            UnknownSession, Conflict, InvalidSession, SwitchRefused.
+        """
+
+    def get(self, session_id: str) -> SessionView:
+        """Raise UnknownSession if there is none."""
+
+    def delete(self, session_id: str) -> bool:
+        """Delete a session; False when the switch is away and its flows go when it is back.
+
+        Raises:
+            UnknownSession, SwitchRefused.
+        """
+
+    def batch(self, ops: Sequence[tuple[int, SessionRequest | str]]) -> BatchResult:
+        """Do all of it in order, or nothing: (line, session to put or id to delete).
+
+        Raises:
+            BatchError, SwitchRefused.
+        """
+
+    def session_flows(self, session_id: str) -> Sequence[FlowView]:
+        """Raise UnknownSession if there is none."""
+
+    def flows_text(self, gateway: str | None) -> Iterator[str]:
+        """Every flow wanted in the switch of one gateway or of all, as ovs-ofctl lines.
+
+        Raises:
+            UnknownGateway.
+        """
+
+    def gateways(self) -> Sequence[dict[str, Any]]:
+        """Each gateway's name, whether it is connected, and more, ready for JSON."""
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether all is well, and what to say of it, ready for JSON."""
+
+    def list(self, filter: SessionFilter) -> tuple[Sequence[SessionView], str | None]:
+        """One page of sessions, and the cursor of the next.
+
+        Raises:
+            InvalidSession: the cursor is none of ours.
+        """

@@ -1,0 +1,178 @@
+"""A `Service` in memory, for tests of REST: it keeps sessions and raises what it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
+from ofgtp.core.model import Gateway, Session, SessionState, Uplink
+from ofgtp.northbound.service import (
+    BatchError,
+    BatchResult,
+    Counters,
+    FlowView,
+    SessionFilter,
+    SessionRequest,
+    SessionView,
+)
+
+GATEWAY = Gateway(
+    name="gw1",
+    ovsdb="unix:/nowhere",
+    openflow="tcp:127.0.0.1:6653",
+    bridge="br-ofgtp",
+    access_port="eth1",
+    access_ip=IPv4Interface("10.1.0.1/24"),
+    core_port="eth2",
+    core_ip=IPv4Interface("10.2.0.1/24"),
+    next_hop=IPv4Address("10.2.0.2"),
+    ue_pools=(IPv4Network("10.45.0.0/16"), IPv4Network("10.64.0.0/10")),
+)
+WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+
+
+class FakeService:
+    def __init__(self) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.error: BaseException | None = None
+        """Raised by the next calls."""
+        self.connected = True
+        self.hook: Callable[[], None] = lambda: None
+        """Called in the middle of every call."""
+        self.filter: SessionFilter | None = None
+
+    def _enter(self) -> None:
+        self.hook()
+        if self.error is not None:
+            raise self.error
+
+    def _view(self, session: Session) -> SessionView:
+        return SessionView(
+            session,
+            SessionState.ACTIVE if self.connected else SessionState.PENDING,
+            None,
+            GATEWAY.access_ip.ip,
+            WHEN,
+            WHEN,
+            Counters(1, 84),
+            Counters(2, 168),
+        )
+
+    def _keep(self, request: SessionRequest) -> Session:
+        gateway = request.gateway or "gw1"
+        if gateway != "gw1":
+            raise UnknownGateway(gateway)
+        session_id = request.id or f"generated-{len(self.sessions)}"
+        present = self.sessions.get(session_id)
+        kept = present.uplink.teid if present else 0x5000 + len(self.sessions)
+        uplink = Uplink(request.uplink_teid or kept, request.uplink_remote_ip)
+        session = Session(1, session_id, gateway, request.ue_ip, uplink, request.downlink)
+        GATEWAY.check_session(session)
+        if len(self.sessions) < 1_000:
+            for other in self.sessions.values():
+                if other.id != session_id and other.ue_ip == session.ue_ip:
+                    msg = f"the UE address {session.ue_ip} is in use by session {other.id!r}"
+                    raise Conflict("ue_ip", msg, other.id)
+        self.sessions[session_id] = session
+        return session
+
+    def create(self, request: SessionRequest) -> SessionView:
+        self._enter()
+        if request.id in self.sessions:
+            raise Conflict("id", f"the id {request.id!r} is in use", str(request.id))
+        return self._view(self._keep(request))
+
+    def put(self, request: SessionRequest) -> tuple[SessionView, bool]:
+        self._enter()
+        created = request.id not in self.sessions
+        return self._view(self._keep(request)), created
+
+    def patch(
+        self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
+    ) -> SessionView:
+        self._enter()
+        session = self._find(session_id)
+        down = session.downlink
+        request = change(
+            {
+                "id": session.id,
+                "gateway": session.gateway,
+                "ue_ip": str(session.ue_ip),
+                "uplink": {
+                    "teid": session.uplink.teid,
+                    "remote_ip": session.uplink.remote_ip and str(session.uplink.remote_ip),
+                },
+                "downlink": down and {"teid": down.teid, "remote_ip": str(down.ip)},
+            }
+        )
+        if request.gateway not in (None, session.gateway):
+            raise InvalidSession("gateway", "cannot change")
+        return self._view(self._keep(request))
+
+    def get(self, session_id: str) -> SessionView:
+        self._enter()
+        return self._view(self._find(session_id))
+
+    def _find(self, session_id: str) -> Session:
+        if session_id not in self.sessions:
+            raise UnknownSession(session_id)
+        return self.sessions[session_id]
+
+    def delete(self, session_id: str) -> bool:
+        self._enter()
+        del self.sessions[self._find(session_id).id]
+        return self.connected
+
+    def batch(self, ops: Sequence[tuple[int, SessionRequest | str]]) -> BatchResult:
+        self._enter()
+        before = dict(self.sessions)
+        errors: list[tuple[int, str, str]] = []
+        counts = {"created": 0, "replaced": 0, "deleted": 0}
+        for line, op in ops:
+            try:
+                if isinstance(op, str):
+                    del self.sessions[self._find(op).id]
+                    counts["deleted"] += 1
+                else:
+                    counts["replaced" if op.id in self.sessions else "created"] += 1
+                    self._keep(op)
+            except (Conflict, InvalidSession) as error:
+                errors.append((line, error.loc, error.msg))
+            except OfgtpError as error:
+                errors.append((line, "id", str(error)))
+        if errors:
+            self.sessions = before
+            raise BatchError(errors)
+        return BatchResult(**counts)
+
+    def session_flows(self, session_id: str) -> Sequence[FlowView]:
+        self._enter()
+        teid = self._find(session_id).uplink.teid
+        return [FlowView(f"table=2,tun_id={teid:#x},actions=drop", "uplink", 1, 84)]
+
+    def flows_text(self, gateway: str | None) -> Iterator[str]:
+        self._enter()
+        if gateway not in (None, "gw1"):
+            raise UnknownGateway(str(gateway))
+        for session in self.sessions.values():
+            yield f"table=2,tun_id={session.uplink.teid:#x},actions=drop"
+
+    def gateways(self) -> Sequence[dict[str, Any]]:
+        self._enter()
+        return [{"name": "gw1", "connected": self.connected, "ovs_version": "3.1.0", "ports": {}}]
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        self._enter()
+        status = "ok" if self.connected else "degraded"
+        return self.connected, {"status": status, "instance_id": "5f0c"}
+
+    def list(self, filter: SessionFilter) -> tuple[Sequence[SessionView], str | None]:
+        self._enter()
+        self.filter = filter
+        if filter.cursor not in (None, "next"):
+            raise InvalidSession("cursor", "is not a cursor of this list")
+        views = [self._view(session) for session in self.sessions.values()]
+        return views[: filter.limit], "next" if len(views) > filter.limit else None
