@@ -125,7 +125,9 @@ def _deletion(gateway: Gateway) -> str:
 
 def _listing(table: str) -> str:
     """What nft shows of a table, empty if there is none."""
-    code, out, _ = attempt(["nft", "--stateless", "--numeric-priority", "list", "table", *table.split()])
+    code, out, _ = attempt(
+        ["nft", "--stateless", "--numeric-priority", "list", "table", *table.split()]
+    )
     return "" if code else _lines(out)
 
 

@@ -222,7 +222,7 @@ class Lab:
         """Keep a host's own stack from answering anything but ARP; raw ports see all the same."""
         rule = (
             f'table netdev mute {{ chain in {{ type filter hook ingress device "{dev}" '
-            "priority 0; policy drop; ether type arp accept; } }"
+            "priority 0; policy drop; ether type arp accept; }; }"
         )
         self.exec(name, ["nft", rule])
 
@@ -360,20 +360,8 @@ class Lab:
     # the controller
 
     def gateway(self, **changes: Any) -> Gateway:
-        """This lab's gateway as the core knows it."""
-        gateway = Gateway(
-            name="gw1",
-            ovsdb=self.ovsdb,
-            openflow="tcp:127.0.0.1:6653",
-            bridge="br-ofgtp",
-            access_port="eth1",
-            access_ip=IPv4Interface("10.1.0.1/24"),
-            core_port="eth2",
-            core_ip=IPv4Interface("10.2.0.1/24"),
-            next_hop=IPv4Address("10.2.0.2"),
-            ue_pools=(IPv4Network("10.45.0.0/16"),),
-        )
-        return replace(gateway, **changes)
+        """This lab's gateway as the core knows it, with some of its fields changed."""
+        return gateway(ovsdb=self.ovsdb, **changes)
 
     def config(
         self,
@@ -502,6 +490,23 @@ ue_pools = ["10.45.0.0/16"]
             raise ConnectionError(f"{method} {path}: {error!r}") from error
         finally:
             connection.close()
+
+
+def gateway(**changes: Any) -> Gateway:
+    """The gateway of this module's picture."""
+    picture = Gateway(
+        name="gw1",
+        ovsdb="unix:/var/run/openvswitch/db.sock",
+        openflow="tcp:127.0.0.1:6653",
+        bridge="br-ofgtp",
+        access_port="eth1",
+        access_ip=IPv4Interface("10.1.0.1/24"),
+        core_port="eth2",
+        core_ip=IPv4Interface("10.2.0.1/24"),
+        next_hop=IPv4Address("10.2.0.2"),
+        ue_pools=(IPv4Network("10.45.0.0/16"),),
+    )
+    return replace(picture, **changes)
 
 
 def sweep() -> None:

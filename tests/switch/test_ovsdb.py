@@ -137,6 +137,11 @@ def test_flows_survive_every_change(
     assert lab.vsctl("get-controller", "br-ofgtp").split() == [gateway.openflow]
 
 
+def test_version_that_nobody_wrote(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    lab.vsctl("clear", "Open_vSwitch", ".", "ovs_version")
+    assert db.ensure(gateway, nonce="a").ovs_version is None
+
+
 def test_host_mode_has_an_internal_core_port_with_a_stable_mac(lab: Lab, db: Ovsdb) -> None:
     gateway = lab.gateway(core_port="host", next_hop=None)
     facts = db.ensure(gateway, nonce="a")

@@ -1,0 +1,1 @@
+"""Makes `tests` this directory for every test: the environment holds another package named so."""

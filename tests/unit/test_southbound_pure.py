@@ -1,0 +1,74 @@
+"""The parts of the OVSDB and nftables adapters that need neither."""
+
+import pytest
+
+from ofgtp.southbound.netfilter import ruleset
+from ofgtp.southbound.ovsdb import derived_macs
+from tests.support.lab import gateway as lab_gateway
+
+
+@pytest.mark.parametrize(
+    ("port", "local", "core"),
+    [
+        ("52:54:00:12:34:56", "02:54:00:12:34:56", "06:54:00:12:34:56"),
+        ("02:54:00:12:34:56", "06:54:00:12:34:56", "0a:54:00:12:34:56"),
+        ("06:54:00:12:34:56", "02:54:00:12:34:56", "0a:54:00:12:34:56"),
+        ("46:54:00:12:34:56", "02:54:00:12:34:56", "06:54:00:12:34:56"),
+    ],
+)
+def test_derived_macs(port: str, local: str, core: str) -> None:
+    assert derived_macs(port) == (local, core)
+
+
+@pytest.mark.parametrize("first", range(0, 256, 2))
+def test_derived_macs_are_local_unicast_and_cannot_be_taken_for_ip(first: int) -> None:
+    port = f"{first:02x}:11:22:33:44:55"
+    macs = derived_macs(port)
+    assert len({port, *macs}) == 3
+    for mac in macs:
+        assert int(mac[:2], 16) & 0b11 == 0b10
+        assert mac[0] not in "46"
+
+
+PHYSICAL = """\
+table netdev ofgtp_br-ofgtp {
+	comment "ofgtp: keeps the host's stack off the gateway's ports"
+	chain access_in {
+		type filter hook ingress device "eth1" priority 0; policy drop;
+	}
+	chain core_in {
+		type filter hook ingress device "eth2" priority 0; policy drop;
+	}
+}
+"""
+HOST = """\
+table netdev ofgtp_br-ofgtp {
+	comment "ofgtp: keeps the host's stack off the gateway's ports"
+	chain access_in {
+		type filter hook ingress device "eth1" priority 0; policy drop;
+	}
+	chain access_out {
+		type filter hook egress device "eth1" priority 0; policy accept;
+		meta protocol ip udp dport 2152 udp checksum set 0
+	}
+}
+
+table ip ofgtp_br-ofgtp {
+	comment "ofgtp: UEs leave with the host's addresses"
+	chain postrouting {
+		type nat hook postrouting priority 100; policy accept;
+		ip saddr 10.45.0.0/16 oifname != "br-ofgtp" oifname != "br-ofgtp-c" masquerade
+	}
+}
+"""
+
+
+def test_ruleset_of_a_switch_with_right_checksums() -> None:
+    assert ruleset(lab_gateway(), (3, 2)) == PHYSICAL
+    assert ruleset(lab_gateway(), (4, 0)) == PHYSICAL
+
+
+def test_ruleset_of_an_old_switch_before_a_masquerading_host() -> None:
+    gateway = lab_gateway(core_port="host", next_hop=None, masquerade=True)
+    assert ruleset(gateway, (3, 1)) == HOST
+    assert ruleset(gateway, (2, 13)) == HOST
