@@ -141,6 +141,11 @@ def load(path: Path) -> Config:
     return Config(controller, rest, gateways, path)
 
 
+def error_at(config: Config, gateway: int, key: str, reason: str) -> ConfigError:
+    """An error at a key of the n-th gateway (from 0) that only the host could show."""
+    return _Source(config.path, _read(config.path)).error(("gateway", gateway, key), reason)
+
+
 # The file: its text, where things stand in it, and typed access to its tables.
 
 
