@@ -23,6 +23,7 @@ setup(
         "click>=8.1,<9",
         "dnspython>=2.9,<3",
         "eventlet==0.41.3",
+        "mkdocs-swagger-ui-tag>=0.8,<0.9",
         "ovs>=3.1,<5",
         "pydantic>=2.10,<3",
         f"ryu @ {ryu.as_uri()}",

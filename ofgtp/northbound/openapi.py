@@ -297,5 +297,7 @@ def _patch(schemas: _Json) -> _Json:
     patch["description"] = "What to change in a session; null takes a value away"
     downlink = deepcopy(schemas["DownlinkInput"])
     downlink.pop("required", None)
+    for prop in patch["properties"].values():
+        prop.pop("default", None)
     patch["properties"]["downlink"]["anyOf"] = [downlink, {"type": "null"}]
     return patch
