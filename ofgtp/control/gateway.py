@@ -22,11 +22,12 @@ from ofgtp.core.flow import (
     FlowKey,
     cookie_kind,
     cookie_number,
+    mac_text,
     make_cookie,
 )
 from ofgtp.core.model import Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
-from ofgtp.core.pipeline import METERS, UPLINK, DropReason
+from ofgtp.core.pipeline import METERS, ROUTE, UPLINK, DropReason
 from ofgtp.core.reconcile import plan
 from ofgtp.core.rules import Links, gateway_flows, session_flows
 from ofgtp.southbound import hostnet, netfilter
@@ -70,8 +71,8 @@ class GatewayAgent:
         self.ovs_version: str | None = None
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
-        self.problem: str | None = "not started yet"
-        """What keeps the gateway from working, for the operator; None if nothing does."""
+        self._host_problem: str | None = "not started yet"
+        self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
         self.misses: Counter[str] = Counter()
         """Uplink misses that the controller saw, by what they were."""
         self.generation = 0
@@ -83,6 +84,11 @@ class GatewayAgent:
         self._next_hop = NextHop()
         self._links: Links | None = None
         self._base: list[Flow] = []
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the gateway from working, for the operator; None if nothing does."""
+        return self._host_problem or self._switch_problem
 
     @property
     def connected(self) -> bool:
@@ -103,14 +109,16 @@ class GatewayAgent:
         while True:
             try:
                 self._prepare()
-                self._ovsdb.wait(AUDIT_S)
             except GatewayNotReady as error:
-                self._trouble(str(error))
+                self._host_problem = self._say(self._host_problem, str(error))
                 eventlet.sleep(RETRY_S)
             except Exception:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
-                self._trouble("an internal error, see the log")
+                self._host_problem = "an internal error, see the log"
                 eventlet.sleep(RETRY_S)
+            else:
+                self._host_problem = self._say(self._host_problem, None)
+                self._ovsdb.wait(AUDIT_S)
 
     def _prepare(self) -> None:
         gateway = self.gateway
@@ -143,10 +151,6 @@ class GatewayAgent:
             log.info("gateway=%s dpid=%016x: bridge ready", self.gateway.name, facts.datapath_id)
         if self._links_now() != self._links and self._channel is not None and self.synced:
             self.resync_soon("the bridge's ports changed")
-        if self.synced:
-            self._well()
-        elif self._channel is None:
-            self._trouble("the switch has not connected by OpenFlow yet")
 
     def _links_now(self) -> Links | None:
         facts = self.facts
@@ -162,15 +166,13 @@ class GatewayAgent:
             peer_mac=facts.core_mac if host else self._next_hop.mac,
         )
 
-    def _trouble(self, reason: str) -> None:
-        if reason != self.problem:
-            log.warning("gateway=%s: %s", self.gateway.name, reason)
-        self.problem = reason
-
-    def _well(self) -> None:
-        if self.problem is not None:
-            log.info("gateway=%s: working", self.gateway.name)
-        self.problem = None
+    def _say(self, before: str | None, now: str | None) -> str | None:
+        """Log a problem when it is new, and its end; returns `now`."""
+        if now != before and now is not None:
+            log.warning("gateway=%s: %s", self.gateway.name, now)
+        elif now != before:
+            log.info("gateway=%s: no more: %s", self.gateway.name, before)
+        return now
 
     # --- the OpenFlow connection
 
@@ -191,6 +193,7 @@ class GatewayAgent:
         self.ovs_version = version
         self._channel = channel
         self.synced = False
+        self._switch_problem = "comparing the switch's flows with the sessions"
         log.info("gateway=%s: Open vSwitch %s connected", self.gateway.name, version)
         eventlet.spawn(self._serve, channel)
 
@@ -200,7 +203,7 @@ class GatewayAgent:
         if self._channel is channel:
             self._channel = None
             self.synced = False
-            self._trouble("the switch disconnected")
+            self._switch_problem = self._say(None, "the switch disconnected")
 
     def resync_soon(self, reason: str) -> None:
         """Read the switch's flows again and put right what differs; requests wait in the store."""
@@ -219,7 +222,7 @@ class GatewayAgent:
                 self._ask_next_hop(channel)
             except (GatewayNotReady, FlowsRefused, StoreError) as error:
                 if self._channel is channel:
-                    self._trouble(str(error))
+                    self._switch_problem = self._say(self._switch_problem, str(error))
                     eventlet.sleep(RETRY_S)
             except Exception:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
@@ -234,12 +237,15 @@ class GatewayAgent:
         self._ensure_meters(channel)
         failed: dict[int, str] = {}
         while True:
-            links, generation = self._links_now(), self.generation
+            generation = self.generation
+            reported = list(channel.flows())
+            self._assume_next_hop(reported)
+            links = self._links_now()
             if links is None:
                 raise GatewayNotReady("the bridge's ports are not known yet")
             base = list(gateway_flows(self.gateway, links, self._protected))
             try:
-                changes = self._equalise(channel, base, links, failed)
+                changes = self._equalise(channel, reported, base, links, failed)
             except FlowsRefused as error:
                 self._note_failed(error, failed)
                 continue
@@ -253,15 +259,28 @@ class GatewayAgent:
                 self._links, self._base = links, base
                 self.synced = True
             log.info("gateway=%s: in sync, %d flows changed", self.gateway.name, changes)
-            self._well()
+            self._switch_problem = None
             return
 
+    def _assume_next_hop(self, reported: Iterable[FlowStats]) -> None:
+        """After a restart, go on with the MAC that the switch still sends to."""
+        if self.gateway.host_core:
+            return
+        for stats in reported:
+            if stats.table == ROUTE.number and (mac := stats.sets("dl_dst")) is not None:
+                self._next_hop.assume(mac_text(mac))
+
     def _equalise(
-        self, channel: Channel, base: list[Flow], links: Links, failed: dict[int, str]
+        self,
+        channel: Channel,
+        flows: Iterable[FlowStats],
+        base: list[Flow],
+        links: Links,
+        failed: dict[int, str],
     ) -> int:
         reported: dict[FlowKey, FlowStats] = {}
         foreign: list[FlowStats] = []
-        for stats in channel.flows():
+        for stats in flows:
             if stats.match is None:
                 foreign.append(stats)
             else:

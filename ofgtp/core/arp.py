@@ -39,4 +39,4 @@ def parse(frame: bytes) -> Arp | None:
     *head, op, sha, spa, _, tpa = _ARP.unpack_from(frame, 14)
     if tuple(head) != _HEAD or sha[0] & 1 or not any(sha):
         return None
-    return Arp(op, ":".join(f"{byte:02x}" for byte in sha), IPv4Address(spa), IPv4Address(tpa))
+    return Arp(op, sha.hex(":"), IPv4Address(spa), IPv4Address(tpa))

@@ -47,8 +47,13 @@ def _ipv4(value: int, bits: int) -> str:
     return str(IPv4Address(value))
 
 
+def mac_text(value: int) -> str:
+    """A 48-bit number as `aa:bb:cc:dd:ee:ff`."""
+    return value.to_bytes(6, "big").hex(":")
+
+
 def _mac(value: int, bits: int) -> str:
-    return ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
+    return mac_text(value)
 
 
 def _packet_type(value: int, bits: int) -> str:

@@ -20,8 +20,12 @@ class NextHop:
     """Times are seconds of any steady clock, given by the caller."""
 
     mac: str | None = None
-    heard_at: float = 0.0
+    heard_at: float = float("-inf")
     asked_at: float = float("-inf")
+
+    def assume(self, mac: str) -> None:
+        """Take a MAC that was right before, until the next hop says otherwise."""
+        self.mac = self.mac or mac
 
     def due(self, now: float) -> bool:
         """Whether to ask now; the caller who gets True asks."""

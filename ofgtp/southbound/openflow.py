@@ -378,6 +378,22 @@ class FlowStats:
         """Whether it does what `flow` says."""
         return not self.timeouts and self.instructions == encode_instructions(flow)
 
+    def sets(self, field: str) -> int | None:
+        """The value that its set-field action gives a field, if it has one for it."""
+        wanted = _oxm(field, 0, None)[:4]
+        data, place = self.instructions, 0
+        while place + 8 <= len(data):
+            kind, size = struct.unpack_from("!HH", data, place)
+            step, end = place + 8, min(place + size, len(data))
+            while kind == 4 and step + 8 <= end:
+                action, length = struct.unpack_from("!HH", data, step)
+                if action == 25 and data[step + 4 : step + 8] == wanted:
+                    width = FIELDS[field].bits // 8
+                    return int.from_bytes(data[step + 8 : step + 8 + width], "big")
+                step += max(length, 8)
+            place += max(size, 8)
+        return None
+
 
 _FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
 
