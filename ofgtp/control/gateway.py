@@ -71,7 +71,7 @@ class GatewayAgent:
         self.ovs_version: str | None = None
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
-        self._host_problem: str | None = "not started yet"
+        self._host_problem: str | None = "starting"
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
         self.misses: Counter[str] = Counter()
         """Uplink misses that the controller saw, by what they were."""
@@ -109,6 +109,8 @@ class GatewayAgent:
         while True:
             try:
                 self._prepare()
+                self._host_problem = self._say(self._host_problem, None)
+                self._ovsdb.wait(AUDIT_S)
             except GatewayNotReady as error:
                 self._host_problem = self._say(self._host_problem, str(error))
                 eventlet.sleep(RETRY_S)
@@ -116,9 +118,6 @@ class GatewayAgent:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
                 self._host_problem = "an internal error, see the log"
                 eventlet.sleep(RETRY_S)
-            else:
-                self._host_problem = self._say(self._host_problem, None)
-                self._ovsdb.wait(AUDIT_S)
 
     def _prepare(self) -> None:
         gateway = self.gateway
@@ -171,7 +170,7 @@ class GatewayAgent:
         if now != before and now is not None:
             log.warning("gateway=%s: %s", self.gateway.name, now)
         elif now != before:
-            log.info("gateway=%s: no more: %s", self.gateway.name, before)
+            log.info("gateway=%s: over: %s", self.gateway.name, before)
         return now
 
     # --- the OpenFlow connection
