@@ -1,0 +1,153 @@
+"""`ofgtp gateway remove`: after it the host is as it was before."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ofgtp.southbound.ovsdb import Ovsdb
+from tests.support.lab import Lab
+
+pytestmark = pytest.mark.switch
+
+OFGTP = Path(sys.executable).parent / "ofgtp"
+STATE = """
+ip -brief address
+ip -4 route show table all
+ip neigh show nud permanent
+nft list ruleset
+ethtool --show-features eth1 | grep -E 'generic-receive-offload|large-receive|rx-gro-hw'
+ethtool --show-features eth2 | grep -E 'generic-receive-offload|large-receive|rx-gro-hw'
+"""
+HOST_CORE = 'core_port = "host"\ncore_ip = "10.2.0.1/24"\nmasquerade = true'
+ACCESS_ROUTE = 'access_routes = [{to = "10.9.0.0/16", via = "10.1.0.254"}]'
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        lab.exec("gw", ["ethtool", "-K", "eth1", "gro", "on"])
+        lab.exec("gw", ["ethtool", "-K", "eth2", "gro", "on"])
+        yield lab
+
+
+def state(lab: Lab) -> str:
+    """What the host's tools show, and what OVSDB holds."""
+    tables = ("Bridge", "Port", "Interface", "Controller")
+    rows = [lab.vsctl("--columns=external_ids", "list", table) for table in tables]
+    return lab.exec("gw", ["sh", "-c", STATE]).stdout + "".join(rows)
+
+
+def remove(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = [f"OFGTP_CONFIG={lab.dir}/ofgtp.toml"]
+    command = ["env", *environment, str(OFGTP), "gateway", "remove", *arguments]
+    return lab.exec("gw", command, check=False)
+
+
+@pytest.mark.parametrize("core", ["port", "host"])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_the_host_is_as_it_was(lab: Lab, core: str, stop: signal.Signals) -> None:
+    before = state(lab)
+    text = lab.config(gateway=ACCESS_ROUTE)
+    if core == "host":
+        text = lab.config(core=HOST_CORE, gateway=ACCESS_ROUTE)
+    lab.start_controller(text)
+    lab.stop_controller(stop)
+    during = state(lab)
+    for made in ("br-ofgtp", "10.9.0.0/16 via 10.1.0.254", "table netdev", "ofgtp-gro=on"):
+        assert made in during
+    assert ("10.45.0.0/16 via 169.254.0.1" in during) == (core == "host")
+    assert ("masquerade" in during) == (core == "host")
+
+    result = remove(lab, "gw1")
+    assert (result.returncode, result.stderr) == (0, "")
+    told = ["gw1: eth1: gro on again"]
+    if core == "port":
+        told.append("gw1: eth2: gro on again")
+    told.append("gw1: bridge br-ofgtp deleted, and with it its ports, addresses and routes")
+    told.append("gw1: nftables tables deleted")
+    assert result.stdout.splitlines() == told
+    assert state(lab) == before
+
+    again = remove(lab, "--all")
+    assert again.returncode == 0
+    assert again.stdout == "gw1: nothing was left to take back\n"
+
+
+def test_nothing_happens_while_the_controller_runs(lab: Lab) -> None:
+    lab.start_controller()
+    during = state(lab)
+    result = remove(lab, "gw1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("ofgtp: the controller seems to run (tcp:127.0.0.1:6653: ")
+    assert result.stderr.count("\n") == 1
+    assert state(lab) == during
+    assert lab.http("GET", "/v1/health").status == 200
+
+
+def test_a_controller_that_starts_meanwhile_gives_up(lab: Lab) -> None:
+    """The removal holds the controller's address until it is done."""
+    lab.start_controller()
+    lab.stop_controller()
+    vswitchd = lab._daemons["ovs-vswitchd"].pid
+    os.kill(vswitchd, signal.SIGSTOP)  # so that the removal has to wait
+    try:
+        command = ["env", f"OFGTP_CONFIG={lab.dir}/ofgtp.toml", str(OFGTP)]
+        removal = lab.spawn("gw", [*command, "gateway", "remove", "gw1"], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 5
+        while "br-ofgtp" in lab.vsctl("--no-wait", "list-br"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        ryu_manager = str(OFGTP.parent / "ryu-manager")
+        started = lab.exec("gw", [*command[:-1], ryu_manager, "ofgtp.app"], check=False)
+        assert started.returncode == 2
+        assert "cannot listen there" in started.stderr
+        assert removal.wait(15) == 1
+        assert b"its interface is still there" in removal.stderr.read()
+    finally:
+        os.kill(vswitchd, signal.SIGCONT)
+    result = remove(lab, "gw1")
+    assert (result.returncode, result.stdout) == (0, "gw1: nftables tables deleted\n")
+
+
+def test_a_failure_half_way_is_repeated(lab: Lab) -> None:
+    before = state(lab)
+    lab.start_controller()
+    lab.stop_controller()
+    lab.vsctl("add-port", "br-ofgtp", "extra", "--", "set", "Interface", "extra", "type=internal")
+    result = remove(lab, "gw1")
+    assert result.returncode == 1
+    assert result.stdout == "gw1: eth1: gro on again\ngw1: eth2: gro on again\n"
+    assert result.stderr.startswith("ofgtp: gw1: bridge br-ofgtp holds port extra")
+    assert result.stderr.count("\n") == 1
+    assert "br-ofgtp" in state(lab) and "table netdev" in state(lab)
+
+    lab.vsctl("del-port", "br-ofgtp", "extra")
+    assert remove(lab, "gw1").returncode == 0
+    assert state(lab) == before
+
+
+def test_what_is_remembered_is_not_lost_with_a_port(lab: Lab) -> None:
+    """A port that is not here may be in another namespace: its row is its only memory."""
+    lab.start_controller()
+    lab.stop_controller()
+    result = remove(lab, "gw1")
+    assert result.returncode == 0
+    lab.start_controller()
+    lab.stop_controller()
+    lab.exec("gw", ["ip", "link", "set", "eth1", "down"])
+    lab.exec("gw", ["ip", "link", "set", "eth1", "name", "away"])
+    result = remove(lab, "gw1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "has port eth1, which is not on this host" in result.stderr
+    gateway = lab.gateway()
+    db = Ovsdb(lab.ovsdb)
+    try:
+        assert db.recall(gateway, "eth1") == {"gro": "on"}
+    finally:
+        db.close()
