@@ -172,14 +172,22 @@ class Ovsdb:
     def remove(self, gateway: Gateway) -> bool:
         """Delete the bridge and all we made with it; False if there is none of ours.
 
+        Returns when ovs-vswitchd has done it, or after COMMIT_S: it may be down.
+
         Raises:
             GatewayNotReady: the bridge holds a port that is not ours.
         """
         self._connect()
-        removed = self._transact(gateway, lambda edit: self._delete(edit, gateway))
-        if removed:
-            log.info("gateway=%s bridge=%s ovsdb: removed", gateway.name, gateway.bridge)
-        return removed
+        if not self._transact(gateway, lambda edit: self._delete(edit, gateway)):
+            return False
+        log.info("gateway=%s bridge=%s ovsdb: removed", gateway.name, gateway.bridge)
+        deadline = time.monotonic() + COMMIT_S
+        while self.connected and self._root().cur_cfg < self._root().next_cfg:
+            if not _block(self._idl.wait, deadline):
+                log.warning("gateway=%s ovs-vswitchd has not let go of it yet", gateway.name)
+                break
+            self._run()
+        return True
 
     def remember(self, gateway: Gateway, port: str, facts: Mapping[str, str]) -> None:
         """Keep small facts about one of our ports in OVSDB, beside those kept before.

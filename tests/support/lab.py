@@ -305,6 +305,7 @@ class Lab:
 
     def start_vswitchd(self) -> None:
         """Start ovs-vswitchd; returns when it has read its configuration."""
+        self.vsctl("--no-wait", "clear", "Open_vSwitch", ".", "ovs_version")
         self._daemon("ovs-vswitchd", [self.ovsdb, "--disable-system"])
         version = self.appctl("version").split()[3]
         self.vsctl("set", "Open_vSwitch", ".", f"ovs_version={version}")

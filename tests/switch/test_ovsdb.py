@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Gateway
 from ofgtp.southbound import hostnet, ovsdb
-from ofgtp.southbound.ovsdb import Ovsdb
+from ofgtp.southbound.ovsdb import Ovsdb, derived_macs
 from tests.support.lab import Lab
 
 pytestmark = pytest.mark.switch
@@ -50,7 +50,7 @@ def test_everything_is_made(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
     assert (facts.access_ofport, facts.core_ofport, facts.gtpu_ofport) == (1, 2, 3)
     assert facts.access_mac == lab.mac("gw", "eth1")
     assert facts.core_mac == lab.mac("gw", "eth2")
-    assert facts.local_mac == lab.mac("gw", "br-ofgtp") == "02" + facts.access_mac[2:]
+    assert facts.local_mac == lab.mac("gw", "br-ofgtp") == derived_macs(facts.access_mac)[0]
     assert facts.ovs_version == lab.appctl("version").split()[3]
     assert not facts.controller_connected
 
@@ -137,6 +137,15 @@ def test_flows_survive_every_change(
     assert lab.vsctl("get-controller", "br-ofgtp").split() == [gateway.openflow]
 
 
+def test_macs_are_those_in_use(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    """ovs-vswitchd writes them a moment after it says that it has taken the configuration."""
+    for number in range(5):
+        lab.exec("gw", ["ip", "link", "set", "eth1", "address", f"52:54:00:00:00:0{number}"])
+        facts = db.ensure(gateway, nonce="a")
+        assert facts.access_mac == f"52:54:00:00:00:0{number}"
+        assert facts.local_mac == f"02:54:00:00:00:0{number}" == lab.mac("gw", "br-ofgtp")
+
+
 def test_version_that_nobody_wrote(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
     lab.vsctl("clear", "Open_vSwitch", ".", "ovs_version")
     assert db.ensure(gateway, nonce="a").ovs_version is None
@@ -146,7 +155,7 @@ def test_host_mode_has_an_internal_core_port_with_a_stable_mac(lab: Lab, db: Ovs
     gateway = lab.gateway(core_port="host", next_hop=None)
     facts = db.ensure(gateway, nonce="a")
     assert facts.core_ofport == 2
-    assert facts.core_mac == lab.mac("gw", "br-ofgtp-c") == "06" + facts.access_mac[2:]
+    assert facts.core_mac == lab.mac("gw", "br-ofgtp-c") == derived_macs(facts.access_mac)[1]
     lab.stop_vswitchd()
     lab.start_vswitchd()
     assert db.ensure(gateway, nonce="a") == facts
@@ -267,6 +276,7 @@ def test_remove_leaves_nothing_of_ours_and_all_of_others(
     before = lab.vsctl("show")
     db.ensure(gateway, nonce="a")
     assert db.remove(gateway)
+    assert not hostnet.exists(gateway.bridge)
     assert lab.vsctl("show") == before
     assert lab.vsctl("list", "Controller") == ""
     assert not db.remove(gateway)
@@ -327,6 +337,8 @@ def test_dead_vswitchd_is_said(
     lab.stop_vswitchd()
     with pytest.raises(GatewayNotReady, match="ovs-vswitchd did not take the configuration"):
         db.ensure(gateway, nonce="a")
+    assert db.remove(gateway)
+    assert lab.vsctl("list-br") == ""
     lab.start_vswitchd()
     assert db.ensure(gateway, nonce="a").gtpu_ofport == 3
 
@@ -368,7 +380,7 @@ import time
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from ofgtp.core.model import Gateway
 from ofgtp.southbound import hostnet, netfilter
-from ofgtp.southbound.ovsdb import Ovsdb
+from ofgtp.southbound.ovsdb import Ovsdb, derived_macs
 
 longest = 0.0
 def tick():
