@@ -287,6 +287,8 @@ class Flow:
     actions: tuple[Action, ...] = ()
     goto: int | None = None
     meter: int | None = None
+    hard_timeout: int = 0
+    """Seconds after which the switch removes it, unless it is added anew; 0: never."""
 
     @property
     def key(self) -> FlowKey:
@@ -299,6 +301,8 @@ class Flow:
         if self.goto is not None:
             steps.append(f"goto_table:{self.goto}")
         head = [f"cookie=0x{self.cookie:016x}", f"table={self.table}", f"priority={self.priority}"]
+        if self.hard_timeout:
+            head.append(f"hard_timeout={self.hard_timeout}")
         head += [str(each) for each in self.match]
         return f"{','.join(head)} actions={','.join(steps) or 'drop'}"
 

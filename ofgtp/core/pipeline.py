@@ -44,6 +44,7 @@ class DropReason(IntEnum):
     CORE_OTHER = 18, "on the core port, and not for a UE or for us"
     UNKNOWN_UE = 19, "downlink packet to a UE address without a session"
     IDLE_UE = 20, "downlink packet to a UE whose session has no downlink"
+    LEASE_EXPIRED = 21, "the controller that owns the tunnels has not renewed its lease"
 
     @property
     def label(self) -> str:
@@ -70,6 +71,7 @@ class Table:
         goto: Table | None = None,
         meter: Meter | None = None,
         cookie: int | None = None,
+        hard_timeout: int = 0,
     ) -> Flow:
         """A flow of this table.
 
@@ -89,6 +91,7 @@ class Table:
             actions=actions,
             goto=None if goto is None else goto.number,
             meter=None if meter is None else meter.number,
+            hard_timeout=hard_timeout,
         )
 
     def drop(
@@ -113,7 +116,7 @@ INGRESS = Table(
     "ingress",
     "Sorts packets by the port they came in by.",
     _fields("packet_type in_port"),
-    ("access", "normalise", "core", "local"),
+    ("access", "normalise", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
 ACCESS = Table(
@@ -131,8 +134,18 @@ NORMALISE = Table(
     "Decapsulated packets, typed at random by the switch: gives each its true type and an Ethernet"
     " header, and tells T-PDUs from signalling.",
     _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
-    ("uplink",),
+    ("lease",),
     DropReason.NOT_IP,
+)
+LEASE = Table(
+    25,
+    "lease",
+    "All user traffic passes here, each direction by one flow. With `ownership = \"controller\"`"
+    " these two have a hard timeout, and the controller adds them anew as long as it lives: when it"
+    " does not, forwarding ends, whatever the number of sessions.",
+    _fields("in_port"),
+    ("uplink", "core"),
+    DropReason.LEASE_EXPIRED,
 )
 UPLINK = Table(
     30,
@@ -189,6 +202,7 @@ PIPELINE: tuple[Table, ...] = (
     INGRESS,
     ACCESS,
     NORMALISE,
+    LEASE,
     UPLINK,
     GUARD,
     ROUTE,

@@ -31,6 +31,7 @@ from ofgtp.core.pipeline import (
     DOWNLINK,
     GUARD,
     INGRESS,
+    LEASE,
     LOCAL,
     NEXT_HOP_METER,
     NORMALISE,
@@ -94,13 +95,27 @@ def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
     return tuple(dict.fromkeys(networks))
 
 
+LEASE_MARGIN_S = 2
+"""The switch looks for expired flows once a second, and takes half a second to act on it."""
+
+
+def lease_timeout(lease_seconds: int) -> int:
+    """The hard timeout that ends forwarding within `lease_seconds` of the last renewal."""
+    return lease_seconds - LEASE_MARGIN_S
+
+
 def gateway_flows(
-    gateway: Gateway, links: Links, protected: Iterable[IPv4Network]
+    gateway: Gateway, links: Links, protected: Iterable[IPv4Network], lease_seconds: int | None
 ) -> Iterator[Flow]:
-    """All flows of a gateway that are there without any session."""
+    """All flows of a gateway that are there without any session.
+
+    With `lease_seconds` (5 or more) they forward nothing unless the lease is renewed; with None
+    the switch forwards on for ever.
+    """
     yield from _ingress(links)
     yield from _access(gateway, links)
     yield from _normalise(links)
+    yield from lease_flows(links, lease_seconds)
     yield from _uplink()
     yield from _guard(gateway, protected)
     yield from _route(links)
@@ -109,6 +124,14 @@ def gateway_flows(
     for table in PIPELINE:
         if table.miss is not None and table is not UPLINK:
             yield table.drop(0, (), table.miss)
+
+
+def lease_flows(links: Links, lease_seconds: int | None) -> tuple[Flow, Flow]:
+    """The two flows that let user traffic pass; adding them again renews the lease."""
+    timeout = 0 if lease_seconds is None else lease_timeout(lease_seconds)
+    up = LEASE.flow(100, match(in_port=links.gtpu), goto=UPLINK, hard_timeout=timeout)
+    down = LEASE.flow(100, match(in_port=links.core), goto=CORE, hard_timeout=timeout)
+    return up, down
 
 
 def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
@@ -143,7 +166,7 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
 
 def _ingress(links: Links) -> Iterator[Flow]:
     yield INGRESS.flow(100, match(in_port=links.access), goto=ACCESS)
-    yield INGRESS.flow(100, match(in_port=links.core), goto=CORE)
+    yield INGRESS.flow(100, match(in_port=links.core), goto=LEASE)
     yield INGRESS.flow(100, match(in_port=Port.LOCAL), goto=LOCAL)
     yield INGRESS.flow(100, match(in_port=links.gtpu), goto=NORMALISE)
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
@@ -218,14 +241,14 @@ def _retype(priority: int, flags: dict[str, int]) -> Iterator[Flow]:
         return Encap(Header.MPLS), Encap(Header.ETHERNET), PopMpls(eth_type)
 
     right = match(packet_type=IPV4_TYPED, **flags)
-    yield NORMALISE.flow(priority, right, Encap(Header.ETHERNET), goto=UPLINK)
+    yield NORMALISE.flow(priority, right, Encap(Header.ETHERNET), goto=LEASE)
     # Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
     wrong = match(packet_type=IPV6_TYPED, **flags)
-    yield NORMALISE.flow(priority, wrong, *relabel(IPV4), goto=UPLINK)
+    yield NORMALISE.flow(priority, wrong, *relabel(IPV4), goto=LEASE)
     for version, eth_type in ((4, IPV4), (6, IPV6)):
         first_nibble = (version << 44, 0xF << 44)
         asked = match(dl_dst=first_nibble, tun_gtpu_msgtype=T_PDU, **flags)
-        yield NORMALISE.flow(priority, asked, *relabel(eth_type), goto=UPLINK)
+        yield NORMALISE.flow(priority, asked, *relabel(eth_type), goto=LEASE)
 
 
 def _uplink() -> Iterator[Flow]:

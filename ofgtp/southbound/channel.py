@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import eventlet
 from eventlet.event import Event
@@ -63,6 +63,7 @@ class Channel:
     ) -> None:
         self._send = send
         self._on_packet_in = on_packet_in
+        self._on_flow_update: Callable[[of.FlowUpdate], None] = lambda update: None
         self._waiting: dict[int, Event] = {}
         self._parts: dict[int, list[bytes]] = {}
         self._errors: dict[int, str] = {}
@@ -92,8 +93,11 @@ class Channel:
             else:
                 log.warning("xid=%d: the switch reports %s", xid, reason)
         elif kind == of.Type.MULTIPART_REPLY:
-            _, more, part = of.decode_multipart(body)
-            if xid in self._waiting:
+            form, more, part = of.decode_multipart(body)
+            if form == of.Multipart.FLOW_MONITOR and xid not in self._waiting:
+                for update in of.decode_flow_updates(part):
+                    self._on_flow_update(update)
+            elif xid in self._waiting:
                 self._parts.setdefault(xid, []).append(part)
                 if not more:
                     self._waiting.pop(xid).send(self._parts.pop(xid))
@@ -127,6 +131,22 @@ class Channel:
         for part in self._ask(xid, of.flow_stats_request(cookie, mask, xid), STATS_S):
             yield from of.decode_flow_stats(part)
             eventlet.sleep(0)
+
+    def watch_flows(self, on_update: Callable[[of.FlowUpdate], None]) -> None:
+        """Have every flow change that is not ours reported from now on."""
+        self._on_flow_update = on_update
+        xid = next(_XIDS)
+        self._ask(xid, of.flow_monitor_request(xid))
+
+    def renew(self, flows: Iterable[Flow]) -> None:
+        """Add flows again, which restarts their timeouts; not confirmed, and never waits long."""
+        mods = [of.flow_mod(of.Command.ADD, flow, next(_XIDS)) for flow in flows]
+        self._send(b"".join(mods))
+
+    def delete_ours(self) -> None:
+        """Delete every flow of ours, confirmed by a barrier."""
+        self._send(of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, next(_XIDS)))
+        self.barrier()
 
     def flows_of(self, cookies: list[int]) -> list[list[of.FlowStats]]:
         """The flows with each of these cookies: all asked at once, then awaited."""

@@ -73,6 +73,7 @@ class Multipart(IntEnum):
     FLOW = 1
     METER = 9
     METER_CONFIG = 10
+    FLOW_MONITOR = 16
 
 
 class Bundle(IntEnum):
@@ -269,7 +270,7 @@ def flow_mod(command: Command, flow: Flow, xid: int) -> bytes:
         flow.table,
         command,
         0,
-        0,
+        flow.hard_timeout,
         flow.priority,
         NO_BUFFER,
         ANY_PORT,
@@ -344,6 +345,17 @@ def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES
     return multipart_request(Multipart.FLOW, xid, body)
 
 
+def flow_monitor_request(xid: int) -> bytes:
+    """Ask to be told of every flow added, removed or modified (7.3.5.18).
+
+    What we change ourselves on the same connection is reported as a few bytes only.
+    """
+    added, removed, modified = 2, 4, 8
+    flags = added | removed | modified
+    body = struct.pack("!IIIHBB", 1, ANY_PORT, ANY_GROUP, flags, ALL_TABLES, 0)
+    return multipart_request(Multipart.FLOW_MONITOR, xid, body + encode_match(()))
+
+
 def meter_stats_request(kind: Multipart, xid: int) -> bytes:
     """Ask for all meters' configuration (METER_CONFIG) or counters (METER)."""
     return multipart_request(kind, xid, struct.pack("!I4x", 0xFFFFFFFF))
@@ -370,13 +382,18 @@ class FlowStats:
     """None: it matches a field that no rule of ours does."""
     raw_match: bytes
     instructions: bytes
-    timeouts: bool
+    timeouts: tuple[int, int]
+    """Idle and hard timeout, in seconds; 0 for none."""
     packets: int
     bytes: int
 
     def same_actions(self, flow: Flow) -> bool:
         """Whether it does what `flow` says."""
-        return not self.timeouts and self.instructions == encode_instructions(flow)
+        return self.same_timeouts(flow) and self.instructions == encode_instructions(flow)
+
+    def same_timeouts(self, flow: Flow) -> bool:
+        """Whether it lives as long as `flow` should."""
+        return self.timeouts == (0, flow.hard_timeout)
 
     def sets(self, field: str) -> int | None:
         """The value that its set-field action gives a field, if it has one for it."""
@@ -417,10 +434,39 @@ def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
             match_,
             bytes(body[offset + _FLOW_STATS.size : behind]),
             bytes(body[behind : offset + size]),
-            bool(idle or hard),
+            (idle, hard),
             packets,
             octets,
         )
+        offset += size
+
+
+@dataclass(frozen=True, slots=True)
+class FlowUpdate:
+    """What the flow monitor tells of a flow that somebody else changed, or that timed out."""
+
+    event: str
+    table: int
+    cookie: int
+    timed_out: bool
+
+
+_UPDATE_EVENTS = {1: "added", 2: "removed", 3: "modified"}
+_UPDATE = struct.Struct("!HHBBHHH4xQ")
+_HARD_TIMEOUT = 1
+
+
+def decode_flow_updates(body: bytes) -> Iterator[FlowUpdate]:
+    """Read a flow monitor's report; our own changes are passed over. Raises CodecError."""
+    offset = 0
+    while offset + 8 <= len(body):
+        size, event = struct.unpack_from("!HH", body, offset)
+        if size < 8 or offset + size > len(body):
+            raise CodecError("a flow update has a wrong length")
+        if event in _UPDATE_EVENTS and size >= _UPDATE.size:
+            _, _, table, reason, _, _, _, cookie = _UPDATE.unpack_from(body, offset)
+            timed_out = event == 2 and reason == _HARD_TIMEOUT
+            yield FlowUpdate(_UPDATE_EVENTS[event], table, cookie, timed_out)
         offset += size
 
 
