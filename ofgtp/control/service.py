@@ -126,7 +126,7 @@ class SessionService:
                 except UnknownSession as error:
                     errors.append((line, "id", str(error)))
                 except UnknownGateway as error:
-                    errors.append((line, "session.gateway", str(error)))
+                    errors.append((line, "gateway", str(error)))
                 else:
                     session_id = op if isinstance(op, str) else str(op.id)
                     if session_id not in touched:
