@@ -8,7 +8,9 @@ gtpu port's fields.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -27,19 +29,26 @@ from ryu.ofproto import ofproto_v1_4, ofproto_v1_4_parser
 from ofgtp import config as configuration
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.service import SessionService
-from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreError
+from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreDamaged, StoreError
 from ofgtp.core.rules import protected_networks
+from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.serve import serve
+from ofgtp.northbound.serve import Server, serve
 from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import PacketIn, Type
-from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.sqlite import SessionStore, set_aside
 
 log = logging.getLogger(__name__)
 
 EXIT_CONFIG = 2
 """Exit code when the configuration is wrong."""
+
+EXIT_STORE = 3
+"""Exit code when the store cannot be used."""
+
+STOP_S = 10.0
+"""Longest time for a clean stop, in seconds."""
 
 CLAIM_S = 10.0
 """How long a connection may wait for OVSDB to tell whose datapath id it has, in seconds."""
@@ -65,19 +74,26 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             config = configuration.load(configuration.default_path())
             _check_host(config)
             self._listen = _addresses(config)
-            store = SessionStore(config.controller.store, durability=config.controller.durability)
-        except (ConfigError, StoreError) as error:
-            _give_up(str(error))
+        except ConfigError as error:
+            _give_up(str(error), EXIT_CONFIG)
+        try:
+            store = _open_store(config.controller)
+        except StoreError as error:
+            _give_up(str(error), EXIT_STORE)
         writer = Semaphore(1)
         protected = protected_networks(config.gateways)
         nonce = f"ofgtp {secrets.token_hex(16)}"
+        owned = config.controller.ownership == "controller"
+        lease_seconds = config.controller.lease_seconds if owned else None
+        events = EventLog()
         self._agents = [
-            GatewayAgent(gateway, store, writer, protected, nonce) for gateway in config.gateways
+            GatewayAgent(gateway, store, writer, protected, nonce, lease_seconds, events)
+            for gateway in config.gateways
         ]
         self._channels: dict[Datapath, Channel] = {}
         self._claimed: dict[Datapath, GatewayAgent] = {}
         service = SessionService(store, self._agents, writer)
-        self._config, self._service = config, service
+        self._config, self._service, self._store, self._writer = config, service, store, writer
         self._take_over_messages()
         first_host, first_port = self._listen[0]
         cfg.CONF.set_override("ofp_listen_host", first_host)
@@ -91,14 +107,27 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         rest = self._config.rest
         try:
             app = RestApp(self._service, host=rest.host, token=rest.token(), hosts=rest.hosts)
-            serve(app, (rest.host, rest.port))
+            server = serve(app, (rest.host, rest.port))
         except ConfigError as error:
-            _give_up(str(error))
+            _give_up(str(error), EXIT_CONFIG)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: hub.spawn(self._stop, server))
         for address in self._listen[1:]:
             hub.spawn(hub.StreamServer(address, datapath_connection_factory).serve_forever)
         for agent in self._agents:
             hub.spawn(agent.run)
         return thread
+
+    def _stop(self, server: Server) -> NoReturn:
+        """Stop cleanly: no more requests, then what each gateway owes, then the store."""
+        log.info("stopping")
+        server.stop()
+        with eventlet.Timeout(STOP_S, False), self._writer:
+            list(eventlet.GreenPool().imap(_stop_agent, self._agents))
+        self._store.close()
+        logging.shutdown()
+        # Ryu's own way out waits for threads that never end.
+        os._exit(0)
 
     # --- OpenFlow
 
@@ -165,6 +194,42 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             agent.packet_in(packet)
 
 
+def _open_store(controller: configuration.Controller) -> SessionStore:
+    """Open the store; if the controller owns the tunnels, begin with an empty one.
+
+    Raises:
+        StoreError: it cannot be used, or was damaged and has been set aside while the switch still
+            forwards by it.
+    """
+    path, owned = controller.store, controller.ownership == "controller"
+    try:
+        store = SessionStore(path, durability=controller.durability)
+    except StoreDamaged as error:
+        aside = set_aside(path, "damaged")
+        if not owned:
+            raise StoreError(
+                f"{error}. It was set aside as {aside}; the switch keeps the flows it has. Put a"
+                " good copy in its place, or start again to begin with no sessions."
+            ) from error
+        log.error("%s. It was set aside as %s", error, aside)
+        return SessionStore(path, durability=controller.durability)
+    if not owned:
+        return store
+    if not any(store.count().values()):
+        store.reset()
+        return store
+    store.close()
+    log.warning("the sessions of the last run were set aside as %s", set_aside(path, "ended"))
+    return SessionStore(path, durability=controller.durability)
+
+
+def _stop_agent(agent: GatewayAgent) -> None:
+    try:
+        agent.stop()
+    except GatewayNotReady as error:
+        log.error("gateway=%s: not cleared: %s", agent.gateway.name, error)
+
+
 def _check_host(config: configuration.Config) -> None:
     """Refuse ports that the host itself lives on; one that is not there yet may still come.
 
@@ -205,6 +270,6 @@ def _peer(address: tuple[Any, ...]) -> str:
     return ":".join(str(part) for part in address[:2])
 
 
-def _give_up(reason: str) -> NoReturn:
+def _give_up(reason: str, code: int) -> NoReturn:
     print(f"ofgtp: {reason}", file=sys.stderr)
-    raise SystemExit(EXIT_CONFIG)
+    raise SystemExit(code)

@@ -16,6 +16,7 @@ from eventlet.semaphore import Semaphore
 from ofgtp.core import arp
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.flow import (
+    COOKIE_OWNER,
     COOKIE_OWNER_MASK,
     CookieKind,
     Flow,
@@ -27,12 +28,13 @@ from ofgtp.core.flow import (
 )
 from ofgtp.core.model import Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
-from ofgtp.core.pipeline import METERS, ROUTE, UPLINK, DropReason
+from ofgtp.core.pipeline import LEASE, METERS, ROUTE, UPLINK, DropReason
 from ofgtp.core.reconcile import plan
-from ofgtp.core.rules import Links, gateway_flows, session_flows
+from ofgtp.core.rules import Links, gateway_flows, lease_flows, lease_timeout, session_flows
+from ofgtp.northbound.events import EventLog
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.channel import Channel, Disconnected, FlowsRefused, NotConfirmed
-from ofgtp.southbound.openflow import FlowStats, PacketIn
+from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
 from ofgtp.store.sqlite import SessionStore
 
@@ -47,6 +49,12 @@ RETRY_S = 1.0
 TICK_S = 0.5
 """Seconds between two looks at the next hop."""
 
+RENEWALS = 4
+"""Renewals of the lease within its hard timeout: so many less one may be late or lost."""
+
+SLICE = 200
+"""Sessions turned into flows between two turns of other green threads."""
+
 KIND_MASK = COOKIE_OWNER_MASK | 0xFF << 40
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
@@ -55,7 +63,9 @@ UNKNOWN = -1
 class GatewayAgent:
     """Owns one bridge. All methods are for green threads of one process.
 
-    `writer` is the lock under which sessions change; who holds it may call `change`.
+    `writer` is the lock under which sessions change; who holds it may call `change`. With
+    `lease_seconds` the controller owns the tunnels: they begin and end with it. With None they
+    are the switch's.
     """
 
     def __init__(
@@ -65,6 +75,8 @@ class GatewayAgent:
         writer: Semaphore,
         protected: Sequence[IPv4Network],
         nonce: str,
+        lease_seconds: int | None,
+        events: EventLog,
     ) -> None:
         self.gateway = gateway
         self.facts: BridgeFacts | None = None
@@ -77,13 +89,20 @@ class GatewayAgent:
         """Uplink misses that the controller saw, by what they were."""
         self.generation = 0
         """Goes up with each change of a session that the switch has not seen."""
+        self.repairs = 0
+        """How often flows, nftables or host settings that others changed were put right."""
         self._store, self._writer, self._protected = store, writer, protected
-        self._nonce = nonce
-        self._ovsdb = Ovsdb(gateway.ovsdb)
+        self._nonce, self._lease, self._events = nonce, lease_seconds, events
+        self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
         self._base: list[Flow] = []
+        self._owns_flows = lease_seconds is None
+        """Whether what the switch has of ours is this process's, or the switch's to keep."""
+        self._leased = False
+        self._damage: str | None = None
+        self._stopped = False
 
     @property
     def problem(self) -> str | None:
@@ -105,8 +124,8 @@ class GatewayAgent:
     # --- the host's part and the bridge
 
     def run(self) -> None:
-        """Keep host and bridge in order for ever; to be spawned."""
-        while True:
+        """Keep host and bridge in order until stopped; to be spawned."""
+        while not self._stopped:
             try:
                 self._prepare()
                 self._host_problem = self._say(self._host_problem, None)
@@ -139,9 +158,17 @@ class GatewayAgent:
             hostnet.ensure_device_settings(gateway.core_device, forward=True)
             hostnet.ensure_address(gateway.core_device, gateway.core_ip)
         hostnet.ensure_routes(gateway, facts.local_mac)
-        if self.ovs_version is not None:
-            netfilter.apply(gateway, version_numbers(self.ovs_version))
+        if self.ovs_version is not None and not self._stopped:
+            self._apply_netfilter()
         self._learn(facts)
+
+    def _apply_netfilter(self) -> None:
+        if netfilter.apply(self.gateway, version_numbers(self.ovs_version or "")) and self.synced:
+            self._repaired("the nftables rules were changed")
+
+    def _repaired(self, what: str, **facts: str | int) -> None:
+        self.repairs += 1
+        self._events.publish("repaired", gateway=self.gateway.name, what=what, **facts)
 
     def _learn(self, facts: BridgeFacts) -> None:
         """Take new facts of the bridge; if its links changed, its flows must change."""
@@ -193,8 +220,15 @@ class GatewayAgent:
         self._channel = channel
         self.synced = False
         self._switch_problem = "comparing the switch's flows with the sessions"
-        log.info("gateway=%s: Open vSwitch %s connected", self.gateway.name, version)
+        self._events.publish("connected", gateway=self.gateway.name, ovs_version=version)
+        channel.watch_flows(self._flow_changed)
+        if not self._owns_flows:
+            # What an earlier controller left behind is not ours to go on with.
+            channel.delete_ours()
+            self._owns_flows = True
         eventlet.spawn(self._serve, channel)
+        if self._lease is not None:
+            eventlet.spawn(self._renew_lease, channel)
 
     def detach(self, channel: Channel) -> None:
         """The connection is gone."""
@@ -203,18 +237,49 @@ class GatewayAgent:
             self._channel = None
             self.synced = False
             self._switch_problem = self._say(None, "the switch disconnected")
+            self._events.publish("disconnected", gateway=self.gateway.name)
 
     def resync_soon(self, reason: str) -> None:
         """Read the switch's flows again and put right what differs; requests wait in the store."""
         if self.synced:
-            log.warning(
-                "gateway=%s: reading the switch's flows again: %s", self.gateway.name, reason
-            )
+            log.warning("gateway=%s: comparing flows again: %s", self.gateway.name, reason)
         self.synced = False
+
+    def _flow_changed(self, update: FlowUpdate) -> None:
+        """Somebody else changed a flow, or one ran out."""
+        if update.cookie & COOKIE_OWNER_MASK != COOKIE_OWNER:
+            return
+        if update.timed_out and update.table == LEASE.number:
+            self._events.publish("lease_expired", gateway=self.gateway.name)
+            return
+        self.generation += 1
+        self._damage = self._damage or f"somebody {update.event} flows"
+        self.resync_soon(self._damage)
+
+    def _renew_lease(self, channel: Channel) -> None:
+        """Keep the lease alive as long as this process lives and the connection holds."""
+        pause = lease_timeout(self._lease or 0) / RENEWALS
+        while self._channel is channel and not self._stopped:
+            if self._leased and self._links is not None:
+                channel.renew(lease_flows(self._links, self._lease))
+            eventlet.sleep(pause)
+
+    def stop(self) -> None:
+        """End this gateway's work. If the controller owns the tunnels, they end here.
+
+        Raises:
+            GatewayNotReady: the switch is away or does not confirm; the lease ends it all the same.
+        """
+        self._stopped = True
+        if self._lease is None:
+            return
+        self.channel.delete_ours()
+        netfilter.remove(self.gateway)
+        log.info("gateway=%s: flows and nftables rules removed", self.gateway.name)
 
     def _serve(self, channel: Channel) -> None:
         """Work on one connection until it ends."""
-        while self._channel is channel:
+        while self._channel is channel and not self._stopped:
             try:
                 if not self.synced:
                     self._resync(channel)
@@ -232,7 +297,7 @@ class GatewayAgent:
 
     def _resync(self, channel: Channel) -> None:
         """Make the switch's flows those of the store. Changes meanwhile make another round."""
-        netfilter.apply(self.gateway, version_numbers(self.ovs_version or ""))
+        self._apply_netfilter()
         self._ensure_meters(channel)
         failed: dict[int, str] = {}
         while True:
@@ -242,12 +307,14 @@ class GatewayAgent:
             links = self._links_now()
             if links is None:
                 raise GatewayNotReady("the bridge's ports are not known yet")
-            base = list(gateway_flows(self.gateway, links, self._protected))
+            base = list(gateway_flows(self.gateway, links, self._protected, self._lease))
             try:
                 changes = self._equalise(channel, reported, base, links, failed)
             except FlowsRefused as error:
                 self._note_failed(error, failed)
                 continue
+            if changes and self._damage is not None:
+                self._repaired(self._damage, flows=changes)
             with self._writer:
                 if self.generation != generation or self._links_now() != links:
                     continue
@@ -256,8 +323,9 @@ class GatewayAgent:
                     for number, reason in failed.items():
                         tx.set_state([number], SessionState.FAILED, reason)
                 self._links, self._base = links, base
-                self.synced = True
-            log.info("gateway=%s: in sync, %d flows changed", self.gateway.name, changes)
+                self.synced = self._leased = True
+                self._damage = None
+            self._events.publish("in_sync", gateway=self.gateway.name, flows_changed=changes)
             self._switch_problem = None
             return
 
@@ -287,11 +355,8 @@ class GatewayAgent:
 
         def desired() -> Iterator[Flow]:
             yield from base
-            for place, session in enumerate(self._store.iterate(self.gateway.name)):
-                if place % 500 == 499:
-                    eventlet.sleep(0)
-                if session.number not in failed:
-                    yield from session_flows(session, links)
+            sessions = self._store.iterate(self.gateway.name)
+            yield from _flows((s for s in sessions if s.number not in failed), links)
 
         wanted = list(desired())
         same = {
@@ -366,7 +431,7 @@ class GatewayAgent:
             links = self._links_now()
             if not self.synced or self._channel is None or links is None:
                 return
-            base = list(gateway_flows(self.gateway, links, self._protected))
+            base = list(gateway_flows(self.gateway, links, self._protected, self._lease))
             try:
                 self._channel.apply(plan(base, self._base))
                 self._links, self._base = links, base
@@ -380,7 +445,7 @@ class GatewayAgent:
             raise GatewayNotReady(
                 f"gateway {self.gateway.name}: the bridge's ports are not known yet"
             )
-        yield from gateway_flows(self.gateway, links, self._protected)
+        yield from gateway_flows(self.gateway, links, self._protected, self._lease)
         for session in self._store.iterate(self.gateway.name):
             yield from session_flows(session, links)
 
@@ -492,6 +557,8 @@ class GatewayAgent:
             "sessions": {str(k): v for k, v in self._store.count(gateway.name).items()},
             "drops": None,
             "uplink_misses_seen": dict(self.misses),
+            "repairs": self.repairs,
+            "lease_seconds": self._lease,
         }
         if gateway.next_hop is not None:
             shown["next_hop"] = {
@@ -513,11 +580,13 @@ def version_numbers(version: str) -> tuple[int, int]:
 
 
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
-    for session in sessions:
+    for place, session in enumerate(sessions):
+        if place % SLICE == SLICE - 1:
+            eventlet.sleep(0)
         yield from session_flows(session, links)
 
 
 def _as_flow(stats: FlowStats) -> Flow:
     """A reported flow that is not as it should be; one with a timeout must be added anew."""
-    cookie = 0 if stats.timeouts else stats.cookie
+    cookie = 0 if any(stats.timeouts) else stats.cookie
     return Flow(stats.table, stats.priority, stats.match or (), cookie, goto=UNKNOWN)

@@ -8,6 +8,7 @@ OfgtpError
 ├── UnknownGateway       no such gateway
 ├── SwitchRefused        the switch answered with an error (reason): 502
 ├── StoreError           the store cannot be read or written: 503
+│   └── StoreDamaged     its file is no database, or a damaged one
 ├── GatewayNotReady      OVSDB, a port or the switch is not there yet (retried)
 └── CodecError           bytes from the wire that cannot be read
 """
@@ -74,6 +75,10 @@ class SwitchRefused(OfgtpError):
 
 class StoreError(OfgtpError):
     """The session store cannot be read or written."""
+
+
+class StoreDamaged(StoreError):
+    """The store's file is damaged or no database at all."""
 
 
 class GatewayNotReady(OfgtpError):

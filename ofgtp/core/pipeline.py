@@ -140,7 +140,7 @@ NORMALISE = Table(
 LEASE = Table(
     25,
     "lease",
-    "All user traffic passes here, each direction by one flow. With `ownership = \"controller\"`"
+    'All user traffic passes here, each direction by one flow. With `ownership = "controller"`'
     " these two have a hard timeout, and the controller adds them anew as long as it lives: when it"
     " does not, forwarding ends, whatever the number of sessions.",
     _fields("in_port"),

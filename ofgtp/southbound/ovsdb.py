@@ -107,9 +107,13 @@ class Ovsdb:
     cannot be. A lost connection is made anew by the next call.
     """
 
-    def __init__(self, remote: str) -> None:
-        """`remote` is an active OVSDB connection method such as `unix:/path`; nothing is sent."""
-        self.remote = remote
+    def __init__(self, remote: str, *, lock: str | None = None) -> None:
+        """`remote` is an active OVSDB connection method such as `unix:/path`; nothing is sent.
+
+        With a `lock`, changes are made only while this connection holds the OVSDB lock of that
+        name (RFC 7047, 4.1.8): two controllers on one bridge must not fight.
+        """
+        self.remote, self._lock = remote, lock
         self._idl: Any = None
         self._seen: tuple[object, ...] = ()
 
@@ -432,6 +436,16 @@ class Ovsdb:
                 self.close()
                 raise GatewayNotReady(f"ovsdb-server at {self.remote} does not answer")
         self._look()
+
+    def _await_lock(self, gateway: Gateway) -> None:
+        deadline = time.monotonic() + CONNECT_S
+        while self._lock is not None and not self._idl.has_lock:
+            if self._idl.is_lock_contended or not _block(self._idl.wait, deadline):
+                raise GatewayNotReady(
+                    f"another controller looks after bridge {gateway.bridge} (it holds the OVSDB "
+                    f"lock {self._lock}): this one stands back"
+                )
+            self._run()
 
     def _run(self) -> None:
         """Take in what has arrived, all of it (the IDL stops after 50 messages)."""

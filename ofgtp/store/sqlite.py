@@ -22,7 +22,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal
 
-from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
+from ofgtp.core.errors import (
+    Conflict,
+    InvalidSession,
+    StoreDamaged,
+    StoreError,
+    UnknownSession,
+)
 from ofgtp.core.model import TEID_MAX, FTeid, Session, SessionState, Uplink
 
 SCHEMA_VERSION = 1
@@ -33,6 +39,8 @@ RELEASES_KEPT = 65_536
 """A TEID given back is not allocated again within this many further releases."""
 
 ALLOCATION_TRIES = 64
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _CHUNK = 5_000
 _MAX_LIMIT = 1_000
@@ -296,7 +304,8 @@ class SessionStore:
             self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
             self.close()
-            raise StoreError(f"{path}: cannot be used as the session store: {error}") from error
+            kind = StoreDamaged if error.sqlite_errorcode & 0xFF in _DAMAGE else StoreError
+            raise kind(f"{path}: cannot be used as the session store: {error}") from error
         except StoreError:
             self.close()
             raise
@@ -322,7 +331,7 @@ class SessionStore:
             )
         damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
-            raise StoreError(f"{self.path}: is damaged: {damage}")
+            raise StoreDamaged(f"{self.path}: is damaged: {damage}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
@@ -487,6 +496,25 @@ class SessionStore:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Rename a closed store, with its journal files, and return its new path.
+
+    Raises:
+        StoreError: it cannot be renamed.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.name}.{why}-{stamp}")
+    try:
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            journal = path.with_name(path.name + suffix)
+            if journal.exists():
+                journal.rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be set aside: {error.strerror}") from error
+    return aside
 
 
 @contextmanager
