@@ -155,7 +155,7 @@ class Stage:
         self.net.start()
 
     def start_controller(self) -> None:
-        """Start the stock ryu-manager with ofgtp, and wait until it says that it is healthy."""
+        """Start the stock ryu-manager with ofgtp, and wait until it says that it works."""
         manager = Path(sys.executable).with_name("ryu-manager")
         if not manager.exists():
             raise Failed(f"there is no {manager}: `make setup` makes it")
@@ -166,14 +166,20 @@ class Stage:
             )
         self.child(self.controller)
 
-        def healthy() -> bool:
+        def answers(path: str) -> Any:
             self.check_controller()
             try:
-                return bool(self.get("/v1/health"))
+                return self.get(path)
             except Failed:
-                return False
+                return None
 
-        wait_for("/v1/health", healthy, 20)
+        wait_for("/v1/health", lambda: answers("/v1/health"), 20)
+        wait_for("/v1/gateways: in sync, next hop known", self.gateway_ready, 10)
+
+    def gateway_ready(self) -> bool:
+        self.check_controller()
+        gateway = self.get("/v1/gateways")["items"][0]
+        return bool(gateway["connected"] and gateway["in_sync"] and gateway["next_hop"]["mac"])
 
     def check_controller(self) -> None:
         if self.controller and self.controller.poll() is not None:
@@ -189,11 +195,6 @@ class Stage:
             raise Failed("the controller did not end within 10 s of SIGTERM") from None
         if code not in (0, -signal.SIGTERM):
             raise Failed(f"the controller ended with {code} on SIGTERM")
-
-    def remaining_flows(self) -> list[str]:
-        """The bridge's flows, asked of the switch itself."""
-        words = ("ovs-ofctl", "-O", "OpenFlow13", "--no-stats", "--no-names", "dump-flows")
-        return [line.strip() for line in run(*words, "br-ofgtp").splitlines()]
 
     def versions(self) -> list[tuple[str, str]]:
         switch = run("ovs-vswitchd", "--version").split("\n")[0].split()[-1]
@@ -265,6 +266,8 @@ class Stage:
         wait_for("iperf3 -s", lambda: ":5201" in self.net[server].pexec(["ss", "-Htln"])[0], 5)
         words = ["iperf3", "-c", address, "-t", "3", "-J", "--connect-timeout", "5000", *options]
         out, err, code = self.net[client].pexec(words)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            listener.wait(5)  # the next one wants its port
         try:
             result = json.loads(out)
             if code or "error" in result:
