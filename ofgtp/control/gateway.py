@@ -33,7 +33,7 @@ from ofgtp.core.reconcile import plan
 from ofgtp.core.rules import Links, gateway_flows, lease_flows, lease_timeout, session_flows
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound import hostnet, netfilter
-from ofgtp.southbound.channel import Channel, Disconnected, FlowsRefused, NotConfirmed
+from ofgtp.southbound.channel import CONFIRM_S, Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
 from ofgtp.store.sqlite import SessionStore
@@ -101,6 +101,7 @@ class GatewayAgent:
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
         self._leased = False
+        self._compared = False
         self._damage: str | None = None
         self._stopped = False
 
@@ -111,8 +112,8 @@ class GatewayAgent:
 
     @property
     def connected(self) -> bool:
-        """Whether the bridge's OpenFlow connection is up and is the bridge's own."""
-        return self._channel is not None
+        """Whether the bridge's OpenFlow connection is up, and its flows have been compared."""
+        return self._channel is not None and self._compared
 
     @property
     def channel(self) -> Channel:
@@ -218,7 +219,7 @@ class GatewayAgent:
             self._channel.close()
         self.ovs_version = version
         self._channel = channel
-        self.synced = False
+        self.synced = self._compared = False
         self._switch_problem = "comparing the switch's flows with the sessions"
         self._events.publish("connected", gateway=self.gateway.name, ovs_version=version)
         channel.watch_flows(self._flow_changed)
@@ -323,7 +324,7 @@ class GatewayAgent:
                     for number, reason in failed.items():
                         tx.set_state([number], SessionState.FAILED, reason)
                 self._links, self._base = links, base
-                self.synced = self._leased = True
+                self.synced = self._leased = self._compared = True
                 self._damage = None
             self._events.publish("in_sync", gateway=self.gateway.name, flows_changed=changes)
             self._switch_problem = None
@@ -419,6 +420,12 @@ class GatewayAgent:
             self.resync_soon(str(error))
             return False
         return True
+
+    def settle(self) -> None:
+        """Give a comparison that is under way a moment to end, or a change would be `pending`."""
+        with eventlet.Timeout(CONFIRM_S, False):
+            while self.connected and not self.synced:
+                eventlet.sleep(0.02)
 
     def forget(self) -> None:
         """What `change` did was not kept after all: the switch must be compared with the store."""

@@ -65,7 +65,7 @@ class SessionService:
     def create(self, request: SessionRequest) -> SessionView:
         """Make a session; see `Service`."""
         session_id = request.id or f"s-{secrets.token_hex(8)}"
-        with self._writer:
+        with self._turn():
             with self._transaction() as tx:
                 if tx.get(session_id) is not None:
                     raise Conflict("id", f"the id {session_id!r} is in use", session_id)
@@ -76,7 +76,7 @@ class SessionService:
         """Make or replace a session; see `Service`."""
         if request.id is None:
             raise InvalidSession("id", "is missing")
-        with self._writer:
+        with self._turn():
             with self._transaction() as tx:
                 created = self._put(tx, request)
             return self.get(request.id), created
@@ -85,7 +85,7 @@ class SessionService:
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
     ) -> SessionView:
         """Replace a session by what `change` makes of it; see `Service`."""
-        with self._writer:
+        with self._turn():
             with self._transaction() as tx:
                 stored = tx.get(session_id)
                 if stored is None:
@@ -95,7 +95,7 @@ class SessionService:
 
     def delete(self, session_id: str) -> bool:
         """Delete a session; see `Service`."""
-        with self._writer, self._transaction() as tx:
+        with self._turn(), self._transaction() as tx:
             session = tx.delete(session_id)
             return self._carry_out(tx, {session.id: session}, {})
 
@@ -106,7 +106,7 @@ class SessionService:
         after: dict[str, Session] = {}
         touched: set[str] = set()
         errors: list[tuple[int, str, str]] = []
-        with self._writer, self._transaction() as tx:
+        with self._turn(), self._transaction() as tx:
             for place, (line, op) in enumerate(ops):
                 if place % BATCH_SLICE == BATCH_SLICE - 1:
                     eventlet.sleep(0)
@@ -143,6 +143,14 @@ class SessionService:
                 raise BatchError(errors)
             self._carry_out(tx, before, after)
         return BatchResult(created, replaced, deleted)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The right to change sessions: one caller at a time."""
+        for agent in self._agents.values():
+            agent.settle()
+        with self._writer:
+            yield
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
