@@ -25,6 +25,7 @@ setup(
         "eventlet==0.41.3",
         "mkdocs-swagger-ui-tag>=0.8,<0.9",
         "ovs>=3.1,<5",
+        "prometheus-client>=0.22,<1",
         "pydantic>=2.10,<3",
         f"ryu @ {ryu.as_uri()}",
         "werkzeug>=3.1,<4",

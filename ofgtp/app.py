@@ -92,7 +92,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         ]
         self._channels: dict[Datapath, Channel] = {}
         self._claimed: dict[Datapath, GatewayAgent] = {}
-        service = SessionService(store, self._agents, writer)
+        service = SessionService(store, self._agents, writer, events)
         self._config, self._service, self._store, self._writer = config, service, store, writer
         self._take_over_messages()
         first_host, first_port = self._listen[0]

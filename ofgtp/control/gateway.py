@@ -13,6 +13,7 @@ from typing import Any
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.counters import Counters
 from ofgtp.core import arp
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.flow import (
@@ -32,13 +33,26 @@ from ofgtp.core.pipeline import LEASE, METERS, ROUTE, UPLINK, DropReason
 from ofgtp.core.reconcile import plan
 from ofgtp.core.rules import Links, gateway_flows, lease_flows, lease_timeout, session_flows
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import Counters as Forwarded
+from ofgtp.northbound.service import GatewayMetrics, Histogram, Lease
 from ofgtp.southbound import hostnet, netfilter
-from ofgtp.southbound.channel import CONFIRM_S, Channel, Disconnected, FlowsRefused, NotConfirmed
+from ofgtp.southbound.channel import (
+    CONFIRM_S,
+    LATENCY_BOUNDS,
+    Channel,
+    Disconnected,
+    FlowsRefused,
+    NotConfirmed,
+    Tally,
+)
 from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
+
+METRICS_S = 2.0
+"""Longest wait for the switch's counters, in seconds; then the last known are shown."""
 
 AUDIT_S = 3.0
 """Seconds between two looks at the host's part (OVSDB changes are seen at once)."""
@@ -55,7 +69,6 @@ RENEWALS = 4
 SLICE = 200
 """Sessions turned into flows between two turns of other green threads."""
 
-KIND_MASK = COOKIE_OWNER_MASK | 0xFF << 40
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
 
@@ -91,6 +104,9 @@ class GatewayAgent:
         """Goes up with each change of a session that the switch has not seen."""
         self.repairs = 0
         """How often flows, nftables or host settings that others changed were put right."""
+        self._tally, self._counters = Tally(), Counters()
+        self._renewals = self._expiries = 0
+        self._renewed_at: float | None = None
         self._store, self._writer, self._protected = store, writer, protected
         self._nonce, self._lease, self._events = nonce, lease_seconds, events
         self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
@@ -219,6 +235,7 @@ class GatewayAgent:
             self._channel.close()
         self.ovs_version = version
         self._channel = channel
+        channel.tally = self._tally
         self.synced = self._compared = False
         self._switch_problem = "comparing the switch's flows with the sessions"
         self._events.publish("connected", gateway=self.gateway.name, ovs_version=version)
@@ -251,6 +268,7 @@ class GatewayAgent:
         if update.cookie & COOKIE_OWNER_MASK != COOKIE_OWNER:
             return
         if update.timed_out and update.table == LEASE.number:
+            self._expiries += 1
             self._events.publish("lease_expired", gateway=self.gateway.name)
             return
         self.generation += 1
@@ -263,6 +281,8 @@ class GatewayAgent:
         while self._channel is channel and not self._stopped:
             if self._leased and self._links is not None:
                 channel.renew(lease_flows(self._links, self._lease))
+                self._renewals += 1
+                self._renewed_at = time.time()
             eventlet.sleep(pause)
 
     def stop(self) -> None:
@@ -526,16 +546,43 @@ class GatewayAgent:
         Raises:
             GatewayNotReady: the switch is away.
         """
-        counted = {reason.label: 0 for reason in DropReason}
-        labels = {reason.value: reason.label for reason in DropReason}
-        for flow in self.channel.flows(make_cookie(CookieKind.DROP), KIND_MASK):
-            label = labels.get(cookie_number(flow.cookie))
-            if label is not None:
-                counted[label] += flow.packets
-        over = self.channel.meter_drops()
+        channel = self.channel
+        counted = {
+            reason.label: channel.packets_of(make_cookie(CookieKind.DROP, reason))
+            for reason in DropReason
+        }
+        over = channel.meter_drops()
         for name in ("ping", "arp"):
             counted[f"rate_limited_{name}"] = over.get(METERS[name].number, 0)
         return counted
+
+    def metrics(self) -> GatewayMetrics:
+        """The gateway in numbers; the switch's are the last known while it is away."""
+        counters, tally = self._counters, self._tally
+        try:
+            with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
+                counters.read(self.channel)
+        except GatewayNotReady as error:
+            log.debug("gateway=%s: no counters: %s", self.gateway.name, error)
+        lease = None
+        if self._lease is not None:
+            lease = Lease(self._lease, self._renewed_at, self._renewals, self._expiries)
+        return GatewayMetrics(
+            name=self.gateway.name,
+            connected=self.connected,
+            in_sync=self.synced,
+            sessions=self._store.count(self.gateway.name),
+            forwarded={
+                direction: Forwarded(counters.packets[direction], counters.bytes[direction])
+                for direction in counters.packets
+            },
+            drops=dict(counters.drops),
+            flow_mods=dict(tally.flow_mods),
+            barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
+            openflow_errors=dict(tally.errors),
+            lease=lease,
+            repairs=self.repairs,
+        )
 
     def report(self) -> dict[str, Any]:
         """The gateway for operators, ready for JSON."""

@@ -26,11 +26,13 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.core.model import Session, SessionState, Uplink
+from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
     BatchResult,
     Counters,
     FlowView,
+    GatewayMetrics,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -54,8 +56,13 @@ class SessionService:
     """Implements northbound's `Service` over a store and the gateways' agents."""
 
     def __init__(
-        self, store: SessionStore, agents: Iterable[GatewayAgent], writer: Semaphore
+        self,
+        store: SessionStore,
+        agents: Iterable[GatewayAgent],
+        writer: Semaphore,
+        events: EventLog,
     ) -> None:
+        self.events = events
         self._store = store
         self._agents = {agent.gateway.name: agent for agent in agents}
         self._writer = writer
@@ -70,7 +77,7 @@ class SessionService:
                 if tx.get(session_id) is not None:
                     raise Conflict("id", f"the id {session_id!r} is in use", session_id)
                 self._put(tx, replace(request, id=session_id))
-            return self.get(session_id)
+            return self._told("session_created", session_id)
 
     def put(self, request: SessionRequest) -> tuple[SessionView, bool]:
         """Make or replace a session; see `Service`."""
@@ -78,8 +85,8 @@ class SessionService:
             raise InvalidSession("id", "is missing")
         with self._turn():
             with self._transaction() as tx:
-                created = self._put(tx, request)
-            return self.get(request.id), created
+                kind = self._put(tx, request)
+            return self._told(kind, request.id), kind == "session_created"
 
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
@@ -90,14 +97,17 @@ class SessionService:
                 stored = tx.get(session_id)
                 if stored is None:
                     raise UnknownSession(session_id)
-                self._put(tx, change(_resource(stored.session)))
-            return self.get(session_id)
+                kind = self._put(tx, change(_resource(stored.session)))
+            return self._told(kind, session_id)
 
     def delete(self, session_id: str) -> bool:
         """Delete a session; see `Service`."""
-        with self._turn(), self._transaction() as tx:
-            session = tx.delete(session_id)
-            return self._carry_out(tx, {session.id: session}, {})
+        with self._turn():
+            with self._transaction() as tx:
+                session = tx.delete(session_id)
+                confirmed = self._carry_out(tx, {session.id: session}, {})
+            self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
+            return confirmed
 
     def batch(self, ops: Sequence[tuple[int, SessionRequest | str]]) -> BatchResult:
         """Do all of it in order, or nothing; see `Service`."""
@@ -142,6 +152,7 @@ class SessionService:
             if errors:
                 raise BatchError(errors)
             self._carry_out(tx, before, after)
+        self.events.publish("batch", created=created, replaced=replaced, deleted=deleted)
         return BatchResult(created, replaced, deleted)
 
     @contextmanager
@@ -163,15 +174,23 @@ class SessionService:
                 agent.forget()
             raise
 
-    def _put(self, tx: Transaction, request: SessionRequest) -> bool:
-        """Write one session and carry it to the switch; True if it is new."""
+    def _told(self, kind: str | None, session_id: str) -> SessionView:
+        """The session after a change; the change is made known, if it was one."""
+        view = self.get(session_id)
+        if kind is not None:
+            facts = {"session": session_id, "state": str(view.state)}
+            self.events.publish(kind, gateway=view.session.gateway, **facts)
+        return view
+
+    def _put(self, tx: Transaction, request: SessionRequest) -> str | None:
+        """Write one session and carry it to the switch; what the event of it is called, if any."""
         old, new = self._write(tx, request)
         if old is not None and old.session == new and old.state is SessionState.ACTIVE:
             tx.set_state([new.number], SessionState.ACTIVE)
-            return False
+            return None
         before = {} if old is None else {new.id: old.session}
         self._carry_out(tx, before, {new.id: new})
-        return old is None
+        return "session_created" if old is None else "session_changed"
 
     def _write(
         self, tx: Transaction, request: SessionRequest
@@ -293,6 +312,11 @@ class SessionService:
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Every gateway; see `Service`."""
         return [agent.report() for agent in self._agents.values()]
+
+    def metrics(self) -> Sequence[GatewayMetrics]:
+        """Every gateway in numbers; see `Service`."""
+        pool = eventlet.GreenPool()
+        return [*pool.imap(GatewayAgent.metrics, self._agents.values())]
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store can be written and every gateway works; see `Service`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from eventlet.timeout import Timeout
 
 log = logging.getLogger(__name__)
 
-KEPT = 1000
+KEPT = 10_000
 """Events kept for those who come late."""
 
 
@@ -31,29 +32,41 @@ class EventLog:
     """A ring of events. Publishing never waits."""
 
     def __init__(self) -> None:
+        self.run = secrets.token_hex(4)
+        """Tells the events of this run of the controller from those of any other."""
+        self.last = 0
+        """The number of the last event."""
         self._events: deque[Event] = deque(maxlen=KEPT)
-        self._last = 0
         self._signal = Signal()
 
     def publish(self, kind: str, **facts: str | int) -> None:
         """Add an event and wake those who wait."""
-        self._last += 1
-        self._events.append(Event(self._last, datetime.now(UTC), kind, facts))
+        self.last += 1
+        self._events.append(Event(self.last, datetime.now(UTC), kind, facts))
         log.info("event %s: %s", kind, " ".join(f"{key}={value}" for key, value in facts.items()))
         signal, self._signal = self._signal, Signal()
         signal.send()
 
+    def id(self, event: Event) -> str:
+        """An event's id, of which no other run makes the same."""
+        return f"{self.run}-{event.number}"
+
+    def position(self, event_id: str) -> int:
+        """The number of the event with that id; 0, before all, if it is not of this run."""
+        run, _, number = event_id.partition("-")
+        if run != self.run or not (number.isascii() and number.isdecimal()) or len(number) > 18:
+            return 0
+        found = int(number)
+        return found if found <= self.last else 0
+
     def since(self, number: int) -> list[Event]:
         """The kept events after that number, oldest first."""
-        missing = self._last - number
-        if missing <= 0:
-            return []
-        start = max(0, len(self._events) - missing)
-        return list(islice(self._events, start, None))
+        missing = max(0, self.last - number)
+        return list(islice(reversed(self._events), missing))[::-1]
 
     def wait(self, number: int, seconds: float) -> list[Event]:
         """The events after that number; waits for one, `seconds` at most."""
-        if self._last <= number:
+        if self.last <= number:
             with Timeout(seconds, False):
                 self._signal.wait()
         return self.since(number)

@@ -54,6 +54,14 @@ _OUTPUTS: list[type[BaseModel]] = [
 ]
 
 
+_EVENT = """\
+id: 5f0c21ab-17
+event: repaired
+data: {"at":"2026-01-02T03:04:05.678901Z","kind":"repaired","gateway":"gw1","flows":52}
+
+"""
+
+
 def document(with_token: bool) -> _Json:
     """The OpenAPI document; `with_token` tells whether this server asks for a token."""
     _, found = models_json_schema(
@@ -83,6 +91,7 @@ def document(with_token: bool) -> _Json:
             {"name": "sessions"},
             {"name": "flows"},
             {"name": "gateways"},
+            {"name": "observability"},
             {"name": "this document"},
         ],
         "security": [{"bearer": []}] if with_token else [],
@@ -142,6 +151,26 @@ def _paths(list_query: list[_Json], flows_query: list[_Json]) -> _Json:
         "description": "One flow a line",
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
+    events = {
+        "description": "Server-sent events: `event` is the kind, `data` one line of JSON",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "examples": {"an event": {"value": _EVENT}},
+            }
+        },
+    }
+    last_event_id: _Json = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "Begin after this event; an id of another run of the controller: with the"
+        " oldest that is kept. Without it: with what happens from now on",
+        "schema": {"type": "string"},
+    }
+    metrics = {
+        "description": "In Prometheus' text format",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
     health: _Json = _json("HealthOutput", "All is well")
     unwell = _json("HealthOutput", "A gateway is not connected, or the store not writable")
     return {
@@ -199,6 +228,13 @@ def _paths(list_query: list[_Json], flows_query: list[_Json]) -> _Json:
         },
         "/v1/health": {
             "get": _call("gateways", "Is all well?", {200: health, 503: unwell}) | {"security": []}
+        },
+        "/v1/events": {
+            "get": _call("observability", "Watch events", {200: events})
+            | {"parameters": [last_event_id]}
+        },
+        "/metrics": {
+            "get": _call("observability", "Show metrics, for Prometheus", {200: metrics}, (503,))
         },
         "/openapi.json": {
             "get": _call(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from itertools import chain, islice
+from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -39,6 +40,8 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import SESSION_ID
 from ofgtp.northbound import docs, openapi, schema
+from ofgtp.northbound.events import Event
+from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.service import BatchError, Service, SessionFilter, SessionRequest
 
 if TYPE_CHECKING:
@@ -54,6 +57,12 @@ BATCH_LINES = 100_000
 """Most lines of a batch that are not blank."""
 MAX_REQUESTS = 64
 """So many requests may be under way; a batch counts as one, and runs alone among batches."""
+MAX_STREAMS = 32
+"""So many streams of events may be open; they do not count as requests under way."""
+KEEP_ALIVE = 15.0
+"""Seconds without an event before a stream of events shows that it lives."""
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at whether the reader of a stream has gone."""
 BODY_SECONDS = 60
 """A request's body must have arrived within this time."""
 
@@ -105,14 +114,19 @@ class RestApp:
         batch_limit: int = BATCH_LIMIT,
         batch_lines: int = BATCH_LINES,
         max_requests: int = MAX_REQUESTS,
+        max_streams: int = MAX_STREAMS,
+        keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self._service = service
+        self._exposition = Exposition(service)
         self._token = token.encode() if token else None
         self._hosts = {name.lower() for name in (host, *hosts)}
         self._any_address = host in ("0.0.0.0", "::")
         self._body_limit, self._batch_limit = body_limit, batch_limit
         self._batch_lines, self._max_requests = batch_lines, max_requests
+        self._max_streams, self._keep_alive = max_streams, keep_alive
         self._under_way = 0
+        self._streams: set[object] = set()
         self._batch_runs = False
         self._openapi = _dump(openapi.document(token is not None))
         self._routes = Map(
@@ -121,6 +135,8 @@ class RestApp:
                 Rule("/docs", methods=["GET"], endpoint=self._docs),
                 Rule("/docs/<name>", methods=["GET"], endpoint=self._docs_asset),
                 Rule("/openapi.json", methods=["GET"], endpoint=self._openapi_json),
+                Rule("/metrics", methods=["GET"], endpoint=self._metrics),
+                Rule("/v1/events", methods=["GET"], endpoint=self._events),
                 Rule("/v1/health", methods=["GET"], endpoint=self._health),
                 Rule("/v1/gateways", methods=["GET"], endpoint=self._gateways),
                 Rule("/v1/flows", methods=["GET"], endpoint=self._flows),
@@ -190,7 +206,7 @@ class RestApp:
         open_path = request.path == "/v1/health"
         if not open_path and not self._authorized(request):
             return self._unauthorized(request)
-        if not open_path and self._under_way > self._max_requests:
+        if not open_path and self._under_way - len(self._streams) > self._max_requests:
             raise _busy(f"{self._max_requests} requests are under way")
         routes: MapAdapter = self._routes.bind_to_environ(request.environ)
         endpoint, arguments = routes.match()
@@ -269,6 +285,42 @@ class RestApp:
         first = next(lines, None)  # what fails at once still gets its own status
         rest = iter(()) if first is None else chain([first], lines)
         return Response(_text(rest), mimetype="text/plain")
+
+    def _metrics(self, request: Request) -> Response:
+        _query(request, schema.NoQuery)
+        return Response(self._exposition.text(), content_type=self._exposition.content_type)
+
+    def _events(self, request: Request) -> Response:
+        """What happens, from now on or from after `Last-Event-ID`, until the reader goes."""
+        _query(request, schema.NoQuery)
+        if len(self._streams) >= self._max_streams:
+            raise _busy(f"{self._max_streams} streams of events are open")
+        events = self._service.events
+        last_id = request.headers.get("Last-Event-ID")
+        after = events.last if last_id is None else events.position(last_id)
+        request.environ["eventlet.minimum_write_chunk_size"] = 0  # each event at once
+        response = Response(self._stream(request, after), mimetype="text/event-stream")
+        stream = object()
+        self._streams.add(stream)
+        response.call_on_close(lambda: self._streams.discard(stream))  # may come twice
+        return response
+
+    def _stream(self, request: Request, after: int) -> Iterator[bytes]:
+        events = self._service.events
+        yield b": events of ofgtp\n\n"
+        quiet = 0.0
+        while not _gone(request):
+            patience = min(LOOK_SECONDS, self._keep_alive)
+            if found := events.wait(after, patience):
+                after, quiet = found[-1].number, 0.0
+                for start in range(0, len(found), _LINES_AT_ONCE):
+                    some = found[start : start + _LINES_AT_ONCE]
+                    yield b"".join(_sse(events.id(event), event) for event in some)
+                continue
+            quiet += patience
+            if quiet >= self._keep_alive:
+                quiet = 0.0
+                yield b": still here\n\n"
 
     # ---- sessions
 
@@ -492,6 +544,27 @@ def _text(lines: Iterator[str]) -> Iterator[bytes]:
     except Exception:
         log.exception("rest: the flows could not be written to their end")
         raise
+
+
+def _gone(request: Request) -> bool:
+    """Whether the reader of a response has closed the connection."""
+    source = request.environ.get("eventlet.input")
+    if source is None:
+        return False
+    try:
+        # Not a green socket: it does not wait.
+        return not source.get_socket().fd.recv(1, MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _sse(event_id: str, event: Event) -> bytes:
+    """One event as a stream of server-sent events writes it."""
+    at = event.at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    data = json.dumps({"at": at, "kind": event.kind, **event.facts}, separators=(",", ":"))
+    return f"id: {event_id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
 
 
 def _dump(value: object) -> bytes:

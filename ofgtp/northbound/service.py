@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import Direction, FTeid, Session, SessionState
+from ofgtp.northbound.events import EventLog
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What one flow has forwarded."""
+    """What has been forwarded."""
 
     packets: int
     bytes: int
@@ -84,6 +85,48 @@ class BatchResult:
     deleted: int
 
 
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Observations by class: `counts` has one more entry than `bounds`, for what is above."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The lease by which the controller owns a gateway's tunnels."""
+
+    seconds: int
+    renewed_at: float | None
+    """Unix time; None: not yet."""
+    renewals: int
+    expiries: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayMetrics:
+    """A gateway in numbers. What counts goes up only, and from 0 with each run."""
+
+    name: str
+    connected: bool
+    in_sync: bool
+    sessions: Mapping[SessionState, int]
+    forwarded: Mapping[Direction, Counters]
+    drops: Mapping[str, int]
+    """Packets by reason."""
+    flow_mods: Mapping[str, int]
+    """Sent, by command."""
+    barriers: Histogram
+    """Latency in seconds."""
+    openflow_errors: Mapping[str, int]
+    """By what the switch said, "type: code"."""
+    lease: Lease | None
+    """None: the tunnels are the switch's."""
+    repairs: int
+
+
 class BatchError(OfgtpError):
     """A batch that was refused as a whole: (1-based line, field, message) of what is wrong."""
 
@@ -97,6 +140,10 @@ class Service(Protocol):
 
     Beside what is named below, every call may raise StoreError.
     """
+
+    @property
+    def events(self) -> EventLog:
+        """What happens, to the gateways and to the sessions."""
 
     def create(self, request: SessionRequest) -> SessionView:
         """Make a session.
@@ -153,6 +200,9 @@ class Service(Protocol):
 
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Each gateway's name, whether it is connected, and more, ready for JSON."""
+
+    def metrics(self) -> Sequence[GatewayMetrics]:
+        """Each gateway in numbers; the cost does not grow with the sessions' flows."""
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether all is well, and what to say of it, ready for JSON."""

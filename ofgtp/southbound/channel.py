@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import eventlet
@@ -31,6 +34,12 @@ CONFIRM_S = 5.0
 STATS_S = 30.0
 """Longest wait between two parts of a long reply, in seconds."""
 
+LATENCY_BOUNDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, CONFIRM_S),
+)
+"""Upper bounds of the barrier latency's classes, in seconds; one more has no bound."""
+
 _SLICE = 256
 """Messages built before other green threads get a turn."""
 
@@ -53,6 +62,25 @@ class FlowsRefused(SwitchRefused):
         super().__init__(refused[0][1])
 
 
+class Tally:
+    """What has been said on a switch's connections, for all of them that count into it."""
+
+    def __init__(self) -> None:
+        self.flow_mods: Counter[str] = Counter()
+        """Flow-mods sent, by command; one that deletes by cookie counts once."""
+        self.errors: Counter[str] = Counter()
+        """Errors that the switch reported, in the specification's words."""
+        self.barriers = [0] * (len(LATENCY_BOUNDS) + 1)
+        """Barriers, by the class of their latency; those not answered in time are in the last."""
+        self.barrier_seconds = 0.0
+        """The sum of their latencies."""
+
+    def took(self, seconds: float) -> None:
+        """Count a barrier."""
+        self.barriers[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.barrier_seconds += seconds
+
+
 class Channel:
     """Requests to one switch. Raises Disconnected and NotConfirmed from every waiting call."""
 
@@ -69,8 +97,8 @@ class Channel:
         self._errors: dict[int, str] = {}
         self._bundles = itertools.count(1)
         self.closed = False
-        self.flow_mods = 0
-        """Flow-mods sent on this connection."""
+        self.tally = Tally()
+        """Where this connection counts; replace it by one that outlives the connection."""
 
     # --- from the transport
 
@@ -86,6 +114,7 @@ class Channel:
             self._on_packet_in(of.decode_packet_in(body))
         elif kind == of.Type.ERROR:
             reason = of.decode_error(body)
+            self.tally.errors[reason] += 1
             if xid in self._waiting:
                 self._waiting.pop(xid).send_exception(SwitchRefused(reason))
             elif xid in self._errors:
@@ -117,7 +146,13 @@ class Channel:
     def barrier(self) -> None:
         """Return when the switch has carried out all that was sent before."""
         xid = next(_XIDS)
-        self._ask(xid, of.barrier(xid))
+        start = time.monotonic()
+        try:
+            self._ask(xid, of.barrier(xid))
+        except NotConfirmed:
+            self.tally.took(time.monotonic() - start)
+            raise
+        self.tally.took(time.monotonic() - start)
 
     def description(self) -> tuple[str, str]:
         """The switch's software version and datapath description."""
@@ -142,10 +177,12 @@ class Channel:
         """Add flows again, which restarts their timeouts; not confirmed, and never waits long."""
         mods = [of.flow_mod(of.Command.ADD, flow, next(_XIDS)) for flow in flows]
         self._send(b"".join(mods))
+        self.tally.flow_mods["add"] += len(mods)
 
     def delete_ours(self) -> None:
         """Delete every flow of ours, confirmed by a barrier."""
         self._send(of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, next(_XIDS)))
+        self.tally.flow_mods["delete"] += 1
         self.barrier()
 
     def flows_of(self, cookies: list[int]) -> list[list[of.FlowStats]]:
@@ -160,6 +197,11 @@ class Channel:
             [stats for part in self._await(event) for stats in of.decode_flow_stats(part)]
             for event in asked
         ]
+
+    def packets_of(self, cookie: int) -> int:
+        """Packets of all flows with this cookie together: the switch adds them up."""
+        xid = next(_XIDS)
+        return of.decode_aggregate(b"".join(self._ask(xid, of.aggregate_request(cookie, xid))))[0]
 
     def meters(self) -> dict[int, Meter | None]:
         """The meters of the bridge; None for one that is not of our form."""
@@ -213,7 +255,6 @@ class Channel:
         finally:
             for xid in sent:
                 self._errors.pop(xid, None)
-        self.flow_mods += len(sent)
 
     def _refused(self, sent: dict[int, Flow | None]) -> list[tuple[Flow | None, str]]:
         return [(flow, self._errors[xid]) for xid, flow in sent.items() if self._errors[xid]]
@@ -239,6 +280,7 @@ class Channel:
         for stats in foreign:
             xid = next(_XIDS)
             put(xid, None, of.delete_reported(stats, xid))
+        self.tally.flow_mods["delete"] += len(foreign)
         for flows, command in (
             (plan.delete, of.Command.DELETE_STRICT),
             (plan.modify, of.Command.MODIFY_STRICT),
@@ -247,6 +289,7 @@ class Channel:
             for flow in flows:
                 xid = next(_XIDS)
                 put(xid, flow, of.flow_mod(command, flow, xid))
+            self.tally.flow_mods[command.name.lower().removesuffix("_strict")] += len(flows)
         if batch:
             self._send(b"".join(batch))
 

@@ -71,6 +71,7 @@ class Multipart(IntEnum):
 
     DESC = 0
     FLOW = 1
+    AGGREGATE = 2
     METER = 9
     METER_CONFIG = 10
     FLOW_MONITOR = 16
@@ -345,6 +346,13 @@ def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES
     return multipart_request(Multipart.FLOW, xid, body)
 
 
+def aggregate_request(cookie: int, xid: int) -> bytes:
+    """Ask for the sum over the flows with exactly this cookie (7.3.5.3)."""
+    whole = (1 << 64) - 1
+    body = struct.pack("!B3xII4xQQ", ALL_TABLES, ANY_PORT, ANY_GROUP, cookie, whole)
+    return multipart_request(Multipart.AGGREGATE, xid, body + encode_match(()))
+
+
 def flow_monitor_request(xid: int) -> bytes:
     """Ask to be told of every flow added, removed or modified (7.3.5.18).
 
@@ -507,6 +515,14 @@ def decode_meter_drops(body: bytes) -> dict[int, int]:
             drops[number] = struct.unpack_from("!Q", body, offset + 40)[0]
         offset += size
     return drops
+
+
+def decode_aggregate(body: bytes) -> tuple[int, int, int]:
+    """Packets, bytes and number of flows of an aggregate reply. Raises CodecError."""
+    if len(body) < 20:
+        raise CodecError("an aggregate reply is cut short")
+    packets, octets, flows = struct.unpack_from("!QQI", body)
+    return packets, octets, flows
 
 
 def decode_desc(body: bytes) -> tuple[str, str]:

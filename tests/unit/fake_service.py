@@ -9,11 +9,15 @@ from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
 from ofgtp.core.model import Gateway, Session, SessionState, Uplink
+from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
     BatchResult,
     Counters,
     FlowView,
+    GatewayMetrics,
+    Histogram,
+    Lease,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -43,6 +47,8 @@ class FakeService:
         self.hook: Callable[[], None] = lambda: None
         """Called in the middle of every call."""
         self.filter: SessionFilter | None = None
+        self.events = EventLog()
+        self.lease: Lease | None = Lease(10, 1767323045.5, 42, 1)
 
     def _enter(self) -> None:
         self.hook()
@@ -163,6 +169,24 @@ class FakeService:
     def gateways(self) -> Sequence[dict[str, Any]]:
         self._enter()
         return [{"name": "gw1", "connected": self.connected, "ovs_version": "3.1.0", "ports": {}}]
+
+    def metrics(self) -> Sequence[GatewayMetrics]:
+        self._enter()
+        return [
+            GatewayMetrics(
+                name="gw1",
+                connected=self.connected,
+                in_sync=self.connected,
+                sessions={SessionState.ACTIVE: len(self.sessions), SessionState.PENDING: 0},
+                forwarded={"uplink": Counters(10, 1000), "downlink": Counters(20, 3000)},
+                drops={"unknown_ue": 7, "vlan": 0},
+                flow_mods={"add": 5, "delete": 2},
+                barriers=Histogram((0.001, 0.5), (3, 1, 2), 11.25),
+                openflow_errors={"OFPET_BAD_MATCH: BAD_FIELD": 4},
+                lease=self.lease,
+                repairs=6,
+            )
+        ]
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         self._enter()

@@ -1,0 +1,158 @@
+"""`/metrics`: what the service counts, for Prometheus. docs/metrics.md describes each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from ofgtp.northbound.service import GatewayMetrics, Histogram, Service
+
+
+class Exposition:
+    """Writes a service's metrics, and those of this process."""
+
+    content_type = CONTENT_TYPE_PLAIN_0_0_4
+
+    def __init__(self, service: Service) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Gateways(service))
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """All metrics as they are now.
+
+        Raises:
+            StoreError: the sessions cannot be counted.
+        """
+        return generate_latest(self._registry)
+
+
+class _Gateways(Collector):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask the service, and put what it says into families."""
+        gateways = self._service.metrics()
+        yield from _states(gateways)
+        yield from _traffic(gateways)
+        yield from _openflow(gateways)
+        yield from _leases(gateways)
+
+
+def _states(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
+    connected = GaugeMetricFamily(
+        "ofgtp_gateway_connected",
+        "1 if the switch is connected and its flows have been compared, else 0",
+        labels=["gateway"],
+    )
+    in_sync = GaugeMetricFamily(
+        "ofgtp_gateway_in_sync",
+        "1 if the switch has exactly the flows of the stored sessions, else 0",
+        labels=["gateway"],
+    )
+    sessions = GaugeMetricFamily("ofgtp_sessions", "Sessions by state", labels=["gateway", "state"])
+    repairs = CounterMetricFamily(
+        "ofgtp_repairs",
+        "Times that flows, nftables rules or host settings changed by others were put right",
+        labels=["gateway"],
+    )
+    for gateway in gateways:
+        connected.add_metric([gateway.name], gateway.connected)
+        in_sync.add_metric([gateway.name], gateway.in_sync)
+        for state, count in gateway.sessions.items():
+            sessions.add_metric([gateway.name, state], count)
+        repairs.add_metric([gateway.name], gateway.repairs)
+    yield from (connected, in_sync, sessions, repairs)
+
+
+def _traffic(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
+    packets = CounterMetricFamily(
+        "ofgtp_packets",
+        "Users' packets forwarded, by direction",
+        labels=["gateway", "direction"],
+    )
+    octets = CounterMetricFamily(
+        "ofgtp_bytes",
+        "Bytes of users' packets forwarded, without the tunnel's headers, by direction",
+        labels=["gateway", "direction"],
+    )
+    drops = CounterMetricFamily(
+        "ofgtp_drops", "Packets dropped, by reason", labels=["gateway", "reason"]
+    )
+    for gateway in gateways:
+        for direction, forwarded in gateway.forwarded.items():
+            packets.add_metric([gateway.name, direction], forwarded.packets)
+            octets.add_metric([gateway.name, direction], forwarded.bytes)
+        for reason, count in gateway.drops.items():
+            drops.add_metric([gateway.name, reason], count)
+    yield from (packets, octets, drops)
+
+
+def _openflow(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
+    flow_mods = CounterMetricFamily(
+        "ofgtp_flow_mods", "Flow-mods sent, by command", labels=["gateway", "command"]
+    )
+    barriers = HistogramMetricFamily(
+        "ofgtp_barrier_seconds",
+        "Time from a barrier request to its reply; unanswered ones are above all bounds",
+        labels=["gateway"],
+    )
+    errors = CounterMetricFamily(
+        "ofgtp_openflow_errors",
+        "OpenFlow errors that the switch reported",
+        labels=["gateway", "type", "code"],
+    )
+    for gateway in gateways:
+        for command in ("add", "modify", "delete"):
+            flow_mods.add_metric([gateway.name, command], gateway.flow_mods.get(command, 0))
+        barriers.add_metric([gateway.name], _buckets(gateway.barriers), gateway.barriers.sum)
+        for error, count in gateway.openflow_errors.items():
+            kind, _, code = error.partition(": ")
+            errors.add_metric([gateway.name, kind, code], count)
+    yield from (flow_mods, barriers, errors)
+
+
+def _leases(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
+    seconds = GaugeMetricFamily(
+        "ofgtp_lease_seconds",
+        "Forwarding ends so long after the last renewal; absent if the switch owns the tunnels",
+        labels=["gateway"],
+    )
+    renewed = GaugeMetricFamily(
+        "ofgtp_lease_renewed_timestamp_seconds",
+        "When the lease was last renewed, in Unix time",
+        labels=["gateway"],
+    )
+    renewals = CounterMetricFamily(
+        "ofgtp_lease_renewals", "Renewals of the lease sent", labels=["gateway"]
+    )
+    expiries = CounterMetricFamily(
+        "ofgtp_lease_expiries",
+        "Times that one of the lease's two flows ran out while the switch was connected",
+        labels=["gateway"],
+    )
+    for gateway in gateways:
+        if gateway.lease is None:
+            continue
+        seconds.add_metric([gateway.name], gateway.lease.seconds)
+        if gateway.lease.renewed_at is not None:
+            renewed.add_metric([gateway.name], gateway.lease.renewed_at)
+        renewals.add_metric([gateway.name], gateway.lease.renewals)
+        expiries.add_metric([gateway.name], gateway.lease.expiries)
+    yield from (seconds, renewed, renewals, expiries)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))
