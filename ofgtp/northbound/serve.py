@@ -38,6 +38,11 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
         with eventlet.Timeout(IDLE_SECONDS, TimeoutError()):
             return super().parse_request()
 
+    def finish(self) -> None:
+        super().finish()
+        # Left open where the last write failed, and with it the socket.
+        self.rfile.close()
+
     def get_environ(self) -> Any:
         environ = super().get_environ()
         body = environ["eventlet.input"]

@@ -1,0 +1,401 @@
+"""Metrics: what is counted, what /metrics shows of it, and that docs and dashboard agree."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import eventlet
+import pytest
+from fake_service import GATEWAY, FakeService
+from prometheus_client.parser import text_string_to_metric_families
+from werkzeug.test import Client
+
+from ofgtp.control.counters import OUTER_BYTES, Counters
+from ofgtp.core.errors import StoreError
+from ofgtp.core.flow import CookieKind, Flow, cookie_kind, make_cookie
+from ofgtp.core.model import FTeid, Session, Uplink
+from ofgtp.core.pipeline import GUARD, LOCAL, PIPELINE, ROUTE, DropReason
+from ofgtp.core.reconcile import Plan
+from ofgtp.core.rules import Links, gateway_flows, protected_networks, session_flows
+from ofgtp.northbound.rest import RestApp
+from ofgtp.southbound import channel as channel_module
+from ofgtp.southbound import openflow as of
+from ofgtp.southbound.channel import LATENCY_BOUNDS, Channel, Disconnected, NotConfirmed
+
+ROOT = Path(__file__).parents[2]
+LINKS = Links(1, 2, 3, "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
+
+# ---- /metrics
+
+
+def scrape(service: FakeService) -> dict[str, Any]:
+    """The families by name, as Prometheus' own parser reads them."""
+    response = Client(RestApp(service)).get("/metrics")
+    assert response.status_code == 200
+    assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    return {family.name: family for family in text_string_to_metric_families(response.text)}
+
+
+def values(family: Any) -> dict[tuple[str, ...], float]:
+    """Values by label values, in the order of the labels' names, without the gateway's."""
+    return {
+        tuple(v for k, v in sorted(sample.labels.items()) if k != "gateway"): sample.value
+        for sample in family.samples
+    }
+
+
+def test_what_the_service_counts_is_shown() -> None:
+    service = FakeService()
+    shown = scrape(service)
+    assert values(shown["ofgtp_packets"]) == {("uplink",): 10, ("downlink",): 20}
+    assert values(shown["ofgtp_bytes"]) == {("uplink",): 1000, ("downlink",): 3000}
+    assert values(shown["ofgtp_drops"]) == {("unknown_ue",): 7, ("vlan",): 0}
+    assert values(shown["ofgtp_sessions"]) == {("active",): 0, ("pending",): 0}
+    assert values(shown["ofgtp_flow_mods"]) == {("add",): 5, ("modify",): 0, ("delete",): 2}
+    assert values(shown["ofgtp_openflow_errors"]) == {("BAD_FIELD", "OFPET_BAD_MATCH"): 4}
+    assert values(shown["ofgtp_repairs"]) == {(): 6}
+    assert values(shown["ofgtp_gateway_connected"]) == {(): 1}
+    assert values(shown["ofgtp_lease_seconds"]) == {(): 10}
+    assert values(shown["ofgtp_lease_renewed_timestamp_seconds"]) == {(): 1767323045.5}
+    assert values(shown["ofgtp_lease_renewals"]) == {(): 42}
+    assert values(shown["ofgtp_lease_expiries"]) == {(): 1}
+    barriers = [
+        (sample.name.rpartition("_")[2], sample.labels.get("le"), sample.value)
+        for sample in shown["ofgtp_barrier_seconds"].samples
+    ]
+    assert barriers == [
+        ("bucket", "0.001", 3),
+        ("bucket", "0.5", 4),
+        ("bucket", "+Inf", 6),
+        ("count", None, 6),
+        ("sum", None, 11.25),
+    ]
+
+
+def test_without_a_lease_none_is_shown() -> None:
+    service = FakeService()
+    service.lease, service.connected = None, False
+    shown = scrape(service)
+    assert [s for name, f in shown.items() if "lease" in name for s in f.samples] == []
+    assert values(shown["ofgtp_gateway_connected"]) == {(): 0}
+
+
+def test_the_store_fails() -> None:
+    service = FakeService()
+    service.error = StoreError("disk full")
+    response = Client(RestApp(service)).get("/metrics")
+    assert response.status_code == 503
+    assert response.mimetype == "application/problem+json"
+
+
+# ---- docs/metrics.md and the dashboard
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading of docs/metrics.md."""
+    text = (ROOT / "docs/metrics.md").read_text().split(f"## {heading}\n")[1]
+    text = text.split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+def exposed() -> dict[str, Any]:
+    """Families under the names that queries use."""
+    return {
+        f"{name}_total" if family.type == "counter" else name: family
+        for name, family in scrape(FakeService()).items()
+    }
+
+
+def test_the_document_is_complete() -> None:
+    described = {
+        name.strip("`"): (kind, set(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels, _ in table("Metrics")
+    }
+    shown = {
+        name: (family.type, {label for s in family.samples for label in s.labels} - {"le"})
+        for name, family in exposed().items()
+        if not name.startswith("process_")
+    }
+    assert described == shown
+
+
+def test_the_document_knows_every_reason() -> None:
+    described = {name.strip("`"): meaning for name, meaning in table("Reasons of drops")}
+    counted = Counters().drops
+    assert set(described) == set(counted)
+    for reason in DropReason:
+        assert described[reason.label] == reason.meaning
+
+
+def test_the_dashboard_asks_for_what_there_is() -> None:
+    dashboard = json.loads((ROOT / "etc/grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    asked += [v["query"]["query"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
+    used = {name for text in asked for name in re.findall(r"\b(?:ofgtp|process)_\w+", text)}
+    there = exposed()
+    known = set(there) | {f"{n}_bucket" for n, f in there.items() if f.type == "histogram"}
+    assert used <= known
+    own = {name for name in known if name.startswith("ofgtp_")} - {"ofgtp_barrier_seconds"}
+    assert own <= used, "each metric has a panel"
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+# ---- totals of a gateway
+
+
+class FakeChannel:
+    """Answers with the flows it holds, as the switch would."""
+
+    def __init__(self, flows: Sequence[Flow]) -> None:
+        self.flows = {flow.key: (flow, 0, 0) for flow in flows}
+        self.reported = 0
+        self.limited = {1: 0, 2: 0}
+
+    def hit(self, flow: Flow, packets: int, octets: int = 0) -> None:
+        """Let packets pass a flow; one that is not there is made."""
+        _, before, octets_before = self.flows.get(flow.key, (flow, 0, 0))
+        self.flows[flow.key] = flow, before + packets, octets_before + octets
+
+    def remake(self, flow: Flow) -> None:
+        self.flows[flow.key] = flow, 0, 0
+
+    def flows_of(self, cookies: list[int]) -> list[list[of.FlowStats]]:
+        found = [
+            [self._stats(*f) for f in self.flows.values() if f[0].cookie == c] for c in cookies
+        ]
+        self.reported = sum(map(len, found))
+        return found
+
+    def _stats(self, flow: Flow, packets: int, octets: int) -> of.FlowStats:
+        raw = of.encode_match(flow.match)
+        match, _ = of.decode_match(raw, 0)
+        return of.FlowStats(
+            flow.table, flow.priority, flow.cookie, match, raw, b"", (0, 0), packets, octets
+        )
+
+    def packets_of(self, cookie: int) -> int:
+        return sum(count for flow, count, _ in self.flows.values() if flow.cookie == cookie)
+
+    def meter_drops(self) -> dict[int, int]:
+        return dict(self.limited)
+
+
+BASE = list(gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]), 10))
+
+
+def base(table: int, field: str | None = None, *, drops: bool = False) -> Flow:
+    """The first base flow of a table that matches a field."""
+    kind = CookieKind.DROP if drops else CookieKind.BASE
+    return next(
+        flow
+        for flow in BASE
+        if flow.table == table
+        and cookie_kind(flow.cookie) is kind
+        and (field is None or field in {c.field for c in flow.match})
+    )
+
+
+def read(counters: Counters, channel: FakeChannel) -> None:
+    counters.read(channel)  # type: ignore[arg-type]
+
+
+def test_each_packet_is_counted_once() -> None:
+    channel, counters = FakeChannel(BASE), Counters()
+    for flow in BASE:
+        channel.hit(flow, 100, 100 * 200)
+    read(counters, channel)
+    assert counters.packets == {"uplink": 100, "downlink": 100}
+    assert counters.bytes == {"uplink": 20_000, "downlink": 20_000 - 100 * OUTER_BYTES}
+    drops = [flow for flow in BASE if cookie_kind(flow.cookie) is CookieKind.DROP]
+    assert counters.drops.total() == 100 * len(drops)
+
+
+def test_from_ue_to_ue_is_uplink_too() -> None:
+    routed = replace(GATEWAY, ue_to_ue="route")
+    flows = list(gateway_flows(routed, LINKS, protected_networks([routed]), 10))
+    channel, counters = FakeChannel(flows), Counters()
+    pools = [f for f in flows if f.table == GUARD.number and f.goto is not None and f.match]
+    assert len(pools) == len(GATEWAY.ue_pools)
+    for flow in pools:
+        channel.hit(flow, 3, 300)
+    channel.hit(base(GUARD.number), 1, 100)
+    read(counters, channel)
+    assert counters.packets == {"uplink": 6, "downlink": 0}
+
+
+def test_totals_survive_flows_made_anew() -> None:
+    channel, counters = FakeChannel(BASE), Counters()
+    route, out = base(ROUTE.number), base(LOCAL.number, "udp_dst")
+    drop = base(GUARD.number, drops=True)
+    for round_ in range(1, 4):
+        for flow in (route, out, drop):
+            channel.hit(flow, 5, 1000)
+        read(counters, channel)
+        read(counters, channel)
+        assert counters.packets == {"uplink": 5 * round_, "downlink": 5 * round_}
+        assert counters.bytes["uplink"] == 1000 * round_
+        assert counters.drops["protected_destination"] == 5 * round_
+        if round_ == 2:
+            for flow in (route, out, drop):
+                channel.remake(flow)
+
+
+def idle(number: int) -> Flow:
+    session = Session(
+        number, f"s{number}", "gw1", IPv4Address("10.45.0.0") + number, Uplink(1), None
+    )
+    return session_flows(session, LINKS)[1]
+
+
+def test_idle_ues_that_wake_up_do_not_count_twice() -> None:
+    channel, counters = FakeChannel(BASE), Counters()
+    channel.hit(idle(1), 10)
+    channel.hit(idle(2), 4)
+    read(counters, channel)
+    assert counters.drops["idle_ue"] == 14
+    del channel.flows[idle(1).key]
+    read(counters, channel)
+    assert counters.drops["idle_ue"] == 14
+    channel.hit(idle(2), 3)
+    read(counters, channel)
+    assert counters.drops["idle_ue"] == 17
+
+
+def test_meters_count_as_drops() -> None:
+    channel, counters = FakeChannel(BASE), Counters()
+    channel.limited = {1: 6, 2: 9}
+    read(counters, channel)
+    channel.limited = {1: 8, 2: 2}
+    read(counters, channel)
+    assert counters.drops["rate_limited_ping"] == 8
+    assert counters.drops["rate_limited_arp"] == 11
+
+
+def test_the_cost_does_not_grow_with_the_sessions() -> None:
+    channel, counters = FakeChannel(BASE), Counters()
+    read(counters, channel)
+    before = channel.reported
+    for number in range(2, 300):
+        session = Session(
+            number,
+            f"s{number}",
+            "gw1",
+            IPv4Address("10.45.0.0") + number,
+            Uplink(number),
+            FTeid(number, IPv4Address("10.1.0.2")),
+        )
+        for flow in (*session_flows(session, LINKS), idle(number + 1000)):
+            channel.hit(flow, 1, 100)
+    read(counters, channel)
+    assert channel.reported == before
+    assert counters.packets.total() == 0
+
+
+def test_base_flows_are_few() -> None:
+    assert len(BASE) < 100
+    assert len({flow.table for flow in BASE}) == len(PIPELINE)
+
+
+# ---- what a channel counts
+
+
+class Switch:
+    """The other end of a channel: answers barriers and bundles, and records."""
+
+    def __init__(self) -> None:
+        self.channel = Channel(self.take)
+        self.answers = True
+        self.error_on: of.Type | None = None
+
+    def take(self, data: bytes) -> None:
+        while data:
+            kind, size = data[1], int.from_bytes(data[2:4], "big")
+            xid = int.from_bytes(data[4:8], "big")
+            eventlet.spawn(self.answer, kind, xid, data[8:size])
+            data = data[size:]
+
+    def answer(self, kind: int, xid: int, body: bytes) -> None:
+        if kind == self.error_on:
+            self.channel.receive(of.Type.ERROR, xid, b"\0\4\0\6")
+        elif kind == of.Type.BARRIER_REQUEST and self.answers:
+            self.channel.receive(of.Type.BARRIER_REPLY, xid, b"")
+        elif kind == of.Type.BUNDLE_CONTROL:
+            self.channel.receive(kind, xid, body)
+
+
+@pytest.fixture
+def switch() -> Iterator[Switch]:
+    yield Switch()
+
+
+def test_flow_mods_and_barriers_are_counted(switch: Switch) -> None:
+    channel, tally = switch.channel, switch.channel.tally
+    channel.apply(Plan(add=BASE[:3], modify=BASE[3:4], delete=BASE[4:6]))
+    channel.renew(BASE[:2])
+    channel.delete_ours()
+    assert tally.flow_mods == {"add": 5, "modify": 1, "delete": 3}
+    assert sum(tally.barriers) == 3
+    assert len(tally.barriers) == len(LATENCY_BOUNDS) + 1
+    assert 0 < tally.barrier_seconds < 1
+    assert not tally.errors
+
+
+def test_errors_are_counted(switch: Switch) -> None:
+    switch.error_on = of.Type.BUNDLE_ADD
+    with pytest.raises(channel_module.FlowsRefused):
+        switch.channel.apply(Plan(add=BASE[:2]))
+    assert switch.channel.tally.errors == {"OFPET_BAD_MATCH: BAD_FIELD": 2}
+
+
+def test_barriers_without_an_answer(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=iter((10.0, 15.2, 20.0)).__next__)
+    monkeypatch.setattr(channel_module, "time", clock)
+    monkeypatch.setattr(Channel, "_await", refuse(NotConfirmed("late")))
+    with pytest.raises(NotConfirmed):
+        switch.channel.barrier()
+    assert switch.channel.tally.barriers[-1] == 1
+    assert switch.channel.tally.barrier_seconds == pytest.approx(5.2)
+    monkeypatch.setattr(Channel, "_await", refuse(Disconnected("gone")))
+    with pytest.raises(Disconnected):
+        switch.channel.barrier()
+    assert sum(switch.channel.tally.barriers) == 1
+
+
+def refuse(error: Exception) -> Any:
+    def wait(*_: object) -> None:
+        raise error
+
+    return wait
+
+
+def test_classes_of_latency() -> None:
+    tally = channel_module.Tally()
+    for seconds in (0.0001, 0.00011, 5.0, 5.01):
+        tally.took(seconds)
+    assert (tally.barriers[0], tally.barriers[1]) == (1, 1)
+    assert tally.barriers[-2:] == [1, 1]
+    assert sum(tally.barriers) == 4
+
+
+def test_the_idle_are_asked_for_by_cookie() -> None:
+    cookie = make_cookie(CookieKind.DROP, DropReason.IDLE_UE)
+    assert idle(2).cookie == cookie
+    asked = of.aggregate_request(cookie, 7)
+    assert len(asked) == int.from_bytes(asked[2:4], "big") == 56
+    assert asked[32:48] == cookie.to_bytes(8, "big") + b"\xff" * 8
+    assert of.decode_aggregate(bytes(7) + b"\5" + bytes(7) + b"\6" + b"\0\0\0\7" + bytes(4)) == (
+        5,
+        6,
+        7,
+    )
+    with pytest.raises(of.CodecError):
+        of.decode_aggregate(bytes(19))
