@@ -206,10 +206,12 @@ def _normalise(links: Links) -> Iterator[Flow]:
             yield NORMALISE.drop(priority, asked, reason)
     for priority, flags in ((80, {"tun_gtpu_flags": S_AND_PN_FLAGS}), (60, {})):
         yield from _retype(priority, flags)
-    # LOCAL's MAC begins with neither 4 nor 6, so these two need not stand above the corrections,
-    # where they would make every megaflow match all of dl_dst: an upcall for each packet.
-    forged = match(dl_dst=links.local_mac, tun_gtpu_msgtype=T_PDU)
-    yield NORMALISE.drop(50, forged, DropReason.FORGED_SIGNALLING)
+        # LOCAL's MAC begins with neither 4 nor 6, so this need not stand above the corrections,
+        # where it would make every megaflow match all of dl_dst: an upcall for each packet.
+        forged = match(dl_dst=links.local_mac, tun_gtpu_msgtype=T_PDU, **flags)
+        yield NORMALISE.drop(priority - 2, forged, DropReason.FORGED_SIGNALLING)
+        other = match(tun_gtpu_msgtype=T_PDU, **flags)
+        yield NORMALISE.drop(priority - 4, other, DropReason.NOT_IP)
     yield NORMALISE.drop(40, match(dl_dst=links.local_mac), DropReason.SIGNALLING)
 
 

@@ -98,7 +98,7 @@ class Channel:
                 if not more:
                     self._waiting.pop(xid).send(self._parts.pop(xid))
         elif kind in (of.Type.BARRIER_REPLY, of.Type.BUNDLE_CONTROL) and xid in self._waiting:
-            self._waiting.pop(xid).send(body)
+            self._waiting.pop(xid).send([body])
 
     def close(self) -> None:
         """The connection is gone: whoever waits gets Disconnected."""

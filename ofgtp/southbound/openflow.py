@@ -183,17 +183,21 @@ def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, i
         place = start + size
         if place > end:
             raise CodecError("a match field is longer than its match")
-        if oxm_class == _EXPERIMENTER:
-            start += 4
         name = _NAMES.get((oxm_class, number))
+        if oxm_class == _EXPERIMENTER:
+            if int.from_bytes(data[start : start + 4], "big") != NICIRA:
+                name = None
+            start += 4
         if name is None:
             known = False
             continue
         width = FIELDS[name].bits // 8
+        if place - start != width * (1 + masked):
+            raise CodecError(f"a match on {name} has a wrong length")
         value = int.from_bytes(data[start : start + width], "big")
-        mask = FIELDS[name].full_mask
+        mask = value if name in VALUE_IS_MASK else FIELDS[name].full_mask
         if masked:
-            mask = int.from_bytes(data[start + width : start + 2 * width], "big")
+            mask = int.from_bytes(data[start + width : place], "big")
         conditions.append(Condition(name, value, mask))
     order = list(FIELDS)
     conditions.sort(key=lambda each: order.index(each.field))
