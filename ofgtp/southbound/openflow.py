@@ -414,6 +414,8 @@ def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
         if size < _FLOW_STATS.size + 8 or offset + size > len(body):
             raise CodecError("a flow-stats entry has a wrong length")
         match_, behind = decode_match(body, offset + _FLOW_STATS.size)
+        if behind > offset + size:
+            raise CodecError("a match is longer than its flow-stats entry")
         yield FlowStats(
             table,
             priority,

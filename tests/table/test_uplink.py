@@ -224,18 +224,42 @@ def test_access_allow() -> None:
     only(anyone.receive(LINKS.access, gtpu(inner(), src=OTHER_ENB)), LINKS.core)
 
 
-@pytest.mark.parametrize("ttl", range(0, 256, 5))
-def test_extension_headers_and_lonely_npdu_numbers_go_no_further(ttl: int) -> None:
-    """The switch takes off too little of these, so their inner packet is out of place."""
+@pytest.mark.parametrize("sequence", [0, 7, 0x4500, 0x6000])
+@pytest.mark.parametrize("ident", [1, 0x4001, 0x6001, 0xFFFF])
+def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, ident: int) -> None:
+    """The switch takes off too little of these, so their inner packet is out of place.
+
+    What it takes for addresses and type is the sequence number's and the packet's identification.
+    """
     gw = switch(session())
-    for flags, reason in (
-        (E, DropReason.EXTENSION_HEADER),
-        (E | S, DropReason.EXTENSION_HEADER),
-        (E | PN, DropReason.EXTENSION_HEADER),
-        (E | S | PN, DropReason.EXTENSION_HEADER),
-        (PN, DropReason.NPDU_NUMBER),
-    ):
-        assert why(gw.receive(LINKS.access, gtpu(inner(ttl=ttl), flags=flags))) is reason
+    for ttl in (1, 64, 70, 96, 128, 255):
+        packet = inner(ttl=ttl, id=ident)
+        for flags, reason in (
+            (E, DropReason.EXTENSION_HEADER),
+            (E | S, DropReason.EXTENSION_HEADER),
+            (E | PN, DropReason.EXTENSION_HEADER),
+            (E | S | PN, DropReason.EXTENSION_HEADER),
+            (PN, DropReason.NPDU_NUMBER),
+        ):
+            frame = gtpu(packet, flags=flags, sequence=sequence)
+            assert why(gw.receive(LINKS.access, frame)) is reason, (ttl, flags)
+
+
+@FLAGS
+def test_what_is_no_ip_packet(flags: int) -> None:
+    gw = switch(session())
+    for first in (*range(0x40), *range(0x50, 0x60), *range(0x70, 0x100)):
+        trace = gw.receive(LINKS.access, gtpu(bytes([first]) + bytes(59), flags=flags))
+        assert why(trace) is DropReason.NOT_IP
+
+
+def test_protection_is_stronger_than_a_pool_around_it() -> None:
+    wide = (IPv4Network("10.0.0.0/8"),)
+    for ue_to_ue in ("deny", "route"):
+        gw = switch(session(), ue_pools=wide, ue_to_ue=ue_to_ue)
+        for destination in (ACCESS_IP, CORE_IP, ENB):
+            trace = gw.receive(LINKS.access, gtpu(inner(dst=destination)))
+            assert why(trace) is DropReason.PROTECTED_DESTINATION
 
 
 def test_a_t_pdu_cannot_pass_for_signalling() -> None:

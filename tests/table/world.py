@@ -58,10 +58,11 @@ def gtpu(
     src: object = ENB,
     dst: object = ACCESS_IP,
     mac: str = LINKS.local_mac,
+    sequence: int = 7,
     **ip: Any,
 ) -> bytes:
     """A frame with a GTP-U message; `flags` of E, S, PN bring the four optional bytes."""
-    optional = struct.pack("!HBB", 7, 9, 0x85 if flags & E else 0) if flags else b""
+    optional = struct.pack("!HBB", sequence, 9, 0x85 if flags & E else 0) if flags else b""
     optional += bytes.fromhex("01100900") if flags & E else b""
     head = GTP.pack(0x30 | flags, kind, len(optional + payload), teid)
     outer = Ether(src=ENB_MAC, dst=mac) / IP(src=str(src), dst=str(dst), **ip)

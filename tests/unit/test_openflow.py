@@ -188,6 +188,17 @@ def test_a_field_of_others_makes_a_match_unknown() -> None:
     assert of.decode_match(data, 0) == (None, 24)
 
 
+def test_a_field_of_another_experimenter_is_not_ours() -> None:
+    field = bytes.fromhex("ffff1e05 00002321 04")
+    data = struct.pack("!HH", 1, 4 + len(field)) + field + bytes(3)
+    assert of.decode_match(data, 0)[0] is None
+
+
+def test_the_flags_are_sent_without_a_mask() -> None:
+    """The switch takes their value for it, whatever mask is sent."""
+    assert of.encode_match(match(tun_gtpu_flags=4))[4:13] == bytes.fromhex("ffff1e05 00002320 04")
+
+
 def entry(flow: Flow, packets: int = 5, octets: int = 600, idle: int = 0) -> bytes:
     """A flow-stats entry (OpenFlow 1.4, 7.3.5.2)."""
     rest = of.encode_match(flow.match) + of.encode_instructions(flow)
@@ -232,11 +243,22 @@ def test_a_reported_flow_is_deleted_as_it_was_reported() -> None:
         assert of.delete_reported(stats, 3) == of.flow_mod(of.Command.DELETE_STRICT, flow, 3)
 
 
-def test_a_flow_stats_entry_holds_its_match() -> None:
-    first, second = entry(flows_of("physical core")[-2]), entry(flows_of("physical core")[-1])
-    broken = bytearray(first + second)
-    broken[50:52] = (len(first)).to_bytes(2, "big")
+@pytest.mark.parametrize("size", [0, 8, 48, 55, 57, 0xFFFF])
+def test_a_flow_stats_entry_has_its_size(size: int) -> None:
+    miss = Flow(0, 0, (), 0)
+    broken = size.to_bytes(2, "big") + entry(miss)[2:]
+    assert len(broken) == 56
     with pytest.raises(CodecError):
+        list(of.decode_flow_stats(broken))
+
+
+def test_a_flow_stats_entry_holds_its_match() -> None:
+    """A field of others that reaches into the next entry."""
+    reaching = struct.pack("!HHI", 1, 4 + 4 + 40, 0x80003400 | 40)
+    broken = bytearray(entry(Flow(0, 0, (), 0)) * 2)
+    broken[48:56] = reaching
+    assert of.decode_match(broken, 48) == (None, 96)
+    with pytest.raises(CodecError, match="longer"):
         list(of.decode_flow_stats(bytes(broken)))
 
 
