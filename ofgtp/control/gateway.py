@@ -28,10 +28,10 @@ from ofgtp.core.flow import (
 from ofgtp.core.model import Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
 from ofgtp.core.pipeline import METERS, ROUTE, UPLINK, DropReason
-from ofgtp.core.reconcile import plan
+from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import Links, gateway_flows, session_flows
-from ofgtp.southbound import hostnet, netfilter
-from ofgtp.southbound.channel import Channel, Disconnected, FlowsRefused, NotConfirmed
+from ofgtp.southbound import hostnet, megaflows, netfilter
+from ofgtp.southbound.channel import Channel, Disconnected, FlowsRefused
 from ofgtp.southbound.openflow import FlowStats, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
 from ofgtp.store.sqlite import SessionStore
@@ -84,6 +84,8 @@ class GatewayAgent:
         self._next_hop = NextHop()
         self._links: Links | None = None
         self._base: list[Flow] = []
+        self._stale = True
+        """Whether the switch may still treat packets as it did before the last change."""
 
     @property
     def problem(self) -> str | None:
@@ -304,8 +306,23 @@ class GatewayAgent:
         installed = [same.get(key) or _as_flow(stats) for key, stats in reported.items()]
         changes = plan(wanted, installed)
         if changes or foreign:
-            channel.apply(changes, foreign)
+            self._apply(channel, changes, foreign)
+        elif self._stale:
+            self._refresh()
         return len(changes) + len(foreign)
+
+    def _apply(
+        self, channel: Channel, changes: Plan, foreign: list[FlowStats] | None = None
+    ) -> None:
+        """Carry a plan out, as seen by packets: what the switch has cached follows too."""
+        self._stale = True
+        channel.apply(changes, foreign)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if version_numbers(self.ovs_version or "") < megaflows.FIXED:
+            megaflows.purge(self.gateway.ovsdb)
+        self._stale = False
 
     def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
         """Leave the sessions out whose flows were refused; raise if a base flow was."""
@@ -346,10 +363,10 @@ class GatewayAgent:
         changes = plan(_flows(after, links), _flows(before, links))
         try:
             if changes:
-                self._channel.apply(changes)
+                self._apply(self._channel, changes)
         except FlowsRefused:
             raise
-        except (NotConfirmed, Disconnected) as error:
+        except GatewayNotReady as error:
             self.generation += 1
             self.resync_soon(str(error))
             return False
@@ -368,7 +385,7 @@ class GatewayAgent:
                 return
             base = list(gateway_flows(self.gateway, links, self._protected))
             try:
-                self._channel.apply(plan(base, self._base))
+                self._apply(self._channel, plan(base, self._base))
                 self._links, self._base = links, base
             except (GatewayNotReady, FlowsRefused) as error:
                 self.resync_soon(str(error))
