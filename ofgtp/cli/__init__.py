@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -88,6 +89,7 @@ def _take_back(gateway: Gateway) -> bool:
 
 def main() -> None:
     """Run the command; the entry point."""
+    logging.getLogger("ofgtp").addHandler(logging.NullHandler())  # what matters is said below
     try:
         cli()
     except ConfigError as error:

@@ -6,7 +6,8 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -29,9 +30,16 @@ from ofgtp.core.flow import (
 )
 from ofgtp.core.model import Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
-from ofgtp.core.pipeline import LEASE, METERS, ROUTE, UPLINK, DropReason
-from ofgtp.core.reconcile import plan
-from ofgtp.core.rules import Links, gateway_flows, lease_flows, lease_timeout, session_flows
+from ofgtp.core.pipeline import DOWNLINK, LEASE, METERS, ROUTE, UPLINK, DropReason
+from ofgtp.core.reconcile import Plan, plan
+from ofgtp.core.rules import (
+    Links,
+    gateway_flows,
+    lease_flows,
+    lease_timeout,
+    next_epoch,
+    session_flows,
+)
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import Counters as Forwarded
 from ofgtp.northbound.service import GatewayMetrics, Histogram, Lease
@@ -113,7 +121,7 @@ class GatewayAgent:
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
-        self._base: list[Flow] = []
+        self._epoch = 0
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
         self._leased = False
@@ -192,8 +200,10 @@ class GatewayAgent:
         before, self.facts = self.facts, facts
         if before is None or before.datapath_id != facts.datapath_id:
             log.info("gateway=%s dpid=%016x: bridge ready", self.gateway.name, facts.datapath_id)
-        if self._links_now() != self._links and self._channel is not None and self.synced:
-            self.resync_soon("the bridge's ports changed")
+        links, now = self._links, self._links_now()
+        if self.synced and links is not None and now is not None:
+            if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links:
+                self.resync_soon("the bridge's ports changed")
 
     def _links_now(self) -> Links | None:
         facts = self.facts
@@ -207,6 +217,7 @@ class GatewayAgent:
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._next_hop.mac,
+            epoch=self._epoch,
         )
 
     def _say(self, before: str | None, now: str | None) -> str | None:
@@ -324,48 +335,43 @@ class GatewayAgent:
         while True:
             generation = self.generation
             reported = list(channel.flows())
-            self._assume_next_hop(reported)
-            links = self._links_now()
-            if links is None:
-                raise GatewayNotReady("the bridge's ports are not known yet")
-            base = list(gateway_flows(self.gateway, links, self._protected, self._lease))
+            self._go_on_from(reported)
             try:
-                changes = self._equalise(channel, reported, base, links, failed)
+                changes = self._equalise(channel, reported, failed)
             except FlowsRefused as error:
                 self._note_failed(error, failed)
                 continue
+            links = self._links_now()
             if changes and self._damage is not None:
                 self._repaired(self._damage, flows=changes)
             with self._writer:
-                if self.generation != generation or self._links_now() != links:
+                if links is None or self.generation != generation or self._links_now() != links:
                     continue
                 with self._store.transaction() as tx:
                     tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
                     for number, reason in failed.items():
                         tx.set_state([number], SessionState.FAILED, reason)
-                self._links, self._base = links, base
+                self._links = links
                 self.synced = self._leased = self._compared = True
                 self._damage = None
             self._events.publish("in_sync", gateway=self.gateway.name, flows_changed=changes)
             self._switch_problem = None
             return
 
-    def _assume_next_hop(self, reported: Iterable[FlowStats]) -> None:
-        """After a restart, go on with the MAC that the switch still sends to."""
-        if self.gateway.host_core:
-            return
+    def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
+        """After a restart, go on with the MAC that the switch still sends to, and its epoch."""
         for stats in reported:
-            if stats.table == ROUTE.number and (mac := stats.sets("dl_dst")) is not None:
-                self._next_hop.assume(mac_text(mac))
+            if stats.table == ROUTE.number and not self.gateway.host_core:
+                if (mac := stats.sets("dl_dst")) is not None:
+                    self._next_hop.assume(mac_text(mac))
+            elif stats.table == LEASE.number:
+                epochs = [c.mask for c in stats.match or () if c.field == "pkt_mark"]
+                self._epoch = max([self._epoch, *(mask.bit_length() - 1 for mask in epochs)])
 
     def _equalise(
-        self,
-        channel: Channel,
-        flows: Iterable[FlowStats],
-        base: list[Flow],
-        links: Links,
-        failed: dict[int, str],
+        self, channel: Channel, flows: Iterable[FlowStats], failed: dict[int, str]
     ) -> int:
+        """Change what differs from what should be; the number of flows changed."""
         reported: dict[FlowKey, FlowStats] = {}
         foreign: list[FlowStats] = []
         for stats in flows:
@@ -374,23 +380,25 @@ class GatewayAgent:
             else:
                 reported[FlowKey(stats.table, stats.priority, stats.match)] = stats
 
-        def desired() -> Iterator[Flow]:
-            yield from base
-            sessions = self._store.iterate(self.gateway.name)
-            yield from _flows((s for s in sessions if s.number not in failed), links)
+        def compare() -> Plan:
+            wanted = list(self.wanted(failed))
+            same = {
+                flow.key: flow
+                for flow in wanted
+                if (there := reported.get(flow.key)) is not None
+                and there.cookie == flow.cookie
+                and there.same_actions(flow)
+            }
+            installed = [same.get(key) or _as_flow(stats) for key, stats in reported.items()]
+            return plan(wanted, installed)
 
-        wanted = list(desired())
-        same = {
-            flow.key: flow
-            for flow in wanted
-            if (there := reported.get(flow.key)) is not None
-            and there.cookie == flow.cookie
-            and there.same_actions(flow)
-        }
-        installed = [same.get(key) or _as_flow(stats) for key, stats in reported.items()]
-        changes = plan(wanted, installed)
-        if changes or foreign:
-            channel.apply(changes, foreign)
+        changes = compare()
+        if not changes and not foreign:
+            return 0
+        if reported:
+            self._epoch = next_epoch(self._epoch)
+            changes = compare()
+        channel.apply(changes, foreign)
         return len(changes) + len(foreign)
 
     def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
@@ -430,9 +438,15 @@ class GatewayAgent:
             self.generation += 1
             return False
         changes = plan(_flows(after, links), _flows(before, links))
+        if self.gateway.ue_to_ue == "route" and any(map(_downlink, changes.all())):
+            # Packets between UEs came by the gtpu port and leave by downlink flows.
+            return self._apply_next_epoch(changes)
+        return self._apply(changes)
+
+    def _apply(self, changes: Plan) -> bool:
         try:
             if changes:
-                self._channel.apply(changes)
+                self.channel.apply(changes)
         except FlowsRefused:
             raise
         except (NotConfirmed, Disconnected) as error:
@@ -440,6 +454,21 @@ class GatewayAgent:
             self.resync_soon(str(error))
             return False
         return True
+
+    def _apply_next_epoch(self, changes: Plan) -> bool:
+        """Apply changes that packets from the gtpu port must see though they are under way."""
+        before, self._epoch = self._epoch, next_epoch(self._epoch)
+        old, self._links = self._links, self._links_now()
+        if old is None or self._links is None:
+            raise Disconnected("the bridge's ports are not known")
+        lease = plan(lease_flows(self._links, self._lease), lease_flows(old, self._lease))
+        changes.add.extend(lease.add)
+        changes.delete.extend(lease.delete)
+        try:
+            return self._apply(changes)
+        except FlowsRefused:
+            self._epoch, self._links = before, old
+            raise
 
     def settle(self) -> None:
         """Give a comparison that is under way a moment to end, or a change would be `pending`."""
@@ -452,29 +481,34 @@ class GatewayAgent:
         self.generation += 1
         self.resync_soon("the store did not keep a change")
 
-    def _update_base(self) -> None:
+    def _update_route(self) -> None:
         """Bring the base flows up to date with the next hop."""
         with self._writer:
-            links = self._links_now()
-            if not self.synced or self._channel is None or links is None:
+            old, new = self._links, self._links_now()
+            if not self.synced or old is None or new is None:
                 return
-            base = list(gateway_flows(self.gateway, links, self._protected, self._lease))
             try:
-                self._channel.apply(plan(base, self._base))
-                self._links, self._base = links, base
-            except (GatewayNotReady, FlowsRefused) as error:
+                self._apply_next_epoch(plan(self._base(new), self._base(old)))
+            except FlowsRefused as error:
                 self.resync_soon(str(error))
 
-    def wanted(self) -> Iterator[Flow]:
-        """Every flow that should be in the switch. Raises GatewayNotReady before it was ready."""
+    def _base(self, links: Links) -> Iterator[Flow]:
+        return gateway_flows(self.gateway, links, self._protected, self._lease)
+
+    def wanted(self, failed: Container[int] = ()) -> Iterator[Flow]:
+        """Every flow that should be in the switch, but for sessions with `failed` numbers.
+
+        Raises:
+            GatewayNotReady: the bridge was never ready.
+        """
         links = self._links_now()
         if links is None:
             raise GatewayNotReady(
                 f"gateway {self.gateway.name}: the bridge's ports are not known yet"
             )
-        yield from gateway_flows(self.gateway, links, self._protected, self._lease)
-        for session in self._store.iterate(self.gateway.name):
-            yield from session_flows(session, links)
+        yield from self._base(links)
+        sessions = self._store.iterate(self.gateway.name)
+        yield from _flows((s for s in sessions if s.number not in failed), links)
 
     def wanted_of(self, session: Session) -> tuple[Flow, Flow] | None:
         """A session's uplink and downlink flow; None while the bridge's ports are not known."""
@@ -492,14 +526,14 @@ class GatewayAgent:
 
     def _classify(self, packet: PacketIn) -> str:
         """Why a T-PDU matched no session's uplink flow."""
-        stored = self._store.by_teid(self.gateway.name, packet.tun_id)
+        stored = self._store.by_teid(self.gateway.name, packet.teid)
         if stored is None:
             return "unknown_teid"
         session = stored.session
         inner = packet.frame[14:]
         if len(inner) < 20 or IPv4Address(inner[12:16]) != session.ue_ip:
             return "spoofed_source"
-        if session.uplink.remote_ip not in (None, IPv4Address(packet.tun_src)):
+        if session.uplink.remote_ip not in (None, IPv4Address(packet.peer)):
             return "wrong_peer"
         return "not_installed"
 
@@ -517,7 +551,7 @@ class GatewayAgent:
                 said.sender_ip,
                 said.sender_mac,
             )
-            eventlet.spawn(self._update_base)
+            eventlet.spawn(self._update_route)
 
     def _ask_next_hop(self, channel: Channel) -> None:
         next_hop, links = self.gateway.next_hop, self._links
@@ -638,6 +672,10 @@ def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
         if place % SLICE == SLICE - 1:
             eventlet.sleep(0)
         yield from session_flows(session, links)
+
+
+def _downlink(flow: Flow) -> bool:
+    return flow.table == DOWNLINK.number
 
 
 def _as_flow(stats: FlowStats) -> Flow:

@@ -20,8 +20,8 @@ from ofgtp.core.model import Gateway
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.ovsdb import Ovsdb
 
-GONE_S = 5.0
-"""Longest wait for ovs-vswitchd to take a deleted bridge down, in seconds."""
+GONE_S = 1.0
+"""Longest wait for a deleted bridge's interface to go, in seconds, after ovs-vswitchd's answer."""
 
 
 class ControllerRuns(OfgtpError):
@@ -92,7 +92,7 @@ def _await_gone(gateway: Gateway) -> None:
     while hostnet.exists(gateway.bridge):
         if time.monotonic() > deadline:
             raise GatewayNotReady(
-                f"bridge {gateway.bridge} is deleted in OVSDB, and its interface is still there "
-                f"after {GONE_S:g} s: is ovs-vswitchd well? Then run this again"
+                f"bridge {gateway.bridge} is deleted in OVSDB, but its interface is still there: "
+                "is ovs-vswitchd well? Then run this again"
             )
         time.sleep(0.05)

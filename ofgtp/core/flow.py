@@ -205,13 +205,19 @@ class SetField:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Copy a whole field onto another of the same width."""
+    """Copy a field, or as many of its lowest bits as fit, onto another."""
 
     src: str
     dst: str
 
+    @property
+    def bits(self) -> int:
+        """How many bits are copied."""
+        return min(FIELDS[self.src].bits, FIELDS[self.dst].bits)
+
     def __str__(self) -> str:
-        return f"move:{self.src}->{self.dst}"
+        part = "" if self.bits == FIELDS[self.src].bits else f"[0..{self.bits - 1}]"
+        return f"move:{self.src}{part}->{self.dst}"
 
 
 @dataclass(frozen=True, slots=True)

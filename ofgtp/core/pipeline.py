@@ -122,10 +122,10 @@ INGRESS = Table(
 ACCESS = Table(
     10,
     "access",
-    "From the radio side (N3, S1-U). GTP-U, ARP and ping to the access address go to the LOCAL port"
-    " (for GTP-U the switch decapsulates there and the packet comes back by the gtpu port).",
+    "From the radio side (N3, S1-U). ARP and ping to the access address go to the LOCAL port, and"
+    " so does GTP-U, while the lease lasts.",
     _fields("dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type"),
-    (),
+    ("lease",),
     DropReason.ACCESS_OTHER,
 )
 NORMALISE = Table(
@@ -134,7 +134,7 @@ NORMALISE = Table(
     "Decapsulated packets, typed at random by the switch: gives each its true type and an Ethernet"
     " header, and tells T-PDUs from signalling.",
     _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
-    ("lease",),
+    ("uplink",),
     DropReason.NOT_IP,
 )
 LEASE = Table(
@@ -142,16 +142,19 @@ LEASE = Table(
     "lease",
     'All user traffic passes here, each direction by one flow. With `ownership = "controller"`'
     " these two have a hard timeout, and the controller adds them anew as long as it lives: when it"
-    " does not, forwarding ends, whatever the number of sessions.",
+    " does not, forwarding ends, whatever the number of sessions. Uplink is still in its tunnel"
+    " here, because Open vSwitch before 3.2 cannot end what it has cached for decapsulated packets;"
+    " it goes to the LOCAL port, where the switch decapsulates it, and comes back by the gtpu"
+    " port.",
     _fields("in_port"),
-    ("uplink", "core"),
+    ("core",),
     DropReason.LEASE_EXPIRED,
 )
 UPLINK = Table(
     30,
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
-    _fields("tun_id tun_src dl_type nw_src"),
+    _fields("reg0 reg1 dl_type nw_src ct_mark"),
     ("guard",),
     DropReason.NO_UPLINK_SESSION,
 )
@@ -160,7 +163,7 @@ GUARD = Table(
     "guard",
     "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
     " multicast; other UEs, as configured.",
-    _fields("dl_type nw_dst"),
+    _fields("dl_type nw_dst ct_zone"),
     ("route", "downlink"),
     None,
 )

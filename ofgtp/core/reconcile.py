@@ -6,7 +6,7 @@ two sides come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ofgtp.core.flow import Flow, FlowKey
@@ -21,6 +21,12 @@ class Plan:
     modify: list[Flow] = field(default_factory=list)
     """Same key and cookie, other actions: counters go on."""
     delete: list[Flow] = field(default_factory=list)
+
+    def all(self) -> Iterator[Flow]:
+        """Every flow it touches."""
+        yield from self.add
+        yield from self.modify
+        yield from self.delete
 
     def __bool__(self) -> bool:
         return bool(self.add or self.modify or self.delete)

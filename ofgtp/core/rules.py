@@ -19,6 +19,8 @@ from ofgtp.core.flow import (
     Output,
     PopMpls,
     Port,
+    SetField,
+    Value,
     make_cookie,
     match,
     set_field,
@@ -67,7 +69,7 @@ UNREACHABLE_FOR_UES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What the switch and the network told us about a gateway's ports.
+    """What the switch and the network told us about a gateway's ports, and the flows' epoch.
 
     `core_mac` is ours on the core side; `peer_mac` is where uplink packets are sent: the next
     hop's MAC, None until it has answered ARP, or that of the host's own interface.
@@ -79,6 +81,28 @@ class Links:
     local_mac: str
     core_mac: str
     peer_mac: str | None
+    epoch: int = 0
+    """0 to EPOCHS - 1; with another, the switch forgets what it has cached for uplink packets."""
+
+
+EPOCHS = 32
+
+NO_SESSION: dict[str, Value] = {"ct_mark": 0}
+LIVE: dict[str, Value] = {"ct_zone": 0}
+"""Conditions that always hold, asked for on the ways that packets of no session and of a live one
+take, and on no other.
+
+Open vSwitch before 3.2 cannot change a cached class ("megaflow") of packets that came by a gtpu
+port: `failed to put[modify]`. It can delete one, and does so when the class turns out too coarse:
+when packets of it are now asked for something that was not asked for before. So whatever may change
+while traffic is under way must lead over a field that the way before did not ask for: between
+having and not having a session these two, for the rest the epoch.
+"""
+
+
+def next_epoch(epoch: int) -> int:
+    """The epoch after this one; they come round."""
+    return (epoch + 1) % EPOCHS
 
 
 def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
@@ -123,13 +147,14 @@ def gateway_flows(
     yield from _local(gateway, links)
     for table in PIPELINE:
         if table.miss is not None and table is not UPLINK:
-            yield table.drop(0, (), table.miss)
+            yield table.drop(0, match(**NO_SESSION) if table is LEASE else (), table.miss)
 
 
 def lease_flows(links: Links, lease_seconds: int | None) -> tuple[Flow, Flow]:
     """The two flows that let user traffic pass; adding them again renews the lease."""
     timeout = 0 if lease_seconds is None else lease_timeout(lease_seconds)
-    up = LEASE.flow(100, match(in_port=links.gtpu), goto=UPLINK, hard_timeout=timeout)
+    local = Output(Port.LOCAL)
+    up = LEASE.flow(100, match(in_port=links.access), local, hard_timeout=timeout)
     down = LEASE.flow(100, match(in_port=links.core), goto=CORE, hard_timeout=timeout)
     return up, down
 
@@ -141,10 +166,10 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     uplink = UPLINK.flow(
         100,
         match(
-            tun_id=session.uplink.teid,
+            reg0=session.uplink.teid,
             dl_type=IPV4,
             nw_src=session.ue_ip,
-            **({} if peer is None else {"tun_src": peer}),
+            **({} if peer is None else {"reg1": peer}),
         ),
         goto=GUARD,
         cookie=cookie,
@@ -199,13 +224,13 @@ def _access(gateway: Gateway, links: Links) -> Iterator[Flow]:
 
     anyone = IPv4Network("0.0.0.0/0")
     for prefix in gateway.access_allow or (anyone,):
-        yield ACCESS.flow(80, gtpu(prefix), local)
+        yield ACCESS.flow(80, gtpu(prefix), goto=LEASE)
     if gateway.access_allow and anyone not in gateway.access_allow:
         yield ACCESS.drop(70, gtpu(anyone), DropReason.ACCESS_DENIED)
 
 
 def _normalise(links: Links) -> Iterator[Flow]:
-    """Undo the switch's wrong typing of decapsulated packets.
+    """Undo the switch's wrong typing of decapsulated packets, and keep what the tunnel said.
 
     Open vSwitch (2.13 to 4.0) reads the inner IP version 8 bytes too far, so a T-PDU arrives as
     IPv4, IPv6 or Ethernet depending on its TTL. Typed Ethernet, its first bytes are the inner IP
@@ -229,22 +254,37 @@ def _normalise(links: Links) -> Iterator[Flow]:
             yield NORMALISE.drop(priority, asked, reason)
     for priority, flags in ((80, {"tun_gtpu_flags": S_AND_PN_FLAGS}), (60, {})):
         yield from _retype(priority, flags)
-    # LOCAL's MAC begins with neither 4 nor 6, so these two need not stand above the corrections,
-    # where they would make every megaflow match all of dl_dst: an upcall for each packet.
-    forged = match(dl_dst=links.local_mac, tun_gtpu_msgtype=T_PDU)
-    yield NORMALISE.drop(50, forged, DropReason.FORGED_SIGNALLING)
+        # LOCAL's MAC begins with neither 4 nor 6, so this need not stand above the corrections,
+        # where it would make every megaflow match all of dl_dst: an upcall for each packet.
+        forged = match(dl_dst=links.local_mac, tun_gtpu_msgtype=T_PDU, **flags)
+        yield NORMALISE.drop(priority - 2, forged, DropReason.FORGED_SIGNALLING)
+        other = match(tun_gtpu_msgtype=T_PDU, **flags)
+        yield NORMALISE.drop(priority - 4, other, DropReason.NOT_IP)
     yield NORMALISE.drop(40, match(dl_dst=links.local_mac), DropReason.SIGNALLING)
 
 
 def _retype(priority: int, flags: dict[str, int]) -> Iterator[Flow]:
-    def relabel(eth_type: int) -> tuple[Action, ...]:
-        return Encap(Header.MPLS), Encap(Header.ETHERNET), PopMpls(eth_type)
+    """Relabel all T-PDUs, those typed rightly too, and go on in a second pass of the switch.
 
-    right = match(packet_type=IPV4_TYPED, **flags)
-    yield NORMALISE.flow(priority, right, Encap(Header.ETHERNET), goto=LEASE)
-    # Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
-    wrong = match(packet_type=IPV6_TYPED, **flags)
-    yield NORMALISE.flow(priority, wrong, *relabel(IPV4), goto=LEASE)
+    TEID and peer go on in registers, and the tunnel's destination is cleared: else the second pass
+    would hang on tunnel metadata that Open vSwitch before 3.2 reads differently when it checks its
+    cache, and packets would be lost with each change of any flow.
+    """
+
+    def relabel(eth_type: int) -> tuple[Action, ...]:
+        return (
+            Move("tun_id", "reg0"),
+            Move("tun_src", "reg1"),
+            SetField("tun_dst", 0),
+            Encap(Header.MPLS),
+            Encap(Header.ETHERNET),
+            PopMpls(eth_type),
+        )
+
+    # Typed IPv4: rightly (TTL 64 to 79). Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        asked = match(packet_type=packet_type, **flags)
+        yield NORMALISE.flow(priority, asked, *relabel(IPV4), goto=LEASE)
     for version, eth_type in ((4, IPV4), (6, IPV6)):
         first_nibble = (version << 44, 0xF << 44)
         asked = match(dl_dst=first_nibble, tun_gtpu_msgtype=T_PDU, **flags)
@@ -255,20 +295,21 @@ def _uplink() -> Iterator[Flow]:
     yield UPLINK.drop(10, match(dl_type=IPV6), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
-    yield UPLINK.drop(0, (), DropReason.NO_UPLINK_SESSION, report, meter=UPLINK_MISS_METER)
+    asked = match(**NO_SESSION)
+    yield UPLINK.drop(0, asked, DropReason.NO_UPLINK_SESSION, report, meter=UPLINK_MISS_METER)
 
 
 def _guard(gateway: Gateway, protected: Iterable[IPv4Network]) -> Iterator[Flow]:
     for network in protected:
-        asked = match(dl_type=IPV4, nw_dst=network)
+        asked = match(dl_type=IPV4, nw_dst=network, **LIVE)
         yield GUARD.drop(100, asked, DropReason.PROTECTED_DESTINATION)
     for pool in gateway.ue_pools:
-        asked = match(dl_type=IPV4, nw_dst=pool)
+        asked = match(dl_type=IPV4, nw_dst=pool, **LIVE)
         if gateway.ue_to_ue == "deny":
             yield GUARD.drop(90, asked, DropReason.UE_TO_UE)
         else:
             yield GUARD.flow(90, asked, ForgetInPort(), goto=DOWNLINK)
-    yield GUARD.flow(0, (), goto=ROUTE)
+    yield GUARD.flow(0, match(**LIVE), goto=ROUTE)
 
 
 def _route(links: Links) -> Iterator[Flow]:

@@ -101,7 +101,9 @@ def _traffic(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
 
 def _openflow(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
     flow_mods = CounterMetricFamily(
-        "ofgtp_flow_mods", "Flow-mods sent, by command", labels=["gateway", "command"]
+        "ofgtp_flow_mods",
+        "Flow-mods carried out by the switch, by command",
+        labels=["gateway", "command"],
     )
     barriers = HistogramMetricFamily(
         "ofgtp_barrier_seconds",

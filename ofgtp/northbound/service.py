@@ -117,7 +117,7 @@ class GatewayMetrics:
     drops: Mapping[str, int]
     """Packets by reason."""
     flow_mods: Mapping[str, int]
-    """Sent, by command."""
+    """By command."""
     barriers: Histogram
     """Latency in seconds."""
     openflow_errors: Mapping[str, int]

@@ -67,7 +67,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.flow_mods: Counter[str] = Counter()
-        """Flow-mods sent, by command; one that deletes by cookie counts once."""
+        """Flow-mods that were carried out, by command, and the lease's renewals as sent; one that
+        deletes by cookie counts once."""
         self.errors: Counter[str] = Counter()
         """Errors that the switch reported, in the specification's words."""
         self.barriers = [0] * (len(LATENCY_BOUNDS) + 1)
@@ -100,6 +101,11 @@ class Channel:
         self.tally = Tally()
         """Where this connection counts; replace it by one that outlives the connection."""
 
+    @property
+    def flow_mods(self) -> int:
+        """Flow-mods counted so far."""
+        return self.tally.flow_mods.total()
+
     # --- from the transport
 
     def receive(self, kind: int, xid: int, body: bytes) -> None:
@@ -131,7 +137,7 @@ class Channel:
                 if not more:
                     self._waiting.pop(xid).send(self._parts.pop(xid))
         elif kind in (of.Type.BARRIER_REPLY, of.Type.BUNDLE_CONTROL) and xid in self._waiting:
-            self._waiting.pop(xid).send(body)
+            self._waiting.pop(xid).send([body])
 
     def close(self) -> None:
         """The connection is gone: whoever waits gets Disconnected."""
@@ -182,8 +188,8 @@ class Channel:
     def delete_ours(self) -> None:
         """Delete every flow of ours, confirmed by a barrier."""
         self._send(of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, next(_XIDS)))
-        self.tally.flow_mods["delete"] += 1
         self.barrier()
+        self.tally.flow_mods["delete"] += 1
 
     def flows_of(self, cookies: list[int]) -> list[list[of.FlowStats]]:
         """The flows with each of these cookies: all asked at once, then awaited."""
@@ -255,6 +261,8 @@ class Channel:
         finally:
             for xid in sent:
                 self._errors.pop(xid, None)
+        deleted = len(plan.delete) + len(foreign or [])
+        self.tally.flow_mods.update(add=len(plan.add), modify=len(plan.modify), delete=deleted)
 
     def _refused(self, sent: dict[int, Flow | None]) -> list[tuple[Flow | None, str]]:
         return [(flow, self._errors[xid]) for xid, flow in sent.items() if self._errors[xid]]
@@ -280,7 +288,6 @@ class Channel:
         for stats in foreign:
             xid = next(_XIDS)
             put(xid, None, of.delete_reported(stats, xid))
-        self.tally.flow_mods["delete"] += len(foreign)
         for flows, command in (
             (plan.delete, of.Command.DELETE_STRICT),
             (plan.modify, of.Command.MODIFY_STRICT),
@@ -288,8 +295,8 @@ class Channel:
         ):
             for flow in flows:
                 xid = next(_XIDS)
-                put(xid, flow, of.flow_mod(command, flow, xid))
-            self.tally.flow_mods[command.name.lower().removesuffix("_strict")] += len(flows)
+                flags = of.RESET_COUNTS if command is of.Command.ADD else 0
+                put(xid, flow, of.flow_mod(command, flow, xid, flags))
         if batch:
             self._send(b"".join(batch))
 

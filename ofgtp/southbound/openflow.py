@@ -119,10 +119,15 @@ _OXM: dict[str, tuple[int, int]] = {
     "arp_tha": (_BASIC, 25),
     "tun_id": (_BASIC, 38),
     "packet_type": (_BASIC, 44),
+    "reg0": (_NXM1, 0),
+    "reg1": (_NXM1, 1),
     "ip_frag": (_NXM1, 26),
     "nw_ttl": (_NXM1, 29),
     "tun_src": (_NXM1, 31),
     "tun_dst": (_NXM1, 32),
+    "pkt_mark": (_NXM1, 33),
+    "ct_zone": (_NXM1, 106),
+    "ct_mark": (_NXM1, 107),
     "tun_gtpu_flags": (_EXPERIMENTER, 15),
     "tun_gtpu_msgtype": (_EXPERIMENTER, 16),
 }
@@ -137,6 +142,10 @@ _MOVE_NAMES: dict[str, int] = {
     "arp_tpa": 0x00002204,
     "arp_sha": 0x00012206,
     "arp_tha": 0x00012406,
+    "reg0": 0x00010004,
+    "reg1": 0x00010204,
+    "tun_id": 0x00012008,
+    "tun_src": 0x00013E04,
 }
 """NXM headers: `move` names fields by these also in OpenFlow 1.4 (what the switch reports)."""
 
@@ -185,17 +194,21 @@ def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, i
         place = start + size
         if place > end:
             raise CodecError("a match field is longer than its match")
-        if oxm_class == _EXPERIMENTER:
-            start += 4
         name = _NAMES.get((oxm_class, number))
+        if oxm_class == _EXPERIMENTER:
+            if int.from_bytes(data[start : start + 4], "big") != NICIRA:
+                name = None
+            start += 4
         if name is None:
             known = False
             continue
         width = FIELDS[name].bits // 8
+        if place - start != width * (1 + masked):
+            raise CodecError(f"a match on {name} has a wrong length")
         value = int.from_bytes(data[start : start + width], "big")
-        mask = FIELDS[name].full_mask
+        mask = value if name in VALUE_IS_MASK else FIELDS[name].full_mask
         if masked:
-            mask = int.from_bytes(data[start + width : start + 2 * width], "big")
+            mask = int.from_bytes(data[start + width : place], "big")
         conditions.append(Condition(name, value, mask))
     order = list(FIELDS)
     conditions.sort(key=lambda each: order.index(each.field))
@@ -229,8 +242,7 @@ def encode_action(action: Action) -> bytes:
             size += -size % 8
             return _padded(struct.pack("!HH", 25, size) + field)
         case Move(src, dst):
-            bits = FIELDS[src].bits
-            body = struct.pack("!HHHII", bits, 0, 0, _MOVE_NAMES[src], _MOVE_NAMES[dst])
+            body = struct.pack("!HHHII", action.bits, 0, 0, _MOVE_NAMES[src], _MOVE_NAMES[dst])
             return _nicira(6, body)
         case ForgetInPort():
             # NXM_OF_IN_PORT, all its 16 bits.
@@ -262,7 +274,11 @@ def encode_instructions(flow: Flow) -> bytes:
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
 
 
-def flow_mod(command: Command, flow: Flow, xid: int) -> bytes:
+RESET_COUNTS = 4
+"""Flow-mod flag: without it, a flow added over an equal one goes on with its counters."""
+
+
+def flow_mod(command: Command, flow: Flow, xid: int, flags: int = 0) -> bytes:
     """A flow-mod for exactly this flow."""
     strict_delete = command is Command.DELETE_STRICT
     head = _FLOW_MOD.pack(
@@ -276,7 +292,7 @@ def flow_mod(command: Command, flow: Flow, xid: int) -> bytes:
         NO_BUFFER,
         ANY_PORT,
         ANY_GROUP,
-        0,
+        flags,
         0,
     )
     body = head + encode_match(flow.match)
@@ -435,6 +451,8 @@ def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
         if size < _FLOW_STATS.size + 8 or offset + size > len(body):
             raise CodecError("a flow-stats entry has a wrong length")
         match_, behind = decode_match(body, offset + _FLOW_STATS.size)
+        if behind > offset + size:
+            raise CodecError("a match is longer than its flow-stats entry")
         yield FlowStats(
             table,
             priority,
@@ -541,8 +559,9 @@ class PacketIn:
     """A packet that the switch sent us, with the metadata we use."""
 
     cookie: int
-    tun_id: int
-    tun_src: int
+    teid: int
+    peer: int
+    """An IPv4 address; 0, as the TEID, for what did not come through the gtpu port."""
     frame: bytes
 
 
@@ -551,7 +570,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
     if len(body) < 24:
         raise CodecError("a packet-in is cut short")
     cookie = struct.unpack_from("!Q", body, 8)[0]
-    found = {"tun_id": 0, "tun_src": 0}
+    found = {"reg0": 0, "reg1": 0}
     length = int.from_bytes(body[18:20], "big")
     end = 16 + length
     if length < 4 or end > len(body):
@@ -565,7 +584,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
             found[name] = int.from_bytes(body[place + 4 : place + 4 + width], "big")
         place += 4 + (head & 0xFF)
     start = 16 + length + (-length % 8) + 2
-    return PacketIn(cookie, found["tun_id"], found["tun_src"], body[start:])
+    return PacketIn(cookie, found["reg0"], found["reg1"], body[start:])
 
 
 _ERROR_TYPES = {

@@ -1,0 +1,316 @@
+"""Writes docs/pipeline.md to standard output, from the pipeline and the rules themselves.
+
+    .venv/bin/python scripts/pipeline_doc.py > docs/pipeline.md
+
+A test fails while the file differs from this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from ofgtp.core.flow import (
+    COOKIE_OWNER,
+    COOKIE_OWNER_MASK,
+    FIELDS,
+    SESSION_NUMBER_MAX,
+    CookieKind,
+    Flow,
+    Output,
+    Port,
+    make_cookie,
+)
+from ofgtp.core.model import FTeid, Gateway, Session, Uplink
+from ofgtp.core.pipeline import METERS, PIPELINE, UPLINK_MISS_METER, DropReason, Table
+from ofgtp.core.rules import Links, gateway_flows, protected_networks, session_flows
+
+GATEWAY = Gateway(
+    name="gw1",
+    ovsdb="unix:/var/run/openvswitch/db.sock",
+    openflow="tcp:127.0.0.1:6653",
+    bridge="br-ofgtp",
+    access_port="eth1",
+    access_ip=IPv4Interface("10.1.0.1/24"),
+    core_port="eth2",
+    core_ip=IPv4Interface("10.2.0.1/24"),
+    next_hop=IPv4Address("10.2.0.2"),
+    ue_pools=(IPv4Network("10.45.0.0/16"),),
+    access_allow=(IPv4Network("10.1.0.0/24"),),
+)
+LINKS = Links(
+    access=1,
+    core=2,
+    gtpu=3,
+    local_mac="02:54:00:00:00:01",
+    core_mac="06:54:00:00:00:02",
+    peer_mac="52:54:00:00:00:99",
+)
+SESSION = Session(
+    number=1,
+    id="imsi-001010000000001-5",
+    gateway="gw1",
+    ue_ip=IPv4Address("10.45.0.2"),
+    uplink=Uplink(0x1001),
+    downlink=FTeid(0x2001, IPv4Address("10.1.0.2")),
+)
+MOVED = FTeid(0x3001, IPv4Address("10.1.0.3"))
+
+HEAD = """\
+# The pipeline
+
+<!-- Generated: .venv/bin/python scripts/pipeline_doc.py > docs/pipeline.md -->
+
+How packets go through the switch, table by table, with the flows of a sample gateway and a sample
+session. This file is generated from `ofgtp/core/pipeline.py` and `ofgtp/core/rules.py`, and a test
+fails when it is older than they are.
+
+## For a newcomer
+
+A UE (a phone) has an IP address from a *UE pool*. Between its base station (eNB, gNB) and the
+gateway its IP packets travel inside UDP datagrams to port 2152: GTP-U (TS 29.281). A number in the
+GTP-U header, the *TEID*, says whose tunnel it is; each end chooses the TEID that it wants to
+receive. A GTP-U message that carries a UE's packet is a *T-PDU*; the others (Echo, Error
+Indication and so on) are *signalling*.
+
+*Uplink*, the gateway takes that wrapping off, checks that the packet is from the UE whose tunnel it
+came by, and sends it to the packet data network. *Downlink*, it finds the UE's session by the
+packet's destination, wraps the packet with the TEID that the base station asked for, and sends it
+there.
+
+The switch wraps and unwraps by itself: what is sent to its `gtpu` port comes back wrapped by the
+port `LOCAL`, which has the access address; a GTP-U datagram that is sent to `LOCAL` comes back
+unwrapped by the `gtpu` port. So a packet passes the tables twice.
+
+"""
+
+NORMALISE_NOTE = """\
+Open vSwitch, up to 4.0 at least, looks for the IP version of an unwrapped packet eight bytes too
+far. In an IPv4 packet the TTL stands there, so the packet's type is a matter of its TTL: right for
+64 to 79, IPv6 for 96 to 111, and for all others the packet passes for an Ethernet frame whose first
+bytes are the IP header's. An IPv6 packet has its source address there, and passes for Ethernet.
+The bytes themselves are right.
+
+The flows here put the type right without changing a byte: they push an MPLS label, then an Ethernet
+header, and pop the label with the true type. What the switch took for Ethernet shows its IP version
+as the first digit of `dl_dst`. No MAC address of `LOCAL` begins with 4 or 6, so that signalling,
+which comes out of the `gtpu` port with its whole outer frame, is told from it.
+
+Their order matters:
+
+1. What reads as MPLS is dropped first. `ovs-vswitchd` aborts when such a packet gets a label, and
+   a sender chooses these two bytes. This must stand above every flow that pushes or pops.
+2. Extension headers next: the switch leaves them in front of the inner packet, whose first bytes
+   are then not an IP header's.
+3. T-PDUs with a sequence number *and* an N-PDU number are good. They stand above the drop of those
+   with an N-PDU number alone, since a match on the flags can only ask whether bits are set, not
+   whether one is clear. The switch takes the four optional bytes off only if there is a sequence
+   number.
+4. T-PDUs of the right types are corrected.
+5. What is left and begins with `LOCAL`'s MAC is signalling, unless it is a T-PDU: then its sender
+   imitates signalling. These flows match every bit of `dl_dst`. Above the corrections they would
+   make the switch's cache remember every bit of it for good packets too, where it holds an IP
+   packet's length and identification, and each packet would be a miss of that cache.
+
+Known of these flows: an inner IPv4 source address in 136.71.0.0/16 or 136.72.0.0/16 reads as MPLS,
+unless the TTL is 64 to 79 or 96 to 111. Do not use these as UE pools.
+"""
+
+UPLINK_NOTE = """\
+One flow a session, and two in all: that is why a packet that matches none is not told apart here
+into unknown TEID, wrong inner source and wrong peer; telling them apart would take more flows for
+each session. The switch counts them all as `no_uplink_session`, and that count is exact. It also
+shows some of them to the controller, at most {rate} a second, which looks up the TEID and counts
+what it sees as `uplink_misses_seen`: `unknown_teid`, `spoofed_source`, `wrong_peer`, and
+`not_installed` for a session whose flows are not there (yet). Above that rate these four are
+samples, not exact; what the meter cuts off is still in `no_uplink_session`.
+"""
+
+NOTES = {
+    "normalise": NORMALISE_NOTE,
+    "uplink": UPLINK_NOTE.format(rate=UPLINK_MISS_METER.rate),
+    "guard": """\
+A UE that could send to the access address could put GTP-U of its own to it, and choose any TEID.
+The access networks and core addresses of all gateways of this controller are named, since the host
+may route from one to another. Flows for UE pools are the ones of `ue_to_ue`: drop, or on to
+`downlink` (where `NXM_OF_IN_PORT` must be forgotten, because a switch sends nothing out of the port
+that it came by).
+""",
+    "route": """\
+The flow is there once the next hop has answered ARP. With `core_port = "host"` it sends to the
+host's end of the internal port.
+""",
+    "core": """\
+With `core_port = "host"` the flows for ARP and ping are left out: the host answers by itself.
+""",
+    "downlink": """\
+`decap()` takes the Ethernet header off, since the tunnel carries bare IP packets. An idle session's
+flow has no actions, and counts as `idle_ue`.
+""",
+}
+
+INEXACT = {
+    DropReason.IDLE_UE: "exact for each idle session, from when it became idle: its flow counts,"
+    " and goes when the session is active again or deleted",
+    DropReason.INNER_IPV6: "exact, but for source addresses beginning with the digit 4 or 6 (none"
+    " is assigned): these count as `no_uplink_session`",
+    DropReason.NO_UPLINK_SESSION: "exact as a sum; the reasons in it are sampled, see"
+    " [uplink](#30-uplink)",
+    DropReason.NPDU_NUMBER: "exact, whatever the inner packet is",
+    DropReason.EXTENSION_HEADER: "exact, whatever the inner packet is",
+}
+
+
+def code(lines: Iterable[object], language: str = "") -> str:
+    """A fenced block."""
+    return "\n".join([f"```{language}", *map(str, lines), "```", ""])
+
+
+def diagram() -> str:
+    """The tables and where they lead, with the ports they get packets from and send them to."""
+    lines = ["flowchart LR"]
+    lines += [f'    {table.name}["{table.number} {table.name}"]' for table in PIPELINE]
+    ports = ("access_port", "core_port", "gtpu_port", "LOCAL_port", "controller")
+    lines += [f'    {port}(["{port.replace("_", " ")}"])' for port in ports]
+    lines += [f"    {table.name} --> {name}" for table in PIPELINE for name in table.next]
+    lines += [f"    {port} --> {PIPELINE[0].name}" for port in ports[:-1]]
+    names = {LINKS.access: "access_port", LINKS.core: "core_port", LINKS.gtpu: "gtpu_port"}
+    names |= {Port.LOCAL: "LOCAL_port", Port.CONTROLLER: "controller", Port.IN_PORT: "core_port"}
+    edges = dict.fromkeys(
+        f"    {table.name} -.-> {names[action.port]}"
+        for table in PIPELINE
+        for flow in _of(table, flows())
+        for action in flow.actions
+        if isinstance(action, Output)
+    )
+    return code([*lines, *edges], "mermaid")
+
+
+def flows() -> list[Flow]:
+    """All flows of the sample."""
+    base = gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]))
+    return [*base, *session_flows(SESSION, LINKS)]
+
+
+def _of(table: Table, every: Iterable[Flow]) -> list[Flow]:
+    return sorted((f for f in every if f.table == table.number), key=lambda f: -f.priority)
+
+
+def tables() -> Iterator[str]:
+    """A section for each table."""
+    for table in PIPELINE:
+        yield f"### {table.number} {table.name}\n\n{table.purpose}\n"
+        order = [name for name in FIELDS if name in table.fields]
+        yield f"- matches: {', '.join(f'`{name}`' for name in order)}"
+        yield f"- leads to: {', '.join(f'`{name}`' for name in table.next) or 'no other table'}"
+        if table.miss is None:
+            yield "- a packet that matches nothing else: goes on to `route`\n"
+        else:
+            yield f"- a packet that matches nothing else: dropped as `{table.miss.label}`\n"
+        if table.name in NOTES:
+            yield NOTES[table.name]
+        yield code(_of(table, flows()))
+
+
+def sessions() -> Iterator[str]:
+    """One session, what a handover changes, and the same session idle."""
+    assert SESSION.downlink is not None
+    yield (
+        f"The session `{SESSION.id}`: UE {SESSION.ue_ip}, uplink TEID {SESSION.uplink.teid:#x},"
+        f" downlink TEID {SESSION.downlink.teid:#x} at {SESSION.downlink.ip}.\n"
+    )
+    yield code(session_flows(SESSION, LINKS))
+    moved = Session(1, SESSION.id, "gw1", SESSION.ue_ip, SESSION.uplink, MOVED)
+    yield (
+        f"After a handover to TEID {MOVED.teid:#x} at {MOVED.ip} the downlink flow has other"
+        " actions. It is modified in place, so its counters go on:\n"
+    )
+    yield code(session_flows(moved, LINKS)[1:])
+    idle = Session(1, SESSION.id, "gw1", SESSION.ue_ip, SESSION.uplink, None)
+    yield "Idle:\n"
+    yield code(session_flows(idle, LINKS)[1:])
+    pinned = Session(1, SESSION.id, "gw1", SESSION.ue_ip, Uplink(0x1001, MOVED.ip), None)
+    yield f"With its uplink pinned to the peer {MOVED.ip} (`uplink.remote_ip`):\n"
+    yield code(session_flows(pinned, LINKS)[:1])
+
+
+def reasons() -> Iterator[str]:
+    """The drop reasons, as a table."""
+    yield "| number | reason | meaning | tables | count |\n|---|---|---|---|---|"
+    for reason in DropReason:
+        cookie = make_cookie(CookieKind.DROP, reason)
+        idle = Session(2, "idle", "gw1", SESSION.ue_ip, SESSION.uplink, None)
+        every = [*flows(), *session_flows(idle, LINKS)]
+        where = [
+            table.name for table in PIPELINE if any(f.cookie == cookie for f in _of(table, every))
+        ]
+        yield (
+            f"| {reason.value} | `{reason.label}` | {reason.meaning} | {', '.join(where)}"
+            f" | {INEXACT.get(reason, 'exact')} |"
+        )
+
+
+def meters() -> Iterator[str]:
+    """The meters, as a table."""
+    yield "| number | name | packets a second | burst |\n|---|---|---|---|"
+    for name, meter in METERS.items():
+        yield f"| {meter.number} | {name} | {meter.rate} | {meter.burst} |"
+
+
+def document() -> Iterator[str]:
+    """The whole file, part by part."""
+    yield HEAD + diagram()
+    yield (
+        "Solid arrows lead from a port into the tables and from table to table; dotted ones out of"
+        " a port.\nAn unwrapped packet, and what the controller or the host's stack sends, enters"
+        " at `ingress` again.\n"
+    )
+    yield "## A session's flows\n"
+    yield from sessions()
+    yield "## Tables\n"
+    yield (
+        f"The sample gateway: access port 1, core port 2, gtpu port 3; access address"
+        f" {GATEWAY.access_ip}, core address\n{GATEWAY.core_ip}, next hop {GATEWAY.next_hop},"
+        f" UE pool {GATEWAY.ue_pools[0]}, `access_allow` {GATEWAY.access_allow[0]}. The flows"
+        "\nare in the syntax of `ovs-ofctl`. A match without `packet_type` is for Ethernet frames"
+        " only.\n"
+    )
+    yield from tables()
+    yield "## Why packets are dropped\n"
+    yield (
+        "Each reason has a counter: the sum of its flows' counters, which the switch keeps. They"
+        " start anew when\nthe flows are installed anew, and are shown as `drops` by"
+        " `GET /v1/gateways`.\n"
+    )
+    yield from reasons()
+    yield (
+        "\nARP and ping over a meter's rate are dropped by the meter, and counted exactly by it:"
+        " `rate_limited_arp`,\n`rate_limited_ping`.\n"
+    )
+    yield "## Meters\n"
+    yield (
+        "They keep senders from flooding the host's stack (`ping`, `arp`) and the controller"
+        " (`uplink_miss`,\n`next_hop`).\n"
+    )
+    yield from meters()
+    yield "\n## Cookies\n"
+    yield (
+        f"Flows are known as ofgtp's by their cookies: `{COOKIE_OWNER:#018x}` under the mask"
+        f" `{COOKIE_OWNER_MASK:#018x}`.\nOnly these are ever read or deleted.\n"
+    )
+    yield "| bits | meaning |\n|---|---|"
+    yield f"| 48 to 63 | `{COOKIE_OWNER >> 48:#06x}`: ofgtp's |"
+    kinds = ", ".join(f"{kind.value} {kind.name.lower()}" for kind in CookieKind)
+    yield f"| 40 to 47 | kind: {kinds} |"
+    yield (
+        f"| 0 to 39 | session: the session's number, 1 to {SESSION_NUMBER_MAX}; drop: the reason's"
+        " number; base: 0 |\n"
+    )
+    cookie = make_cookie(CookieKind.SESSION, SESSION.number)
+    asked = f"ovs-ofctl -O OpenFlow14 dump-flows {GATEWAY.bridge} cookie={cookie:#018x}/-1"
+    yield "The sample session's flows and their counters:\n"
+    yield code([asked], "sh").rstrip()
+
+
+if __name__ == "__main__":
+    print("\n".join(document()))

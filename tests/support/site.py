@@ -1,0 +1,298 @@
+"""A gateway at work between base stations and a core host, and what goes in and comes out of it.
+
+    site = Site(lab)
+    site.session("10.45.0.2", teid=0x1001, downlink=0x2001)
+    with site.counted(ue_to_ue=1):
+        assert site.uplink(site.t_pdu(0x1001, inner)) == []
+
+Nothing here waits for a fixed time to see that nothing comes: a packet of a session that works,
+the marker, is sent behind, and what came before it is all there will be.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from scapy.layers.l2 import ARP, Ether
+
+from tests.support import gtpu
+from tests.support.lab import Lab, RawPort
+
+ACCESS_IP, CORE_IP, PDN_IP = "10.1.0.1", "10.2.0.1", "10.2.0.2"
+ENB_IP = {"enb": "10.1.0.2", "enb2": "10.1.0.3", "enb3": "10.1.0.4"}
+BRIDGE = "br-ofgtp"
+
+MARKER_UE, MARKER_UP, MARKER_DOWN = "10.45.254.254", 0xFEED_0001, 0xFEED_0002
+MARK = b"ofgtp-marker-"
+CHUNK = 40
+"""Frames sent at once: fewer than a socket's receive buffer holds."""
+
+
+def until(condition: Callable[[], Any], what: str, timeout: float = 8.0) -> Any:
+    """Wait until the condition is true; its value."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.02)
+    return value
+
+
+class Wire:
+    """A raw port that remembers all that came in by it."""
+
+    def __init__(self, port: RawPort) -> None:
+        self._port = port
+        self.seen: list[bytes] = []
+
+    def send(self, *frames: Any) -> None:
+        self._port.send(*frames)
+
+    def next(self, timeout: float) -> bytes | None:
+        """The next frame, None if none comes in time."""
+        frames = self._port.receive(1, timeout=timeout)
+        self.seen += frames
+        return frames[0] if frames else None
+
+    def all(self, quiet: float = 0.001) -> list[bytes]:
+        """Frames that are there, or come until it was quiet for that time, in seconds."""
+        frames = self._port.receive(quiet=quiet, timeout=max(10 * quiet, 1.0))
+        self.seen += frames
+        return frames
+
+
+class Site:
+    """A lab with a running controller; the hosts' own stacks answer nothing but ARP."""
+
+    def __init__(self, lab: Lab, config: str | None = None, *, marker_ue: str = MARKER_UE) -> None:
+        self.lab, self._marker_ue = lab, marker_ue
+        for name in (*lab.enbs, "pdn"):
+            lab.mute(name)
+        self.enbs = {name: Wire(lab.port(name)) for name in lab.enbs}
+        self.enb, self.pdn = self.enbs["enb"], Wire(lab.port("pdn"))
+        self.enb_mac = {name: lab.mac(name) for name in lab.enbs}
+        self.pdn_mac = lab.mac("pdn")
+        lab.start_controller(config)
+        self.local_mac = lab.mac("gw", BRIDGE)
+        self.core_mac = lab.mac("gw", "eth2")
+        self._marks = itertools.count(1)
+
+    def ready(self) -> None:
+        """Wait until both ways work: the next hop has answered ARP, and the first peer too."""
+        until(lambda: self.gateway()["next_hop"]["state"] == "resolved", "the next hop answers")
+        self.session(self._marker_ue, teid=MARKER_UP, downlink=MARKER_DOWN)
+        self.warm("enb", self._marker_ue, MARKER_DOWN)
+
+    def warm(self, enb: str, ue_ip: str, teid: int) -> None:
+        """Send to a UE until its base station gets it: the switch resolves the peer meanwhile."""
+        packet = gtpu.ipv4(PDN_IP, ue_ip)
+
+        def arrived() -> bool:
+            self.pdn.send(self.to_ue(packet))
+            return any(is_gtpu(frame, teid) for frame in self.enbs[enb].all(0.05))
+
+        until(arrived, f"downlink packets reach {enb}")
+
+    # sessions
+
+    def session(
+        self,
+        ue_ip: str,
+        *,
+        teid: int,
+        downlink: int | None = None,
+        peer: str = ENB_IP["enb"],
+        pinned: str | None = None,
+    ) -> str:
+        """Make a session by REST; its id. `downlink` is its TEID at `peer`."""
+        uplink: dict[str, Any] = {"teid": teid}
+        if pinned is not None:
+            uplink["remote_ip"] = pinned
+        far = None if downlink is None else {"teid": downlink, "remote_ip": peer}
+        name = f"ue-{ue_ip}"
+        body = {"id": name, "ue_ip": ue_ip, "uplink": uplink, "downlink": far}
+        answer = self.lab.http("PUT", f"/v1/sessions/{name}", body)
+        assert answer.status in (200, 201), answer.body
+        assert answer.json()["state"] == "active", answer.body
+        return name
+
+    def patch(self, session: str, change: dict[str, Any]) -> None:
+        """A merge patch, confirmed by the switch."""
+        answer = self.lab.http("PATCH", f"/v1/sessions/{session}", change)
+        assert answer.status == 200, answer.body
+        assert answer.json()["state"] == "active", answer.body
+
+    def delete(self, session: str) -> None:
+        answer = self.lab.http("DELETE", f"/v1/sessions/{session}")
+        assert answer.status == 204, answer.body
+
+    # packets in
+
+    def from_enb(self, gtp: bytes, *, enb: str = "enb", **changes: Any) -> bytes:
+        """A GTP-U packet from a base station to the gateway; `changes` are datagram's arguments."""
+        frame: dict[str, Any] = {
+            "source": ENB_IP[enb],
+            "destination": ACCESS_IP,
+            "eth_src": self.enb_mac[enb],
+            "eth_dst": self.local_mac,
+        }
+        return gtpu.datagram(gtp, **(frame | changes))
+
+    def t_pdu(
+        self, teid: int, inner: bytes, *, flags: int = gtpu.PLAIN, enb: str = "enb", **changes: Any
+    ) -> bytes:
+        """A T-PDU from a base station."""
+        return self.from_enb(gtpu.t_pdu(teid, inner, flags=flags), enb=enb, **changes)
+
+    def to_ue(self, packet: bytes, *, eth_dst: str | None = None) -> bytes:
+        """A packet from the core host to the gateway."""
+        return bytes(Ether(src=self.pdn_mac, dst=eth_dst or self.core_mac, type=0x800)) + packet
+
+    # packets through
+
+    def uplink(self, *frames: bytes, enb: str = "enb") -> list[bytes]:
+        """Send on the access side; what comes out at the core host, but ARP."""
+        self.pdn.all()
+        got: list[bytes] = []
+        for chunk in _chunks(frames):
+            self.enbs[enb].send(*chunk)
+            got += self._until_marker(self._mark_uplink, self.pdn)
+        return [frame for frame in got if frame[12:14] != b"\x08\x06"]
+
+    def downlink(self, *frames: bytes) -> list[bytes]:
+        """Send on the core side; what comes out at the first base station, but ARP."""
+        for wire in self.enbs.values():
+            wire.all()
+        got: list[bytes] = []
+        for chunk in _chunks(frames):
+            self.pdn.send(*chunk)
+            got += self._until_marker(self._mark_downlink, self.enb)
+        return [frame for frame in got if frame[12:14] != b"\x08\x06"]
+
+    def _mark_uplink(self, mark: bytes) -> None:
+        packet = gtpu.ipv4(self._marker_ue, PDN_IP)[: -len(mark)] + mark
+        self.enb.send(self.t_pdu(MARKER_UP, packet))
+
+    def _mark_downlink(self, mark: bytes) -> None:
+        packet = gtpu.ipv4(PDN_IP, self._marker_ue)[: -len(mark)] + mark
+        self.pdn.send(self.to_ue(packet))
+
+    def _until_marker(self, send: Callable[[bytes], None], wire: Wire) -> list[bytes]:
+        """What comes before the second of two markers: the first may overtake within a batch."""
+        got: list[bytes] = []
+        for _ in range(2):
+            mark = MARK + next(self._marks).to_bytes(4, "big")
+            send(mark)
+            deadline = time.monotonic() + 5
+            while (frame := wire.next(max(deadline - time.monotonic(), 0.001))) is not None:
+                if frame.endswith(mark):
+                    break
+                got.append(frame)
+            assert frame is not None, "a session that works does not work any more"
+        return [frame for frame in got if MARK not in frame]
+
+    # what the gateway says
+
+    def gateway(self) -> dict[str, Any]:
+        answer = self.lab.http("GET", "/v1/gateways")
+        assert answer.status == 200, answer.body
+        gateway: dict[str, Any] = answer.json()["items"][0]
+        return gateway
+
+    def counters(self) -> dict[str, int]:
+        """All drop counters, and under `seen_…` what the controller made of uplink misses."""
+        self._push_counters()
+        gateway = self.gateway()
+        return gateway["drops"] | {
+            f"seen_{kind}": count for kind, count in gateway["uplink_misses_seen"].items()
+        }
+
+    def _push_counters(self) -> None:
+        """Bring the flows' counters up to date: Open vSwitch does when it empties its cache.
+
+        So what a change leaves in the cache is not to be tested across this.
+        """
+        self.lab.appctl("revalidator/purge")
+
+    @contextmanager
+    def counted(self, *, ignore: Sequence[str] = (), **expected: int) -> Iterator[None]:
+        """Within, exactly these counters go up, by exactly so much, and no other."""
+        before = self.counters()
+        yield
+        wanted = {name: count for name, count in expected.items() if count}
+        deadline = time.monotonic() + 4
+        while (got := self._risen(before, ignore)) != wanted and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert got == wanted, f"counters rose by {got}, not by {wanted}"
+
+    def _risen(self, before: dict[str, int], ignore: Sequence[str]) -> dict[str, int]:
+        risen = Counter(self.counters())
+        risen.subtract(before)
+        return {name: count for name, count in risen.items() if count and name not in ignore}
+
+    def packets(self, *parts: str) -> int:
+        """Packets counted by the flows whose text has all these parts."""
+        self._push_counters()
+        lines = self.lab.ofctl("dump-flows", BRIDGE).splitlines()
+        found = [line for line in lines if all(part in line for part in parts)]
+        assert found, f"no flow with {parts}"
+        return sum(int(re.search(r"n_packets=(\d+)", line)[1]) for line in found)  # type: ignore[index]
+
+    def alive(self) -> None:
+        """Switch and controller run, as started, and work together."""
+        assert self.lab.switch_alive(), "Open vSwitch has ended"
+        assert self.lab.controller is not None and self.lab.controller.poll() is None
+        assert self.lab.http("GET", "/v1/health").status == 200
+
+    # what it sent
+
+    def check_sent(self) -> None:
+        """Every packet that came out so far has right lengths and checksums, tshark agrees, and
+        towards base stations it sent nothing but GTP-U, ARP and ping replies."""
+        for wire in self.enbs.values():
+            wire.all()
+            mine = [frame for frame in wire.seen if frame[6:12] == _mac_bytes(self.local_mac)]
+            for frame in mine:
+                gtpu.check_frame(frame)
+                assert _known_on_access(frame), f"on the access side: {Ether(frame).summary()}"
+            tunnelled = f"eth.src == {self.local_mac} && udp.dstport == {gtpu.PORT}"
+            fields = ["udp.checksum.status", "ip.checksum.status", "frame.number"]
+            for udp, ip, number in gtpu.tshark(wire.seen, fields, tunnelled):
+                assert udp in UDP_CHECKSUM_RIGHT and ip == GOOD, f"tshark: frame {number}"
+
+
+GOOD, NOT_PRESENT = "1", "3"
+UDP_CHECKSUM_RIGHT = (GOOD, NOT_PRESENT)
+"""tshark's udp.checksum.status; bad is 0."""
+
+
+def _known_on_access(frame: bytes) -> bool:
+    packet = Ether(frame)
+    if ARP in packet:
+        return True
+    if packet.type != 0x0800:
+        return False
+    proto = frame[23]
+    if proto == 1:
+        return frame[34] == 0
+    return proto == 17 and int.from_bytes(frame[36:38], "big") == gtpu.PORT
+
+
+def is_gtpu(frame: bytes, teid: int | None = None) -> bool:
+    """Whether a frame is GTP-U over IPv4 (of that tunnel)."""
+    right = frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[36:38] == b"\x08\x68"
+    return right and teid in (None, int.from_bytes(frame[46:50], "big"))
+
+
+def _mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _chunks(frames: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
+    """The frames in chunks; one empty chunk if there are none."""
+    return [frames[start : start + CHUNK] for start in range(0, max(len(frames), 1), CHUNK)]

@@ -1,0 +1,136 @@
+"""T-PDU or signalling? The switch hands signalling over as the whole outer frame, and a UE chooses
+the bytes of a T-PDU: neither may pass for the other, and neither may stop the switch."""
+
+import struct
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
+
+from tests.support import gtpu
+from tests.support.gtpu import PN, E, S
+from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site
+
+pytestmark = pytest.mark.switch
+
+UE, TEID = "10.45.0.2", 0x1001
+FORMS = {"plain": gtpu.PLAIN, "S": gtpu.PLAIN | S, "S+PN": gtpu.PLAIN | S | PN}
+form = pytest.mark.parametrize("flags", FORMS.values(), ids=FORMS.keys())
+MESSAGES = {
+    "echo request": 1,
+    "echo response": 2,
+    "error indication": 26,
+    "supported extension headers": 31,
+    "tunnel status": 253,
+    "end marker": 254,
+}
+CLASSES = (1, 64, 100, 128)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sessions(site: Site) -> None:
+    site.session(UE, teid=TEID, downlink=0x2001)
+
+
+def echo_request_frame(site: Site) -> bytes:
+    """A whole frame with an Echo Request, as the switch shows real signalling."""
+    return site.from_enb(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=gtpu.PLAIN | S))
+
+
+@pytest.mark.parametrize("flags", [gtpu.PLAIN | bits for bits in range(8)])
+@pytest.mark.parametrize("kind", MESSAGES.values(), ids=MESSAGES.keys())
+def test_signalling_is_signalling(site: Site, kind: int, flags: int) -> None:
+    frames = [
+        site.from_enb(gtpu.message(kind, teid, body, flags=flags))
+        for teid in (0, TEID)
+        for body in (b"", b"\x0e\x00", gtpu.ipv4(UE, PDN_IP))
+    ]
+    with site.counted(signalling=len(frames)):
+        assert site.uplink(*frames) == []
+
+
+@form
+def test_forged_signalling(site: Site, flags: int) -> None:
+    mac = bytes.fromhex(site.local_mac.replace(":", ""))
+    echo = echo_request_frame(site)
+    assert echo.startswith(mac)
+    others = [
+        mac + bytes(8) + bytes([byte]) * 40 for byte in (0x00, 0x11, 0x45, 0x60, 0x81, 0xFF)
+    ]
+    arp = bytes(Ether(dst=site.local_mac) / ARP(psrc=ENB_IP["enb"], pdst=ACCESS_IP))
+    forged = [echo, arp, *others]
+    with site.counted(forged_signalling=len(forged)):
+        assert site.uplink(*(site.t_pdu(TEID, each, flags=flags) for each in forged)) == []
+
+
+@form
+@pytest.mark.parametrize("nibble", [n for n in range(16) if n not in (4, 6)])
+def test_neither_ipv4_nor_ipv6(site: Site, nibble: int, flags: int) -> None:
+    body = bytearray(gtpu.ipv4(UE, PDN_IP, ttl=128))
+    body[0] = nibble << 4 | 5
+    with site.counted(not_ip=1):
+        assert site.uplink(site.t_pdu(TEID, bytes(body), flags=flags)) == []
+
+
+@form
+@pytest.mark.parametrize("label", (0x8847, 0x8848))
+def test_inner_bytes_that_read_as_mpls(site: Site, label: int, flags: int) -> None:
+    """Misread as MPLS and relabelled, such a packet ends ovs-vswitchd."""
+    packets = []
+    for ttl in (1, 128, 255):
+        for first in (0x45, 0x4F, 0x60, 0x00, 0x02):
+            packet = bytearray(gtpu.ipv4(UE, PDN_IP, ttl=ttl))
+            packet[0] = first
+            struct.pack_into("!H", packet, 12, label)
+            packets.append(bytes(packet))
+    v6 = f"2001:db8:{label:x}::1"
+    packets.append(bytes(IPv6(src=v6, dst="2001:db8::1") / UDP()))
+    mac = bytes.fromhex(site.local_mac.replace(":", ""))
+    packets.append(mac + bytes(6) + struct.pack("!H", label) + bytes(40))
+    with site.counted(inner_mpls=len(packets)):
+        assert site.uplink(*(site.t_pdu(TEID, packet, flags=flags) for packet in packets)) == []
+    site.alive()
+
+
+@pytest.mark.parametrize("inner_type", (0x8100, 0x88A8))
+def test_mpls_below_a_tag(site: Site, inner_type: int) -> None:
+    packet = bytearray(gtpu.ipv4(UE, PDN_IP, ttl=128))
+    struct.pack_into("!HHH", packet, 12, inner_type, 1, 0x8847)
+    with site.counted(inner_mpls=1):
+        assert site.uplink(site.t_pdu(TEID, bytes(packet))) == []
+    site.alive()
+
+
+@pytest.mark.parametrize("flags", [gtpu.PLAIN | E | bits for bits in range(4)])
+@pytest.mark.parametrize("extension", (0x00, 0x20, 0x40, 0x81, 0x82, 0x83, 0x84, 0x85, 0xC0, 0xFF))
+def test_extension_headers(site: Site, extension: int, flags: int) -> None:
+    inner = [gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in CLASSES]
+    header = b"\x01\x10\x09\x00"
+    frames = [
+        site.t_pdu(TEID, header + packet, flags=flags)
+        if not extension
+        else site.from_enb(
+            gtpu.t_pdu(TEID, header + packet, flags=flags, extension=extension)
+        )
+        for packet in inner
+    ]
+    with site.counted(extension_header=len(frames)):
+        assert site.uplink(*frames) == []
+    site.alive()
+
+
+@pytest.mark.parametrize("ttl", CLASSES)
+def test_npdu_number_without_sequence_number(site: Site, ttl: int) -> None:
+    """The switch leaves the optional bytes in front of the packet: nothing can be read from it."""
+    with site.counted(npdu_number=1):
+        frame = site.t_pdu(TEID, gtpu.ipv4(UE, PDN_IP, ttl=ttl), flags=gtpu.PLAIN | PN)
+        assert site.uplink(frame) == []
+
+
+def test_signalling_does_not_reach_the_core_whatever_it_carries(site: Site) -> None:
+    inner = bytes(IP(src=UE, dst=PDN_IP) / UDP() / Raw(b"x" * 40))
+    frames = [site.from_enb(gtpu.message(kind, TEID, inner)) for kind in range(255)]
+    with site.counted(signalling=255):
+        assert site.uplink(*frames) == []

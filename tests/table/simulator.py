@@ -1,0 +1,398 @@
+"""A model of a switch: OpenFlow tables, and Open vSwitch's gtpu port with its wrong typing.
+
+Packets are raw bytes and what the switch knows besides (`packet_type`, tunnel metadata). Written
+from the OpenFlow 1.4 and 1.5 specifications, ovs-fields(7) and ovs-actions(7), and from what the
+gtpu port was measured to do; it shares with ofgtp only the values of `ofgtp.core.flow`. What makes
+a real switch refuse a flow, or abort, is an error here.
+
+Left out: meters (nothing is over its limit), counters, groups, IPv6 and TCP fields.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+
+from ofgtp.core.flow import (
+    FIELDS,
+    Action,
+    Condition,
+    CookieKind,
+    Decap,
+    Encap,
+    Flow,
+    ForgetInPort,
+    Header,
+    Move,
+    Output,
+    PopMpls,
+    Port,
+    SetField,
+    cookie_kind,
+    cookie_number,
+)
+
+ETHERNET = 0
+IPV4, IPV6, ARP, VLAN, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8100, 0x8847, 0x8848
+ICMP, UDP = 1, 17
+GTPU_PORT = 2152
+T_PDU = 255
+FAR_MAC = bytes.fromhex("5254000000fe")
+"""What the switch's own ARP is taken to have found for every tunnel's peer."""
+
+
+class Refused(Exception):
+    """OpenFlow does not allow this flow."""
+
+
+class Ambiguous(Exception):
+    """Flows of one priority match the same packet and do different things."""
+
+
+class Aborted(Exception):
+    """The switch would drop the packet with an error, or abort."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """Bytes from the header that `packet_type` names on, and metadata."""
+
+    data: bytes
+    in_port: int
+    packet_type: int = ETHERNET
+    tun_id: int = 0
+    tun_src: int = 0
+    tun_dst: int = 0
+    tun_gtpu_flags: int = 0
+    tun_gtpu_msgtype: int = 0
+
+    def bits(self, offset: int, size: int) -> int:
+        """A big-endian number in the bytes."""
+        return int.from_bytes(self.data[offset : offset + size], "big")
+
+
+METADATA = (
+    "packet_type",
+    "in_port",
+    "tun_id",
+    "tun_src",
+    "tun_dst",
+    "tun_gtpu_flags",
+    "tun_gtpu_msgtype",
+)
+ASKS_ALL_BITS = ("tun_gtpu_flags", "tun_gtpu_msgtype")
+"""The switch uses the value of a match on these as its mask."""
+
+
+def layout(packet: Packet) -> dict[str, tuple[int, int]]:
+    """Which fields the packet has: name -> offset and size in bytes."""
+    found: dict[str, tuple[int, int]] = {}
+    if packet.packet_type == ETHERNET:
+        if len(packet.data) < 14:
+            return found
+        type_at = 16 if packet.bits(12, 2) == VLAN else 12
+        found |= {"dl_dst": (0, 6), "dl_src": (6, 6), "dl_type": (type_at, 2)}
+        eth_type, start = packet.bits(type_at, 2), type_at + 2
+    else:
+        eth_type, start = packet.packet_type & 0xFFFF, 0
+    if eth_type == IPV4:
+        found |= _ipv4(packet, start)
+    elif eth_type == ARP and len(packet.data) >= start + 28:
+        found |= {
+            "arp_op": (start + 6, 2),
+            "arp_sha": (start + 8, 6),
+            "arp_spa": (start + 14, 4),
+            "arp_tha": (start + 18, 6),
+            "arp_tpa": (start + 24, 4),
+        }
+    return found
+
+
+def _ipv4(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
+    header = packet.bits(start, 1) % 16 * 4
+    total = packet.bits(start + 2, 2)
+    if len(packet.data) - start < 20 or header < 20 or not header <= total:
+        return {}
+    if total > len(packet.data) - start:
+        return {}
+    found = {
+        "nw_ttl": (start + 8, 1),
+        "nw_proto": (start + 9, 1),
+        "nw_src": (start + 12, 4),
+        "nw_dst": (start + 16, 4),
+        "_fragment": (start + 6, 2),
+        "_ipv4": (start, header),
+    }
+    payload, protocol = start + header, packet.bits(start + 9, 1)
+    if packet.bits(start + 6, 2) & 0x1FFF == 0:
+        if protocol == UDP and total >= header + 8:
+            found["udp_dst"] = (payload + 2, 2)
+        if protocol == ICMP and total >= header + 8:
+            found["icmp_type"] = (payload, 1)
+            found["_icmp"] = (payload, total - header)
+    return found
+
+
+def values(packet: Packet) -> dict[str, int]:
+    """All fields that the packet has."""
+    places = layout(packet)
+    found = {name: getattr(packet, name) for name in METADATA}
+    found |= {name: packet.bits(*place) for name, place in places.items() if name[0] != "_"}
+    if "dl_type" in places:
+        tagged = packet.bits(12, 2) == VLAN
+        found["vlan_vid"] = 0x1000 | packet.bits(14, 2) & 0xFFF if tagged else 0
+    if "_fragment" in places:
+        bits = packet.bits(*places["_fragment"])
+        found["ip_frag"] = (2 if bits & 0x1FFF else 0) | (1 if bits & 0x3FFF else 0)
+    return found
+
+
+def _asks(condition: Condition, fields: dict[str, int]) -> bool:
+    mask = condition.value if condition.field in ASKS_ALL_BITS else condition.mask
+    present = fields.get(condition.field)
+    return present is not None and present & mask == condition.value
+
+
+def _matches(flow: Flow, fields: dict[str, int]) -> bool:
+    named = {condition.field for condition in flow.match}
+    if "packet_type" not in named and fields["packet_type"] != ETHERNET:
+        return False  # a match that names no packet type means Ethernet
+    return all(_asks(condition, fields) for condition in flow.match)
+
+
+PREREQUISITES: dict[str, dict[str, int]] = {
+    "nw_": {"dl_type": IPV4},
+    "ip_frag": {"dl_type": IPV4},
+    "udp_": {"dl_type": IPV4, "nw_proto": UDP},
+    "icmp_": {"dl_type": IPV4, "nw_proto": ICMP},
+    "arp_": {"dl_type": ARP},
+}
+
+
+def check(flow: Flow) -> None:
+    """Raise Refused if the flow matches a field without its prerequisites, or jumps back."""
+    exact = {c.field: c.value for c in flow.match if c.mask == FIELDS[c.field].full_mask}
+    for condition in flow.match:
+        for prefix, needed in PREREQUISITES.items():
+            if condition.field.startswith(prefix) and not needed.items() <= exact.items():
+                raise Refused(f"{condition} without {needed}: {flow}")
+        if condition.value & ~condition.mask:
+            raise Refused(f"{condition} has bits outside its mask: {flow}")
+    if flow.goto is not None and flow.goto <= flow.table:
+        raise Refused(f"goto_table must go forward: {flow}")
+
+
+def _sum(data: bytes) -> int:
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _splice(data: bytes, offset: int, new: bytes) -> bytes:
+    return data[:offset] + new + data[offset + len(new) :]
+
+
+def write(packet: Packet, name: str, value: int) -> Packet:
+    """Set a field, and the checksum over it."""
+    if name in ("tun_id", "tun_src", "tun_dst"):
+        return replace(packet, **{name: value})
+    places = layout(packet)
+    if name not in places:
+        raise Aborted(f"set_field of {name} in a packet that has none")
+    offset, size = places[name]
+    data = _splice(packet.data, offset, value.to_bytes(size, "big"))
+    for part, checksum_at, covered in (("_ipv4", 10, "nw_"), ("_icmp", 2, "icmp_")):
+        if name.startswith(covered):
+            start, size = places[part]
+            zeroed = _splice(data[start : start + size], checksum_at, bytes(2))
+            data = _splice(data, start + checksum_at, _sum(zeroed).to_bytes(2, "big"))
+    return replace(packet, data=data)
+
+
+def _encap(packet: Packet, header: Header) -> Packet:
+    ethernet = packet.packet_type == ETHERNET
+    if header is Header.ETHERNET:
+        if ethernet:
+            raise Aborted("encap(ethernet) of an Ethernet packet")
+        head = bytes(12) + (packet.packet_type & 0xFFFF).to_bytes(2, "big")
+        return replace(packet, data=head + packet.data, packet_type=ETHERNET)
+    eth_type = packet.bits(12, 2) if ethernet else packet.packet_type & 0xFFFF
+    if eth_type in (MPLS, MPLS_MULTICAST):
+        raise Aborted("encap(mpls) of what reads as MPLS")
+    return replace(packet, data=bytes(4) + packet.data, packet_type=1 << 16 | MPLS)
+
+
+def _pop_mpls(packet: Packet, eth_type: int) -> Packet:
+    if packet.packet_type != ETHERNET or packet.bits(12, 2) not in (MPLS, MPLS_MULTICAST):
+        raise Aborted("pop_mpls of a packet without a label")
+    head = packet.data[:12] + eth_type.to_bytes(2, "big")
+    return replace(packet, data=head + packet.data[18:])
+
+
+def _decap(packet: Packet) -> Packet:
+    if packet.packet_type != ETHERNET or packet.bits(12, 2) == VLAN:
+        raise Aborted("decap() of no Ethernet packet, or of a tagged one")
+    return replace(packet, data=packet.data[14:], packet_type=1 << 16 | packet.bits(12, 2))
+
+
+@dataclass
+class Trace:
+    """What became of a frame."""
+
+    flows: list[Flow] = field(default_factory=list)
+    """The flows that it matched, in order."""
+    seen: list[Packet] = field(default_factory=list)
+    """The packet as it was when it matched each of them."""
+    sent: list[tuple[int, bytes]] = field(default_factory=list)
+    """Port and frame: what left by a port, LOCAL included."""
+    reported: list[tuple[int, Packet]] = field(default_factory=list)
+    """Cookie and packet: what went to the controller."""
+
+    @property
+    def drop_number(self) -> int | None:
+        """The number of the drop reason in the last flow's cookie; None if that is no drop."""
+        if not self.flows or cookie_kind(self.flows[-1].cookie) is not CookieKind.DROP:
+            return None
+        return cookie_number(self.flows[-1].cookie)
+
+    def at(self, table: int) -> list[Packet]:
+        """The packet as it came into a table."""
+        both = zip(self.flows, self.seen, strict=True)
+        return [packet for flow, packet in both if flow.table == table]
+
+
+@dataclass
+class Switch:
+    """Flow tables, a LOCAL port with the GTP-U address, and a gtpu port (`packet_type=ptap`)."""
+
+    flows: Iterable[Flow]
+    gtpu: int
+    local_ip: IPv4Address
+    local_mac: str
+    tables: dict[int, dict[int, list[Flow]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tables = defaultdict(lambda: defaultdict(list))
+        keys = set()
+        for flow in self.flows:
+            check(flow)
+            if flow.key in keys:
+                raise Refused(f"a second flow with the key of {flow}")
+            keys.add(flow.key)
+            self.tables[flow.table][-flow.priority].append(flow)
+
+    def receive(self, port: int, frame: bytes) -> Trace:
+        """Follow a frame that comes in by a port until all of it is out, or dropped."""
+        trace = Trace()
+        self._enter(Packet(frame, port), trace)
+        return trace
+
+    def lookup(self, table: int, packet: Packet) -> Flow | None:
+        """The flow of this table that the packet matches."""
+        fields = values(packet)
+        for _, flows in sorted(self.tables[table].items()):
+            found = [flow for flow in flows if _matches(flow, fields)]
+            if len({(f.cookie, f.actions, f.goto, f.meter) for f in found}) > 1:
+                raise Ambiguous("\n".join(map(str, found)))
+            if found:
+                return found[0]
+        return None
+
+    def _enter(self, packet: Packet, trace: Trace) -> None:
+        table: int | None = 0
+        while table is not None:
+            flow = self.lookup(table, packet)
+            if flow is None:
+                return
+            trace.flows.append(flow)
+            trace.seen.append(packet)
+            for action in flow.actions:
+                packet = self._act(action, flow, packet, trace)
+            table = flow.goto
+
+    def _act(self, action: Action, flow: Flow, packet: Packet, trace: Trace) -> Packet:
+        match action:
+            case SetField(name, value):
+                return write(packet, name, value)
+            case Move(source, target):
+                return write(packet, target, values(packet)[source])
+            case ForgetInPort():
+                return replace(packet, in_port=Port.NONE)
+            case Encap(header):
+                return _encap(packet, header)
+            case Decap():
+                return _decap(packet)
+            case PopMpls(eth_type):
+                return _pop_mpls(packet, eth_type)
+            case Output(Port.CONTROLLER, max_len):
+                cut = replace(packet, data=packet.data[:max_len])
+                trace.reported.append((flow.cookie, cut))
+            case Output(Port.IN_PORT):
+                self._leave(packet.in_port, packet, trace)
+            case Output(port) if port != packet.in_port:
+                self._leave(port, packet, trace)
+        return packet
+
+    def _leave(self, port: int, packet: Packet, trace: Trace) -> None:
+        if port == self.gtpu:
+            self._enter(self.encapsulate(packet), trace)
+        elif port == Port.LOCAL and self._is_tunnel(packet):
+            self._enter(self.decapsulate(packet.data), trace)
+        elif packet.packet_type != ETHERNET:
+            raise Aborted(f"a packet without an Ethernet header to port {port}")
+        else:
+            trace.sent.append((port, packet.data))
+
+    def _is_tunnel(self, packet: Packet) -> bool:
+        fields = values(packet)
+        return (
+            packet.data[:6] == bytes.fromhex(self.local_mac.replace(":", ""))
+            and fields.get("nw_dst") == int(self.local_ip)
+            and fields.get("udp_dst") == GTPU_PORT
+            and not fields["ip_frag"]
+        )
+
+    def decapsulate(self, frame: bytes) -> Packet:
+        """What comes out of the gtpu port for a GTP-U frame to us.
+
+        The S flag takes four more bytes off; E and PN alone do not. The version of the inner
+        packet is read eight bytes behind its place. Signalling keeps the whole outer frame.
+        """
+        udp = 14 + frame[14] % 16 * 4
+        gtp = udp + 8
+        flags, kind, _, teid = struct.unpack_from("!BBHI", frame, gtp)
+        inner = gtp + (12 if flags & 2 else 8)
+        data, packet_type = frame, ETHERNET
+        if kind == T_PDU:
+            data = frame[inner:]
+            nibble = frame[inner + 8] >> 4 if len(frame) > inner + 8 else 0
+            packet_type = {4: 1 << 16 | IPV4, 6: 1 << 16 | IPV6}.get(nibble, ETHERNET)
+        return Packet(
+            data,
+            self.gtpu,
+            packet_type,
+            tun_id=teid,
+            tun_src=int.from_bytes(frame[26:30], "big"),
+            tun_dst=int(self.local_ip),
+            tun_gtpu_flags=flags,
+            tun_gtpu_msgtype=kind,
+        )
+
+    def encapsulate(self, packet: Packet) -> Packet:
+        """The outer frame that output to the gtpu port makes; it comes in by LOCAL."""
+        if packet.packet_type != 1 << 16 | IPV4:
+            raise Aborted("a packet of no IP type to the gtpu port")
+        gtp = struct.pack("!BBHI", 0x30, T_PDU, len(packet.data), packet.tun_id)
+        size = 20 + 8 + 8 + len(packet.data)
+        addresses = self.local_ip.packed + packet.tun_dst.to_bytes(4, "big")
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, size, 0, 0x4000, 64, UDP, 0) + addresses
+        ip = _splice(ip, 10, _sum(ip).to_bytes(2, "big"))
+        udp = struct.pack("!HHHH", 49152, GTPU_PORT, size - 20, 0)
+        mac = bytes.fromhex(self.local_mac.replace(":", ""))
+        frame = FAR_MAC + mac + b"\x08\x00" + ip + udp + gtp + packet.data
+        return Packet(frame, Port.LOCAL)

@@ -1,0 +1,108 @@
+"""Every reason to drop a packet has a packet that is dropped for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+from scapy.layers.l2 import Dot1Q, Ether
+
+from ofgtp.core.flow import Port
+from ofgtp.core.pipeline import DropReason
+from tests.support.sample import ENB, LINKS, session
+from tests.table.simulator import Trace
+from tests.table.world import (
+    ACCESS_IP,
+    ENB_MAC,
+    PN,
+    SERVER,
+    E,
+    from_core,
+    gtpu,
+    inner,
+    inner_ipv6,
+    switch,
+    why,
+)
+
+
+def access(frame: bytes, **changes: object) -> Trace:
+    return switch(session(), **changes).receive(LINKS.access, frame)  # type: ignore[arg-type]
+
+
+def core(packet: bytes) -> Trace:
+    gw = switch(session(), session(2, downlink=None))
+    return gw.receive(LINKS.core, from_core(packet))
+
+
+def tagged(port: int) -> Trace:
+    frame = Ether(gtpu(inner()) if port == LINKS.access else from_core(inner(SERVER, "10.45.0.2")))
+    frame.payload = Dot1Q(vlan=5) / frame.payload
+    frame.type = 0x8100
+    return switch(session()).receive(port, bytes(frame))
+
+
+LOCAL_MAC = bytes.fromhex(LINKS.local_mac.replace(":", ""))
+R = DropReason
+PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
+    R.UNKNOWN_PORT: lambda: [switch().receive(9, from_core(inner()))],
+    R.VLAN: lambda: [tagged(LINKS.access), tagged(LINKS.core)],
+    R.OUTER_FRAGMENT: lambda: [access(gtpu(inner(), frag=100)), access(_first_fragment())],
+    R.ACCESS_DENIED: lambda: [access(gtpu(inner()), access_allow=(IPv4Network("10.9.0.0/16"),))],
+    R.ACCESS_OTHER: lambda: [
+        access(gtpu(inner(), dst="10.1.0.9")),
+        access(gtpu(inner(), mac="ff:ff:ff:ff:ff:ff")),
+        access(from_core(inner(ENB, ACCESS_IP), mac=LINKS.local_mac)),
+    ],
+    R.LOCAL_OTHER: lambda: [switch().receive(Port.LOCAL, from_core(inner("10.1.0.1")))],
+    R.EXTENSION_HEADER: lambda: [access(gtpu(inner(), flags=E))],
+    R.NPDU_NUMBER: lambda: [access(gtpu(inner(), flags=PN))],
+    R.INNER_MPLS: lambda: [
+        access(gtpu(inner("136.71.0.1", ttl=63))),
+        access(gtpu(inner("136.72.0.1", ttl=63))),
+    ],
+    R.FORGED_SIGNALLING: lambda: [access(gtpu(LOCAL_MAC + bytes(40)))],
+    R.SIGNALLING: lambda: [access(gtpu(b"", 0, kind=1)), access(gtpu(bytes(9), 0, kind=26))],
+    R.NOT_IP: lambda: [access(gtpu(bytes(60))), access(gtpu(b"\xff" * 60))],
+    R.NO_UPLINK_SESSION: lambda: [access(gtpu(inner(), 5)), access(gtpu(inner("10.45.0.9")))],
+    R.INNER_IPV6: lambda: [access(gtpu(inner_ipv6()))],
+    R.PROTECTED_DESTINATION: lambda: [access(gtpu(inner(dst=ACCESS_IP)))],
+    R.UE_TO_UE: lambda: [access(gtpu(inner(dst="10.45.0.3")))],
+    R.NEXT_HOP_UNRESOLVED: lambda: [access(gtpu(inner()), links=replace(LINKS, peer_mac=None))],
+    R.CORE_OTHER: lambda: [core(inner(SERVER, "10.46.0.1"))],
+    R.UNKNOWN_UE: lambda: [core(inner(SERVER, "10.45.7.7"))],
+    R.IDLE_UE: lambda: [core(inner(SERVER, "10.45.0.3"))],
+}
+
+
+def _first_fragment() -> bytes:
+    frame = Ether(gtpu(inner()))
+    frame.payload.flags = "MF"
+    del frame.payload.chksum
+    return bytes(frame)
+
+
+@pytest.mark.parametrize("reason", list(DropReason), ids=lambda reason: reason.label)
+def test_reason(reason: DropReason) -> None:
+    traces = PACKETS[reason]()
+    assert traces
+    for trace in traces:
+        assert why(trace) is reason
+
+
+def test_nothing_is_dropped_without_a_reason() -> None:
+    """Whatever one bit of a good frame becomes, it is delivered, reported or counted."""
+    gw = switch(session())
+    for port, frame in (
+        (LINKS.access, gtpu(inner(ttl=64))),
+        (LINKS.access, gtpu(inner(ttl=63), src=ENB)),
+        (LINKS.core, from_core(inner(SERVER, "10.45.0.2"))),
+        (Port.LOCAL, Ether(src=LINKS.local_mac, dst=ENB_MAC, type=0x0800).build() + inner()),
+    ):
+        for bit in range(8 * len(frame)):
+            changed = bytearray(frame)
+            changed[bit // 8] ^= 0x80 >> bit % 8
+            trace = gw.receive(port, bytes(changed))
+            assert trace.sent or trace.drop_number is not None, f"bit {bit} of {frame.hex()}"
