@@ -610,6 +610,14 @@ def test_token_opens(locked: Client) -> None:
     assert shown["security"] == [{"bearer": []}]
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/v1/events"])
+def test_what_happens_is_not_for_everybody(locked: Client, path: str) -> None:
+    problem(locked.get(path), 401)
+    evil = {**bearer("Bearer correct-horse"), "Host": "evil.example"}
+    problem(locked.get(path, headers=evil), 421)
+    assert locs(locked.get(f"{path}?since=1", headers=bearer("Bearer correct-horse"))) == ["since"]
+
+
 def test_docs_ask_for_the_token(locked: Client) -> None:
     response = locked.get("/docs")
     assert response.status_code == 401
