@@ -30,10 +30,11 @@ from ofgtp.core.flow import (
 )
 from ofgtp.core.model import Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
-from ofgtp.core.pipeline import DOWNLINK, LEASE, METERS, ROUTE, UPLINK, DropReason
+from ofgtp.core.pipeline import DOWNLINK, EPOCH, LEASE, METERS, ROUTE, UPLINK, DropReason
 from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import (
     Links,
+    epoch_flow,
     gateway_flows,
     lease_flows,
     lease_timeout,
@@ -201,9 +202,10 @@ class GatewayAgent:
         if before is None or before.datapath_id != facts.datapath_id:
             log.info("gateway=%s dpid=%016x: bridge ready", self.gateway.name, facts.datapath_id)
         links, now = self._links, self._links_now()
-        if self.synced and links is not None and now is not None:
-            if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links:
-                self.resync_soon("the bridge's ports changed")
+        if links is None or now is None:
+            return
+        if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links and self.synced:
+            self.resync_soon("the bridge's ports changed")
 
     def _links_now(self) -> Links | None:
         facts = self.facts
@@ -364,7 +366,7 @@ class GatewayAgent:
             if stats.table == ROUTE.number and not self.gateway.host_core:
                 if (mac := stats.sets("dl_dst")) is not None:
                     self._next_hop.assume(mac_text(mac))
-            elif stats.table == LEASE.number:
+            elif stats.table == EPOCH.number:
                 epochs = [c.mask for c in stats.match or () if c.field == "pkt_mark"]
                 self._epoch = max([self._epoch, *(mask.bit_length() - 1 for mask in epochs)])
 
@@ -461,9 +463,8 @@ class GatewayAgent:
         old, self._links = self._links, self._links_now()
         if old is None or self._links is None:
             raise Disconnected("the bridge's ports are not known")
-        lease = plan(lease_flows(self._links, self._lease), lease_flows(old, self._lease))
-        changes.add.extend(lease.add)
-        changes.delete.extend(lease.delete)
+        changes.add.append(epoch_flow(self._links))
+        changes.delete.append(epoch_flow(old))
         try:
             return self._apply(changes)
         except FlowsRefused:

@@ -134,7 +134,7 @@ NORMALISE = Table(
     "Decapsulated packets, typed at random by the switch: gives each its true type and an Ethernet"
     " header, and tells T-PDUs from signalling.",
     _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
-    ("uplink",),
+    ("epoch",),
     DropReason.NOT_IP,
 )
 LEASE = Table(
@@ -143,12 +143,22 @@ LEASE = Table(
     'All user traffic passes here, each direction by one flow. With `ownership = "controller"`'
     " these two have a hard timeout, and the controller adds them anew as long as it lives: when it"
     " does not, forwarding ends, whatever the number of sessions. Uplink is still in its tunnel"
-    " here, because Open vSwitch before 3.2 cannot end what it has cached for decapsulated packets;"
-    " it goes to the LOCAL port, where the switch decapsulates it, and comes back by the gtpu"
+    " here: it goes to the LOCAL port, where the switch decapsulates it, and comes back by the gtpu"
     " port.",
     _fields("in_port"),
     ("core",),
     DropReason.LEASE_EXPIRED,
+)
+EPOCH = Table(
+    28,
+    "epoch",
+    "One flow, which asks for a field that is always 0, each time it is changed for another of its"
+    " bits. Open vSwitch before 3.2 cannot change what it has cached for decapsulated packets, but"
+    " drops it when something new is asked: so a changed next hop, say, holds for packets under"
+    " way.",
+    _fields("pkt_mark"),
+    ("uplink",),
+    None,
 )
 UPLINK = Table(
     30,
@@ -206,6 +216,7 @@ PIPELINE: tuple[Table, ...] = (
     ACCESS,
     NORMALISE,
     LEASE,
+    EPOCH,
     UPLINK,
     GUARD,
     ROUTE,

@@ -31,6 +31,7 @@ from ofgtp.core.pipeline import (
     ARP_METER,
     CORE,
     DOWNLINK,
+    EPOCH,
     GUARD,
     INGRESS,
     LEASE,
@@ -140,6 +141,7 @@ def gateway_flows(
     yield from _access(gateway, links)
     yield from _normalise(links)
     yield from lease_flows(links, lease_seconds)
+    yield epoch_flow(links)
     yield from _uplink()
     yield from _guard(gateway, protected)
     yield from _route(links)
@@ -147,7 +149,7 @@ def gateway_flows(
     yield from _local(gateway, links)
     for table in PIPELINE:
         if table.miss is not None and table is not UPLINK:
-            yield table.drop(0, match(**NO_SESSION) if table is LEASE else (), table.miss)
+            yield table.drop(0, (), table.miss)
 
 
 def lease_flows(links: Links, lease_seconds: int | None) -> tuple[Flow, Flow]:
@@ -157,6 +159,11 @@ def lease_flows(links: Links, lease_seconds: int | None) -> tuple[Flow, Flow]:
     up = LEASE.flow(100, match(in_port=links.access), local, hard_timeout=timeout)
     down = LEASE.flow(100, match(in_port=links.core), goto=CORE, hard_timeout=timeout)
     return up, down
+
+
+def epoch_flow(links: Links) -> Flow:
+    """The flow that each decapsulated T-PDU passes; see NO_SESSION."""
+    return EPOCH.flow(100, match(pkt_mark=(0, 1 << links.epoch)), goto=UPLINK)
 
 
 def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
@@ -284,11 +291,11 @@ def _retype(priority: int, flags: dict[str, int]) -> Iterator[Flow]:
     # Typed IPv4: rightly (TTL 64 to 79). Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
         asked = match(packet_type=packet_type, **flags)
-        yield NORMALISE.flow(priority, asked, *relabel(IPV4), goto=LEASE)
+        yield NORMALISE.flow(priority, asked, *relabel(IPV4), goto=EPOCH)
     for version, eth_type in ((4, IPV4), (6, IPV6)):
         first_nibble = (version << 44, 0xF << 44)
         asked = match(dl_dst=first_nibble, tun_gtpu_msgtype=T_PDU, **flags)
-        yield NORMALISE.flow(priority, asked, *relabel(eth_type), goto=LEASE)
+        yield NORMALISE.flow(priority, asked, *relabel(eth_type), goto=EPOCH)
 
 
 def _uplink() -> Iterator[Flow]:
