@@ -87,6 +87,11 @@ FIELDS: dict[str, Field] = {
         Field("tun_id", 64, _short_hex, "TEID of the outer GTP-U header"),
         Field("tun_src", 32, _ipv4, "outer source: the peer"),
         Field("tun_dst", 32, _ipv4, "outer destination: the peer to send to"),
+        Field("reg0", 32, _short_hex, "TEID of a T-PDU, kept from its outer header"),
+        Field("reg1", 32, _short_hex, "the peer it came from, likewise: an IPv4 address"),
+        Field("pkt_mark", 32, _short_hex, "always 0: see table epoch"),
+        Field("ct_mark", 32, _short_hex, "always 0: asked for where packets of no session end"),
+        Field("ct_zone", 16, _short_hex, "always 0: asked for where packets of a session go on"),
         Field(
             "tun_gtpu_flags", 8, _short_hex, "GTP-U flags; the switch asks: are all of these set"
         ),
