@@ -21,7 +21,7 @@ from ofgtp.control.counters import OUTER_BYTES, Counters
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flow import CookieKind, Flow, cookie_kind, make_cookie
 from ofgtp.core.model import FTeid, Session, Uplink
-from ofgtp.core.pipeline import GUARD, LOCAL, PIPELINE, ROUTE, DropReason
+from ofgtp.core.pipeline import DOWNLINK, GUARD, LOCAL, PIPELINE, ROUTE, DropReason
 from ofgtp.core.reconcile import Plan
 from ofgtp.core.rules import Links, gateway_flows, protected_networks, session_flows
 from ofgtp.northbound.rest import RestApp
@@ -223,7 +223,7 @@ def test_from_ue_to_ue_is_uplink_too() -> None:
     routed = replace(GATEWAY, ue_to_ue="route")
     flows = list(gateway_flows(routed, LINKS, protected_networks([routed]), 10))
     channel, counters = FakeChannel(flows), Counters()
-    pools = [f for f in flows if f.table == GUARD.number and f.goto is not None and f.match]
+    pools = [f for f in flows if f.table == GUARD.number and f.goto == DOWNLINK.number]
     assert len(pools) == len(GATEWAY.ue_pools)
     for flow in pools:
         channel.hit(flow, 3, 300)
