@@ -563,6 +563,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             if gw.host_core
             else ("core_port", gw.core_port, "core port"),
             ("bridge", gw.gtpu_port, "gtpu port"),
+            *(("bridge", port, "patch port") for port in gw.loop_ports),
         ):
             owner = f"the {role} of {gw.name}"
             if device in devices:

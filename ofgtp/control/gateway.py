@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import time
 from collections import Counter
@@ -34,11 +35,10 @@ from ofgtp.core.pipeline import DOWNLINK, EPOCH, LEASE, METERS, ROUTE, UPLINK, D
 from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import (
     Links,
-    epoch_flow,
+    epoch_flows,
     gateway_flows,
     lease_flows,
     lease_timeout,
-    next_epoch,
     session_flows,
 )
 from ofgtp.northbound.events import EventLog
@@ -122,7 +122,7 @@ class GatewayAgent:
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
-        self._epoch = 0
+        self._epoch = new_epoch()
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
         self._leased = False
@@ -216,6 +216,8 @@ class GatewayAgent:
             access=facts.access_ofport,
             core=facts.core_ofport,
             gtpu=facts.gtpu_ofport,
+            loop_out=facts.loop_out_ofport,
+            loop_in=facts.loop_in_ofport,
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._next_hop.mac,
@@ -367,8 +369,9 @@ class GatewayAgent:
                 if (mac := stats.sets("dl_dst")) is not None:
                     self._next_hop.assume(mac_text(mac))
             elif stats.table == EPOCH.number:
-                epochs = [c.mask for c in stats.match or () if c.field == "pkt_mark"]
-                self._epoch = max([self._epoch, *(mask.bit_length() - 1 for mask in epochs)])
+                for condition in stats.match or ():
+                    if condition.field == "pkt_mark":
+                        self._epoch = condition.mask
 
     def _equalise(
         self, channel: Channel, flows: Iterable[FlowStats], failed: dict[int, str]
@@ -394,11 +397,14 @@ class GatewayAgent:
             installed = [same.get(key) or _as_flow(stats) for key, stats in reported.items()]
             return plan(wanted, installed)
 
+        if not reported:
+            # Packets under way may still be cached by the flows that were here.
+            self._epoch = new_epoch()
         changes = compare()
         if not changes and not foreign:
             return 0
         if reported:
-            self._epoch = next_epoch(self._epoch)
+            self._epoch = new_epoch()
             changes = compare()
         channel.apply(changes, foreign)
         return len(changes) + len(foreign)
@@ -459,12 +465,12 @@ class GatewayAgent:
 
     def _apply_next_epoch(self, changes: Plan) -> bool:
         """Apply changes that packets from the gtpu port must see though they are under way."""
-        before, self._epoch = self._epoch, next_epoch(self._epoch)
+        before, self._epoch = self._epoch, new_epoch()
         old, self._links = self._links, self._links_now()
         if old is None or self._links is None:
             raise Disconnected("the bridge's ports are not known")
-        changes.add.append(epoch_flow(self._links))
-        changes.delete.append(epoch_flow(old))
+        changes.add.extend(epoch_flows(self._links))
+        changes.delete.extend(epoch_flows(old))
         try:
             return self._apply(changes)
         except FlowsRefused:
@@ -660,6 +666,11 @@ class GatewayAgent:
         except GatewayNotReady:
             log.debug("gateway=%s: no counters, the switch is away", gateway.name)
         return shown
+
+
+def new_epoch() -> int:
+    """16 of 32 bits, other ones each time."""
+    return sum(1 << bit for bit in random.sample(range(32), 16))
 
 
 def version_numbers(version: str) -> tuple[int, int]:

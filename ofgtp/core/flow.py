@@ -100,6 +100,8 @@ FIELDS: dict[str, Field] = {
         Field("dl_dst", 48, _mac, "Ethernet destination"),
         Field("dl_type", 16, _hex, "Ethernet type"),
         Field("vlan_vid", 16, _hex, "VLAN tag; 0x1000 is set when there is one"),
+        Field("vlan_pcp", 3, _dec, "VLAN priority"),
+        Field("mpls_label", 20, _dec, "MPLS label"),
         Field("nw_src", 32, _ipv4, "IPv4 source"),
         Field("nw_dst", 32, _ipv4, "IPv4 destination"),
         Field("nw_proto", 8, _dec, "IP protocol"),
@@ -208,21 +210,27 @@ class SetField:
         return f"set_field:{field.show(self.value, field.bits)}->{field.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Copy a field, or as many of its lowest bits as fit, onto another."""
+class Bits(NamedTuple):
+    """Some bits of a field, the lowest being 0; `last` is included."""
 
-    src: str
-    dst: str
-
-    @property
-    def bits(self) -> int:
-        """How many bits are copied."""
-        return min(FIELDS[self.src].bits, FIELDS[self.dst].bits)
+    field: str
+    first: int
+    last: int
 
     def __str__(self) -> str:
-        part = "" if self.bits == FIELDS[self.src].bits else f"[0..{self.bits - 1}]"
-        return f"move:{self.src}{part}->{self.dst}"
+        whole = self.first == 0 and self.last == FIELDS[self.field].bits - 1
+        return self.field if whole else f"{self.field}[{self.first}..{self.last}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Copy bits of a field onto as many of another."""
+
+    src: Bits
+    dst: Bits
+
+    def __str__(self) -> str:
+        return f"move:{self.src}->{self.dst}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +276,36 @@ class PopMpls:
         return f"pop_mpls:0x{self.eth_type:04x}"
 
 
-Action = Output | SetField | Move | ForgetInPort | Encap | Decap | PopMpls
+@dataclass(frozen=True, slots=True)
+class PushVlan:
+    """Put an empty VLAN tag in."""
+
+    def __str__(self) -> str:
+        return "push_vlan:0x8100"
+
+
+@dataclass(frozen=True, slots=True)
+class PopVlan:
+    """Take the VLAN tag off."""
+
+    def __str__(self) -> str:
+        return "pop_vlan"
+
+
+Action = Output | SetField | Move | ForgetInPort | Encap | Decap | PopMpls | PushVlan | PopVlan
+
+
+def move(src: str | Bits, dst: str | Bits) -> Move:
+    """Copy a field, or bits of one, onto another.
+
+    Raises:
+        RuleError: the two are not of one width.
+    """
+    a = src if isinstance(src, Bits) else Bits(src, 0, FIELDS[src].bits - 1)
+    b = dst if isinstance(dst, Bits) else Bits(dst, 0, FIELDS[dst].bits - 1)
+    if a.last - a.first != b.last - b.first:
+        raise RuleError(f"{a} and {b} are not of one width")
+    return Move(a, b)
 
 
 def set_field(name: str, value: int | IPv4Address | str) -> SetField:

@@ -113,6 +113,12 @@ class Gateway:
         """The name of the bridge's gtpu port (a name in OVSDB; no interface of the host)."""
         return f"{self.bridge[: IFNAMSIZ - 2]}-g"
 
+    @property
+    def loop_ports(self) -> tuple[str, str]:
+        """The two ends of the bridge's patch to itself (names in OVSDB only): out and in."""
+        stem = self.bridge[: IFNAMSIZ - 2]
+        return f"{stem}-o", f"{stem}-i"
+
     def check_session(self, session: Session) -> None:
         """Check a session's addresses and TEIDs against this gateway.
 

@@ -115,8 +115,8 @@ INGRESS = Table(
     0,
     "ingress",
     "Sorts packets by the port they came in by.",
-    _fields("packet_type in_port"),
-    ("access", "normalise", "lease", "local"),
+    _fields("packet_type in_port pkt_mark"),
+    ("access", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
 ACCESS = Table(
@@ -131,9 +131,20 @@ ACCESS = Table(
 NORMALISE = Table(
     20,
     "normalise",
-    "Decapsulated packets, typed at random by the switch: gives each its true type and an Ethernet"
-    " header, and tells T-PDUs from signalling.",
+    "Decapsulated packets, typed at random by the switch. Tells T-PDUs from signalling, and sends"
+    " T-PDUs once round by a patch port, with an MPLS label below a new Ethernet header, their TEID"
+    " in the packet's mark, and the peer's address in the label and a VLAN tag: a patch port makes"
+    " the switch forget the tunnel's metadata.",
     _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
+    (),
+    DropReason.NOT_IP,
+)
+RETYPE = Table(
+    22,
+    "retype",
+    "T-PDUs come back: TEID and peer go into registers, and the label is popped with the type that"
+    " the packet really has; the switch parses it anew.",
+    _fields("dl_type vlan_vid vlan_pcp"),
     ("epoch",),
     DropReason.NOT_IP,
 )
@@ -152,10 +163,10 @@ LEASE = Table(
 EPOCH = Table(
     28,
     "epoch",
-    "One flow, which asks for a field that is always 0, each time it is changed for another of its"
-    " bits. Open vSwitch before 3.2 cannot change what it has cached for decapsulated packets, but"
-    " drops it when something new is asked: so a changed next hop, say, holds for packets under"
-    " way.",
+    "One flow, which asks for a field that is always 0, each time it is changed for other bits of"
+    " it; those of table ingress for the gtpu port ask for the same. Open vSwitch before 3.2 cannot"
+    " change what it has cached for decapsulated packets, but drops it when something new is asked:"
+    " so a changed next hop, say, holds for packets under way.",
     _fields("pkt_mark"),
     ("uplink",),
     None,
@@ -215,6 +226,7 @@ PIPELINE: tuple[Table, ...] = (
     INGRESS,
     ACCESS,
     NORMALISE,
+    RETYPE,
     LEASE,
     EPOCH,
     UPLINK,

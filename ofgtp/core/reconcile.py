@@ -17,10 +17,11 @@ class Plan:
     """Changes that make the installed flows equal to the desired ones."""
 
     add: list[Flow] = field(default_factory=list)
-    """New flows, and those whose cookie changes (adding over an equal key replaces)."""
+    """New flows, and those whose cookie changes."""
     modify: list[Flow] = field(default_factory=list)
     """Same key and cookie, other actions: counters go on."""
     delete: list[Flow] = field(default_factory=list)
+    """To be done first: a flow whose cookie changes is deleted and added, as counters begin anew."""
 
     def all(self) -> Iterator[Flow]:
         """Every flow it touches."""
@@ -41,7 +42,10 @@ def plan(desired: Iterable[Flow], installed: Iterable[Flow]) -> Plan:
     result = Plan()
     for flow in desired:
         present = rest.pop(flow.key, None)
-        if present is None or present.cookie != flow.cookie:
+        if present is None:
+            result.add.append(flow)
+        elif present.cookie != flow.cookie:
+            result.delete.append(present)
             result.add.append(flow)
         elif present != flow:
             result.modify.append(flow)

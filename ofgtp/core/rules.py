@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from ofgtp.core.flow import (
     Action,
+    Bits,
     CookieKind,
     Decap,
     Encap,
@@ -15,14 +16,16 @@ from ofgtp.core.flow import (
     ForgetInPort,
     Header,
     Match,
-    Move,
     Output,
     PopMpls,
+    PopVlan,
     Port,
+    PushVlan,
     SetField,
     Value,
     make_cookie,
     match,
+    move,
     set_field,
 )
 from ofgtp.core.model import GTPU_PORT, Gateway, Session
@@ -40,6 +43,7 @@ from ofgtp.core.pipeline import (
     NORMALISE,
     PING_METER,
     PIPELINE,
+    RETYPE,
     ROUTE,
     UPLINK,
     UPLINK_MISS_METER,
@@ -79,14 +83,14 @@ class Links:
     access: int
     core: int
     gtpu: int
+    loop_out: int
+    loop_in: int
     local_mac: str
     core_mac: str
     peer_mac: str | None
-    epoch: int = 0
-    """0 to EPOCHS - 1; with another, the switch forgets what it has cached for uplink packets."""
+    epoch: int = 0x0000FFFF
+    """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
 
-
-EPOCHS = 32
 
 NO_SESSION: dict[str, Value] = {"ct_mark": 0}
 LIVE: dict[str, Value] = {"ct_zone": 0}
@@ -97,13 +101,9 @@ Open vSwitch before 3.2 cannot change a cached class ("megaflow") of packets tha
 port: `failed to put[modify]`. It can delete one, and does so when the class turns out too coarse:
 when packets of it are now asked for something that was not asked for before. So whatever may change
 while traffic is under way must lead over a field that the way before did not ask for: between
-having and not having a session these two, for the rest the epoch.
+having and not having a session these two, for the rest the epoch: 16 bits of a field of 32, so that
+none asks for all that another asked for, and one drawn at random does where the last is not known.
 """
-
-
-def next_epoch(epoch: int) -> int:
-    """The epoch after this one; they come round."""
-    return (epoch + 1) % EPOCHS
 
 
 def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
@@ -141,7 +141,8 @@ def gateway_flows(
     yield from _access(gateway, links)
     yield from _normalise(links)
     yield from lease_flows(links, lease_seconds)
-    yield epoch_flow(links)
+    yield from _retype()
+    yield from epoch_flows(links)
     yield from _uplink()
     yield from _guard(gateway, protected)
     yield from _route(links)
@@ -161,9 +162,19 @@ def lease_flows(links: Links, lease_seconds: int | None) -> tuple[Flow, Flow]:
     return up, down
 
 
-def epoch_flow(links: Links) -> Flow:
-    """The flow that each decapsulated T-PDU passes; see NO_SESSION."""
-    return EPOCH.flow(100, match(pkt_mark=(0, 1 << links.epoch)), goto=UPLINK)
+def epoch_flows(links: Links) -> Iterator[Flow]:
+    """The flows that each decapsulated packet passes, on both of its passes; see NO_SESSION.
+
+    The first pass leads to the second by a number which the switch draws anew when the flows were
+    away for a moment, so that what it has cached for the first must be forgotten too.
+    """
+    asked: dict[str, Value] = {"pkt_mark": (0, links.epoch)}
+    yield INGRESS.flow(100, match(in_port=links.gtpu, **asked), goto=NORMALISE)
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        # A match without packet_type means Ethernet, so the other types need their own.
+        typed = match(packet_type=packet_type, in_port=links.gtpu, **asked)
+        yield INGRESS.flow(100, typed, goto=NORMALISE)
+    yield EPOCH.flow(100, match(**asked), goto=UPLINK)
 
 
 def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
@@ -200,11 +211,7 @@ def _ingress(links: Links) -> Iterator[Flow]:
     yield INGRESS.flow(100, match(in_port=links.access), goto=ACCESS)
     yield INGRESS.flow(100, match(in_port=links.core), goto=LEASE)
     yield INGRESS.flow(100, match(in_port=Port.LOCAL), goto=LOCAL)
-    yield INGRESS.flow(100, match(in_port=links.gtpu), goto=NORMALISE)
-    for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        # A match without packet_type means Ethernet, so the other types need their own.
-        asked = match(packet_type=packet_type, in_port=links.gtpu)
-        yield INGRESS.flow(100, asked, goto=NORMALISE)
+    yield INGRESS.flow(100, match(in_port=links.loop_in), goto=RETYPE)
 
 
 def _access(gateway: Gateway, links: Links) -> Iterator[Flow]:
@@ -244,6 +251,10 @@ def _normalise(links: Links) -> Iterator[Flow]:
     header's, and `dl_dst` shows the version. A label pushed below a new Ethernet header and popped
     with the right type corrects it without changing a byte.
 
+    What is popped is parsed in a second pass of the switch, and before 3.2 this pass gets lost when
+    the first one carries tunnel metadata (the switch reads them differently when it checks its
+    cache). Hence the way round by a patch port, for packets that were typed rightly as well.
+
     The guards come first, at the highest priorities: relabelling a packet whose misread type is
     MPLS makes ovs-vswitchd abort, so these two types must not reach any flow that pushes or pops.
     """
@@ -260,7 +271,7 @@ def _normalise(links: Links) -> Iterator[Flow]:
             asked = match(packet_type=packet_type, tun_gtpu_flags=flag)
             yield NORMALISE.drop(priority, asked, reason)
     for priority, flags in ((80, {"tun_gtpu_flags": S_AND_PN_FLAGS}), (60, {})):
-        yield from _retype(priority, flags)
+        yield from _send_round(priority, flags, links)
         # LOCAL's MAC begins with neither 4 nor 6, so this need not stand above the corrections,
         # where it would make every megaflow match all of dl_dst: an upcall for each packet.
         forged = match(dl_dst=links.local_mac, tun_gtpu_msgtype=T_PDU, **flags)
@@ -270,32 +281,44 @@ def _normalise(links: Links) -> Iterator[Flow]:
     yield NORMALISE.drop(40, match(dl_dst=links.local_mac), DropReason.SIGNALLING)
 
 
-def _retype(priority: int, flags: dict[str, int]) -> Iterator[Flow]:
-    """Relabel all T-PDUs, those typed rightly too, and go on in a second pass of the switch.
+def _send_round(priority: int, flags: dict[str, int], links: Links) -> Iterator[Flow]:
+    """T-PDUs go out by one end of the patch and come back by the other."""
 
-    TEID and peer go on in registers, and the tunnel's destination is cleared: else the second pass
-    would hang on tunnel metadata that Open vSwitch before 3.2 reads differently when it checks its
-    cache, and packets would be lost with each change of any flow.
-    """
-
-    def relabel(eth_type: int) -> tuple[Action, ...]:
+    def round_as(version: int) -> tuple[Action, ...]:
         return (
-            Move("tun_id", "reg0"),
-            Move("tun_src", "reg1"),
-            SetField("tun_dst", 0),
+            move(Bits("tun_id", 0, 31), "pkt_mark"),
             Encap(Header.MPLS),
             Encap(Header.ETHERNET),
-            PopMpls(eth_type),
+            move(Bits("tun_src", 0, 19), "mpls_label"),
+            PushVlan(),
+            move(Bits("tun_src", 20, 31), Bits("vlan_vid", 0, 11)),
+            SetField("vlan_pcp", version),
+            Output(links.loop_out),
         )
 
     # Typed IPv4: rightly (TTL 64 to 79). Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
         asked = match(packet_type=packet_type, **flags)
-        yield NORMALISE.flow(priority, asked, *relabel(IPV4), goto=EPOCH)
-    for version, eth_type in ((4, IPV4), (6, IPV6)):
+        yield NORMALISE.flow(priority, asked, *round_as(4))
+    for version in (4, 6):
         first_nibble = (version << 44, 0xF << 44)
         asked = match(dl_dst=first_nibble, tun_gtpu_msgtype=T_PDU, **flags)
-        yield NORMALISE.flow(priority, asked, *relabel(eth_type), goto=EPOCH)
+        yield NORMALISE.flow(priority, asked, *round_as(version))
+
+
+def _retype() -> Iterator[Flow]:
+    for version, eth_type in ((4, IPV4), (6, IPV6)):
+        yield RETYPE.flow(
+            100,
+            match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version),
+            move("pkt_mark", "reg0"),
+            SetField("pkt_mark", 0),
+            move("mpls_label", Bits("reg1", 0, 19)),
+            move(Bits("vlan_vid", 0, 11), Bits("reg1", 20, 31)),
+            PopVlan(),
+            PopMpls(eth_type),
+            goto=EPOCH,
+        )
 
 
 def _uplink() -> Iterator[Flow]:
@@ -354,12 +377,12 @@ def _answers(core_ip: IPv4Address, core_mac: str) -> Iterator[Flow]:
     yield CORE.flow(
         90,
         match(dl_type=ARP, arp_op=1, arp_tpa=core_ip),
-        Move("dl_src", "dl_dst"),
+        move("dl_src", "dl_dst"),
         set_field("dl_src", core_mac),
         set_field("arp_op", 2),
-        Move("arp_sha", "arp_tha"),
+        move("arp_sha", "arp_tha"),
         set_field("arp_sha", core_mac),
-        Move("arp_spa", "arp_tpa"),
+        move("arp_spa", "arp_tpa"),
         set_field("arp_spa", core_ip),
         Output(Port.IN_PORT),
         meter=ARP_METER,
@@ -374,9 +397,9 @@ def _answers(core_ip: IPv4Address, core_mac: str) -> Iterator[Flow]:
             ip_frag=(0, 1),
             icmp_type=ECHO_REQUEST,
         ),
-        Move("dl_src", "dl_dst"),
+        move("dl_src", "dl_dst"),
         set_field("dl_src", core_mac),
-        Move("nw_src", "nw_dst"),
+        move("nw_src", "nw_dst"),
         set_field("nw_src", core_ip),
         set_field("nw_ttl", 64),
         set_field("icmp_type", ECHO_REPLY),

@@ -295,8 +295,7 @@ class Channel:
         ):
             for flow in flows:
                 xid = next(_XIDS)
-                flags = of.RESET_COUNTS if command is of.Command.ADD else 0
-                put(xid, flow, of.flow_mod(command, flow, xid, flags))
+                put(xid, flow, of.flow_mod(command, flow, xid))
         if batch:
             self._send(b"".join(batch))
 

@@ -28,6 +28,8 @@ from ofgtp.core.flow import (
     Move,
     Output,
     PopMpls,
+    PopVlan,
+    PushVlan,
     SetField,
 )
 
@@ -107,6 +109,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "dl_src": (_BASIC, 4),
     "dl_type": (_BASIC, 5),
     "vlan_vid": (_BASIC, 6),
+    "vlan_pcp": (_BASIC, 7),
     "nw_proto": (_BASIC, 10),
     "nw_src": (_BASIC, 11),
     "nw_dst": (_BASIC, 12),
@@ -117,6 +120,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "arp_tpa": (_BASIC, 23),
     "arp_sha": (_BASIC, 24),
     "arp_tha": (_BASIC, 25),
+    "mpls_label": (_BASIC, 34),
     "tun_id": (_BASIC, 38),
     "packet_type": (_BASIC, 44),
     "reg0": (_NXM1, 0),
@@ -146,13 +150,21 @@ _MOVE_NAMES: dict[str, int] = {
     "reg1": 0x00010204,
     "tun_id": 0x00012008,
     "tun_src": 0x00013E04,
+    "pkt_mark": 0x00014204,
+    "vlan_vid": 0x80000C02,
+    "mpls_label": 0x80004404,
 }
 """NXM headers: `move` names fields by these also in OpenFlow 1.4 (what the switch reports)."""
 
 
+def _width(name: str) -> int:
+    """A field's bytes on the wire: an MPLS label's 20 bits take four."""
+    return 4 if name == "mpls_label" else (FIELDS[name].bits + 7) // 8
+
+
 def _oxm(name: str, value: int, mask: int | None) -> bytes:
     oxm_class, number = _OXM[name]
-    size = FIELDS[name].bits // 8
+    size = _width(name)
     payload = value.to_bytes(size, "big")
     if mask is not None:
         payload += mask.to_bytes(size, "big")
@@ -202,7 +214,7 @@ def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, i
         if name is None:
             known = False
             continue
-        width = FIELDS[name].bits // 8
+        width = _width(name)
         if place - start != width * (1 + masked):
             raise CodecError(f"a match on {name} has a wrong length")
         value = int.from_bytes(data[start : start + width], "big")
@@ -242,8 +254,9 @@ def encode_action(action: Action) -> bytes:
             size += -size % 8
             return _padded(struct.pack("!HH", 25, size) + field)
         case Move(src, dst):
-            body = struct.pack("!HHHII", action.bits, 0, 0, _MOVE_NAMES[src], _MOVE_NAMES[dst])
-            return _nicira(6, body)
+            bits = src.last - src.first + 1
+            names = _MOVE_NAMES[src.field], _MOVE_NAMES[dst.field]
+            return _nicira(6, struct.pack("!HHHII", bits, src.first, dst.first, *names))
         case ForgetInPort():
             # NXM_OF_IN_PORT, all its 16 bits.
             return _nicira(7, struct.pack("!HIQ", 15, 0x00000002, 0xFFFF))
@@ -254,6 +267,10 @@ def encode_action(action: Action) -> bytes:
             return _nicira(47, struct.pack("!HI", 0, 0xFFFE))
         case PopMpls(eth_type):
             return struct.pack("!HHH2x", 20, 8, eth_type)
+        case PushVlan():
+            return struct.pack("!HHH2x", 17, 8, 0x8100)
+        case PopVlan():
+            return struct.pack("!HH4x", 18, 8)
 
 
 def encode_instructions(flow: Flow) -> bytes:
@@ -274,11 +291,7 @@ def encode_instructions(flow: Flow) -> bytes:
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
 
 
-RESET_COUNTS = 4
-"""Flow-mod flag: without it, a flow added over an equal one goes on with its counters."""
-
-
-def flow_mod(command: Command, flow: Flow, xid: int, flags: int = 0) -> bytes:
+def flow_mod(command: Command, flow: Flow, xid: int) -> bytes:
     """A flow-mod for exactly this flow."""
     strict_delete = command is Command.DELETE_STRICT
     head = _FLOW_MOD.pack(
@@ -292,7 +305,7 @@ def flow_mod(command: Command, flow: Flow, xid: int, flags: int = 0) -> bytes:
         NO_BUFFER,
         ANY_PORT,
         ANY_GROUP,
-        flags,
+        0,
         0,
     )
     body = head + encode_match(flow.match)
@@ -429,7 +442,7 @@ class FlowStats:
             while kind == 4 and step + 8 <= end:
                 action, length = struct.unpack_from("!HH", data, step)
                 if action == 25 and data[step + 4 : step + 8] == wanted:
-                    width = FIELDS[field].bits // 8
+                    width = _width(field)
                     return int.from_bytes(data[step + 8 : step + 8 + width], "big")
                 step += max(length, 8)
             place += max(size, 8)
@@ -580,7 +593,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
         head = int.from_bytes(body[place : place + 4], "big")
         name = _NAMES.get((head >> 16, head >> 9 & 0x7F))
         if name in found:
-            width = FIELDS[name].bits // 8
+            width = _width(name)
             found[name] = int.from_bytes(body[place + 4 : place + 4 + width], "big")
         place += 4 + (head & 0xFF)
     start = 16 + length + (-length % 8) + 2

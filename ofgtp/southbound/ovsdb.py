@@ -29,7 +29,7 @@ COMMIT_S = 5.0
 
 TAG = "ofgtp"
 FACT = "ofgtp-"
-ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT = 1, 2, 3
+ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT, LOOP_OUT_OFPORT, LOOP_IN_OFPORT = 1, 2, 3, 4, 5
 PROTOCOLS = frozenset({"OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"})
 """14 and later have bundles; the others let ovs-ofctl work with its defaults."""
 
@@ -83,6 +83,8 @@ class BridgeFacts:
     access_ofport: int
     core_ofport: int
     gtpu_ofport: int
+    loop_out_ofport: int
+    loop_in_ofport: int
     local_mac: str
     access_mac: str
     core_mac: str
@@ -241,6 +243,7 @@ class Ovsdb:
             "packet_type": "ptap",
             "tos": "inherit" if gateway.dscp is None else str(gateway.dscp << 2),
         }
+        loop_out, loop_in = gateway.loop_ports
         wanted: dict[str, dict[str, object]] = {
             gateway.bridge: {"type": "internal"},
             gateway.access_port: {"ofport_request": ACCESS_OFPORT},
@@ -252,6 +255,16 @@ class Ovsdb:
                 "ofport_request": GTPU_OFPORT,
                 "type": "gtpu",
                 "options": tunnel,
+            },
+            loop_out: {
+                "ofport_request": LOOP_OUT_OFPORT,
+                "type": "patch",
+                "options": {"peer": loop_in},
+            },
+            loop_in: {
+                "ofport_request": LOOP_IN_OFPORT,
+                "type": "patch",
+                "options": {"peer": loop_out},
             },
         }
         ports = {port.name: port for port in edit.get(bridge, "ports", [])}
@@ -364,7 +377,13 @@ class Ovsdb:
             raise GatewayNotReady(f"bridge {gateway.bridge} was deleted by somebody else")
         if not bridge.datapath_id:
             return f"ovs-vswitchd did not make bridge {gateway.bridge}"
-        names = (gateway.bridge, gateway.access_port, gateway.core_device, gateway.gtpu_port)
+        names = (
+            gateway.bridge,
+            gateway.access_port,
+            gateway.core_device,
+            gateway.gtpu_port,
+            *gateway.loop_ports,
+        )
         rows = [self._interface(gateway, name) for name in names]
         for name, row in zip(names, rows, strict=True):
             if row is None:
@@ -375,13 +394,15 @@ class Ovsdb:
                 return f"ovs-vswitchd did not open port {name}"
             if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
                 return f"ovs-vswitchd has MAC {row.mac_in_use[0]} for port {name}, not {macs[name]}"
-        local, access, core, tunnel = rows
+        local, access, core, tunnel, loop_out, loop_in = rows
         return BridgeFacts(
             datapath_id=int(bridge.datapath_id[0], 16),
             ovs_version=root.ovs_version[0] if root.ovs_version else None,
             access_ofport=access.ofport[0],
             core_ofport=core.ofport[0],
             gtpu_ofport=tunnel.ofport[0],
+            loop_out_ofport=loop_out.ofport[0],
+            loop_in_ofport=loop_in.ofport[0],
             local_mac=local.mac_in_use[0],
             access_mac=access.mac_in_use[0],
             core_mac=core.mac_in_use[0],
