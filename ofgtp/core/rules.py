@@ -302,7 +302,7 @@ def _answers(core_ip: IPv4Address, core_mac: str) -> Iterator[Flow]:
             dl_type=IPV4,
             nw_dst=core_ip,
             nw_proto=ICMP,
-            ip_frag=(0, 3),
+            ip_frag=0,
             icmp_type=ECHO_REQUEST,
         ),
         Move("dl_src", "dl_dst"),
