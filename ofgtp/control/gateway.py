@@ -31,7 +31,7 @@ from ofgtp.core.pipeline import METERS, ROUTE, UPLINK, DropReason
 from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import Links, gateway_flows, session_flows
 from ofgtp.southbound import hostnet, megaflows, netfilter
-from ofgtp.southbound.channel import Channel, Disconnected, FlowsRefused
+from ofgtp.southbound.channel import Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.openflow import FlowStats, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
 from ofgtp.store.sqlite import SessionStore
@@ -99,9 +99,16 @@ class GatewayAgent:
 
     @property
     def channel(self) -> Channel:
-        """The OpenFlow connection. Raises Disconnected if there is none."""
+        """The OpenFlow connection, to ask something that need not be known.
+
+        Raises:
+            Disconnected: there is none.
+            NotConfirmed: the switch owes an answer, so that asking more would only take time.
+        """
         if self._channel is None:
             raise Disconnected(f"the switch of gateway {self.gateway.name} is not connected")
+        if self._channel.silent:
+            raise NotConfirmed(f"the switch of gateway {self.gateway.name} does not answer")
         return self._channel
 
     # --- the host's part and the bridge
