@@ -247,7 +247,7 @@ def test_ue_to_ue_resolves_the_base_station(routed: Routed) -> None:
     sent = ip(UE, "10.45.0.8")
     frame = world.gw.tunnel(world.enb, 1, sent)
     Host(world.lab, "enb3", "10.1.0.4").reached(
-        sent, lambda: world.enb.port.send(frame), timeout=4.0
+        sent, lambda: world.enb.port.send(frame), timeout=2.0
     )
 
 
