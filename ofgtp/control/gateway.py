@@ -142,9 +142,16 @@ class GatewayAgent:
 
     @property
     def channel(self) -> Channel:
-        """The OpenFlow connection. Raises Disconnected if there is none."""
+        """The OpenFlow connection, to ask something that need not be known.
+
+        Raises:
+            Disconnected: there is none.
+            NotConfirmed: the switch owes an answer, so that asking more would only take time.
+        """
         if self._channel is None:
             raise Disconnected(f"the switch of gateway {self.gateway.name} is not connected")
+        if self._channel.silent:
+            raise NotConfirmed(f"the switch of gateway {self.gateway.name} does not answer")
         return self._channel
 
     # --- the host's part and the bridge

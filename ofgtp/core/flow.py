@@ -142,7 +142,7 @@ class Condition(NamedTuple):
         )
 
 
-_FRAGMENTS = {(1, 1): "ip_frag=yes", (0, 1): "ip_frag=no", (3, 3): "ip_frag=later"}
+_FRAGMENTS = {(1, 1): "ip_frag=yes", (0, 0xFF): "ip_frag=no", (3, 3): "ip_frag=later"}
 
 Match = tuple[Condition, ...]
 """Conditions in the order of FIELDS, so that equal matches are equal values."""

@@ -21,7 +21,7 @@ class Plan:
     modify: list[Flow] = field(default_factory=list)
     """Same key and cookie, other actions: counters go on."""
     delete: list[Flow] = field(default_factory=list)
-    """To be done first: a flow whose cookie changes is deleted and added, as counters begin anew."""
+    """Done first. A flow whose cookie changes is deleted and added: its counters begin anew."""
 
     def all(self) -> Iterator[Flow]:
         """Every flow it touches."""

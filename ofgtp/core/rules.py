@@ -394,7 +394,7 @@ def _answers(core_ip: IPv4Address, core_mac: str) -> Iterator[Flow]:
             dl_type=IPV4,
             nw_dst=core_ip,
             nw_proto=ICMP,
-            ip_frag=(0, 1),
+            ip_frag=0,
             icmp_type=ECHO_REQUEST,
         ),
         move("dl_src", "dl_dst"),

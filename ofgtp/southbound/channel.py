@@ -98,6 +98,8 @@ class Channel:
         self._errors: dict[int, str] = {}
         self._bundles = itertools.count(1)
         self.closed = False
+        self.silent = False
+        """Whether a wait for the switch ran out and nothing has come from it since."""
         self.tally = Tally()
         """Where this connection counts; replace it by one that outlives the connection."""
 
@@ -110,6 +112,7 @@ class Channel:
 
     def receive(self, kind: int, xid: int, body: bytes) -> None:
         """Take a message from the switch. Never raises: what cannot be read is logged."""
+        self.silent = False
         try:
             self._receive(kind, xid, body)
         except CodecError as error:
@@ -321,6 +324,10 @@ class Channel:
         return event
 
     def _await(self, event: Event, seconds: float = CONFIRM_S) -> list[bytes]:
-        with eventlet.Timeout(seconds, NotConfirmed(f"no answer within {seconds:g} s")):
-            answer: list[bytes] = event.wait()
+        try:
+            with eventlet.Timeout(seconds, NotConfirmed(f"no answer within {seconds:g} s")):
+                answer: list[bytes] = event.wait()
+        except NotConfirmed:
+            self.silent = True
+            raise
         return answer

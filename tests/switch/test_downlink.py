@@ -1,4 +1,4 @@
-"""Downlink: a packet for a UE leaves in its session's tunnel, byte for byte; others do not leave."""
+"""Downlink: a packet for a UE leaves in its session's tunnel, byte for byte; no other does."""
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
@@ -118,7 +118,9 @@ def test_tshark_reads_the_same(site: Site) -> None:
 
 
 def test_checksums_of_everything_sent_so_far(site: Site) -> None:
-    assert any(gtpu.decode(f).teid == DOWN for f in site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, UE))))
+    assert any(
+        gtpu.decode(f).teid == DOWN for f in site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, UE)))
+    )
     site.check_sent()
 
 

@@ -1,4 +1,4 @@
-"""What no UE may do: reach the gateway, the access network or another UE, or choose a TEID there."""
+"""What no UE may do: reach the gateway, the access network or another UE."""
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -75,7 +75,9 @@ def test_ue_to_ue(site: Site, destination: str) -> None:
         nothing_comes_out(site, *inner)
 
 
-@pytest.mark.parametrize("destination", (PDN_IP, "10.2.0.3", "10.1.1.1", "8.8.8.8", "223.255.255.1"))
+@pytest.mark.parametrize(
+    "destination", (PDN_IP, "10.2.0.3", "10.1.1.1", "8.8.8.8", "223.255.255.1")
+)
 def test_what_is_allowed_beside_it(site: Site, destination: str) -> None:
     inner = [gtp_of_its_own(destination, ttl) for ttl in TTLS]
     with site.counted():

@@ -56,9 +56,7 @@ def test_forged_signalling(site: Site, flags: int) -> None:
     mac = bytes.fromhex(site.local_mac.replace(":", ""))
     echo = echo_request_frame(site)
     assert echo.startswith(mac)
-    others = [
-        mac + bytes(8) + bytes([byte]) * 40 for byte in (0x00, 0x11, 0x45, 0x60, 0x81, 0xFF)
-    ]
+    others = [mac + bytes(8) + bytes([byte]) * 40 for byte in (0x00, 0x11, 0x45, 0x60, 0x81, 0xFF)]
     arp = bytes(Ether(dst=site.local_mac) / ARP(psrc=ENB_IP["enb"], pdst=ACCESS_IP))
     forged = [echo, arp, *others]
     with site.counted(forged_signalling=len(forged)):
@@ -109,11 +107,7 @@ def test_extension_headers(site: Site, extension: int, flags: int) -> None:
     inner = [gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in CLASSES]
     header = b"\x01\x10\x09\x00"
     frames = [
-        site.t_pdu(TEID, header + packet, flags=flags)
-        if not extension
-        else site.from_enb(
-            gtpu.t_pdu(TEID, header + packet, flags=flags, extension=extension)
-        )
+        site.from_enb(gtpu.t_pdu(TEID, header + packet, flags=flags, extension=extension))
         for packet in inner
     ]
     with site.counted(extension_header=len(frames)):

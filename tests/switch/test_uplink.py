@@ -6,7 +6,7 @@ every class of TTL and every form of header goes a way of its own through the ta
 
 import pytest
 from scapy.layers.inet import IP, TCP
-from scapy.layers.inet6 import IPv6, UDP
+from scapy.layers.inet6 import UDP, IPv6
 from scapy.packet import Raw
 
 from tests.support import gtpu

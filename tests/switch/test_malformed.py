@@ -1,0 +1,153 @@
+"""Malformed packets by the ten thousand: switch and controller live on, and nothing gets through
+that is not a session's."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import gtpu, malformed
+from tests.support.malformed import Target
+from tests.support.site import ACCESS_IP, CORE_IP, ENB_IP, PDN_IP, Site, is_gtpu
+
+pytestmark = pytest.mark.switch
+
+UE, UP, DOWN = "10.45.0.2", 0x1001, 0x2001
+SEED = 29281
+ACCESS_FRAMES, CORE_FRAMES, PART = 20_000, 5_000, 1_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sessions(site: Site) -> None:
+    site.session(UE, teid=UP, downlink=DOWN)
+
+
+@pytest.fixture(autouse=True)
+def survives(site: Site) -> Iterator[None]:
+    """After each test all is as before it."""
+    start = site.lab.controller
+    yield
+    assert site.lab.controller is start
+    site.alive()
+    for ttl in (1, 64, 100, 128):
+        inner = gtpu.ipv4(UE, PDN_IP, ttl=ttl)
+        assert [frame[14:] for frame in site.uplink(site.t_pdu(UP, inner))] == [inner]
+        packet = gtpu.ipv4(PDN_IP, UE, ttl=ttl)
+        (got,) = [gtpu.decode(frame) for frame in site.downlink(site.to_ue(packet))]
+        assert (got.teid, got.inner) == (DOWN, packet)
+
+
+def mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def in_parts(frames: Iterator[bytes]) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    for frame in frames:
+        part.append(frame)
+        if len(part) == PART:
+            yield part
+            part = []
+    yield part
+
+
+def access_target(site: Site) -> Target:
+    return Target(
+        eth_src=mac_bytes(site.enb_mac["enb"]),
+        eth_dst=mac_bytes(site.local_mac),
+        peer=ENB_IP["enb"],
+        gateway=ACCESS_IP,
+        ue=UE,
+        teid=UP,
+        destination=PDN_IP,
+    )
+
+
+def core_target(site: Site) -> Target:
+    return Target(
+        eth_src=mac_bytes(site.pdn_mac),
+        eth_dst=mac_bytes(site.core_mac),
+        peer=PDN_IP,
+        gateway=CORE_IP,
+        ue=UE,
+        teid=UP,
+        destination=UE,
+    )
+
+
+def attack_access(site: Site, seed: int, count: int) -> tuple[int, int]:
+    """Send that many; how many were sent, and how many passed, as packets of the session's."""
+    sent = passed = 0
+    header = mac_bytes(site.pdn_mac + site.core_mac) + b"\x08\x00"
+    ue = bytes(map(int, UE.split(".")))
+    for part in in_parts(malformed.gtpu_frames(seed, count, access_target(site))):
+        for frame in site.uplink(*part):
+            assert frame.startswith(header), f"seed {seed}: {frame.hex()}"
+            assert frame[26:30] == ue, f"seed {seed}: spoofed: {frame.hex()}"
+            passed += 1
+        sent += len(part)
+        assert site.lab.switch_alive(), f"seed {seed}: ovs-vswitchd has ended"
+    return sent, passed
+
+
+def attack_core(site: Site, seed: int, count: int) -> int:
+    """Send that many; how many passed, into the session's tunnel."""
+    passed = 0
+    for part in in_parts(malformed.core_frames(seed, count, core_target(site))):
+        for frame in site.downlink(*part):
+            assert is_gtpu(frame, DOWN), f"seed {seed}: {frame.hex()}"
+            assert gtpu.decode(frame).destination == ENB_IP["enb"]
+            passed += 1
+        assert site.lab.switch_alive(), f"seed {seed}: ovs-vswitchd has ended"
+    return passed
+
+
+def test_on_the_access_side(site: Site) -> None:
+    before = site.counters()
+    sent, passed = attack_access(site, SEED, ACCESS_FRAMES)
+    assert sent == ACCESS_FRAMES
+    assert passed > ACCESS_FRAMES / 100, "some of it is right"
+    after = site.counters()
+    drops = Counter({k: v - before.get(k, 0) for k, v in after.items() if not k.startswith("seen")})
+    expected = {
+        *("access_other", "extension_header", "forged_signalling", "inner_ipv6", "inner_mpls"),
+        *("no_uplink_session", "not_ip", "npdu_number", "outer_fragment"),
+        *("protected_destination", "signalling", "vlan"),
+    }
+    assert expected <= {name for name, count in drops.items() if count}, "every guard is met"
+    # The rest are those that the tunnel itself refuses, such as wrong UDP checksums.
+    assert 0.95 * sent < passed + drops.total() <= sent
+    site.check_sent()
+
+
+def test_on_the_core_side(site: Site) -> None:
+    assert attack_core(site, SEED, CORE_FRAMES) > CORE_FRAMES / 100
+    site.check_sent()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(50))
+def test_for_long(site: Site, seed: int) -> None:
+    attack_access(site, seed, ACCESS_FRAMES)
+    attack_core(site, seed, CORE_FRAMES)
+    for wire in (site.pdn, *site.enbs.values()):
+        wire.seen.clear()
+
+
+@pytest.mark.parametrize("message_type", (1, 26, 254, 255))
+def test_every_first_byte(site: Site, message_type: int) -> None:
+    """Every version, protocol type and flag, on packets of every class that the switch makes."""
+    ue = bytes(map(int, UE.split(".")))
+    frames = [
+        site.from_enb(bytes([flags]) + gtpu.message(message_type, UP, optional + inner)[1:])
+        for flags in range(256)
+        for inner in (
+            *(gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in (64, 100, 128)),
+            b"\x60" + bytes(59),
+            b"\x01\x10\x09\x00" + gtpu.ipv4(UE, PDN_IP),
+        )
+        for optional in (b"", b"\x00\x01\x00\x85")
+    ]
+    got = site.uplink(*frames)
+    assert all(frame[26:30] == ue for frame in got)
+    assert bool(got) == (message_type == 255)
