@@ -34,9 +34,13 @@ def sessions(site: Site) -> None:
     site.session(UE, teid=TEID, downlink=0x2001)
 
 
-def echo_request_frame(site: Site) -> bytes:
-    """A whole frame with an Echo Request, as the switch shows real signalling."""
-    return site.from_enb(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=gtpu.PLAIN | S))
+def echo_request_frame(site: Site, eth_src: str = "0a:00:00:00:00:01") -> bytes:
+    """A whole frame with an Echo Request, as the switch shows real signalling.
+
+    The third byte of `eth_src` stands where the switch looks for the inner IP version.
+    """
+    echo = gtpu.message(gtpu.ECHO_REQUEST, 0, flags=gtpu.PLAIN | S)
+    return site.from_enb(echo, eth_src=eth_src)
 
 
 @pytest.mark.parametrize("flags", [gtpu.PLAIN | bits for bits in range(8)])
@@ -57,10 +61,22 @@ def test_forged_signalling(site: Site, flags: int) -> None:
     echo = echo_request_frame(site)
     assert echo.startswith(mac)
     others = [mac + bytes(8) + bytes([byte]) * 40 for byte in (0x00, 0x11, 0x45, 0x60, 0x81, 0xFF)]
-    arp = bytes(Ether(dst=site.local_mac) / ARP(psrc=ENB_IP["enb"], pdst=ACCESS_IP))
+    arp = bytes(
+        Ether(src="0a:00:00:00:00:01", dst=site.local_mac) / ARP(psrc=ENB_IP["enb"], pdst=ACCESS_IP)
+    )
     forged = [echo, arp, *others]
     with site.counted(forged_signalling=len(forged)):
         assert site.uplink(*(site.t_pdu(TEID, each, flags=flags) for each in forged)) == []
+
+
+@form
+@pytest.mark.parametrize("eth_src", ("0a:00:45:00:00:01", "0a:00:64:00:00:01"))
+def test_forged_signalling_that_the_switch_takes_for_ip(
+    site: Site, eth_src: str, flags: int
+) -> None:
+    frame = site.t_pdu(TEID, echo_request_frame(site, eth_src), flags=flags)
+    with site.counted(no_uplink_session=1, seen_spoofed_source=1):
+        assert site.uplink(frame) == []
 
 
 @form
