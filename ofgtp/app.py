@@ -37,7 +37,7 @@ from ofgtp.northbound.serve import Server, serve
 from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import PacketIn, Type
-from ofgtp.store.sqlite import SessionStore, set_aside
+from ofgtp.store.sqlite import SessionStore, claim, set_aside
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +202,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
             forwards by it.
     """
     path, owned = controller.store, controller.ownership == "controller"
+    claim(path)
     try:
         store = SessionStore(path, durability=controller.durability)
     except StoreDamaged as error:

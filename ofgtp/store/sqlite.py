@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import os
 import secrets
 import sqlite3
@@ -496,6 +497,24 @@ class SessionStore:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def claim(path: Path) -> int:
+    """Keep other processes off a store as long as this one lives; a file descriptor.
+
+    Raises:
+        StoreError: another process has claimed it, or the directory cannot be used.
+    """
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreError(f"{path}: another controller uses this store") from error
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    return lock
 
 
 def set_aside(path: Path, why: str) -> Path:

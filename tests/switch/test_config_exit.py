@@ -125,10 +125,13 @@ def test_store_that_cannot_be_used(lab: Lab, damage: str) -> None:
             db.execute("PRAGMA user_version = 77")
         db.close()
     before = store.read_bytes()
-    done = run(lab, lab.config().replace("sessions.db", "bad.db"))
-    assert done.returncode == 2, done.stdout + done.stderr
+    text = lab.config(controller='ownership = "switch"').replace("sessions.db", "bad.db")
+    done = run(lab, text)
+    assert done.returncode == 3, done.stdout + done.stderr
     assert "bad.db" in done.stderr and "Traceback" not in done.stderr
-    assert store.read_bytes() == before
+    (aside,) = lab.dir.glob("bad.db.damaged-*") if damage == "garbage" else (store,)
+    assert aside.read_bytes() == before
+    aside.unlink()
     assert untouched(lab)
 
 

@@ -12,6 +12,9 @@ from scapy.layers.l2 import Ether
 from tests.support.lab import Lab
 from tests.support.traffic import Host, World, inner, ip, until
 
+KEPT = 'ownership = "switch"'  # sessions outlive a stop
+OWN = ["br-ofgtp-g", "br-ofgtp-i", "br-ofgtp-o"]
+
 pytestmark = pytest.mark.switch
 
 UE, UE2, UE3 = "10.45.0.2", "10.45.0.3", "10.45.0.4"
@@ -271,7 +274,7 @@ def test_dscp_is_the_number(routed: Routed, inner_dscp: int) -> None:
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Scene]:
     with Lab(enbs=2) as lab:
-        lab.start_controller()
+        lab.start_controller(lab.config(controller=KEPT))
         made = scene(lab)
         made.sessions()
         yield made
@@ -303,15 +306,15 @@ def test_core_and_options_change_with_a_restart(plain: Scene) -> None:
     """From a core port to the host's routing and back; what the first made is taken away."""
     lab = plain.lab
     lab.stop_controller()
-    lab.start_controller(lab.config(core=HOST_CORE))
-    assert lab.vsctl("list-ports", "br-ofgtp").split() == ["br-ofgtp-c", "br-ofgtp-g", "eth1"]
+    lab.start_controller(lab.config(controller=KEPT, core=HOST_CORE))
+    assert lab.vsctl("list-ports", "br-ofgtp").split() == ["br-ofgtp-c", *OWN, "eth1"]
     lab.exec("gw", ["ip", "addr", "add", "10.2.0.1/24", "dev", "eth2"])
     lab.exec("gw", ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
     plain.gw.ping(plain.enb, 1, UE, PDN)
     lab.exec("gw", ["ip", "addr", "del", "10.2.0.1/24", "dev", "eth2"])
     lab.stop_controller()
-    lab.start_controller()
-    assert lab.vsctl("list-ports", "br-ofgtp").split() == ["br-ofgtp-g", "eth1", "eth2"]
+    lab.start_controller(lab.config(controller=KEPT))
+    assert lab.vsctl("list-ports", "br-ofgtp").split() == [*OWN, "eth1", "eth2"]
     plain.gw.ping(plain.enb, 1, UE, PDN)
 
 

@@ -168,7 +168,13 @@ def test_changed_configuration_moves_the_port(lab: Lab, db: Ovsdb, gateway: Gate
     facts = db.ensure(lab.gateway(core_port="eth3"), nonce="a")
     assert facts.core_mac == lab.mac("gw", "eth3")
     assert facts.core_ofport == 2
-    assert lab.vsctl("list-ports", "br-ofgtp").split() == ["br-ofgtp-g", "eth1", "eth3"]
+    assert lab.vsctl("list-ports", "br-ofgtp").split() == [
+        "br-ofgtp-g",
+        "br-ofgtp-i",
+        "br-ofgtp-o",
+        "eth1",
+        "eth3",
+    ]
 
 
 def test_missing_interface(lab: Lab, db: Ovsdb) -> None:

@@ -56,7 +56,7 @@ def nothing_comes_out(site: Site, *inner: bytes) -> None:
 def test_gtpu_of_a_ues_own(site: Site, destination: str) -> None:
     with site.counted(protected_destination=len(TTLS)):
         nothing_comes_out(site, *(gtp_of_its_own(destination, ttl) for ttl in TTLS))
-    assert site.packets("table=30,", f"tun_id=0x{VICTIM_TEID:x},") == 0
+    assert site.packets("table=30,", f"reg0=0x{VICTIM_TEID:x},") == 0
 
 
 @protected

@@ -16,6 +16,8 @@ from tests.support.lab import Lab
 from tests.support.traffic import Host, World, body, inner, ip, until
 from tests.support.watch import FlowWatch, Stream
 
+KEPT = 'ownership = "switch"'
+
 pytestmark = pytest.mark.switch
 
 UE, UE2, UE3 = "10.45.0.2", "10.45.0.3", "10.45.0.4"
@@ -47,7 +49,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Scene]:
     with Lab() as lab:
-        lab.start_controller()
+        lab.start_controller(lab.config(controller=KEPT))
         lab.mute("enb")
         yield Scene(lab, World(lab), Host(lab, "enb", "10.1.0.2"), Host(lab, "pdn", PDN))
 
@@ -56,7 +58,7 @@ def running() -> Iterator[Scene]:
 def scene(running: Scene) -> Scene:
     """Two sessions that work, and nothing else."""
     if running.lab.controller is None:
-        running.lab.start_controller()
+        running.lab.start_controller(running.lab.config(controller=KEPT))
     running.lab.wait_health(200)
     running.gw.clear()
     running.gw.session("a", UE, 1, 101)
@@ -83,7 +85,7 @@ def test_restart_changes_nothing(scene: Scene, how: signal.Signals) -> None:
     flows = scene.gw.flows()
     with FlowWatch(scene.lab) as watch, scene.uplink(ttl=128) as up, scene.downlink(UE2) as down:
         scene.lab.stop_controller(how)
-        scene.lab.start_controller()
+        scene.lab.start_controller(scene.lab.config(controller=KEPT))
         scene.settled()
     assert watch.events == []
     assert (up.lost, down.lost) == (0, 0) and up.sent > 100 and down.sent > 100
@@ -114,12 +116,12 @@ def test_flows_changed_by_hand_while_away_are_put_right(scene: Scene) -> None:
     right = scene.gw.flows()
     strangers = [
         "table=201,cookie=0x1234,priority=5,ip,actions=drop",
-        "table=30,cookie=0x0f66030000000001,priority=7,ip,tun_id=0x77,actions=drop",
+        "table=30,cookie=0x0f66030000000001,priority=7,ip,reg0=0x77,actions=drop",
         "table=70,cookie=0,priority=3,tcp,actions=drop",
     ]
     foreign = [
         # sessions that nobody knows, a field that no rule of ours matches, a timeout
-        "table=30,cookie=0x0f67030000ffffff,priority=100,ip,tun_id=0x99,nw_src=10.45.0.99,"
+        "table=30,cookie=0x0f67030000ffffff,priority=100,ip,reg0=0x99,nw_src=10.45.0.99,"
         "actions=goto_table:40",
         "table=70,cookie=0x0f67030000ffffff,priority=100,tcp,nw_dst=10.45.0.2,tp_dst=80,"
         "actions=drop",
@@ -129,15 +131,15 @@ def test_flows_changed_by_hand_while_away_are_put_right(scene: Scene) -> None:
     lab.stop_controller(signal.SIGKILL)
     for flow in (*strangers, *foreign):
         lab.ofctl("add-flow", "br-ofgtp", flow)
-    lab.ofctl("del-flows", "br-ofgtp", "table=30,tun_id=2")
+    lab.ofctl("del-flows", "br-ofgtp", "table=30,reg0=2")
     lab.ofctl(
         "mod-flows", "--strict", "br-ofgtp", f"table=70,priority=100,ip,nw_dst={UE},actions=drop"
     )
-    changed = "table=30,cookie=5,priority=100,ip,tun_id=1,nw_src=10.45.0.2,actions=goto_table:40"
+    changed = "table=30,cookie=5,priority=100,ip,reg0=1,nw_src=10.45.0.2,actions=goto_table:40"
     lab.ofctl("add-flow", "br-ofgtp", changed)
     lab.ofctl("del-flows", "br-ofgtp", "table=60")
     with FlowWatch(lab) as watch:
-        lab.start_controller()
+        lab.start_controller(lab.config(controller=KEPT))
         scene.settled()
     assert watch.events
     found = scene.gw.flows()
@@ -203,7 +205,7 @@ def test_deleted_while_the_controller_knows_of_no_switch(scene: Scene) -> None:
     lab.stop_controller()
     os.kill(vswitchd, signal.SIGSTOP)
     try:
-        lab.start_controller(status=503)
+        lab.start_controller(lab.config(controller=KEPT), status=503)
         assert lab.http("DELETE", "/v1/sessions/b").status == 202
         assert gw.session("a", UE, 1, 301)["state"] == "pending"
     finally:

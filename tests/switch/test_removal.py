@@ -25,6 +25,7 @@ ethtool --show-features eth1 | grep -E 'generic-receive-offload|large-receive|rx
 ethtool --show-features eth2 | grep -E 'generic-receive-offload|large-receive|rx-gro-hw'
 """
 HOST_CORE = 'core_port = "host"\ncore_ip = "10.2.0.1/24"\nmasquerade = true'
+KEPT = 'ownership = "switch"'  # so that a clean stop leaves everything to be removed
 ACCESS_ROUTE = 'access_routes = [{to = "10.9.0.0/16", via = "10.1.0.254"}]'
 
 
@@ -53,9 +54,9 @@ def remove(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
 def test_the_host_is_as_it_was(lab: Lab, core: str, stop: signal.Signals) -> None:
     before = state(lab)
-    text = lab.config(gateway=ACCESS_ROUTE)
+    text = lab.config(controller=KEPT, gateway=ACCESS_ROUTE)
     if core == "host":
-        text = lab.config(core=HOST_CORE, gateway=ACCESS_ROUTE)
+        text = lab.config(controller=KEPT, core=HOST_CORE, gateway=ACCESS_ROUTE)
     lab.start_controller(text)
     lab.stop_controller(stop)
     during = state(lab)
@@ -80,7 +81,7 @@ def test_the_host_is_as_it_was(lab: Lab, core: str, stop: signal.Signals) -> Non
 
 
 def test_nothing_happens_while_the_controller_runs(lab: Lab) -> None:
-    lab.start_controller()
+    lab.start_controller(lab.config(controller=KEPT))
     during = state(lab)
     result = remove(lab, "gw1")
     assert (result.returncode, result.stdout) == (1, "")
@@ -92,7 +93,7 @@ def test_nothing_happens_while_the_controller_runs(lab: Lab) -> None:
 
 def test_a_controller_that_starts_meanwhile_gives_up(lab: Lab) -> None:
     """The removal holds the controller's address until it is done."""
-    lab.start_controller()
+    lab.start_controller(lab.config(controller=KEPT))
     lab.stop_controller()
     vswitchd = lab._daemons["ovs-vswitchd"].pid
     os.kill(vswitchd, signal.SIGSTOP)  # so that the removal has to wait
@@ -118,7 +119,7 @@ def test_a_controller_that_starts_meanwhile_gives_up(lab: Lab) -> None:
 
 def test_a_failure_half_way_is_repeated(lab: Lab) -> None:
     before = state(lab)
-    lab.start_controller()
+    lab.start_controller(lab.config(controller=KEPT))
     lab.stop_controller()
     lab.vsctl("add-port", "br-ofgtp", "extra", "--", "set", "Interface", "extra", "type=internal")
     result = remove(lab, "gw1")
@@ -135,11 +136,11 @@ def test_a_failure_half_way_is_repeated(lab: Lab) -> None:
 
 def test_what_is_remembered_is_not_lost_with_a_port(lab: Lab) -> None:
     """A port that is not here may be in another namespace: its row is its only memory."""
-    lab.start_controller()
+    lab.start_controller(lab.config(controller=KEPT))
     lab.stop_controller()
     result = remove(lab, "gw1")
     assert result.returncode == 0
-    lab.start_controller()
+    lab.start_controller(lab.config(controller=KEPT))
     lab.stop_controller()
     lab.exec("gw", ["ip", "link", "set", "eth1", "down"])
     lab.exec("gw", ["ip", "link", "set", "eth1", "name", "away"])

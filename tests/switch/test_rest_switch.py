@@ -359,7 +359,7 @@ def test_concurrent_requests_end_with_store_and_switch_equal(scene: Scene) -> No
     assert gw.difference() == []
     up, down = gw.flows("table=30"), gw.flows("table=70")
     for each in sessions:
-        teid = f"tun_id={each['uplink']['teid']:#x},nw_src={each['ue_ip']} "
+        teid = f"reg0={each['uplink']['teid']:#x},nw_src={each['ue_ip']} "
         assert sum(teid in flow for flow in up) == 1
         load = f"set_field:{each['downlink']['teid']:#x}->tun_id"
         assert sum(f"nw_dst={each['ue_ip']} " in flow and load in flow for flow in down) == 1
