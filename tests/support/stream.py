@@ -148,6 +148,13 @@ class Stream:
         return max(last)
 
     @property
+    def delay(self) -> float:
+        """The longest that a packet was under way, in seconds."""
+        ways = ((way.sent, way.received) for way in (self.up, self.down))
+        pairs = (pair for way in ways for pair in zip(*way, strict=True))
+        return max(received - sent for sent, received in pairs if received is not None)
+
+    @property
     def lost(self) -> int:
         """Packets lost, both ways together."""
         return self.up.lost + self.down.lost
