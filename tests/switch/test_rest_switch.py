@@ -19,6 +19,8 @@ from tests.support.lab import Lab
 from tests.support.traffic import Host, World, body, ip, until
 from tests.support.watch import FlowWatch
 
+KEPT = 'ownership = "switch"'  # sessions outlive a stop
+
 pytestmark = pytest.mark.switch
 
 UE, UE2, UE3 = "10.45.0.2", "10.45.0.3", "10.45.0.4"
@@ -56,7 +58,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Scene]:
     with Lab() as lab:
-        lab.start_controller()
+        lab.start_controller(lab.config(controller=KEPT))
         lab.mute("enb")
         # no ICMP answers to the tests' packets: packets are counted
         rule = "type filter hook input priority 0; udp dport 4000 drop;"
@@ -309,11 +311,11 @@ def test_flows_text_is_what_the_switch_has(scene: Scene) -> None:
         lab.ofctl(command, "br-ofgtp", str(text))
         assert gw.flows() == flows
         assert gw.difference() == []
+    lab.stop_controller()
     lab.ofctl("del-flows", "br-ofgtp")
     lab.ofctl("add-flows", "br-ofgtp", str(text))
     with FlowWatch(lab) as watch:
-        lab.stop_controller()
-        lab.start_controller()
+        lab.start_controller(lab.config(controller=KEPT))
         until(gw.in_sync, "the controller has compared")
     assert watch.events == []
     gw.ping(scene.enb, 3, UE3, PDN)
