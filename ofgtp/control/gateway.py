@@ -119,6 +119,8 @@ class GatewayAgent:
         self._store, self._writer, self._protected = store, writer, protected
         self._nonce, self._lease, self._events = nonce, lease_seconds, events
         self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
+        self._configured = 0
+        """Changes of the bridge's configuration that were told."""
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
@@ -180,17 +182,23 @@ class GatewayAgent:
                 raise GatewayNotReady(refusal)
         facts = self._ovsdb.ensure(gateway, nonce=self._nonce)
         self.ovs_version = facts.ovs_version or self.ovs_version
+        host = False
         for port in ports:
-            hostnet.ensure_up(port)
+            host |= hostnet.ensure_up(port)
             former = hostnet.offloads_off(port)
             if former:
                 self._ovsdb.remember(gateway, port, former)
-        hostnet.ensure_device_settings(gateway.bridge, forward=False)
-        hostnet.ensure_address(gateway.bridge, gateway.access_ip)
+        host |= hostnet.ensure_device_settings(gateway.bridge, forward=False)
+        host |= hostnet.ensure_address(gateway.bridge, gateway.access_ip)
         if gateway.host_core:
-            hostnet.ensure_device_settings(gateway.core_device, forward=True)
-            hostnet.ensure_address(gateway.core_device, gateway.core_ip)
-        hostnet.ensure_routes(gateway, facts.local_mac)
+            host |= hostnet.ensure_device_settings(gateway.core_device, forward=True)
+            host |= hostnet.ensure_address(gateway.core_device, gateway.core_ip)
+        host |= hostnet.ensure_routes(gateway, facts.local_mac)
+        if self._ovsdb.changes > self._configured and self.facts is not None:
+            self._repaired("the bridge, its ports or its controller were changed")
+        if host and self.facts is not None:
+            self._repaired("addresses, routes or settings of the host were changed")
+        self._configured = self._ovsdb.changes
         if self.ovs_version is not None and not self._stopped:
             self._apply_netfilter()
         self._learn(facts)
@@ -286,8 +294,13 @@ class GatewayAgent:
         self.synced = False
 
     def _flow_changed(self, update: FlowUpdate) -> None:
-        """Somebody else changed a flow, or one ran out."""
-        if update.cookie & COOKIE_OWNER_MASK != COOKIE_OWNER:
+        """Somebody else changed a flow, or one ran out.
+
+        One that is not ours may have taken the place of ours: the switch tells no more of that than
+        that it was added.
+        """
+        ours = update.cookie & COOKIE_OWNER_MASK == COOKIE_OWNER
+        if not ours and update.event == "removed":
             return
         if update.timed_out and update.table == LEASE.number:
             self._expiries += 1

@@ -116,6 +116,8 @@ class Ovsdb:
         name (RFC 7047, 4.1.8): two controllers on one bridge must not fight.
         """
         self.remote, self._lock = remote, lock
+        self.changes = 0
+        """How often `ensure` has changed something."""
         self._idl: Any = None
         self._seen: tuple[object, ...] = ()
 
@@ -172,6 +174,7 @@ class Ovsdb:
         }
         self._connect()
         if self._transact(gateway, lambda edit: self._describe(edit, gateway, nonce, macs)):
+            self.changes += 1
             log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
         return self._read_back(gateway, macs)
 
