@@ -125,6 +125,7 @@ class GatewayAgent:
         self._next_hop = NextHop()
         self._links: Links | None = None
         self._epoch = new_epoch()
+        self._access_mtu = 0
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
         self._leased = False
@@ -199,6 +200,7 @@ class GatewayAgent:
         if host and self.facts is not None:
             self._repaired("addresses, routes or settings of the host were changed")
         self._configured = self._ovsdb.changes
+        self._access_mtu = hostnet.mtu(gateway.access_port)
         if self.ovs_version is not None and not self._stopped:
             self._apply_netfilter()
         self._learn(facts)
@@ -233,6 +235,7 @@ class GatewayAgent:
             gtpu=facts.gtpu_ofport,
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
+            access_mtu=self._access_mtu,
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._next_hop.mac,
@@ -659,6 +662,7 @@ class GatewayAgent:
             "access": {
                 "port": gateway.access_port,
                 "ip": str(gateway.access_ip),
+                "mtu": self._access_mtu,
                 "mac": None if facts is None else facts.local_mac,
             },
             "core": {

@@ -89,6 +89,7 @@ FIELDS: dict[str, Field] = {
         Field("tun_dst", 32, _ipv4, "outer destination: the peer to send to"),
         Field("reg0", 32, _short_hex, "TEID of a T-PDU, kept from its outer header"),
         Field("reg1", 32, _short_hex, "the peer it came from, likewise: an IPv4 address"),
+        Field("reg2", 32, _short_hex, "bit 0: too big for the access side"),
         Field("pkt_mark", 32, _short_hex, "always 0: see table epoch"),
         Field("ct_mark", 32, _short_hex, "always 0: asked for where packets of no session end"),
         Field("ct_zone", 16, _short_hex, "always 0: asked for where packets of a session go on"),
@@ -292,7 +293,29 @@ class PopVlan:
         return "pop_vlan"
 
 
-Action = Output | SetField | Move | ForgetInPort | Encap | Decap | PopMpls | PushVlan | PopVlan
+@dataclass(frozen=True, slots=True)
+class CheckBigger:
+    """Set bit 0 of a register when the packet, with its Ethernet header, has more octets."""
+
+    octets: int
+    register: str
+
+    def __str__(self) -> str:
+        return f"check_pkt_larger({self.octets})->{self.register}[0]"
+
+
+Action = (
+    Output
+    | SetField
+    | Move
+    | ForgetInPort
+    | Encap
+    | Decap
+    | PopMpls
+    | PushVlan
+    | PopVlan
+    | CheckBigger
+)
 
 
 def move(src: str | Bits, dst: str | Bits) -> Move:

@@ -45,6 +45,7 @@ class DropReason(IntEnum):
     UNKNOWN_UE = 19, "downlink packet to a UE address without a session"
     IDLE_UE = 20, "downlink packet to a UE whose session has no downlink"
     LEASE_EXPIRED = 21, "the controller that owns the tunnels has not renewed its lease"
+    TOO_BIG = 22, "downlink packet that would not fit the access MTU with its tunnel headers"
 
     @property
     def label(self) -> str:
@@ -185,7 +186,7 @@ GUARD = Table(
     "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
     " multicast; other UEs, as configured.",
     _fields("dl_type nw_dst ct_zone"),
-    ("route", "downlink"),
+    ("route", "fit"),
     None,
 )
 ROUTE = Table(
@@ -202,8 +203,17 @@ CORE = Table(
     "From the packet data network: ARP and ping for the core address are answered here, packets"
     " for UEs go on.",
     _fields("dl_dst dl_type vlan_vid nw_dst nw_proto ip_frag icmp_type arp_op arp_spa arp_tpa"),
-    ("downlink",),
+    ("fit",),
     DropReason.CORE_OTHER,
+)
+FIT = Table(
+    65,
+    "fit",
+    "Drops what would not fit the access MTU once it is encapsulated. It must not reach the port:"
+    " the kernel refuses it, and the switch then loses the packets that wait behind it, too.",
+    _fields("reg2"),
+    ("downlink",),
+    None,
 )
 DOWNLINK = Table(
     70,
@@ -233,6 +243,7 @@ PIPELINE: tuple[Table, ...] = (
     GUARD,
     ROUTE,
     CORE,
+    FIT,
     DOWNLINK,
     LOCAL,
 )

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from ofgtp.core.flow import (
     Action,
     Bits,
+    CheckBigger,
     CookieKind,
     Decap,
     Encap,
@@ -35,6 +36,7 @@ from ofgtp.core.pipeline import (
     CORE,
     DOWNLINK,
     EPOCH,
+    FIT,
     GUARD,
     INGRESS,
     LEASE,
@@ -85,6 +87,7 @@ class Links:
     gtpu: int
     loop_out: int
     loop_in: int
+    access_mtu: int
     local_mac: str
     core_mac: str
     peer_mac: str | None
@@ -104,6 +107,11 @@ while traffic is under way must lead over a field that the way before did not as
 having and not having a session these two, for the rest the epoch: 16 bits of a field of 32, so that
 none asks for all that another asked for, and one drawn at random does where the last is not known.
 """
+
+
+ETHERNET_HEADER = 14
+TUNNEL_HEADERS = 20 + 8 + 8
+"""Octets of the outer IPv4, UDP and GTP-U headers (TS 29.281, 5.1)."""
 
 
 def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
@@ -144,9 +152,10 @@ def gateway_flows(
     yield from _retype()
     yield from epoch_flows(links)
     yield from _uplink()
-    yield from _guard(gateway, protected)
+    yield from _guard(gateway, links, protected)
     yield from _route(links)
     yield from _core(gateway, links)
+    yield from _fit()
     yield from _local(gateway, links)
     for table in PIPELINE:
         if table.miss is not None and table is not UPLINK:
@@ -329,7 +338,7 @@ def _uplink() -> Iterator[Flow]:
     yield UPLINK.drop(0, asked, DropReason.NO_UPLINK_SESSION, report, meter=UPLINK_MISS_METER)
 
 
-def _guard(gateway: Gateway, protected: Iterable[IPv4Network]) -> Iterator[Flow]:
+def _guard(gateway: Gateway, links: Links, protected: Iterable[IPv4Network]) -> Iterator[Flow]:
     for network in protected:
         asked = match(dl_type=IPV4, nw_dst=network, **LIVE)
         yield GUARD.drop(100, asked, DropReason.PROTECTED_DESTINATION)
@@ -338,7 +347,7 @@ def _guard(gateway: Gateway, protected: Iterable[IPv4Network]) -> Iterator[Flow]
         if gateway.ue_to_ue == "deny":
             yield GUARD.drop(90, asked, DropReason.UE_TO_UE)
         else:
-            yield GUARD.flow(90, asked, ForgetInPort(), goto=DOWNLINK)
+            yield GUARD.flow(90, asked, ForgetInPort(), _check_size(links), goto=FIT)
     yield GUARD.flow(0, match(**LIVE), goto=ROUTE)
 
 
@@ -357,10 +366,19 @@ def _core(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield CORE.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
     for pool in gateway.ue_pools:
         asked = match(dl_dst=links.core_mac, dl_type=IPV4, nw_dst=pool)
-        yield CORE.flow(80, asked, goto=DOWNLINK)
+        yield CORE.flow(80, asked, _check_size(links), goto=FIT)
     if gateway.next_hop is not None:
         yield from _next_hop(gateway.next_hop)
         yield from _answers(gateway.core_ip.ip, links.core_mac)
+
+
+def _check_size(links: Links) -> CheckBigger:
+    return CheckBigger(links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER, "reg2")
+
+
+def _fit() -> Iterator[Flow]:
+    yield FIT.drop(100, match(reg2=(1, 1)), DropReason.TOO_BIG)
+    yield FIT.flow(0, (), goto=DOWNLINK)
 
 
 def _next_hop(next_hop: IPv4Address) -> Iterator[Flow]:

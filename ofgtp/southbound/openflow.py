@@ -17,6 +17,7 @@ from ofgtp.core.flow import (
     FIELDS,
     VALUE_IS_MASK,
     Action,
+    CheckBigger,
     Condition,
     Decap,
     Encap,
@@ -125,6 +126,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "packet_type": (_BASIC, 44),
     "reg0": (_NXM1, 0),
     "reg1": (_NXM1, 1),
+    "reg2": (_NXM1, 2),
     "ip_frag": (_NXM1, 26),
     "nw_ttl": (_NXM1, 29),
     "tun_src": (_NXM1, 31),
@@ -148,6 +150,7 @@ _MOVE_NAMES: dict[str, int] = {
     "arp_tha": 0x00012406,
     "reg0": 0x00010004,
     "reg1": 0x00010204,
+    "reg2": 0x00010404,
     "tun_id": 0x00012008,
     "tun_src": 0x00013E04,
     "pkt_mark": 0x00014204,
@@ -244,7 +247,7 @@ def _nicira(subtype: int, body: bytes) -> bytes:
 
 
 def encode_action(action: Action) -> bytes:
-    """One action (7.2.5, and Nicira's REG_MOVE 6, REG_LOAD 7, ENCAP 46, DECAP 47)."""
+    """One action (7.2.5, and Nicira's REG_MOVE 6, REG_LOAD 7, ENCAP 46, DECAP 47, …)."""
     match action:
         case Output(port, max_len):
             return _OUTPUT.pack(0, 16, port, max_len)
@@ -267,6 +270,8 @@ def encode_action(action: Action) -> bytes:
             return _nicira(47, struct.pack("!HI", 0, 0xFFFE))
         case PopMpls(eth_type):
             return struct.pack("!HHH2x", 20, 8, eth_type)
+        case CheckBigger(octets, register):
+            return _nicira(49, struct.pack("!HHI", octets, 0, _MOVE_NAMES[register]))
         case PushVlan():
             return struct.pack("!HHH2x", 17, 8, 0x8100)
         case PopVlan():

@@ -90,12 +90,16 @@ def test_a_short_packet_in_a_padded_frame(site: Site) -> None:
     assert got.inner[20:].strip(b"\0") == b""
 
 
-def test_a_packet_too_big_for_the_access_side(site: Site) -> None:
-    """It is lost, and what comes after it is not."""
+def test_packets_too_big_for_the_access_side(site: Site) -> None:
+    """They are dropped and counted, and nothing else is: not even what comes right behind them."""
     small = gtpu.ipv4(PDN_IP, UE, size=100)
-    site.pdn.send(site.to_ue(gtpu.ipv4(PDN_IP, UE, size=ACCESS_MTU - gtpu.OVERHEAD + 1)))
-    assert site.enb.all(0.1) == []
-    assert [each.inner for each in tunnelled(site, *[small] * 3)] == [small] * 3
+    big = gtpu.ipv4(PDN_IP, UE, size=ACCESS_MTU - gtpu.OVERHEAD + 1)
+    mixed = [big if place % 20 == 0 else small for place in range(400)]
+    site.enb.drain()
+    with site.counted(too_big=20):
+        site.pdn.send(*(site.to_ue(packet) for packet in mixed))
+        arrived = [gtpu.decode(frame).inner for frame in site.enb.all(0.5)]
+    assert arrived == [small] * 380
 
 
 def test_gtpu_from_the_core_side_is_a_ues_packet_like_any_other(site: Site) -> None:
