@@ -7,6 +7,7 @@ except that Open_vSwitch.bridges must name our bridge.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class Ovsdb:
         With a `lock`, changes are made only while this connection holds the OVSDB lock of that
         name (RFC 7047, 4.1.8): two controllers on one bridge must not fight.
         """
-        self.remote, self._lock = remote, lock
+        self.remote, self._lock = remote, None if lock is None else _identifier(lock)
         self.changes = 0
         """How often `ensure` has changed something."""
         self._idl: Any = None
@@ -173,6 +174,7 @@ class Ovsdb:
             gateway.core_device: core_mac,
         }
         self._connect()
+        self._stand_back(gateway)
         if self._transact(gateway, lambda edit: self._describe(edit, gateway, nonce, macs)):
             self.changes += 1
             log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
@@ -452,6 +454,8 @@ class Ovsdb:
         for table, columns in COLUMNS.items():
             helper.register_columns(table, columns)
         self._idl = Idl(self.remote, helper)
+        if self._lock is not None:
+            self._idl.set_lock(self._lock)
         while True:
             self._run()
             if self._idl.has_ever_connected():
@@ -460,6 +464,22 @@ class Ovsdb:
                 self.close()
                 raise GatewayNotReady(f"ovsdb-server at {self.remote} does not answer")
         self._look()
+
+    def _stand_back(self, gateway: Gateway) -> None:
+        """Raise unless this controller is the bridge's one and only.
+
+        The lock decides. When ovsdb-server was restarted whoever comes first gets it, so that the
+        one whom the switch is connected to must be left alone besides.
+        """
+        self._await_lock(gateway)
+        bridge = self._own_bridge(gateway)
+        for other in bridge.controller if bridge is not None else ():
+            ours = other.external_ids.get(TAG) == gateway.name
+            if ours and other.is_connected and other.target != gateway.openflow:
+                raise GatewayNotReady(
+                    f"another controller looks after bridge {gateway.bridge} (it is connected at "
+                    f"{other.target}): this one stands back"
+                )
 
     def _await_lock(self, gateway: Gateway) -> None:
         deadline = time.monotonic() + CONNECT_S
@@ -574,6 +594,11 @@ class _Edit:
         """Take a child out of a set; the database deletes rows that nothing refers to."""
         row.delvalue(column, child)
         self.changed = True
+
+
+def _identifier(text: str) -> str:
+    """An <id> of RFC 7047 (3.1), different for each text: letters, digits, underscores."""
+    return re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):x}_", text)
 
 
 def _block(wait: Callable[[Any], None], deadline: float) -> bool:
