@@ -23,7 +23,14 @@ from ofgtp.core.flow import (
 )
 from ofgtp.core.model import FTeid, Gateway, Session, Uplink
 from ofgtp.core.pipeline import METERS, PIPELINE, UPLINK_MISS_METER, DropReason, Table
-from ofgtp.core.rules import Links, gateway_flows, protected_networks, session_flows
+from ofgtp.core.rules import (
+    TUNNEL_HEADERS,
+    Links,
+    gateway_flows,
+    lease_timeout,
+    protected_networks,
+    session_flows,
+)
 
 GATEWAY = Gateway(
     name="gw1",
@@ -42,10 +49,14 @@ LINKS = Links(
     access=1,
     core=2,
     gtpu=3,
+    loop_out=4,
+    loop_in=5,
+    access_mtu=1500,
     local_mac="02:54:00:00:00:01",
     core_mac="06:54:00:00:00:02",
     peer_mac="52:54:00:00:00:99",
 )
+LEASE_SECONDS = 10
 SESSION = Session(
     number=1,
     id="imsi-001010000000001-5",
@@ -80,7 +91,24 @@ there.
 
 The switch wraps and unwraps by itself: what is sent to its `gtpu` port comes back wrapped by the
 port `LOCAL`, which has the access address; a GTP-U datagram that is sent to `LOCAL` comes back
-unwrapped by the `gtpu` port. So a packet passes the tables twice.
+unwrapped by the `gtpu` port. So a downlink packet passes the tables twice: from the core port, and
+again from `LOCAL`.
+
+An uplink packet passes them three times:
+
+1. from the access port: is it GTP-U for us, and does the controller still hold its *lease*? Then
+   on to `LOCAL`, which unwraps it;
+2. from the `gtpu` port: is it a T-PDU? Then once round by a *patch port*, a cable, as it were, from
+   the bridge to itself. What the switch knows of the tunnel gets lost on this way, and is meant to:
+   the packet carries its TEID and its peer along in other fields;
+3. from the other end of the patch: the packet gets its true type, then its session is looked for,
+   and where it may go.
+
+The way round is there for the sake of the switch's cache, in which Open vSwitch before 3.2 cannot
+change entries for packets that carry tunnel metadata: [ovs-faults.md](ovs-faults.md). For the same
+reason some flows ask for fields that are always 0 (`ct_zone`, `ct_mark`, and `pkt_mark` in bits
+that change): no packet fails such a condition. It makes the ways differ in what was asked for, by
+which the switch notices that a packet has to go another way than the last one like it.
 
 """
 
@@ -91,10 +119,22 @@ far. In an IPv4 packet the TTL stands there, so the packet's type is a matter of
 bytes are the IP header's. An IPv6 packet has its source address there, and passes for Ethernet.
 The bytes themselves are right.
 
-The flows here put the type right without changing a byte: they push an MPLS label, then an Ethernet
-header, and pop the label with the true type. What the switch took for Ethernet shows its IP version
-as the first digit of `dl_dst`. No MAC address of `LOCAL` begins with 4 or 6, so that signalling,
-which comes out of the `gtpu` port with its whole outer frame, is told from it.
+What is done about it: packets get an MPLS label and a new Ethernet header in front of them here,
+and table `retype` pops the label with the true type, by which no byte is changed. What the switch
+took for Ethernet shows its IP version as the first digit of `dl_dst`. No MAC address of `LOCAL`
+begins with 4 or 6, so that signalling, which comes out of the `gtpu` port with its whole outer
+frame, is told from it.
+
+T-PDUs whose type is right by chance go the same way, since it is the patch port between the two
+tables that makes the switch forget the tunnel. What later tables need is put where a patch port
+leaves it:
+
+| what | from | by way of | to, in table `retype` |
+|---|---|---|---|
+| TEID, 32 bits | `tun_id` | `pkt_mark` | `reg0`; the mark is 0 again |
+| peer's address, low 20 bits | `tun_src` | the MPLS label | `reg1`, bits 0 to 19 |
+| peer's address, high 12 bits | `tun_src` | the VLAN tag's number | `reg1`, bits 20 to 31 |
+| IP version, 4 or 6 | `packet_type`, `dl_dst` | the VLAN tag's priority | the type popped to |
 
 Their order matters:
 
@@ -106,14 +146,32 @@ Their order matters:
    with an N-PDU number alone, since a match on the flags can only ask whether bits are set, not
    whether one is clear. The switch takes the four optional bytes off only if there is a sequence
    number.
-4. T-PDUs of the right types are corrected.
+4. T-PDUs that hold IP packets are sent round.
 5. What is left and begins with `LOCAL`'s MAC is signalling, unless it is a T-PDU: then its sender
-   imitates signalling. These flows match every bit of `dl_dst`. Above the corrections they would
+   imitates signalling. These flows match every bit of `dl_dst`. Above those of step 4 they would
    make the switch's cache remember every bit of it for good packets too, where it holds an IP
    packet's length and identification, and each packet would be a miss of that cache.
 
 Known of these flows: an inner IPv4 source address in 136.71.0.0/16 or 136.72.0.0/16 reads as MPLS,
 unless the TTL is 64 to 79 or 96 to 111. Do not use these as UE pools.
+"""
+
+RETYPE_NOTE = """\
+What comes in here was made in table `normalise`: nothing else is sent to the patch. The registers
+do not outlast a patch port, but they do outlast the second parsing, which comes with the next
+table. A packet of any other form would be dropped.
+"""
+
+LEASE_NOTE = """\
+The flows shown are those of a lease of {lease} s: their hard timeout is {timeout} s, since the
+switch may be late to notice. In `ownership = "switch"` they have none. The access address is
+answered for (ARP, ping) without a lease too, but not the core address, whose table comes after.
+"""
+
+EPOCH_NOTE = """\
+The 16 bits are drawn anew with a next hop that changes, with repairs, and, where UEs may send to
+each other, with their downlink flows. Of two different draws each has a bit that the other has not,
+so that whichever came first, the other asks for something new.
 """
 
 UPLINK_NOTE = """\
@@ -124,10 +182,16 @@ shows some of them to the controller, at most {rate} a second, which looks up th
 what it sees as `uplink_misses_seen`: `unknown_teid`, `spoofed_source`, `wrong_peer`, and
 `not_installed` for a session whose flows are not there (yet). Above that rate these four are
 samples, not exact; what the meter cuts off is still in `no_uplink_session`.
+
+`ct_mark`, always 0, is asked for by the last flow alone: by packets of no session. A session that
+ends is thereby noticed by packets that are under way.
 """
 
 NOTES = {
     "normalise": NORMALISE_NOTE,
+    "retype": RETYPE_NOTE,
+    "lease": LEASE_NOTE.format(lease=LEASE_SECONDS, timeout=lease_timeout(LEASE_SECONDS)),
+    "epoch": EPOCH_NOTE,
     "uplink": UPLINK_NOTE.format(rate=UPLINK_MISS_METER.rate),
     "guard": """\
 A UE that could send to the access address could put GTP-U of its own to it, and choose any TEID.
@@ -135,6 +199,9 @@ The access networks and core addresses of all gateways of this controller are na
 may route from one to another. Flows for UE pools are the ones of `ue_to_ue`: drop, or on to
 `downlink` (where `NXM_OF_IN_PORT` must be forgotten, because a switch sends nothing out of the port
 that it came by).
+
+All of them ask for `ct_zone`, always 0, which packets of no session are never asked for: a session
+that is made is thereby noticed by packets that were dropped until then.
 """,
     "route": """\
 The flow is there once the next hop has answered ARP. With `core_port = "host"` it sends to the
@@ -142,6 +209,11 @@ host's end of the internal port.
 """,
     "core": """\
 With `core_port = "host"` the flows for ARP and ping are left out: the host answers by itself.
+""",
+    "fit": f"""\
+The tables before this one set bit 0 of `reg2` when the packet has more octets than the access MTU
+leaves for it beside {TUNNEL_HEADERS} octets of tunnel headers (outer IPv4, UDP, GTP-U). The
+comparison counts the Ethernet header too.
 """,
     "downlink": """\
 `decap()` takes the Ethernet header off, since the tunnel carries bare IP packets. An idle session's
@@ -170,11 +242,12 @@ def diagram() -> str:
     """The tables and where they lead, with the ports they get packets from and send them to."""
     lines = ["flowchart LR"]
     lines += [f'    {table.name}["{table.number} {table.name}"]' for table in PIPELINE]
-    ports = ("access_port", "core_port", "gtpu_port", "LOCAL_port", "controller")
+    ports = ("access_port", "core_port", "gtpu_port", "LOCAL_port", "patch_port", "controller")
     lines += [f'    {port}(["{port.replace("_", " ")}"])' for port in ports]
     lines += [f"    {table.name} --> {name}" for table in PIPELINE for name in table.next]
     lines += [f"    {port} --> {PIPELINE[0].name}" for port in ports[:-1]]
     names = {LINKS.access: "access_port", LINKS.core: "core_port", LINKS.gtpu: "gtpu_port"}
+    names |= {LINKS.loop_out: "patch_port", LINKS.loop_in: "patch_port"}
     names |= {Port.LOCAL: "LOCAL_port", Port.CONTROLLER: "controller", Port.IN_PORT: "core_port"}
     edges = dict.fromkeys(
         f"    {table.name} -.-> {names[action.port]}"
@@ -188,7 +261,7 @@ def diagram() -> str:
 
 def flows() -> list[Flow]:
     """All flows of the sample."""
-    base = gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]))
+    base = gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]), LEASE_SECONDS)
     return [*base, *session_flows(SESSION, LINKS)]
 
 
@@ -204,7 +277,10 @@ def tables() -> Iterator[str]:
         yield f"- matches: {', '.join(f'`{name}`' for name in order)}"
         yield f"- leads to: {', '.join(f'`{name}`' for name in table.next) or 'no other table'}"
         if table.miss is None:
-            yield "- a packet that matches nothing else: goes on to `route`\n"
+            last = min(_of(table, flows()), key=lambda flow: flow.priority)
+            leads = next(each.name for each in PIPELINE if each.number == last.goto)
+            holds = "".join(f" (`{each}` always holds)" for each in last.match)
+            yield f"- a packet that matches nothing else: goes on to `{leads}`{holds}\n"
         else:
             yield f"- a packet that matches nothing else: dropped as `{table.miss.label}`\n"
         if table.name in NOTES:
@@ -262,16 +338,17 @@ def document() -> Iterator[str]:
     yield HEAD + diagram()
     yield (
         "Solid arrows lead from a port into the tables and from table to table; dotted ones out of"
-        " a port.\nAn unwrapped packet, and what the controller or the host's stack sends, enters"
-        " at `ingress` again.\n"
+        " a port.\nAn unwrapped packet, one that comes round by the patch port, and what the"
+        " controller or the host's\nstack sends, enters at `ingress` again.\n"
     )
     yield "## A session's flows\n"
     yield from sessions()
     yield "## Tables\n"
     yield (
-        f"The sample gateway: access port 1, core port 2, gtpu port 3; access address"
-        f" {GATEWAY.access_ip}, core address\n{GATEWAY.core_ip}, next hop {GATEWAY.next_hop},"
-        f" UE pool {GATEWAY.ue_pools[0]}, `access_allow` {GATEWAY.access_allow[0]}. The flows"
+        f"The sample gateway: access port 1, core port 2, gtpu port 3, the patch's ends 4 (out) and"
+        f" 5 (in); access\naddress {GATEWAY.access_ip}, core address {GATEWAY.core_ip}, next hop"
+        f" {GATEWAY.next_hop}, access MTU {LINKS.access_mtu}, UE pool\n{GATEWAY.ue_pools[0]},"
+        f" `access_allow` {GATEWAY.access_allow[0]}. The flows"
         "\nare in the syntax of `ovs-ofctl`. A match without `packet_type` is for Ethernet frames"
         " only.\n"
     )

@@ -1,6 +1,7 @@
-"""A model of a switch: OpenFlow tables, and Open vSwitch's gtpu port with its wrong typing.
+"""A model of a switch: OpenFlow tables, a patch to itself, and Open vSwitch's gtpu port.
 
-Packets are raw bytes and what the switch knows besides (`packet_type`, tunnel metadata). Written
+The gtpu port types packets as wrongly as the real one does. Packets are raw bytes and what the
+switch knows besides (`packet_type`, tunnel metadata, registers, the packet's mark). Written
 from the OpenFlow 1.4 and 1.5 specifications, ovs-fields(7) and ovs-actions(7), and from what the
 gtpu port was measured to do; it shares with ofgtp only the values of `ofgtp.core.flow`. What makes
 a real switch refuse a flow, or abort, is an error here.
@@ -19,6 +20,8 @@ from ipaddress import IPv4Address
 from ofgtp.core.flow import (
     FIELDS,
     Action,
+    Bits,
+    CheckBigger,
     Condition,
     CookieKind,
     Decap,
@@ -29,7 +32,9 @@ from ofgtp.core.flow import (
     Move,
     Output,
     PopMpls,
+    PopVlan,
     Port,
+    PushVlan,
     SetField,
     cookie_kind,
     cookie_number,
@@ -68,21 +73,23 @@ class Packet:
     tun_dst: int = 0
     tun_gtpu_flags: int = 0
     tun_gtpu_msgtype: int = 0
+    reg0: int = 0
+    reg1: int = 0
+    reg2: int = 0
+    pkt_mark: int = 0
+    ct_mark: int = 0
+    ct_zone: int = 0
 
     def bits(self, offset: int, size: int) -> int:
         """A big-endian number in the bytes."""
         return int.from_bytes(self.data[offset : offset + size], "big")
 
 
-METADATA = (
-    "packet_type",
-    "in_port",
-    "tun_id",
-    "tun_src",
-    "tun_dst",
-    "tun_gtpu_flags",
-    "tun_gtpu_msgtype",
-)
+TUNNEL = ("tun_id", "tun_src", "tun_dst", "tun_gtpu_flags", "tun_gtpu_msgtype")
+REGISTERS = ("reg0", "reg1", "reg2")
+METADATA = ("packet_type", "in_port", *TUNNEL, *REGISTERS, "pkt_mark", "ct_mark", "ct_zone")
+WRITABLE = ("tun_id", "tun_src", "tun_dst", *REGISTERS, "pkt_mark")
+"""ct_* are what connection tracking leaves in a packet, and no flow of ours sends one there."""
 ASKS_ALL_BITS = ("tun_gtpu_flags", "tun_gtpu_msgtype")
 """The switch uses the value of a match on these as its mask."""
 
@@ -95,11 +102,15 @@ def layout(packet: Packet) -> dict[str, tuple[int, int]]:
             return found
         type_at = 16 if packet.bits(12, 2) == VLAN else 12
         found |= {"dl_dst": (0, 6), "dl_src": (6, 6), "dl_type": (type_at, 2)}
+        if type_at == 16:
+            found["_vlan"] = (14, 2)
         eth_type, start = packet.bits(type_at, 2), type_at + 2
     else:
         eth_type, start = packet.packet_type & 0xFFFF, 0
     if eth_type == IPV4:
         found |= _ipv4(packet, start)
+    elif eth_type == MPLS and len(packet.data) >= start + 4:
+        found["_label"] = (start, 4)
     elif eth_type == ARP and len(packet.data) >= start + 28:
         found |= {
             "arp_op": (start + 6, 2),
@@ -142,8 +153,12 @@ def values(packet: Packet) -> dict[str, int]:
     found = {name: getattr(packet, name) for name in METADATA}
     found |= {name: packet.bits(*place) for name, place in places.items() if name[0] != "_"}
     if "dl_type" in places:
-        tagged = packet.bits(12, 2) == VLAN
-        found["vlan_vid"] = 0x1000 | packet.bits(14, 2) & 0xFFF if tagged else 0
+        found["vlan_vid"] = 0
+    if "_vlan" in places:
+        tag = packet.bits(*places["_vlan"])
+        found |= {"vlan_vid": 0x1000 | tag & 0xFFF, "vlan_pcp": tag >> 13}
+    if "_label" in places:
+        found["mpls_label"] = packet.bits(*places["_label"]) >> 12
     if "_fragment" in places:
         bits = packet.bits(*places["_fragment"])
         found["ip_frag"] = (2 if bits & 0x1FFF else 0) | (1 if bits & 0x3FFF else 0)
@@ -179,10 +194,16 @@ def check(flow: Flow) -> None:
         for prefix, needed in PREREQUISITES.items():
             if condition.field.startswith(prefix) and not needed.items() <= exact.items():
                 raise Refused(f"{condition} without {needed}: {flow}")
+        if condition.field == "vlan_pcp" and not _asks_for_a_tag(flow):
+            raise Refused(f"{condition} without a VLAN tag: {flow}")
         if condition.value & ~condition.mask:
             raise Refused(f"{condition} has bits outside its mask: {flow}")
     if flow.goto is not None and flow.goto <= flow.table:
         raise Refused(f"goto_table must go forward: {flow}")
+
+
+def _asks_for_a_tag(flow: Flow) -> bool:
+    return any(c.field == "vlan_vid" and c.value & c.mask & 0x1000 for c in flow.match)
 
 
 def _sum(data: bytes) -> int:
@@ -197,11 +218,27 @@ def _splice(data: bytes, offset: int, new: bytes) -> bytes:
     return data[:offset] + new + data[offset + len(new) :]
 
 
+PARTS: dict[str, tuple[str, int, int]] = {
+    "vlan_vid": ("_vlan", 0, 12),
+    "vlan_pcp": ("_vlan", 13, 3),
+    "mpls_label": ("_label", 12, 20),
+}
+"""Fields that are bits of a number in the packet: which, the lowest bit, and how many."""
+
+
 def write(packet: Packet, name: str, value: int) -> Packet:
     """Set a field, and the checksum over it."""
-    if name in ("tun_id", "tun_src", "tun_dst"):
+    if name in WRITABLE:
         return replace(packet, **{name: value})
     places = layout(packet)
+    if name in PARTS:
+        part, low, width = PARTS[name]
+        if part not in places:
+            raise Aborted(f"set_field of {name} in a packet that has none")
+        offset, size = places[part]
+        mask = (1 << width) - 1
+        number = packet.bits(offset, size) & ~(mask << low) | (value & mask) << low
+        return replace(packet, data=_splice(packet.data, offset, number.to_bytes(size, "big")))
     if name not in places:
         raise Aborted(f"set_field of {name} in a packet that has none")
     offset, size = places[name]
@@ -214,6 +251,18 @@ def write(packet: Packet, name: str, value: int) -> Packet:
     return replace(packet, data=data)
 
 
+def copy(packet: Packet, source: Bits, target: Bits) -> Packet:
+    """Move bits of a field to bits of another; the others of that one stay."""
+    fields = values(packet)
+    for bits in (source, target):
+        if bits.field not in fields:
+            raise Aborted(f"move of {bits.field} in a packet that has none")
+    mask = (1 << target.last - target.first + 1) - 1
+    moved = fields[source.field] >> source.first & mask
+    kept = fields[target.field] & ~(mask << target.first)
+    return write(packet, target.field, kept | moved << target.first)
+
+
 def _encap(packet: Packet, header: Header) -> Packet:
     ethernet = packet.packet_type == ETHERNET
     if header is Header.ETHERNET:
@@ -224,7 +273,8 @@ def _encap(packet: Packet, header: Header) -> Packet:
     eth_type = packet.bits(12, 2) if ethernet else packet.packet_type & 0xFFFF
     if eth_type in (MPLS, MPLS_MULTICAST):
         raise Aborted("encap(mpls) of what reads as MPLS")
-    return replace(packet, data=bytes(4) + packet.data, packet_type=1 << 16 | MPLS)
+    label = bytes.fromhex("00000140")  # label 0, bottom of the stack, TTL 64
+    return replace(packet, data=label + packet.data, packet_type=1 << 16 | MPLS)
 
 
 def _pop_mpls(packet: Packet, eth_type: int) -> Packet:
@@ -232,6 +282,18 @@ def _pop_mpls(packet: Packet, eth_type: int) -> Packet:
         raise Aborted("pop_mpls of a packet without a label")
     head = packet.data[:12] + eth_type.to_bytes(2, "big")
     return replace(packet, data=head + packet.data[18:])
+
+
+def _push_vlan(packet: Packet) -> Packet:
+    if packet.packet_type != ETHERNET or len(packet.data) < 14:
+        raise Aborted("push_vlan of no Ethernet packet")
+    return replace(packet, data=packet.data[:12] + b"\x81\x00\0\0" + packet.data[12:])
+
+
+def _pop_vlan(packet: Packet) -> Packet:
+    if "_vlan" not in layout(packet):
+        raise Aborted("pop_vlan of a packet without a tag")
+    return replace(packet, data=packet.data[:12] + packet.data[16:])
 
 
 def _decap(packet: Packet) -> Packet:
@@ -268,12 +330,16 @@ class Trace:
 
 @dataclass
 class Switch:
-    """Flow tables, a LOCAL port with the GTP-U address, and a gtpu port (`packet_type=ptap`)."""
+    """Flow tables, a LOCAL port with the GTP-U address, and a gtpu port (`packet_type=ptap`).
+
+    What leaves by the first port of `patch` comes in by the second, and the other way round.
+    """
 
     flows: Iterable[Flow]
     gtpu: int
     local_ip: IPv4Address
     local_mac: str
+    patch: tuple[int, int]
     tables: dict[int, dict[int, list[Flow]]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -320,7 +386,7 @@ class Switch:
             case SetField(name, value):
                 return write(packet, name, value)
             case Move(source, target):
-                return write(packet, target, values(packet)[source])
+                return copy(packet, source, target)
             case ForgetInPort():
                 return replace(packet, in_port=Port.NONE)
             case Encap(header):
@@ -329,6 +395,13 @@ class Switch:
                 return _decap(packet)
             case PopMpls(eth_type):
                 return _pop_mpls(packet, eth_type)
+            case PushVlan():
+                return _push_vlan(packet)
+            case CheckBigger(octets, register):
+                bigger = int(len(packet.data) > octets)
+                return write(packet, register, values(packet)[register] & ~1 | bigger)
+            case PopVlan():
+                return _pop_vlan(packet)
             case Output(Port.CONTROLLER, max_len):
                 cut = replace(packet, data=packet.data[:max_len])
                 trace.reported.append((flow.cookie, cut))
@@ -345,8 +418,16 @@ class Switch:
             self._enter(self.decapsulate(packet.data), trace)
         elif packet.packet_type != ETHERNET:
             raise Aborted(f"a packet without an Ethernet header to port {port}")
+        elif port in self.patch:
+            self._enter(self.through_patch(port, packet), trace)
         else:
             trace.sent.append((port, packet.data))
+
+    def through_patch(self, port: int, packet: Packet) -> Packet:
+        """The packet at the other end: tunnel and registers are forgotten, its mark is not."""
+        out, back = self.patch
+        forgotten = dict.fromkeys((*TUNNEL, *REGISTERS), 0)
+        return replace(packet, in_port=back if port == out else out, **forgotten)
 
     def _is_tunnel(self, packet: Packet) -> bool:
         fields = values(packet)

@@ -9,20 +9,27 @@ from ipaddress import IPv4Network
 import pytest
 from scapy.layers.l2 import Dot1Q, Ether
 
-from ofgtp.core.flow import Port
+from ofgtp.core.flow import CookieKind, Port, cookie_kind
 from ofgtp.core.pipeline import DropReason
-from tests.support.sample import ENB, LINKS, session
+from tests.support.lab import gateway
+from tests.support.sample import ENB, LINKS, all_flows, session
 from tests.table.simulator import Trace
 from tests.table.world import (
     ACCESS_IP,
+    CORE_IP,
     ENB_MAC,
+    HOP_MAC,
     PN,
     SERVER,
     E,
+    arp,
+    echo,
     from_core,
     gtpu,
     inner,
     inner_ipv6,
+    made,
+    only,
     switch,
     why,
 )
@@ -44,7 +51,16 @@ def tagged(port: int) -> Trace:
     return switch(session()).receive(port, bytes(frame))
 
 
+def expired(port: int, frame: bytes) -> Trace:
+    """After a lease has run out: the flows that had a timeout are gone."""
+    flows = all_flows(gateway(), session(), lease_seconds=10)
+    return made(flow for flow in flows if not flow.hard_timeout).receive(port, frame)
+
+
 LOCAL_MAC = bytes.fromhex(LINKS.local_mac.replace(":", ""))
+LARGEST = LINKS.access_mtu - (20 + 8 + 8) - (20 + 8)
+"""UDP payload of the largest packet that fits: below the tunnel's headers and its own."""
+
 R = DropReason
 PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.UNKNOWN_PORT: lambda: [switch().receive(9, from_core(inner()))],
@@ -74,6 +90,12 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.CORE_OTHER: lambda: [core(inner(SERVER, "10.46.0.1"))],
     R.UNKNOWN_UE: lambda: [core(inner(SERVER, "10.45.7.7"))],
     R.IDLE_UE: lambda: [core(inner(SERVER, "10.45.0.3"))],
+    R.TOO_BIG: lambda: [core(inner(SERVER, "10.45.0.2", size=LARGEST + 1))],
+    R.LEASE_EXPIRED: lambda: [
+        expired(LINKS.access, gtpu(inner())),
+        expired(LINKS.access, gtpu(b"", 0, kind=1)),
+        expired(LINKS.core, from_core(inner(SERVER, "10.45.0.2"))),
+    ],
 }
 
 
@@ -90,6 +112,43 @@ def test_reason(reason: DropReason) -> None:
     assert traces
     for trace in traces:
         assert why(trace) is reason
+
+
+def test_a_lease_that_lasts_lets_pass_what_none_would_stop() -> None:
+    gw = made(all_flows(gateway(), session(), lease_seconds=10))
+    only(gw.receive(LINKS.access, gtpu(inner())), LINKS.core)
+    only(gw.receive(LINKS.core, from_core(inner(SERVER, "10.45.0.2"))), LINKS.access)
+
+
+def test_without_a_lease_the_access_side_still_answers() -> None:
+    """ARP and ping of the access address are no user traffic; the core side is all silent."""
+    head = bytes(Ether(src=ENB_MAC, dst=LINKS.local_mac, type=0x0800))
+    for frame in (arp(1, ENB_MAC, ENB, ACCESS_IP), head + echo(ENB, ACCESS_IP)):
+        assert only(expired(LINKS.access, frame), Port.LOCAL) == frame
+    for frame in (arp(1, HOP_MAC, "10.2.0.2", CORE_IP), from_core(echo(SERVER, CORE_IP))):
+        assert why(expired(LINKS.core, frame)) is DropReason.LEASE_EXPIRED
+
+
+def test_without_a_lease_nothing_is_decapsulated() -> None:
+    """Uplink is stopped while still in its tunnel, so that no cache of the second pass matters."""
+    trace = expired(LINKS.access, gtpu(inner()))
+    assert [packet.in_port for packet in trace.at(0)] == [LINKS.access]
+
+
+@pytest.mark.parametrize("reason", list(DropReason), ids=lambda reason: reason.label)
+def test_the_packets_of_a_reason_are_counted_once(reason: DropReason) -> None:
+    for trace in PACKETS[reason]():
+        drops = [f for f in trace.flows if cookie_kind(f.cookie) is CookieKind.DROP]
+        assert len(drops) == 1
+
+
+@pytest.mark.parametrize("port", [LINKS.loop_in, LINKS.loop_out])
+def test_what_else_came_by_the_patch_would_go_no_further(port: int) -> None:
+    """Only table normalise sends there; a frame of another form is not taken for a T-PDU."""
+    gw = switch(session())
+    expected = DropReason.NOT_IP if port == LINKS.loop_in else DropReason.UNKNOWN_PORT
+    for frame in (gtpu(inner()), from_core(inner()), arp(1, ENB_MAC, ENB, ACCESS_IP)):
+        assert why(gw.receive(port, frame)) is expected
 
 
 def test_nothing_is_dropped_without_a_reason() -> None:

@@ -5,23 +5,30 @@ from __future__ import annotations
 import pytest
 
 from ofgtp.core.flow import (
+    Bits,
     Decap,
     Encap,
     Flow,
     Header,
     Output,
     PopMpls,
+    PopVlan,
     Port,
+    PushVlan,
+    SetField,
     match,
+    move,
     set_field,
 )
 from tests.support.sample import LINKS
 from tests.table.simulator import IPV4, IPV6, Aborted, Ambiguous, Refused, Switch
 from tests.table.world import ACCESS_IP, PN, E, S, from_core, gtpu, inner, inner_ipv6
 
+PATCH = (4, 5)
+
 
 def made(*flows: Flow) -> Switch:
-    return Switch(flows, LINKS.gtpu, ACCESS_IP, LINKS.local_mac)
+    return Switch(flows, LINKS.gtpu, ACCESS_IP, LINKS.local_mac, PATCH)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +38,8 @@ def made(*flows: Flow) -> Switch:
         Flow(0, 1, match(nw_src=ACCESS_IP), 0),
         Flow(0, 1, match(dl_type=IPV4, udp_dst=1), 0),
         Flow(0, 1, match(dl_type=IPV6, nw_src=ACCESS_IP), 0),
+        Flow(0, 1, match(vlan_pcp=4), 0),
+        Flow(0, 1, match(vlan_vid=0, vlan_pcp=4), 0),
     ],
 )
 def test_flows_that_openflow_forbids(flow: Flow) -> None:
@@ -61,6 +70,17 @@ def test_two_flows_that_compete() -> None:
         (Decap(), Output(2)),
         (Output(3),),
         (set_field("arp_op", 1),),
+        (PopVlan(),),
+        (PushVlan(), PopVlan(), PopVlan()),
+        (PushVlan(), PopMpls(IPV4)),
+        (SetField("vlan_pcp", 4),),
+        (SetField("mpls_label", 4),),
+        (SetField("ct_mark", 0),),
+        (SetField("tun_gtpu_flags", 0),),
+        (move(Bits("reg0", 0, 15), "arp_op"),),
+        (move(Bits("vlan_pcp", 0, 2), Bits("reg0", 0, 2)),),
+        (Decap(), Output(PATCH[0])),
+        (Decap(), PushVlan()),
     ],
 )
 def test_actions_that_a_switch_cannot_do(actions: tuple) -> None:  # type: ignore[type-arg]
@@ -73,6 +93,61 @@ def test_a_label_on_what_reads_as_mpls_aborts() -> None:
     frame[12:14] = b"\x88\x47"
     with pytest.raises(Aborted):
         made(Flow(0, 1, (), 0, (Encap(Header.MPLS),))).receive(1, bytes(frame))
+
+
+def test_a_tag_and_a_label_hold_bits() -> None:
+    """Put 12 + 20 bits in, and take them out of it again; the frame is what it was."""
+    number = 0xDEADBEEF
+    write_ = (
+        Encap(Header.MPLS),
+        move(Bits("reg0", 0, 19), "mpls_label"),
+        PushVlan(),
+        move(Bits("reg0", 20, 31), Bits("vlan_vid", 0, 11)),
+        SetField("vlan_pcp", 6),
+    )
+    read = (
+        move("mpls_label", Bits("reg1", 0, 19)),
+        move(Bits("vlan_vid", 0, 11), Bits("reg1", 20, 31)),
+        PopVlan(),
+        PopMpls(IPV4),
+    )
+    # A label goes below the Ethernet header of a packet that has none.
+    ethernet = (Decap(), Encap(Header.MPLS), Encap(Header.ETHERNET))
+    switch = made(
+        Flow(0, 1, (), 1, (SetField("reg0", number), *ethernet, *write_[1:]), goto=1),
+        Flow(1, 1, match(vlan_vid=(0x1000, 0x1000), vlan_pcp=6), 2, read, goto=2),
+        Flow(2, 1, match(reg1=number), 3, (Output(2),)),
+    )
+    trace = switch.receive(1, from_core(inner()))
+    [tagged] = trace.at(1)
+    assert tagged.data[12:22].hex() == "8100cdea8847dbeef140"
+    assert trace.sent == [(2, bytes(12) + b"\x08\x00" + inner())]
+
+
+def test_a_move_of_bits_leaves_the_others() -> None:
+    steps = (
+        SetField("reg0", 0xABCD0123),
+        SetField("reg1", 0x11111111),
+        move(Bits("reg0", 16, 27), Bits("reg1", 4, 15)),
+    )
+    switch = made(Flow(0, 1, (), 1, steps, goto=1), Flow(1, 1, match(reg1=0x1111BCD1), 2))
+    assert [flow.table for flow in switch.receive(1, from_core(inner())).flows] == [0, 1]
+
+
+def test_a_patch_port_forgets_all_but_the_mark() -> None:
+    known = {"tun_id": 5, "tun_src": 6, "tun_dst": 7, "reg0": 8, "reg1": 9, "pkt_mark": 10}
+    steps = tuple(SetField(name, value) for name, value in known.items())
+    for port, other in (PATCH, PATCH[::-1]):
+        switch = made(
+            Flow(0, 1, match(in_port=1), 1, (*steps, Output(port), Output(2))),
+            Flow(0, 1, match(in_port=other), 2, (Output(6), Output(other))),
+        )
+        trace = switch.receive(1, from_core(inner()))
+        _, packet = trace.seen
+        assert (packet.in_port, packet.pkt_mark) == (other, 10)
+        assert {getattr(packet, name) for name in known} == {0, 10}
+        # What goes on after the patch is the packet as it was; nothing goes back by it unasked.
+        assert [sent for sent, _ in trace.sent] == [6, 2]
 
 
 def test_nothing_goes_back_by_its_own_port_unasked() -> None:

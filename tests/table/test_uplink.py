@@ -6,15 +6,17 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 
 from ofgtp.core.flow import Port
 from ofgtp.core.model import AccessRoute, Uplink
-from ofgtp.core.pipeline import GUARD, ROUTE, UPLINK, DropReason
+from ofgtp.core.pipeline import EPOCH, GUARD, ROUTE, UPLINK, DropReason
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, session
-from tests.table.simulator import IPV4, IPV6, values
+from tests.table.simulator import IPV4, IPV6, TUNNEL, values
 from tests.table.world import (
     ACCESS_IP,
     CORE_IP,
@@ -34,6 +36,9 @@ from tests.table.world import (
     tunnelled,
     why,
 )
+
+EDGES = (0, 1, 0x0FFF, 0x1000, 0xFFFFF, 0x100000, 0x80000000, 0xDEADBEEF, 0xFFFFFFFF)
+"""32-bit numbers that show it if a bit were lost between label, tag and mark."""
 
 FLAGS = pytest.mark.parametrize("flags", [0, S, S | PN], ids=["plain", "S", "S+PN"])
 
@@ -97,12 +102,62 @@ def test_what_is_of_no_session(ttl: int) -> None:
         # The controller is shown enough to tell which it was.
         [(cookie, packet)] = trace.reported
         assert cookie == trace.flows[-1].cookie
-        sent_by = IPv4Address(packet.tun_src)
-        assert (packet.tun_id, sent_by.packed) == (
-            int.from_bytes(frame[46:50], "big"),
-            frame[26:30],
-        )
+        teid, peer = frame[46:50], frame[26:30]
+        assert packet.reg0.to_bytes(4, "big") == teid
+        assert packet.reg1.to_bytes(4, "big") == peer
         assert packet.data[14:] == frame[50 : 50 + 50]
+
+
+@pytest.mark.parametrize("ttl", [63, 64, 96, 255])
+@FLAGS
+def test_teid_and_peer_come_round_whole(ttl: int, flags: int) -> None:
+    """No tunnel metadata is left in the second pass; what it said is in the registers."""
+    gw = switch(session())
+    for teid in EDGES:
+        for peer in EDGES:
+            frame = gtpu(inner(ttl=ttl), teid, src=IPv4Address(peer), flags=flags)
+            [packet] = gw.receive(LINKS.access, frame).at(UPLINK.number)
+            assert (packet.reg0, packet.reg1) == (teid, peer)
+            assert packet.in_port == LINKS.loop_in
+            assert [getattr(packet, name) for name in (*TUNNEL, "pkt_mark")] == [0] * 6
+            assert packet.data[12:] == b"\x08\x00" + inner(ttl=ttl)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(1, 255))
+def test_any_teid_and_peer_come_round_whole(teid: int, peer: int, ttl: int) -> None:
+    frame = gtpu(inner(ttl=ttl), teid, src=IPv4Address(peer))
+    [packet] = BARE.receive(LINKS.access, frame).at(UPLINK.number)
+    assert (packet.reg0, packet.reg1) == (teid, peer)
+
+
+BARE = switch()
+
+
+def test_no_t_pdu_takes_a_short_cut() -> None:
+    """What were typed by chance before the patch would be cached with the tunnel's metadata."""
+    gw = switch(session())
+    for ttl in range(1, 256):
+        trace = gw.receive(LINKS.access, gtpu(inner(ttl=ttl)))
+        tables = [flow.table for flow in trace.flows]
+        access, first, second = (0, 10, 25), (0, 20), (0, 22, 28, 30, 40, 50)
+        assert tables == [*access, *first, *second], f"TTL {ttl}"
+
+
+def test_the_mark_is_clean_before_the_epoch_is_asked_for() -> None:
+    """A TEID that was left in the mark would make some packets miss table epoch."""
+    for bit in range(32):
+        gw = switch(session(uplink=Uplink(1 << bit)))
+        trace = gw.receive(LINKS.access, gtpu(inner(), 1 << bit))
+        only(trace, LINKS.core)
+        [packet] = trace.at(EPOCH.number)
+        assert (packet.pkt_mark, packet.reg0) == (0, 1 << bit)
+
+
+def test_another_epoch_lets_the_same_pass() -> None:
+    for epoch in (0x0000FFFF, 0xFFFF0000, 0x55555555, 0xA5A5A5A5):
+        gw = switch(session(), links=replace(LINKS, epoch=epoch))
+        for ttl in (63, 64, 96):
+            only(gw.receive(LINKS.access, gtpu(inner(ttl=ttl))), LINKS.core)
 
 
 def test_whose_session_counts() -> None:
@@ -148,7 +203,11 @@ def test_gtp_in_gtp_is_not_decapsulated_twice() -> None:
     nested = gtpu(inner("10.45.0.3"), 0x1002, src="10.45.0.2")[14:]
     trace = switch(session(), session(2)).receive(LINKS.access, gtpu(nested))
     assert why(trace) is DropReason.PROTECTED_DESTINATION
-    assert len(trace.at(0)) == 2
+    assert [packet.in_port for packet in trace.at(0)] == [
+        LINKS.access,
+        LINKS.gtpu,
+        LINKS.loop_in,
+    ]
 
 
 def test_other_gateways_networks_are_protected_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -11,6 +12,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
+from ofgtp.core.flow import Flow
 from ofgtp.core.model import Gateway, Session
 from ofgtp.core.pipeline import DropReason
 from ofgtp.core.rules import Links
@@ -33,7 +35,13 @@ def switch(
 ) -> Switch:
     """The sample gateway's switch, with some of the gateway's fields changed."""
     flows = all_flows(gateway(**changes), *sessions, links=links, others=others)
-    return Switch(flows, links.gtpu, ACCESS_IP, links.local_mac)
+    return made(flows, links)
+
+
+def made(flows: Iterable[Flow], links: Links = LINKS) -> Switch:
+    """A switch with these flows and the sample gateway's ports."""
+    patch = links.loop_out, links.loop_in
+    return Switch(flows, links.gtpu, ACCESS_IP, links.local_mac, patch)
 
 
 def inner(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ofgtp.core.flow import (
     SESSION_NUMBER_MAX,
+    Bits,
     CookieKind,
     Decap,
     Encap,
@@ -17,22 +18,24 @@ from ofgtp.core.flow import (
     ForgetInPort,
     Header,
     Meter,
-    Move,
     Output,
     PopMpls,
+    PopVlan,
     Port,
+    PushVlan,
     RuleError,
+    SetField,
     condition,
     cookie_kind,
     cookie_number,
     make_cookie,
     match,
+    move,
     set_field,
 )
 from ofgtp.core.pipeline import (
     ACCESS,
     ARP_METER,
-    DOWNLINK,
     GUARD,
     METERS,
     PIPELINE,
@@ -57,7 +60,12 @@ def test_a_flow_in_the_words_of_ovs_ofctl() -> None:
             Decap(),
             set_field("tun_dst", IPv4Address("10.1.0.2")),
             set_field("dl_src", "02:00:00:00:00:01"),
-            Move("arp_spa", "arp_tpa"),
+            move("arp_spa", "arp_tpa"),
+            move(Bits("tun_src", 20, 31), Bits("vlan_vid", 0, 11)),
+            move(Bits("tun_id", 0, 31), "pkt_mark"),
+            PushVlan(),
+            SetField("vlan_pcp", 6),
+            PopVlan(),
             Output(3),
             Output(Port.IN_PORT),
             Output(Port.LOCAL),
@@ -71,12 +79,49 @@ def test_a_flow_in_the_words_of_ovs_ofctl() -> None:
         "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00,dl_type=0x0800,nw_src=10.45.0.0/16"
         " actions=meter:2,load:0xffff->NXM_OF_IN_PORT[],encap(mpls),pop_mpls:0x0800,decap(),"
         "set_field:10.1.0.2->tun_dst,set_field:02:00:00:00:00:01->dl_src,"
-        "move:arp_spa->arp_tpa,output:3,IN_PORT,LOCAL,controller(max_len=64),goto_table:40"
+        "move:arp_spa->arp_tpa,move:tun_src[20..31]->vlan_vid[0..11],move:tun_id[0..31]->pkt_mark,"
+        "push_vlan:0x8100,set_field:6->vlan_pcp,pop_vlan,output:3,IN_PORT,LOCAL,controller(max_len=64),goto_table:40"
     )
 
 
 def test_no_actions_mean_drop() -> None:
     assert str(Flow(0, 0, (), 0)).endswith(",priority=0 actions=drop")
+
+
+def test_a_timeout_is_shown_when_there_is_one() -> None:
+    assert "hard_timeout" not in str(Flow(25, 1, (), 0))
+    shown = str(Flow(25, 1, match(pkt_mark=(0, 0xFF00FF00)), 0, hard_timeout=8))
+    assert shown.endswith("priority=1,hard_timeout=8,pkt_mark=0x0/0xff00ff00 actions=drop")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("tun_id", "pkt_mark"),
+        ("tun_src", "mpls_label"),
+        (Bits("tun_src", 0, 18), "mpls_label"),
+        (Bits("reg0", 4, 4), Bits("reg1", 4, 5)),
+    ],
+)
+def test_a_move_is_between_equal_widths(source: str | Bits, target: str | Bits) -> None:
+    with pytest.raises(RuleError, match="not of one width"):
+        move(source, target)
+
+
+@given(st.integers(0, 31), st.integers(0, 31), st.integers(0, 31))
+def test_a_move_says_which_bits(first: int, last: int, to: int) -> None:
+    first, last = sorted((first, last))
+    to = min(to, 31 - (last - first))
+    made = move(Bits("reg0", first, last), Bits("reg1", to, to + last - first))
+    source = "reg0" if (first, last) == (0, 31) else f"reg0[{first}..{last}]"
+    assert str(made).startswith(f"move:{source}->reg1")
+    assert (str(made) == "move:reg0->reg1") == (last - first == 31)
+
+
+def test_all_of_a_timeout_is_not_the_flows_identity() -> None:
+    """Adding a flow anew with another timeout replaces it."""
+    assert Flow(25, 1, (), 0, hard_timeout=8).key == Flow(25, 1, (), 0).key
+    assert Flow(25, 1, (), 0, hard_timeout=8) != Flow(25, 1, (), 0)
 
 
 def test_a_meter_in_the_words_of_ovs_ofctl() -> None:
@@ -132,7 +177,7 @@ def test_a_table_refuses_a_field_it_did_not_declare() -> None:
 def test_a_table_refuses_a_table_it_does_not_lead_to() -> None:
     with pytest.raises(RuleError, match=r"uplink.*route"):
         UPLINK.flow(1, (), goto=ROUTE)
-    assert GUARD.flow(1, (), goto=DOWNLINK).goto == DOWNLINK.number
+    assert GUARD.flow(1, (), goto=ROUTE).goto == ROUTE.number
 
 
 def test_a_tables_flows_are_marked_as_ours() -> None:

@@ -21,16 +21,16 @@ from ofgtp.control.counters import OUTER_BYTES, Counters
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flow import CookieKind, Flow, cookie_kind, make_cookie
 from ofgtp.core.model import FTeid, Session, Uplink
-from ofgtp.core.pipeline import DOWNLINK, GUARD, LOCAL, PIPELINE, ROUTE, DropReason
+from ofgtp.core.pipeline import FIT, GUARD, LOCAL, PIPELINE, ROUTE, DropReason
 from ofgtp.core.reconcile import Plan
-from ofgtp.core.rules import Links, gateway_flows, protected_networks, session_flows
+from ofgtp.core.rules import gateway_flows, protected_networks, session_flows
 from ofgtp.northbound.rest import RestApp
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import LATENCY_BOUNDS, Channel, Disconnected, NotConfirmed
+from tests.support.sample import LINKS
 
 ROOT = Path(__file__).parents[2]
-LINKS = Links(1, 2, 3, "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
 
 # ---- /metrics
 
@@ -223,7 +223,7 @@ def test_from_ue_to_ue_is_uplink_too() -> None:
     routed = replace(GATEWAY, ue_to_ue="route")
     flows = list(gateway_flows(routed, LINKS, protected_networks([routed]), 10))
     channel, counters = FakeChannel(flows), Counters()
-    pools = [f for f in flows if f.table == GUARD.number and f.goto == DOWNLINK.number]
+    pools = [f for f in flows if f.table == GUARD.number and f.goto == FIT.number]
     assert len(pools) == len(GATEWAY.ue_pools)
     for flow in pools:
         channel.hit(flow, 3, 300)

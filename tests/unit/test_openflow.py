@@ -21,14 +21,22 @@ from ofgtp.core.flow import (
     COOKIE_OWNER_MASK,
     FIELDS,
     VALUE_IS_MASK,
+    Action,
+    Bits,
+    CheckBigger,
     Condition,
     Flow,
     Match,
     Meter,
+    PopVlan,
+    PushVlan,
+    SetField,
     match,
+    move,
 )
 from ofgtp.core.model import AccessRoute, FTeid, Uplink
 from ofgtp.core.pipeline import METERS
+from ofgtp.core.rules import lease_flows
 from ofgtp.southbound import openflow as of
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
@@ -72,8 +80,11 @@ def printed(message: bytes) -> str:
 
 @pytest.mark.parametrize("case", [*CASES, "no next hop"])
 def test_flow_mods_mean_what_the_flows_text_says(case: str, tmp_path: Path) -> None:
+    same_to_ofctl(flows_of(case), tmp_path)
+
+
+def same_to_ofctl(flows: list[Flow], tmp_path: Path) -> None:
     """Bytes and text, each read by ovs-ofctl, are the same flow-mods."""
-    flows = flows_of(case)
     text, wire = tmp_path / "flows.txt", tmp_path / "messages"
     text.write_text("".join(f"{flow}\n" for flow in flows))
     encoded = [of.flow_mod(of.Command.ADD, flow, xid) for xid, flow in enumerate(flows, 1)]
@@ -82,6 +93,57 @@ def test_flow_mods_mean_what_the_flows_text_says(case: str, tmp_path: Path) -> N
     said = [line.strip() for line in ofctl("ofp-parse", wire).splitlines()]
     assert len(meant) == len(flows)
     assert [line for line in said if line] == [line.strip() for line in meant]
+
+
+@pytest.mark.parametrize("lease_seconds", [None, 5, 10])
+def test_a_lease_means_what_its_text_says(lease_seconds: int | None, tmp_path: Path) -> None:
+    same_to_ofctl(all_flows(gateway(), lease_seconds=lease_seconds), tmp_path)
+
+
+PIECES = [(0, 0), (0, 11), (0, 19), (0, 31), (5, 9), (20, 31), (31, 31)]
+WITHOUT_PREREQUISITES = ["tun_id", "tun_src", "reg0", "reg1", "pkt_mark"]
+TAGGED_LABEL = match(dl_type=0x8847, vlan_vid=(0x1000, 0x1000))
+
+
+def test_actions_mean_what_their_text_says(tmp_path: Path) -> None:
+    """Moves of bits between all pairs of fields, tags and labels."""
+    actions: list[tuple[Match, tuple[Action, ...]]] = [
+        ((), (move(Bits(one, *piece), Bits(other, *piece)),))
+        for one in WITHOUT_PREREQUISITES
+        for other in WITHOUT_PREREQUISITES
+        if one != other
+        for piece in PIECES
+    ]
+    actions += [((), (move(Bits("tun_id", 32, 63), "reg0"),))]
+    for field, bits in (("mpls_label", 20), ("vlan_vid", 12)):
+        for register in ("reg0", "reg1", "pkt_mark"):
+            for first in (0, 3, 32 - bits):
+                there = Bits(register, first, first + bits - 1)
+                here = Bits(field, 0, bits - 1)
+                actions += [(TAGGED_LABEL, (move(here, there),))]
+                actions += [(TAGGED_LABEL, (move(there, here),))]
+    actions += [(TAGGED_LABEL, (SetField("vlan_pcp", pcp), PopVlan())) for pcp in range(8)]
+    actions += [(match(dl_type=0x0800), (PushVlan(), SetField("vlan_pcp", 4)))]
+    for value in (0, 1, 0xDEADBEEF, 0xFFFFFFFF):
+        actions += [((), (SetField(name, value),)) for name in ("pkt_mark", "reg0", "reg1")]
+    actions += [(TAGGED_LABEL, (SetField("mpls_label", 0xFFFFF),))]
+    actions += [((), (CheckBigger(size, "reg2"),)) for size in (1, 1258, 1478, 65535)]
+    flows = [Flow(1, n, asked, 7, steps) for n, (asked, steps) in enumerate(actions)]
+    same_to_ofctl(flows, tmp_path)
+    for flow in flows:
+        [stats] = of.decode_flow_stats(entry(flow))
+        assert stats.match == flow.match
+        assert stats.same_actions(flow)
+
+
+def test_masks_mean_what_their_text_says(tmp_path: Path) -> None:
+    masks = [0x1, 0xFFFF, 0xA5A5]
+    asked = [match(**{name: (0, mask)}) for name in ("pkt_mark", "ct_mark") for mask in masks]
+    asked += [match(pkt_mark=(0, mask)) for mask in (0xFFFF0000, 0x80000001, 0xFFFFFFFF)]
+    asked += [match(dl_type=0x8847, vlan_vid=(0x1000, 0x1000), vlan_pcp=n) for n in range(8)]
+    asked += [match(ct_zone=0), match(ct_mark=0)]
+    asked += [match(reg0=0xDEADBEEF, reg1=ENB), match(dl_type=0x8847, mpls_label=0xFFFFF)]
+    same_to_ofctl([Flow(1, n, each, 7) for n, each in enumerate(asked)], tmp_path)
 
 
 def test_one_flow_mod_byte_by_what_it_shows() -> None:
@@ -199,7 +261,9 @@ def test_the_flags_are_sent_without_a_mask() -> None:
     assert of.encode_match(match(tun_gtpu_flags=4))[4:13] == bytes.fromhex("ffff1e05 00002320 04")
 
 
-def entry(flow: Flow, packets: int = 5, octets: int = 600, idle: int = 0) -> bytes:
+def entry(
+    flow: Flow, packets: int = 5, octets: int = 600, idle: int = 0, hard: int | None = None
+) -> bytes:
     """A flow-stats entry (OpenFlow 1.4, 7.3.5.2)."""
     rest = of.encode_match(flow.match) + of.encode_instructions(flow)
     head = struct.pack(
@@ -210,7 +274,7 @@ def entry(flow: Flow, packets: int = 5, octets: int = 600, idle: int = 0) -> byt
         2,
         flow.priority,
         idle,
-        0,
+        flow.hard_timeout if hard is None else hard,
         0,
         0,
         flow.cookie,
@@ -235,6 +299,14 @@ def test_a_flow_that_times_out_is_none_of_ours() -> None:
     flow = flows_of("physical core")[0]
     [stats] = of.decode_flow_stats(entry(flow, idle=5))
     assert not stats.same_actions(flow)
+
+
+@pytest.mark.parametrize("lease_seconds", [None, 5, 10])
+def test_a_lease_is_ours_with_its_own_timeout_only(lease_seconds: int | None) -> None:
+    for flow in lease_flows(LINKS, lease_seconds):
+        for hard in (0, 3, 8, 9):
+            [stats] = of.decode_flow_stats(entry(flow, hard=hard))
+            assert stats.same_actions(flow) == (hard == flow.hard_timeout)
 
 
 def test_a_reported_flow_is_deleted_as_it_was_reported() -> None:
@@ -294,7 +366,7 @@ def packet_in(fields: bytes, frame: bytes) -> bytes:
 
 
 def test_packet_in() -> None:
-    asked = match(in_port=3, tun_id=0x1001, tun_src=ENB, tun_gtpu_flags=0x30)
+    asked = match(in_port=3, tun_id=5, reg0=0x1001, reg1=ENB, tun_gtpu_flags=0x30)
     fields = of.encode_match(asked)[4:]
     fields = fields[: int.from_bytes(of.encode_match(asked)[2:4], "big") - 4]
     unknown = bytes.fromhex("80003410") + bytes(16)

@@ -31,6 +31,8 @@ def apply(changes: Plan, installed: Iterable[Flow]) -> dict[FlowKey, Flow]:
     there = {flow.key: flow for flow in installed}
     for flow in changes.delete:
         assert there.pop(flow.key) == flow
+    # An add over a flow that is there would keep that one's counters.
+    assert not set(there) & {flow.key for flow in changes.add}
     for flow in changes.modify:
         # A modify keeps the counters, and also the cookie.
         assert there[flow.key].cookie == flow.cookie
@@ -58,21 +60,34 @@ def test_equal_sets_need_nothing(desired: list[Flow], random: object) -> None:
 @given(tables, tables)
 def test_nothing_is_touched_without_need(desired: list[Flow], installed: list[Flow]) -> None:
     changes = plan(desired, installed)
-    touched = [flow.key for flow in changes.add + changes.modify + changes.delete]
-    assert len(touched) == len(set(touched)) == len(changes)
-    assert not set(touched) & {flow.key for flow in set(desired) & set(installed)}
+    kinds = (changes.add, changes.modify, changes.delete)
+    added, modified, deleted = ({flow.key for flow in kind} for kind in kinds)
+    assert len(added) + len(modified) + len(deleted) == len(changes) == len(list(changes.all()))
+    cookies = {flow.key: flow.cookie for flow in installed}
+    wanted = {flow.key: flow.cookie for flow in desired}
+    # Only what gets another cookie is touched twice.
+    twice = {key for key in cookies.keys() & wanted.keys() if cookies[key] != wanted[key]}
+    assert added & deleted == twice
+    assert not modified & (added | deleted)
+    assert not (added | modified | deleted) & {f.key for f in set(desired) & set(installed)}
     assert bool(changes) == (set(desired) != set(installed))
 
 
 @given(flows, flows)
-def test_counters_go_on_while_the_cookie_stays(one: Flow, other: Flow) -> None:
+def test_counters_go_on_while_the_cookie_stays_and_only_then(one: Flow, other: Flow) -> None:
     desired = Flow(
         one.table, one.priority, one.match, other.cookie, other.actions, other.goto, other.meter
     )
     changes = plan([desired], [one])
-    assert not changes.delete
+    assert changes.delete == ([one] if one.cookie != other.cookie else [])
     assert changes.add == ([desired] if one.cookie != other.cookie else [])
     assert changes.modify == ([desired] if one.cookie == other.cookie and desired != one else [])
+
+
+@given(st.none() | st.integers(1, 9), st.none() | st.integers(1, 9))
+def test_another_timeout_is_another_flow(before: int | None, after: int | None) -> None:
+    old, new = (Flow(0, 0, (), 1, hard_timeout=each or 0) for each in (before, after))
+    assert bool(plan([new], [old])) == ((before or 0) != (after or 0))
 
 
 PEERS = st.sampled_from([ENB, OTHER_ENB])

@@ -9,29 +9,46 @@ from typing import Any
 import pytest
 
 from ofgtp.core.flow import (
+    FIELDS,
     Condition,
     CookieKind,
     Encap,
     Flow,
+    Header,
+    Move,
     Output,
     PopMpls,
     Port,
+    SetField,
     cookie_kind,
     cookie_number,
     match,
 )
 from ofgtp.core.model import AccessRoute, Uplink
 from ofgtp.core.pipeline import (
+    ACCESS,
+    CORE,
     DOWNLINK,
+    EPOCH,
+    FIT,
     GUARD,
+    INGRESS,
+    LEASE,
     METERS,
     NORMALISE,
     PIPELINE,
+    RETYPE,
     ROUTE,
     UPLINK,
     DropReason,
 )
-from ofgtp.core.rules import UNREACHABLE_FOR_UES, protected_networks, session_flows
+from ofgtp.core.rules import (
+    UNREACHABLE_FOR_UES,
+    epoch_flows,
+    lease_flows,
+    protected_networks,
+    session_flows,
+)
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows, session
 
@@ -89,17 +106,143 @@ def test_what_reaches_the_controller_is_limited(change: dict[str, Any]) -> None:
 def test_every_table_says_what_a_miss_is(change: dict[str, Any]) -> None:
     flows = all_flows(gateway(**change))
     for table in PIPELINE:
-        [miss] = [f for f in flows if f.table == table.number and not f.match and not f.priority]
+        lowest = min(f.priority for f in flows if f.table == table.number)
+        found = [f for f in flows if f.table == table.number and f.priority == lowest]
+        [miss] = [f for f in found if not _misses(f)]
         if table.miss is None:
-            assert (table, miss.goto) == (GUARD, ROUTE.number)
+            assert miss.goto == {GUARD: ROUTE, EPOCH: UPLINK, FIT: DOWNLINK}[table].number
         else:
             assert cookie_number(miss.cookie) == table.miss
+            assert miss.priority == 0
+
+
+def _misses(flow: Flow) -> list[Condition]:
+    """What some packet would not fulfil: all that is asked, but for fields that are always 0."""
+    return [each for each in flow.match if each.field not in ALWAYS_0 or each.value]
+
+
+ALWAYS_0 = {name for name, field in FIELDS.items() if field.meaning.startswith("always 0")}
+
+
+def test_fields_that_are_always_0_are_asked_for_nothing_else() -> None:
+    assert {"pkt_mark", "ct_mark", "ct_zone"} == ALWAYS_0
+    for flow in all_flows(gateway(), session(), session(2, downlink=None)):
+        for each in flow.match:
+            assert each.field not in ALWAYS_0 or each.value == 0, str(flow)
+
+
+def test_what_the_epoch_is_asked_of() -> None:
+    """Table epoch, and what comes by the gtpu port; nothing that other packets need."""
+    flows = all_flows(gateway(), session())
+    asked = {f.key for f in flows if any(each.field == "pkt_mark" for each in f.match)}
+    assert asked == {f.key for f in epoch_flows(LINKS)}
+    assert {f.table for f in epoch_flows(LINKS)} == {INGRESS.number, EPOCH.number}
+    by_gtpu = [f for f in flows if Condition("in_port", LINKS.gtpu, 0xFFFFFFFF) in f.match]
+    assert {f.key for f in by_gtpu} < asked
+    for flow in epoch_flows(replace(LINKS, epoch=0x00FF00FF)):
+        assert Condition("pkt_mark", 0, 0x00FF00FF) in flow.match
+
+
+def test_another_epoch_changes_the_flows_that_ask_for_it_only() -> None:
+    one, other = (
+        set(all_flows(gateway(), session(), links=replace(LINKS, epoch=epoch)))
+        for epoch in (0x0000FFFF, 0x0F0F0F0F)
+    )
+    assert len(one - other) == len(other - one) == len(list(epoch_flows(LINKS)))
+
+
+@changed
+@pytest.mark.parametrize(("lease_seconds", "timeout"), [(None, 0), (5, 3), (10, 8)])
+def test_a_lease_is_two_flows(
+    change: dict[str, Any], lease_seconds: int | None, timeout: int
+) -> None:
+    up, down = lease_flows(LINKS, lease_seconds)
+    assert (up.hard_timeout, down.hard_timeout) == (timeout, timeout)
+    assert up.actions == (Output(Port.LOCAL),)
+    assert (down.actions, down.goto) == ((), CORE.number)
+    flows = all_flows(
+        gateway(**change), session(), session(2, downlink=None), lease_seconds=lease_seconds
+    )
+    # They are all that lets user traffic in, and all that ends by itself.
+    leads_on = [f for f in flows if f.table == LEASE.number and f.priority]
+    assert leads_on == [up, down]
+    assert [f for f in flows if f.hard_timeout] == ([up, down] if timeout else [])
+    assert {f.table for f in flows if f.goto == CORE.number} == {LEASE.number}
+    # What the switch would decapsulate reaches LOCAL by the lease, or not at all.
+    for flow in flows:
+        if Output(Port.LOCAL) in flow.actions and flow != up:
+            asked = {each.field: each.value for each in flow.match}
+            assert flow.table == ACCESS.number
+            assert asked.get("nw_proto") == 1 or asked["dl_type"] == 0x0806
+
+
+def test_a_renewal_is_the_same_flow_whatever_the_lease() -> None:
+    keys = [[f.key for f in lease_flows(LINKS, each)] for each in (None, 5, 10)]
+    assert keys[0] == keys[1] == keys[2]
+
+
+@changed
+def test_the_patch_is_entered_by_t_pdus_only_and_left_for_one_table(change: dict[str, Any]) -> None:
+    flows = all_flows(gateway(**change), session())
+    for flow in flows:
+        ports = [a.port for a in flow.actions if isinstance(a, Output)]
+        assert LINKS.loop_in not in ports
+        assert (LINKS.loop_out in ports) == (Encap(Header.MPLS) in flow.actions)
+        assert LINKS.loop_out not in ports or flow.table == NORMALISE.number
+        inputs = [each.value for each in flow.match if each.field == "in_port"]
+        assert LINKS.loop_out not in inputs
+        assert (inputs == [LINKS.loop_in]) == (flow.goto == RETYPE.number)
+
+
+def test_the_same_bits_go_into_the_label_and_come_out_of_it() -> None:
+    """What each flow of normalise copies away, table retype copies back, and it is all of it."""
+    flows = all_flows(gateway())
+    [away] = {
+        tuple(a for a in f.actions if isinstance(a, Move))
+        for f in flows
+        if f.table == NORMALISE.number and f.actions
+    }
+    [back] = {
+        tuple(a for a in f.actions if isinstance(a, Move))
+        for f in flows
+        if f.table == RETYPE.number and f.actions
+    }
+    carried = {a.dst: a.src for a in away}
+    returned = {a.src: a.dst for a in back}
+    assert carried.keys() == returned.keys()
+    restored = {"reg0": "tun_id", "reg1": "tun_src"}
+    for place, source in carried.items():
+        register = returned[place]
+        assert restored[register.field] == source.field
+        assert (register.first, register.last) == (source.first, source.last)
+    for register_name in restored:
+        bits = [b for r in returned.values() for b in range(r.first, r.last + 1)
+                if r.field == register_name]  # fmt: skip
+        assert sorted(bits) == list(range(32))
+
+
+def test_versions_come_back_as_the_types_they_are() -> None:
+    flows = all_flows(gateway())
+    types = {}
+    for flow in (f for f in flows if f.table == RETYPE.number and f.actions):
+        asked = {each.field: each.value for each in flow.match}
+        assert (asked["dl_type"], asked["vlan_vid"]) == (0x8847, 0x1000)
+        [popped] = [a.eth_type for a in flow.actions if isinstance(a, PopMpls)]
+        types[asked["vlan_pcp"]] = popped
+    assert types == {4: 0x0800, 6: 0x86DD}
+    sent = {
+        a.value
+        for f in flows
+        for a in f.actions
+        if isinstance(a, SetField) and a.field == "vlan_pcp"
+    }
+    assert sent == types.keys()
 
 
 def test_two_flows_a_session() -> None:
     up, down = session_flows(session(), LINKS)
     assert (up.table, down.table) == (UPLINK.number, DOWNLINK.number)
-    assert up.match == match(tun_id=0x1001, dl_type=0x800, nw_src=IPv4Address("10.45.0.2"))
+    assert up.match == match(reg0=0x1001, dl_type=0x800, nw_src=IPv4Address("10.45.0.2"))
     assert {cookie_number(f.cookie) for f in (up, down)} == {1}
     assert {cookie_kind(f.cookie) for f in (up, down)} == {CookieKind.SESSION}
 
@@ -114,7 +257,9 @@ def test_an_idle_session_drops_under_its_reason() -> None:
 
 def test_a_pinned_peer_is_part_of_the_match() -> None:
     up, _ = session_flows(session(uplink=Uplink(1, ENB)), LINKS)
-    assert Condition("tun_src", int(ENB), 0xFFFFFFFF) in up.match
+    assert Condition("reg1", int(ENB), 0xFFFFFFFF) in up.match
+    up, _ = session_flows(session(uplink=Uplink(1)), LINKS)
+    assert not any(each.field == "reg1" for each in up.match)
 
 
 def test_guards_stand_above_what_relabels() -> None:
