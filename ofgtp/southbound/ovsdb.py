@@ -454,8 +454,6 @@ class Ovsdb:
         for table, columns in COLUMNS.items():
             helper.register_columns(table, columns)
         self._idl = Idl(self.remote, helper)
-        if self._lock is not None:
-            self._idl.set_lock(self._lock)
         while True:
             self._run()
             if self._idl.has_ever_connected():
@@ -463,6 +461,9 @@ class Ovsdb:
             if not _block(self._idl.wait, deadline):
                 self.close()
                 raise GatewayNotReady(f"ovsdb-server at {self.remote} does not answer")
+        if self._lock is not None:
+            # not before: the answer would pass for the database's content
+            self._idl.set_lock(self._lock)
         self._look()
 
     def _stand_back(self, gateway: Gateway) -> None:
