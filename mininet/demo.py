@@ -202,7 +202,7 @@ def end(stage: Stage, script: Script) -> None:
             raise Failed(f"{answers} answers to {ue}'s pings, which has no session any more")
         script.ok(f"{session['id']} is deleted: {ue}'s pings are no longer answered")
     stage.stop_controller()
-    script.ok("the controller has ended")
+    script.ok("the controller has ended, and there is no flow of it left in the switch")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ RUN = Path("/run")  # a tmpfs of our own once we are inside
 INSIDE = "OFGTP_DEMO_INSIDE"
 API = "http://127.0.0.1:8080"
 CONFIG = ROOT / "topologies" / "mobile.toml"
+OURS = "cookie=0x0f67000000000000/0xffff000000000000"  # the mark of ofgtp's flows
 SECONDS = 90  # that a whole demo may take
 WIDTH = 100
 
@@ -154,13 +155,18 @@ class Stage:
         self.ending.callback(self.net.stop)
         self.net.start()
 
-    def start_controller(self) -> None:
+    def start_controller(self, ownership: str = "controller", lease_seconds: int = 10) -> None:
         """Start the stock ryu-manager with ofgtp, and wait until it says that it works."""
+        self.ownership = ownership
+        config = self.files / "ofgtp.toml"
+        text = CONFIG.read_text().replace('"controller"', f'"{ownership}"')
+        text = text.replace("sessions.db", f"{ownership}.db")
+        config.write_text(text.replace("lease_seconds = 10", f"lease_seconds = {lease_seconds}"))
         manager = Path(sys.executable).with_name("ryu-manager")
         if not manager.exists():
             raise Failed(f"there is no {manager}: `make setup` makes it")
-        environment = os.environ | {"OFGTP_CONFIG": str(CONFIG)}
-        with self.log.open("wb") as log:
+        environment = os.environ | {"OFGTP_CONFIG": str(config)}
+        with self.log.open("ab") as log:
             self.controller = subprocess.Popen(
                 [manager, "ofgtp.app"], stdout=log, stderr=log, env=environment, cwd=ROOT
             )
@@ -186,7 +192,10 @@ class Stage:
             raise Failed(f"the controller has ended ({self.controller.returncode})")
 
     def stop_controller(self) -> None:
-        """Stop it as an operator would, with SIGTERM, and check that it ends cleanly."""
+        """Stop it as an operator would, with SIGTERM, and check that it ends cleanly.
+
+        If the controller owns the tunnels, that means: without a flow left in the switch.
+        """
         assert self.controller is not None
         self.controller.terminate()
         try:
@@ -195,6 +204,21 @@ class Stage:
             raise Failed("the controller did not end within 10 s of SIGTERM") from None
         if code not in (0, -signal.SIGTERM):
             raise Failed(f"the controller ended with {code} on SIGTERM")
+        if self.ownership == "controller" and (left := self.flows()):
+            raise Failed(f"the controller has left {len(left)} flows: {left[0]}")
+
+    def crash_controller(self) -> float:
+        """kill -9; returns when."""
+        assert self.controller is not None
+        self.controller.kill()
+        at = time.time()
+        self.controller.wait()
+        return at
+
+    def flows(self) -> list[str]:
+        """The flows of ofgtp that the switch has."""
+        text = run("ovs-ofctl", "-O", "OpenFlow14", "dump-flows", "br-ofgtp", OURS)
+        return [line.strip() for line in text.splitlines() if "actions=" in line]
 
     def versions(self) -> list[tuple[str, str]]:
         switch = run("ovs-vswitchd", "--version").split("\n")[0].split()[-1]

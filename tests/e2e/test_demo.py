@@ -144,6 +144,22 @@ def test_handover_loses_almost_nothing(tmp_path: Path) -> None:
     assert re.search(r"10\.1\.0\.1 → 10\.1\.0\.3 +TEID 0x00003001", running.output)
 
 
+def test_crash_ends_forwarding_in_one_mode_and_not_in_the_other(tmp_path: Path) -> None:
+    with demo("crash.py", tmp_path) as running:
+        running.read_until("2. The same, stopped cleanly")
+        namespaces = running.namespaces()
+        assert running.finish() == 0, running.output
+        running.assert_gone(namespaces)
+    text = running.output
+    last = re.search(r"the last answer came ([\d.]+) s after the kill", text)
+    assert last and 0 < float(last[1]) <= 5
+    assert re.search(r"^ +controller +kill -9.* [1-9]\d+ +\d+\.\d s$", text, re.MULTILINE), text
+    for what in ("kill -9, restart", "clean stop, restart"):
+        assert re.search(rf"^ +switch +{what} +0 +0 s$", text, re.MULTILINE), text
+    assert text.count("flows_changed=0") == 2
+    assert max(map(len, text.splitlines())) <= 100
+
+
 def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
     with demo("demo.py", tmp_path) as running:
         running.read_until("5. iperf3")

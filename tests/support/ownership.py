@@ -173,6 +173,7 @@ def wanted_flows(
         gtpu=3,
         loop_out=4,
         loop_in=5,
+        access_mtu=shown["access"]["mtu"],
         local_mac=shown["access"]["mac"],
         core_mac=shown["core"]["mac"],
         peer_mac=shown["next_hop"]["mac"],

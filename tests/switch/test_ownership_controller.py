@@ -166,7 +166,7 @@ def check_busy(lab: Lab, count: int, lease_seconds: int, *, quiet: float) -> Non
 
             def work(client: own.Client = client, body: bytes = body) -> None:
                 done.append(
-                    client.call("POST", "/v1/sessions:batch", body, "application/x-ndjson")  # noqa: B023
+                    client.call("POST", "/v1/sessions:batch", body, "application/x-ndjson")
                 )
 
             worker = threading.Thread(target=work)
