@@ -360,7 +360,10 @@ class GatewayAgent:
         self._ensure_meters(channel)
         failed: dict[int, str] = {}
         while True:
-            generation = self.generation
+            with self._writer:
+                # A change that began before must be in the store when that is read. One that begins
+                # later counts, since the switch is not in sync.
+                generation = self.generation
             reported = list(channel.flows())
             self._go_on_from(reported)
             try:
