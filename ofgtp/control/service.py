@@ -124,10 +124,12 @@ class SessionService:
                 new: Session | None
                 try:
                     if isinstance(op, str):
+                        session_id = op
                         old, new = tx.delete(op), None
                         deleted += 1
                     else:
                         stored, new = self._write(tx, op)
+                        session_id = new.id
                         old = None if stored is None else stored.session
                         created += old is None
                         replaced += old is not None
@@ -138,7 +140,6 @@ class SessionService:
                 except UnknownGateway as error:
                     errors.append((line, "gateway", str(error)))
                 else:
-                    session_id = op if isinstance(op, str) else str(op.id)
                     if session_id not in touched:
                         touched.add(session_id)
                         if old is not None:
