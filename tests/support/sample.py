@@ -45,7 +45,9 @@ def all_flows(
     lease_seconds: int | None = None,
 ) -> list[Flow]:
     """All that ofgtp wants in the switch of `gateway`; `others` run beside it."""
-    flows = list(gateway_flows(gateway, links, protected_networks([gateway, *others]), lease_seconds))
+    flows = list(
+        gateway_flows(gateway, links, protected_networks([gateway, *others]), lease_seconds)
+    )
     for each in sessions:
         flows += session_flows(each, links)
     return flows
