@@ -438,9 +438,9 @@ class GatewayAgent:
     def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
         """Leave the sessions out whose flows were refused; raise if a base flow was."""
         for flow, reason in error.refused:
-            if flow is None or cookie_kind(flow.cookie) is not CookieKind.SESSION:
+            number = None if flow is None else self._session_of(flow)
+            if number is None:
                 raise error
-            number = cookie_number(flow.cookie)
             failed[number] = reason
             log.error(
                 "gateway=%s session number=%d: the switch refused %s: %s",
@@ -449,6 +449,16 @@ class GatewayAgent:
                 flow,
                 reason,
             )
+
+    def _session_of(self, flow: Flow) -> int | None:
+        """The number of the session that has this flow; None for a base flow."""
+        if cookie_kind(flow.cookie) is CookieKind.SESSION:
+            return cookie_number(flow.cookie)
+        if flow.cookie != make_cookie(CookieKind.DROP, DropReason.IDLE_UE):
+            return None
+        address = next(each.value for each in flow.match if each.field == "nw_dst")
+        stored = self._store.by_ue_ip(self.gateway.name, IPv4Address(address))
+        return None if stored is None else stored.session.number
 
     def _ensure_meters(self, channel: Channel) -> None:
         present = channel.meters()
