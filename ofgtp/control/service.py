@@ -130,9 +130,9 @@ class SessionService:
                     else:
                         stored, new = self._write(tx, op)
                         session_id = new.id
-                        old = None if stored is None else stored.session
-                        created += old is None
-                        replaced += old is not None
+                        old = _installed(stored)
+                        created += stored is None
+                        replaced += stored is not None
                 except (InvalidSession, Conflict) as error:
                     errors.append((line, error.loc, error.msg))
                 except UnknownSession as error:
@@ -189,7 +189,8 @@ class SessionService:
         if old is not None and old.session == new and old.state is SessionState.ACTIVE:
             tx.set_state([new.number], SessionState.ACTIVE)
             return None
-        before = {} if old is None else {new.id: old.session}
+        installed = _installed(old)
+        before = {} if installed is None else {new.id: installed}
         self._carry_out(tx, before, {new.id: new})
         return "session_created" if old is None else "session_changed"
 
@@ -375,6 +376,11 @@ class SessionService:
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
         return [found.get(stored.session.number, (None, None)) for stored in page]
+
+
+def _installed(stored: StoredSession | None) -> Session | None:
+    """The session whose flows are in the switch; a failed one has none that could be modified."""
+    return None if stored is None or stored.state is SessionState.FAILED else stored.session
 
 
 def _numbers(stats: FlowStats | None) -> tuple[int, int]:
