@@ -569,7 +569,11 @@ class GatewayAgent:
 
     def _classify(self, packet: PacketIn) -> str:
         """Why a T-PDU matched no session's uplink flow."""
-        stored = self._store.by_teid(self.gateway.name, packet.teid)
+        try:
+            stored = self._store.by_teid(self.gateway.name, packet.teid)
+        except StoreError as error:
+            log.debug("gateway=%s: a miss not told apart: %s", self.gateway.name, error)
+            return "not_known"
         if stored is None:
             return "unknown_teid"
         session = stored.session
