@@ -13,14 +13,23 @@ A flow that is made anew begins at 0 again. What it had counted before, as last 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from eventlet.semaphore import Semaphore
 
 from ofgtp.core.flow import CookieKind, cookie_kind, cookie_number, make_cookie
 from ofgtp.core.model import Direction
-from ofgtp.core.pipeline import GUARD, LOCAL, METERS, ROUTE, DropReason
+from ofgtp.core.pipeline import (
+    ARP_METER,
+    GUARD,
+    LOCAL,
+    PING_METER,
+    ROUTE,
+    TOO_BIG_METER,
+    DropReason,
+)
 from ofgtp.southbound.channel import Channel
-from ofgtp.southbound.openflow import FlowStats
+from ofgtp.southbound.openflow import FlowStats, MeterCounts
 
 OUTER_BYTES = 14 + 20 + 8 + 8
 """Ethernet, IPv4, UDP and GTP-U header of an encapsulated packet."""
@@ -29,8 +38,6 @@ _LABELS = {reason.value: reason.label for reason in DropReason}
 _COUNTED = [reason for reason in DropReason if reason is not DropReason.IDLE_UE]
 _COOKIES = [make_cookie(CookieKind.BASE), *(make_cookie(CookieKind.DROP, r) for r in _COUNTED)]
 _IDLE = make_cookie(CookieKind.DROP, DropReason.IDLE_UE)
-_LIMITED = ("ping", "arp")
-"""Meters that drop what would else be answered."""
 
 _Flow = tuple[int, int, int, bytes]
 
@@ -42,7 +49,7 @@ class Counters:
         self.packets: Counter[Direction] = Counter({"uplink": 0, "downlink": 0})
         self.bytes: Counter[Direction] = Counter({"uplink": 0, "downlink": 0})
         self.drops: Counter[str] = Counter({reason.label: 0 for reason in DropReason})
-        self.drops.update({f"rate_limited_{name}": 0 for name in _LIMITED})
+        self.drops.update(dict.fromkeys(metered_drops({}), 0))
         self._seen: dict[_Flow, tuple[int, int]] = {}
         self._seen_sums: dict[str, int] = {}
         self._reading = Semaphore(1)
@@ -57,7 +64,7 @@ class Counters:
         with self._reading:
             flows = [stats for part in channel.flows_of(_COOKIES) for stats in part]
             idle = channel.packets_of(_IDLE)
-            limited = channel.meter_drops()
+            metered = metered_drops(channel.meter_counts())
             seen: dict[_Flow, tuple[int, int]] = {}
             for stats in flows:
                 key = (stats.table, stats.priority, stats.cookie, stats.raw_match)
@@ -67,9 +74,8 @@ class Counters:
             # A sum is less than before when a flow has gone: what others counted meanwhile is
             # not known then.
             self._add_sum(DropReason.IDLE_UE.label, idle, after_fall=0)
-            for name in _LIMITED:
-                count = limited.get(METERS[name].number, 0)
-                self._add_sum(f"rate_limited_{name}", count, after_fall=count)
+            for label, count in metered.items():
+                self._add_sum(label, count, after_fall=count)
 
     def _count(self, stats: FlowStats, packets: int, octets: int) -> None:
         """Add what a flow has counted since it was seen with these numbers."""
@@ -87,6 +93,16 @@ class Counters:
         before = self._seen_sums.get(label, 0)
         self.drops[label] += count - before if count >= before else after_fall
         self._seen_sums[label] = count
+
+
+def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
+    """Drops that meters count: of pings and ARP over the limit, and of what is too big."""
+    none = MeterCounts(0, 0)
+    return {
+        "rate_limited_ping": counts.get(PING_METER.number, none).dropped,
+        "rate_limited_arp": counts.get(ARP_METER.number, none).dropped,
+        "too_big": counts.get(TOO_BIG_METER.number, none).packets,
+    }
 
 
 def _direction(stats: FlowStats) -> Direction | None:

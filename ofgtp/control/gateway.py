@@ -15,7 +15,7 @@ from typing import Any
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.counters import Counters
+from ofgtp.control.counters import Counters, metered_drops
 from ofgtp.core import arp
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.flow import (
@@ -632,10 +632,7 @@ class GatewayAgent:
             reason.label: channel.packets_of(make_cookie(CookieKind.DROP, reason))
             for reason in DropReason
         }
-        over = channel.meter_drops()
-        for name in ("ping", "arp"):
-            counted[f"rate_limited_{name}"] = over.get(METERS[name].number, 0)
-        return counted
+        return counted | metered_drops(channel.meter_counts())
 
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""

@@ -45,7 +45,6 @@ class DropReason(IntEnum):
     UNKNOWN_UE = 19, "downlink packet to a UE address without a session"
     IDLE_UE = 20, "downlink packet to a UE whose session has no downlink"
     LEASE_EXPIRED = 21, "the controller that owns the tunnels has not renewed its lease"
-    TOO_BIG = 22, "downlink packet that would not fit the access MTU with its tunnel headers"
 
     @property
     def label(self) -> str:
@@ -252,10 +251,14 @@ PING_METER = Meter(1, rate=100, burst=100)
 ARP_METER = Meter(2, rate=1000, burst=1000)
 UPLINK_MISS_METER = Meter(3, rate=200, burst=200)
 NEXT_HOP_METER = Meter(4, rate=20, burst=20)
+TOO_BIG_METER = Meter(5, rate=10_000_000, burst=10_000_000)
+"""Limits nothing: it counts. The switch counts a packet whose size was compared on both flows that
+it may take, but a meter counts what really passes it."""
 
 METERS: dict[str, Meter] = {
     "ping": PING_METER,
     "arp": ARP_METER,
     "uplink_miss": UPLINK_MISS_METER,
     "next_hop": NEXT_HOP_METER,
+    "too_big": TOO_BIG_METER,
 }

@@ -47,6 +47,7 @@ from ofgtp.core.pipeline import (
     PIPELINE,
     RETYPE,
     ROUTE,
+    TOO_BIG_METER,
     UPLINK,
     UPLINK_MISS_METER,
     DropReason,
@@ -377,7 +378,7 @@ def _check_size(links: Links) -> CheckBigger:
 
 
 def _fit() -> Iterator[Flow]:
-    yield FIT.drop(100, match(reg2=(1, 1)), DropReason.TOO_BIG)
+    yield FIT.flow(100, match(reg2=(1, 1)), meter=TOO_BIG_METER)
     yield FIT.flow(0, (), goto=DOWNLINK)
 
 

@@ -216,9 +216,9 @@ class Channel:
         """The meters of the bridge; None for one that is not of our form."""
         return of.decode_meters(b"".join(self._multipart(of.Multipart.METER_CONFIG)))
 
-    def meter_drops(self) -> dict[int, int]:
-        """Packets dropped by each meter."""
-        return of.decode_meter_drops(b"".join(self._multipart(of.Multipart.METER)))
+    def meter_counts(self) -> dict[int, of.MeterCounts]:
+        """What each meter has counted."""
+        return of.decode_meter_counts(b"".join(self._multipart(of.Multipart.METER)))
 
     def set_meter(self, meter: Meter, *, add: bool) -> None:
         """Add or modify a meter. Raises SwitchRefused."""

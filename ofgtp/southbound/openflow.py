@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from ofgtp.core.errors import CodecError
 from ofgtp.core.flow import (
@@ -539,18 +540,26 @@ def decode_meters(body: bytes) -> dict[int, Meter | None]:
     return meters
 
 
-def decode_meter_drops(body: bytes) -> dict[int, int]:
-    """Read meter counters: meter number -> packets that its band dropped."""
-    drops: dict[int, int] = {}
+class MeterCounts(NamedTuple):
+    """Packets that came to a meter, and those of them that its band dropped."""
+
+    packets: int
+    dropped: int
+
+
+def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
+    """Read meter counters, by meter number (7.3.5.14)."""
+    counts: dict[int, MeterCounts] = {}
     offset = 0
     while offset + 40 <= len(body):
         number, size = struct.unpack_from("!IH", body, offset)
         if size < 40 or offset + size > len(body):
             raise CodecError("a meter counter has a wrong length")
         if size >= 56:
-            drops[number] = struct.unpack_from("!Q", body, offset + 40)[0]
+            packets = struct.unpack_from("!Q", body, offset + 16)[0]
+            counts[number] = MeterCounts(packets, struct.unpack_from("!Q", body, offset + 40)[0])
         offset += size
-    return drops
+    return counts
 
 
 def decode_aggregate(body: bytes) -> tuple[int, int, int]:
