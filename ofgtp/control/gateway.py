@@ -565,15 +565,14 @@ class GatewayAgent:
         if cookie_kind(packet.cookie) is CookieKind.BASE:
             self._hear_next_hop(packet.frame)
         elif packet.cookie == make_cookie(CookieKind.DROP, DropReason.NO_UPLINK_SESSION):
-            self.misses[self._classify(packet)] += 1
+            try:
+                self.misses[self._classify(packet)] += 1
+            except StoreError as error:
+                log.debug("gateway=%s: a miss not told apart: %s", self.gateway.name, error)
 
     def _classify(self, packet: PacketIn) -> str:
         """Why a T-PDU matched no session's uplink flow."""
-        try:
-            stored = self._store.by_teid(self.gateway.name, packet.teid)
-        except StoreError as error:
-            log.debug("gateway=%s: a miss not told apart: %s", self.gateway.name, error)
-            return "not_known"
+        stored = self._store.by_teid(self.gateway.name, packet.teid)
         if stored is None:
             return "unknown_teid"
         session = stored.session
