@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 import eventlet
@@ -290,8 +291,8 @@ class SessionService:
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """The flows of a session; see `Service`."""
         stored = self._stored(session_id)
-        agent = self._agents[stored.session.gateway]
-        wanted = agent.wanted_of(stored.session)
+        agent = self._agents.get(stored.session.gateway)
+        wanted = None if agent is None else agent.wanted_of(stored.session)
         if wanted is None:
             return []
         counted = self._counters([stored])[0]
@@ -357,7 +358,7 @@ class SessionService:
                 session=stored.session,
                 state=stored.state,
                 reason=stored.reason,
-                local_ip=self._agents[stored.session.gateway].gateway.access_ip.ip,
+                local_ip=self._local_ip(stored.session),
                 created_at=stored.created_at,
                 updated_at=stored.updated_at,
                 uplink=Counters(*_numbers(up)),
@@ -365,6 +366,11 @@ class SessionService:
             )
             for stored, (up, down) in zip(page, self._counters(page), strict=True)
         ]
+
+    def _local_ip(self, session: Session) -> IPv4Address | None:
+        """Our side of its tunnel; None if its gateway has left the configuration."""
+        agent = self._agents.get(session.gateway)
+        return None if agent is None else agent.gateway.access_ip.ip
 
     def _counters(self, page: Sequence[StoredSession]) -> Sequence[_Pair]:
         """Each session's two flows as the switch has them; None where it cannot say."""

@@ -199,7 +199,7 @@ class UplinkOutput(BaseModel):
     """Our F-TEID, and the peer if it is pinned."""
 
     teid: int
-    local_ip: Ipv4
+    local_ip: Ipv4 | None = Field(description="null: its gateway has left the configuration")
     remote_ip: Ipv4 | None
 
 

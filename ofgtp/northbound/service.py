@@ -29,7 +29,8 @@ class SessionView:
     state: SessionState
     reason: str | None
     """Why the switch refused it, when the state is `failed`."""
-    local_ip: IPv4Address
+    local_ip: IPv4Address | None
+    """None for a session whose gateway is no longer in the configuration."""
     """The gateway's GTP-U address, `uplink.local_ip`."""
     created_at: datetime
     updated_at: datetime
