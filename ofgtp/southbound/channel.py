@@ -43,7 +43,15 @@ LATENCY_BOUNDS = (
 _SLICE = 256
 """Messages built before other green threads get a turn."""
 
-_XIDS = itertools.count(1)
+
+
+def _xids() -> Iterator[int]:
+    """Transaction ids: 32 bits, again from 1 after the last (0 stands for none)."""
+    while True:
+        yield from range(1, 1 << 32)
+
+
+_XIDS = _xids()
 
 
 class NotConfirmed(GatewayNotReady):
