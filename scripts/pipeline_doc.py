@@ -22,7 +22,14 @@ from ofgtp.core.flow import (
     make_cookie,
 )
 from ofgtp.core.model import FTeid, Gateway, Session, Uplink
-from ofgtp.core.pipeline import METERS, PIPELINE, UPLINK_MISS_METER, DropReason, Table
+from ofgtp.core.pipeline import (
+    METERS,
+    PIPELINE,
+    TOO_BIG_METER,
+    UPLINK_MISS_METER,
+    DropReason,
+    Table,
+)
 from ofgtp.core.rules import (
     TUNNEL_HEADERS,
     Links,
@@ -331,6 +338,12 @@ def meters() -> Iterator[str]:
     yield "| number | name | packets a second | burst |\n|---|---|---|---|"
     for name, meter in METERS.items():
         yield f"| {meter.number} | {name} | {meter.rate} | {meter.burst} |"
+    yield (
+        f"\nMeter {TOO_BIG_METER.number} limits nothing: it is the counter of `too_big`. The switch"
+        " counts a packet whose size it\ncompares on both flows that the packet may take, so that"
+        " neither flow's counter says which it was; for the\nsame reason a session's downlink"
+        " counter includes packets that were too big."
+    )
 
 
 def document() -> Iterator[str]:

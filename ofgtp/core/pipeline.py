@@ -115,7 +115,7 @@ INGRESS = Table(
     0,
     "ingress",
     "Sorts packets by the port they came in by.",
-    _fields("packet_type in_port pkt_mark"),
+    _fields("packet_type in_port ct_mark"),
     ("access", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )

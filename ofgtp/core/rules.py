@@ -178,13 +178,14 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
     The first pass leads to the second by a number which the switch draws anew when the flows were
     away for a moment, so that what it has cached for the first must be forgotten too.
     """
-    asked: dict[str, Value] = {"pkt_mark": (0, links.epoch)}
+    # Not pkt_mark: the TEID is copied onto it in this pass, which asks for all of it in any epoch.
+    asked: dict[str, Value] = {"ct_mark": (0, links.epoch)}
     yield INGRESS.flow(100, match(in_port=links.gtpu, **asked), goto=NORMALISE)
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
         # A match without packet_type means Ethernet, so the other types need their own.
         typed = match(packet_type=packet_type, in_port=links.gtpu, **asked)
         yield INGRESS.flow(100, typed, goto=NORMALISE)
-    yield EPOCH.flow(100, match(**asked), goto=UPLINK)
+    yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=UPLINK)
 
 
 def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:

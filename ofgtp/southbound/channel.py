@@ -44,7 +44,6 @@ _SLICE = 256
 """Messages built before other green threads get a turn."""
 
 
-
 def _xids() -> Iterator[int]:
     """Transaction ids: 32 bits, again from 1 after the last (0 stands for none)."""
     while True:

@@ -11,7 +11,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from ofgtp.core.flow import CookieKind, Flow, FlowKey, Port, cookie_kind
 from ofgtp.core.model import FTeid
-from ofgtp.core.pipeline import DropReason
+from ofgtp.core.pipeline import TOO_BIG_METER, DropReason
 from ofgtp.core.reconcile import plan
 from ofgtp.core.rules import session_flows
 from tests.support.lab import gateway
@@ -71,7 +71,7 @@ def test_what_fits_the_access_mtu() -> None:
                 fits = only(gw.receive(port, frame(largest, ttl)), LINKS.access)
                 assert len(Ether(fits)[IP]) == mtu
                 too_big = gw.receive(port, frame(largest + 1, ttl))
-                assert why(too_big) is DropReason.TOO_BIG
+                assert too_big.sent == [] and too_big.flows[-1].meter == TOO_BIG_METER.number
 
 
 def test_several_pools() -> None:

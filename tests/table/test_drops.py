@@ -58,7 +58,6 @@ def expired(port: int, frame: bytes) -> Trace:
 
 
 LOCAL_MAC = bytes.fromhex(LINKS.local_mac.replace(":", ""))
-LARGEST = LINKS.access_mtu - (20 + 8 + 8) - (20 + 8)
 """UDP payload of the largest packet that fits: below the tunnel's headers and its own."""
 
 R = DropReason
@@ -90,7 +89,6 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.CORE_OTHER: lambda: [core(inner(SERVER, "10.46.0.1"))],
     R.UNKNOWN_UE: lambda: [core(inner(SERVER, "10.45.7.7"))],
     R.IDLE_UE: lambda: [core(inner(SERVER, "10.45.0.3"))],
-    R.TOO_BIG: lambda: [core(inner(SERVER, "10.45.0.2", size=LARGEST + 1))],
     R.LEASE_EXPIRED: lambda: [
         expired(LINKS.access, gtpu(inner())),
         expired(LINKS.access, gtpu(b"", 0, kind=1)),

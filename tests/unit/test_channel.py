@@ -338,8 +338,8 @@ def test_description_and_meter_counters(switch: Switch) -> None:
     desc = struct.pack("!256s256s256s32s256s", b"", b"", b"3.1.0", b"", b"gw1")
     switch.parts = [desc[:500], desc[500:]]
     assert switch.channel.description() == ("3.1.0", "gw1")
-    switch.parts = [struct.pack("!IH6xIQQIIQQ", 2, 56, 0, 0, 0, 0, 0, 12, 0)]
-    assert switch.channel.meter_drops() == {2: 12}
+    switch.parts = [struct.pack("!IH6xIQQIIQQ", 2, 56, 0, 30, 0, 0, 0, 12, 0)]
+    assert switch.channel.meter_counts() == {2: of.MeterCounts(packets=30, dropped=12)}
     mod = of.meter_mod(ARP_METER, 1, add=True)
     switch.parts = [struct.pack("!HHI", 24, 14, ARP_METER.number) + mod[16:]]
     assert switch.channel.meters() == {ARP_METER.number: ARP_METER}

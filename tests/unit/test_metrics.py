@@ -185,8 +185,8 @@ class FakeChannel:
     def packets_of(self, cookie: int) -> int:
         return sum(count for flow, count, _ in self.flows.values() if flow.cookie == cookie)
 
-    def meter_drops(self) -> dict[int, int]:
-        return dict(self.limited)
+    def meter_counts(self) -> dict[int, of.MeterCounts]:
+        return {number: of.MeterCounts(2 * n, n) for number, n in self.limited.items()}
 
 
 BASE = list(gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]), 10))
@@ -278,6 +278,9 @@ def test_meters_count_as_drops() -> None:
     read(counters, channel)
     assert counters.drops["rate_limited_ping"] == 8
     assert counters.drops["rate_limited_arp"] == 11
+    channel.limited = {5: 3}
+    read(counters, channel)
+    assert counters.drops["too_big"] == 6, "what comes to that meter, not what its band drops"
 
 
 def test_the_cost_does_not_grow_with_the_sessions() -> None:

@@ -343,12 +343,13 @@ def test_meter_configurations() -> None:
     assert of.decode_meters(body) == {m.number: m for m in METERS.values()} | {77: None}
 
 
-def test_meter_drops() -> None:
+def test_meter_counts() -> None:
     def counted(number: int, *bands: int) -> bytes:
         head = struct.pack("!IH6xIQQII", number, 40 + 16 * len(bands), 0, 1, 2, 3, 4)
         return head + b"".join(struct.pack("!QQ", drops, 0) for drops in bands)
 
-    assert of.decode_meter_drops(counted(1, 10) + counted(2) + counted(3, 30)) == {1: 10, 3: 30}
+    counts = of.decode_meter_counts(counted(1, 10) + counted(2) + counted(3, 30))
+    assert counts == {1: of.MeterCounts(1, 10), 3: of.MeterCounts(1, 30)}
 
 
 def test_a_description() -> None:
@@ -405,7 +406,7 @@ DECODERS: list[Callable[[bytes], object]] = [
     lambda body: list(of.decode_flow_stats(body)),
     of.decode_multipart,
     of.decode_meters,
-    of.decode_meter_drops,
+    of.decode_meter_counts,
     of.decode_desc,
     of.decode_packet_in,
     of.decode_error,

@@ -39,6 +39,7 @@ from ofgtp.core.pipeline import (
     PIPELINE,
     RETYPE,
     ROUTE,
+    TOO_BIG_METER,
     UPLINK,
     DropReason,
 )
@@ -91,7 +92,7 @@ def test_what_ends_a_packet_says_why(change: dict[str, Any]) -> None:
     for flow in all_flows(gateway(**change), session(), session(2, downlink=None)):
         outputs = [a.port for a in flow.actions if isinstance(a, Output)]
         leaves = flow.goto is not None or bool(outputs)
-        dropped = cookie_kind(flow.cookie) is CookieKind.DROP
+        dropped = cookie_kind(flow.cookie) is CookieKind.DROP or flow.meter == TOO_BIG_METER.number
         assert leaves != dropped or (dropped and outputs == [Port.CONTROLLER]), str(flow)
 
 
@@ -134,13 +135,17 @@ def test_fields_that_are_always_0_are_asked_for_nothing_else() -> None:
 def test_what_the_epoch_is_asked_of() -> None:
     """Table epoch, and what comes by the gtpu port; nothing that other packets need."""
     flows = all_flows(gateway(), session())
-    asked = {f.key for f in flows if any(each.field == "pkt_mark" for each in f.match)}
+    asked = {f.key for f in flows if any(_epoch(each) for each in f.match)}
     assert asked == {f.key for f in epoch_flows(LINKS)}
-    assert {f.table for f in epoch_flows(LINKS)} == {INGRESS.number, EPOCH.number}
-    by_gtpu = [f for f in flows if Condition("in_port", LINKS.gtpu, 0xFFFFFFFF) in f.match]
-    assert {f.key for f in by_gtpu} < asked
+    by_gtpu = {f.key for f in flows if Condition("in_port", LINKS.gtpu, 0xFFFFFFFF) in f.match}
+    assert asked - by_gtpu == {f.key for f in flows if f.table == EPOCH.number}
     for flow in epoch_flows(replace(LINKS, epoch=0x00FF00FF)):
-        assert Condition("pkt_mark", 0, 0x00FF00FF) in flow.match
+        field = {INGRESS.number: "ct_mark", EPOCH.number: "pkt_mark"}[flow.table]
+        assert Condition(field, 0, 0x00FF00FF) in flow.match
+
+
+def _epoch(asked: Condition) -> bool:
+    return asked.field in ("pkt_mark", "ct_mark") and asked.mask == LINKS.epoch
 
 
 def test_another_epoch_changes_the_flows_that_ask_for_it_only() -> None:
