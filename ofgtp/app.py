@@ -119,10 +119,15 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         return thread
 
     def _stop(self, server: Server) -> NoReturn:
-        """Stop cleanly: no more requests, then what each gateway owes, then the store."""
+        """Stop cleanly: no more requests, then what each gateway owes, then the store.
+
+        A request under way is finished where its result outlives us, and else cut off.
+        """
         log.info("stopping")
         server.stop()
-        with eventlet.Timeout(STOP_S, False), self._writer:
+        with eventlet.Timeout(STOP_S, False):
+            if self._config.controller.ownership == "switch":
+                self._writer.acquire()
             list(eventlet.GreenPool().imap(_stop_agent, self._agents))
         self._store.close()
         logging.shutdown()

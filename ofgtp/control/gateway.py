@@ -132,6 +132,8 @@ class GatewayAgent:
         self._compared = False
         self._damage: str | None = None
         self._stopped = False
+        self._netfilter = Semaphore(1)
+        """Held while the nftables rules are looked at or changed."""
 
     @property
     def problem(self) -> str | None:
@@ -201,12 +203,16 @@ class GatewayAgent:
             self._repaired("addresses, routes or settings of the host were changed")
         self._configured = self._ovsdb.changes
         self._access_mtu = hostnet.mtu(gateway.access_port)
-        if self.ovs_version is not None and not self._stopped:
+        if self.ovs_version is not None:
             self._apply_netfilter()
         self._learn(facts)
 
     def _apply_netfilter(self) -> None:
-        if netfilter.apply(self.gateway, version_numbers(self.ovs_version or "")) and self.synced:
+        with self._netfilter:
+            if self._stopped:
+                return
+            changed = netfilter.apply(self.gateway, version_numbers(self.ovs_version or ""))
+        if changed and self.synced:
             self._repaired("the nftables rules were changed")
 
     def _repaired(self, what: str, **facts: str | int) -> None:
@@ -332,8 +338,11 @@ class GatewayAgent:
         self._stopped = True
         if self._lease is None:
             return
-        self.channel.delete_ours()
-        netfilter.remove(self.gateway)
+        if self._channel is None:
+            raise Disconnected("the switch is not connected")
+        self._channel.end()
+        with self._netfilter:
+            netfilter.remove(self.gateway)
         log.info("gateway=%s: flows and nftables rules removed", self.gateway.name)
 
     def _serve(self, channel: Channel) -> None:

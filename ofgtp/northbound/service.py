@@ -30,8 +30,7 @@ class SessionView:
     reason: str | None
     """Why the switch refused it, when the state is `failed`."""
     local_ip: IPv4Address | None
-    """None for a session whose gateway is no longer in the configuration."""
-    """The gateway's GTP-U address, `uplink.local_ip`."""
+    """The gateway's GTP-U address, `uplink.local_ip`; None if it has left the configuration."""
     created_at: datetime
     updated_at: datetime
     uplink: Counters

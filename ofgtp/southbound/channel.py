@@ -201,6 +201,18 @@ class Channel:
         self.barrier()
         self.tally.flow_mods["delete"] += 1
 
+    def end(self) -> None:
+        """Delete every flow of ours, confirmed by a barrier, as the last that is said here.
+
+        Whoever asks from now on gets Disconnected, so that no bundle under way is committed.
+        """
+        xid = next(_XIDS)
+        event = self._expect(xid)
+        self.closed = True
+        delete = of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, next(_XIDS))
+        self._send(delete + of.barrier(xid))
+        self._await(event)
+
     def flows_of(self, cookies: list[int]) -> list[list[of.FlowStats]]:
         """The flows with each of these cookies: all asked at once, then awaited."""
         whole = (1 << 64) - 1
@@ -291,6 +303,8 @@ class Channel:
             self._errors[xid] = ""
             batch.append(of.bundle_add(bundle, inner, xid))
             if len(batch) >= _SLICE:
+                if self.closed:
+                    raise Disconnected("the switch is not connected")
                 self._send(b"".join(batch))
                 batch.clear()
                 eventlet.sleep(0)
