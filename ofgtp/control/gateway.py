@@ -131,6 +131,8 @@ class GatewayAgent:
         self._leased = False
         self._compared = False
         self._damage: str | None = None
+        self._changed = 0
+        """Flows that comparisons have changed since the switch was last in sync."""
         self._stopped = False
         self._netfilter = Semaphore(1)
         """Held while the nftables rules are looked at or changed."""
@@ -373,29 +375,48 @@ class GatewayAgent:
                 # A change that began before must be in the store when that is read. One that begins
                 # later counts, since the switch is not in sync.
                 generation = self.generation
-            reported = list(channel.flows())
-            self._go_on_from(reported)
-            try:
-                changes = self._equalise(channel, reported, failed)
-            except FlowsRefused as error:
-                self._note_failed(error, failed)
-                continue
-            links = self._links_now()
-            if changes and self._damage is not None:
-                self._repaired(self._damage, flows=changes)
+            links = self._compare(channel, failed)
             with self._writer:
-                if links is None or self.generation != generation or self._links_now() != links:
-                    continue
-                with self._store.transaction() as tx:
-                    tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
-                    for number, reason in failed.items():
-                        tx.set_state([number], SessionState.FAILED, reason)
-                self._links = links
-                self.synced = self._leased = self._compared = True
-                self._damage = None
-            self._events.publish("in_sync", gateway=self.gateway.name, flows_changed=changes)
-            self._switch_problem = None
-            return
+                if self._conclude(generation, links, failed):
+                    return
+                # Where sessions change all the time, a round that they wait for is what ends it.
+                generation = self.generation
+                links = self._compare(channel, failed)
+                if self._conclude(generation, links, failed):
+                    return
+
+    def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
+        """Read the switch's flows and put right what differs.
+
+        Returns the links that the flows are now made for; None if the switch refused a session's,
+        which is noted in `failed`: nothing was changed.
+        """
+        reported = list(channel.flows())
+        self._go_on_from(reported)
+        try:
+            changes = self._equalise(channel, reported, failed)
+        except FlowsRefused as error:
+            self._note_failed(error, failed)
+            return None
+        self._changed += changes
+        if changes and self._damage is not None:
+            self._repaired(self._damage, flows=changes)
+        return self._links_now()
+
+    def _conclude(self, generation: int, links: Links | None, failed: dict[int, str]) -> bool:
+        """Call the switch in sync, unless something changed since; with the writer lock held."""
+        if links is None or self.generation != generation or self._links_now() != links:
+            return False
+        with self._store.transaction() as tx:
+            tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
+            for number, reason in failed.items():
+                tx.set_state([number], SessionState.FAILED, reason)
+        self._links = links
+        self.synced = self._leased = self._compared = True
+        self._damage = self._switch_problem = None
+        self._events.publish("in_sync", gateway=self.gateway.name, flows_changed=self._changed)
+        self._changed = 0
+        return True
 
     def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
         """After a restart, go on with the MAC that the switch still sends to, and its epoch."""
