@@ -133,8 +133,12 @@ def test_flows_changed_by_hand_while_away_are_put_right(scene: Scene) -> None:
     lab.ofctl(
         "mod-flows", "--strict", "br-ofgtp", f"table=70,priority=100,ip,nw_dst={UE},actions=drop"
     )
-    changed = "table=30,cookie=5,priority=100,ip,tun_id=1,nw_src=10.45.0.2,actions=goto_table:40"
-    lab.ofctl("add-flow", "br-ofgtp", changed)
+    # rightly matched and acted on, under a cookie that is another session's, or nobody's
+    uplink = "priority=100,ip,tun_id=1,nw_src=10.45.0.2,actions=goto_table:40"
+    lab.ofctl("add-flow", "br-ofgtp", f"table=30,cookie=0x0f67030000fffff0,{uplink}")
+    lab.ofctl(
+        "add-flow", "br-ofgtp", "table=0,cookie=5,priority=100,in_port=2,actions=goto_table:60"
+    )
     lab.ofctl("del-flows", "br-ofgtp", "table=60")
     with FlowWatch(lab) as watch:
         lab.start_controller()
