@@ -129,7 +129,7 @@ def in_sync(lab: Lab) -> bool:
 def our_flows(lab: Lab) -> list[str]:
     """Our flows in the switch, without statistics and without the epoch."""
     text = lab.ofctl("--no-stats", "dump-flows", BRIDGE, OURS)
-    text = re.sub(r"pkt_mark=0(x0)?/0x[0-9a-f]+", "pkt_mark=epoch", text)
+    text = re.sub(r"(pkt|ct)_mark=0(x0)?/0x[0-9a-f]+", r"\1_mark=epoch", text)
     return sorted(line.strip() for line in text.splitlines() if "actions=" in line)
 
 

@@ -163,7 +163,7 @@ class World:
     def flows(self, *only: str) -> list[str]:
         """The switch's flows, without counters, sorted; the epoch, a random number, is masked."""
         argv = ["dump-flows", "--no-stats", self.bridge, *only]
-        text = re.sub(r"pkt_mark=0/0x[0-9a-f]+", "pkt_mark=EPOCH", self.lab.ofctl(*argv))
+        text = re.sub(r"(pkt|ct)_mark=0/0x[0-9a-f]+", r"\1_mark=EPOCH", self.lab.ofctl(*argv))
         lines = text.splitlines()
         return sorted(line.strip() for line in lines if "actions=" in line)
 

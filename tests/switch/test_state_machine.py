@@ -7,6 +7,8 @@ comparison: flows are compared by `ovs-ofctl`, sessions by the API's answers.
 from __future__ import annotations
 
 import signal
+import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -78,6 +80,13 @@ class Gateway(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model: dict[str, Body] = {}
+
+    def teardown(self) -> None:
+        """Show a failure at once: another run, by which Hypothesis confirms it, may go well."""
+        error = sys.exception()
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+            print(self.lab.controller_log.read_text()[-3000:])
 
     @initialize()
     def empty(self) -> None:

@@ -151,3 +151,18 @@ def test_a_port_that_the_host_takes_is_a_state(scene: Scene) -> None:
     scene.lab.exec("gw", ["ip", "addr", "del", "192.0.2.7/24", "dev", "eth1"])
     until(lambda: scene.gw.report()["problem"] is None, "it is over")
     scene.both_ways()
+
+
+@pytest.mark.parametrize(("port", "number"), [("eth1", 1), ("eth2", 2), ("br-ofgtp-g", 3)])
+def test_port_comes_back_under_another_number(scene: Scene, port: str, number: int) -> None:
+    """Somebody's own port has taken its OpenFlow number: the flows follow."""
+    taker = ["add-port", "br-ofgtp", "taker", "--", "set", "Interface", "taker", "type=internal"]
+    scene.lab.vsctl("del-port", "br-ofgtp", port, "--", *taker, f"ofport_request={number}")
+    try:
+        comes_back(lambda: port in scene.lab.vsctl("list-ports", "br-ofgtp").split(), port)
+        until(scene.gw.in_sync, "the flows fit the new number")
+        assert scene.lab.vsctl("get", "Interface", port, "ofport").strip() != str(number)
+        scene.both_ways()
+    finally:
+        scene.lab.vsctl("del-port", "br-ofgtp", "taker")
+        until(scene.gw.in_sync, "the flows fit once more")
