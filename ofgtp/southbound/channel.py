@@ -268,15 +268,16 @@ class Channel:
         bundle = next(self._bundles)
         sent: dict[int, Flow | None] = {}
         try:
-            self._control(bundle, of.Bundle.OPEN)
-            self._fill(bundle, plan, foreign or [], sent)
-            self.barrier()
-            refused = [(flow, self._errors[xid]) for xid, flow in sent.items() if self._errors[xid]]
-            if refused:
-                self._control(bundle, of.Bundle.DISCARD)
-                raise FlowsRefused(refused)
             try:
+                self._control(bundle, of.Bundle.OPEN)
+                self._fill(bundle, plan, foreign or [], sent)
+                self.barrier()
+                if self._refused(sent):
+                    self._control(bundle, of.Bundle.DISCARD)
+                    raise FlowsRefused(self._refused(sent))
                 self._control(bundle, of.Bundle.COMMIT)
+            except FlowsRefused:
+                raise
             except SwitchRefused as error:
                 raise FlowsRefused(self._refused(sent) or [(None, error.reason)]) from None
             self.barrier()
