@@ -346,10 +346,12 @@ class Channel:
         return event
 
     def _await(self, event: Event, seconds: float = CONFIRM_S) -> list[bytes]:
+        late = NotConfirmed(f"no answer within {seconds:g} s")
         try:
-            with eventlet.Timeout(seconds, NotConfirmed(f"no answer within {seconds:g} s")):
+            with eventlet.Timeout(seconds, late):
                 answer: list[bytes] = event.wait()
-        except NotConfirmed:
-            self.silent = True
+        except NotConfirmed as error:
+            # A caller with less patience gives up earlier: that says nothing of the switch.
+            self.silent |= error is late
             raise
         return answer
