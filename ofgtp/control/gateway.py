@@ -17,7 +17,7 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.counters import Counters, metered_drops
 from ofgtp.core import arp
-from ofgtp.core.errors import GatewayNotReady, StoreError
+from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
@@ -280,11 +280,15 @@ class GatewayAgent:
         self.synced = self._compared = False
         self._switch_problem = "comparing the switch's flows with the sessions"
         self._events.publish("connected", gateway=self.gateway.name, ovs_version=version)
-        channel.watch_flows(self._flow_changed)
-        if not self._owns_flows:
-            # What an earlier controller left behind is not ours to go on with.
-            channel.delete_ours()
-            self._owns_flows = True
+        try:
+            channel.watch_flows(self._flow_changed)
+            if not self._owns_flows:
+                # What an earlier controller left behind is not ours to go on with.
+                channel.delete_ours()
+                self._owns_flows = True
+        except (GatewayNotReady, SwitchRefused) as error:
+            self.detach(channel)
+            raise GatewayNotReady(str(error)) from error
         eventlet.spawn(self._serve, channel)
         if self._lease is not None:
             eventlet.spawn(self._renew_lease, channel)

@@ -268,15 +268,16 @@ class Channel:
         bundle = next(self._bundles)
         sent: dict[int, Flow | None] = {}
         try:
-            self._control(bundle, of.Bundle.OPEN)
-            self._fill(bundle, plan, foreign or [], sent)
-            self.barrier()
-            refused = [(flow, self._errors[xid]) for xid, flow in sent.items() if self._errors[xid]]
-            if refused:
-                self._control(bundle, of.Bundle.DISCARD)
-                raise FlowsRefused(refused)
             try:
+                self._control(bundle, of.Bundle.OPEN)
+                self._fill(bundle, plan, foreign or [], sent)
+                self.barrier()
+                if self._refused(sent):
+                    self._control(bundle, of.Bundle.DISCARD)
+                    raise FlowsRefused(self._refused(sent))
                 self._control(bundle, of.Bundle.COMMIT)
+            except FlowsRefused:
+                raise
             except SwitchRefused as error:
                 raise FlowsRefused(self._refused(sent) or [(None, error.reason)]) from None
             self.barrier()
@@ -345,10 +346,12 @@ class Channel:
         return event
 
     def _await(self, event: Event, seconds: float = CONFIRM_S) -> list[bytes]:
+        late = NotConfirmed(f"no answer within {seconds:g} s")
         try:
-            with eventlet.Timeout(seconds, NotConfirmed(f"no answer within {seconds:g} s")):
+            with eventlet.Timeout(seconds, late):
                 answer: list[bytes] = event.wait()
-        except NotConfirmed:
-            self.silent = True
+        except NotConfirmed as error:
+            # A caller with less patience gives up earlier: that says nothing of the switch.
+            self.silent |= error is late
             raise
         return answer

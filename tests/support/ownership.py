@@ -32,8 +32,8 @@ SWITCH = 'ownership = "switch"'
 MODES = {"controller": CONTROLLER, "switch": SWITCH}
 
 OPENFLOW_CUT = (
-    "table inet cut { chain in { type filter hook input priority 0; iif lo tcp dport %(port)d drop;"
-    " iif lo tcp sport %(port)d drop; }; }" % {"port": 6653}
+    "table inet cut { chain in { type filter hook input priority 0; "
+    "iif lo tcp dport 6653 drop; iif lo tcp sport 6653 drop; }; }"
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -160,20 +159,7 @@ def check_busy(lab: Lab, count: int, lease_seconds: int, *, quiet: float) -> Non
             [{"op": "delete", "id": own.nth_session(number)["id"]} for number in range(count)],
         ):
             begun = time.monotonic()
-            body = own.batch_body(operations)
-            done: list[int | None] = []
-            client = own.Client(lab, timeout=300)
-
-            def work(client: own.Client = client, body: bytes = body) -> None:
-                done.append(
-                    client.call("POST", "/v1/sessions:batch", body, "application/x-ndjson")
-                )
-
-            worker = threading.Thread(target=work)
-            worker.start()
-            worker.join()
-            client.close()
-            assert done == [200]
+            own.batch(lab, operations, timeout=300)
             print(f"batch of {count}: {time.monotonic() - begun:.1f} s")
         time.sleep(max(1.0, started + 20 - time.monotonic()))
     assert own.gateway(lab)["drops"]["lease_expired"] == 0

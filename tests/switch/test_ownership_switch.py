@@ -29,9 +29,7 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_loses_no_packet_and_sends_no_flow_mod(
-    lab: Lab, number: signal.Signals
-) -> None:
+def test_a_restart_loses_no_packet_and_sends_no_flow_mod(lab: Lab, number: signal.Signals) -> None:
     own.batch(lab, own.puts(range(500)))
     own.assert_settled(lab, None)
     before, flows, durations = own.instance(lab), own.our_flows(lab), flow_starts(lab)

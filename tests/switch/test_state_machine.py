@@ -1,4 +1,4 @@
-"""Random requests, restarts, crashes and damage by hand; after each the switch is as the model says.
+"""Random requests, restarts, crashes, damage by hand; after each the switch is as the model says.
 
 The model is a dictionary of sessions. Neither the store nor the reconciliation takes part in the
 comparison: flows are compared by `ovs-ofctl`, sessions by the API's answers.
@@ -250,7 +250,7 @@ def test_switch_follows_the_model(machine: type[Gateway]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=8,
+            max_examples=5,
             stateful_step_count=20,
             derandomize=True,
             phases=[Phase.generate],
