@@ -43,7 +43,7 @@ MARK = b"numbered"
 TTLS = (64, 128, 63, 100, 255)
 """Inner TTLs in turn: the switch types decapsulated packets by them."""
 
-PATIENCE_S = 0.5
+PATIENCE_S = 0.3
 """Wait for stragglers after the last packet was sent, in seconds."""
 
 

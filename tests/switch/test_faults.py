@@ -96,7 +96,7 @@ def test_damage_is_put_right(running: tuple[Lab, int | None], what: str) -> None
         assert own.our_tables(lab) == tables
         settled = time.monotonic()
         back = stream.wait_flowing(settled) - done
-        time.sleep(0.5)
+        time.sleep(0.3)
         end = time.monotonic()
     assert own.gateway(lab)["repairs"] > before
     for way in (stream.up, stream.down):
@@ -129,7 +129,7 @@ def test_a_second_controller_stands_back(running: tuple[Lab, int | None]) -> Non
     with Stream(lab) as stream:
         with second:
             health = own.until(second.health, "the second controller's answer", timeout=15)
-            time.sleep(6)
+            time.sleep(4)
             health = second.health()
             assert health is not None and health.status == 503
             [told] = health.json()["gateways"]

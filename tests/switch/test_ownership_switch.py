@@ -85,7 +85,7 @@ def test_damage_done_while_away_is_put_right_and_reported(lab: Lab) -> None:
     assert int(changed) >= 3, "those three, and the epoch"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_crash_in_the_middle_of_puts(lab: Lab, seed: int) -> None:
     """What was answered is there; what was not is there whole, or not at all."""
     chance = random.Random(seed)
@@ -129,7 +129,7 @@ def same(told: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_crash_in_the_middle_of_a_batch(lab: Lab, seed: int) -> None:
     """All of the batch is there, or nothing of it."""
     chance = random.Random(seed)
