@@ -385,8 +385,6 @@ def _read_ies(data: bytes, ies: dict[int, bytes]) -> bool:
                 return False
         else:
             octets = _LENGTH_OCTETS.get(kind, 2)
-            if at + octets > len(data):
-                return False
             size = int.from_bytes(data[at : at + octets], "big")
             at += octets
         if at + size > len(data):

@@ -128,6 +128,12 @@ def test_options_are_skipped_and_a_checksum_may_be_missing() -> None:
     assert frames.parse_udp(bytes(packet)).payload == b"x"
 
 
+def test_the_udp_length_says_where_the_payload_ends() -> None:
+    packet = GOOD.copy()
+    packet[UDP].len = 9
+    assert frames.parse_udp(bytes(packet / Raw(b"yz"))).payload == b"x"
+
+
 @pytest.mark.parametrize(
     ("layer", "changes", "why"),
     [

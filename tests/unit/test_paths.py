@@ -203,6 +203,19 @@ def test_ten_thousand_peers_are_asked_without_a_burst_and_at_little_cost() -> No
     assert paths.counts() == {UNKNOWN: 2_000, UP: 8_000, DOWN: 0}
 
 
+def test_new_peers_are_asked_one_after_the_other() -> None:
+    peers = [IPv4Address(0x0A000001 + n) for n in range(8)]
+    paths = paths_in_use(*peers, first_per_s=2)
+    firsts = [len(paths.tick(step / 2)[0]) for step in range(6)]  # no second request before 3 s
+    assert firsts == [1] * 6
+
+
+def test_a_new_peer_waits_no_longer_than_the_interval() -> None:
+    paths = paths_in_use(*[IPv4Address(0x0A000001 + n) for n in range(1_000)], first_per_s=1)
+    asked = {item.peer for _, item in run(paths, 0, 70) if isinstance(item, SendEcho)}
+    assert len(asked) == 1_000
+
+
 def test_after_a_pause_no_tick_sends_more_than_it_may() -> None:
     peers = [IPv4Address(0x0A000001 + n) for n in range(500)]
     paths = paths_in_use(*peers)
