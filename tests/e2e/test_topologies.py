@@ -11,9 +11,14 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# `mn` raises kernel limits of the host, and clears /tmp when it fails: let it do neither.
+# `mn` raises kernel limits of the host, and clears /tmp when it fails: let it do neither. The tree
+# may lie in /tmp itself.
 STAGE = """
+mount -t tmpfs tmpfs /run
+mkdir /run/tree
+mount --bind . /run/tree
 mount -t tmpfs tmpfs /tmp
+cd /run/tree
 for part in kernel fs; do
     mount --bind /proc/sys/$part /proc/sys/$part
     mount -o remount,bind,ro /proc/sys/$part
