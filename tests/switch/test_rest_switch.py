@@ -265,6 +265,32 @@ def test_batch_that_the_switch_refuses(scene: Scene) -> None:
     assert gw.difference() == []
 
 
+def test_batch_without_ids(scene: Scene) -> None:
+    """Lines that leave the id to us are as many sessions, each with its flows."""
+    lines = [
+        {"op": "put", "session": body(ue, n, 100 + n)} for n, ue in enumerate((UE, UE2, UE3), 1)
+    ]
+    assert scene.gw.batch(*lines).json() == {"created": 3, "replaced": 0, "deleted": 0}
+    assert [each["state"] for each in scene.gw.sessions()] == ["active"] * 3
+    assert scene.gw.difference() == []
+    scene.gw.ping(scene.enb, 3, UE3, PDN)
+
+
+def test_session_that_the_switch_refuses_later(scene: Scene) -> None:
+    """It alone is failed, with the reason, and the rest is put right; a PUT installs it again."""
+    scene.gw.session("a", UE, 1, 101)
+    scene.gw.session("idle", UE2, 2)
+    with scene.full(70, scene.count(70) - 1):
+        scene.lab.ofctl("del-flows", "br-ofgtp", "table=70")
+        until(lambda: scene.gw.state("idle") == "failed", "the session that has no room is failed")
+        assert "TABLE_FULL" in scene.gw.get("idle")["reason"]
+        assert scene.gw.state("a") == "active"
+        scene.gw.ping(scene.enb, 1, UE, PDN)
+    again = scene.gw.put("idle", body(UE2, 2))
+    assert (again.status, again.json()["state"], again.json()["reason"]) == (200, "active", None)
+    assert scene.gw.difference() == []
+
+
 # --- a switch that does not answer
 
 
