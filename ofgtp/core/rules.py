@@ -59,7 +59,7 @@ ECHO_REPLY, ECHO_REQUEST = 0, 8
 TAGGED = (0x1000, 0x1000)
 ANY_FRAGMENT = (1, 1)
 
-ETHERNET_TYPED, IPV4_TYPED, IPV6_TYPED = 0, 1 << 16 | IPV4, 1 << 16 | IPV6
+IPV4_TYPED, IPV6_TYPED = 1 << 16 | IPV4, 1 << 16 | IPV6
 """packet_type as the switch sets it, rightly or wrongly, on what it decapsulated."""
 
 T_PDU = 255

@@ -49,7 +49,6 @@ class Type(IntEnum):
 
     ERROR = 1
     PACKET_IN = 10
-    FLOW_REMOVED = 11
     PACKET_OUT = 13
     FLOW_MOD = 14
     MULTIPART_REQUEST = 18
@@ -85,7 +84,6 @@ class Bundle(IntEnum):
     """Bundle control types (7.3.9.2)."""
 
     OPEN = 0
-    CLOSE = 2
     COMMIT = 4
     DISCARD = 6
 

@@ -396,10 +396,6 @@ class SessionStore:
         """The session with this id."""
         return _one(self._reader, f"{_SELECT} WHERE id = ?", (session_id,))
 
-    def by_number(self, number: int) -> StoredSession | None:
-        """The session with this number, as flow cookies carry it."""
-        return _one(self._reader, f"{_SELECT} WHERE number = ?", (number,))
-
     def by_teid(self, gateway: str, teid: int) -> StoredSession | None:
         """The session of the gateway with this uplink TEID."""
         where = "gateway = ? AND uplink_teid = ?"
@@ -409,12 +405,6 @@ class SessionStore:
         """The session of the gateway with this UE address."""
         where = "gateway = ? AND ue_ip = ?"
         return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
-
-    def by_downlink(self, gateway: str, downlink: FTeid) -> StoredSession | None:
-        """The session of the gateway that sends to this F-TEID."""
-        where = "gateway = ? AND downlink_teid = ? AND downlink_ip = ?"
-        values = (gateway, downlink.teid, int(downlink.ip))
-        return _one(self._reader, f"{_SELECT} WHERE {where}", values)
 
     def iterate(self, gateway: str, state: SessionState | None = None) -> Iterator[Session]:
         """The sessions of a gateway, in the order of their numbers.
