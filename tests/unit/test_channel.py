@@ -294,6 +294,43 @@ def test_nothing_is_asked_of_a_closed_connection(switch: Switch) -> None:
     assert switch.got == []
 
 
+def test_the_end_is_the_last_that_is_said(switch: Switch) -> None:
+    """A clean stop deletes our flows; a bundle under way then is not committed after it."""
+
+    def take(data: bytes) -> None:
+        if data[1] == T.BUNDLE_ADD:
+            switch.channel.end()
+        switch.take(data)
+
+    switch.channel = Channel(take)
+    with pytest.raises(Disconnected):
+        switch.channel.apply(Plan(add=[flow(1)]))
+    kinds = [T(kind).name for kind, _, _ in switch.got]
+    assert kinds[:3] == ["BUNDLE_CONTROL", "FLOW_MOD", "BARRIER_REQUEST"]
+    assert [of.Bundle(body[5]) for kind, _, body in switch.got if kind == T.BUNDLE_CONTROL] == [
+        of.Bundle.OPEN
+    ]
+    with pytest.raises(Disconnected):
+        switch.channel.barrier()
+
+
+def test_silent_is_what_let_its_own_limit_pass(switch: Switch, waits: list[float]) -> None:
+    """Not a switch whose asker had less patience; and not one that says something."""
+    switch.mute = {T.BARRIER_REQUEST}
+    with pytest.raises(NotConfirmed):
+        switch.channel.barrier()
+    assert switch.channel.silent
+    switch.channel.receive(T.BARRIER_REPLY, 0xFFFFFFF, b"")
+    assert not switch.channel.silent
+
+
+def test_an_impatient_asker_makes_no_switch_silent(switch: Switch) -> None:
+    switch.mute = {T.BARRIER_REQUEST}
+    with pytest.raises(NotConfirmed), eventlet.Timeout(0.02, NotConfirmed("no time")):
+        switch.channel.barrier()
+    assert not switch.channel.silent
+
+
 def test_a_refused_request_ends_its_wait(switch: Switch) -> None:
     switch.mute = {T.BARRIER_REQUEST}
     waiting = eventlet.spawn(switch.channel.barrier)
