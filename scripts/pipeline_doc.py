@@ -8,6 +8,7 @@ A test fails while the file differs from this.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from ofgtp.core.flow import (
@@ -25,12 +26,15 @@ from ofgtp.core.model import FTeid, Gateway, Session, Uplink
 from ofgtp.core.pipeline import (
     METERS,
     PIPELINE,
+    TOO_BIG,
     TOO_BIG_METER,
     UPLINK_MISS_METER,
     DropReason,
     Table,
 )
 from ofgtp.core.rules import (
+    EXTENDED,
+    EXTENDED_NUMBERED,
     TUNNEL_HEADERS,
     Links,
     gateway_flows,
@@ -147,15 +151,18 @@ Their order matters:
 
 1. What reads as MPLS is dropped first. `ovs-vswitchd` aborts when such a packet gets a label, and
    a sender chooses these two bytes. This must stand above every flow that pushes or pops.
-2. Extension headers next: the switch leaves them in front of the inner packet, whose first bytes
-   are then not an IP header's.
-3. T-PDUs with a sequence number *and* an N-PDU number are good. They stand above the drop of those
+2. So are packets of another version than 1. Flags can only be asked to be set, so those of version
+   0, and GTP' (PT = 0), are what is left over at the lowest priorities.
+3. T-PDUs with extension headers next: the switch leaves these in front of the inner packet, whose
+   first bytes are then not an IP header's. They go round as well, marked in the VLAN tag's priority
+   ({extended}, or {numbered} where the switch took the first four of these bytes off).
+4. T-PDUs with a sequence number *and* an N-PDU number are good. They stand above the drop of those
    with an N-PDU number alone, since a match on the flags can only ask whether bits are set, not
    whether one is clear. The switch takes the four optional bytes off only if there is a sequence
    number.
-4. T-PDUs that hold IP packets are sent round.
-5. What is left and begins with `LOCAL`'s MAC is signalling, unless it is a T-PDU: then its sender
-   imitates signalling. These flows match every bit of `dl_dst`. Above those of step 4 they would
+5. T-PDUs that hold IP packets are sent round.
+6. What is left and begins with `LOCAL`'s MAC is signalling, unless it is a T-PDU: then its sender
+   imitates signalling. These flows match every bit of `dl_dst`. Above those of step 5 they would
    make the switch's cache remember every bit of it for good packets too, where it holds an IP
    packet's length and identification, and each packet would be a miss of that cache.
 
@@ -163,10 +170,22 @@ Known of these flows: an inner IPv4 source address in 136.71.0.0/16 or 136.72.0.
 unless the TTL is 64 to 79 or 96 to 111. Do not use these as UE pools.
 """
 
+ACCESS_NOTE = """\
+ARP answers, and ARP that is not for us, are shown to the controller too: it learns from them the
+MAC addresses to which its own messages go, and that one of them may have changed. The switch learns
+from the answers that go to `LOCAL`.
+"""
+
 RETYPE_NOTE = """\
 What comes in here was made in table `normalise`: nothing else is sent to the patch. The registers
 do not outlast a patch port, but they do outlast the second parsing, which comes with the next
 table. A packet of any other form would be dropped.
+
+Signalling comes as the whole frame that the peer sent, and ends here: the controller answers it by
+a packet-out on the access port. Each eighth of the peers, by the last three bits of their
+addresses, has a meter of its own, so that a flood from one peer leaves the others theirs. T-PDUs
+with an extension header end here, too, and the controller sees the beginning of some, from which it
+knows the header's type, unless the switch took that off ({numbered}).
 """
 
 LEASE_NOTE = """\
@@ -195,8 +214,9 @@ ends is thereby noticed by packets that are under way.
 """
 
 NOTES = {
-    "normalise": NORMALISE_NOTE,
-    "retype": RETYPE_NOTE,
+    "access": ACCESS_NOTE,
+    "normalise": NORMALISE_NOTE.format(extended=EXTENDED, numbered=EXTENDED_NUMBERED),
+    "retype": RETYPE_NOTE.format(numbered=EXTENDED_NUMBERED),
     "lease": LEASE_NOTE.format(lease=LEASE_SECONDS, timeout=lease_timeout(LEASE_SECONDS)),
     "epoch": EPOCH_NOTE,
     "uplink": UPLINK_NOTE.format(rate=UPLINK_MISS_METER.rate),
@@ -283,7 +303,9 @@ def tables() -> Iterator[str]:
         order = [name for name in FIELDS if name in table.fields]
         yield f"- matches: {', '.join(f'`{name}`' for name in order)}"
         yield f"- leads to: {', '.join(f'`{name}`' for name in table.next) or 'no other table'}"
-        if table.miss is None:
+        if table is TOO_BIG:
+            yield "- every packet ends here\n"
+        elif table.miss is None:
             last = min(_of(table, flows()), key=lambda flow: flow.priority)
             leads = next(each.name for each in PIPELINE if each.number == last.goto)
             holds = "".join(f" (`{each}` always holds)" for each in last.match)
@@ -323,7 +345,8 @@ def reasons() -> Iterator[str]:
     for reason in DropReason:
         cookie = make_cookie(CookieKind.DROP, reason)
         idle = Session(2, "idle", "gw1", SESSION.ue_ip, SESSION.uplink, None)
-        every = [*flows(), *session_flows(idle, LINKS)]
+        lost = replace(SESSION, error_indicated=True)
+        every = [*flows(), *session_flows(idle, LINKS), *session_flows(lost, LINKS)]
         where = [
             table.name for table in PIPELINE if any(f.cookie == cookie for f in _of(table, every))
         ]
@@ -379,8 +402,8 @@ def document() -> Iterator[str]:
     )
     yield "## Meters\n"
     yield (
-        "They keep senders from flooding the host's stack (`ping`, `arp`) and the controller"
-        " (`uplink_miss`,\n`next_hop`).\n"
+        "They keep senders from flooding the host's stack (`ping`, `arp`) and the controller (the"
+        " others).\n"
     )
     yield from meters()
     yield "\n## Cookies\n"

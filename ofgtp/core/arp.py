@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from ofgtp.core.flow import mac_to_int
 
 ETH_TYPE = 0x0806
+REQUEST, REPLY = 1, 2
 BROADCAST = b"\xff" * 6
 
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
@@ -17,7 +18,7 @@ _HEAD = (1, 0x0800, 6, 4)
 
 @dataclass(frozen=True, slots=True)
 class Arp:
-    """An ARP packet: `op` 1 asks, 2 answers."""
+    """An ARP packet: `op` is REQUEST or REPLY."""
 
     op: int
     sender_mac: str
@@ -29,7 +30,7 @@ def request(mac: str, ip: IPv4Address, target: IPv4Address) -> bytes:
     """The frame that asks who has `target`, sent by `mac` and `ip`."""
     source = mac_to_int(mac).to_bytes(6, "big")
     frame = BROADCAST + source + ETH_TYPE.to_bytes(2, "big")
-    return frame + _ARP.pack(*_HEAD, 1, source, ip.packed, bytes(6), target.packed)
+    return frame + _ARP.pack(*_HEAD, REQUEST, source, ip.packed, bytes(6), target.packed)
 
 
 def parse(frame: bytes) -> Arp | None:

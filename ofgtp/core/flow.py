@@ -24,6 +24,8 @@ class Port(IntEnum):
 
     NONE = 0xFFFFFFFF
     IN_PORT = 0xFFFFFFF8
+    TABLE = 0xFFFFFFF9
+    """Of a packet-out alone: through the flow tables, as if it had come in."""
     CONTROLLER = 0xFFFFFFFD
     LOCAL = 0xFFFFFFFE
 
@@ -137,10 +139,17 @@ class Condition(NamedTuple):
         if self.mask == field.full_mask or self.field in VALUE_IS_MASK:
             return f"{field.name}={field.show(self.value, field.bits)}"
         if field.show is _ipv4:
-            return f"{field.name}={IPv4Address(self.value)}/{self.mask.bit_count()}"
+            return f"{field.name}={IPv4Address(self.value)}/{_ipv4_mask(self.mask)}"
         return (
             f"{field.name}={field.show(self.value, field.bits)}/{field.show(self.mask, field.bits)}"
         )
+
+
+def _ipv4_mask(mask: int) -> str:
+    """A prefix length where it is one."""
+    length = mask.bit_count()
+    prefix = mask == (1 << 32) - (1 << 32 - length)
+    return str(length) if prefix else str(IPv4Address(mask))
 
 
 _FRAGMENTS = {(1, 1): "ip_frag=yes", (0, 0xFF): "ip_frag=no", (3, 3): "ip_frag=later"}
@@ -402,11 +411,13 @@ SESSION_NUMBER_MAX = (1 << 40) - 1
 
 
 class CookieKind(IntEnum):
-    """Bits 40 to 47 of a cookie of ours; bits 0 to 39 are a session's or drop reason's number."""
+    """Bits 40 to 47 of a cookie of ours; bits 0 to 39 are the number of a session, of a drop reason
+    or of a kind of report."""
 
     BASE = 1
     DROP = 2
     SESSION = 3
+    REPORT = 4
 
 
 def make_cookie(kind: CookieKind, number: int = 0) -> int:
@@ -425,5 +436,5 @@ def cookie_kind(cookie: int) -> CookieKind | None:
 
 
 def cookie_number(cookie: int) -> int:
-    """The session's or drop reason's number in a cookie."""
+    """The number in a cookie: a session's, a drop reason's, a kind of report's."""
     return cookie & SESSION_NUMBER_MAX

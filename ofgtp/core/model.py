@@ -67,6 +67,9 @@ class Session:
     ue_ip: IPv4Address
     uplink: Uplink
     downlink: FTeid | None
+    error_indicated: bool = False
+    """The peer has said by an Error Indication that it does not know the downlink tunnel: nothing
+    is sent there until the session is put or patched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,13 @@ class Gateway:
         """The two ends of the bridge's patch to itself (names in OVSDB only): out and in."""
         stem = self.bridge[: IFNAMSIZ - 2]
         return f"{stem}-o", f"{stem}-i"
+
+    def access_next_hop(self, peer: IPv4Address) -> IPv4Address | None:
+        """Where packets to a peer go: itself, or the router of its access route; None: nowhere."""
+        if peer in self.access_ip.network:
+            return peer
+        routes = [route for route in self.access_routes if peer in route.to]
+        return max(routes, key=lambda route: route.to.prefixlen).via if routes else None
 
     def check_session(self, session: Session) -> None:
         """Check a session's addresses and TEIDs against this gateway.

@@ -34,7 +34,6 @@ class DropReason(IntEnum):
     NPDU_NUMBER = 8, "T-PDU with an N-PDU number but no sequence number"
     INNER_MPLS = 9, "T-PDU whose bytes 12 and 13 read as an MPLS Ethernet type"
     FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
-    SIGNALLING = 11, "GTP-U message that is no T-PDU"
     NOT_IP = 12, "T-PDU whose inner packet is neither IPv4 nor IPv6"
     NO_UPLINK_SESSION = 13, "T-PDU of no session: unknown TEID, wrong inner source or wrong peer"
     INNER_IPV6 = 14, "IPv6 T-PDU: sessions carry IPv4"
@@ -45,11 +44,27 @@ class DropReason(IntEnum):
     UNKNOWN_UE = 19, "downlink packet to a UE address without a session"
     IDLE_UE = 20, "downlink packet to a UE whose session has no downlink"
     LEASE_EXPIRED = 21, "the controller that owns the tunnels has not renewed its lease"
+    ERROR_INDICATED = 22, "downlink packet to a UE whose base station does not know its tunnel"
+    WRONG_VERSION = 23, "GTP-U packet whose version is not 1"
+    GTP_PRIME = 24, "GTP' packet (PT = 0), which is charging's and not GTP-U"
 
     @property
     def label(self) -> str:
         """Its name as counters, logs and the REST API show it."""
         return self.name.lower()
+
+
+class Report(IntEnum):
+    """What is shown to the controller though it is not dropped; the number stands in the cookie."""
+
+    NEXT_HOP = 1
+    """ARP from the next hop on the core side."""
+    ACCESS_ARP = 2
+    """ARP on the access side, whose sender may be a peer's next hop."""
+    SIGNALLING = 3
+    """A GTP-U message that is no T-PDU, as its whole frame."""
+    TOO_BIG = 4
+    """The beginning of a packet that does not fit the access MTU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,13 @@ class Table:
         cookie = make_cookie(CookieKind.DROP, reason)
         return self.flow(priority, match, *actions, meter=meter, cookie=cookie)
 
+    def report(
+        self, priority: int, match: Match, kind: Report, *actions: Action, meter: Meter
+    ) -> Flow:
+        """A flow one of whose actions shows packets to the controller as being of that kind."""
+        cookie = make_cookie(CookieKind.REPORT, kind)
+        return self.flow(priority, match, *actions, meter=meter, cookie=cookie)
+
 
 def _fields(names: str) -> frozenset[str]:
     return frozenset(names.split())
@@ -124,7 +146,9 @@ ACCESS = Table(
     "access",
     "From the radio side (N3, S1-U). ARP and ping to the access address go to the LOCAL port, and"
     " so does GTP-U, while the lease lasts.",
-    _fields("dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type"),
+    _fields(
+        "dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type arp_op arp_tpa"
+    ),
     ("lease",),
     DropReason.ACCESS_OTHER,
 )
@@ -132,9 +156,9 @@ NORMALISE = Table(
     20,
     "normalise",
     "Decapsulated packets, typed at random by the switch. Tells T-PDUs from signalling, and sends"
-    " T-PDUs once round by a patch port, with an MPLS label below a new Ethernet header, their TEID"
-    " in the packet's mark, and the peer's address in the label and a VLAN tag: a patch port makes"
-    " the switch forget the tunnel's metadata.",
+    " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
+    " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
+    " makes the switch forget the tunnel's metadata.",
     _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
     (),
     DropReason.NOT_IP,
@@ -143,8 +167,8 @@ RETYPE = Table(
     22,
     "retype",
     "T-PDUs come back: TEID and peer go into registers, and the label is popped with the type that"
-    " the packet really has; the switch parses it anew.",
-    _fields("dl_type vlan_vid vlan_pcp"),
+    " the packet really has; the switch parses it anew. Signalling goes to the controller.",
+    _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
     ("epoch",),
     DropReason.NOT_IP,
 )
@@ -208,10 +232,19 @@ CORE = Table(
 FIT = Table(
     65,
     "fit",
-    "Drops what would not fit the access MTU once it is encapsulated. It must not reach the port:"
-    " the kernel refuses it, and the switch then loses the packets that wait behind it, too.",
+    "Keeps what would not fit the access MTU once it is encapsulated from the port: the kernel"
+    " refuses it, and the switch then loses the packets that wait behind it, too.",
     _fields("reg2"),
-    ("downlink",),
+    ("too_big", "downlink"),
+    None,
+)
+TOO_BIG = Table(
+    67,
+    "too_big",
+    "Shows some of what does not fit to the controller, which tells the sender by ICMP (RFC 1191)."
+    " Nothing of it goes further.",
+    _fields(""),
+    (),
     None,
 )
 DOWNLINK = Table(
@@ -243,6 +276,7 @@ PIPELINE: tuple[Table, ...] = (
     ROUTE,
     CORE,
     FIT,
+    TOO_BIG,
     DOWNLINK,
     LOCAL,
 )
@@ -254,6 +288,13 @@ NEXT_HOP_METER = Meter(4, rate=20, burst=20)
 TOO_BIG_METER = Meter(5, rate=10_000_000, burst=10_000_000)
 """Limits nothing: it counts. The switch counts a packet whose size was compared on both flows that
 it may take, but a meter counts what really passes it."""
+EXTENSION_METER = Meter(6, rate=200, burst=200)
+TOO_BIG_REPORT_METER = Meter(7, rate=100, burst=100)
+NEIGHBOUR_METER = Meter(8, rate=500, burst=500)
+OTHER_ARP_METER = Meter(9, rate=100, burst=100)
+SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in range(8))
+"""One for each eighth of the peers, told apart by the last three bits of their addresses: one that
+floods the gateway drowns the signalling of one eighth and not of all."""
 
 METERS: dict[str, Meter] = {
     "ping": PING_METER,
@@ -261,4 +302,9 @@ METERS: dict[str, Meter] = {
     "uplink_miss": UPLINK_MISS_METER,
     "next_hop": NEXT_HOP_METER,
     "too_big": TOO_BIG_METER,
+    "extension": EXTENSION_METER,
+    "too_big_report": TOO_BIG_REPORT_METER,
+    "neighbour": NEIGHBOUR_METER,
+    "other_arp": OTHER_ARP_METER,
+    **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
 }

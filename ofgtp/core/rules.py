@@ -36,21 +36,28 @@ from ofgtp.core.pipeline import (
     CORE,
     DOWNLINK,
     EPOCH,
+    EXTENSION_METER,
     FIT,
     GUARD,
     INGRESS,
     LEASE,
     LOCAL,
+    NEIGHBOUR_METER,
     NEXT_HOP_METER,
     NORMALISE,
+    OTHER_ARP_METER,
     PING_METER,
     PIPELINE,
     RETYPE,
     ROUTE,
+    SIGNALLING_METERS,
+    TOO_BIG,
     TOO_BIG_METER,
+    TOO_BIG_REPORT_METER,
     UPLINK,
     UPLINK_MISS_METER,
     DropReason,
+    Report,
 )
 
 IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848
@@ -63,10 +70,20 @@ IPV4_TYPED, IPV6_TYPED = 1 << 16 | IPV4, 1 << 16 | IPV6
 """packet_type as the switch sets it, rightly or wrongly, on what it decapsulated."""
 
 T_PDU = 255
-E_FLAG, S_AND_PN_FLAGS, PN_FLAG = 0x04, 0x03, 0x01
+VERSION_1, GTP = 0x20, 0x30
+"""Of the flags' octet: version 1 (of which one bit is set), and PT as well (TS 29.281, 5.1)."""
+LATER_VERSIONS = (0x40, 0x80)
+"""The bits of the version that are clear in version 1."""
+E, S, PN = 0x04, 0x02, 0x01
 
-HEADER_SAMPLE = 64
-"""Bytes of a packet that the controller sees: Ethernet, IPv4 or ARP, and a little more."""
+EXTENDED, EXTENDED_NUMBERED = 1, 2
+"""Stand in the VLAN priority, where an IP version may stand, of T-PDUs with an extension header:
+with the whole optional part in front of it, and without (the switch takes it off if S is set)."""
+
+HEADER_SAMPLE = 96
+"""Bytes of a packet that the controller sees: Ethernet, IPv4 with all its options, UDP, or ARP."""
+SIGNALLING_SAMPLE = 2048
+"""Bytes of signalling that the controller sees: all of it. What is longer is no message."""
 
 UNREACHABLE_FOR_UES = tuple(
     IPv4Network(prefix)
@@ -206,6 +223,8 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     to_ue = match(dl_type=IPV4, nw_dst=session.ue_ip)
     if session.downlink is None:
         return uplink, DOWNLINK.drop(100, to_ue, DropReason.IDLE_UE)
+    if session.error_indicated:
+        return uplink, DOWNLINK.drop(100, to_ue, DropReason.ERROR_INDICATED)
     downlink = DOWNLINK.flow(
         100,
         to_ue,
@@ -228,7 +247,15 @@ def _ingress(links: Links) -> Iterator[Flow]:
 def _access(gateway: Gateway, links: Links) -> Iterator[Flow]:
     local, ours = Output(Port.LOCAL), gateway.access_ip.ip
     yield ACCESS.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
-    yield ACCESS.flow(100, match(dl_type=ARP), local, meter=ARP_METER)
+    # The controller learns its peers' MAC addresses from what they answer; the rest tells it when
+    # one may have changed.
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    answer = match(dl_type=ARP, arp_op=2, arp_tpa=ours)
+    question = match(dl_type=ARP, arp_op=1, arp_tpa=ours)
+    yield ACCESS.report(102, answer, Report.ACCESS_ARP, local, show, meter=NEIGHBOUR_METER)
+    yield ACCESS.flow(102, question, local, meter=ARP_METER)
+    other = match(dl_type=ARP)
+    yield ACCESS.report(100, other, Report.ACCESS_ARP, local, show, meter=OTHER_ARP_METER)
     fragment = match(dl_type=IPV4, nw_dst=ours, ip_frag=ANY_FRAGMENT)
     yield ACCESS.drop(100, fragment, DropReason.OUTER_FRAGMENT)
     for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
@@ -271,65 +298,89 @@ def _normalise(links: Links) -> Iterator[Flow]:
     """
     for mpls in (MPLS, MPLS_MULTICAST):
         yield NORMALISE.drop(100, match(dl_type=mpls), DropReason.INNER_MPLS)
-    for flag, priority, reason in (
-        (E_FLAG, 90, DropReason.EXTENSION_HEADER),
-        (PN_FLAG, 70, DropReason.NPDU_NUMBER),
-    ):
-        # The switch takes the optional four bytes off only if the S flag is set.
-        asked = match(tun_gtpu_flags=flag, tun_gtpu_msgtype=T_PDU)
-        yield NORMALISE.drop(priority, asked, reason)
-        for packet_type in (IPV4_TYPED, IPV6_TYPED):
-            asked = match(packet_type=packet_type, tun_gtpu_flags=flag)
-            yield NORMALISE.drop(priority, asked, reason)
-    for priority, flags in ((80, {"tun_gtpu_flags": S_AND_PN_FLAGS}), (60, {})):
+    for later in LATER_VERSIONS:
+        for asked in _any_type(later):
+            yield NORMALISE.drop(96, asked, DropReason.WRONG_VERSION)
+    for priority, flags, form in ((92, E | S, EXTENDED_NUMBERED), (90, E, EXTENDED)):
+        # The first bytes are no inner packet's, so the type says nothing.
+        for asked in _any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
+            yield NORMALISE.flow(priority, asked, *_round_as(form, links))
+    # The switch takes the optional four bytes off only if the S flag is set.
+    for asked in _any_type(GTP | PN, tun_gtpu_msgtype=T_PDU):
+        yield NORMALISE.drop(70, asked, DropReason.NPDU_NUMBER)
+    for priority, flags in ((80, GTP | S | PN), (60, GTP)):
         yield from _send_round(priority, flags, links)
         # LOCAL's MAC begins with neither 4 nor 6, so this need not stand above the corrections,
         # where it would make every megaflow match all of dl_dst: an upcall for each packet.
-        forged = match(dl_dst=links.local_mac, tun_gtpu_msgtype=T_PDU, **flags)
+        t_pdu = {"tun_gtpu_flags": flags, "tun_gtpu_msgtype": T_PDU}
+        forged = match(dl_dst=links.local_mac, **t_pdu)
         yield NORMALISE.drop(priority - 2, forged, DropReason.FORGED_SIGNALLING)
-        other = match(tun_gtpu_msgtype=T_PDU, **flags)
-        yield NORMALISE.drop(priority - 4, other, DropReason.NOT_IP)
-    yield NORMALISE.drop(40, match(dl_dst=links.local_mac), DropReason.SIGNALLING)
+        yield NORMALISE.drop(priority - 4, match(**t_pdu), DropReason.NOT_IP)
+    signalling = match(dl_dst=links.local_mac, tun_gtpu_flags=GTP)
+    yield NORMALISE.flow(40, signalling, Output(links.loop_out))
+    # Flags can only be asked to be set: what is left has PT clear, or no bit of the version set.
+    yield NORMALISE.drop(30, match(tun_gtpu_flags=GTP), DropReason.NOT_IP)
+    for asked in _any_type(VERSION_1):
+        yield NORMALISE.drop(20, asked, DropReason.GTP_PRIME)
+    for asked in _any_type(0):
+        yield NORMALISE.drop(10, asked, DropReason.WRONG_VERSION)
 
 
-def _send_round(priority: int, flags: dict[str, int], links: Links) -> Iterator[Flow]:
-    """T-PDUs go out by one end of the patch and come back by the other."""
+def _any_type(flags: int, **asked: Value) -> Iterator[Match]:
+    """Matches for GTP-U flags, whatever the switch has taken the packet for."""
+    of_flags: dict[str, Value] = {"tun_gtpu_flags": flags} if flags else {}
+    yield match(**of_flags, **asked)
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        # Only T-PDUs are ever typed so, and only of Ethernet packets the type can be asked.
+        yield match(packet_type=packet_type, **of_flags)
 
-    def round_as(version: int) -> tuple[Action, ...]:
-        return (
-            move(Bits("tun_id", 0, 31), "pkt_mark"),
-            Encap(Header.MPLS),
-            Encap(Header.ETHERNET),
-            move(Bits("tun_src", 0, 19), "mpls_label"),
-            PushVlan(),
-            move(Bits("tun_src", 20, 31), Bits("vlan_vid", 0, 11)),
-            SetField("vlan_pcp", version),
-            Output(links.loop_out),
-        )
 
+def _round_as(form: int, links: Links) -> tuple[Action, ...]:
+    """Send a T-PDU out by one end of the patch; table retype gets it from the other."""
+    return (
+        move(Bits("tun_id", 0, 31), "pkt_mark"),
+        Encap(Header.MPLS),
+        Encap(Header.ETHERNET),
+        move(Bits("tun_src", 0, 19), "mpls_label"),
+        PushVlan(),
+        move(Bits("tun_src", 20, 31), Bits("vlan_vid", 0, 11)),
+        SetField("vlan_pcp", form),
+        Output(links.loop_out),
+    )
+
+
+def _send_round(priority: int, flags: int, links: Links) -> Iterator[Flow]:
+    """T-PDUs without extension headers, by their IP version."""
     # Typed IPv4: rightly (TTL 64 to 79). Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        asked = match(packet_type=packet_type, **flags)
-        yield NORMALISE.flow(priority, asked, *round_as(4))
+        asked = match(packet_type=packet_type, tun_gtpu_flags=flags)
+        yield NORMALISE.flow(priority, asked, *_round_as(4, links))
     for version in (4, 6):
         first_nibble = (version << 44, 0xF << 44)
-        asked = match(dl_dst=first_nibble, tun_gtpu_msgtype=T_PDU, **flags)
-        yield NORMALISE.flow(priority, asked, *round_as(version))
+        asked = match(dl_dst=first_nibble, tun_gtpu_flags=flags, tun_gtpu_msgtype=T_PDU)
+        yield NORMALISE.flow(priority, asked, *_round_as(version, links))
 
 
 def _retype() -> Iterator[Flow]:
+    origin = (
+        move("pkt_mark", "reg0"),
+        SetField("pkt_mark", 0),
+        move("mpls_label", Bits("reg1", 0, 19)),
+        move(Bits("vlan_vid", 0, 11), Bits("reg1", 20, 31)),
+    )
     for version, eth_type in ((4, IPV4), (6, IPV6)):
-        yield RETYPE.flow(
-            100,
-            match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version),
-            move("pkt_mark", "reg0"),
-            SetField("pkt_mark", 0),
-            move("mpls_label", Bits("reg1", 0, 19)),
-            move(Bits("vlan_vid", 0, 11), Bits("reg1", 20, 31)),
-            PopVlan(),
-            PopMpls(eth_type),
-            goto=EPOCH,
-        )
+        t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version)
+        yield RETYPE.flow(100, t_pdu, *origin, PopVlan(), PopMpls(eth_type), goto=EPOCH)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    for form in (EXTENDED, EXTENDED_NUMBERED):
+        t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=form)
+        reason = DropReason.EXTENSION_HEADER
+        yield RETYPE.drop(100, t_pdu, reason, *origin, show, meter=EXTENSION_METER)
+    show = Output(Port.CONTROLLER, max_len=SIGNALLING_SAMPLE)
+    for share, meter in enumerate(SIGNALLING_METERS):
+        source = (share, len(SIGNALLING_METERS) - 1)
+        message = match(dl_type=IPV4, nw_src=source, nw_proto=UDP, udp_dst=GTPU_PORT)
+        yield RETYPE.report(100, message, Report.SIGNALLING, show, meter=meter)
 
 
 def _uplink() -> Iterator[Flow]:
@@ -379,8 +430,10 @@ def _check_size(links: Links) -> CheckBigger:
 
 
 def _fit() -> Iterator[Flow]:
-    yield FIT.flow(100, match(reg2=(1, 1)), meter=TOO_BIG_METER)
+    yield FIT.flow(100, match(reg2=(1, 1)), goto=TOO_BIG, meter=TOO_BIG_METER)
     yield FIT.flow(0, (), goto=DOWNLINK)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    yield TOO_BIG.report(0, (), Report.TOO_BIG, show, meter=TOO_BIG_REPORT_METER)
 
 
 def _next_hop(next_hop: IPv4Address) -> Iterator[Flow]:
@@ -389,7 +442,7 @@ def _next_hop(next_hop: IPv4Address) -> Iterator[Flow]:
     reply = match(dl_type=ARP, arp_op=2, arp_spa=next_hop)
     gratuitous = match(dl_type=ARP, arp_op=1, arp_spa=next_hop, arp_tpa=next_hop)
     for asked in (reply, gratuitous):
-        yield CORE.flow(100, asked, report, meter=NEXT_HOP_METER)
+        yield CORE.report(100, asked, Report.NEXT_HOP, report, meter=NEXT_HOP_METER)
 
 
 def _answers(core_ip: IPv4Address, core_mac: str) -> Iterator[Flow]:

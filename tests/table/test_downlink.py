@@ -9,11 +9,11 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 
-from ofgtp.core.flow import CookieKind, Flow, FlowKey, Port, cookie_kind
+from ofgtp.core.flow import CookieKind, Flow, FlowKey, Port, cookie_kind, make_cookie
 from ofgtp.core.model import FTeid
-from ofgtp.core.pipeline import TOO_BIG_METER, DropReason
+from ofgtp.core.pipeline import TOO_BIG_METER, DropReason, Report
 from ofgtp.core.reconcile import plan
-from ofgtp.core.rules import session_flows
+from ofgtp.core.rules import HEADER_SAMPLE, session_flows
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
 from tests.table.world import (
@@ -71,7 +71,12 @@ def test_what_fits_the_access_mtu() -> None:
                 fits = only(gw.receive(port, frame(largest, ttl)), LINKS.access)
                 assert len(Ether(fits)[IP]) == mtu
                 too_big = gw.receive(port, frame(largest + 1, ttl))
-                assert too_big.sent == [] and too_big.flows[-1].meter == TOO_BIG_METER.number
+                assert too_big.sent == [] and too_big.flows[-2].meter == TOO_BIG_METER.number
+                ((cookie, shown),) = too_big.reported
+                assert cookie == make_cookie(CookieKind.REPORT, Report.TOO_BIG)
+                packet = Ether(shown.data)[IP]
+                assert (packet.len, len(shown.data)) == (largest + 1 + 28, HEADER_SAMPLE)
+                assert (shown.in_port == LINKS.core) == (port == LINKS.core)
 
 
 def test_several_pools() -> None:
@@ -178,7 +183,7 @@ def test_what_the_next_hop_says_of_itself_reaches_the_controller(frame: bytes) -
     trace = switch().receive(LINKS.core, frame)
     [(cookie, packet)] = trace.reported
     assert packet.data == frame
-    assert cookie_kind(cookie) is CookieKind.BASE
+    assert cookie == make_cookie(CookieKind.REPORT, Report.NEXT_HOP)
     assert trace.sent == []
 
 

@@ -79,7 +79,16 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         access(gtpu(inner("136.72.0.1", ttl=63))),
     ],
     R.FORGED_SIGNALLING: lambda: [access(gtpu(LOCAL_MAC + bytes(40)))],
-    R.SIGNALLING: lambda: [access(gtpu(b"", 0, kind=1)), access(gtpu(bytes(9), 0, kind=26))],
+    R.WRONG_VERSION: lambda: [
+        access(gtpu(payload, kind=kind, first=first))
+        for first in (*range(0x20), *range(0x40, 0x100))
+        for kind, payload in ((1, b""), (255, inner()), (255, inner(ttl=63)), (255, inner(ttl=96)))
+    ],
+    R.GTP_PRIME: lambda: [
+        access(gtpu(payload, kind=kind, first=first))
+        for first in range(0x20, 0x30)
+        for kind, payload in ((1, b""), (255, inner()), (255, inner(ttl=63)), (255, inner(ttl=96)))
+    ],
     R.NOT_IP: lambda: [access(gtpu(bytes(60))), access(gtpu(b"\xff" * 60))],
     R.NO_UPLINK_SESSION: lambda: [access(gtpu(inner(), 5)), access(gtpu(inner("10.45.0.9")))],
     R.INNER_IPV6: lambda: [access(gtpu(inner_ipv6()))],
@@ -89,6 +98,11 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.CORE_OTHER: lambda: [core(inner(SERVER, "10.46.0.1"))],
     R.UNKNOWN_UE: lambda: [core(inner(SERVER, "10.45.7.7"))],
     R.IDLE_UE: lambda: [core(inner(SERVER, "10.45.0.3"))],
+    R.ERROR_INDICATED: lambda: [
+        switch(session(error_indicated=True)).receive(
+            LINKS.core, from_core(inner(SERVER, "10.45.0.2"))
+        )
+    ],
     R.LEASE_EXPIRED: lambda: [
         expired(LINKS.access, gtpu(inner())),
         expired(LINKS.access, gtpu(b"", 0, kind=1)),
@@ -145,7 +159,7 @@ def test_what_else_came_by_the_patch_would_go_no_further(port: int) -> None:
     """Only table normalise sends there; a frame of another form is not taken for a T-PDU."""
     gw = switch(session())
     expected = DropReason.NOT_IP if port == LINKS.loop_in else DropReason.UNKNOWN_PORT
-    for frame in (gtpu(inner()), from_core(inner()), arp(1, ENB_MAC, ENB, ACCESS_IP)):
+    for frame in (from_core(inner()), arp(1, ENB_MAC, ENB, ACCESS_IP)):
         assert why(gw.receive(port, frame)) is expected
 
 
@@ -162,4 +176,5 @@ def test_nothing_is_dropped_without_a_reason() -> None:
             changed = bytearray(frame)
             changed[bit // 8] ^= 0x80 >> bit % 8
             trace = gw.receive(port, bytes(changed))
-            assert trace.sent or trace.drop_number is not None, f"bit {bit} of {frame.hex()}"
+            known = trace.sent or trace.reported or trace.drop_number is not None
+            assert known, f"bit {bit} of {frame.hex()}"

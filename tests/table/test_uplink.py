@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 
-from ofgtp.core.flow import Port
+from ofgtp.core.flow import CookieKind, Port, make_cookie
 from ofgtp.core.model import AccessRoute, Uplink
-from ofgtp.core.pipeline import EPOCH, GUARD, ROUTE, UPLINK, DropReason
+from ofgtp.core.pipeline import EPOCH, GUARD, ROUTE, UPLINK, DropReason, Report
+from ofgtp.core.rules import HEADER_SAMPLE
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, session
 from tests.table.simulator import IPV4, IPV6, TUNNEL, values
@@ -105,7 +107,7 @@ def test_what_is_of_no_session(ttl: int) -> None:
         teid, peer = frame[46:50], frame[26:30]
         assert packet.reg0.to_bytes(4, "big") == teid
         assert packet.reg1.to_bytes(4, "big") == peer
-        assert packet.data[14:] == frame[50 : 50 + 50]
+        assert packet.data[14:] == frame[50 : 50 + HEADER_SAMPLE - 14]
 
 
 @pytest.mark.parametrize("ttl", [63, 64, 96, 255])
@@ -300,8 +302,18 @@ def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, 
             (E | S | PN, DropReason.EXTENSION_HEADER),
             (PN, DropReason.NPDU_NUMBER),
         ):
-            frame = gtpu(packet, flags=flags, sequence=sequence)
-            assert why(gw.receive(LINKS.access, frame)) is reason, (ttl, flags)
+            frame = gtpu(packet, 0x89ABCDEF, flags=flags, sequence=sequence)
+            trace = gw.receive(LINKS.access, frame)
+            assert why(trace) is reason, (ttl, flags)
+            if not flags & E:
+                assert trace.reported == []
+                continue
+            # The controller sees whose it is and, unless S is set, the header's type.
+            ((_, shown),) = trace.reported
+            assert (shown.reg0, shown.reg1) == (0x89ABCDEF, int(ENB))
+            numbers = b"" if flags & S else struct.pack("!HBB", sequence, 9, 0x85)
+            assert shown.data[14:18][:1] == (b"\x40" if flags & S else b"\x20")
+            assert shown.data[22:].startswith(numbers + bytes.fromhex("01100900") + packet[:20])
 
 
 @FLAGS
@@ -330,8 +342,12 @@ def test_a_t_pdu_cannot_pass_for_signalling() -> None:
             assert why(trace) is DropReason.FORGED_SIGNALLING
     for kind in (1, 2, 26, 31, 254):
         for flags in (0, S, E, PN):
-            trace = gw.receive(LINKS.access, gtpu(b"", 0, kind=kind, flags=flags))
-            assert why(trace) is DropReason.SIGNALLING, (kind, flags)
+            frame = gtpu(b"", 0, kind=kind, flags=flags)
+            trace = gw.receive(LINKS.access, frame)
+            assert trace.sent == []
+            ((cookie, shown),) = trace.reported
+            assert cookie == make_cookie(CookieKind.REPORT, Report.SIGNALLING)
+            assert shown.data == frame, "the whole outer frame"
 
 
 @pytest.mark.parametrize("eth_type", ["8847", "8848"])
@@ -352,7 +368,16 @@ def test_what_reads_as_mpls_gets_no_label(eth_type: str, flags: int) -> None:
 def test_arp_and_ping_for_the_access_address_reach_local() -> None:
     gw = switch()
     question = arp(1, ENB_MAC, ENB, ACCESS_IP)
-    assert only(gw.receive(LINKS.access, question), Port.LOCAL) == question
+    trace = gw.receive(LINKS.access, question)
+    assert only(trace, Port.LOCAL) == question
+    assert trace.reported == [], "who asks for us all the time tells the controller nothing new"
+    for op, target in ((2, ACCESS_IP), (1, ENB), (2, ENB)):
+        told = arp(op, ENB_MAC, ENB, target)
+        trace = gw.receive(LINKS.access, told)
+        assert only(trace, Port.LOCAL) == told
+        ((cookie, shown),) = trace.reported
+        assert cookie == make_cookie(CookieKind.REPORT, Report.ACCESS_ARP)
+        assert shown.data == told
     for kind in (8, 0):
         head = bytes(Ether(src=ENB_MAC, dst=LINKS.local_mac, type=IPV4))
         ping = head + echo(ENB, ACCESS_IP, kind)

@@ -67,12 +67,16 @@ def gtpu(
     dst: object = ACCESS_IP,
     mac: str = LINKS.local_mac,
     sequence: int = 7,
+    first: int | None = None,
     **ip: Any,
 ) -> bytes:
-    """A frame with a GTP-U message; `flags` of E, S, PN bring the four optional bytes."""
+    """A frame with a GTP-U message; `flags` of E, S, PN bring the four optional bytes.
+
+    `first` is the octet of version, PT and flags, if another.
+    """
     optional = struct.pack("!HBB", sequence, 9, 0x85 if flags & E else 0) if flags else b""
     optional += bytes.fromhex("01100900") if flags & E else b""
-    head = GTP.pack(0x30 | flags, kind, len(optional + payload), teid)
+    head = GTP.pack(0x30 | flags if first is None else first, kind, len(optional + payload), teid)
     outer = Ether(src=ENB_MAC, dst=mac) / IP(src=str(src), dst=str(dst), **ip)
     return bytes(outer / UDP(sport=2152, dport=2152) / (head + optional + payload))
 

@@ -1,0 +1,228 @@
+"""GTP-U as its peers see it (TS 29.281): what they say is read, and answered as it should be.
+
+Nothing here waits: it is called for each packet that the switch shows. What needs the sessions to
+change is handed to `Sessions`, which works in a green thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+from typing import Protocol
+
+import eventlet
+
+from ofgtp.control.peers import Peers
+from ofgtp.core import frames, gtpu
+from ofgtp.core.errors import OfgtpError
+from ofgtp.core.gtpu import MessageType
+from ofgtp.core.limits import Limit
+from ofgtp.core.model import FTeid, Gateway, SessionState
+from ofgtp.core.paths import PathChanged, PathState
+from ofgtp.core.rules import EXTENDED, GTP, E
+from ofgtp.northbound.events import EventLog
+from ofgtp.store.sqlite import SessionStore
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+"""Seconds between two looks at what is due."""
+
+END_MARKER_S = 0.1
+"""Seconds from a confirmed change of a tunnel to its End Marker: the switch has the new flow when
+it confirms, and needs a moment more until no thread of it works by the old one."""
+
+ERROR_INDICATIONS = ((10.0, 10.0), (100.0, 100.0))
+NOTIFICATIONS = ((1.0, 5.0), (50.0, 50.0))
+"""Most a second, and at once: to each peer, and to all. What they answer can be forged."""
+
+SUPPORTED_EXTENSIONS: tuple[int, ...] = ()
+"""Extension headers that T-PDUs may have (TS 29.281, 5.2.1)."""
+
+HIDDEN = "hidden"
+"""Stands for the type of an extension header that the switch has taken off (E and S set)."""
+
+_VLAN = struct.Struct("!12xHHH")
+_T_PDU_AT = 14 + 4 + 4
+"""Where table normalise's headers end: Ethernet, VLAN tag, label."""
+
+
+class Sessions(Protocol):
+    """What peers may cause to happen to the sessions of a gateway."""
+
+    def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
+        """The peers do not know these downlink tunnels: nothing more may be sent there."""
+
+    def path_down(self, gateway: str, peer: IPv4Address) -> None:
+        """The peer does not answer any more, and its sessions are to be removed."""
+
+
+class Signalling:
+    """One gateway's. `send` puts a frame out of the access port, if the switch is there."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        store: SessionStore,
+        events: EventLog,
+        send: Callable[[bytes], None],
+        local_mac: Callable[[], str | None],
+    ) -> None:
+        self._gateway, self._store, self._events = gateway, store, events
+        self.messages: Counter[tuple[str, str]] = Counter()
+        """By type and direction, "received" or "sent"."""
+        self.ignored: Counter[str] = Counter()
+        """Messages that were read and led to nothing, by why."""
+        self.bad: Counter[str] = Counter()
+        """What could not be read, by why."""
+        self.extensions: Counter[str] = Counter()
+        """Extension headers of T-PDUs, by type."""
+        self.sessions: Sessions | None = None
+        self.peers = Peers(gateway, send, local_mac, self._sent)
+        self._error_limit: Limit[IPv4Address] = Limit(*ERROR_INDICATIONS)
+        self._notice_limit: Limit[IPv4Address] = Limit(*NOTIFICATIONS)
+        self._indicated: dict[FTeid, None] = {}
+        self._working = False
+
+    def _sent(self, kind: MessageType) -> None:
+        self.messages[kind.name.lower(), "sent"] += 1
+
+    # --- time
+
+    def tick(self) -> None:
+        """Send what is due, and hand on what is to be done to sessions."""
+        for changed in self.peers.tick(time.monotonic()):
+            self._path_changed(changed)
+        if self._indicated and not self._working:
+            self._working = True
+            eventlet.spawn(self._hand_on)
+
+    def _hand_on(self) -> None:
+        try:
+            while self._indicated and self.sessions is not None:
+                tunnels, self._indicated = list(self._indicated), {}
+                self.sessions.error_indicated(self._gateway.name, tunnels)
+        except OfgtpError as error:
+            log.error("gateway=%s: Error Indications are lost: %s", self._gateway.name, error)
+        finally:
+            self._working = False
+
+    def _path_changed(self, changed: PathChanged) -> None:
+        status = self.peers.paths.get(changed.peer)
+        users = 0 if status is None else status.users
+        facts: dict[str, str | int] = {"peer": str(changed.peer), "sessions": users}
+        kind = "path_down" if changed.new is PathState.DOWN else "path_up"
+        self._events.publish(kind, gateway=self._gateway.name, **facts)
+        remove = self._gateway.on_path_down == "remove" and changed.new is PathState.DOWN
+        if remove and self.sessions is not None:
+            eventlet.spawn(self.sessions.path_down, self._gateway.name, changed.peer)
+
+    # --- messages
+
+    def message(self, frame: bytes) -> None:
+        """A GTP-U message that is no T-PDU, as the whole frame in which it came."""
+        try:
+            udp = frames.parse_udp(frame)
+            message = gtpu.parse(udp.payload)
+        except frames.FrameError as error:
+            self._unreadable("bad_frame", error)
+        except gtpu.GtpuError as error:
+            self._unreadable(error.reason, error)
+        else:
+            self.messages[message.type.name.lower(), "received"] += 1
+            self._handle(message, udp)
+
+    def _unreadable(self, reason: str, error: Exception) -> None:
+        self.bad[reason] += 1
+        log.debug("gateway=%s: signalling dropped: %s", self._gateway.name, error)
+
+    def _handle(self, message: gtpu.Message, udp: frames.UdpFrame) -> None:
+        now, peer = time.monotonic(), udp.src_ip
+        hop = self._gateway.access_next_hop(peer)
+        if hop is not None:
+            self.peers.neighbours.doubt(hop, udp.src_mac, now)
+        match message.type:
+            case MessageType.ECHO_REQUEST:
+                answer = gtpu.echo_response(message.sequence)
+                self.peers.answer(udp, MessageType.ECHO_RESPONSE, answer)
+                self.peers.paths.echo_request(peer, now)
+            case MessageType.ECHO_RESPONSE:
+                for changed in self.peers.paths.echo_response(peer, message.sequence, now):
+                    self._path_changed(changed)
+            case MessageType.ERROR_INDICATION:
+                self._error_indication(message, peer)
+            case MessageType.END_MARKER:
+                if self._store.by_teid(self._gateway.name, message.teid) is None:
+                    self.ignored["end_marker_unknown_tunnel"] += 1
+
+    def _error_indication(self, message: gtpu.Message, peer: IPv4Address) -> None:
+        tunnel = gtpu.error_indication_fteid(message, peer)
+        if tunnel is None:
+            self.ignored["error_indication_unreadable"] += 1
+            return
+        stored = self._store.by_downlink(self._gateway.name, tunnel)
+        if stored is None or stored.state is SessionState.FAILED:
+            self.ignored["error_indication_unknown_tunnel"] += 1
+        elif stored.session.error_indicated or tunnel in self._indicated:
+            self.ignored["error_indication_repeated"] += 1
+        else:
+            self._indicated[tunnel] = None
+
+    # --- T-PDUs
+
+    def unknown_tunnel(self, teid: int, peer: IPv4Address) -> None:
+        """A T-PDU came for a TEID that no session has (7.3.1)."""
+        if not teid:
+            return
+        now = time.monotonic()
+        if not self._error_limit.take(peer, now):
+            self.ignored["error_indication_not_sent"] += 1
+            return
+        said = gtpu.error_indication(teid, self._gateway.access_ip.ip)
+        self.peers.say(peer, MessageType.ERROR_INDICATION, said, now)
+
+    def extended(self, teid: int, peer: IPv4Address, frame: bytes) -> None:
+        """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1, 7.2.3)."""
+        types = self._extension_types(teid, frame)
+        if types is None:
+            self.bad["bad_extension"] += 1
+            return
+        self.extensions.update(HIDDEN if kind is None else f"{kind:#04x}" for kind in types)
+        if not any(kind is None or gtpu.comprehension_required(kind) for kind in types):
+            return
+        now = time.monotonic()
+        if not self._notice_limit.take(peer, now):
+            self.ignored["supported_extension_headers_notification_not_sent"] += 1
+            return
+        said = gtpu.supported_extension_headers(SUPPORTED_EXTENSIONS)
+        kind = MessageType.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION
+        self.peers.say(peer, kind, said, now)
+
+    @staticmethod
+    def _extension_types(teid: int, frame: bytes) -> tuple[int | None, ...] | None:
+        """The types of a T-PDU's extension headers, None for a hidden one; None: unreadable."""
+        if len(frame) < _T_PDU_AT + 4:
+            return None
+        _, tag, _ = _VLAN.unpack_from(frame)
+        rest = frame[_T_PDU_AT:]
+        if tag >> 13 == EXTENDED:
+            first = ()
+        else:
+            # The switch has taken off sequence number, N-PDU number and the first header's type.
+            first, rest = (None,), bytes(3) + b"\xff" + rest
+        head = struct.pack("!BBHI", GTP | E, MessageType.G_PDU, len(rest), teid)
+        try:
+            message = gtpu.parse(head + rest)
+        except gtpu.GtpuError:
+            return None
+        types = tuple(kind for kind, _ in message.extensions)
+        return first + types[len(first) :]
+
+    def end_marker(self, tunnel: FTeid) -> None:
+        """Tell a peer that no more T-PDUs come by this tunnel (7.3.2)."""
+        said = gtpu.end_marker(tunnel.teid)
+        self.peers.say(tunnel.ip, MessageType.END_MARKER, said, time.monotonic())

@@ -1,0 +1,142 @@
+"""The next hops of the access side: their MAC addresses, and when to ask for them by ARP.
+
+Two need these. The switch puts them into the frames it encapsulates, and learns them from the ARP
+answers that come in, but asks only when a packet is there already, which it then drops. The
+controller needs them for messages of its own. So it asks, for both, as soon as a peer is named.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+KNOWN_S = 60.0
+"""Seconds between two questions to one that answers. The switch forgets what it was told after 15
+minutes; this is also how late a changed MAC address is noticed that nobody announced."""
+
+FIRST_S = 1.0
+"""Seconds after which one that did not answer is asked again; twice as many each time after."""
+
+STALE = 3
+"""Questions that one leaves unanswered before it counts as gone; its last MAC is used all the
+same."""
+
+MOST_PER_TICK = 50
+
+
+class NeighbourState(StrEnum):
+    """What is known of a next hop."""
+
+    UNRESOLVED = "unresolved"
+    """It has never answered."""
+    RESOLVED = "resolved"
+    STALE = "stale"
+    """It did answer, and does not any more."""
+
+
+@dataclass(slots=True)
+class _Neighbour:
+    users: int = 0
+    mac: str | None = None
+    unanswered: int = 0
+    """Questions since the last answer."""
+    asked_at: float = float("-inf")
+    ticket: int = 0
+    """The one entry of the queue that still counts for this neighbour."""
+
+
+class Neighbours:
+    """Every method but `counts` takes constant or logarithmic time.
+
+    `now` is seconds of a steady clock. Call `tick` a few times a second, and send what it says.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[IPv4Address, _Neighbour] = {}
+        self._queue: list[tuple[float, int, IPv4Address]] = []
+        self._ticket = 0
+
+    def acquire(self, ip: IPv4Address, now: float) -> None:
+        """One user more. A new neighbour is asked with the next tick."""
+        neighbour = self._known.get(ip)
+        if neighbour is None:
+            neighbour = self._known[ip] = _Neighbour()
+            self._schedule(ip, neighbour, now)
+        neighbour.users += 1
+
+    def release(self, ip: IPv4Address) -> None:
+        """One user less; after the last it is forgotten.
+
+        Raises:
+            ValueError: nobody uses it.
+        """
+        neighbour = self._known.get(ip)
+        if neighbour is None:
+            raise ValueError(f"nobody uses {ip}")
+        neighbour.users -= 1
+        if not neighbour.users:
+            del self._known[ip]
+
+    def tick(self, now: float) -> list[IPv4Address]:
+        """Whom to ask at `now`."""
+        asked: list[IPv4Address] = []
+        while self._queue and self._queue[0][0] <= now and len(asked) < MOST_PER_TICK:
+            _, ticket, ip = heapq.heappop(self._queue)
+            neighbour = self._known.get(ip)
+            if neighbour is None or neighbour.ticket != ticket:
+                continue
+            pause = min(FIRST_S * 2.0**neighbour.unanswered, KNOWN_S)
+            neighbour.unanswered += 1
+            neighbour.asked_at = now
+            self._schedule(ip, neighbour, now + pause)
+            asked.append(ip)
+        return asked
+
+    def heard(self, ip: IPv4Address, mac: str, now: float) -> bool:
+        """It answered that this is its MAC; True if that is news of one in use."""
+        neighbour = self._known.get(ip)
+        if neighbour is None:
+            return False
+        changed = mac != neighbour.mac
+        neighbour.mac, neighbour.unanswered = mac, 0
+        self._schedule(ip, neighbour, now + KNOWN_S)
+        return changed
+
+    def doubt(self, ip: IPv4Address, mac: str, now: float) -> None:
+        """Something else than an answer says that it has this MAC: if that is news, ask it soon.
+
+        It is not believed: the switch learns from answers only, and the two should not differ.
+        """
+        neighbour = self._known.get(ip)
+        if neighbour is not None and mac != neighbour.mac:
+            self._schedule(ip, neighbour, max(now, neighbour.asked_at + FIRST_S))
+
+    def mac(self, ip: IPv4Address) -> str | None:
+        """Its MAC address; None if it has not answered, or is not in use."""
+        neighbour = self._known.get(ip)
+        return None if neighbour is None else neighbour.mac
+
+    def state(self, ip: IPv4Address) -> NeighbourState:
+        """What is known of it."""
+        return _state(self._known.get(ip))
+
+    def counts(self) -> Mapping[NeighbourState, int]:
+        """How many in use are in each state."""
+        counts = dict.fromkeys(NeighbourState, 0)
+        for neighbour in self._known.values():
+            counts[_state(neighbour)] += 1
+        return counts
+
+    def _schedule(self, ip: IPv4Address, neighbour: _Neighbour, due: float) -> None:
+        self._ticket += 1
+        neighbour.ticket = self._ticket
+        heapq.heappush(self._queue, (due, self._ticket, ip))
+
+
+def _state(neighbour: _Neighbour | None) -> NeighbourState:
+    if neighbour is None or neighbour.mac is None:
+        return NeighbourState.UNRESOLVED
+    return NeighbourState.STALE if neighbour.unanswered > STALE else NeighbourState.RESOLVED
