@@ -23,11 +23,21 @@ from ofgtp.core.model import IFNAMSIZ, AccessRoute, Gateway
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
 UeToUe = Literal["deny", "route"]
+OnPathDown = Literal["keep", "remove"]
 
 LEASE_MIN: Final = 5
 """Shortest lease, in seconds: its renewal must survive a slow switch."""
 LEASE_MAX: Final = 65535
 """Longest lease, in seconds: an OpenFlow hard timeout has 16 bits."""
+
+ECHO_SECONDS_MIN: Final = 60
+"""Echo Requests to one peer are no closer than this, in seconds (TS 29.281, 7.2.1)."""
+ECHO_SECONDS_MAX: Final = 86_400
+T3_RESPONSE_SECONDS_MAX: Final = 60
+N3_REQUESTS_MAX: Final = 20
+_TEST_ECHO_SECONDS_MIN: Final = "OFGTP_TEST_ECHO_SECONDS_MIN"
+"""Environment variable that lowers ECHO_SECONDS_MIN. For tests only, which cannot wait minutes for
+a path to go down: peers need not stand more requests than the standard allows."""
 
 _NO_UNICAST: Final = {
     IPv4Network("0.0.0.0/8"): "this network",
@@ -272,6 +282,13 @@ class _Table:
                 return option
         raise self.error(key, f"must be {' or '.join(map(repr, options))}, not {value!r}")
 
+    def whole(self, key: str, default: int, least: int, most: int) -> int:
+        """An integer in a range."""
+        value = self.get(key, int, default)
+        if not least <= value <= most:
+            raise self.error(key, f"must be {least} to {most}, not {value}")
+        return value
+
     def table(self, key: str, cls: type[Any], renamed: dict[str, str] | None = None) -> _Table:
         """A table that may be left out; its keys are the fields of `cls`."""
         known = (field.name for field in fields(cls))
@@ -347,9 +364,7 @@ def _prefixed(text: str) -> IPv4Interface:
 
 def _controller(table: _Table) -> Controller:
     default = Controller()
-    lease = table.get("lease_seconds", int, default.lease_seconds)
-    if not LEASE_MIN <= lease <= LEASE_MAX:
-        raise table.error("lease_seconds", f"must be {LEASE_MIN} to {LEASE_MAX}, not {lease}")
+    lease = table.whole("lease_seconds", default.lease_seconds, LEASE_MIN, LEASE_MAX)
     store = table.get("store", str, str(default.store))
     if not store or "\0" in store:
         raise table.error("store", "must be the path of a file")
@@ -417,6 +432,8 @@ def _gateway(table: _Table) -> Gateway:
         raise table.error("core_ip", reason)
     routes = _access_routes(table, access_ip, core_ip)
     core_port = table.interface_name("core_port")
+    t3_response = table.whole("t3_response_seconds", 3, 1, T3_RESPONSE_SECONDS_MAX)
+    n3_requests = table.whole("n3_requests", 3, 1, N3_REQUESTS_MAX)
     gateway = Gateway(
         name=name,
         ovsdb=ovsdb,
@@ -433,6 +450,10 @@ def _gateway(table: _Table) -> Gateway:
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
         dscp=_dscp(table),
         masquerade=table.get("masquerade", bool, False),
+        echo_seconds=_echo_seconds(table, n3_requests * t3_response),
+        t3_response_seconds=t3_response,
+        n3_requests=n3_requests,
+        on_path_down=table.choice("on_path_down", get_args(OnPathDown)),
     )
     if gateway.masquerade and not gateway.host_core:
         raise table.error("masquerade", 'is possible only with core_port = "host"')
@@ -540,6 +561,26 @@ def _dscp(table: _Table) -> int | None:
     if type(value) is not int or not 0 <= value <= 63:
         raise table.error("dscp", f'must be "inherit" or a number from 0 to 63, not {value!r}')
     return value
+
+
+def _echo_seconds(table: _Table, exchange: int) -> int:
+    """The interval of Echo Requests, no shorter than one exchange of so many seconds may take."""
+    value = table.whole("echo_seconds", 60, _echo_seconds_min(table), ECHO_SECONDS_MAX)
+    if value < exchange:
+        reason = (
+            f"is {value}, but n3_requests requests of t3_response_seconds each take {exchange}:"
+            " an exchange must end before the next begins"
+        )
+        raise table.error("echo_seconds", reason)
+    return value
+
+
+def _echo_seconds_min(table: _Table) -> int:
+    text = os.environ.get(_TEST_ECHO_SECONDS_MIN) or str(ECHO_SECONDS_MIN)
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        reason = f"{_TEST_ECHO_SECONDS_MIN}={text!r} in the environment is not an integer"
+        raise table.error("echo_seconds", reason)
+    return min(max(int(text), 1), ECHO_SECONDS_MIN)
 
 
 def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:

@@ -100,6 +100,14 @@ class Gateway:
     dscp: int | None = None
     """Outer DSCP, 0 to 63; None inherits the inner packet's."""
     masquerade: bool = False
+    echo_seconds: int = 60
+    """From one Echo Request to a peer to the next; 60 at least (TS 29.281, 7.2.1)."""
+    t3_response_seconds: int = 3
+    """T3-RESPONSE: how long an answer to a request is waited for (TS 29.281, 12)."""
+    n3_requests: int = 3
+    """N3-REQUESTS: how often a request is sent before its peer counts as silent."""
+    on_path_down: Literal["keep", "remove"] = "keep"
+    """Whether the sessions of a peer whose path is down stay or are removed."""
 
     @property
     def host_core(self) -> bool:

@@ -46,6 +46,7 @@ class _Gateways(Collector):
         gateways = self._service.metrics()
         yield from _states(gateways)
         yield from _traffic(gateways)
+        yield from _signalling(gateways)
         yield from _openflow(gateways)
         yield from _leases(gateways)
 
@@ -97,6 +98,44 @@ def _traffic(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
         for reason, count in gateway.drops.items():
             drops.add_metric([gateway.name, reason], count)
     yield from (packets, octets, drops)
+
+
+def _signalling(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
+    messages = CounterMetricFamily(
+        "ofgtp_gtpu_messages",
+        "GTP-U signalling messages, by type and direction",
+        labels=["gateway", "type", "direction"],
+    )
+    ignored = CounterMetricFamily(
+        "ofgtp_gtpu_ignored",
+        "GTP-U signalling messages that were read and then ignored, by reason",
+        labels=["gateway", "reason"],
+    )
+    extension_headers = CounterMetricFamily(
+        "ofgtp_gtpu_extension_headers",
+        "T-PDUs with extension headers, by the type of the header",
+        labels=["gateway", "type"],
+    )
+    paths = GaugeMetricFamily(
+        "ofgtp_paths", "GTP-U peers in use, by the state of the path", labels=["gateway", "state"]
+    )
+    neighbours = GaugeMetricFamily(
+        "ofgtp_neighbours",
+        "Next hops of GTP-U peers on the access side, by what ARP knows of them",
+        labels=["gateway", "state"],
+    )
+    for gateway in gateways:
+        for (kind, direction), count in gateway.gtpu_messages.items():
+            messages.add_metric([gateway.name, kind, direction], count)
+        for reason, count in gateway.gtpu_ignored.items():
+            ignored.add_metric([gateway.name, reason], count)
+        for kind, count in gateway.extension_headers.items():
+            extension_headers.add_metric([gateway.name, kind], count)
+        for path, count in gateway.paths.items():
+            paths.add_metric([gateway.name, path], count)
+        for state, count in gateway.neighbours.items():
+            neighbours.add_metric([gateway.name, state], count)
+    yield from (messages, ignored, extension_headers, paths, neighbours)
 
 
 def _openflow(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:

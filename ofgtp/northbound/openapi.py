@@ -42,6 +42,7 @@ _INPUTS: list[type[BaseModel]] = [
     schema.DeleteLine,
     schema.ListQuery,
     schema.FlowsQuery,
+    schema.PeersQuery,
 ]
 _OUTPUTS: list[type[BaseModel]] = [
     schema.SessionOutput,
@@ -49,6 +50,7 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.FlowList,
     schema.BatchOutput,
     schema.GatewayList,
+    schema.PeerList,
     schema.HealthOutput,
     schema.Problem,
 ]
@@ -72,6 +74,7 @@ def document(with_token: bool) -> _Json:
     schemas: _Json = found["$defs"]
     list_query = _parameters(schemas.pop("ListQuery"))
     flows_query = _parameters(schemas.pop("FlowsQuery"))
+    peers_query = _parameters(schemas.pop("PeersQuery"))
     schemas["SessionPatch"] = _patch(schemas)
     schemas["BatchLine"] = {
         "oneOf": [_ref("PutLine"), _ref("DeleteLine")],
@@ -91,11 +94,12 @@ def document(with_token: bool) -> _Json:
             {"name": "sessions"},
             {"name": "flows"},
             {"name": "gateways"},
+            {"name": "peers"},
             {"name": "observability"},
             {"name": "this document"},
         ],
         "security": [{"bearer": []}] if with_token else [],
-        "paths": _paths(list_query, flows_query),
+        "paths": _paths(list_query, flows_query, peers_query),
         "components": {
             "schemas": schemas,
             "responses": {str(code): _problem(code) for code in _PROBLEMS},
@@ -110,7 +114,7 @@ def document(with_token: bool) -> _Json:
     }
 
 
-def _paths(list_query: list[_Json], flows_query: list[_Json]) -> _Json:
+def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[_Json]) -> _Json:
     session_id: _Json = {
         "name": "id",
         "in": "path",
@@ -225,6 +229,15 @@ def _paths(list_query: list[_Json], flows_query: list[_Json]) -> _Json:
         },
         "/v1/gateways": {
             "get": _call("gateways", "Show gateways", {200: _json("GatewayList", "All of them")})
+        },
+        "/v1/peers": {
+            "get": _call(
+                "peers",
+                "Show GTP-U peers, and whether their paths work",
+                {200: _json("PeerList", "All that match")},
+                (503,),
+            )
+            | {"parameters": peers_query}
         },
         "/v1/health": {
             "get": _call("gateways", "Is all well?", {200: health, 503: unwell}) | {"security": []}

@@ -139,6 +139,7 @@ class RestApp:
                 Rule("/v1/events", methods=["GET"], endpoint=self._events),
                 Rule("/v1/health", methods=["GET"], endpoint=self._health),
                 Rule("/v1/gateways", methods=["GET"], endpoint=self._gateways),
+                Rule("/v1/peers", methods=["GET"], endpoint=self._peers),
                 Rule("/v1/flows", methods=["GET"], endpoint=self._flows),
                 Rule("/v1/sessions", methods=["GET"], endpoint=self._list),
                 Rule("/v1/sessions", methods=["POST"], endpoint=self._create),
@@ -278,6 +279,12 @@ class RestApp:
     def _gateways(self, request: Request) -> Response:
         _query(request, schema.NoQuery)
         return _json({"items": list(self._service.gateways())})
+
+    def _peers(self, request: Request) -> Response:
+        query = _query(request, schema.PeersQuery)
+        views = self._service.peers(query.gateway, query.state)
+        items = [schema.PeerOutput.of(view) for view in views]
+        return _model(schema.PeerList.model_construct(items=items, next=None))
 
     def _flows(self, request: Request) -> Response:
         query = _query(request, schema.FlowsQuery)

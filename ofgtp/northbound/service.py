@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import Direction, FTeid, Session, SessionState
+from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 
 
@@ -28,7 +29,8 @@ class SessionView:
     session: Session
     state: SessionState
     reason: str | None
-    """Why the switch refused it, when the state is `failed`."""
+    """Why the switch refused it, when the state is `failed`; what the peer said, when it is
+    `error_indicated`."""
     local_ip: IPv4Address | None
     """The gateway's GTP-U address, `uplink.local_ip`; None if it has left the configuration."""
     created_at: datetime
@@ -74,6 +76,25 @@ class FlowView:
     direction: Direction
     packets: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """A GTP-U peer in use, as the operator sees it; times are aware and in UTC, None is never."""
+
+    gateway: str
+    ip: IPv4Address
+    state: PathState
+    sessions: int
+    """How many sessions name it."""
+    next_hop: IPv4Address | None
+    """Where its packets go on the access side: itself, or a router; None: no route leads there."""
+    mac: str | None
+    """Of that next hop; None: it has not answered ARP."""
+    echo_sent_at: datetime | None
+    echo_answered_at: datetime | None
+    echo_heard_at: datetime | None
+    """Its last Echo Request to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +146,16 @@ class GatewayMetrics:
     lease: Lease | None
     """None: the tunnels are the switch's."""
     repairs: int
+    gtpu_messages: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Signalling by type, such as "echo_request", and direction, "received" or "sent"."""
+    gtpu_ignored: Mapping[str, int] = field(default_factory=dict)
+    """Messages that were read and then ignored, by why."""
+    extension_headers: Mapping[str, int] = field(default_factory=dict)
+    """T-PDUs with extension headers, by type, such as "0x85"."""
+    paths: Mapping[PathState, int] = field(default_factory=dict)
+    """Peers in use by the state of their paths."""
+    neighbours: Mapping[str, int] = field(default_factory=dict)
+    """Next hops on the access side by what ARP knows: "resolved", "unresolved" or "stale"."""
 
 
 class BatchError(OfgtpError):
@@ -200,6 +231,15 @@ class Service(Protocol):
 
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Each gateway's name, whether it is connected, and more, ready for JSON."""
+
+    def peers(
+        self, gateway: str | None = None, state: PathState | None = None
+    ) -> Sequence[PeerView]:
+        """The GTP-U peers that sessions name, of one gateway or of all; `state` None is any.
+
+        Raises:
+            UnknownGateway.
+        """
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Each gateway in numbers; the cost does not grow with the sessions' flows."""

@@ -99,6 +99,19 @@ _UPDATE = (
     " downlink_teid = ?, downlink_ip = ?, state = ?, reason = ?, updated_at = ?"
     " WHERE id = ? RETURNING number"
 )
+_PEERS = """
+SELECT ip, sum(sessions) FROM (
+    SELECT downlink_ip AS ip, count(*) AS sessions FROM sessions
+    WHERE gateway = :gateway AND downlink_ip IS NOT NULL GROUP BY downlink_ip
+    UNION ALL
+    SELECT uplink_remote_ip, count(*) FROM sessions NOT INDEXED
+    WHERE gateway = :gateway
+        AND uplink_remote_ip IS NOT NULL AND uplink_remote_ip IS NOT downlink_ip
+    GROUP BY uplink_remote_ip
+) GROUP BY ip
+"""
+"""A session that names one peer on both sides counts once, by its downlink. No index has both
+sides: reading the table from end to end is then faster than jumping about in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +149,14 @@ class Transaction:
         state: SessionState = SessionState.PENDING,
         reason: str | None = None,
     ) -> Session:
-        """Add a session; its `number` is ignored, and the session with its own is returned.
+        """Add a session; its `number` is ignored, and the session as it is stored is returned.
 
         Raises:
             Conflict: its id, uplink TEID, UE address or downlink F-TEID is in use.
         """
         values = (session.id, *_fields(session), state.value, reason, self._now, self._now)
         written = self._write(session, _INSERT, values, new=True)
-        return replace(session, number=written.lastrowid or 0)
+        return _in_state(session, written.lastrowid or 0, state)
 
     def replace(
         self,
@@ -161,7 +174,7 @@ class Transaction:
         rows = self._write(session, _UPDATE, values, new=False).fetchall()
         if not rows:
             raise UnknownSession(session.id)
-        return replace(session, number=rows[0][0])
+        return _in_state(session, rows[0][0], state)
 
     def delete(self, session_id: str) -> Session:
         """Delete a session and return it; its TEID counts as released.
@@ -190,11 +203,14 @@ class Transaction:
     def set_gateway_state(
         self, gateway: str, state: SessionState, reason: str | None = None
     ) -> None:
-        """Set state and reason of every session of a gateway."""
+        """Set state and reason of every session of a gateway but those in `error_indicated`.
+
+        What a peer has said of its tunnel does not change with what becomes of the switch.
+        """
         with _errors():
             self._db.execute(
-                "UPDATE sessions SET state = ?, reason = ? WHERE gateway = ?",
-                (state.value, reason, gateway),
+                "UPDATE sessions SET state = ?, reason = ? WHERE gateway = ? AND state <> ?",
+                (state.value, reason, gateway, SessionState.ERROR_INDICATED.value),
             )
 
     def allocate_teid(self, gateway: str) -> int:
@@ -406,6 +422,17 @@ class SessionStore:
         where = "gateway = ? AND ue_ip = ?"
         return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
 
+    def by_downlink(self, gateway: str, fteid: FTeid) -> StoredSession | None:
+        """The session of the gateway whose downlink goes to this tunnel."""
+        where = "gateway = ? AND downlink_ip = ? AND downlink_teid = ?"
+        return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(fteid.ip), fteid.teid))
+
+    def peers(self, gateway: str) -> dict[IPv4Address, int]:
+        """The peers that a gateway's sessions name on either side, and how many name each."""
+        with _errors():
+            rows = self._reader.execute(_PEERS, {"gateway": gateway}).fetchall()
+        return {IPv4Address(ip): count for ip, count in rows}
+
     def iterate(self, gateway: str, state: SessionState | None = None) -> Iterator[Session]:
         """The sessions of a gateway, in the order of their numbers.
 
@@ -547,6 +574,12 @@ def _fields(session: Session) -> tuple[str, int, int, int | None, int | None, in
     )
 
 
+def _in_state(session: Session, number: int, state: SessionState) -> Session:
+    """The session as it is read back."""
+    indicated = state is SessionState.ERROR_INDICATED
+    return replace(session, number=number, error_indicated=indicated)
+
+
 def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSession | None:
     with _errors():
         rows = db.execute(sql, values).fetchall()
@@ -554,7 +587,7 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
 
 
 def _session(row: Sequence[Any]) -> Session:
-    number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip = row[:8]
+    number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, state = row[:9]
     return Session(
         number,
         session_id,
@@ -562,6 +595,7 @@ def _session(row: Sequence[Any]) -> Session:
         IPv4Address(ue_ip),
         Uplink(teid, None if remote is None else IPv4Address(remote)),
         None if down_teid is None else FTeid(down_teid, IPv4Address(down_ip)),
+        state == SessionState.ERROR_INDICATED,
     )
 
 

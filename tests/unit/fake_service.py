@@ -9,6 +9,7 @@ from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
 from ofgtp.core.model import Gateway, Session, SessionState, Uplink
+from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
@@ -18,6 +19,7 @@ from ofgtp.northbound.service import (
     GatewayMetrics,
     Histogram,
     Lease,
+    PeerView,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -49,6 +51,9 @@ class FakeService:
         self.filter: SessionFilter | None = None
         self.events = EventLog()
         self.lease: Lease | None = Lease(10, 1767323045.5, 42, 1)
+        self.states: dict[str, tuple[SessionState, str]] = {}
+        """State and reason of sessions, by id, that are in another state than the rest."""
+        self.all_peers: list[PeerView] = []
 
     def _enter(self) -> None:
         self.hook()
@@ -56,10 +61,12 @@ class FakeService:
             raise self.error
 
     def _view(self, session: Session) -> SessionView:
+        usual = SessionState.ACTIVE if self.connected else SessionState.PENDING
+        state, reason = self.states.get(session.id, (usual, None))
         return SessionView(
             session,
-            SessionState.ACTIVE if self.connected else SessionState.PENDING,
-            None,
+            state,
+            reason,
             GATEWAY.access_ip.ip,
             WHEN,
             WHEN,
@@ -170,6 +177,14 @@ class FakeService:
         self._enter()
         return [{"name": "gw1", "connected": self.connected, "ovs_version": "3.1.0", "ports": {}}]
 
+    def peers(
+        self, gateway: str | None = None, state: PathState | None = None
+    ) -> Sequence[PeerView]:
+        self._enter()
+        if gateway not in (None, "gw1"):
+            raise UnknownGateway(str(gateway))
+        return [peer for peer in self.all_peers if state in (None, peer.state)]
+
     def metrics(self) -> Sequence[GatewayMetrics]:
         self._enter()
         return [
@@ -185,6 +200,11 @@ class FakeService:
                 openflow_errors={"OFPET_BAD_MATCH: BAD_FIELD": 4},
                 lease=self.lease,
                 repairs=6,
+                gtpu_messages={("echo_request", "received"): 8, ("echo_request", "sent"): 9},
+                gtpu_ignored={"error_indication_unknown_tunnel": 3},
+                extension_headers={"0x85": 12},
+                paths={PathState.UNKNOWN: 1, PathState.UP: 2, PathState.DOWN: 0},
+                neighbours={"resolved": 2, "unresolved": 1, "stale": 0},
             )
         ]
 

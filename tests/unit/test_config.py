@@ -105,6 +105,10 @@ def test_defaults(tmp_path: Path) -> None:
             ue_to_ue="deny",
             dscp=None,
             masquerade=False,
+            echo_seconds=60,
+            t3_response_seconds=3,
+            n3_requests=3,
+            on_path_down="keep",
         ),
     )
 
@@ -131,6 +135,10 @@ access_allow = ["10.1.0.0/24", "0.0.0.0/0"]
 ue_to_ue = "route"
 dscp = 46
 masquerade = true
+echo_seconds = 86400
+t3_response_seconds = 60
+n3_requests = 20
+on_path_down = "remove"
 [[gateway.access_routes]]
 to = "10.9.0.0/16"
 via = "10.1.0.254"
@@ -158,6 +166,10 @@ via = "10.1.0.254"
         ue_to_ue="route",
         dscp=46,
         masquerade=True,
+        echo_seconds=86_400,
+        t3_response_seconds=60,
+        n3_requests=20,
+        on_path_down="remove",
     )
 
 
@@ -202,6 +214,8 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
         changed("bridge", '"abcdefghijklm"', HOST),  # 13: "-c" still fits
         MINIMAL + "dscp = 0\n",
         MINIMAL + "dscp = 63\n",
+        MINIMAL + "echo_seconds = 60\nt3_response_seconds = 1\nn3_requests = 1\n",
+        MINIMAL + "t3_response_seconds = 3\nn3_requests = 20\n",  # just over in 60 s
         MINIMAL + 'access_routes = [{to = "10.8.0.0/14", via = "10.1.0.254"}]\n',
         MINIMAL + "[controller]\nlease_seconds = 65535\n",
         MINIMAL + 'openflow = "tcp:127.0.0.1:65535"\n',
@@ -458,6 +472,28 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             (MINIMAL + f"dscp = {value}\n", 10, "gateway.dscp", "a number from 0 to 63")
             for value in ("64", "-1", "true", "false", "46.0", '"EF"', "[]")
         ),
+        *(
+            (MINIMAL + f"{key} = {value}\n", 10, f"gateway.{key}", f"must be {reason}")
+            for key, value, reason in (
+                ("echo_seconds", "59", "60 to 86400, not 59"),
+                ("echo_seconds", "86401", "60 to 86400, not 86401"),
+                ("echo_seconds", "60.0", "an integer"),
+                ("t3_response_seconds", "0", "1 to 60, not 0"),
+                ("t3_response_seconds", "61", "1 to 60, not 61"),
+                ("t3_response_seconds", "0.5", "an integer"),
+                ("n3_requests", "0", "1 to 20, not 0"),
+                ("n3_requests", "21", "1 to 20, not 21"),
+                ("n3_requests", "true", "an integer"),
+                ("on_path_down", '"drop"', "'keep' or 'remove', not 'drop'"),
+            )
+        ),
+        (
+            MINIMAL + "n3_requests = 4\nt3_response_seconds = 16\necho_seconds = 63\n",
+            12,
+            "gateway.echo_seconds",
+            "is 63, but n3_requests requests of t3_response_seconds each take 64",
+        ),
+        (MINIMAL + "n3_requests = 20\nt3_response_seconds = 4\n", 1, "gateway.echo_seconds", "80"),
         (MINIMAL + "masquerade = true\n", 10, "gateway.masquerade", 'only with core_port = "host"'),
         # two gateways: the later one is at fault
         (MINIMAL + changed("name", '"gw1"', SECOND), 11, "gateway.name", "'gw1' is the name of"),
@@ -537,6 +573,29 @@ def test_refused(tmp_path: Path, text: str, line: int, key: str, reason: str) ->
     assert reason in error.reason
     assert error.line == line
     assert error.key == key or error.key == f"gateway.access_routes.{key}"
+
+
+def test_only_tests_may_ask_peers_more_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = MINIMAL + "t3_response_seconds = 1\nn3_requests = 1\necho_seconds = "
+    monkeypatch.setenv("OFGTP_TEST_ECHO_SECONDS_MIN", "2")
+    assert load(write(tmp_path, quick + "2\n")).gateways[0].echo_seconds == 2
+    assert "must be 2 to 86400, not 1" in refused(tmp_path, quick + "1\n").reason
+    long = refused(tmp_path, quick.replace("requests = 1", "requests = 3") + "2\n")
+    assert (long.line, long.key) == (12, "gateway.echo_seconds")
+    assert "take 3:" in long.reason
+    monkeypatch.setenv("OFGTP_TEST_ECHO_SECONDS_MIN", "0")
+    assert "must be 1 to" in refused(tmp_path, quick + "0\n").reason
+    for no_lower in ("", "61"):
+        monkeypatch.setenv("OFGTP_TEST_ECHO_SECONDS_MIN", no_lower)
+        assert "must be 60 to" in refused(tmp_path, quick + "59\n").reason
+        assert load(write(tmp_path, quick + "60\n")).gateways[0].echo_seconds == 60
+    for text in ("2.5", "-1", "x", "²"):
+        monkeypatch.setenv("OFGTP_TEST_ECHO_SECONDS_MIN", text)
+        error = refused(tmp_path, MINIMAL)
+        assert error.key == "gateway.echo_seconds"
+        assert f"OFGTP_TEST_ECHO_SECONDS_MIN={text!r} in the environment" in error.reason
 
 
 def test_deeply_nested_value_is_no_crash(tmp_path: Path) -> None:

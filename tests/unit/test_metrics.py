@@ -66,6 +66,18 @@ def test_what_the_service_counts_is_shown() -> None:
     assert values(shown["ofgtp_lease_renewed_timestamp_seconds"]) == {(): 1767323045.5}
     assert values(shown["ofgtp_lease_renewals"]) == {(): 42}
     assert values(shown["ofgtp_lease_expiries"]) == {(): 1}
+    assert values(shown["ofgtp_gtpu_messages"]) == {
+        ("received", "echo_request"): 8,
+        ("sent", "echo_request"): 9,
+    }
+    assert values(shown["ofgtp_gtpu_ignored"]) == {("error_indication_unknown_tunnel",): 3}
+    assert values(shown["ofgtp_gtpu_extension_headers"]) == {("0x85",): 12}
+    assert values(shown["ofgtp_paths"]) == {("unknown",): 1, ("up",): 2, ("down",): 0}
+    assert values(shown["ofgtp_neighbours"]) == {
+        ("resolved",): 2,
+        ("unresolved",): 1,
+        ("stale",): 0,
+    }
     barriers = [
         (sample.name.rpartition("_")[2], sample.labels.get("le"), sample.value)
         for sample in shown["ofgtp_barrier_seconds"].samples
@@ -147,6 +159,18 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
     assert own <= used, "each metric has a panel"
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))
+
+
+def test_no_two_panels_overlap() -> None:
+    dashboard = json.loads((ROOT / "etc/grafana-dashboard.json").read_text())
+    cells = [
+        (x, y)
+        for at in (panel["gridPos"] for panel in dashboard["panels"])
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert all(x < 24 for x, _ in cells)
 
 
 # ---- totals of a gateway

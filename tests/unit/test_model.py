@@ -101,6 +101,18 @@ def test_both_ends_of_a_point_to_point_link_are_usable() -> None:
     link.check_session(session(downlink=FTeid(1, ip("10.1.0.1"))))
 
 
+def test_path_management_keeps_to_the_standard_by_default() -> None:
+    timers = gateway()
+    assert timers.echo_seconds >= 60, "TS 29.281, 7.2.1"
+    assert timers.echo_seconds >= timers.n3_requests * timers.t3_response_seconds
+    assert timers.on_path_down == "keep"
+
+
+def test_a_session_is_not_indicated_unless_said_so() -> None:
+    assert not session().error_indicated
+    assert session(error_indicated=True) != session()
+
+
 def test_names_of_devices_fit_the_kernel() -> None:
     long = gateway(bridge="br-ofgtp-123456", core_port="host", next_hop=None)
     assert len(long.gtpu_port) <= 15

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -19,9 +20,10 @@ from werkzeug.test import TestResponse
 
 from ofgtp.core.errors import OfgtpError, StoreError, SwitchRefused
 from ofgtp.core.model import FTeid, SessionState
+from ofgtp.core.paths import PathState
 from ofgtp.northbound import openapi, schema
 from ofgtp.northbound.rest import RestApp, merge_patch
-from ofgtp.northbound.service import Service, SessionFilter
+from ofgtp.northbound.service import PeerView, Service, SessionFilter
 
 NDJSON = "application/x-ndjson"
 FULL: dict[str, Any] = {
@@ -175,6 +177,15 @@ def test_delete(client: Client, service: FakeService) -> None:
 def test_pending_while_the_switch_is_away(client: Client, service: FakeService) -> None:
     service.connected = False
     assert answer(client.post("/v1/sessions", json=FULL), 201, SESSION)["state"] == "pending"
+
+
+def test_a_downlink_that_its_peer_does_not_know(client: Client, service: FakeService) -> None:
+    client.put(PATH, json=FULL)
+    reason = "10.1.0.2 sent an Error Indication"
+    service.states[FULL["id"]] = SessionState.ERROR_INDICATED, reason
+    body = answer(client.get(PATH), 200, SESSION)
+    assert (body["state"], body["reason"]) == ("error_indicated", reason)
+    assert body["downlink"] == FULL["downlink"]
 
 
 def test_list(client: Client, service: FakeService) -> None:
@@ -511,6 +522,7 @@ def test_errors_of_the_service(
         client.get("/v1/sessions"),
         client.get("/v1/flows"),
         client.get("/v1/gateways"),
+        client.get("/v1/peers"),
         client.get("/v1/health"),
         batch(client, put(2)),
     ]
@@ -581,7 +593,10 @@ def bearer(value: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/sessions", PATH, "/v1/flows", "/v1/gateways", "/openapi.json", "/", "/nothing"],
+    [
+        *("/v1/sessions", PATH, "/v1/flows", "/v1/gateways", "/v1/peers"),
+        *("/openapi.json", "/", "/nothing"),
+    ],
 )
 @pytest.mark.parametrize(
     "headers",
@@ -712,7 +727,102 @@ def test_gateways_and_health(client: Client, service: FakeService) -> None:
     assert answer(client.get("/v1/health"), 503, schema.HealthOutput)["status"] == "degraded"
 
 
-@pytest.mark.parametrize("path", ["/v1/sessions", PATH, "/v1/flows", "/v1/health", "/docs"])
+def peer(n: int, state: PathState, **change: Any) -> PeerView:
+    fields: dict[str, Any] = {
+        "gateway": "gw1",
+        "ip": IPv4Address("10.1.0.0") + n,
+        "state": state,
+        "sessions": n,
+        "next_hop": None,
+        "mac": None,
+        "echo_sent_at": None,
+        "echo_answered_at": None,
+        "echo_heard_at": None,
+    }
+    return PeerView(**{**fields, **change})
+
+
+def test_peers(client: Client, service: FakeService) -> None:
+    assert answer(client.get("/v1/peers"), 200, schema.PeerList) == {"items": [], "next": None}
+    sent, heard = datetime(2026, 1, 2, 3, 4, 5, 6, UTC), datetime(2026, 1, 2, 3, 4, 4, tzinfo=UTC)
+    router, mac = IPv4Address("10.1.0.254"), "52:54:00:00:00:fe"
+    service.all_peers = [
+        peer(
+            2,
+            PathState.UP,
+            next_hop=router,
+            mac=mac,
+            echo_sent_at=sent,
+            echo_answered_at=sent.replace(microsecond=7),
+            echo_heard_at=heard,
+        ),
+        peer(3, PathState.DOWN, next_hop=router),
+        peer(4, PathState.UNKNOWN),
+    ]
+    never = {"echo_sent_at": None, "echo_answered_at": None, "echo_heard_at": None}
+    up = {
+        "gateway": "gw1",
+        "ip": "10.1.0.2",
+        "state": "up",
+        "sessions": 2,
+        "next_hop": {"ip": "10.1.0.254", "mac": mac},
+        "echo_sent_at": "2026-01-02T03:04:05.000006Z",
+        "echo_answered_at": "2026-01-02T03:04:05.000007Z",
+        "echo_heard_at": "2026-01-02T03:04:04Z",
+    }
+    hop = {"ip": "10.1.0.254", "mac": None}
+    down = {"gateway": "gw1", "ip": "10.1.0.3", "state": "down", "sessions": 3, **never}
+    unknown = {"gateway": "gw1", "ip": "10.1.0.4", "state": "unknown", "sessions": 4, **never}
+    everything = [up, {**down, "next_hop": hop}, {**unknown, "next_hop": None}]
+    for query, items in (
+        ("", everything),
+        ("?gateway=&state=", everything),
+        ("?gateway=gw1", everything),
+        ("?state=up", everything[:1]),
+        ("?gateway=gw1&state=down", everything[1:2]),
+        ("?state=unknown", everything[2:]),
+    ):
+        body = answer(client.get(f"/v1/peers{query}"), 200, schema.PeerList)
+        assert body == {"items": items, "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "loc"),
+    [
+        ("gateway=gw9", "gateway"),
+        ("state=pending", "state"),
+        ("state=UP", "state"),
+        ("limit=5", "limit"),
+        ("peer=", "peer"),
+        ("state=up&state=down", "state"),
+    ],
+)
+def test_bad_queries_for_peers(client: Client, query: str, loc: str) -> None:
+    assert locs(client.get(f"/v1/peers?{query}")) == [loc]
+
+
+def test_the_example_of_peers_is_what_is_answered(client: Client, service: FakeService) -> None:
+    document = client.get("/openapi.json").get_json()
+    shape = document["components"]["schemas"]["PeerList"]
+    (example,) = shape["examples"]
+    shown = schema.PeerList.model_validate_json(json.dumps(example), extra="forbid")
+    (item,) = shown.items
+    assert item.next_hop is not None
+    fields = dict(item) | {"next_hop": item.next_hop.ip, "mac": item.next_hop.mac}
+    service.all_peers = [PeerView(**fields)]
+    assert client.get("/v1/peers").get_json() == example
+    call = document["paths"]["/v1/peers"]["get"]
+    content = call["responses"]["200"]["content"]["application/json"]
+    assert content == {"schema": {"$ref": "#/components/schemas/PeerList"}}
+    assert [(p["name"], p["in"]) for p in call["parameters"]] == [
+        ("gateway", "query"),
+        ("state", "query"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/sessions", PATH, "/v1/flows", "/v1/peers", "/v1/health", "/docs"]
+)
 def test_head(client: Client, path: str) -> None:
     client.put(PATH, json=FULL)
     get, head = client.get(path), client.head(path)

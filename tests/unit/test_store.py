@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -203,6 +204,105 @@ def test_states(store: SessionStore) -> None:
     assert store.count()[SessionState.PENDING] == 1
     assert store.get("ue-2").reason == "no room"  # type: ignore[union-attr]
     assert list(store.iterate("gw1", SessionState.ACTIVE)) == [one, three]
+
+
+def test_error_indicated_shows_in_the_session(store: SessionStore, path: Path) -> None:
+    indicated = SessionState.ERROR_INDICATED
+    (one,) = fill(store, 1)
+    with store.transaction() as tx:
+        two = tx.insert(make(2), indicated, "said 10.1.0.2")
+        tx.set_state([one.number], indicated, "said 10.1.0.2")
+        inside = tx.get("ue-1")
+    assert two.error_indicated
+    for stored in (inside, store.get("ue-1"), store.by_ue_ip("gw1", one.ue_ip)):
+        assert stored is not None
+        assert (stored.session.error_indicated, stored.state) == (True, indicated)
+        assert stored.reason == "said 10.1.0.2"
+    assert store.get("ue-1").session == replace(one, error_indicated=True)  # type: ignore[union-attr]
+    assert [s.session.error_indicated for s in store.list()[0]] == [True, True]
+    assert list(store.iterate("gw1", indicated)) == [replace(one, error_indicated=True), two]
+    with store.transaction() as tx:
+        again = tx.replace(replace(one, error_indicated=True), indicated)
+        assert tx.delete("ue-2") == two
+    assert again.error_indicated
+    store.close()
+    reopened = SessionStore(path)
+    assert [session.error_indicated for session in reopened.iterate("gw1")] == [True]
+    with reopened.transaction() as tx:
+        put = tx.replace(again)
+    assert put == one
+    assert list(reopened.iterate("gw1")) == [one]
+    reopened.close()
+
+
+@pytest.mark.parametrize("state", [SessionState.ACTIVE, SessionState.PENDING])
+def test_what_a_peer_said_outlives_the_state_of_the_gateway(
+    store: SessionStore, state: SessionState
+) -> None:
+    fill(store, 1)
+    with store.transaction() as tx:
+        tx.insert(make(2), SessionState.ERROR_INDICATED, "unknown")
+        tx.insert(make(3), SessionState.FAILED, "full")
+        tx.insert(make(4, gateway="gw2"), SessionState.FAILED, "full")
+        tx.set_gateway_state("gw1", state)
+    found = {s.session.id: (s.state, s.reason) for s in store.list()[0]}
+    assert found == {
+        "ue-1": (state, None),
+        "ue-2": (SessionState.ERROR_INDICATED, "unknown"),
+        "ue-3": (state, None),
+        "ue-4": (SessionState.FAILED, "full"),
+    }
+
+
+def test_by_downlink(store: SessionStore) -> None:
+    other = IPv4Address("10.1.0.3")
+    fill(store, 1, 2)
+    with store.transaction() as tx:
+        tx.insert(make(3, downlink=FTeid(0x2001, other)))
+        tx.insert(make(4, gateway="gw2", downlink=FTeid(0x2001, ENB)))
+        tx.insert(make(5, down=False, uplink=Uplink(0x2009, ENB)))
+        assert store.by_downlink("gw1", FTeid(0x2001, other)) is None, "not committed yet"
+
+    def found(gateway: str, teid: int, ip: IPv4Address) -> str | None:
+        stored = store.by_downlink(gateway, FTeid(teid, ip))
+        return stored and stored.session.id
+
+    assert found("gw1", 0x2001, ENB) == "ue-1"
+    assert found("gw1", 0x2001, other) == "ue-3"
+    assert found("gw2", 0x2001, ENB) == "ue-4"
+    assert found("gw1", 0x2009, ENB) is None
+    assert found("gw2", 0x2002, ENB) is None
+    assert found("gw1", 0x2002, other) is None
+
+
+def test_peers_are_counted_by_sessions(store: SessionStore) -> None:
+    a, b, c = (IPv4Address(f"10.1.0.{n}") for n in (2, 3, 254))
+    assert store.peers("gw1") == {}
+    with store.transaction() as tx:
+        tx.insert(make(1, downlink=FTeid(1, a)))
+        tx.insert(make(2, downlink=FTeid(2, a), uplink=Uplink(2, a)))
+        tx.insert(make(3, downlink=FTeid(3, a), uplink=Uplink(3, b)))
+        tx.insert(make(4, downlink=None, uplink=Uplink(4, b)))
+        tx.insert(make(5, downlink=None))
+        tx.insert(make(6, downlink=FTeid(6, b), uplink=Uplink(6, c)))
+        tx.insert(make(7, gateway="gw2", downlink=FTeid(7, c), uplink=Uplink(7, a)))
+        assert store.peers("gw1") == {}, "not committed yet"
+    assert store.peers("gw1") == {a: 3, b: 3, c: 1}
+    assert store.peers("gw2") == {c: 1, a: 1}
+    assert store.peers("gw3") == {}
+
+
+def test_peers_of_many_sessions_are_found_at_once(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        for n in range(100_000):
+            peer = ENB + n % 1_000
+            tx.insert(make(n, downlink=FTeid(n + 1, peer), uplink=Uplink(n + 1, peer + n % 2)))
+    began = time.perf_counter()
+    peers = store.peers("gw1")
+    took = time.perf_counter() - began
+    assert len(peers) == 1_001
+    assert sum(peers.values()) == 150_000
+    assert took < 0.2
 
 
 def test_released_teids_are_reused_last(path: Path) -> None:
