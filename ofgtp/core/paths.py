@@ -108,6 +108,8 @@ class PathStatus:
 
 @dataclass(slots=True)
 class _Path:
+    later: bool
+    """Its first request was put off: it is remembered until then even if nobody uses it."""
     users: int = 0
     state: PathState = PathState.UNKNOWN
     sequence: int = SEQUENCE_MAX
@@ -131,35 +133,51 @@ class Paths:
         self._paths: dict[IPv4Address, _Path] = {}
         self._queue: list[tuple[float, int, IPv4Address]] = []
         self._ticket = 0
-        self._next_first = float("-inf")
+        self._next_first = {False: float("-inf"), True: float("-inf")}
+        """When the next new peer is asked, by whether it is put off."""
 
-    def acquire(self, peer: IPv4Address, now: float) -> None:
-        """One session more uses this peer."""
-        path = self._paths.get(peer)
-        if path is None:
-            path = self._paths[peer] = _Path()
-            first = min(max(self._next_first, now), now + self._timers.interval_s)
-            self._next_first = first + 1 / self._timers.first_per_s
-            self._schedule(peer, path, first)
-        path.users += 1
+    def acquire(
+        self, peer: IPv4Address, now: float, sessions: int = 1, later: bool = False
+    ) -> None:
+        """So many sessions more use this peer.
 
-    def release(self, peer: IPv4Address) -> None:
-        """One session less uses it. After the last no more is sent, and nothing reported.
-
-        A peer that was asked is remembered until it might be asked again, so that one that comes
-        and goes is not asked more often than the interval allows.
+        With `later` the first request to a peer that is new here is put off by an interval: a run
+        before this one may just have asked it (7.2.1).
 
         Raises:
-            ValueError: nobody uses it.
+            ValueError: `sessions` is less than 1.
+        """
+        if sessions < 1:
+            raise ValueError(f"at least one session acquires a path, not {sessions}")
+        path = self._paths.get(peer)
+        if path is None:
+            path = self._paths[peer] = _Path(later)
+            interval = self._timers.interval_s
+            earliest = now + interval if later else now
+            first = min(max(self._next_first[later], earliest), earliest + interval)
+            self._next_first[later] = first + 1 / self._timers.first_per_s
+            self._schedule(peer, path, first)
+        path.users += sessions
+
+    def release(self, peer: IPv4Address, sessions: int = 1) -> None:
+        """So many sessions less use it. After the last no more is sent, and nothing reported.
+
+        A peer that was asked, or put off, is remembered until it might be asked again, so that
+        one that comes and goes is not asked more often than the interval allows.
+
+        Raises:
+            ValueError: `sessions` is less than 1, or more than use it.
         """
         path = self._paths.get(peer)
-        if path is None or not path.users:
-            raise ValueError(f"no session uses {peer}")
-        path.users -= 1
+        users = path.users if path is not None else 0
+        if path is None or not 1 <= sessions <= users:
+            raise ValueError(f"{users} sessions use {peer}, it cannot be released by {sessions}")
+        path.users -= sessions
         if path.users:
             return
         if path.asked_at is None:
-            del self._paths[peer]
+            if not path.later:
+                del self._paths[peer]
         elif path.attempts:
             path.attempts = 0
             self._schedule(peer, path, path.asked_at + self._timers.interval_s)

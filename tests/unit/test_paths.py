@@ -119,11 +119,83 @@ def test_a_peer_is_used_until_its_last_session_goes() -> None:
     assert [status.users for status in paths.status()] == [1]
     paths.release(PEER)
     assert paths.get(PEER) is None
-    with pytest.raises(ValueError, match="no session uses"):
+    with pytest.raises(ValueError, match="0 sessions use"):
         paths.release(PEER)
-    with pytest.raises(ValueError, match="no session uses"):
+    with pytest.raises(ValueError, match="0 sessions use"):
         paths.release(OTHER)
     assert run(paths, 0, 200) == []
+
+
+def test_many_sessions_at_once() -> None:
+    paths = Paths(PathTimers())
+    paths.acquire(PEER, 0, sessions=1_000)
+    paths.acquire(PEER, 0, sessions=3)
+    assert run(paths, 0, 1) == [(0, SendEcho(PEER, 0, 1))]
+    for wrong in (0, -1, 1_004):
+        with pytest.raises(ValueError, match="1003 sessions use"):
+            paths.release(PEER, sessions=wrong)
+    paths.release(PEER, sessions=1_002)
+    assert [status.users for status in paths.status()] == [1]
+    paths.release(PEER, sessions=1)
+    assert paths.status() == []
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="at least one"):
+            paths.acquire(OTHER, 0, sessions=wrong)
+    assert paths.get(OTHER) is None
+
+
+def test_a_peer_that_may_just_have_been_asked_is_asked_an_interval_later() -> None:
+    paths = Paths(PathTimers())
+    paths.acquire(PEER, 5, sessions=2, later=True)
+    paths.acquire(OTHER, 5)
+    assert paths.tick(5)[0] == [SendEcho(OTHER, 0, 1)]
+    paths.echo_response(OTHER, 0, 5)
+    paths.acquire(PEER, 6)  # no sooner for being acquired once more
+    assert run(paths, 6, 65) == []
+    assert [send.peer for send in paths.tick(65)[0]] == [PEER, OTHER]
+
+
+def test_a_known_peer_is_not_put_off() -> None:
+    paths = paths_in_use(PEER)
+    paths.acquire(PEER, 0, later=True)
+    assert run(paths, 0, 1) == [(0, SendEcho(PEER, 0, 1))]
+
+
+def test_a_peer_put_off_that_goes_and_comes_is_not_asked_sooner() -> None:
+    paths = Paths(PathTimers())
+    paths.acquire(PEER, 0, later=True)
+    paths.release(PEER)
+    assert paths.status() == []
+    paths.acquire(PEER, 1)
+    assert run(paths, 1, 61) == [(60, SendEcho(PEER, 0, 1))]
+
+
+def test_a_peer_put_off_that_went_is_forgotten_in_time() -> None:
+    paths = Paths(PathTimers())
+    paths.acquire(PEER, 0, later=True)
+    paths.release(PEER)
+    assert run(paths, 0, 61) == []
+    paths.acquire(PEER, 61)
+    assert run(paths, 61, 62) == [(61, SendEcho(PEER, 0, 1))]
+
+
+def test_peers_put_off_are_no_burst_and_do_not_hold_up_new_ones() -> None:
+    stored = [IPv4Address(0x0A000001 + n) for n in range(1_000)]
+    paths = Paths(PathTimers())
+    for peer in stored:
+        paths.acquire(peer, 0, later=True)
+    paths.acquire(PEER, 0)
+    assert paths.tick(0)[0] == [SendEcho(PEER, 0, 1)]
+    paths.echo_response(PEER, 0, 0)
+    asked: dict[IPv4Address, float] = {}
+    for step in range(1, 700):
+        sends, _ = paths.tick(step / 10)
+        assert len(sends) <= 22  # 200 a second, and PEER
+        for send in sends:
+            asked.setdefault(send.peer, step / 10)
+            paths.echo_response(send.peer, send.sequence, step / 10)
+    assert set(asked) == {*stored, PEER}
+    assert min(asked.values()) >= 60 and max(asked.values()) <= 65.1
 
 
 def test_a_peer_that_comes_and_goes_is_not_asked_sooner() -> None:
@@ -237,25 +309,30 @@ class PathsMachine(RuleBasedStateMachine):
         self.users = dict.fromkeys(PEERS, 0)
         self.state = dict.fromkeys(PEERS, UNKNOWN)
         self.sent: dict[IPv4Address, list[tuple[float, SendEcho]]] = {peer: [] for peer in PEERS}
+        self.not_before: dict[IPv4Address, float] = {}
+        """When a peer may be asked for the first time, by how it was first acquired."""
         self.answered: dict[IPv4Address, int] = {}
         """At which number of sent requests the peer was last heard to answer."""
 
-    @rule(peer=st.sampled_from(PEERS))
-    def acquire(self, peer: IPv4Address) -> None:
-        self.paths.acquire(peer, self.now)
-        self.users[peer] += 1
+    @rule(peer=st.sampled_from(PEERS), sessions=st.integers(1, 3), later=st.booleans())
+    def acquire(self, peer: IPv4Address, sessions: int, later: bool) -> None:
+        self.paths.acquire(peer, self.now, sessions, later)
+        fresh = not self.users[peer]
+        self.users[peer] += sessions
         status = self.paths.get(peer)
         assert status is not None
-        if self.users[peer] == 1 and status.asked_at is None:
+        if fresh and status.asked_at is None:
             self.state[peer] = UNKNOWN  # it was forgotten: only when it could be asked again
             assert not self.sent[peer] or self.now - self.began(peer) >= TIMERS.interval_s
+        self.not_before.setdefault(peer, self.now + TIMERS.interval_s * later)
 
     @precondition(lambda self: any(self.users.values()))
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         peer = data.draw(st.sampled_from([peer for peer in PEERS if self.users[peer]]))
-        self.paths.release(peer)
-        self.users[peer] -= 1
+        sessions = data.draw(st.integers(1, self.users[peer]))
+        self.paths.release(peer, sessions)
+        self.users[peer] -= sessions
 
     @rule(step=st.sampled_from([0.0, 0.125, 0.5, 1.0, 2.0, 2.5, 6.0, 12.0, 100.0]))
     def tick(self, step: float) -> None:
@@ -313,6 +390,7 @@ class PathsMachine(RuleBasedStateMachine):
         before = self.sent[send.peer]
         if send.attempt == 1:
             assert not before or self.now - self.began(send.peer) >= TIMERS.interval_s
+            assert self.now >= self.not_before[send.peer]
             return
         at, last = before[-1]
         assert send.attempt == last.attempt + 1 <= TIMERS.n3_requests
