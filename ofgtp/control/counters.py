@@ -4,8 +4,8 @@ Only flows whose number does not grow with the sessions are read one by one:
 
 - uplink: the flows that send to the core port (`route`), and those that lead from UE to UE;
 - downlink: the flow by which encapsulated packets leave for the access port (`local`);
-- drops: the flows of each reason, by their cookies. Idle UEs have a flow each; the switch adds
-  these up.
+- drops: the flows of each reason, by their cookies. Idle UEs have a flow each, and so have those
+  whose tunnel is not known any more; the switch adds these up.
 
 A flow that is made anew begins at 0 again. What it had counted before, as last seen, is kept here.
 """
@@ -17,14 +17,17 @@ from collections.abc import Mapping
 
 from eventlet.semaphore import Semaphore
 
-from ofgtp.core.flow import CookieKind, cookie_kind, cookie_number, make_cookie
+from ofgtp.core.flow import CookieKind, Meter, cookie_kind, cookie_number, make_cookie
 from ofgtp.core.model import Direction
 from ofgtp.core.pipeline import (
     ARP_METER,
     GUARD,
     LOCAL,
+    NEIGHBOUR_METER,
+    OTHER_ARP_METER,
     PING_METER,
     ROUTE,
+    SIGNALLING_METERS,
     TOO_BIG_METER,
     DropReason,
 )
@@ -35,9 +38,10 @@ OUTER_BYTES = 14 + 20 + 8 + 8
 """Ethernet, IPv4, UDP and GTP-U header of an encapsulated packet."""
 
 _LABELS = {reason.value: reason.label for reason in DropReason}
-_COUNTED = [reason for reason in DropReason if reason is not DropReason.IDLE_UE]
+_OF_SESSIONS = (DropReason.IDLE_UE, DropReason.ERROR_INDICATED)
+"""What sessions have flows for."""
+_COUNTED = [reason for reason in DropReason if reason not in _OF_SESSIONS]
 _COOKIES = [make_cookie(CookieKind.BASE), *(make_cookie(CookieKind.DROP, r) for r in _COUNTED)]
-_IDLE = make_cookie(CookieKind.DROP, DropReason.IDLE_UE)
 
 _Flow = tuple[int, int, int, bytes]
 
@@ -63,7 +67,10 @@ class Counters:
         # Two readers at once could see older numbers after newer ones, as if flows were new.
         with self._reading:
             flows = [stats for part in channel.flows_of(_COOKIES) for stats in part]
-            idle = channel.packets_of(_IDLE)
+            sums = {
+                reason: channel.packets_of(make_cookie(CookieKind.DROP, reason))
+                for reason in _OF_SESSIONS
+            }
             metered = metered_drops(channel.meter_counts())
             seen: dict[_Flow, tuple[int, int]] = {}
             for stats in flows:
@@ -73,7 +80,8 @@ class Counters:
             self._seen = seen
             # A sum is less than before when a flow has gone: what others counted meanwhile is
             # not known then.
-            self._add_sum(DropReason.IDLE_UE.label, idle, after_fall=0)
+            for reason, count in sums.items():
+                self._add_sum(reason.label, count, after_fall=0)
             for label, count in metered.items():
                 self._add_sum(label, count, after_fall=count)
 
@@ -96,12 +104,17 @@ class Counters:
 
 
 def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
-    """Drops that meters count: of pings and ARP over the limit, and of what is too big."""
-    none = MeterCounts(0, 0)
+    """Drops that meters count: what is over a limit, and what is too big."""
+
+    def over(*meters: Meter) -> int:
+        return sum(counts[meter.number].dropped for meter in meters if meter.number in counts)
+
+    too_big = counts.get(TOO_BIG_METER.number)
     return {
-        "rate_limited_ping": counts.get(PING_METER.number, none).dropped,
-        "rate_limited_arp": counts.get(ARP_METER.number, none).dropped,
-        "too_big": counts.get(TOO_BIG_METER.number, none).packets,
+        "rate_limited_ping": over(PING_METER),
+        "rate_limited_arp": over(ARP_METER, NEIGHBOUR_METER, OTHER_ARP_METER),
+        "rate_limited_signalling": over(*SIGNALLING_METERS),
+        "too_big": 0 if too_big is None else too_big.packets,
     }
 
 

@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -16,7 +16,9 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.counters import Counters, metered_drops
-from ofgtp.core import arp
+from ofgtp.control.peers import peers_of
+from ofgtp.control.signalling import END_MARKER_S, TICK_S, Signalling
+from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
     COOKIE_OWNER,
@@ -24,16 +26,28 @@ from ofgtp.core.flow import (
     CookieKind,
     Flow,
     FlowKey,
+    Port,
     cookie_kind,
     cookie_number,
     mac_text,
     make_cookie,
 )
-from ofgtp.core.model import Gateway, Session, SessionState
+from ofgtp.core.model import FTeid, Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
-from ofgtp.core.pipeline import DOWNLINK, EPOCH, LEASE, METERS, ROUTE, UPLINK, DropReason
+from ofgtp.core.pipeline import (
+    DOWNLINK,
+    EPOCH,
+    LEASE,
+    METERS,
+    ROUTE,
+    UPLINK,
+    DropReason,
+    Report,
+)
 from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import (
+    ETHERNET_HEADER,
+    TUNNEL_HEADERS,
     Links,
     epoch_flows,
     gateway_flows,
@@ -69,8 +83,8 @@ AUDIT_S = 3.0
 RETRY_S = 1.0
 """Seconds before what failed is tried again."""
 
-TICK_S = 0.5
-"""Seconds between two looks at the next hop."""
+PAUSE_S = 0.5
+"""Seconds between two looks at whether the flows are to be compared, and at the next hop."""
 
 RENEWALS = 4
 """Renewals of the lease within its hard timeout: so many less one may be late or lost."""
@@ -107,6 +121,8 @@ class GatewayAgent:
         """Whether the switch is known to have exactly the flows of the stored sessions."""
         self._host_problem: str | None = "starting"
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
+        self.too_big_told = 0
+        """Fragmentation Needed messages sent."""
         self.misses: Counter[str] = Counter()
         """Uplink misses that the controller saw, by what they were."""
         self.generation = 0
@@ -136,6 +152,10 @@ class GatewayAgent:
         self._stopped = False
         self._netfilter = Semaphore(1)
         """Held while the nftables rules are looked at or changed."""
+        self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
+        self._moved: list[FTeid] = []
+        """Tunnels that their sessions have left, whose peers do not know it yet."""
+        self._neighbours_changed = False
 
     @property
     def problem(self) -> str | None:
@@ -165,6 +185,7 @@ class GatewayAgent:
 
     def run(self) -> None:
         """Keep host and bridge in order until stopped; to be spawned."""
+        eventlet.spawn(self._signal)
         while not self._stopped:
             try:
                 self._prepare()
@@ -365,7 +386,7 @@ class GatewayAgent:
             except Exception:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
                 eventlet.sleep(RETRY_S)
-            eventlet.sleep(TICK_S)
+            eventlet.sleep(PAUSE_S)
 
     # --- flows
 
@@ -420,6 +441,8 @@ class GatewayAgent:
         self._damage = self._switch_problem = None
         self._events.publish("in_sync", gateway=self.gateway.name, flows_changed=self._changed)
         self._changed = 0
+        self.signalling.peers.load(self._store.peers(self.gateway.name), time.monotonic())
+        self._end_tunnels()
         return True
 
     def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
@@ -488,7 +511,7 @@ class GatewayAgent:
         """The number of the session that has this flow; None for a base flow."""
         if cookie_kind(flow.cookie) is CookieKind.SESSION:
             return cookie_number(flow.cookie)
-        if flow.cookie != make_cookie(CookieKind.DROP, DropReason.IDLE_UE):
+        if cookie_number(flow.cookie) not in (DropReason.IDLE_UE, DropReason.ERROR_INDICATED):
             return None
         address = next(each.value for each in flow.match if each.field == "nw_dst")
         stored = self._store.by_ue_ip(self.gateway.name, IPv4Address(address))
@@ -596,13 +619,128 @@ class GatewayAgent:
 
     def packet_in(self, packet: PacketIn) -> None:
         """A packet from the switch. What it says of the network is believed; its bytes are not."""
-        if cookie_kind(packet.cookie) is CookieKind.BASE:
-            self._hear_next_hop(packet.frame)
-        elif packet.cookie == make_cookie(CookieKind.DROP, DropReason.NO_UPLINK_SESSION):
+        try:
+            self._packet_in(packet)
+        except StoreError as error:
+            log.debug("gateway=%s: a packet not looked at: %s", self.gateway.name, error)
+
+    def _packet_in(self, packet: PacketIn) -> None:
+        signalling, number = self.signalling, cookie_number(packet.cookie)
+        match cookie_kind(packet.cookie), number:
+            case CookieKind.REPORT, Report.SIGNALLING:
+                signalling.message(packet.frame)
+            case CookieKind.REPORT, Report.ACCESS_ARP:
+                if signalling.peers.heard_arp(packet.frame, time.monotonic()):
+                    self._neighbours_changed = True
+            case CookieKind.REPORT, Report.NEXT_HOP:
+                self._hear_next_hop(packet.frame)
+            case CookieKind.REPORT, Report.TOO_BIG:
+                self._too_big(packet)
+            case CookieKind.DROP, DropReason.NO_UPLINK_SESSION:
+                kind = self._classify(packet)
+                self.misses[kind] += 1
+                if kind == "unknown_teid":
+                    self._unknown_tunnel(packet)
+            case CookieKind.DROP, DropReason.EXTENSION_HEADER:
+                if not self._unknown_tunnel(packet):
+                    peer = IPv4Address(packet.peer)
+                    signalling.extended(packet.teid, peer, packet.frame)
+
+    def _unknown_tunnel(self, packet: PacketIn) -> bool:
+        """Whether no session has a T-PDU's TEID; if so, its peer is told.
+
+        Not before the first comparison, nor if a change that is not concluded yet knows the TEID:
+        an Error Indication makes the peer give its bearer up.
+        """
+        if self._store.knows_teid(self.gateway.name, packet.teid):
+            return False
+        if self._compared:
+            self.signalling.unknown_tunnel(packet.teid, IPv4Address(packet.peer))
+        return True
+
+    def _too_big(self, packet: PacketIn) -> None:
+        """Tell the sender of a packet that did not fit the access side (RFC 1191)."""
+        channel, links, ours = self._channel, self._links, self.gateway.core_ip.ip
+        if channel is None or links is None:
+            return
+        mtu = links.access_mtu - TUNNEL_HEADERS
+        packet_bytes = packet.frame[ETHERNET_HEADER:]
+        told = frames.icmp_fragmentation_needed(ours, mtu, packet_bytes)
+        if told is None:
+            return
+        self.too_big_told += 1
+        if packet.in_port == links.core:
+            sender = packet.frame[6:12].hex(":")
+            frame = frames.ipv4_frame(links.core_mac, sender, told)
+            channel.packet_out(links.core, frame)
+        else:
+            # From another UE: it gets this as it gets all that comes from the core side.
+            frame = frames.ipv4_frame(links.core_mac, links.core_mac, told)
+            channel.packet_out(Port.TABLE, frame, in_port=links.core)
+
+    # --- what goes to the peers
+
+    def _local_mac(self) -> str | None:
+        links = self._links_now()
+        return None if links is None or self._channel is None else links.local_mac
+
+    def _send_to_peers(self, frame: bytes) -> None:
+        links = self._links_now()
+        if links is not None and self._channel is not None:
+            self._channel.packet_out(links.access, frame)
+
+    def _signal(self) -> None:
+        """What signalling owes and is owed, several times a second."""
+        while not self._stopped:
             try:
-                self.misses[self._classify(packet)] += 1
-            except StoreError as error:
-                log.debug("gateway=%s: a miss not told apart: %s", self.gateway.name, error)
+                self.signalling.tick()
+                if self._neighbours_changed and self.synced:
+                    self._neighbours_changed = False
+                    self._neighbour_news()
+            except Exception:
+                log.exception("gateway=%s: unexpected", self.gateway.name)
+            eventlet.sleep(TICK_S)
+
+    def _neighbour_news(self) -> None:
+        """Packets between UEs may be cached as dropped, or with an old MAC address."""
+        if self.gateway.ue_to_ue == "route":
+            eventlet.spawn(self._update_route)
+
+    def named(self, sessions: Iterable[Session]) -> None:
+        """These sessions are about to be: ask for their peers' MAC addresses by ARP already."""
+        named: set[IPv4Address] = set()
+        for place, session in enumerate(sessions):
+            if place % SLICE == SLICE - 1:
+                eventlet.sleep(0)
+            named |= peers_of(session)
+        now = time.monotonic()
+        self.signalling.peers.expect(named, now)
+        self.signalling.peers.ask(now)
+
+    def changed(self, pairs: Iterable[tuple[Session | None, Session | None]]) -> None:
+        """Sessions have changed for good, from the first to the second of each pair."""
+        now = time.monotonic()
+        for place, (before, after) in enumerate(pairs):
+            if place % SLICE == SLICE - 1:
+                eventlet.sleep(0)
+            self.signalling.peers.changed(before, after, now)
+            left = left_tunnel(before, after)
+            if left is not None:
+                self._moved.append(left)
+        if self.synced:
+            self._end_tunnels()
+
+    def _end_tunnels(self) -> None:
+        """Send the End Markers that are due; their changes are confirmed."""
+        moved, self._moved = self._moved, []
+        if moved:
+            eventlet.spawn_after(END_MARKER_S, self._send_end_markers, moved)
+
+    def _send_end_markers(self, moved: list[FTeid]) -> None:
+        for place, tunnel in enumerate(moved):
+            if place % SLICE == SLICE - 1:
+                eventlet.sleep(0)
+            self.signalling.end_marker(tunnel)
 
     def _classify(self, packet: PacketIn) -> str:
         """Why a T-PDU matched no session's uplink flow."""
@@ -665,7 +803,8 @@ class GatewayAgent:
             reason.label: channel.packets_of(make_cookie(CookieKind.DROP, reason))
             for reason in DropReason
         }
-        return counted | metered_drops(channel.meter_counts())
+        counted |= metered_drops(channel.meter_counts())
+        return merged(counted, self.signalling.bad)
 
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""
@@ -687,12 +826,17 @@ class GatewayAgent:
                 direction: Forwarded(counters.packets[direction], counters.bytes[direction])
                 for direction in counters.packets
             },
-            drops=dict(counters.drops),
+            drops=merged(counters.drops, self.signalling.bad),
             flow_mods=dict(tally.flow_mods),
             barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
             openflow_errors=dict(tally.errors),
             lease=lease,
             repairs=self.repairs,
+            gtpu_messages=dict(self.signalling.messages),
+            gtpu_ignored=dict(self.signalling.ignored),
+            extension_headers=dict(self.signalling.extensions),
+            paths=self.signalling.peers.paths.counts(),
+            neighbours={str(k): v for k, v in self.signalling.peers.neighbours.counts().items()},
         )
 
     def report(self) -> dict[str, Any]:
@@ -737,6 +881,19 @@ class GatewayAgent:
         except GatewayNotReady:
             log.debug("gateway=%s: no counters, the switch is away", gateway.name)
         return shown
+
+
+def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:
+    """The downlink tunnel that a session has left for another, and whose peer knows it still."""
+    if before is None or after is None or before.error_indicated:
+        return None
+    moved = before.downlink and after.downlink and before.downlink != after.downlink
+    return before.downlink if moved else None
+
+
+def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """The sums of two mappings; each key of the first, and of the second, is there."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in one.keys() | other.keys()}
 
 
 def new_epoch() -> int:

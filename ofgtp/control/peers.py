@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -66,6 +66,21 @@ class Peers:
             self._count(peer, 1, now)
         for peer in was - is_:
             self._count(peer, -1, now)
+
+    def expect(self, peers: Set[IPv4Address], now: float) -> None:
+        """Sessions with these peers are about to be: have the new ones' next hops asked."""
+        for peer in peers - self._sessions.keys():
+            hop = self._gateway.access_next_hop(peer)
+            if hop is not None:
+                self._hold(hop, now)
+
+    def _hold(self, hop: IPv4Address, now: float) -> _Waiting | None:
+        """Keep a next hop in use for a while; None if too many are already kept so."""
+        waiting = self._waiting.get(hop)
+        if waiting is None and len(self._waiting) < WAITING_HOPS:
+            waiting = self._waiting[hop] = _Waiting(now + WAIT_S)
+            self.neighbours.acquire(hop, now)
+        return waiting
 
     def _count(self, peer: IPv4Address, sessions: int, now: float, *, later: bool = False) -> None:
         before = self._sessions[peer]
@@ -152,13 +167,8 @@ class Peers:
         if mac is not None:
             self._emit(mac, peer, GTPU_PORT, kind, datagram)
             return
-        waiting = self._waiting.get(hop)
-        if waiting is None:
-            if len(self._waiting) >= WAITING_HOPS:
-                return
-            waiting = self._waiting[hop] = _Waiting(now + WAIT_S)
-            self.neighbours.acquire(hop, now)
-        if len(waiting.messages) < WAITING_EACH:
+        waiting = self._hold(hop, now)
+        if waiting is not None and len(waiting.messages) < WAITING_EACH:
             waiting.messages.append((peer, kind, datagram))
         self.ask(now)
 

@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -22,11 +22,13 @@ from ofgtp.core.errors import (
     Conflict,
     GatewayNotReady,
     InvalidSession,
+    OfgtpError,
     StoreError,
     UnknownGateway,
     UnknownSession,
 )
-from ofgtp.core.model import Session, SessionState, Uplink
+from ofgtp.core.model import FTeid, Session, SessionState, Uplink
+from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
@@ -34,6 +36,7 @@ from ofgtp.northbound.service import (
     Counters,
     FlowView,
     GatewayMetrics,
+    PeerView,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -45,12 +48,24 @@ from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 log = logging.getLogger(__name__)
 
 _Pair = tuple[FlowStats | None, FlowStats | None]
+_Change = tuple[Session | None, Session | None]
 
 BATCH_SLICE = 200
 """Lines of a batch between two turns of other green threads."""
 
 BATCH_ERRORS = 100
 """Errors of a batch that are told; the first is enough to refuse it."""
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a request has done to a session; `before` is None if there was none."""
+
+    before: Session | None
+    after: Session
+    changed: bool
 
 
 class SessionService:
@@ -67,6 +82,8 @@ class SessionService:
         self._store = store
         self._agents = {agent.gateway.name: agent for agent in agents}
         self._writer = writer
+        for agent in self._agents.values():
+            agent.signalling.sessions = self
 
     # --- changes
 
@@ -77,8 +94,8 @@ class SessionService:
             with self._transaction() as tx:
                 if tx.get(session_id) is not None:
                     raise Conflict("id", f"the id {session_id!r} is in use", session_id)
-                self._put(tx, replace(request, id=session_id))
-            return self._told("session_created", session_id)
+                done = self._put(tx, replace(request, id=session_id))
+            return self._told(done)
 
     def put(self, request: SessionRequest) -> tuple[SessionView, bool]:
         """Make or replace a session; see `Service`."""
@@ -86,8 +103,8 @@ class SessionService:
             raise InvalidSession("id", "is missing")
         with self._turn():
             with self._transaction() as tx:
-                kind = self._put(tx, request)
-            return self._told(kind, request.id), kind == "session_created"
+                done = self._put(tx, request)
+            return self._told(done), done.before is None
 
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
@@ -98,8 +115,8 @@ class SessionService:
                 stored = tx.get(session_id)
                 if stored is None:
                     raise UnknownSession(session_id)
-                kind = self._put(tx, change(_resource(stored.session)))
-            return self._told(kind, session_id)
+                done = self._put(tx, change(_resource(stored.session)))
+            return self._told(done)
 
     def delete(self, session_id: str) -> bool:
         """Delete a session; see `Service`."""
@@ -107,6 +124,7 @@ class SessionService:
             with self._transaction() as tx:
                 session = tx.delete(session_id)
                 confirmed = self._carry_out(tx, {session.id: session}, {})
+            self._agents_changed([(session, None)])
             self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
             return confirmed
 
@@ -115,9 +133,9 @@ class SessionService:
         created = replaced = deleted = 0
         before: dict[str, Session] = {}
         after: dict[str, Session] = {}
-        touched: set[str] = set()
+        first: dict[str, Session | None] = {}
         errors: list[tuple[int, str, str]] = []
-        with self._turn(), self._transaction() as tx:
+        with self._turn(), self._committed() as changes, self._transaction() as tx:
             for place, (line, op) in enumerate(ops):
                 if place % BATCH_SLICE == BATCH_SLICE - 1:
                     eventlet.sleep(0)
@@ -127,11 +145,13 @@ class SessionService:
                     if isinstance(op, str):
                         session_id = op
                         old, new = tx.delete(op), None
+                        there: Session | None = old
                         deleted += 1
                     else:
                         stored, new = self._write(tx, op)
                         session_id = new.id
                         old = _installed(stored)
+                        there = None if stored is None else stored.session
                         created += stored is None
                         replaced += stored is not None
                 except (InvalidSession, Conflict) as error:
@@ -141,8 +161,8 @@ class SessionService:
                 except UnknownGateway as error:
                     errors.append((line, "gateway", str(error)))
                 else:
-                    if session_id not in touched:
-                        touched.add(session_id)
+                    if session_id not in first:
+                        first[session_id] = there
                         if old is not None:
                             before[session_id] = old
                     if new is None:
@@ -154,8 +174,61 @@ class SessionService:
             if errors:
                 raise BatchError(errors)
             self._carry_out(tx, before, after)
+            changes += ((was, after.get(session_id)) for session_id, was in first.items())
         self.events.publish("batch", created=created, replaced=replaced, deleted=deleted)
         return BatchResult(created, replaced, deleted)
+
+    # --- what peers cause
+
+    def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
+        """Stop the downlink of the sessions that these tunnels are; see `Sessions`."""
+        told: list[Session] = []
+        with self._turn(), self._transaction() as tx:
+            for tunnel in tunnels:
+                stored = self._store.by_downlink(gateway, tunnel)
+                if stored is None or stored.state is SessionState.FAILED:
+                    continue
+                if not stored.session.error_indicated:
+                    told.append(stored.session)
+            after = {each.id: replace(each, error_indicated=True) for each in told}
+            self._carry_out(tx, {each.id: each for each in told}, after)
+            for session in told:
+                reason = "its peer does not know the downlink TEID (Error Indication)"
+                tx.set_state([session.number], SessionState.ERROR_INDICATED, reason)
+        for session in told:
+            if session.downlink is not None:
+                tunnel = session.downlink
+                facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
+                self.events.publish("error_indicated", gateway=gateway, session=session.id, **facts)
+
+    def path_down(self, gateway: str, peer: IPv4Address) -> None:
+        """Remove the sessions of a peer that does not answer; see `Sessions`."""
+        removed = 0
+        try:
+            while page := self._store.list(gateway=gateway, peer=peer, limit=_AT_ONCE)[0]:
+                ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
+                removed += self.batch(ops).deleted
+        except OfgtpError as error:
+            log.error("gateway=%s: sessions of %s not removed: %s", gateway, peer, error)
+        self.events.publish("sessions_removed", gateway=gateway, peer=str(peer), deleted=removed)
+
+    def _agents_changed(self, pairs: Sequence[_Change]) -> None:
+        """Tell each agent of the changes of its sessions that the store has now."""
+        of_gateway: dict[str, list[_Change]] = {}
+        for before, after in pairs:
+            session = before or after
+            if session is not None:
+                of_gateway.setdefault(session.gateway, []).append((before, after))
+        for name, changes in of_gateway.items():
+            if name in self._agents:
+                self._agents[name].changed(changes)
+
+    @contextmanager
+    def _committed(self) -> Iterator[list[_Change]]:
+        """A list of changes to tell the agents when the block has ended without an error."""
+        changes: list[_Change] = []
+        yield changes
+        self._agents_changed(changes)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -176,24 +249,26 @@ class SessionService:
                 agent.forget()
             raise
 
-    def _told(self, kind: str | None, session_id: str) -> SessionView:
+    def _told(self, done: _Done) -> SessionView:
         """The session after a change; the change is made known, if it was one."""
-        view = self.get(session_id)
-        if kind is not None:
-            facts = {"session": session_id, "state": str(view.state)}
-            self.events.publish(kind, gateway=view.session.gateway, **facts)
+        view = self.get(done.after.id)
+        if done.changed:
+            self._agents_changed([(done.before, done.after)])
+            kind = "session_created" if done.before is None else "session_changed"
+            facts = {"session": done.after.id, "state": str(view.state)}
+            self.events.publish(kind, gateway=done.after.gateway, **facts)
         return view
 
-    def _put(self, tx: Transaction, request: SessionRequest) -> str | None:
-        """Write one session and carry it to the switch; what the event of it is called, if any."""
+    def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
+        """Write one session and carry it to the switch."""
         old, new = self._write(tx, request)
         if old is not None and old.session == new and old.state is SessionState.ACTIVE:
             tx.set_state([new.number], SessionState.ACTIVE)
-            return None
+            return _Done(old.session, new, changed=False)
         installed = _installed(old)
         before = {} if installed is None else {new.id: installed}
         self._carry_out(tx, before, {new.id: new})
-        return "session_created" if old is None else "session_changed"
+        return _Done(None if old is None else old.session, new, changed=True)
 
     def _write(
         self, tx: Transaction, request: SessionRequest
@@ -239,6 +314,7 @@ class SessionService:
             new = [session for session in after.values() if session.gateway == name]
             if not old and not new:
                 continue
+            agent.named(new)
             try:
                 active = agent.change(old, new)
             except FlowsRefused:
@@ -315,6 +391,14 @@ class SessionService:
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Every gateway; see `Service`."""
         return [agent.report() for agent in self._agents.values()]
+
+    def peers(
+        self, gateway: str | None = None, state: PathState | None = None
+    ) -> Sequence[PeerView]:
+        """The GTP-U peers in use; see `Service`."""
+        agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
+        found = (peer for agent in agents for peer in agent.signalling.report())
+        return [peer for peer in found if state in (None, peer.state)]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Every gateway in numbers; see `Service`."""

@@ -11,6 +11,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from ofgtp.core.model import FTeid, Gateway, SessionState
 from ofgtp.core.paths import PathChanged, PathState
 from ofgtp.core.rules import EXTENDED, GTP, E
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import PeerView
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -209,18 +211,43 @@ class Signalling:
             return None
         _, tag, _ = _VLAN.unpack_from(frame)
         rest = frame[_T_PDU_AT:]
-        if tag >> 13 == EXTENDED:
-            first = ()
-        else:
+        hidden = tag >> 13 != EXTENDED
+        if hidden:
             # The switch has taken off sequence number, N-PDU number and the first header's type.
-            first, rest = (None,), bytes(3) + b"\xff" + rest
+            rest = bytes(3) + b"\xff" + rest
         head = struct.pack("!BBHI", GTP | E, MessageType.G_PDU, len(rest), teid)
         try:
             message = gtpu.parse(head + rest)
         except gtpu.GtpuError:
             return None
-        types = tuple(kind for kind, _ in message.extensions)
-        return first + types[len(first) :]
+        types: list[int | None] = [kind for kind, _ in message.extensions]
+        if hidden and types:
+            types[0] = None
+        return tuple(types)
+
+    # --- for operators
+
+    def report(self) -> list[PeerView]:
+        """The peers in use."""
+        steady, wall = time.monotonic(), datetime.now(UTC)
+
+        def at(moment: float | None) -> datetime | None:
+            return None if moment is None else wall - timedelta(seconds=steady - moment)
+
+        return [
+            PeerView(
+                gateway=self._gateway.name,
+                ip=path.peer,
+                state=path.state,
+                sessions=path.users,
+                next_hop=(hop := self._gateway.access_next_hop(path.peer)),
+                mac=None if hop is None else self.peers.neighbours.mac(hop),
+                echo_sent_at=at(path.asked_at),
+                echo_answered_at=at(path.answered_at),
+                echo_heard_at=at(path.heard_at),
+            )
+            for path in self.peers.status()
+        ]
 
     def end_marker(self, tunnel: FTeid) -> None:
         """Tell a peer that no more T-PDUs come by this tunnel (7.3.2)."""

@@ -22,6 +22,7 @@ from ofgtp.core.flow import (
     COOKIE_OWNER_MASK,
     Flow,
     Meter,
+    Port,
 )
 from ofgtp.core.reconcile import Plan
 from ofgtp.southbound import openflow as of
@@ -251,9 +252,9 @@ class Channel:
         finally:
             del self._errors[xid]
 
-    def packet_out(self, port: int, frame: bytes) -> None:
-        """Send a frame out of a port; not confirmed."""
-        self._send(of.packet_out(port, frame, next(_XIDS)))
+    def packet_out(self, port: int, frame: bytes, in_port: int = Port.CONTROLLER) -> None:
+        """Send a frame out of a port, or by TABLE through the tables; not confirmed."""
+        self._send(of.packet_out(port, frame, next(_XIDS), in_port))
 
     def apply(self, plan: Plan, foreign: list[of.FlowStats] | None = None) -> None:
         """Carry a plan out in one bundle: all of it, confirmed by a barrier, or nothing.

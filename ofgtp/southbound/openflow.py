@@ -31,6 +31,7 @@ from ofgtp.core.flow import (
     Output,
     PopMpls,
     PopVlan,
+    Port,
     PushVlan,
     SetField,
 )
@@ -402,10 +403,10 @@ def meter_stats_request(kind: Multipart, xid: int) -> bytes:
     return multipart_request(kind, xid, struct.pack("!I4x", 0xFFFFFFFF))
 
 
-def packet_out(port: int, frame: bytes, xid: int) -> bytes:
-    """Send a frame out of a port."""
+def packet_out(port: int, frame: bytes, xid: int, in_port: int = Port.CONTROLLER) -> bytes:
+    """Send a frame out of a port; or, if that is TABLE, through the tables as if by `in_port`."""
     action = encode_action(Output(port))
-    head = struct.pack("!IIH6x", NO_BUFFER, 0xFFFFFFFD, len(action))
+    head = struct.pack("!IIH6x", NO_BUFFER, in_port, len(action))
     return message(Type.PACKET_OUT, xid, head + action + frame)
 
 
@@ -584,6 +585,7 @@ class PacketIn:
     """A packet that the switch sent us, with the metadata we use."""
 
     cookie: int
+    in_port: int
     teid: int
     peer: int
     """An IPv4 address; 0, as the TEID, for what did not come through the gtpu port."""
@@ -595,7 +597,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
     if len(body) < 24:
         raise CodecError("a packet-in is cut short")
     cookie = struct.unpack_from("!Q", body, 8)[0]
-    found = {"reg0": 0, "reg1": 0}
+    found = {"in_port": 0, "reg0": 0, "reg1": 0}
     length = int.from_bytes(body[18:20], "big")
     end = 16 + length
     if length < 4 or end > len(body):
@@ -609,7 +611,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
             found[name] = int.from_bytes(body[place + 4 : place + 4 + width], "big")
         place += 4 + (head & 0xFF)
     start = 16 + length + (-length % 8) + 2
-    return PacketIn(cookie, found["reg0"], found["reg1"], body[start:])
+    return PacketIn(cookie, found["in_port"], found["reg0"], found["reg1"], body[start:])
 
 
 _ERROR_TYPES = {

@@ -417,6 +417,14 @@ class SessionStore:
         where = "gateway = ? AND uplink_teid = ?"
         return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, teid))
 
+    def knows_teid(self, gateway: str, teid: int) -> bool:
+        """Whether a session of the gateway has this uplink TEID, or had or gets it by a change that
+        is not committed yet."""
+        where = "gateway = ? AND uplink_teid = ?"
+        asked = (gateway, teid)
+        found = (_one(db, f"{_SELECT} WHERE {where}", asked) for db in (self._reader, self._db))
+        return any(each is not None for each in found)
+
     def by_ue_ip(self, gateway: str, ue_ip: IPv4Address) -> StoredSession | None:
         """The session of the gateway with this UE address."""
         where = "gateway = ? AND ue_ip = ?"

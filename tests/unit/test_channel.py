@@ -389,10 +389,10 @@ def test_packet_out_asks_for_no_answer(switch: Switch) -> None:
 
 
 def test_packet_ins_are_passed_on(switch: Switch) -> None:
-    fields = of.encode_match(match(reg0=5, reg1=IPv4Address("10.1.0.2")))
+    fields = of.encode_match(match(in_port=7, reg0=5, reg1=IPv4Address("10.1.0.2")))
     body = struct.pack("!IHBBQ", of.NO_BUFFER, 5, 1, 30, 0xABCD) + fields + bytes(2) + b"frame"
     switch.channel.receive(T.PACKET_IN, 0, body)
-    assert switch.packets == [of.PacketIn(0xABCD, 5, 0x0A010002, b"frame")]
+    assert switch.packets == [of.PacketIn(0xABCD, 7, 5, 0x0A010002, b"frame")]
 
 
 # --- what is not asked for
