@@ -233,7 +233,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         "/v1/peers": {
             "get": _call(
                 "peers",
-                "Show GTP-U peers, and whether their paths work",
+                "Show peers, and whether their GTP-U paths work",
                 {200: _json("PeerList", "All that match")},
                 (503,),
             )

@@ -261,6 +261,7 @@ def test_by_downlink(store: SessionStore) -> None:
         tx.insert(make(3, downlink=FTeid(0x2001, other)))
         tx.insert(make(4, gateway="gw2", downlink=FTeid(0x2001, ENB)))
         tx.insert(make(5, down=False, uplink=Uplink(0x2009, ENB)))
+        tx.insert(make(6, gateway="gw2"))
         assert store.by_downlink("gw1", FTeid(0x2001, other)) is None, "not committed yet"
 
     def found(gateway: str, teid: int, ip: IPv4Address) -> str | None:
@@ -271,6 +272,7 @@ def test_by_downlink(store: SessionStore) -> None:
     assert found("gw1", 0x2001, other) == "ue-3"
     assert found("gw2", 0x2001, ENB) == "ue-4"
     assert found("gw1", 0x2009, ENB) is None
+    assert found("gw1", 0x2006, ENB) is None
     assert found("gw2", 0x2002, ENB) is None
     assert found("gw1", 0x2002, other) is None
 
