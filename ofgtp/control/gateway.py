@@ -893,7 +893,7 @@ def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:
 
 def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """The sums of two mappings; each key of the first, and of the second, is there."""
-    return {key: one.get(key, 0) + other.get(key, 0) for key in one.keys() | other.keys()}
+    return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)}
 
 
 def new_epoch() -> int:

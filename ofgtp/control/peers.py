@@ -117,9 +117,9 @@ class Peers:
         """Send what is due; the paths that changed."""
         self.ask(now)
         for hop in [hop for hop, waiting in self._waiting.items() if waiting.until <= now]:
-            del self._waiting[hop]
+            if self._waiting.pop(hop).messages:
+                log.debug("gateway=%s: %s does not answer ARP", self._gateway.name, hop)
             self.neighbours.release(hop)
-            log.debug("gateway=%s: %s does not answer ARP", self._gateway.name, hop)
         requests, changed = self.paths.tick(now)
         for request in requests:
             self.say(
@@ -141,11 +141,11 @@ class Peers:
             self.neighbours.doubt(said.sender_ip, said.sender_mac, now)
             return False
         news = self.neighbours.heard(said.sender_ip, said.sender_mac, now)
-        waiting = self._waiting.pop(said.sender_ip, None)
+        waiting = self._waiting.get(said.sender_ip)
         if waiting is not None:
             for peer, kind, datagram in waiting.messages:
                 self._emit(said.sender_mac, peer, GTPU_PORT, kind, datagram)
-            self.neighbours.release(said.sender_ip)
+            waiting.messages.clear()
         if news:
             log.info(
                 "gateway=%s: next hop %s on the access side is at %s",

@@ -193,7 +193,8 @@ class Signalling:
         if types is None:
             self.bad["bad_extension"] += 1
             return
-        self.extensions.update(HIDDEN if kind is None else f"{kind:#04x}" for kind in types)
+        shown = (HIDDEN if kind is None else f"{kind:#04x}" for kind in types or (0,))
+        self.extensions.update(shown)
         if not any(kind is None or gtpu.comprehension_required(kind) for kind in types):
             return
         now = time.monotonic()
