@@ -125,7 +125,6 @@ class GtpuError(CodecError):
     ├── BadExtension         bad_extension: an extension header of length 0
     └── NotTolerated         a Fault that TOLERATED does not excuse in a message of this type
         ├── BadLength        bad_length: SHORT, LONG
-        ├── BadSequence      bad_sequence: SEQUENCE_MISSING, SEQUENCE_PRESENT
         ├── BadTeid          bad_teid: TEID_ZERO, TEID_NOT_ZERO
         └── BadIe            bad_ie: IE_MISSING, IE_UNREADABLE
     """
@@ -180,12 +179,6 @@ class BadLength(NotTolerated):
     reason = "bad_length"
 
 
-class BadSequence(NotTolerated):
-    """The S flag is not what the message type demands."""
-
-    reason = "bad_sequence"
-
-
 class BadTeid(NotTolerated):
     """The TEID is not what the message type demands."""
 
@@ -201,13 +194,12 @@ class BadIe(NotTolerated):
 _ERRORS: Mapping[Fault, type[NotTolerated]] = {
     Fault.SHORT: BadLength,
     Fault.LONG: BadLength,
-    Fault.SEQUENCE_MISSING: BadSequence,
-    Fault.SEQUENCE_PRESENT: BadSequence,
     Fault.TEID_ZERO: BadTeid,
     Fault.TEID_NOT_ZERO: BadTeid,
     Fault.IE_MISSING: BadIe,
     Fault.IE_UNREADABLE: BadIe,
 }
+"""The others, of the sequence number, are tolerated in every type of message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +225,7 @@ FORMATS: Mapping[MessageType, Format] = {
     MessageType.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION: Format(
         "7.2.3", sequence=True, tunnel=False, mandatory=(Ie.EXTENSION_HEADER_TYPE_LIST,)
     ),
+    # its S flag makes no difference to us, and is read either way
     MessageType.TUNNEL_STATUS: Format(
         "7.3.3", sequence=None, tunnel=True, mandatory=(Ie.TUNNEL_STATUS_INFORMATION,)
     ),

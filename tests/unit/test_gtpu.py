@@ -348,6 +348,10 @@ def test_fields_without_their_flag_are_not_read() -> None:
 
 def test_table_of_what_is_tolerated_is_whole() -> None:
     assert set(gtpu.TOLERATED) == set(gtpu.FORMATS) == set(MessageType)
+    for kind, form in gtpu.FORMATS.items():
+        if form.sequence is not None:
+            wrong = Fault.SEQUENCE_MISSING if form.sequence else Fault.SEQUENCE_PRESENT
+            assert wrong in gtpu.TOLERATED[kind], "there is no error for it"
     for kind, faults in gtpu.TOLERATED.items():
         assert all(faults.values()), kind
 
