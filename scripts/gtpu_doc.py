@@ -18,8 +18,6 @@ from ofgtp.core.gtpu import (
     Extension,
     Fault,
     GtpuError,
-    Ie,
-    MessageType,
     comprehension_required,
 )
 

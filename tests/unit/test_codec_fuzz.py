@@ -56,8 +56,9 @@ BUILT = [
 ]
 MESSAGES = gtpu_payloads(FRAMES) + BUILT
 OURS_AS_FRAMES = [frames.udp_frame(*MACS, OURS, PEER, 2152, 2152, built) for built in BUILT]
+ETHER = Ether(src=MACS[0], dst=MACS[1])
 BIG = [
-    bytes(Ether() / IP(src=str(PEER), dst=str(OURS), flags="DF") / inner / Raw(bytes(1480)))
+    bytes(ETHER / IP(src=str(PEER), dst=str(OURS), flags="DF") / inner / Raw(bytes(1480)))
     for inner in (UDP(), TCP(), ICMP())
 ]
 
