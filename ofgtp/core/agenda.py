@@ -30,7 +30,7 @@ class Agenda(Generic[K]):
         return len(self._due)
 
     def set(self, key: K, due: float) -> None:
-        """Have a key due at a time, in place of its former; of equal times the first set is first."""
+        """Have a key due at another time; of those due at the same, the first set is first."""
         self._entries += 1
         self._due[key] = due, self._entries
         heapq.heappush(self._heap, (due, self._entries, key))
