@@ -81,3 +81,11 @@ def test_many_changes_take_no_memory_of_their_own() -> None:
     for key in range(10):
         agenda.drop(key)
     assert agenda.first(1e9) is None
+
+
+def test_to_hasten_to_the_same_time_is_no_step_back() -> None:
+    agenda: Agenda[str] = Agenda()
+    for key in "ab":
+        agenda.set(key, 1)
+    agenda.hasten("a", 1)
+    assert agenda.first(1) == "a"
