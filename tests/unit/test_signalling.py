@@ -214,8 +214,8 @@ def test_a_path_goes_up_down_and_up(make: Callable[..., Scene], policy: str) -> 
     scene = make(on_path_down=policy)
     scene.have(session(), session(2), session(3, downlink=FTeid(1, OTHER_ENB)))
     scene.resolve(ENB)
+    scene.now += 30  # so that exchanges begin in the middle of what follows
     echo_exchange(scene, answered=False)
-    scene.now += 1
     assert scene.of.peers.paths.counts()[PathState.UNKNOWN] == 2
     echo_exchange(scene, answered=True)
     facts = {"gateway": "gw1", "peer": str(ENB), "sessions": 2}
