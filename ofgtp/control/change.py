@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address
 
 from ofgtp.core.flow import Flow
-from ofgtp.core.model import FlowValues, FTeid, Session, Uplink
+from ofgtp.core.model import FlowValues, Session
 from ofgtp.core.pipeline import DOWNLINK
 from ofgtp.core.reconcile import plan
 from ofgtp.core.rules import session_flows
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Disconnected, NotConfirmed
-from ofgtp.southbound.prepared import FLOWS, Prepared
+from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
 
 
 class Change:
@@ -80,22 +79,7 @@ class Change:
         prepared = self._prepared
         if prepared is None:
             return
-        encode = prepared.add if command is of.Command.ADD else prepared.delete
-
-        def put(bundle: Bundle) -> None:
-            def make(first: int) -> bytes:
-                number = bundle.number
-                xids = range(first, first + FLOWS * len(sessions), FLOWS)
-                pairs = zip(sessions, xids, strict=True)
-                return b"".join([encode(values, number, xid) for values, xid in pairs])
-
-            def flow(place: int) -> Flow:
-                session = session_of(sessions[place // FLOWS])
-                return session_flows(session, prepared.links)[place % FLOWS]
-
-            bundle.put(command, FLOWS * len(sessions), make, flow)
-
-        self._attempt(put)
+        self._attempt(lambda bundle: put_sessions(bundle, prepared, command, sessions))
 
     def _attempt(self, work: Callable[[Bundle], None]) -> None:
         if self._bundle is None:
@@ -106,21 +90,28 @@ class Change:
             self.problem, self._bundle = str(error), None
 
 
-def session_of(values: FlowValues) -> Session:
-    """A session with these numbers, as far as its flows are concerned."""
-    peer = None if values.peer is None else IPv4Address(values.peer)
-    far = None
-    if values.far_teid is not None and values.far_ip is not None:
-        far = FTeid(values.far_teid, IPv4Address(values.far_ip))
-    return Session(
-        number=values.number,
-        id="",
-        gateway="",
-        ue_ip=IPv4Address(values.ue_ip),
-        uplink=Uplink(values.teid, peer),
-        downlink=far,
-        error_indicated=values.error_indicated,
-    )
+def put_sessions(
+    bundle: Bundle, prepared: Prepared, command: of.Command, sessions: Sequence[FlowValues]
+) -> None:
+    """Put the flows of sessions, to be added or deleted, into a bundle.
+
+    Raises:
+        Disconnected: the switch is gone.
+    """
+    encode = prepared.add if command is of.Command.ADD else prepared.delete
+
+    def make(first: int) -> bytes:
+        number = bundle.number
+        xids = range(first, first + FLOWS * len(sessions), FLOWS)
+        return b"".join(
+            [encode(values, number, xid) for values, xid in zip(sessions, xids, strict=True)]
+        )
+
+    def flow(place: int) -> Flow:
+        session = session_of(sessions[place // FLOWS])
+        return session_flows(session, prepared.links)[place % FLOWS]
+
+    bundle.put(command, FLOWS * len(sessions), make, flow)
 
 
 def _flows(sessions: Iterable[Session], prepared: Prepared) -> list[Flow]:

@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -17,7 +17,8 @@ from typing import Any
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.change import Change
+from ofgtp.control.change import Change, put_sessions
+from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
 from ofgtp.control.signalling import END_MARKER_S, TICK_S, Signalling
 from ofgtp.core import arp, frames
@@ -69,9 +70,9 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import Command, FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
-from ofgtp.southbound.prepared import Prepared
+from ofgtp.southbound.prepared import FLOWS, Prepared
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -418,11 +419,20 @@ class GatewayAgent:
 
         Returns the links that the flows are now made for; None if the switch refused a session's,
         which is noted in `failed`: nothing was changed.
+
+        Raises:
+            GatewayNotReady: the bridge was never ready.
         """
-        reported = list(channel.flows())
-        self._go_on_from(reported)
+        links = self._links_now()
+        if links is None:
+            raise self._not_ready()
+        prepared, sessions = Prepared(links), self._store.values(self.gateway.name)
+        found = Comparison(prepared, (each for each in sessions if each.number not in failed))
+        for part in channel.flow_parts():
+            found.take(part)
+        self._go_on_from(found.others)
         try:
-            changes = self._equalise(channel, reported, failed)
+            changes = self._equalise(channel, prepared, found)
         except FlowsRefused as error:
             self._note_failed(error, failed)
             return None
@@ -459,41 +469,44 @@ class GatewayAgent:
                     if condition.field == "pkt_mark":
                         self._epoch = condition.mask
 
-    def _equalise(
-        self, channel: Channel, flows: Iterable[FlowStats], failed: dict[int, str]
-    ) -> int:
+    def _equalise(self, channel: Channel, prepared: Prepared, found: Comparison) -> int:
         """Change what differs from what should be; the number of flows changed."""
-        reported: dict[FlowKey, FlowStats] = {}
+        there: dict[FlowKey, FlowStats] = {}
         foreign: list[FlowStats] = []
-        for stats in flows:
+        for stats in found.others:
             if stats.match is None:
                 foreign.append(stats)
             else:
-                reported[FlowKey(stats.table, stats.priority, stats.match)] = stats
+                there[FlowKey(stats.table, stats.priority, stats.match)] = stats
+        missing, single = found.missing(), list(found.missing_flows())
 
         def compare() -> Plan:
-            wanted = list(self.wanted(failed))
+            wanted = [*self._base(self._links_now() or prepared.links), *single]
             same = {
                 flow.key: flow
                 for flow in wanted
-                if (there := reported.get(flow.key)) is not None
-                and there.cookie == flow.cookie
-                and there.same_actions(flow)
+                if (stats := there.get(flow.key)) is not None
+                and stats.cookie == flow.cookie
+                and stats.same_actions(flow)
             }
-            installed = [same.get(key) or _as_flow(stats) for key, stats in reported.items()]
+            installed = [same.get(key) or _as_flow(stats) for key, stats in there.items()]
             return plan(wanted, installed)
 
-        if not reported:
+        if not found.reported:
             # Packets under way may still be cached by the flows that were here.
             self._epoch = new_epoch()
         changes = compare()
-        if not changes and not foreign:
+        if not changes and not foreign and not missing:
             return 0
-        if reported:
+        if found.reported:
             self._epoch = new_epoch()
             changes = compare()
-        channel.apply(changes, foreign)
-        return len(changes) + len(foreign)
+        with channel.bundle() as bundle:
+            bundle.put_plan(changes, foreign)
+            for start in range(0, len(missing), SLICE):
+                put_sessions(bundle, prepared, Command.ADD, missing[start : start + SLICE])
+            bundle.commit()
+        return len(changes) + len(foreign) + FLOWS * len(missing)
 
     def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
         """Leave the sessions out whose flows were refused; raise if a base flow was."""
@@ -613,20 +626,20 @@ class GatewayAgent:
     def _base(self, links: Links) -> Iterator[Flow]:
         return gateway_flows(self.gateway, links, self._protected, self._lease)
 
-    def wanted(self, failed: Container[int] = ()) -> Iterator[Flow]:
-        """Every flow that should be in the switch, but for sessions with `failed` numbers.
+    def wanted(self) -> Iterator[Flow]:
+        """Every flow that should be in the switch.
 
         Raises:
             GatewayNotReady: the bridge was never ready.
         """
         links = self._links_now()
         if links is None:
-            raise GatewayNotReady(
-                f"gateway {self.gateway.name}: the bridge's ports are not known yet"
-            )
+            raise self._not_ready()
         yield from self._base(links)
-        sessions = self._store.iterate(self.gateway.name)
-        yield from _flows((s for s in sessions if s.number not in failed), links)
+        yield from _flows(self._store.iterate(self.gateway.name), links)
+
+    def _not_ready(self) -> GatewayNotReady:
+        return GatewayNotReady(f"gateway {self.gateway.name}: the bridge's ports are not known yet")
 
     def wanted_of(self, session: Session) -> tuple[Flow, Flow] | None:
         """A session's uplink and downlink flow; None while the bridge's ports are not known."""
