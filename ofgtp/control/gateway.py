@@ -7,16 +7,18 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
 from typing import Any
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.change import Change
 from ofgtp.control.counters import Counters, metered_drops
-from ofgtp.control.peers import peers_of
 from ofgtp.control.signalling import END_MARKER_S, TICK_S, Signalling
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
@@ -35,7 +37,6 @@ from ofgtp.core.flow import (
 from ofgtp.core.model import FTeid, Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
 from ofgtp.core.pipeline import (
-    DOWNLINK,
     EPOCH,
     LEASE,
     METERS,
@@ -70,6 +71,7 @@ from ofgtp.southbound.channel import (
 )
 from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
+from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -140,6 +142,7 @@ class GatewayAgent:
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
+        self._prepared: Prepared | None = None
         self._epoch = new_epoch()
         self._access_mtu = 0
         self._owns_flows = lease_seconds is None
@@ -525,8 +528,20 @@ class GatewayAgent:
             elif present[meter.number] != meter:
                 channel.set_meter(meter, add=False)
 
-    def change(self, before: Iterable[Session], after: Iterable[Session]) -> bool:
-        """Replace sessions' flows in the switch; the caller holds the writer lock.
+    @contextmanager
+    def changing(self) -> Iterator[Change]:
+        """A change of this gateway's flows, to be committed; the caller holds the writer lock."""
+        links = self._links
+        if not self.synced or links is None or self._channel is None or self._channel.silent:
+            yield Change(None, None)
+            return
+        if self._prepared is None or self._prepared.links != links:
+            self._prepared = Prepared(links)
+        with self._channel.bundle() as bundle:
+            yield Change(self._prepared, bundle)
+
+    def commit(self, change: Change) -> bool:
+        """Have a change carried out.
 
         Returns True when the switch has confirmed, False when it is away, not in sync yet or did
         not answer in time: then the next reconcile does it from the store.
@@ -534,41 +549,45 @@ class GatewayAgent:
         Raises:
             FlowsRefused: the switch refused a flow and has what it had.
         """
-        links = self._links
-        if not self.synced or self._channel is None or links is None:
-            self.generation += 1
-            return False
-        changes = plan(_flows(after, links), _flows(before, links))
-        if self.gateway.ue_to_ue == "route" and any(map(_downlink, changes.all())):
-            # Packets between UEs came by the gtpu port and leave by downlink flows.
-            return self._apply_next_epoch(changes)
-        return self._apply(changes)
-
-    def _apply(self, changes: Plan) -> bool:
+        before, old = self._epoch, self._links
         try:
-            if changes:
-                self.channel.apply(changes)
-        except FlowsRefused:
-            raise
-        except (NotConfirmed, Disconnected) as error:
-            self.generation += 1
-            self.resync_soon(str(error))
-            return False
-        return True
-
-    def _apply_next_epoch(self, changes: Plan) -> bool:
-        """Apply changes that packets from the gtpu port must see though they are under way."""
-        before, self._epoch = self._epoch, new_epoch()
-        old, self._links = self._links, self._links_now()
-        if old is None or self._links is None:
-            raise Disconnected("the bridge's ports are not known")
-        changes.add.extend(epoch_flows(self._links))
-        changes.delete.extend(epoch_flows(old))
-        try:
-            return self._apply(changes)
+            if change.downlink and self.gateway.ue_to_ue == "route":
+                # Packets between UEs came by the gtpu port and leave by downlink flows.
+                self._epoch = new_epoch()
+                self._links = self._links_now()
+                if old is not None and self._links is not None:
+                    change.replace(epoch_flows(old), epoch_flows(self._links))
+            done = change.commit()
         except FlowsRefused:
             self._epoch, self._links = before, old
             raise
+        if change.touched and not done:
+            self.generation += 1
+            if change.problem is not None:
+                self.resync_soon(change.problem)
+        return done
+
+    def change(self, before: Iterable[Session], after: Iterable[Session]) -> bool:
+        """Replace sessions' flows in the switch; see `commit`."""
+        with self.changing() as change:
+            change.alter(before, after)
+            return self.commit(change)
+
+    def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
+        """Bring base flows up to date, so that packets under way see it."""
+        with self.changing() as change:
+            before, old = self._epoch, self._links
+            self._epoch = new_epoch()
+            self._links = new = self._links_now()
+            if old is None or new is None:
+                raise Disconnected("the bridge's ports are not known")
+            try:
+                change.touched = True
+                change.replace(base(old), base(new))
+                self.commit(change)
+            except FlowsRefused:
+                self._epoch, self._links = before, old
+                raise
 
     def settle(self) -> None:
         """Give a comparison that is under way a moment to end, or a change would be `pending`."""
@@ -584,12 +603,11 @@ class GatewayAgent:
     def _update_route(self) -> None:
         """Bring the base flows up to date with the next hop."""
         with self._writer:
-            old, new = self._links, self._links_now()
-            if not self.synced or old is None or new is None:
+            if not self.synced or self._links is None:
                 return
             try:
-                self._apply_next_epoch(plan(self._base(new), self._base(old)))
-            except FlowsRefused as error:
+                self._apply_next_epoch(self._base)
+            except (FlowsRefused, GatewayNotReady) as error:
                 self.resync_soon(str(error))
 
     def _base(self, links: Links) -> Iterator[Flow]:
@@ -706,20 +724,25 @@ class GatewayAgent:
         if self.gateway.ue_to_ue == "route":
             eventlet.spawn(self._update_route)
 
-    def named(self, sessions: Iterable[Session]) -> None:
-        """These sessions are about to be: ask for their peers' MAC addresses by ARP already."""
-        named: set[IPv4Address] = set()
-        for place, session in enumerate(sessions):
-            if place % SLICE == SLICE - 1:
-                eventlet.sleep(0)
-            named |= peers_of(session)
+    def named(self, peers: Set[IPv4Address]) -> None:
+        """Sessions with these peers are about to be: ask for MAC addresses by ARP already."""
         now = time.monotonic()
-        self.signalling.peers.expect(named, now)
+        self.signalling.peers.expect(peers, now)
         self.signalling.peers.ask(now)
 
-    def changed(self, pairs: Iterable[tuple[Session | None, Session | None]]) -> None:
-        """Sessions have changed for good, from the first to the second of each pair."""
+    def changed(
+        self,
+        pairs: Iterable[tuple[Session | None, Session | None]],
+        peers: Mapping[tuple[int | None, int | None], int] = MappingProxyType({}),
+    ) -> None:
+        """Sessions have changed in the store, from the first to the second of each pair.
+
+        `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
+        """
         now = time.monotonic()
+        for ips, sessions in peers.items():
+            named = {IPv4Address(ip) for ip in ips if ip is not None}
+            self.signalling.peers.add(named, sessions, now)
         for place, (before, after) in enumerate(pairs):
             if place % SLICE == SLICE - 1:
                 eventlet.sleep(0)
@@ -912,10 +935,6 @@ def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
         if place % SLICE == SLICE - 1:
             eventlet.sleep(0)
         yield from session_flows(session, links)
-
-
-def _downlink(flow: Flow) -> bool:
-    return flow.table == DOWNLINK.number
 
 
 def _as_flow(stats: FlowStats) -> Flow:

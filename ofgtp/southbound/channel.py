@@ -336,7 +336,7 @@ class Bundle:
     def __init__(self, channel: Channel, send: Callable[[bytes], None], number: int) -> None:
         self.number = number
         self._channel, self._send = channel, send
-        self._begun = self._ended = False
+        self._begun = self._prepared = self._ended = False
         self._waiting = b""
         self._ranges: list[tuple[int, int, Callable[[int], Flow | None]]] = []
         self._errors: dict[int, str] = {}
@@ -358,6 +358,9 @@ class Bundle:
         """
         if self._channel.closed:
             raise Disconnected("the switch is not connected")
+        if not count:
+            return
+        self._prepared = False
         first = _XIDS.take(count)
         self._ranges.append((first, first + count, flow))
         self._counts[_COUNTED_AS[command]] += count
@@ -391,6 +394,21 @@ class Bundle:
     def _wrap(self, mods: Iterable[bytes], first: int) -> bytes:
         return b"".join(of.bundle_add(self.number, mod, xid) for xid, mod in enumerate(mods, first))
 
+    def prepare(self) -> None:
+        """Have the switch look at all of it; whatever it refuses it refuses here, but for a table
+        that is full.
+
+        Raises:
+            FlowsRefused: with the flows at fault; nothing will be carried out.
+            NotConfirmed, Disconnected: the switch does not answer, or is gone.
+        """
+        if self._prepared or not self._ranges:
+            return
+        self._flush()
+        self._channel.barrier()
+        self._check()
+        self._prepared = True
+
     def commit(self) -> None:
         """Have all of it carried out, confirmed by a barrier.
 
@@ -398,9 +416,9 @@ class Bundle:
             FlowsRefused: with the flows at fault; nothing was carried out.
             NotConfirmed, Disconnected: the outcome is unknown.
         """
-        self._flush()
-        self._channel.barrier()
-        self._check()
+        self.prepare()
+        if not self._ranges:
+            return
         xid = _XIDS.take()
         self._ranges.append((xid, xid + 1, lambda place: None))
         self._ended = True
