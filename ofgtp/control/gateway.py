@@ -20,7 +20,7 @@ from eventlet.semaphore import Semaphore
 from ofgtp.control.change import Change, put_sessions
 from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
-from ofgtp.control.signalling import END_MARKER_S, TICK_S, Signalling
+from ofgtp.control.signalling import END_MARKER_S, TICK_S, Ignored, Signalling
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
@@ -840,7 +840,7 @@ class GatewayAgent:
             for reason in DropReason
         }
         counted |= metered_drops(channel.meter_counts())
-        return merged(counted, self.signalling.bad)
+        return merged(counted, self.signalling.unreadable())
 
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""
@@ -862,14 +862,14 @@ class GatewayAgent:
                 direction: Forwarded(counters.packets[direction], counters.bytes[direction])
                 for direction in counters.packets
             },
-            drops=merged(counters.drops, self.signalling.bad),
+            drops=merged(counters.drops, self.signalling.unreadable()),
             flow_mods=dict(tally.flow_mods),
             barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
             openflow_errors=dict(tally.errors),
             lease=lease,
             repairs=self.repairs,
             gtpu_messages=dict(self.signalling.messages),
-            gtpu_ignored=dict(self.signalling.ignored),
+            gtpu_ignored={str(why): self.signalling.ignored[why] for why in Ignored},
             extension_headers=dict(self.signalling.extensions),
             paths=self.signalling.peers.paths.counts(),
             neighbours={str(k): v for k, v in self.signalling.peers.neighbours.counts().items()},

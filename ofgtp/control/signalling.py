@@ -127,8 +127,9 @@ class Signalling:
         self._gateway, self._store, self._events = gateway, store, events
         self.messages: Counter[tuple[str, str]] = Counter()
         """By type and direction, "received" or "sent"."""
-        self.ignored: Counter[str] = Counter(dict.fromkeys(Ignored, 0))
-        self.bad: Counter[str] = Counter(dict.fromkeys(UNREADABLE, 0))
+        self.ignored: Counter[Ignored] = Counter()
+        """What led to nothing, by why."""
+        self.bad: Counter[str] = Counter()
         """What could not be read, by why."""
         self.extensions: Counter[str] = Counter()
         """Extension headers of T-PDUs, by type."""
@@ -276,6 +277,10 @@ class Signalling:
         return tuple(types)
 
     # --- for operators
+
+    def unreadable(self) -> dict[str, int]:
+        """What could not be read, by each reason that there is."""
+        return {reason: self.bad[reason] for reason in UNREADABLE}
 
     def report(self) -> list[PeerView]:
         """The peers in use."""
