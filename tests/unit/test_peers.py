@@ -14,7 +14,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from ofgtp.control.peers import WAIT_S, WAITING_EACH, WAITING_HOPS, Peers, peers_of
+from ofgtp.control.peers import WAIT_S, WAITING_EACH, WAITING_HOPS, Peers
 from ofgtp.core import frames, gtpu
 from ofgtp.core.gtpu import MessageType
 from ofgtp.core.model import AccessRoute, FTeid, Session, Uplink
@@ -77,12 +77,11 @@ def uses(peers: Peers) -> dict[IPv4Address, int]:
 
 
 def test_peers_of_a_session() -> None:
-    assert peers_of(None) == set()
-    assert peers_of(session()) == {ENB}
-    assert peers_of(session(downlink=None)) == set()
-    assert peers_of(session(uplink=Uplink(1, OTHER_ENB))) == {ENB, OTHER_ENB}
-    assert peers_of(session(uplink=Uplink(1, ENB))) == {ENB}
-    assert peers_of(session(uplink=Uplink(1, ENB), downlink=None)) == {ENB}
+    assert session().peers == {ENB}
+    assert session(downlink=None).peers == set()
+    assert session(uplink=Uplink(1, OTHER_ENB)).peers == {ENB, OTHER_ENB}
+    assert session(uplink=Uplink(1, ENB)).peers == {ENB}
+    assert session(uplink=Uplink(1, ENB), downlink=None).peers == {ENB}
 
 
 def test_a_new_peer_is_asked_at_once_by_arp_and_echo(wire: Wire) -> None:
@@ -198,7 +197,7 @@ class CountsMachine(RuleBasedStateMachine):
         self.wire.answers(hop, now=self.now)
 
     def counted(self) -> Counter[IPv4Address]:
-        return Counter(peer for each in self.sessions.values() for peer in peers_of(each))
+        return Counter(peer for each in self.sessions.values() for peer in each.peers)
 
     @invariant()
     def peers_are_those_that_sessions_name(self) -> None:
