@@ -525,6 +525,7 @@ INNER = gtpu.ipv4("10.45.0.2", "192.0.2.1", size=200)
         (EXTENDED_NUMBERED, header(1, 0) + INNER, {"hidden"}, True),
         (EXTENDED_NUMBERED, header(2, 0x20) + header(1, 0) + INNER, {"hidden", "0x20"}, True),
         (EXTENDED_NUMBERED, header(1, 0x85) + header(2, 0x85) + header(1, 0), {}, True),
+        (EXTENDED_NUMBERED, header(1, 0), {"hidden"}, True),
         (EXTENDED_NUMBERED, header(18, 0), {"hidden"}, True),
         (EXTENDED_NUMBERED, header(19, 0), None, False),
         (EXTENDED_NUMBERED, b"\0" + INNER, None, False),
