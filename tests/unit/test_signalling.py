@@ -230,13 +230,26 @@ def test_a_path_goes_up_down_and_up(make: Callable[..., Scene], policy: str) -> 
     assert +scene.of.ignored == +scene.of.bad == {}
 
 
+def test_an_answer_to_another_request_counts_for_nothing(scene: Scene) -> None:
+    scene.have(session())
+    scene.resolve(ENB)
+    scene.now += 60
+    scene.work()
+    [request] = scene.take()
+    scene.hear(gtpu.ECHO_RESPONSE, 0, b"\x0e\x00", sequence=request[GTP_U_Header].seq + 1)
+    assert scene.events.since(0) == []
+    scene.hear(gtpu.ECHO_RESPONSE, 0, b"\x0e\x00", sequence=request[GTP_U_Header].seq)
+    assert [kind for kind, _ in kinds(scene.events)] == ["path_up"]
+    assert scene.received("echo_response") == 2
+
+
 def test_report(scene: Scene) -> None:
     nowhere = IPv4Address("192.0.2.7")
-    downlinks = (tunnel(1), FTeid(1, BEYOND), FTeid(2, nowhere))
+    downlinks = (tunnel(1), FTeid(1, BEYOND), FTeid(2, nowhere), FTeid(3, BEYOND))
     scene.have(*(session(n, downlink=each) for n, each in enumerate(downlinks, 1)))
     scene.resolve(ENB)
     shown = {peer.ip: (peer.next_hop, peer.mac, peer.sessions) for peer in scene.of.report()}
-    assert shown == {ENB: (ENB, ENB_MAC, 1), BEYOND: (ROUTER, None, 1), nowhere: (None, None, 1)}
+    assert shown == {ENB: (ENB, ENB_MAC, 1), BEYOND: (ROUTER, None, 2), nowhere: (None, None, 1)}
     assert all(peer.gateway == "gw1" for peer in scene.of.report())
     assert {peer.state for peer in scene.of.report()} == {PathState.UNKNOWN}
     assert all(peer.echo_sent_at is None for peer in scene.of.report())
@@ -512,6 +525,7 @@ INNER = gtpu.ipv4("10.45.0.2", "192.0.2.1", size=200)
         (EXTENDED_NUMBERED, header(1, 0) + INNER, {"hidden"}, True),
         (EXTENDED_NUMBERED, header(2, 0x20) + header(1, 0) + INNER, {"hidden", "0x20"}, True),
         (EXTENDED_NUMBERED, header(1, 0x85) + header(2, 0x85) + header(1, 0), {}, True),
+        (EXTENDED_NUMBERED, header(1, 0), {"hidden"}, True),
         (EXTENDED_NUMBERED, header(18, 0), {"hidden"}, True),
         (EXTENDED_NUMBERED, header(19, 0), None, False),
         (EXTENDED_NUMBERED, b"\0" + INNER, None, False),
