@@ -47,7 +47,9 @@ class Said:
 def read(frame: bytes) -> Said | None:
     """A GTP-U message from the gateway, held to the standards; None for any other frame."""
     packet = Ether(frame)
-    if UDP not in packet or packet[UDP].sport != gtpu.PORT or packet[IP].src != ACCESS_IP:
+    if UDP not in packet or packet[IP].src != ACCESS_IP:
+        return None
+    if gtpu.PORT not in (packet[UDP].sport, packet[UDP].dport):
         return None
     gtpu.check_frame(frame)
     ip, udp = packet[IP], packet[UDP]
