@@ -207,7 +207,10 @@ class SessionService:
         try:
             while page := self._store.list(gateway=gateway, peer=peer, limit=_AT_ONCE)[0]:
                 ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
-                removed += self.batch(ops).deleted
+                try:
+                    removed += self.batch(ops).deleted
+                except BatchError:
+                    log.debug("gateway=%s: others delete sessions of %s too", gateway, peer)
         except OfgtpError as error:
             log.error("gateway=%s: sessions of %s not removed: %s", gateway, peer, error)
         self.events.publish("sessions_removed", gateway=gateway, peer=str(peer), deleted=removed)

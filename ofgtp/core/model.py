@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ofgtp.core.errors import InvalidSession
 
@@ -70,6 +70,34 @@ class Session:
     error_indicated: bool = False
     """The peer has said by an Error Indication that it does not know the downlink tunnel: nothing
     is sent there until the session is put or patched."""
+
+
+class FlowValues(NamedTuple):
+    """What a session's flows are made from, as numbers: for where there are very many of them."""
+
+    number: int
+    ue_ip: int
+    teid: int
+    peer: int | None
+    """The uplink's, if it is pinned."""
+    far_teid: int | None
+    far_ip: int | None
+    """The downlink's F-TEID; both None while the UE is idle."""
+    error_indicated: bool
+
+    @classmethod
+    def of(cls, session: Session) -> FlowValues:
+        """Those of a session."""
+        peer, far = session.uplink.remote_ip, session.downlink
+        return cls(
+            session.number,
+            int(session.ue_ip),
+            session.uplink.teid,
+            None if peer is None else int(peer),
+            None if far is None else far.teid,
+            None if far is None else int(far.ip),
+            session.error_indicated,
+        )
 
 
 @dataclass(frozen=True, slots=True)

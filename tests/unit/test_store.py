@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -574,3 +575,24 @@ def test_agrees_with_a_dictionary(
     }
     assert stored == model
     store.close()
+
+
+def test_a_teid_is_known_while_a_change_of_it_is_under_way(store: SessionStore) -> None:
+    """An Error Indication for it would make the peer give its bearer up."""
+    fill(store, 1, 2, 3)
+
+    def known(gateway: str = "gw1") -> list[int]:
+        return [n for n in range(1, 7) if store.knows_teid(gateway, 0x1000 + n)]
+
+    assert known() == [1, 2, 3]
+    assert known("gw2") == []
+    for ends in (KeyboardInterrupt, None):
+        with contextlib.suppress(KeyboardInterrupt), store.transaction() as tx:
+            tx.insert(make(4))
+            tx.delete("ue-1")
+            tx.replace(make(2, uplink=Uplink(0x1006)))
+            assert known() == [1, 2, 3, 4, 6], "as it was, and as it will be"
+            assert known("gw2") == []
+            if ends is not None:
+                raise ends
+        assert known() == ([1, 2, 3] if ends is not None else [3, 4, 6])
