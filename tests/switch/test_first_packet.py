@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, Ether
 from tests.support import gtpu
 from tests.support.lab import Lab
 from tests.support.peer import Peers, echo, peers
-from tests.support.site import ACCESS_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
@@ -203,18 +203,14 @@ def moving(them: Peers) -> tuple[Peers, str, int]:
 
 def announce(them: Peers, peer: str, mac: str, how: str) -> None:
     """Say that the peer has that MAC address, in a way that is no answer to a question."""
-    target = {"request": peer, "reply": peer, "question": ACCESS_IP}.get(how)
-    if target is not None:
-        op = 2 if how == "reply" else 1
-        said = ARP(op=op, hwsrc=mac, psrc=peer, pdst=target)
-        them.site.enb.send(bytes(Ether(src=mac, dst=BROADCAST) / said))
-    elif how == "echo":
+    if how == "echo":
         them.say(peer, echo(0x5555), eth_src=mac)
-    elif how == "t-pdu":
-        them.say(peer, gtpu.t_pdu(0x9999_9999, gtpu.ipv4("10.45.9.9", PDN_IP)), eth_src=mac)
+    else:
+        said = ARP(op=2 if how == "reply" else 1, hwsrc=mac, psrc=peer, pdst=peer)
+        them.site.enb.send(bytes(Ether(src=mac, dst=BROADCAST) / said))
 
 
-ANNOUNCED = ("request", "reply", "question", "echo")
+ANNOUNCED = ("request", "reply", "echo")
 
 
 @pytest.mark.parametrize("how", ANNOUNCED)
@@ -230,17 +226,36 @@ def test_a_new_mac_is_asked_for_and_used(moving: tuple[Peers, str, int], how: st
     assert gtpu.decode(frame).eth_dst == new
 
 
-@pytest.mark.parametrize("how", ("request", "question", "echo"))
-def test_what_is_no_answer_is_not_believed(moving: tuple[Peers, str, int], how: str) -> None:
-    """The peer itself says where it is: somebody else cannot take its packets by one frame."""
+def test_an_echo_request_is_not_believed(moving: tuple[Peers, str, int]) -> None:
+    """The peer itself says where it is: its packets are not taken from it by one frame."""
     them, peer, number = moving
     before = len(them.asked_for(peer))
-    announce(them, peer, "06:00:00:00:00:66", how)
+    announce(them, peer, "06:00:00:00:00:66", "echo")
     them.until(lambda: len(them.asked_for(peer)) > before, "it is asked", ASKED_AGAIN_S)
     them.pump(0.1)
     assert known_by(them, peer) == "06:00:00:00:00:01"
     (frame,) = downlink(them, number)
     assert gtpu.decode(frame).eth_dst == "06:00:00:00:00:01"
+
+
+@pytest.mark.parametrize("comes_back", (False, True), ids=("never moved", "comes back"))
+def test_the_switch_is_put_right(moving: tuple[Peers, str, int], comes_back: bool) -> None:
+    """It believes gratuitous ARP, and does not look again at an answer seen a moment ago."""
+    them, peer, number = moving
+    old, new = "06:00:00:00:00:01", "06:00:00:00:00:02"
+    before = len(them.asked_for(peer))
+    them.arp[peer] = new if comes_back else old
+    announce(them, peer, new, "request")
+    them.until(lambda: len(them.asked_for(peer)) > before, "it is asked", ASKED_AGAIN_S)
+    if comes_back:
+        them.until(lambda: known_by(them, peer) == new, "it has answered")
+        them.arp[peer] = old
+        announce(them, peer, old, "echo")
+    them.until(lambda: known_by(them, peer) == old, "it is known where it is", ASKED_AGAIN_S)
+    before = len(them.asked_for(peer))
+    them.until(lambda: len(them.asked_for(peer)) > before, "it is asked once more", 14.0)
+    (frame,) = downlink(them, number)
+    assert gtpu.decode(frame).eth_dst == old
 
 
 def test_echo_requests_of_a_known_mac_cause_no_question(moving: tuple[Peers, str, int]) -> None:
@@ -281,5 +296,3 @@ def test_an_interface_is_exchanged(them: Peers) -> None:
         assert gtpu.decode(frame).eth_dst == new
     finally:
         lab.exec("enb", ["ip", "link", "set", "eth0", "address", old])
-
-
