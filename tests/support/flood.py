@@ -1,8 +1,8 @@
 """Frames at a steady rate from a process of its own, which shares nothing with the test's.
 
-    with Flood(lab, "enb", frames, rate=20_000) as flood:
-        ...
-    print(flood.sent, flood.rate)
+with Flood(lab, "enb", frames, rate=20_000) as flood:
+    ...
+print(flood.sent, flood.rate)
 """
 
 from __future__ import annotations

@@ -312,8 +312,10 @@ def test_after_a_restart(world: World, how: signal.Signals) -> None:
     assert {shown["state"] for shown in listed.values()} == {"unknown"}
     assert not them.requests
     them.until(
-        lambda: {ip for ip, each in peers(site.lab).items() if each["state"] == "up"}
-        == {STEADY, SRSENB, OPEN5GS},
+        lambda: (
+            {ip for ip, each in peers(site.lab).items() if each["state"] == "up"}
+            == {STEADY, SRSENB, OPEN5GS}
+        ),
         "those that answer are up again",
         DETECTED_S,
     )
