@@ -19,6 +19,11 @@ KNOWN_S = 60.0
 """Seconds between two questions to one that answers. The switch forgets what it was told after 15
 minutes; this is also how late a changed MAC address is noticed that nobody announced."""
 
+DOUBTED_S = 12.0
+"""Seconds until one is asked again of whom two MAC addresses were told. The switch believes
+gratuitous ARP too, and does not look again at an answer that it has seen in the last 10 s: so it
+may still have the other one."""
+
 FIRST_S = 1.0
 """Seconds after which one that did not answer is asked again; twice as many each time after."""
 
@@ -47,6 +52,8 @@ class _Neighbour:
     mac: str | None = None
     unanswered: int = 0
     """Questions since the last answer."""
+    doubted: bool = False
+    """Another MAC address than the last was told since the last answer."""
     pause: float = FIRST_S
     """From the next question to the one after."""
 
@@ -109,17 +116,20 @@ class Neighbours:
         if neighbour is None:
             return False
         changed = mac != neighbour.mac
+        neighbour.doubted |= changed and neighbour.mac is not None
         neighbour.mac, neighbour.unanswered, neighbour.pause = mac, 0, FIRST_S
-        self._agenda.set(ip, now + KNOWN_S)
+        self._agenda.set(ip, now + (DOUBTED_S if neighbour.doubted else KNOWN_S))
+        neighbour.doubted = False
         return changed
 
     def doubt(self, ip: IPv4Address, mac: str, now: float) -> None:
         """Something else than an answer says that it has this MAC: if that is news, ask it soon.
 
-        It is not believed: the switch learns from answers only, and the two should not differ.
+        It is not believed until it answers; see DOUBTED_S for what the switch makes of it.
         """
         neighbour = self._known.get(ip)
         if neighbour is not None and mac != neighbour.mac:
+            neighbour.doubted = neighbour.mac is not None
             self._agenda.hasten(ip, self._earliest(ip, now))
 
     def mac(self, ip: IPv4Address) -> str | None:

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ofgtp.core.agenda import SLACK
 from ofgtp.core.neighbours import (
+    DOUBTED_S,
     FIRST_S,
     KNOWN_S,
     MOST_AT_ONCE,
@@ -129,6 +130,28 @@ def test_a_doubt_asks_at_once_but_is_not_believed() -> None:
     assert asked(neighbours, 10.25, 12) == [11]
 
 
+@pytest.mark.parametrize("answer", (MAC, OTHER_MAC))
+def test_one_of_whom_two_addresses_were_told_is_asked_once_more(answer: str) -> None:
+    neighbours = Neighbours()
+    neighbours.acquire(ONE, 0)
+    neighbours.heard(ONE, MAC, 0)
+    neighbours.doubt(ONE, OTHER_MAC, 10)
+    assert neighbours.tick(10) == [ONE]
+    neighbours.heard(ONE, answer, 10)
+    assert asked(neighbours, 10, 10 + DOUBTED_S) == []
+    assert neighbours.tick(10 + DOUBTED_S) == [ONE]
+    neighbours.heard(ONE, answer, 30)
+    assert asked(neighbours, 30, 30 + KNOWN_S) == []
+
+
+def test_an_answer_with_another_address_is_a_doubt_too() -> None:
+    neighbours = Neighbours()
+    neighbours.acquire(ONE, 0)
+    neighbours.heard(ONE, MAC, 0)
+    neighbours.heard(ONE, OTHER_MAC, 1)
+    assert asked(neighbours, 1, 1 + DOUBTED_S + 0.25) == [1 + DOUBTED_S]
+
+
 def test_a_doubt_puts_nothing_off() -> None:
     neighbours = Neighbours()
     crowd = [IPv4Address(0x0A010100 + n) for n in range(MOST_AT_ONCE)]
@@ -221,6 +244,8 @@ class NeighboursMachine(RuleBasedStateMachine):
         self.since: dict[IPv4Address, float] = {}
         """When that pause began."""
         self.silent: dict[IPv4Address, int] = {}
+        self.doubted: set[IPv4Address] = set()
+        """Those of whom another address than the known one was told since their last answer."""
 
     @rule(hop=st.sampled_from(HOPS))
     def acquire(self, hop: IPv4Address) -> None:
@@ -239,6 +264,7 @@ class NeighboursMachine(RuleBasedStateMachine):
         self.users[hop] -= 1
         if not self.users[hop]:
             self.mac.pop(hop, None)
+            self.doubted.discard(hop)
 
     @rule(step=st.sampled_from([0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 8.0, 30.0, 60.0, 300.0]))
     def tick(self, step: float) -> None:
@@ -262,8 +288,11 @@ class NeighboursMachine(RuleBasedStateMachine):
         news = self.neighbours.heard(hop, mac, self.now)
         assert news == bool(self.users[hop] and self.mac.get(hop) != mac)
         if self.users[hop]:
+            doubted = hop in self.doubted or self.mac.get(hop, mac) != mac
+            self.doubted.discard(hop)
             self.mac[hop] = mac
-            self.since[hop], self.pause[hop], self.silent[hop] = self.now, KNOWN_S, 0
+            self.since[hop], self.silent[hop] = self.now, 0
+            self.pause[hop] = DOUBTED_S if doubted else KNOWN_S
 
     @precondition(lambda self: any(self.users.values()))
     @rule(
@@ -276,6 +305,8 @@ class NeighboursMachine(RuleBasedStateMachine):
             self.neighbours.doubt(hop, mac, self.now)
         if self.users[hop] and self.mac.get(hop) != mac:
             self.pause[hop] = 0.0  # nothing but the second since the last question
+            if hop in self.mac:
+                self.doubted.add(hop)
 
     @invariant()
     def what_is_known(self) -> None:
