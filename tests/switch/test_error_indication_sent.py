@@ -3,7 +3,6 @@ a base station that gets one gives the bearer up."""
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
 import time
