@@ -4,10 +4,10 @@ Read is the header with its extension headers and, in signalling, the informatio
 the T-PDU itself is the switch's business. Who answers, and whether, is decided elsewhere:
 
 - an Echo Response goes to the address and port its request came from, and leaves from those the
-  request went to (4.4.2.2, 4.4.3.2, 7.2.2);
-- an Error Indication and a Supported Extension Headers Notification go to the address the G-PDU
-  came from, port 2152 (4.4.2.4, 4.4.2.5);
-- an End Marker goes to port 2152 of the old peer (4.4.2.6).
+  request went to (4.4.2.2, 4.4.3.2);
+- an Error Indication and a Supported Extension Headers Notification go to port 2152 of the address
+  the G-PDU came from, whatever port that was (4.4.2.4, 4.4.2.5);
+- an End Marker goes to port 2152 of the old peer, as its T-PDUs did (4.4.2.6).
 
 What a peer may get wrong without being dropped stands in `TOLERATED`, type by type.
 """
@@ -37,20 +37,26 @@ _OPTIONAL = struct.Struct("!HBB")  # sequence number, N-PDU number, next extensi
 
 
 class MessageType(IntEnum):
-    """The messages of GTP-U that we read (6.1)."""
+    """The messages of GTP-U, all of which we read (table 6.1-1)."""
 
     ECHO_REQUEST = 1
     ECHO_RESPONSE = 2
     ERROR_INDICATION = 26
     SUPPORTED_EXTENSION_HEADERS_NOTIFICATION = 31
+    TUNNEL_STATUS = 253
+    """Tells a gateway to pause or go on charging; nothing here heeds it."""
     END_MARKER = 254
     G_PDU = 255
 
 
 class Extension(IntEnum):
-    """Extension header types of the user plane (5.2.1, figure 5.2.1-3)."""
+    """Extension header types of the user plane (figure 5.2.1-3).
+
+    Of the two that stand there twice, the one above 0x80 is what older releases sent.
+    """
 
     LONG_PDCP_PDU_NUMBER_OPTIONAL = 0x03
+    PDU_SET_INFORMATION_OPTIONAL = 0x04
     SERVICE_CLASS_INDICATOR = 0x20
     UDP_PORT = 0x40
     RAN_CONTAINER = 0x81
@@ -58,16 +64,19 @@ class Extension(IntEnum):
     XW_RAN_CONTAINER = 0x83
     NR_RAN_CONTAINER = 0x84
     PDU_SESSION_CONTAINER = 0x85
+    PDU_SET_INFORMATION = 0x86
     PDCP_PDU_NUMBER = 0xC0
 
 
 class Ie(IntEnum):
-    """Information elements (8.1). Types below 128 have a fixed size, the others a length."""
+    """Information elements (table 8.1-1). Types below 128 have a fixed size, others a length."""
 
     RECOVERY = 14
     TEID_DATA_I = 16
     GTPU_PEER_ADDRESS = 133
     EXTENSION_HEADER_TYPE_LIST = 141
+    TUNNEL_STATUS_INFORMATION = 230
+    RECOVERY_TIME_STAMP = 231
     PRIVATE_EXTENSION = 255
 
 
@@ -84,22 +93,25 @@ _LENGTH_OCTETS: Mapping[int, int] = {Ie.EXTENSION_HEADER_TYPE_LIST: 1}
 class Fault(StrEnum):
     """What a peer can get wrong in a message that can be read all the same."""
 
-    SHORT = "short"
-    """Fewer octets follow the header than its Length says."""
-    LONG = "long"
-    """More octets follow the header than its Length says."""
-    SEQUENCE_MISSING = "sequence_missing"
-    """S is clear where 5.1 demands it."""
-    SEQUENCE_PRESENT = "sequence_present"
-    """S is set where 5.1 forbids it."""
-    TEID_ZERO = "teid_zero"
-    """TEID 0 in a message that belongs to a tunnel (5.1)."""
-    TEID_NOT_ZERO = "teid_not_zero"
-    """Another TEID than 0 in a message that belongs to no tunnel (5.1)."""
-    IE_MISSING = "ie_missing"
-    """A mandatory IE is not there (7.2, 7.3)."""
-    IE_UNREADABLE = "ie_unreadable"
-    """An IE of unknown size, of a wrong size or cut off; nothing is read from there on."""
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Fault:
+        fault = str.__new__(cls, value)
+        fault._value_ = value
+        fault.meaning = meaning
+        return fault
+
+    SHORT = "short", "fewer octets follow the header than its Length says"
+    LONG = "long", "more octets follow the header than its Length says"
+    SEQUENCE_MISSING = "sequence_missing", "S is clear where 5.1 demands it"
+    SEQUENCE_PRESENT = "sequence_present", "S is set where 5.1 forbids it"
+    TEID_ZERO = "teid_zero", "TEID 0 in a message that belongs to a tunnel (5.1)"
+    TEID_NOT_ZERO = "teid_not_zero", "another TEID than 0 in a message that belongs to none (5.1)"
+    IE_MISSING = "ie_missing", "a mandatory IE is not there (7.2, 7.3)"
+    IE_UNREADABLE = (
+        "ie_unreadable",
+        "an IE of unknown size, of a wrong size or cut off; nothing is read from there on",
+    )
 
 
 class GtpuError(CodecError):
@@ -109,11 +121,10 @@ class GtpuError(CodecError):
     ├── TooShort             too_short: no whole header, optional part or extension header
     ├── WrongVersion         wrong_version: another version than 1
     ├── GtpPrime             gtp_prime: PT = 0
-    ├── UnknownType          unknown_type: a message type that is not in MessageType
+    ├── UnknownType          unknown_type: a message type that GTP-U does not have
     ├── BadExtension         bad_extension: an extension header of length 0
     └── NotTolerated         a Fault that TOLERATED does not excuse in a message of this type
         ├── BadLength        bad_length: SHORT, LONG
-        ├── BadSequence      bad_sequence: SEQUENCE_MISSING, SEQUENCE_PRESENT
         ├── BadTeid          bad_teid: TEID_ZERO, TEID_NOT_ZERO
         └── BadIe            bad_ie: IE_MISSING, IE_UNREADABLE
     """
@@ -143,7 +154,7 @@ class GtpPrime(GtpuError):
 
 
 class UnknownType(GtpuError):
-    """A message type that GTP-U does not have, or that we do not read (6.1)."""
+    """A message type that GTP-U does not have (table 6.1-1)."""
 
     reason = "unknown_type"
 
@@ -168,12 +179,6 @@ class BadLength(NotTolerated):
     reason = "bad_length"
 
 
-class BadSequence(NotTolerated):
-    """The S flag is not what the message type demands."""
-
-    reason = "bad_sequence"
-
-
 class BadTeid(NotTolerated):
     """The TEID is not what the message type demands."""
 
@@ -189,38 +194,45 @@ class BadIe(NotTolerated):
 _ERRORS: Mapping[Fault, type[NotTolerated]] = {
     Fault.SHORT: BadLength,
     Fault.LONG: BadLength,
-    Fault.SEQUENCE_MISSING: BadSequence,
-    Fault.SEQUENCE_PRESENT: BadSequence,
     Fault.TEID_ZERO: BadTeid,
     Fault.TEID_NOT_ZERO: BadTeid,
     Fault.IE_MISSING: BadIe,
     Fault.IE_UNREADABLE: BadIe,
 }
+"""The others, of the sequence number, are tolerated in every type of message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What the standard demands of a type of message; None leaves the choice."""
+    """What the standard demands of a type of message."""
 
+    clause: str
     sequence: bool | None
+    """Whether S is set; None leaves the choice."""
     tunnel: bool
     """Whether its TEID is a tunnel's, and so not 0."""
     mandatory: tuple[Ie, ...] = ()
 
 
 FORMATS: Mapping[MessageType, Format] = {
-    MessageType.ECHO_REQUEST: Format(sequence=True, tunnel=False),
-    MessageType.ECHO_RESPONSE: Format(sequence=True, tunnel=False, mandatory=(Ie.RECOVERY,)),
+    MessageType.ECHO_REQUEST: Format("7.2.1", sequence=True, tunnel=False),
+    MessageType.ECHO_RESPONSE: Format(
+        "7.2.2", sequence=True, tunnel=False, mandatory=(Ie.RECOVERY,)
+    ),
     MessageType.ERROR_INDICATION: Format(
-        sequence=True, tunnel=False, mandatory=(Ie.TEID_DATA_I, Ie.GTPU_PEER_ADDRESS)
+        "7.3.1", sequence=True, tunnel=False, mandatory=(Ie.TEID_DATA_I, Ie.GTPU_PEER_ADDRESS)
     ),
     MessageType.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION: Format(
-        sequence=True, tunnel=False, mandatory=(Ie.EXTENSION_HEADER_TYPE_LIST,)
+        "7.2.3", sequence=True, tunnel=False, mandatory=(Ie.EXTENSION_HEADER_TYPE_LIST,)
     ),
-    MessageType.END_MARKER: Format(sequence=False, tunnel=True),
-    MessageType.G_PDU: Format(sequence=None, tunnel=True),
+    # its S flag makes no difference to us, and is read either way
+    MessageType.TUNNEL_STATUS: Format(
+        "7.3.3", sequence=None, tunnel=True, mandatory=(Ie.TUNNEL_STATUS_INFORMATION,)
+    ),
+    MessageType.END_MARKER: Format("7.3.2", sequence=False, tunnel=True),
+    MessageType.G_PDU: Format("6.1", sequence=None, tunnel=True),
 }
-"""5.1 (S flag, TEID), 7.2.1 to 7.2.3 and 7.3.1, 7.3.2 (IEs)."""
+"""5.1 (S flag, TEID) and each message's clause (IEs)."""
 
 _TRAILER = "what stands behind the message is nobody's, and is not read"
 _UNUSED_IE = "no IE of it is used, so none can spoil it"
@@ -239,7 +251,7 @@ TOLERATED: Mapping[MessageType, Mapping[Fault, str]] = {
         Fault.LONG: _TRAILER,
         Fault.SEQUENCE_MISSING: "Open5GS sets no S flag where the request had none",
         Fault.TEID_NOT_ZERO: _PATH_TEID,
-        Fault.IE_MISSING: "srsENB sends no Recovery; its value is ignored anyway (7.2.2)",
+        Fault.IE_MISSING: "srsENB sends no Recovery; its value means nothing anyway (7.2.2)",
         Fault.IE_UNREADABLE: _UNUSED_IE,
     },
     MessageType.ERROR_INDICATION: {
@@ -255,6 +267,11 @@ TOLERATED: Mapping[MessageType, Mapping[Fault, str]] = {
         Fault.SEQUENCE_MISSING: _IGNORED_SEQUENCE,
         Fault.TEID_NOT_ZERO: _PATH_TEID,
         Fault.IE_MISSING: "seen on the wire; a peer that names no type supports none",
+    },
+    MessageType.TUNNEL_STATUS: {
+        Fault.LONG: _TRAILER,
+        Fault.IE_MISSING: _UNUSED_IE,
+        Fault.IE_UNREADABLE: _UNUSED_IE,
     },
     MessageType.END_MARKER: {
         Fault.LONG: _TRAILER,

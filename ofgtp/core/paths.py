@@ -2,8 +2,8 @@
 
 An exchange is an Echo Request, sent up to N3-REQUESTS times, T3-RESPONSE apart, with one sequence
 number, until it is answered. Exchanges with a peer begin at least `interval_s` apart, whatever
-happens between: 60 s is the least the standard allows (7.2.1). The caller says which peers are in
-use, how late it is and what came in; what to send and what changed is returned.
+happens between: 60 s is the least the standard allows, repetitions aside (7.2.1). The caller says
+which peers are in use, how late it is and what came in; what to send and what changed is returned.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TRANSITIONS: Mapping[tuple[PathState, Outcome], PathState] = {
 
 @dataclass(frozen=True, slots=True)
 class PathTimers:
-    """Parameters of path management; times in seconds (TS 29.281, 12).
+    """Parameters of path management; times in seconds (TS 29.281, 12.2, 12.3).
 
     Raises:
         ValueError: one is out of its range, or an exchange would outlast the interval.

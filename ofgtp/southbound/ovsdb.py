@@ -19,6 +19,7 @@ from ovs.poller import Poller
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Gateway
+from ofgtp.core.rules import TUNNEL_HEADERS
 from ofgtp.southbound import hostnet
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ COLUMNS = {
         "mac_in_use",
         "ofport",
         "ofport_request",
+        "mtu_request",
         "error",
         "external_ids",
     ],
@@ -164,7 +166,7 @@ class Ovsdb:
         Raises:
             GatewayNotReady: what is missing or in the way, and what to do about it.
         """
-        access_mac = hostnet.mac(gateway.access_port)
+        access_mac, access_mtu = hostnet.mac(gateway.access_port), hostnet.mtu(gateway.access_port)
         local_mac, core_mac = derived_macs(access_mac)
         if not gateway.host_core:
             core_mac = hostnet.mac(gateway.core_port)
@@ -175,7 +177,12 @@ class Ovsdb:
         }
         self._connect()
         self._stand_back(gateway)
-        if self._transact(gateway, lambda edit: self._describe(edit, gateway, nonce, macs)):
+        mtu = access_mtu - TUNNEL_HEADERS
+
+        def describe(edit: _Edit) -> None:
+            self._describe(edit, gateway, nonce, macs, mtu)
+
+        if self._transact(gateway, describe):
             self.changes += 1
             log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
         return self._read_back(gateway, macs)
@@ -225,8 +232,14 @@ class Ovsdb:
 
     # what there should be
 
-    def _describe(self, edit: _Edit, gateway: Gateway, nonce: str, macs: Mapping[str, str]) -> None:
-        """Write the difference between the gateway's configuration and the database."""
+    def _describe(
+        self, edit: _Edit, gateway: Gateway, nonce: str, macs: Mapping[str, str], mtu: int
+    ) -> None:
+        """Write the difference between the gateway's configuration and the database.
+
+        `mtu` is what fits the access side without its tunnel headers: the host, where it routes
+        packets to UEs, must know, to fragment them or to tell their senders (RFC 791, RFC 1191).
+        """
         tag = {TAG: gateway.name}
         bridge = self._own_bridge(gateway)
         if bridge is None:
@@ -240,7 +253,8 @@ class Ovsdb:
             {"hwaddr": macs[gateway.bridge], "disable-in-band": "true", "dp-desc": nonce},
         )
 
-        core: dict[str, object] = {"type": "internal", "mac": macs[gateway.core_device]}
+        core_mac = macs[gateway.core_device]
+        core: dict[str, object] = {"type": "internal", "mac": core_mac, "mtu_request": mtu}
         tunnel = {
             "remote_ip": "flow",
             "key": "flow",

@@ -1,18 +1,14 @@
-"""GTP-U in bytes, for tests: built and read by scapy and tshark, without ofgtp's own code."""
+"""GTP-U in bytes, for tests: built and read by scapy, without ofgtp's own code."""
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from scapy.contrib.gtp import GTP_U_Header
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
-from scapy.utils import checksum, wrpcap
+from scapy.utils import checksum
 
 PORT = 2152
 E, S, PN = 0x04, 0x02, 0x01
@@ -143,21 +139,3 @@ def check_frame(frame: bytes) -> None:
         assert checksum(pseudo + body) == 0, "TCP checksum"
     elif header.proto == 1:
         assert checksum(body) == 0, "ICMP checksum"
-
-
-def tshark(frames: Iterable[bytes], fields: Sequence[str], only: str = "") -> list[list[str]]:
-    """What tshark reads in these frames: a row of fields (each layer's first) for each frame.
-
-    All checksums are checked; `only` is a display filter.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        capture = Path(directory, "frames.pcap")
-        wrpcap(str(capture), list(frames), linktype=1)
-        argv = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-E", "occurrence=f"]
-        for preference in ("udp.check_checksum", "ip.check_checksum", "tcp.check_checksum"):
-            argv += ["-o", f"{preference}:TRUE"]
-        argv += [part for field in fields for part in ("-e", field)]
-        if only:
-            argv += ["-Y", only]
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
-    return [line.split("\t") for line in done.stdout.splitlines()]

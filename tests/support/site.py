@@ -21,7 +21,7 @@ from typing import Any
 
 from scapy.layers.l2 import ARP, Ether
 
-from tests.support import gtpu
+from tests.support import gtpu, tshark
 from tests.support.lab import Lab, RawPort
 
 ACCESS_IP, CORE_IP, PDN_IP = "10.1.0.1", "10.2.0.1", "10.2.0.2"
@@ -262,7 +262,7 @@ class Site:
                 assert _known_on_access(frame), f"on the access side: {Ether(frame).summary()}"
             tunnelled = f"eth.src == {self.local_mac} && udp.dstport == {gtpu.PORT}"
             fields = ["udp.checksum.status", "ip.checksum.status", "frame.number"]
-            for udp, ip, number in gtpu.tshark(wire.seen, fields, tunnelled):
+            for udp, ip, number in tshark.rows(wire.seen, fields, tunnelled):
                 assert udp in UDP_CHECKSUM_RIGHT and ip == GOOD, f"tshark: frame {number}"
 
 

@@ -1,42 +1,52 @@
 """tshark as a judge of frames: what it reads in them, and what it finds wrong with them."""
 
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from scapy.utils import PcapReader, wrpcap
+from scapy.utils import RawPcapReader, wrpcap
 
-CHECKS = ("ip.check_checksum:TRUE", "udp.check_checksum:TRUE")
+PREFERENCES = ("ip.check_checksum:TRUE", "udp.check_checksum:TRUE", "tcp.check_checksum:TRUE")
 
 EXPERT_WARNING = 0x00600000
 """Severity of an expert item from which on it is one's own fault (notes are not)."""
 
+WRONG = f"_ws.malformed || _ws.expert.severity >= {EXPERT_WARNING}" + "".join(
+    f" || {protocol}.checksum.status == 0" for protocol in ("ip", "udp", "tcp", "icmp")
+)
+"""The display filter of everything malformed, warned of or with a wrong checksum."""
+
 
 def read_pcap(path: Path) -> list[bytes]:
     """The frames of a capture."""
-    with PcapReader(str(path)) as reader:
-        return [bytes(packet) for packet in reader]
+    with RawPcapReader(str(path)) as reader:
+        return [data for data, _ in reader]
 
 
-def write_pcap(path: Path, frames: Iterable[bytes]) -> Path:
-    """A capture of these frames."""
-    wrpcap(str(path), list(frames), linktype=1)
-    return path
+def rows(
+    frames: Path | Iterable[bytes], names: Iterable[str], only: str = "", *, every: bool = False
+) -> list[list[str]]:
+    """The named fields of each frame, or of each frame of a capture, as text.
 
-
-def rows(path: Path, names: Iterable[str], only: str = "") -> list[list[str]]:
-    """The fields of each frame as text; of a field that is repeated all, comma-separated."""
-    argv = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=|"]
+    Of a field that is there several times (in a tunnel too) the first, or with `every` all of
+    them, comma-separated. `only` is a display filter. All checksums are checked.
+    """
+    if not isinstance(frames, Path):
+        with tempfile.TemporaryDirectory() as directory:
+            capture = Path(directory, "frames.pcap")
+            wrpcap(str(capture), list(frames), linktype=1)
+            return rows(capture, names, only, every=every)
+    argv = ["tshark", "-n", "-r", str(frames), "-T", "fields"]
+    argv += ["-E", f"occurrence={'a' if every else 'f'}"]
     argv += [part for name in names for part in ("-e", name)]
-    argv += [part for check in CHECKS for part in ("-o", check)]
+    argv += [part for preference in PREFERENCES for part in ("-o", preference)]
     argv += ["-Y", only] if only else []
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
-    return [line.split("|") for line in done.stdout.splitlines()]
+    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
-def complaints(path: Path) -> list[list[str]]:
-    """Frame number and message of everything malformed, warned of or with a wrong checksum."""
-    wrong = f"_ws.malformed || _ws.expert.severity >= {EXPERT_WARNING} || ip.checksum.status == 0"
-    return rows(
-        path, ("frame.number", "_ws.expert.message"), wrong + " || udp.checksum.status == 0"
-    )
+def complaints(frames: Path | Iterable[bytes], only: str = "") -> list[list[str]]:
+    """Number and expert messages of each frame that is `WRONG`; of those only that `only` shows."""
+    wrong = f"({only}) && ({WRONG})" if only else WRONG
+    return rows(frames, ("frame.number", "_ws.expert.message"), wrong, every=True)

@@ -5,7 +5,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from tests.support import gtpu
+from tests.support import gtpu, tshark
 from tests.support.site import ACCESS_IP, CORE_IP, PDN_IP, Site, until
 
 pytestmark = pytest.mark.switch
@@ -57,7 +57,7 @@ def test_ping_is_answered_once(site: Site) -> None:
     assert (got[IP].src, got[IP].dst, got[IP].ttl) == (CORE_IP, PDN_IP, 64)
     assert (got[ICMP].type, got[ICMP].code, got[ICMP].id, got[ICMP].seq) == (0, 0, 7, 5)
     assert got[Raw].load == bytes(range(57))
-    (row,) = gtpu.tshark([bytes(got)], ["icmp.checksum.status", "ip.checksum.status"])
+    (row,) = tshark.rows([bytes(got)], ["icmp.checksum.status", "ip.checksum.status"])
     assert row == ["1", "1"]
 
 

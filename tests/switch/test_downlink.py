@@ -6,7 +6,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from tests.support import gtpu
+from tests.support import gtpu, tshark
 from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site
 
 pytestmark = pytest.mark.switch
@@ -120,7 +120,7 @@ def test_tshark_reads_the_same(site: Site) -> None:
         [f"0x{DOWN:08x}", "0xff", "0x30", ACCESS_IP, ENB_IP["enb"], str(len(packet))]
         for packet in packets
     ]
-    assert gtpu.tshark(frames, fields) == expected
+    assert tshark.rows(frames, fields) == expected
 
 
 def test_checksums_of_everything_sent_so_far(site: Site) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from scapy.contrib.gtp import GTP_U_Header
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
+from scapy.packet import Raw
 
 from tests.support.lab import Lab
 from tests.support.traffic import Host, World, inner, ip, until
@@ -87,6 +88,25 @@ def test_host_core_routes_both_ways_with_one_hop(host: Scene) -> None:
 def test_host_core_reaches_the_host_itself(host: Scene) -> None:
     """The host is the UE's router, with addresses of its own on other interfaces."""
     assert inner(host.gw.ping(host.enb, 1, UE, "10.2.0.1"))[IP].src == "10.2.0.1"
+
+
+def test_host_core_fragments_or_refuses_what_does_not_fit(host: Scene) -> None:
+    """The host is the router: it knows the MTU of the way to the UEs, and does what routers do."""
+    shown = host.lab.exec("gw", ["ip", "link", "show", "br-ofgtp-c"]).stdout
+    assert " mtu 1464 " in shown
+    to, before = host.lab.mac("gw", "eth2"), host.gw.drops("too_big")
+    large = IP(src=PDN, dst=UE) / UDP(sport=9, dport=9) / Raw(bytes(1437))
+    assert len(large) == 1465
+    large.flags = "DF"
+    host.pdn.port.send(bytes(Ether(src=host.pdn.mac, dst=to) / large))
+    (told,) = host.pdn.port.receive(1, want=lambda frame: Ether(frame).haslayer(ICMP))
+    assert (Ether(told)[ICMP].type, Ether(told)[ICMP].code) == (3, 4)
+    assert Ether(told)[ICMP].nexthopmtu == 1464
+    large.flags = 0
+    host.pdn.port.send(bytes(Ether(src=host.pdn.mac, dst=to) / large))
+    frames = host.enb.port.receive(2, want=lambda frame: GTP_U_Header in Ether(frame))
+    assert sum(len(inner(Ether(frame))) - 20 for frame in frames) == len(large) - 20
+    assert host.gw.drops("too_big") == before
 
 
 def test_host_core_has_no_neighbour_entry_per_ue(host: Scene) -> None:

@@ -1,6 +1,5 @@
 """Frames against scapy and tshark."""
 
-import contextlib
 import struct
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_a_checksum_that_comes_to_zero_is_sent_as_ones() -> None:
         pytest.fail("no payload made the checksum zero")
 
 
-def test_tshark_finds_every_checksum_right(tmp_path: Path) -> None:
+def test_tshark_finds_every_checksum_right() -> None:
     wire = [
         frames.udp_frame(MAC_A, MAC_B, A, B, 20000, 40000 + n, bytes(range(n)), ident=n)
         for n in range(64)
@@ -95,10 +94,9 @@ def test_tshark_finds_every_checksum_right(tmp_path: Path) -> None:
         answer = frames.icmp_fragmentation_needed(OURS, 1464, packet[:60])
         assert answer is not None
         wire.append(frames.ipv4_frame(MAC_B, MAC_A, answer))
-    capture = tshark.write_pcap(tmp_path / "frames.pcap", wire)
-    assert tshark.complaints(capture) == []
+    assert tshark.complaints(wire) == []
     names = ("udp.checksum.status", "ip.checksum.status", "icmp.checksum.status", "icmp.mtu")
-    seen = tshark.rows(capture, names)
+    seen = tshark.rows(wire, names)
     assert [row[:2] for row in seen[:64]] == [["1", "1"]] * 64
     assert [row[2:] for row in seen[64:]] == [["1", "1464"]] * 2
 
@@ -173,23 +171,6 @@ def test_every_beginning_of_a_frame_is_refused() -> None:
             frames.parse_udp(whole[:size])
 
 
-@given(
-    st.one_of(st.binary(max_size=80), st.binary(max_size=60).map(lambda b: bytes(GOOD)[:14] + b))
-)
-def test_fuzz_random_frames(frame: bytes) -> None:
-    with contextlib.suppress(frames.FrameError):
-        frames.parse_udp(frame)
-    frames.icmp_fragmentation_needed(OURS, 68, frame)
-
-
-@given(st.lists(st.tuples(st.integers(0, 43), st.integers(0, 255)), max_size=4))
-def test_fuzz_changed_frames(changes: list[tuple[int, int]]) -> None:
-    frame = bytearray(bytes(GOOD))
-    for at, value in changes:
-        frame[at : at + 1] = bytes((value,))
-    test_fuzz_random_frames.hypothesis.inner_test(bytes(frame))
-
-
 @pytest.mark.parametrize("capture", sorted(DATA.glob("*.pcap")), ids=lambda path: path.stem)
 def test_captured_frames_read_as_tshark_reads_them(capture: Path) -> None:
     names = ("frame.number", "eth.src", "ip.src", "ip.dst", "udp.srcport", "udp.dstport")
@@ -208,7 +189,7 @@ def test_captured_frames_read_as_tshark_reads_them(capture: Path) -> None:
             assert [*read, udp.payload.hex()] == expected[str(number)]
         else:
             (row,) = (row for row in outer if row[0] == str(number))
-            assert [*read, str(len(udp.payload) + 8)] == [text.split(",")[0] for text in row[1:]]
+            assert [*read, str(len(udp.payload) + 8)] == row[1:]
 
 
 # --- ICMP Fragmentation Needed

@@ -373,7 +373,7 @@ def test_packet_in() -> None:
     unknown = bytes.fromhex("80003410") + bytes(16)
     body = packet_in(unknown + fields, b"frame")
     assert of.decode_packet_in(body) == of.PacketIn(0xABCD, 3, 0x1001, int(ENB), b"frame")
-    assert of.decode_packet_in(packet_in(b"", b"")) == of.PacketIn(0xABCD, 0, 0, b"")
+    assert of.decode_packet_in(packet_in(b"", b"")) == of.PacketIn(0xABCD, 0, 0, 0, b"")
 
 
 @pytest.mark.parametrize(
