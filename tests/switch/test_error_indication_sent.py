@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from ofgtp.control.signalling import ERROR_INDICATIONS
-from tests.support import gtpu
+from tests.support import gtpu, tshark
 from tests.support import ownership as own
 from tests.support.answers import Counted, Hearing, Said, add_peers, judge, said
 from tests.support.gtpu import ERROR_INDICATION, PN, E, S
@@ -98,7 +98,7 @@ def test_tshark_reads_it_so(site: Site, hear: Hearing) -> None:
     site.enb.send(site.t_pdu(UNKNOWN, INNER))
     hear.wait(1, ERROR_INDICATION)
     fields = ("message", "teid", "flags.s", "flags.e", "teid_data", "gsn_ipv4")
-    row = gtpu.tshark(site.enb.seen[-1:], [f"gtp.{field}" for field in fields])
+    row = tshark.rows(site.enb.seen[-1:], [f"gtp.{field}" for field in fields])
     assert row == [["0x1a", "0x00000000", "1", "0", f"0x{UNKNOWN:08x}", ACCESS_IP]]
 
 
