@@ -773,10 +773,17 @@ class GatewayAgent:
             eventlet.spawn_after(END_MARKER_S, self._send_end_markers, moved)
 
     def _send_end_markers(self, moved: list[FTeid]) -> None:
+        """Not for tunnels that are in use again: more T-PDUs come by those."""
         for place, tunnel in enumerate(moved):
             if place % SLICE == SLICE - 1:
                 eventlet.sleep(0)
-            self.signalling.end_marker(tunnel)
+            try:
+                used = self._store.by_downlink(self.gateway.name, tunnel) is not None
+            except StoreError as error:
+                log.error("gateway=%s: no End Marker for %s: %s", self.gateway.name, tunnel, error)
+                continue
+            if not used:
+                self.signalling.end_marker(tunnel)
 
     def _classify(self, packet: PacketIn) -> str:
         """Why a T-PDU matched no session's uplink flow."""
