@@ -35,7 +35,7 @@ from ofgtp.core.flow import (
     mac_text,
     make_cookie,
 )
-from ofgtp.core.model import FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
 from ofgtp.core.pipeline import (
     EPOCH,
@@ -548,7 +548,7 @@ class GatewayAgent:
         if not self.synced or links is None or self._channel is None or self._channel.silent:
             yield Change(None, None)
             return
-        if self._prepared is None or self._prepared.links != links:
+        if self._prepared is None or self._prepared.links is not links:
             self._prepared = Prepared(links)
         with self._channel.bundle() as bundle:
             yield Change(self._prepared, bundle)
@@ -580,11 +580,40 @@ class GatewayAgent:
                 self.resync_soon(change.problem)
         return done
 
-    def change(self, before: Iterable[Session], after: Iterable[Session]) -> bool:
+    def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
         """Replace sessions' flows in the switch; see `commit`."""
+        links = self._links
+        ready = self.synced and links is not None and self._channel is not None
+        if ready and not before and len(after) == 1 and self.gateway.ue_to_ue != "route":
+            return self._create(after[0])
         with self.changing() as change:
             change.alter(before, after)
             return self.commit(change)
+
+    def _create(self, session: Session) -> bool:
+        """Add a new session's flows, in one round trip; what is refused is taken back."""
+        values, problem = FlowValues.of(session), "the switch is not connected"
+        with self.changing() as change:
+            prepared = self._prepared
+            if not change.active or prepared is None or self._channel is None:
+                change.alter([], [session])
+                return self.commit(change)
+            flows = session_flows(session, prepared.links)
+            try:
+                self._channel.add(
+                    FLOWS, lambda xid: prepared.add_bare(values, xid), flows.__getitem__
+                )
+            except FlowsRefused:
+                change.alter([session], [])
+                self.commit(change)
+                raise
+            except (NotConfirmed, Disconnected) as error:
+                problem = str(error)
+            else:
+                return True
+        self.generation += 1
+        self.resync_soon(problem)
+        return False
 
     def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
         """Bring base flows up to date, so that packets under way see it."""

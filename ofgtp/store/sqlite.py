@@ -39,6 +39,9 @@ APPLICATION_ID = 0x6F666774
 RELEASES_KEPT = 65_536
 """A TEID given back is not allocated again within this many further releases."""
 
+FORGET_EVERY = 64
+"""Transactions between two times that older ones are forgotten."""
+
 ALLOCATION_TRIES = 64
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -151,6 +154,8 @@ class Transaction:
 
     def __init__(self, db: sqlite3.Connection, now: int, teids: range) -> None:
         self._db, self._now, self._teids = db, now, teids
+        self.time = _time(now)
+        """When the sessions that it puts are put."""
         self._allocated: set[tuple[str, int]] = set()
 
     def get(self, session_id: str) -> StoredSession | None:
@@ -378,6 +383,7 @@ class SessionStore:
         self.path = path
         self._teids, self._clock = teids, clock
         self._open_tx = False
+        self._transactions = 0
         self._connections: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -467,10 +473,12 @@ class SessionStore:
         try:
             yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids)
             with _errors():
-                self._db.execute(
-                    "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
-                    (RELEASES_KEPT,),
-                )
+                self._transactions += 1
+                if self._transactions % FORGET_EVERY == 0:
+                    self._db.execute(
+                        "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
+                        (RELEASES_KEPT,),
+                    )
                 self._db.execute("COMMIT")
         finally:
             self._open_tx = False
