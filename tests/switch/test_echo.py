@@ -215,7 +215,7 @@ def test_the_answer_as_others_read_it(site: Site) -> None:
     (ie,) = header[GTPEchoResponse].IE_list
     assert isinstance(ie, IE_Recovery)
     assert ie.restart_counter == 0
-    fields = "gtp.message gtp.flags gtp.teid gtp.seq_number gtp.recovery gtp.length".split()
+    fields = ["gtp.message", "gtp.flags", "gtp.teid", "gtp.seq_number", "gtp.recovery", "gtp.length"]
     fields += ["udp.checksum.status", "ip.checksum.status", "_ws.expert.severity", "ip.id"]
     (row,) = tshark.rows([said.frame], fields)
     *head, udp, ip, expert, _ = row
