@@ -168,9 +168,9 @@ def test_one_that_does_not_answer(them: Peers) -> None:
     them.during(8.0)
     for peer, hop in ((NOBODY, NOBODY), (BEYOND_NOBODY, "10.1.0.253")):
         times = them.asked_for(hop)
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert 2 <= len(gaps) <= 4, gaps
-        assert all(later > 1.4 * earlier for earlier, later in zip(gaps, gaps[1:], strict=False))
+        assert all(later > 1.4 * earlier for earlier, later in itertools.pairwise(gaps))
         assert known_by(them, peer) is None
 
 

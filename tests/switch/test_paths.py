@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ def test_an_answered_request_is_not_repeated(world: World, peer: str) -> None:
     answered = exchanges(world.peers.requests_to(peer))
     assert {len(each) for each in answered} == {1}
     times = [each.at for (each,) in answered]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(gap > INTERVAL_S - EARLY_S for gap in gaps), gaps
 
 
