@@ -295,7 +295,7 @@ class Stage:
 
     def ping(self, node: str, address: str, count: int = 5, *options: str) -> tuple[int, str]:
         """Ping, and return (answers, what ping printed)."""
-        words = ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", *options, address]
+        words = ["ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", *options, address]
         out, err, _ = self.net[node].pexec(words)
         if "packets transmitted" not in out:
             raise Failed(f"{node}: {' '.join(words)}: {out}{err}")

@@ -49,6 +49,10 @@ SUPPORTED_EXTENSIONS: tuple[int, ...] = ()
 HIDDEN = "hidden"
 """Stands for the type of an extension header that the switch has taken off (E and S set)."""
 
+CUT_OFF = "unreadable"
+"""Stands for the types of extension headers of which one is cut off or has length 0. Such a T-PDU
+is counted as dropped like the rest: by the switch."""
+
 _VLAN = struct.Struct("!12xHHH")
 _T_PDU_AT = 14 + 4 + 4
 """Where table normalise's headers end: Ethernet, VLAN tag, label."""
@@ -127,8 +131,9 @@ class Signalling:
         self._gateway, self._store, self._events = gateway, store, events
         self.messages: Counter[tuple[str, str]] = Counter()
         """By type and direction, "received" or "sent"."""
-        self.ignored: Counter[str] = Counter(dict.fromkeys(Ignored, 0))
-        self.bad: Counter[str] = Counter(dict.fromkeys(UNREADABLE, 0))
+        self.ignored: Counter[Ignored] = Counter()
+        """What led to nothing, by why."""
+        self.bad: Counter[str] = Counter()
         """What could not be read, by why."""
         self.extensions: Counter[str] = Counter()
         """Extension headers of T-PDUs, by type."""
@@ -240,7 +245,7 @@ class Signalling:
         """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1, 7.2.3)."""
         types = self._extension_types(teid, frame)
         if types is None:
-            self.bad[gtpu.BadExtension.reason] += 1
+            self.extensions[CUT_OFF] += 1
             return
         shown = (HIDDEN if kind is None else f"{kind:#04x}" for kind in types or (0,))
         self.extensions.update(shown)
@@ -276,6 +281,10 @@ class Signalling:
         return tuple(types)
 
     # --- for operators
+
+    def unreadable(self) -> dict[str, int]:
+        """What could not be read, by each reason that there is."""
+        return {reason: self.bad[reason] for reason in UNREADABLE}
 
     def report(self) -> list[PeerView]:
         """The peers in use."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import eventlet
 from eventlet.event import Event
+from eventlet.queue import LightQueue
 
 from ofgtp.core.errors import CodecError, GatewayNotReady, SwitchRefused
 from ofgtp.core.flow import (
@@ -118,6 +119,8 @@ class Channel:
         self._on_flow_update: Callable[[of.FlowUpdate], None] = lambda update: None
         self._waiting: dict[int, Event] = {}
         self._parts: dict[int, list[bytes]] = {}
+        self._streams: dict[int, LightQueue] = {}
+        """Replies that are read part by part."""
         self._errors: dict[int, str] = {}
         self._bundles = itertools.count(1)
         self._open_bundles: list[Bundle] = []
@@ -150,13 +153,17 @@ class Channel:
             self.tally.errors[reason] += 1
             if xid in self._waiting:
                 self._waiting.pop(xid).send_exception(SwitchRefused(reason))
+            elif xid in self._streams:
+                self._streams[xid].put(SwitchRefused(reason))
             elif xid in self._errors:
                 self._errors[xid] = self._errors[xid] or reason
             elif not any(bundle.take_error(xid, reason) for bundle in self._open_bundles):
                 log.warning("xid=%d: the switch reports %s", xid, reason)
         elif kind == of.Type.MULTIPART_REPLY:
             form, more, part = of.decode_multipart(body)
-            if form == of.Multipart.FLOW_MONITOR and xid not in self._waiting:
+            if xid in self._streams:
+                self._streams[xid].put((part, more))
+            elif form == of.Multipart.FLOW_MONITOR and xid not in self._waiting:
                 for update in of.decode_flow_updates(part):
                     self._on_flow_update(update)
             elif xid in self._waiting:
@@ -171,6 +178,8 @@ class Channel:
         self.closed = True
         for event in self._waiting.values():
             event.send_exception(Disconnected("the switch disconnected"))
+        for stream in self._streams.values():
+            stream.put(Disconnected("the switch disconnected"))
         self._waiting.clear()
         self._parts.clear()
 
@@ -195,10 +204,39 @@ class Channel:
         self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
     ) -> Iterator[of.FlowStats]:
         """The flows whose cookie equals `cookie` under `mask`; by default all of ours."""
-        xid = _XIDS.take()
-        for part in self._ask(xid, of.flow_stats_request(cookie, mask, xid), STATS_S):
+        for part in self.flow_parts(cookie, mask):
             yield from of.decode_flow_stats(part)
-            eventlet.sleep(0)
+
+    def flow_parts(
+        self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
+    ) -> Iterator[bytes]:
+        """The same as the bodies of the reply's parts, each as soon as it is here."""
+        if self.closed:
+            raise Disconnected("the switch is not connected")
+        xid = _XIDS.take()
+        stream = self._streams[xid] = LightQueue()
+        try:
+            self._send(of.flow_stats_request(cookie, mask, xid))
+            more = True
+            while more:
+                part, more = self._next_part(stream)
+                yield part
+                eventlet.sleep(0)
+        finally:
+            del self._streams[xid]
+
+    def _next_part(self, stream: LightQueue) -> tuple[bytes, bool]:
+        late = NotConfirmed(f"no answer within {STATS_S:g} s")
+        try:
+            with eventlet.Timeout(STATS_S, late):
+                said = stream.get()
+        except NotConfirmed as error:
+            self.silent |= error is late
+            raise
+        if isinstance(said, Exception):
+            raise said
+        part: tuple[bytes, bool] = said
+        return part
 
     def watch_flows(self, on_update: Callable[[of.FlowUpdate], None]) -> None:
         """Have every flow change that is not ours reported from now on."""
@@ -336,7 +374,7 @@ class Bundle:
     def __init__(self, channel: Channel, send: Callable[[bytes], None], number: int) -> None:
         self.number = number
         self._channel, self._send = channel, send
-        self._begun = self._ended = False
+        self._begun = self._prepared = self._ended = False
         self._waiting = b""
         self._ranges: list[tuple[int, int, Callable[[int], Flow | None]]] = []
         self._errors: dict[int, str] = {}
@@ -358,6 +396,9 @@ class Bundle:
         """
         if self._channel.closed:
             raise Disconnected("the switch is not connected")
+        if not count:
+            return
+        self._prepared = False
         first = _XIDS.take(count)
         self._ranges.append((first, first + count, flow))
         self._counts[_COUNTED_AS[command]] += count
@@ -391,6 +432,21 @@ class Bundle:
     def _wrap(self, mods: Iterable[bytes], first: int) -> bytes:
         return b"".join(of.bundle_add(self.number, mod, xid) for xid, mod in enumerate(mods, first))
 
+    def prepare(self) -> None:
+        """Have the switch look at all of it; whatever it refuses it refuses here, but for a table
+        that is full.
+
+        Raises:
+            FlowsRefused: with the flows at fault; nothing will be carried out.
+            NotConfirmed, Disconnected: the switch does not answer, or is gone.
+        """
+        if self._prepared or not self._ranges:
+            return
+        self._flush()
+        self._channel.barrier()
+        self._check()
+        self._prepared = True
+
     def commit(self) -> None:
         """Have all of it carried out, confirmed by a barrier.
 
@@ -398,9 +454,9 @@ class Bundle:
             FlowsRefused: with the flows at fault; nothing was carried out.
             NotConfirmed, Disconnected: the outcome is unknown.
         """
-        self._flush()
-        self._channel.barrier()
-        self._check()
+        self.prepare()
+        if not self._ranges:
+            return
         xid = _XIDS.take()
         self._ranges.append((xid, xid + 1, lambda place: None))
         self._ended = True

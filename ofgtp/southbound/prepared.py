@@ -154,6 +154,23 @@ class Prepared:
                     raise AssertionError(f"prepared bytes differ from the codec's: {session}")
 
 
+def session_of(values: FlowValues) -> Session:
+    """A session with these numbers, as far as its flows are concerned."""
+    peer = None if values.peer is None else IPv4Address(values.peer)
+    far = None
+    if values.far_teid is not None and values.far_ip is not None:
+        far = FTeid(values.far_teid, IPv4Address(values.far_ip))
+    return Session(
+        number=values.number,
+        id="",
+        gateway="",
+        ue_ip=IPv4Address(values.ue_ip),
+        uplink=Uplink(values.teid, peer),
+        downlink=far,
+        error_indicated=values.error_indicated,
+    )
+
+
 def _flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     return session_flows(session, links)
 

@@ -20,6 +20,9 @@ ETHERNET_TYPES = (
 )
 """What bytes 12 and 13 of an inner packet may say where a switch takes it for an Ethernet frame."""
 
+LINK_TYPES = (0x8100, 0x88A8, 0x8847, 0x8848, 0x894F, 0x0806, 0x0800, 0x86DD)
+"""Those behind which a switch reads on."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -60,6 +63,8 @@ class _Damaged:
         table: dict[Callable[[], bytes], int] = {
             self.any_flags: 30,
             self.odd_inner: 30,
+            self.behind_flags: 40,
+            self.nearly_right: 15,
             self.extensions: 10,
             self.lying_lengths: 10,
             self.truncated: 8,
@@ -147,6 +152,12 @@ class _Damaged:
         kind = 255 if rng.random() < 0.8 else rng.choice((*KINDS, rng.randrange(256)))
         return self.datagram(self.message(flags, kind, self.inner(), optional))
 
+    def nearly_right(self) -> bytes:
+        """A T-PDU in which at most the inner packet has a fault."""
+        flags = self.rng.choice((0x30, 0x32, 0x33))
+        optional = self.rng.randbytes(3) + b"\0" if flags & 7 else b""
+        return self.datagram(self.message(flags, 255, self.inner(), optional))
+
     def odd_inner(self) -> bytes:
         """A T-PDU whose inner bytes read as some other kind of frame, nested or not."""
         rng = self.rng
@@ -173,6 +184,61 @@ class _Damaged:
         flags = 0x30 | rng.choice((4, 5, 6, 7))
         body = (chain + self.inner())[:1300]
         return self.datagram(self.message(flags, 255, body, optional))
+
+    def behind_flags(self) -> bytes:
+        """A chain of link layer headers where the switch looks for one behind E, S and PN.
+
+        It takes 8 bytes off, and 12 if S is set, so what it reads as an Ethernet frame or an IP
+        packet may begin in the optional part. Its lengths may lie, and its version may be any.
+        """
+        rng = self.rng
+        flags = rng.choice((0x34, 0x34, 0x36, 0x35, 0x37, 0x30 | rng.randrange(8)))
+        if rng.random() < 0.2:
+            flags = rng.randrange(256)
+        kind = 255 if rng.random() < 0.9 else rng.choice(KINDS)
+        head = self.target.eth_dst if rng.random() < 0.2 else rng.randbytes(6)
+        if rng.random() < 0.5:
+            head = bytes([rng.choice((0x40, 0x45, 0x60, 0x6F, 0x01, 0x00))]) + head[1:]
+        frame = bytearray(head + rng.randbytes(6) + self.link_headers() + self.noise(60))
+        if rng.random() < 0.5:
+            # what passes for the version of the inner IP packet, with and without S
+            for place in (8, 12):
+                if place < len(frame) and rng.random() < 0.5:
+                    frame[place] = rng.choice((0x45, 0x4F, 0x60, 0x6F))
+        skipped = rng.randbytes(4) if flags & 2 else b""
+        payload = bytearray(struct.pack("!BBHI", flags, kind, 0, self.teid()) + skipped + frame)
+        struct.pack_into("!H", payload, 2, (len(payload) - 8) & 0xFFFF)
+        if rng.random() < 0.2:
+            struct.pack_into("!H", payload, 2, rng.choice((0, 1, 4, 0xFFFF, rng.getrandbits(16))))
+        if rng.random() < 0.1:
+            del payload[rng.randrange(8, len(payload)) :]
+        return self.datagram(bytes(payload))
+
+    def link_headers(self) -> bytes:
+        """Ethernet type and what follows it: tags, labels, NSH, ARP, IP, in any order and depth."""
+        rng, made = self.rng, b""
+        for _ in range(rng.choice((1, 1, 2, 2, 3, 5, 8))):
+            kind = rng.choice((*LINK_TYPES, rng.choice(ETHERNET_TYPES)))
+            made += struct.pack("!H", kind)
+            if kind in (0x8100, 0x88A8, 0x9100):
+                made += rng.randbytes(2)
+            elif kind in (0x8847, 0x8848):
+                for _ in range(rng.choice((1, 1, 2, 4))):
+                    made += rng.randbytes(2) + bytes([rng.choice((0, 1, 0xF0, 0xF1)), 64])
+            elif kind == 0x894F:
+                words = rng.choice((2, 6, rng.randrange(64)))
+                md_type, following = rng.choice((1, 2, 0, 15)), rng.choice((1, 2, 3, 4, 5, 255))
+                flags = rng.choice((0, 0, 0x20, 0xC0))
+                made += bytes([flags | words >> 2, (words & 3) << 6, md_type, following])
+                made += rng.randbytes(4 * min(max(words - 1, 0), rng.choice((1, 5, 63))))
+            elif kind == 0x0806:
+                made += bytes.fromhex("0001080006040001") + rng.randbytes(20)
+            elif kind == 0x0800:
+                made += self.inner()[: rng.choice((8, 20, 100))]
+            elif kind == 0x86DD:
+                following = rng.choice((0, 6, 17, 43, 44, 58, 60, 135, 255))
+                made += b"\x60\0\0\0\0\x10" + bytes([following, 64]) + rng.randbytes(48)
+        return made
 
     def lying_lengths(self) -> bytes:
         frame = bytearray(self.any_flags())

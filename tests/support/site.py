@@ -280,7 +280,8 @@ def _known_on_access(frame: bytes) -> bool:
     proto = frame[23]
     if proto == 1:
         return frame[34] == 0
-    return proto == 17 and int.from_bytes(frame[36:38], "big") == gtpu.PORT
+    # an Echo Response goes from this port to any that the request came from
+    return proto == 17 and gtpu.PORT.to_bytes(2, "big") in (frame[34:36], frame[36:38])
 
 
 def is_gtpu(frame: bytes, teid: int | None = None) -> bool:

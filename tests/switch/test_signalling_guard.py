@@ -2,6 +2,9 @@
 the bytes of a T-PDU: neither may pass for the other, and neither may stop the switch."""
 
 import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -9,7 +12,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
+from ofgtp.core.gtpu import GtpuError, parse
 from tests.support import gtpu
+from tests.support.answers import Counted
 from tests.support.gtpu import PN, E, S
 from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site
 
@@ -43,15 +48,38 @@ def echo_request_frame(site: Site, eth_src: str = "0a:00:00:00:00:01") -> bytes:
     return site.from_enb(echo, eth_src=eth_src)
 
 
+@contextmanager
+def signalling(site: Site, octets: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Within, the controller is shown exactly these messages, and counts each by its type or, if
+    it is none, by why; the switch drops nothing. Yields them in frames.
+
+    They come from eight peers in turn, since each eighth of the peers has a limit of its own.
+    """
+    received: Counter[str] = Counter()
+    bad: Counter[str] = Counter()
+    for each in octets:
+        try:
+            received[parse(each).type.name.lower()] += 1
+        except GtpuError as error:
+            bad[error.reason] += 1
+    count = Counted(site.lab)
+    with site.counted(**bad):
+        yield [
+            site.from_enb(each, source=f"10.1.0.{100 + place % 8}")
+            for place, each in enumerate(octets)
+        ]
+    assert count.received == received
+
+
 @pytest.mark.parametrize("flags", [gtpu.PLAIN | bits for bits in range(8)])
 @pytest.mark.parametrize("kind", MESSAGES.values(), ids=MESSAGES.keys())
 def test_signalling_is_signalling(site: Site, kind: int, flags: int) -> None:
-    frames = [
-        site.from_enb(gtpu.message(kind, teid, body, flags=flags))
+    octets = [
+        gtpu.message(kind, teid, body, flags=flags)
         for teid in (0, TEID)
         for body in (b"", b"\x0e\x00", gtpu.ipv4(UE, PDN_IP))
     ]
-    with site.counted(signalling=len(frames)):
+    with signalling(site, octets) as frames:
         assert site.uplink(*frames) == []
 
 
@@ -65,8 +93,29 @@ def test_forged_signalling(site: Site, flags: int) -> None:
         Ether(src="0a:00:00:00:00:01", dst=site.local_mac) / ARP(psrc=ENB_IP["enb"], pdst=ACCESS_IP)
     )
     forged = [echo, arp, *others]
+    count = Counted(site.lab)
     with site.counted(forged_signalling=len(forged)):
         assert site.uplink(*(site.t_pdu(TEID, each, flags=flags) for each in forged)) == []
+    assert count.received == {}
+
+
+@pytest.mark.parametrize("flags", [gtpu.PLAIN | E | bits for bits in range(4)])
+def test_forged_signalling_behind_an_extension_header(site: Site, flags: int) -> None:
+    """At each place where the inner packet may begin for the switch, or really begins."""
+    echo, count = echo_request_frame(site), Counted(site.lab)
+    bodies = [header + echo for header in (b"", b"\x01\x10\x09\x00")]
+    octets = [
+        gtpu.message(gtpu.T_PDU, TEID, body, flags=flags, extension=kind)
+        for body in bodies
+        for kind in (0, 0x85)
+    ]
+    # The optional part itself may be taken for the beginning of a frame to us.
+    mac = bytes.fromhex(site.local_mac.replace(":", ""))
+    octets.append(bytes([flags, 255]) + struct.pack("!HI", len(echo), TEID) + echo)
+    octets.append(bytes([flags, 255]) + struct.pack("!HI", len(echo) + 4, TEID) + mac[2:] + echo)
+    with site.counted(extension_header=len(octets)):
+        assert site.uplink(*(site.from_enb(each) for each in octets)) == []
+    assert count.received == {}
 
 
 @form
@@ -75,8 +124,31 @@ def test_forged_signalling_that_the_switch_takes_for_ip(
     site: Site, eth_src: str, flags: int
 ) -> None:
     frame = site.t_pdu(TEID, echo_request_frame(site, eth_src), flags=flags)
+    count = Counted(site.lab)
     with site.counted(no_uplink_session=1, seen_spoofed_source=1):
         assert site.uplink(frame) == []
+    assert count.received == {}
+
+
+VERSIONS = [(version, pt) for version in range(8) for pt in (0, 1) if (version, pt) != (1, 1)]
+
+
+@pytest.mark.parametrize("kind", (1, 26, 254, 255))
+@pytest.mark.parametrize(("version", "pt"), VERSIONS)
+def test_another_version_and_gtp_prime(site: Site, version: int, pt: int, kind: int) -> None:
+    """The switch decapsulates these too, whatever their flags say; not one is shown or passes."""
+    first = version << 5 | pt << 4
+    bodies = [gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in CLASSES]
+    frames = [
+        site.from_enb(gtpu.message(kind, TEID, body, flags=first | bits))
+        for bits in range(8)
+        for body in bodies
+    ]
+    reason = "wrong_version" if version != 1 else "gtp_prime"
+    count = Counted(site.lab)
+    with site.counted(**{reason: len(frames)}):
+        assert site.uplink(*frames) == []
+    assert count.received == {}
 
 
 @form
@@ -141,6 +213,6 @@ def test_npdu_number_without_sequence_number(site: Site, ttl: int) -> None:
 
 def test_signalling_does_not_reach_the_core_whatever_it_carries(site: Site) -> None:
     inner = bytes(IP(src=UE, dst=PDN_IP) / UDP() / Raw(b"x" * 40))
-    frames = [site.from_enb(gtpu.message(kind, TEID, inner)) for kind in range(255)]
-    with site.counted(signalling=255):
+    with signalling(site, [gtpu.message(kind, TEID, inner) for kind in range(255)]) as frames:
+        assert len(frames) == 255
         assert site.uplink(*frames) == []

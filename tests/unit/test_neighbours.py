@@ -215,6 +215,16 @@ def test_no_sequence_of_calls_takes_memory_of_its_own(ticks: bool) -> None:
     assert len(neighbours._asked) <= 2
 
 
+def test_those_asked_long_ago_are_not_remembered() -> None:
+    neighbours = Neighbours()
+    for n in range(1_000):
+        ip = IPv4Address(0x0A010000 + n)
+        neighbours.acquire(ip, n / 10)
+        assert neighbours.tick(n / 10) == [ip]
+        neighbours.release(ip)
+    assert len(neighbours._asked) <= 11
+
+
 HOPS = [ONE, TWO, THREE]
 
 

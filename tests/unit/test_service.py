@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,7 +18,7 @@ from eventlet.semaphore import Semaphore
 from ofgtp.control.gateway import left_tunnel, merged
 from ofgtp.control.service import SessionService
 from ofgtp.core.errors import StoreError
-from ofgtp.core.model import FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import FlowValues, FTeid, Session, SessionState, Uplink
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store import SessionStore
@@ -38,6 +40,8 @@ class Agent:
         self.refuses: set[str] = set()
         self.flows: list[tuple[list[Session], list[Session]]] = []
         self.told: Changes = []
+        self.peers: Counter[tuple[int | None, int | None]] = Counter()
+        self.deleted: list[FlowValues] = []
         self.forgot = 0
         self.meanwhile: Callable[[], Any] | None = None
         """What somebody else does while a caller waits for its turn."""
@@ -56,8 +60,20 @@ class Agent:
         self.flows.append((before, after))
         return self.confirms
 
-    def changed(self, pairs: Iterable[tuple[Session | None, Session | None]]) -> None:
+    @contextmanager
+    def changing(self) -> Iterator[Any]:
+        yield SimpleNamespace(active=True, delete=self.deleted.extend, prepare=lambda: None)
+
+    def commit(self, change: Any) -> bool:
+        return self.confirms
+
+    def changed(
+        self,
+        pairs: Iterable[tuple[Session | None, Session | None]],
+        peers: Mapping[tuple[int | None, int | None], int] = {},
+    ) -> None:
         self.told += pairs
+        self.peers.update(peers)
 
     def forget(self) -> None:
         self.forgot += 1
@@ -157,8 +173,8 @@ def test_the_sessions_of_a_peer_that_is_down_are_removed(world: World) -> None:
     [elsewhere] = world.have(session(4, gateway="gw2"))
     world.service.path_down("gw1", ENB)
     assert [world.state(n) for n in (1, 2, 3, 4)] == [None, None, ACTIVE, ACTIVE]
-    assert world.agent.flows == [([one, two], [])]
-    assert world.agent.told == [(one, None), (two, None)]
+    assert world.agent.deleted == [FlowValues.of(one), FlowValues.of(two)]
+    assert world.agent.peers == {(None, int(ENB)): -1, (int(ENB), None): -1}
     facts = {"gateway": "gw1", "peer": str(ENB), "deleted": 2}
     assert world.kinds()[-1] == ("sessions_removed", facts)
     assert elsewhere.id == "ue-4"
