@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, Ether
 from tests.support import gtpu
 from tests.support.lab import Lab
 from tests.support.peer import Peers, echo, peers
-from tests.support.site import PDN_IP, Site, is_gtpu, until
+from tests.support.site import PDN_IP, Site, is_gtpu
 
 pytestmark = pytest.mark.switch
 
