@@ -17,7 +17,7 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.counters import Counters, metered_drops
 from ofgtp.control.peers import peers_of
-from ofgtp.control.signalling import END_MARKER_S, TICK_S, Signalling
+from ofgtp.control.signalling import END_MARKER_S, END_MARKER_SESSION_S, TICK_S, Signalling
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
@@ -734,7 +734,8 @@ class GatewayAgent:
         """Send the End Markers that are due; their changes are confirmed."""
         moved, self._moved = self._moved, []
         if moved:
-            eventlet.spawn_after(END_MARKER_S, self._send_end_markers, moved)
+            wait = END_MARKER_S + END_MARKER_SESSION_S * self.signalling.peers.sessions
+            eventlet.spawn_after(wait, self._send_end_markers, moved)
 
     def _send_end_markers(self, moved: list[FTeid]) -> None:
         """Not for tunnels that are in use again: more T-PDUs come by those."""
