@@ -6,47 +6,68 @@ make demo        or, as root:  .venv/bin/python mininet/demo.py
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 
 from stage import Failed, Script, Stage, bearer, perform, run, tshark, wait_for
 
-GATEWAY, ENB, PDN = "10.1.0.1", "10.1.0.2", "10.2.0.2"
+GATEWAY, ENB1, ENB2, PDN = "10.1.0.1", "10.1.0.2", "10.1.0.3", "10.2.0.2"
 
 UE1 = {
     "id": "imsi-001010000000001-5",
     "ue_ip": "10.45.0.2",
     "uplink": {"teid": 4097},
-    "downlink": {"teid": 8193, "remote_ip": ENB},
+    "downlink": {"teid": 8193, "remote_ip": ENB1},
 }
 UE2 = {
     "id": "imsi-001010000000002-5",
     "ue_ip": "10.45.0.3",
     "uplink": {"teid": 4098},
-    "downlink": {"teid": 8194, "remote_ip": ENB},
+    "downlink": {"teid": 12290, "remote_ip": ENB2},
+}
+MOVED = {"teid": 12289, "remote_ip": ENB2}  # ue1's downlink after the handover
+AGAIN = {"teid": 12291, "remote_ip": ENB2}  # and after enb2 has lost that one
+NOBODYS = 57005  # an uplink TEID that no session has
+
+PINGS, INTERVAL = 100, 0.02  # two seconds of them, during the handover
+LOST_AT_MOST = 3  # when the radio link changes; the gateway loses none
+GTPU = ("udp", "port", "2152")
+SIGNALLING = {
+    "0x01": "Echo Request",
+    "0x02": "Echo Response",
+    "0x1a": "Error Indication",
+    "0xfe": "End Marker",
 }
 
+INDICATED = {"TEID": "gtp.teid_data", "peer": "gtp.gsn_ipv4"}  # an Error Indication's contents
+
 PICTURE = """
-ue1 10.45.0.2 ─┐
-               ├─ enb1 ══ GTP-U (S1-U) ══ gw-eth1 [ Open vSwitch ] gw-eth2 ── pdn 10.2.0.2
-ue2 10.45.0.3 ─┘  10.1.0.2            10.1.0.1        ↑        10.2.0.1
-                                             Ryu + ofgtp (REST)
+ue1 10.45.0.2 ── enb1 10.1.0.2 ══╗
+                                 ╠══ GTP-U (S1-U) ══ [ Open vSwitch ] ── pdn 10.2.0.2
+ue2 10.45.0.3 ── enb2 10.1.0.3 ══╝           10.1.0.1       ↑       10.2.0.1
+                                                   Ryu + ofgtp (REST)
 """
 
 
 def play(stage: Stage, script: Script) -> None:
     start(stage, script)
-    post_sessions(stage, script)
+    recorded = post_sessions(stage, script)
+    paths(stage, script, recorded)
     pings(stage, script)
     decode(stage, script)
     speed(stage, script)
     flows(stage, script)
     spoof(stage, script)
+    unknown_teid(stage, script)
+    handover(stage, script)
+    lost_tunnel(stage, script)
     end(stage, script)
 
 
 def start(stage: Stage, script: Script) -> None:
     script.step(
         "The network, and ofgtp in it",
-        """Two phones (UE: user equipment) hang on one base station (eNB). Between base station and
+        """Two phones (UE: user equipment), each at a base station (eNB). Between base station and
         gateway every packet of a phone travels inside another one: that is GTP-U. The gateway
         takes it out and hands it to the packet data network (pdn), and the other way round.""",
     )
@@ -56,9 +77,12 @@ def start(stage: Stage, script: Script) -> None:
     stage.start_controller()
     script.quote(run("ovs-vsctl", "show"))
     script.ok("the controller has made the bridge and its ports, and is connected to it")
+    stage.enb1, stage.enb2 = stage.start_enb("enb1"), stage.start_enb("enb2")
+    script.ok("the base stations run: a small program, topologies/enb.py, with no code of ofgtp's")
 
 
-def post_sessions(stage: Stage, script: Script) -> None:
+def post_sessions(stage: Stage, script: Script) -> Path:
+    """Post the sessions; returns what passes enb1's link meanwhile."""
     script.step(
         "Two sessions, told to ofgtp by REST",
         """A session is one phone's pair of tunnels. Each tunnel has a number, the TEID (tunnel
@@ -66,13 +90,58 @@ def post_sessions(stage: Stage, script: Script) -> None:
         (from the phone) and the base station the downlink (to the phone).""",
     )
     script.quote(f"curl http://127.0.0.1:8080/v1/sessions --json '{json.dumps(UE1, indent=2)}'")
-    answer = stage.create(UE1)
-    script.quote(f"201 Created\n{json.dumps(answer, indent=2)}")
-    script.ok(f"{answer['id']} is active: the switch has confirmed its two flows")
-    script.ok(f"{stage.create(UE2)['id']} as well")
-    stage.enb = stage.start_enb("enb1", bearer(UE1), bearer(UE2))
-    script.say("""The base station gets the same numbers (in a real network from the MME); here it
-        is a small program of its own, topologies/enb.py, with no code of the gateway's.""")
+    with stage.capture("enb1", "enb1-eth0", *GTPU) as recorded:
+        answer = stage.create(UE1)
+        script.quote(f"201 Created\n{json.dumps(answer, indent=2)}")
+        script.ok(f"{answer['id']} is active: the switch has confirmed its two flows")
+        script.ok(f"{stage.create(UE2)['id']} as well")
+        stage.enb1.ask(f"add {bearer(UE1)}")
+        stage.enb2.ask(f"add {bearer(UE2)}")
+        wait_for("GET /v1/peers: both up", lambda: set(peers(stage).values()) == {"up"}, 5)
+    script.say("The base stations get the same numbers, in a real network from the MME.")
+    return recorded
+
+
+def peers(stage: Stage) -> dict[str, str]:
+    """The gateway's GTP-U peers, and the states of the paths to them."""
+    return {peer["ip"]: peer["state"] for peer in stage.get("/v1/peers")["items"]}
+
+
+def messages(script: Script, capture: Path, **fields: str) -> list[tuple[str, ...]]:
+    """Show the GTP-U messages of a capture that are no T-PDUs, as tshark decodes them.
+
+    A row a message: its name, from, to, and the fields asked for. Failed if tshark finds fault
+    with what the gateway sent.
+    """
+    wanted = "gtp && gtp.message != 255"
+    faulty = f"{wanted} && ip.src == {GATEWAY} && (_ws.malformed || _ws.expert)"
+    if faults := tshark(capture, ("frame.number", "_ws.expert.message"), faulty):
+        raise Failed(f"tshark finds fault with what the gateway sent: {faults}")
+    rows = tshark(capture, ("gtp.message", "ip.src", "ip.dst", *fields.values()), wanted)
+    found = [(SIGNALLING.get(kind, kind), *rest) for kind, *rest in rows]
+    for kind, source, target, *values in found:
+        named = zip(fields, values, strict=True)
+        shown = [f"{name.replace('_', ' ')} {value}" for name, value in named if value]
+        script.quote(f"{source} → {target}  {kind + ':':<18} {', '.join(shown)}")
+    return found
+
+
+def paths(stage: Stage, script: Script, recorded: Path) -> None:
+    script.step(
+        "Are the base stations there? Echo",
+        """Each base station that a session names is asked by an Echo Request, at once and then once
+        a minute. This passed enb1's link during step 2, as tshark decodes it:""",
+    )
+    rows = messages(script, recorded, sequence_number="gtp.seq_number", Recovery="gtp.recovery")
+    asked = [row for row in rows if row[:3] == ("Echo Request", GATEWAY, ENB1)]
+    answered = [row for row in rows if row[:3] == ("Echo Response", ENB1, GATEWAY)]
+    if len(asked) != 1 or [row[3] for row in asked] != [row[3] for row in answered]:
+        raise Failed(f"not one Echo Request and its answer: {rows}")
+    peer = stage.get("/v1/peers")["items"][0]
+    script.quote(f"GET /v1/peers, the first of two:\n{json.dumps(peer, indent=2)}")
+    if peers(stage) != {ENB1: "up", ENB2: "up"}:
+        raise Failed(f"the paths are not up: {peers(stage)}")
+    script.ok("both paths are up; one that stops answering would be down, and an event would tell")
 
 
 def pings(stage: Stage, script: Script) -> None:
@@ -96,7 +165,7 @@ def pings(stage: Stage, script: Script) -> None:
 def decode(stage: Stage, script: Script) -> None:
     script.step(
         "The same pings on S1-U, as tshark decodes them",
-        f"""Recorded at the base station's end of the link. Outside: base station {ENB} and
+        f"""Recorded at the base station's end of the link. Outside: base station {ENB1} and
         gateway {GATEWAY}. Inside: the phone and the host. Between them the TEID:
         {UE1["uplink"]["teid"]} is 0x{UE1["uplink"]["teid"]:08x} (uplink), {UE1["downlink"]["teid"]}
         is 0x{UE1["downlink"]["teid"]:08x} (downlink).""",
@@ -122,8 +191,8 @@ def decode(stage: Stage, script: Script) -> None:
         seen.add((outer_from, outer_to, int(teid, 16), inner_from, inner_to))
     ue = UE1["ue_ip"]
     wanted = {
-        (ENB, GATEWAY, UE1["uplink"]["teid"], ue, PDN),
-        (GATEWAY, ENB, UE1["downlink"]["teid"], PDN, ue),
+        (ENB1, GATEWAY, UE1["uplink"]["teid"], ue, PDN),
+        (GATEWAY, ENB1, UE1["downlink"]["teid"], PDN, ue),
     }
     if seen != wanted or len(rows) != 8:
         raise Failed(f"{len(rows)} packets, not 8, or tunnels other than the session's: {seen}")
@@ -136,7 +205,7 @@ def decode(stage: Stage, script: Script) -> None:
 def speed(stage: Stage, script: Script) -> None:
     script.step(
         "iperf3, each way",
-        """TCP for three seconds through the tunnels. The base station is a Python program that
+        """TCP for two seconds through the tunnels. The base station is a Python program that
         handles packets one by one: this shows that much traffic passes, not how much could.""",
     )
     for what, options in (("uplink,   ue1 → pdn", ()), ("downlink, pdn → ue1", ("-R",))):
@@ -171,24 +240,127 @@ def spoof(stage: Stage, script: Script) -> None:
         lets it pass, in ue1's tunnel. The gateway must not, or phones could speak for others.""",
     )
     stage.net["ue1"].run("ip", "address", "add", "10.45.0.99/32", "dev", "lo")
-    stage.enb.ask(f"add {bearer({**UE1, 'ue_ip': '10.45.0.99', 'downlink': {'teid': 9999}})}")
-    sent, counted = stage.enb.stats()["uplink_packets"], drops(stage)
+    stage.enb1.ask(f"add {bearer({**UE1, 'ue_ip': '10.45.0.99', 'downlink': {'teid': 9999}})}")
+    before, counted = stage.enb1.stats(), drops(stage)
     with stage.capture("pdn", "pdn-eth0", "icmp") as capture:
         stage.ping("ue1", PDN, 3, "-I", "10.45.0.99")
         stage.ping("ue1", PDN, 1)
     sources = {row[0] for row in tshark(capture, ("ip.src",), "icmp.type == 8")}
-    if stage.enb.stats()["uplink_packets"] < sent + 4 or sources != {UE1["ue_ip"]}:
+    after = stage.enb1.stats()
+    if after["uplink_packets"] < before["uplink_packets"] + 4 or sources != {UE1["ue_ip"]}:
         raise Failed(f"4 pings went into the tunnel, the host saw some from {sources}")
     wait_for("3 more drops counted", lambda: drops(stage) >= counted + 3, 5)
     gateway = stage.get("/v1/gateways")["items"][0]
     script.quote(f"GET /v1/gateways: drops: no_uplink_session: {drops(stage)} (was {counted})")
     script.quote(f"                  uplink_misses_seen: {gateway['uplink_misses_seen']}")
     script.ok("three such packets sent and counted, none arrived; ue1's own address still works")
+    if after["error_indications"] + after.get("drop_error_indication", 0):
+        raise Failed("the gateway called ue1's tunnel unknown: a forged packet could end a session")
+    script.ok("and the base station was not told that the tunnel is gone: it is not")
 
 
-def drops(stage: Stage) -> int:
-    """Uplink packets that the switch dropped because they are of no session."""
-    return stage.get("/v1/gateways")["items"][0]["drops"]["no_uplink_session"]
+def unknown_teid(stage: Stage, script: Script) -> None:
+    script.step(
+        "A tunnel that the gateway does not know",
+        f"""Now the base station puts packets into tunnel {NOBODYS} (0x{NOBODYS:08x}), which no
+        session has, as it would after the session has ended without its knowledge. The gateway
+        drops them, and says so: an Error Indication names the TEID and the address it was sent to.
+        """,
+    )
+    stray = {"ue_ip": "10.45.0.99", "uplink": {"teid": NOBODYS}, "downlink": {"teid": 9999}}
+    stage.enb1.ask(f"add {bearer(stray)}")
+    with stage.capture("enb1", "enb1-eth0", *GTPU) as capture:
+        stage.ping("ue1", PDN, 2, "-I", "10.45.0.99")
+    stage.enb1.ask("remove ue_ip=10.45.0.99")
+    rows = messages(script, capture, **INDICATED)
+    said = ("Error Indication", GATEWAY, ENB1, f"0x{NOBODYS:08x}", GATEWAY)
+    heard = stage.enb1.stats()["error_indications"]
+    if rows != [said, said] or heard != 2:
+        raise Failed(f"not one Error Indication for each of 2 packets: {rows}; {heard} understood")
+    script.ok("each of two packets was answered so, and the base station has understood it")
+
+
+def handover(stage: Stage, script: Script) -> None:
+    path, patch = f"/v1/sessions/{UE1['id']}", {"downlink": MOVED}
+    script.step(
+        "A handover",
+        """ue1 pings fifty times a second, and moves to enb2 meanwhile: enb2 is given the tunnels,
+        ue1 tunes to it, and ofgtp is told by PATCH where the downlink goes now. The last packet in
+        the old tunnel must be an End Marker: by it enb1 knows that nothing more comes.""",
+    )
+    with (
+        stage.capture("enb1", "enb1-eth0", *GTPU) as capture,
+        stage.pinging("ue1", PDN, PINGS, INTERVAL) as pings,
+    ):
+        time.sleep(0.7)
+        script.quote(f"curl -X PATCH http://127.0.0.1:8080{path} --json '{json.dumps(patch)}'")
+        stage.enb2.ask(f"add {bearer(UE1 | patch)}")
+        ue = stage.net["ue1"]
+        ue.attach(ue.intfList()[1])
+        status, answer = stage.call("PATCH", path, patch)
+        if status != 200 or answer["state"] != "active" or answer["downlink"] != MOVED:
+            raise Failed(f"PATCH: {status} {answer}")
+        wait_for("an End Marker at enb1", lambda: stage.enb1.stats()["end_markers"], 5)
+        stage.enb1.ask(f"remove ue_ip={UE1['ue_ip']}")
+    script.quote(pings.summary)
+    lost = pings.sent - pings.answers
+    if lost > LOST_AT_MOST:
+        raise Failed(f"{lost} of {PINGS} pings lost, more than {LOST_AT_MOST}")
+    script.ok(f"{lost} of {PINGS} pings lost")
+    old = f"gtp.teid == {UE1['downlink']['teid']} && ip.dst == {ENB1}"
+    kinds = [row[0] for row in tshark(capture, ("gtp.message",), old)]
+    messages(script, capture, TEID="gtp.teid")
+    if len(kinds) < 10 or kinds.count("0xfe") != 1 or kinds[-1] != "0xfe":
+        raise Failed(f"the End Marker is not the last of the old tunnel: message types {kinds}")
+    script.ok(f"{len(kinds) - 1} packets in the old tunnel, then one End Marker, then nothing")
+
+
+def lost_tunnel(stage: Stage, script: Script) -> None:
+    path, bring_back = f"/v1/sessions/{UE1['id']}", {"downlink": AGAIN}
+    script.step(
+        "A base station that has lost a tunnel",
+        """enb2 forgets ue1's tunnel, as a restart would make it. It answers the next packet for ue1
+        by an Error Indication. The gateway then stops sending, and shows that it did.""",
+    )
+    stage.enb2.ask(f"remove ue_ip={UE1['ue_ip']}")
+    with stage.capture("enb2", "enb2-eth0", *GTPU) as capture:
+        stage.ping("pdn", UE1["ue_ip"], 1)
+        wait_for("error_indicated", lambda: stage.get(path)["state"] == "error_indicated", 5)
+        sent = stage.enb2.stats()["error_indications_sent"]
+        answers, _ = stage.ping("pdn", UE1["ue_ip"], 3)
+    rows = messages(script, capture, **INDICATED)
+    said = ("Error Indication", ENB2, GATEWAY, f"0x{MOVED['teid']:08x}", ENB2)
+    if set(rows) != {said}:
+        raise Failed(f"not the Error Indication of {ENB2} for TEID {MOVED['teid']}: {rows}")
+
+    def told() -> dict[str, object] | None:
+        kinds = [facts for kind, facts in stage.events() if kind == "error_indicated"]
+        return kinds[-1] if kinds else None
+
+    script.quote(f"GET {path}: state: {stage.get(path)['state']}")
+    event = wait_for("an event error_indicated", told, 5)
+    script.quote(f"GET /v1/events: error_indicated: {json.dumps(event)}")
+    if event["session"] != UE1["id"] or event["teid"] != MOVED["teid"]:
+        raise Failed(f"the event tells of another session or tunnel: {event}")
+    script.ok("the session is error_indicated, and an event tells it")
+    more = stage.enb2.stats()["error_indications_sent"] - sent
+    wait_for("3 drops counted", lambda: drops(stage, "error_indicated") >= 3, 5)
+    if answers or more:
+        raise Failed(f"downlink packets still go to {ENB2}: {answers} answers, {more} indications")
+    script.ok("three more packets for ue1: none was sent to enb2, all are counted as dropped")
+    script.say("The tunnel is set up again, with a new TEID, and a PATCH brings the session back.")
+    script.quote(f"curl -X PATCH http://127.0.0.1:8080{path} --json '{json.dumps(bring_back)}'")
+    stage.enb2.ask(f"add {bearer(UE1 | bring_back)}")
+    status, answer = stage.call("PATCH", path, bring_back)
+    answers, _ = stage.ping("pdn", UE1["ue_ip"])
+    if status != 200 or answer["state"] != "active" or answers != 5:
+        raise Failed(f"PATCH: {status} {answer}; {answers} answers to 5 pings")
+    script.ok("it is active, pdn → ue1: 5 of 5")
+
+
+def drops(stage: Stage, reason: str = "no_uplink_session") -> int:
+    """Packets that the switch dropped for this reason."""
+    return stage.get("/v1/gateways")["items"][0]["drops"][reason]
 
 
 def end(stage: Stage, script: Script) -> None:
@@ -206,4 +378,4 @@ def end(stage: Stage, script: Script) -> None:
 
 
 if __name__ == "__main__":
-    perform("one_enb", play)
+    perform("two_enb", play)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 
 from stage import Failed, Script, Stage, bearer, perform, tshark
@@ -45,10 +44,11 @@ def play(stage: Stage, script: Script) -> None:
         ofgtp is told by PATCH where the downlink goes now. The uplink TEID stays: the gateway
         takes it from either base station.""",
     )
-    words = ["ping", "-n", "-q", "-c", str(PINGS), "-i", str(INTERVAL), "-W", "1", PDN]
-    pinging = stage.child(stage.net["ue1"].popen(words, stdout=subprocess.PIPE, text=True))
-    time.sleep(2)
-    with stage.capture("enb2", "enb2-eth0", "udp", "port", "2152") as capture:
+    with (
+        stage.capture("enb2", "enb2-eth0", "udp", "port", "2152") as capture,
+        stage.pinging("ue1", PDN, PINGS, INTERVAL) as pings,
+    ):
+        time.sleep(2)
         path, patch = f"/v1/sessions/{SESSION['id']}", {"downlink": TARGET}
         script.quote(f"curl -X PATCH http://127.0.0.1:8080{path} --json '{json.dumps(patch)}'")
         target.ask(f"add {bearer(SESSION | patch)}")
@@ -60,12 +60,11 @@ def play(stage: Stage, script: Script) -> None:
         time.sleep(0.5)
         source.ask(f"remove ue_ip={SESSION['ue_ip']}")
         at_source = source.stats()
-        text, _ = pinging.communicate(timeout=30)
-    script.quote("\n".join(text.strip().splitlines()[-2:]))
-    answers = int(text.split("transmitted, ")[1].split()[0])
-    if answers < PINGS - LOST_AT_MOST:
-        raise Failed(f"{PINGS - answers} of {PINGS} pings lost, more than {LOST_AT_MOST}")
-    script.ok(f"{PINGS - answers} of {PINGS} pings lost")
+    script.quote(pings.summary)
+    lost = pings.sent - pings.answers
+    if lost > LOST_AT_MOST:
+        raise Failed(f"{lost} of {PINGS} pings lost, more than {LOST_AT_MOST}")
+    script.ok(f"{lost} of {PINGS} pings lost")
 
     script.step("Where the packets go now", "enb1 is silent, and tshark sees the tunnels at enb2.")
     rows = tshark(capture, ("ip.src", "ip.dst", "gtp.teid"), "gtp.message == 255 && icmp")

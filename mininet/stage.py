@@ -22,6 +22,7 @@ import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,23 @@ class Stage:
     def get(self, path: str) -> Any:
         return self.call("GET", path)[1]
 
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """The events until now, oldest first: kind and facts."""
+        request = urllib.request.Request(API + "/v1/events", headers={"Last-Event-ID": "0"})
+        found = []
+        kind = ""
+        with (
+            contextlib.suppress(TimeoutError),
+            urllib.request.urlopen(request, timeout=0.3) as stream,
+        ):
+            for line in stream:  # it never ends: 0.3 s without one is the end
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    found.append((kind, json.loads(value)))
+        return found
+
     # -- what moves packets ------------------------------------------------------------------
 
     def start_enb(self, name: str, *bearers: str) -> Enb:
@@ -277,18 +295,30 @@ class Stage:
 
     def ping(self, node: str, address: str, count: int = 5, *options: str) -> tuple[int, str]:
         """Ping, and return (answers, what ping printed)."""
-        words = ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", *options, address]
+        words = ["ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", *options, address]
         out, err, _ = self.net[node].pexec(words)
         if "packets transmitted" not in out:
             raise Failed(f"{node}: {' '.join(words)}: {out}{err}")
         return int(out.split("packets transmitted, ")[1].split()[0]), out
 
+    @contextlib.contextmanager
+    def pinging(self, node: str, address: str, count: int, interval: float) -> Iterator[Pings]:
+        """Ping in the background, and wait for the last answers at the end."""
+        words = ["ping", "-n", "-q", "-c", str(count), "-i", str(interval), "-W", "1", address]
+        process = self.net[node].popen(words, stdout=subprocess.PIPE, text=True)
+        self.child(process)
+        pings = Pings(sent=count)
+        yield pings
+        text, _ = process.communicate(timeout=30)
+        pings.summary = "\n".join(text.strip().splitlines()[-2:])
+        pings.answers = int(text.split("transmitted, ")[1].split()[0])
+
     def iperf3(self, client: str, server: str, address: str, *options: str) -> float:
-        """TCP for three seconds; Mbit/s as the receiving side counts them."""
+        """TCP for two seconds; Mbit/s as the receiving side counts them."""
         listener = self.net[server].popen(["iperf3", "-s", "-1"])
         self.child(listener)
         wait_for("iperf3 -s", lambda: ":5201" in self.net[server].pexec(["ss", "-Htln"])[0], 5)
-        words = ["iperf3", "-c", address, "-t", "3", "-J", "--connect-timeout", "5000", *options]
+        words = ["iperf3", "-c", address, "-t", "2", "-J", "--connect-timeout", "5000", *options]
         out, err, code = self.net[client].pexec(words)
         with contextlib.suppress(subprocess.TimeoutExpired):
             listener.wait(5)  # the next one wants its port
@@ -324,6 +354,15 @@ class Stage:
         time.sleep(0.3)  # packets on their way through the kernel's buffer
         process.terminate()
         process.wait(5)
+
+
+@dataclass
+class Pings:
+    """What has come of pings in the background."""
+
+    sent: int
+    answers: int = 0
+    summary: str = ""
 
 
 class Enb:

@@ -7,8 +7,10 @@
 What the kernel routes into the TUN device is a UE's uplink packet: it is put behind a GTP-U header
 with the bearer's uplink TEID and sent to the gateway. What comes in on UDP port 2152 of the S1-U
 address is looked up by its (downlink) TEID, stripped, and written to the TUN device, from where the
-kernel routes it to the UE. GTP-U is TS 29.281; this file is all of it that the eNB uses, and shares
-nothing with ofgtp, so that each is a check on the other.
+kernel routes it to the UE. An Echo Request is answered, and so is a T-PDU of an unknown TEID, by an
+Error Indication; End Markers and Error Indications that come in are counted. GTP-U is TS 29.281;
+this file is all of it that the eNB uses, and shares nothing with ofgtp, so that each is a check on
+the other.
 
 Lines on standard input change bearers while it runs:
 
@@ -44,6 +46,14 @@ VERSION_1, PT, E, S, PN = 0x20, 0x10, 0x04, 0x02, 0x01
 
 ECHO_REQUEST, ECHO_RESPONSE, ERROR_INDICATION, END_MARKER, G_PDU = 1, 2, 26, 254, 255
 IE_RECOVERY, IE_TEID_DATA, IE_PEER_ADDRESS = 14, 16, 133
+
+SIGNALLING_COUNTERS = (
+    "echo_requests",
+    "echo_responses",
+    "end_markers",  # for a downlink TEID of ours
+    "error_indications",  # for an uplink TEID that we use with the sender
+    "error_indications_sent",
+)
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 BURST = 64  # packets read from one side before the other side has its turn
@@ -99,6 +109,13 @@ def gtpu_payload(message: bytes) -> tuple[int, int, int | None, bytes]:
     return kind, teid, sequence if flags & S else None, body
 
 
+def indicated_teid(elements: bytes) -> bytes:
+    """The TEID, packed, that an Error Indication's first information element names (7.3.1)."""
+    if len(elements) < 5 or elements[0] != IE_TEID_DATA:
+        raise Dropped("drop_error_indication")
+    return elements[1:5]
+
+
 def open_tun(name: str, mtu: int) -> int:
     """Open (and make, unless it is there) the TUN device `name`, up, and return its descriptor."""
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -138,7 +155,8 @@ class Enb:
             del self.by_teid[teid]
 
     def stats(self) -> str:
-        shown = {"uplink_packets": 0, "downlink_packets": 0} | self.counters
+        names = ("uplink_packets", "downlink_packets", *SIGNALLING_COUNTERS)
+        shown = dict.fromkeys(names, 0) | self.counters
         return " ".join([f"enb {self.s1u}", *(f"{key}={value}" for key, value in shown.items())])
 
     def uplink(self) -> None:
@@ -206,8 +224,12 @@ class Enb:
         elif kind == ECHO_RESPONSE:
             self.counters["echo_responses"] += 1
         elif kind == ERROR_INDICATION:
+            if (indicated_teid(payload), (sender[0], GTPU_PORT)) not in self.by_ue.values():
+                raise Dropped("drop_error_indication")
             self.counters["error_indications"] += 1
-        elif kind == END_MARKER:
+        elif kind == END_MARKER:  # never answered by an Error Indication (7.3.2)
+            if teid not in self.by_teid:
+                raise Dropped("drop_end_marker")
             self.counters["end_markers"] += 1
         else:
             raise Dropped("drop_message_type")

@@ -7,17 +7,26 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
 from typing import Any
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.change import Change, put_sessions
+from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
-from ofgtp.control.peers import peers_of
-from ofgtp.control.signalling import END_MARKER_S, END_MARKER_SESSION_S, TICK_S, Signalling
+from ofgtp.control.signalling import (
+    END_MARKER_S,
+    END_MARKER_SESSION_S,
+    TICK_S,
+    Ignored,
+    Signalling,
+)
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
@@ -32,10 +41,9 @@ from ofgtp.core.flow import (
     mac_text,
     make_cookie,
 )
-from ofgtp.core.model import FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
 from ofgtp.core.pipeline import (
-    DOWNLINK,
     EPOCH,
     LEASE,
     METERS,
@@ -68,8 +76,9 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import Command, FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
+from ofgtp.southbound.prepared import FLOWS, Prepared
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -140,6 +149,7 @@ class GatewayAgent:
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
+        self._prepared: Prepared | None = None
         self._epoch = new_epoch()
         self._access_mtu = 0
         self._owns_flows = lease_seconds is None
@@ -415,11 +425,20 @@ class GatewayAgent:
 
         Returns the links that the flows are now made for; None if the switch refused a session's,
         which is noted in `failed`: nothing was changed.
+
+        Raises:
+            GatewayNotReady: the bridge was never ready.
         """
-        reported = list(channel.flows())
-        self._go_on_from(reported)
+        links = self._links_now()
+        if links is None:
+            raise self._not_ready()
+        prepared, sessions = Prepared(links), self._store.values(self.gateway.name)
+        found = Comparison(prepared, (each for each in sessions if each.number not in failed))
+        for part in channel.flow_parts():
+            found.take(part)
+        self._go_on_from(found.others)
         try:
-            changes = self._equalise(channel, reported, failed)
+            changes = self._equalise(channel, prepared, found)
         except FlowsRefused as error:
             self._note_failed(error, failed)
             return None
@@ -456,41 +475,44 @@ class GatewayAgent:
                     if condition.field == "pkt_mark":
                         self._epoch = condition.mask
 
-    def _equalise(
-        self, channel: Channel, flows: Iterable[FlowStats], failed: dict[int, str]
-    ) -> int:
+    def _equalise(self, channel: Channel, prepared: Prepared, found: Comparison) -> int:
         """Change what differs from what should be; the number of flows changed."""
-        reported: dict[FlowKey, FlowStats] = {}
+        there: dict[FlowKey, FlowStats] = {}
         foreign: list[FlowStats] = []
-        for stats in flows:
+        for stats in found.others:
             if stats.match is None:
                 foreign.append(stats)
             else:
-                reported[FlowKey(stats.table, stats.priority, stats.match)] = stats
+                there[FlowKey(stats.table, stats.priority, stats.match)] = stats
+        missing, single = found.missing(), list(found.missing_flows())
 
         def compare() -> Plan:
-            wanted = list(self.wanted(failed))
+            wanted = [*self._base(self._links_now() or prepared.links), *single]
             same = {
                 flow.key: flow
                 for flow in wanted
-                if (there := reported.get(flow.key)) is not None
-                and there.cookie == flow.cookie
-                and there.same_actions(flow)
+                if (stats := there.get(flow.key)) is not None
+                and stats.cookie == flow.cookie
+                and stats.same_actions(flow)
             }
-            installed = [same.get(key) or _as_flow(stats) for key, stats in reported.items()]
+            installed = [same.get(key) or _as_flow(stats) for key, stats in there.items()]
             return plan(wanted, installed)
 
-        if not reported:
+        if not found.reported:
             # Packets under way may still be cached by the flows that were here.
             self._epoch = new_epoch()
         changes = compare()
-        if not changes and not foreign:
+        if not changes and not foreign and not missing:
             return 0
-        if reported:
+        if found.reported:
             self._epoch = new_epoch()
             changes = compare()
-        channel.apply(changes, foreign)
-        return len(changes) + len(foreign)
+        with channel.bundle() as bundle:
+            bundle.put_plan(changes, foreign)
+            for start in range(0, len(missing), SLICE):
+                put_sessions(bundle, prepared, Command.ADD, missing[start : start + SLICE])
+            bundle.commit()
+        return len(changes) + len(foreign) + FLOWS * len(missing)
 
     def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
         """Leave the sessions out whose flows were refused; raise if a base flow was."""
@@ -525,8 +547,20 @@ class GatewayAgent:
             elif present[meter.number] != meter:
                 channel.set_meter(meter, add=False)
 
-    def change(self, before: Iterable[Session], after: Iterable[Session]) -> bool:
-        """Replace sessions' flows in the switch; the caller holds the writer lock.
+    @contextmanager
+    def changing(self) -> Iterator[Change]:
+        """A change of this gateway's flows, to be committed; the caller holds the writer lock."""
+        links = self._links
+        if not self.synced or links is None or self._channel is None or self._channel.silent:
+            yield Change(None, None)
+            return
+        if self._prepared is None or self._prepared.links is not links:
+            self._prepared = Prepared(links)
+        with self._channel.bundle() as bundle:
+            yield Change(self._prepared, bundle)
+
+    def commit(self, change: Change) -> bool:
+        """Have a change carried out.
 
         Returns True when the switch has confirmed, False when it is away, not in sync yet or did
         not answer in time: then the next reconcile does it from the store.
@@ -534,41 +568,74 @@ class GatewayAgent:
         Raises:
             FlowsRefused: the switch refused a flow and has what it had.
         """
-        links = self._links
-        if not self.synced or self._channel is None or links is None:
-            self.generation += 1
-            return False
-        changes = plan(_flows(after, links), _flows(before, links))
-        if self.gateway.ue_to_ue == "route" and any(map(_downlink, changes.all())):
-            # Packets between UEs came by the gtpu port and leave by downlink flows.
-            return self._apply_next_epoch(changes)
-        return self._apply(changes)
-
-    def _apply(self, changes: Plan) -> bool:
+        before, old = self._epoch, self._links
         try:
-            if changes:
-                self.channel.apply(changes)
-        except FlowsRefused:
-            raise
-        except (NotConfirmed, Disconnected) as error:
-            self.generation += 1
-            self.resync_soon(str(error))
-            return False
-        return True
-
-    def _apply_next_epoch(self, changes: Plan) -> bool:
-        """Apply changes that packets from the gtpu port must see though they are under way."""
-        before, self._epoch = self._epoch, new_epoch()
-        old, self._links = self._links, self._links_now()
-        if old is None or self._links is None:
-            raise Disconnected("the bridge's ports are not known")
-        changes.add.extend(epoch_flows(self._links))
-        changes.delete.extend(epoch_flows(old))
-        try:
-            return self._apply(changes)
+            if change.downlink and self.gateway.ue_to_ue == "route":
+                # Packets between UEs came by the gtpu port and leave by downlink flows.
+                self._epoch = new_epoch()
+                self._links = self._links_now()
+                if old is not None and self._links is not None:
+                    change.replace(epoch_flows(old), epoch_flows(self._links))
+            done = change.commit()
         except FlowsRefused:
             self._epoch, self._links = before, old
             raise
+        if change.touched and not done:
+            self.generation += 1
+            if change.problem is not None:
+                self.resync_soon(change.problem)
+        return done
+
+    def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
+        """Replace sessions' flows in the switch; see `commit`."""
+        links = self._links
+        ready = self.synced and links is not None and self._channel is not None
+        if ready and not before and len(after) == 1 and self.gateway.ue_to_ue != "route":
+            return self._create(after[0])
+        with self.changing() as change:
+            change.alter(before, after)
+            return self.commit(change)
+
+    def _create(self, session: Session) -> bool:
+        """Add a new session's flows, in one round trip; what is refused is taken back."""
+        values, problem = FlowValues.of(session), "the switch is not connected"
+        with self.changing() as change:
+            prepared = self._prepared
+            if not change.active or prepared is None or self._channel is None:
+                change.alter([], [session])
+                return self.commit(change)
+            flows = session_flows(session, prepared.links)
+            try:
+                self._channel.add(
+                    FLOWS, lambda xid: prepared.add_bare(values, xid), flows.__getitem__
+                )
+            except FlowsRefused:
+                change.alter([session], [])
+                self.commit(change)
+                raise
+            except (NotConfirmed, Disconnected) as error:
+                problem = str(error)
+            else:
+                return True
+        self.generation += 1
+        self.resync_soon(problem)
+        return False
+
+    def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
+        """Bring base flows up to date, so that packets under way see it."""
+        with self.changing() as change:
+            before, old = self._epoch, self._links
+            self._epoch = new_epoch()
+            self._links = new = self._links_now()
+            if old is None or new is None:
+                raise Disconnected("the bridge's ports are not known")
+            try:
+                change.touched = True
+                change.replace(base(old), base(new))
+                self.commit(change)
+            except FlowsRefused:
+                self._epoch, self._links = before, old
+                raise
 
     def settle(self) -> None:
         """Give a comparison that is under way a moment to end, or a change would be `pending`."""
@@ -584,31 +651,30 @@ class GatewayAgent:
     def _update_route(self) -> None:
         """Bring the base flows up to date with the next hop."""
         with self._writer:
-            old, new = self._links, self._links_now()
-            if not self.synced or old is None or new is None:
+            if not self.synced or self._links is None:
                 return
             try:
-                self._apply_next_epoch(plan(self._base(new), self._base(old)))
-            except FlowsRefused as error:
+                self._apply_next_epoch(self._base)
+            except (FlowsRefused, GatewayNotReady) as error:
                 self.resync_soon(str(error))
 
     def _base(self, links: Links) -> Iterator[Flow]:
         return gateway_flows(self.gateway, links, self._protected, self._lease)
 
-    def wanted(self, failed: Container[int] = ()) -> Iterator[Flow]:
-        """Every flow that should be in the switch, but for sessions with `failed` numbers.
+    def wanted(self) -> Iterator[Flow]:
+        """Every flow that should be in the switch.
 
         Raises:
             GatewayNotReady: the bridge was never ready.
         """
         links = self._links_now()
         if links is None:
-            raise GatewayNotReady(
-                f"gateway {self.gateway.name}: the bridge's ports are not known yet"
-            )
+            raise self._not_ready()
         yield from self._base(links)
-        sessions = self._store.iterate(self.gateway.name)
-        yield from _flows((s for s in sessions if s.number not in failed), links)
+        yield from _flows(self._store.iterate(self.gateway.name), links)
+
+    def _not_ready(self) -> GatewayNotReady:
+        return GatewayNotReady(f"gateway {self.gateway.name}: the bridge's ports are not known yet")
 
     def wanted_of(self, session: Session) -> tuple[Flow, Flow] | None:
         """A session's uplink and downlink flow; None while the bridge's ports are not known."""
@@ -706,20 +772,25 @@ class GatewayAgent:
         if self.gateway.ue_to_ue == "route":
             eventlet.spawn(self._update_route)
 
-    def named(self, sessions: Iterable[Session]) -> None:
-        """These sessions are about to be: ask for their peers' MAC addresses by ARP already."""
-        named: set[IPv4Address] = set()
-        for place, session in enumerate(sessions):
-            if place % SLICE == SLICE - 1:
-                eventlet.sleep(0)
-            named |= peers_of(session)
+    def named(self, peers: Set[IPv4Address]) -> None:
+        """Sessions with these peers are about to be: ask for MAC addresses by ARP already."""
         now = time.monotonic()
-        self.signalling.peers.expect(named, now)
+        self.signalling.peers.expect(peers, now)
         self.signalling.peers.ask(now)
 
-    def changed(self, pairs: Iterable[tuple[Session | None, Session | None]]) -> None:
-        """Sessions have changed for good, from the first to the second of each pair."""
+    def changed(
+        self,
+        pairs: Iterable[tuple[Session | None, Session | None]],
+        peers: Mapping[tuple[int | None, int | None], int] = MappingProxyType({}),
+    ) -> None:
+        """Sessions have changed in the store, from the first to the second of each pair.
+
+        `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
+        """
         now = time.monotonic()
+        for ips, sessions in peers.items():
+            named = {IPv4Address(ip) for ip in ips if ip is not None}
+            self.signalling.peers.add(named, sessions, now)
         for place, (before, after) in enumerate(pairs):
             if place % SLICE == SLICE - 1:
                 eventlet.sleep(0)
@@ -812,7 +883,7 @@ class GatewayAgent:
             for reason in DropReason
         }
         counted |= metered_drops(channel.meter_counts())
-        return merged(counted, self.signalling.bad)
+        return merged(counted, self.signalling.unreadable())
 
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""
@@ -834,14 +905,14 @@ class GatewayAgent:
                 direction: Forwarded(counters.packets[direction], counters.bytes[direction])
                 for direction in counters.packets
             },
-            drops=merged(counters.drops, self.signalling.bad),
+            drops=merged(counters.drops, self.signalling.unreadable()),
             flow_mods=dict(tally.flow_mods),
             barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
             openflow_errors=dict(tally.errors),
             lease=lease,
             repairs=self.repairs,
             gtpu_messages=dict(self.signalling.messages),
-            gtpu_ignored=dict(self.signalling.ignored),
+            gtpu_ignored={str(why): self.signalling.ignored[why] for why in Ignored},
             extension_headers=dict(self.signalling.extensions),
             paths=self.signalling.peers.paths.counts(),
             neighbours={str(k): v for k, v in self.signalling.peers.neighbours.counts().items()},
@@ -920,10 +991,6 @@ def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
         if place % SLICE == SLICE - 1:
             eventlet.sleep(0)
         yield from session_flows(session, links)
-
-
-def _downlink(flow: Flow) -> bool:
-    return flow.table == DOWNLINK.number
 
 
 def _as_flow(stats: FlowStats) -> Flow:

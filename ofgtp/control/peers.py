@@ -61,11 +61,16 @@ class Peers:
 
     def changed(self, before: Session | None, after: Session | None, now: float) -> None:
         """A session is now another one; None: there is none."""
-        was, is_ = peers_of(before), peers_of(after)
+        was, is_ = (set() if each is None else each.peers for each in (before, after))
         for peer in is_ - was:
             self._count(peer, 1, now)
         for peer in was - is_:
             self._count(peer, -1, now)
+
+    def add(self, peers: Set[IPv4Address], sessions: int, now: float) -> None:
+        """So many sessions more, or less, name these peers."""
+        for peer in peers:
+            self._count(peer, sessions, now)
 
     def expect(self, peers: Set[IPv4Address], now: float) -> None:
         """Sessions with these peers are about to be: have the new ones' next hops asked."""
@@ -198,11 +203,3 @@ class Peers:
         frame = frames.udp_frame(ours, mac, source, peer, GTPU_PORT, port, datagram, dscp=dscp)
         self._send(frame)
         self._sent(kind)
-
-
-def peers_of(session: Session | None) -> set[IPv4Address]:
-    """The peers that a session names."""
-    if session is None:
-        return set()
-    named = {session.uplink.remote_ip, session.downlink.ip if session.downlink else None}
-    return {peer for peer in named if peer is not None}

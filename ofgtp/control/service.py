@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import Any
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.batch import SLICE, Batch, garbage_left_alone
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.core.errors import (
     Conflict,
@@ -27,7 +29,7 @@ from ofgtp.core.errors import (
     UnknownGateway,
     UnknownSession,
 )
-from ofgtp.core.model import FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -41,21 +43,12 @@ from ofgtp.northbound.service import (
     SessionRequest,
     SessionView,
 )
-from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.southbound.openflow import FlowStats
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
 
 _Pair = tuple[FlowStats | None, FlowStats | None]
-_Change = tuple[Session | None, Session | None]
-
-BATCH_SLICE = 200
-"""Lines of a batch between two turns of other green threads."""
-
-BATCH_ERRORS = 100
-"""Errors of a batch that are told; the first is enough to refuse it."""
-
 _AT_ONCE = 1000
 
 
@@ -63,8 +56,8 @@ _AT_ONCE = 1000
 class _Done:
     """What a request has done to a session; `before` is None if there was none."""
 
-    before: Session | None
-    after: Session
+    before: StoredSession | None
+    after: StoredSession
     changed: bool
 
 
@@ -123,60 +116,29 @@ class SessionService:
         with self._turn():
             with self._transaction() as tx:
                 session = tx.delete(session_id)
-                confirmed = self._carry_out(tx, {session.id: session}, {})
-            self._agents_changed([(session, None)])
+                confirmed = self._carry_out(tx, session.gateway, [session], [])
+            self._changed(session, None)
             self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
             return confirmed
 
-    def batch(self, ops: Sequence[tuple[int, SessionRequest | str]]) -> BatchResult:
+    def batch(self, ops: Iterable[tuple[int, BatchPut | str]]) -> BatchResult:
         """Do all of it in order, or nothing; see `Service`."""
-        created = replaced = deleted = 0
-        before: dict[str, Session] = {}
-        after: dict[str, Session] = {}
-        first: dict[str, Session | None] = {}
-        errors: list[tuple[int, str, str]] = []
-        with self._turn(), self._committed() as changes, self._transaction() as tx:
-            for place, (line, op) in enumerate(ops):
-                if place % BATCH_SLICE == BATCH_SLICE - 1:
+        with self._turn(), garbage_left_alone():
+            with self._transaction() as tx, ExitStack() as stack:
+                changes = {
+                    name: (agent, stack.enter_context(agent.changing()))
+                    for name, agent in self._agents.items()
+                }
+                batch, lines = Batch(tx, changes, self._write), iter(ops)
+                while some := list(islice(lines, SLICE)):
+                    batch.take(some)
                     eventlet.sleep(0)
-                old: Session | None
-                new: Session | None
-                try:
-                    if isinstance(op, str):
-                        session_id = op
-                        old, new = tx.delete(op), None
-                        there: Session | None = old
-                        deleted += 1
-                    else:
-                        stored, new = self._write(tx, op)
-                        session_id = new.id
-                        old = _installed(stored)
-                        there = None if stored is None else stored.session
-                        created += stored is None
-                        replaced += stored is not None
-                except (InvalidSession, Conflict) as error:
-                    errors.append((line, error.loc, error.msg))
-                except UnknownSession as error:
-                    errors.append((line, "id", str(error)))
-                except UnknownGateway as error:
-                    errors.append((line, "gateway", str(error)))
-                else:
-                    if session_id not in first:
-                        first[session_id] = there
-                        if old is not None:
-                            before[session_id] = old
-                    if new is None:
-                        after.pop(session_id, None)
-                    else:
-                        after[session_id] = new
-                if len(errors) >= BATCH_ERRORS:
-                    break
-            if errors:
-                raise BatchError(errors)
-            self._carry_out(tx, before, after)
-            changes += ((was, after.get(session_id)) for session_id, was in first.items())
-        self.events.publish("batch", created=created, replaced=replaced, deleted=deleted)
-        return BatchResult(created, replaced, deleted)
+                result = batch.carry_out()
+            batch.tell()
+        self.events.publish(
+            "batch", created=result.created, replaced=result.replaced, deleted=result.deleted
+        )
+        return result
 
     # --- what peers cause
 
@@ -190,8 +152,9 @@ class SessionService:
                     continue
                 if not stored.session.error_indicated:
                     told.append(stored.session)
-            after = {each.id: replace(each, error_indicated=True) for each in told}
-            self._carry_out(tx, {each.id: each for each in told}, after)
+            if told:
+                after = [replace(each, error_indicated=True) for each in told]
+                self._carry_out(tx, gateway, told, after)
             for session in told:
                 reason = "its peer does not know the downlink TEID (Error Indication)"
                 tx.set_state([session.number], SessionState.ERROR_INDICATED, reason)
@@ -207,28 +170,13 @@ class SessionService:
         try:
             while page := self._store.list(gateway=gateway, peer=peer, limit=_AT_ONCE)[0]:
                 ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
-                removed += self.batch(ops).deleted
+                try:
+                    removed += self.batch(ops).deleted
+                except BatchError:
+                    log.debug("gateway=%s: others delete sessions of %s too", gateway, peer)
         except OfgtpError as error:
             log.error("gateway=%s: sessions of %s not removed: %s", gateway, peer, error)
         self.events.publish("sessions_removed", gateway=gateway, peer=str(peer), deleted=removed)
-
-    def _agents_changed(self, pairs: Sequence[_Change]) -> None:
-        """Tell each agent of the changes of its sessions that the store has now."""
-        of_gateway: dict[str, list[_Change]] = {}
-        for before, after in pairs:
-            session = before or after
-            if session is not None:
-                of_gateway.setdefault(session.gateway, []).append((before, after))
-        for name, changes in of_gateway.items():
-            if name in self._agents:
-                self._agents[name].changed(changes)
-
-    @contextmanager
-    def _committed(self) -> Iterator[list[_Change]]:
-        """A list of changes to tell the agents when the block has ended without an error."""
-        changes: list[_Change] = []
-        yield changes
-        self._agents_changed(changes)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -251,24 +199,27 @@ class SessionService:
 
     def _told(self, done: _Done) -> SessionView:
         """The session after a change; the change is made known, if it was one."""
-        view = self.get(done.after.id)
+        before, after = done.before, done.after
         if done.changed:
-            self._agents_changed([(done.before, done.after)])
-            kind = "session_created" if done.before is None else "session_changed"
-            facts = {"session": done.after.id, "state": str(view.state)}
-            self.events.publish(kind, gateway=done.after.gateway, **facts)
-        return view
+            self._changed(None if before is None else before.session, after.session)
+            kind = "session_created" if before is None else "session_changed"
+            facts = {"session": after.session.id, "state": str(after.state)}
+            self.events.publish(kind, gateway=after.session.gateway, **facts)
+        if before is None:
+            return self._view(after, (None, None))  # its flows have counted nothing yet
+        return self._views([after])[0]
 
     def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
         """Write one session and carry it to the switch."""
         old, new = self._write(tx, request)
         if old is not None and old.session == new and old.state is SessionState.ACTIVE:
             tx.set_state([new.number], SessionState.ACTIVE)
-            return _Done(old.session, new, changed=False)
-        installed = _installed(old)
-        before = {} if installed is None else {new.id: installed}
-        self._carry_out(tx, before, {new.id: new})
-        return _Done(None if old is None else old.session, new, changed=True)
+            return _Done(old, replace(old, updated_at=tx.time), changed=False)
+        installed = None if old is None else old.installed
+        active = self._carry_out(tx, new.gateway, [] if installed is None else [installed], [new])
+        state = SessionState.ACTIVE if active else SessionState.PENDING
+        made = tx.time if old is None else old.created_at
+        return _Done(old, StoredSession(new, state, None, made, tx.time), changed=True)
 
     def _write(
         self, tx: Transaction, request: SessionRequest
@@ -300,39 +251,28 @@ class SessionService:
         return old, tx.insert(session) if old is None else tx.replace(session)
 
     def _carry_out(
-        self, tx: Transaction, before: dict[str, Session], after: dict[str, Session]
+        self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
     ) -> bool:
-        """Bring the switches from `before` to `after`; True if all of them have confirmed.
+        """Bring a switch from `before` to `after`; True if it has confirmed.
 
         Raises:
-            FlowsRefused: a switch refused, and each has what it had.
+            FlowsRefused: the switch refused, and has what it had.
         """
-        done: list[tuple[GatewayAgent, list[Session], list[Session]]] = []
-        confirmed = True
-        for name, agent in self._agents.items():
-            old = [session for session in before.values() if session.gateway == name]
-            new = [session for session in after.values() if session.gateway == name]
-            if not old and not new:
-                continue
-            agent.named(new)
-            try:
-                active = agent.change(old, new)
-            except FlowsRefused:
-                for other, its_old, its_new in done:
-                    self._undo(other, its_old, its_new)
-                raise
-            done.append((agent, old, new))
-            confirmed &= active
-            if active:
-                tx.set_state((session.number for session in new), SessionState.ACTIVE)
-        return confirmed
+        agent = self._agents.get(gateway)
+        if agent is None:
+            return True
+        for session in after:
+            agent.named(session.peers)
+        active = agent.change(before, after)
+        if active:
+            tx.set_state((session.number for session in after), SessionState.ACTIVE)
+        return active
 
-    @staticmethod
-    def _undo(agent: GatewayAgent, before: list[Session], after: list[Session]) -> None:
-        try:
-            agent.change(after, before)
-        except FlowsRefused:
-            agent.forget()
+    def _changed(self, before: Session | None, after: Session | None) -> None:
+        """Tell an agent that a session is now another one in the store."""
+        session = after or before
+        if session is not None and session.gateway in self._agents:
+            self._agents[session.gateway].changed([(before, after)])
 
     def _agent_for(self, name: str | None) -> GatewayAgent:
         if name is None:
@@ -384,7 +324,7 @@ class SessionService:
         names = [gateway] if gateway is not None else list(self._agents)
         for name in names:
             for place, flow in enumerate(self._agents[name].wanted()):
-                if place % BATCH_SLICE == BATCH_SLICE - 1:
+                if place % SLICE == SLICE - 1:
                     eventlet.sleep(0)
                 yield str(flow)
 
@@ -438,18 +378,22 @@ class SessionService:
 
     def _views(self, page: Sequence[StoredSession]) -> Sequence[SessionView]:
         return [
-            SessionView(
-                session=stored.session,
-                state=stored.state,
-                reason=stored.reason,
-                local_ip=self._local_ip(stored.session),
-                created_at=stored.created_at,
-                updated_at=stored.updated_at,
-                uplink=Counters(*_numbers(up)),
-                downlink=Counters(*_numbers(down)),
-            )
-            for stored, (up, down) in zip(page, self._counters(page), strict=True)
+            self._view(stored, pair)
+            for stored, pair in zip(page, self._counters(page), strict=True)
         ]
+
+    def _view(self, stored: StoredSession, pair: _Pair) -> SessionView:
+        up, down = pair
+        return SessionView(
+            session=stored.session,
+            state=stored.state,
+            reason=stored.reason,
+            local_ip=self._local_ip(stored.session),
+            created_at=stored.created_at,
+            updated_at=stored.updated_at,
+            uplink=Counters(*_numbers(up)),
+            downlink=Counters(*_numbers(down)),
+        )
 
     def _local_ip(self, session: Session) -> IPv4Address | None:
         """Our side of its tunnel; None if its gateway has left the configuration."""
@@ -466,11 +410,6 @@ class SessionService:
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
         return [found.get(stored.session.number, (None, None)) for stored in page]
-
-
-def _installed(stored: StoredSession | None) -> Session | None:
-    """The session whose flows are in the switch; a failed one has none that could be modified."""
-    return None if stored is None or stored.state is SessionState.FAILED else stored.session
 
 
 def _numbers(stats: FlowStats | None) -> tuple[int, int]:

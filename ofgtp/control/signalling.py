@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -49,13 +50,62 @@ SUPPORTED_EXTENSIONS: tuple[int, ...] = ()
 HIDDEN = "hidden"
 """Stands for the type of an extension header that the switch has taken off (E and S set)."""
 
-UNREADABLE = "unreadable"
+CUT_OFF = "unreadable"
 """Stands for the types of extension headers of which one is cut off or has length 0. Such a T-PDU
 is counted as dropped like the rest: by the switch."""
 
 _VLAN = struct.Struct("!12xHHH")
 _T_PDU_AT = 14 + 4 + 4
 """Where table normalise's headers end: Ethernet, VLAN tag, label."""
+
+
+BAD_FRAME = "bad_frame"
+
+
+def _reasons(error: type[gtpu.GtpuError]) -> set[str]:
+    below = error.__subclasses__()
+    return {error.reason} if not below else set[str]().union(*map(_reasons, below))
+
+
+UNREADABLE = (BAD_FRAME, *sorted(_reasons(gtpu.GtpuError)))
+"""Why signalling cannot be read: no whole UDP packet in its frame, or what the codec says."""
+
+
+class Ignored(StrEnum):
+    """Why a message was read and led to nothing, or a packet got no answer."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Ignored:
+        ignored = str.__new__(cls, value)
+        ignored._value_ = value
+        ignored.meaning = meaning
+        return ignored
+
+    ERROR_INDICATION_UNKNOWN_TUNNEL = (
+        "error_indication_unknown_tunnel",
+        "Error Indication for a tunnel that no session has with that peer",
+    )
+    ERROR_INDICATION_REPEATED = (
+        "error_indication_repeated",
+        "Error Indication for a tunnel that has been stopped already",
+    )
+    ERROR_INDICATION_UNREADABLE = (
+        "error_indication_unreadable",
+        "Error Indication that names no tunnel",
+    )
+    ERROR_INDICATION_NOT_SENT = (
+        "error_indication_not_sent",
+        "T-PDU of an unknown TEID, over the limit of Error Indications",
+    )
+    SUPPORTED_EXTENSION_HEADERS_NOTIFICATION_NOT_SENT = (
+        "supported_extension_headers_notification_not_sent",
+        "T-PDU with an unknown extension header, over the limit of notifications",
+    )
+    END_MARKER_UNKNOWN_TUNNEL = (
+        "end_marker_unknown_tunnel",
+        "End Marker for a TEID that no session has",
+    )
 
 
 class Sessions(Protocol):
@@ -82,8 +132,8 @@ class Signalling:
         self._gateway, self._store, self._events = gateway, store, events
         self.messages: Counter[tuple[str, str]] = Counter()
         """By type and direction, "received" or "sent"."""
-        self.ignored: Counter[str] = Counter()
-        """Messages that were read and led to nothing, by why."""
+        self.ignored: Counter[Ignored] = Counter()
+        """What led to nothing, by why."""
         self.bad: Counter[str] = Counter()
         """What could not be read, by why."""
         self.extensions: Counter[str] = Counter()
@@ -136,7 +186,7 @@ class Signalling:
             udp = frames.parse_udp(frame)
             message = gtpu.parse(udp.payload)
         except frames.FrameError as error:
-            self._unreadable("bad_frame", error)
+            self._unreadable(BAD_FRAME, error)
         except gtpu.GtpuError as error:
             self._unreadable(error.reason, error)
         else:
@@ -164,18 +214,18 @@ class Signalling:
                 self._error_indication(message, peer)
             case MessageType.END_MARKER:
                 if self._store.by_teid(self._gateway.name, message.teid) is None:
-                    self.ignored["end_marker_unknown_tunnel"] += 1
+                    self.ignored[Ignored.END_MARKER_UNKNOWN_TUNNEL] += 1
 
     def _error_indication(self, message: gtpu.Message, peer: IPv4Address) -> None:
         tunnel = gtpu.error_indication_fteid(message, peer)
         if tunnel is None:
-            self.ignored["error_indication_unreadable"] += 1
+            self.ignored[Ignored.ERROR_INDICATION_UNREADABLE] += 1
             return
         stored = self._store.by_downlink(self._gateway.name, tunnel)
         if stored is None or stored.state is SessionState.FAILED:
-            self.ignored["error_indication_unknown_tunnel"] += 1
+            self.ignored[Ignored.ERROR_INDICATION_UNKNOWN_TUNNEL] += 1
         elif stored.session.error_indicated or tunnel in self._indicated:
-            self.ignored["error_indication_repeated"] += 1
+            self.ignored[Ignored.ERROR_INDICATION_REPEATED] += 1
         else:
             self._indicated[tunnel] = None
 
@@ -187,7 +237,7 @@ class Signalling:
             return
         now = time.monotonic()
         if not self._error_limit.take(peer, now):
-            self.ignored["error_indication_not_sent"] += 1
+            self.ignored[Ignored.ERROR_INDICATION_NOT_SENT] += 1
             return
         said = gtpu.error_indication(teid, self._gateway.access_ip.ip)
         self.peers.say(peer, MessageType.ERROR_INDICATION, said, now)
@@ -196,7 +246,7 @@ class Signalling:
         """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1, 7.2.3)."""
         types = self._extension_types(teid, frame)
         if types is None:
-            self.extensions[UNREADABLE] += 1
+            self.extensions[CUT_OFF] += 1
             return
         shown = (HIDDEN if kind is None else f"{kind:#04x}" for kind in types or (0,))
         self.extensions.update(shown)
@@ -204,7 +254,7 @@ class Signalling:
             return
         now = time.monotonic()
         if not self._notice_limit.take(peer, now):
-            self.ignored["supported_extension_headers_notification_not_sent"] += 1
+            self.ignored[Ignored.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION_NOT_SENT] += 1
             return
         said = gtpu.supported_extension_headers(SUPPORTED_EXTENSIONS)
         kind = MessageType.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION
@@ -232,6 +282,10 @@ class Signalling:
         return tuple(types)
 
     # --- for operators
+
+    def unreadable(self) -> dict[str, int]:
+        """What could not be read, by each reason that there is."""
+        return {reason: self.bad[reason] for reason in UNREADABLE}
 
     def report(self) -> list[PeerView]:
         """The peers in use."""

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ofgtp.core.errors import InvalidSession
 
@@ -70,6 +70,56 @@ class Session:
     error_indicated: bool = False
     """The peer has said by an Error Indication that it does not know the downlink tunnel: nothing
     is sent there until the session is put or patched."""
+
+    @property
+    def peers(self) -> set[IPv4Address]:
+        """The GTP-U peers that it names."""
+        named = {self.uplink.remote_ip, self.downlink.ip if self.downlink else None}
+        return {peer for peer in named if peer is not None}
+
+
+class BatchPut(NamedTuple):
+    """A session as one line of a batch asks for it, in the right shape, addresses as numbers.
+
+    What is None is to be chosen: a new id, the only gateway, the present TEID or a new one. The
+    downlink's two are both None for an idle UE.
+    """
+
+    id: str | None
+    gateway: str | None
+    ue_ip: int
+    uplink_teid: int | None
+    uplink_remote_ip: int | None
+    downlink_teid: int | None
+    downlink_ip: int | None
+
+
+class FlowValues(NamedTuple):
+    """What a session's flows are made from, as numbers: for where there are very many of them."""
+
+    number: int
+    ue_ip: int
+    teid: int
+    peer: int | None
+    """The uplink's, if it is pinned."""
+    far_teid: int | None
+    far_ip: int | None
+    """The downlink's F-TEID; both None while the UE is idle."""
+    error_indicated: bool
+
+    @classmethod
+    def of(cls, session: Session) -> FlowValues:
+        """Those of a session."""
+        peer, far = session.uplink.remote_ip, session.downlink
+        return cls(
+            session.number,
+            int(session.ue_ip),
+            session.uplink.teid,
+            None if peer is None else int(peer),
+            None if far is None else far.teid,
+            None if far is None else int(far.ip),
+            session.error_indicated,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +202,17 @@ class Gateway:
             raise InvalidSession("ue_ip", f"{session.ue_ip} is an address of the gateway's own")
         check_teid("uplink.teid", session.uplink.teid)
         if session.uplink.remote_ip is not None:
-            self._check_peer("uplink.remote_ip", session.uplink.remote_ip)
+            self.check_peer("uplink.remote_ip", session.uplink.remote_ip)
         if session.downlink is not None:
             check_teid("downlink.teid", session.downlink.teid)
-            self._check_peer("downlink.remote_ip", session.downlink.ip)
+            self.check_peer("downlink.remote_ip", session.downlink.ip)
 
-    def _check_peer(self, loc: str, ip: IPv4Address) -> None:
-        """A GTP-U peer is a unicast address that is not ours."""
+    def check_peer(self, loc: str, ip: IPv4Address) -> None:
+        """A GTP-U peer is a unicast address that is not ours.
+
+        Raises:
+            InvalidSession: it is something else; `loc` is the field that names it.
+        """
         net = self.access_ip.network
         if ip in (self.access_ip.ip, self.core_ip.ip):
             raise InvalidSession(loc, f"{ip} is an address of the gateway itself")

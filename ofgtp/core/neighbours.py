@@ -7,15 +7,22 @@ controller needs them for messages of its own. So it asks, for both, as soon as 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
+from ofgtp.core.agenda import Agenda
+from ofgtp.core.limits import TokenBucket
+
 KNOWN_S = 60.0
 """Seconds between two questions to one that answers. The switch forgets what it was told after 15
 minutes; this is also how late a changed MAC address is noticed that nobody announced."""
+
+DOUBTED_S = 12.0
+"""Seconds until one is asked again of whom two MAC addresses were told. The switch believes
+gratuitous ARP too, and does not look again at an answer that it has seen in the last 10 s: so it
+may still have the other one."""
 
 FIRST_S = 1.0
 """Seconds after which one that did not answer is asked again; twice as many each time after."""
@@ -24,7 +31,9 @@ STALE = 3
 """Questions that one leaves unanswered before it counts as gone; its last MAC is used all the
 same."""
 
-MOST_PER_TICK = 50
+MOST_PER_S, MOST_AT_ONCE = 200.0, 50
+"""Questions to all together, so that thousands of new ones are no burst: the switch shows only so
+many answers a second."""
 
 
 class NeighbourState(StrEnum):
@@ -43,28 +52,34 @@ class _Neighbour:
     mac: str | None = None
     unanswered: int = 0
     """Questions since the last answer."""
-    asked_at: float = float("-inf")
-    ticket: int = 0
-    """The one entry of the queue that still counts for this neighbour."""
+    doubted: bool = False
+    """Another MAC address than the last was told since the last answer."""
+    pause: float = FIRST_S
+    """From the next question to the one after."""
 
 
 class Neighbours:
     """Every method but `counts` takes constant or logarithmic time.
 
-    `now` is seconds of a steady clock. Call `tick` a few times a second, and send what it says.
+    `now` is seconds of a steady clock. Call `tick` a few times a second, and send what it says. No
+    one is asked more often than every FIRST_S, however often it comes and goes.
     """
 
     def __init__(self) -> None:
         self._known: dict[IPv4Address, _Neighbour] = {}
-        self._queue: list[tuple[float, int, IPv4Address]] = []
-        self._ticket = 0
+        self._agenda: Agenda[IPv4Address] = Agenda()
+        """When to ask those in use."""
+        self._asked: dict[IPv4Address, float] = {}
+        """When the last question went out, oldest first; those that may be asked again are not
+        kept. Some are not in use any more."""
+        self._limit = TokenBucket(MOST_PER_S, MOST_AT_ONCE)
 
     def acquire(self, ip: IPv4Address, now: float) -> None:
         """One user more. A new neighbour is asked with the next tick."""
         neighbour = self._known.get(ip)
         if neighbour is None:
             neighbour = self._known[ip] = _Neighbour()
-            self._schedule(ip, neighbour, now)
+            self._agenda.set(ip, self._earliest(ip, now))
         neighbour.users += 1
 
     def release(self, ip: IPv4Address) -> None:
@@ -79,19 +94,19 @@ class Neighbours:
         neighbour.users -= 1
         if not neighbour.users:
             del self._known[ip]
+            self._agenda.drop(ip)
 
     def tick(self, now: float) -> list[IPv4Address]:
         """Whom to ask at `now`."""
+        while self._asked and next(iter(self._asked.values())) + FIRST_S <= now:
+            del self._asked[next(iter(self._asked))]
         asked: list[IPv4Address] = []
-        while self._queue and self._queue[0][0] <= now and len(asked) < MOST_PER_TICK:
-            _, ticket, ip = heapq.heappop(self._queue)
-            neighbour = self._known.get(ip)
-            if neighbour is None or neighbour.ticket != ticket:
-                continue
-            pause = min(FIRST_S * 2.0**neighbour.unanswered, KNOWN_S)
+        while (ip := self._agenda.first(now)) is not None and self._limit.take(now):
+            neighbour = self._known[ip]
+            self._agenda.set(ip, now + neighbour.pause)
+            neighbour.pause = min(2 * neighbour.pause, KNOWN_S)
             neighbour.unanswered += 1
-            neighbour.asked_at = now
-            self._schedule(ip, neighbour, now + pause)
+            self._asked[ip] = now
             asked.append(ip)
         return asked
 
@@ -101,18 +116,21 @@ class Neighbours:
         if neighbour is None:
             return False
         changed = mac != neighbour.mac
-        neighbour.mac, neighbour.unanswered = mac, 0
-        self._schedule(ip, neighbour, now + KNOWN_S)
+        neighbour.doubted |= changed and neighbour.mac is not None
+        neighbour.mac, neighbour.unanswered, neighbour.pause = mac, 0, FIRST_S
+        self._agenda.set(ip, now + (DOUBTED_S if neighbour.doubted else KNOWN_S))
+        neighbour.doubted = False
         return changed
 
     def doubt(self, ip: IPv4Address, mac: str, now: float) -> None:
         """Something else than an answer says that it has this MAC: if that is news, ask it soon.
 
-        It is not believed: the switch learns from answers only, and the two should not differ.
+        It is not believed until it answers; see DOUBTED_S for what the switch makes of it.
         """
         neighbour = self._known.get(ip)
         if neighbour is not None and mac != neighbour.mac:
-            self._schedule(ip, neighbour, max(now, neighbour.asked_at + FIRST_S))
+            neighbour.doubted = neighbour.mac is not None
+            self._agenda.hasten(ip, self._earliest(ip, now))
 
     def mac(self, ip: IPv4Address) -> str | None:
         """Its MAC address; None if it has not answered, or is not in use."""
@@ -130,10 +148,9 @@ class Neighbours:
             counts[_state(neighbour)] += 1
         return counts
 
-    def _schedule(self, ip: IPv4Address, neighbour: _Neighbour, due: float) -> None:
-        self._ticket += 1
-        neighbour.ticket = self._ticket
-        heapq.heappush(self._queue, (due, self._ticket, ip))
+    def _earliest(self, ip: IPv4Address, now: float) -> float:
+        """When it may be asked."""
+        return max(now, self._asked.get(ip, float("-inf")) + FIRST_S)
 
 
 def _state(neighbour: _Neighbour | None) -> NeighbourState:

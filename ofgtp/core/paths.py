@@ -8,12 +8,12 @@ which peers are in use, how late it is and what came in; what to send and what c
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
+from ofgtp.core.agenda import Agenda
 from ofgtp.core.gtpu import SEQUENCE_MAX
 
 
@@ -118,8 +118,6 @@ class _Path:
     asked_at: float | None = None
     answered_at: float | None = None
     heard_at: float | None = None
-    ticket: int = 0
-    """The one entry of the queue that still counts for this path."""
 
 
 class Paths:
@@ -131,8 +129,8 @@ class Paths:
     def __init__(self, timers: PathTimers) -> None:
         self._timers = timers
         self._paths: dict[IPv4Address, _Path] = {}
-        self._queue: list[tuple[float, int, IPv4Address]] = []
-        self._ticket = 0
+        self._agenda: Agenda[IPv4Address] = Agenda()
+        """When the next request to each is due, its exchange ends, or it is forgotten."""
         self._next_first = {False: float("-inf"), True: float("-inf")}
         """When the next new peer is asked, by whether it is put off."""
 
@@ -156,7 +154,7 @@ class Paths:
             earliest = now + interval if later else now
             first = min(max(self._next_first[later], earliest), earliest + interval)
             self._next_first[later] = first + 1 / self._timers.first_per_s
-            self._schedule(peer, path, first)
+            self._agenda.set(peer, first)
         path.users += sessions
 
     def release(self, peer: IPv4Address, sessions: int = 1) -> None:
@@ -177,28 +175,23 @@ class Paths:
             return
         if path.asked_at is None:
             if not path.later:
-                del self._paths[peer]
+                self._forget(peer)
         elif path.attempts:
             path.attempts = 0
-            self._schedule(peer, path, path.asked_at + self._timers.interval_s)
+            self._agenda.set(peer, path.asked_at + self._timers.interval_s)
 
     def tick(self, now: float) -> tuple[list[SendEcho], list[PathChanged]]:
         """What is due at `now`: requests to send, and paths that went down."""
         sends: list[SendEcho] = []
         events: list[PathChanged] = []
         timers = self._timers
-        while self._queue and self._queue[0][0] <= now:
-            _, ticket, peer = self._queue[0]
-            path = self._paths.get(peer)
-            if path is None or path.ticket != ticket:
-                heapq.heappop(self._queue)
-                continue
+        while (peer := self._agenda.first(now)) is not None:
+            path = self._paths[peer]
             ends = path.users == 0 or path.attempts == timers.n3_requests
             if not ends and len(sends) == timers.most_per_tick:
                 break
-            heapq.heappop(self._queue)
             if path.users == 0:
-                del self._paths[peer]
+                self._forget(peer)
             elif path.attempts == timers.n3_requests:
                 events += self._conclude(peer, path, Outcome.SILENT)
             else:
@@ -207,7 +200,7 @@ class Paths:
                     path.asked_at = now
                 path.attempts += 1
                 sends.append(SendEcho(peer, path.sequence, path.attempts))
-                self._schedule(peer, path, now + timers.t3_response_s)
+                self._agenda.set(peer, now + timers.t3_response_s)
         return sends, events
 
     def echo_response(
@@ -260,10 +253,9 @@ class Paths:
         old, path.state = path.state, TRANSITIONS[path.state, outcome]
         if path.attempts and path.asked_at is not None:
             path.attempts = 0
-            self._schedule(peer, path, path.asked_at + self._timers.interval_s)
+            self._agenda.set(peer, path.asked_at + self._timers.interval_s)
         return [PathChanged(peer, old, path.state)] if path.state is not old else []
 
-    def _schedule(self, peer: IPv4Address, path: _Path, due: float) -> None:
-        self._ticket += 1
-        path.ticket = self._ticket
-        heapq.heappush(self._queue, (due, self._ticket, peer))
+    def _forget(self, peer: IPv4Address) -> None:
+        del self._paths[peer]
+        self._agenda.drop(peer)

@@ -80,6 +80,8 @@ EXTENDED, EXTENDED_NUMBERED = 1, 2
 """Stand in the VLAN priority, where an IP version may stand, of T-PDUs with an extension header:
 with the whole optional part in front of it, and without (the switch takes it off if S is set)."""
 
+SESSION_PRIORITY = 100
+
 HEADER_SAMPLE = 96
 """Bytes of a packet that the controller sees: Ethernet, IPv4 with all its options, UDP, or ARP."""
 SIGNALLING_SAMPLE = 2048
@@ -210,7 +212,7 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     cookie = make_cookie(CookieKind.SESSION, session.number)
     peer = session.uplink.remote_ip
     uplink = UPLINK.flow(
-        100,
+        SESSION_PRIORITY,
         match(
             reg0=session.uplink.teid,
             dl_type=IPV4,
@@ -222,11 +224,11 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     )
     to_ue = match(dl_type=IPV4, nw_dst=session.ue_ip)
     if session.downlink is None:
-        return uplink, DOWNLINK.drop(100, to_ue, DropReason.IDLE_UE)
+        return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.IDLE_UE)
     if session.error_indicated:
-        return uplink, DOWNLINK.drop(100, to_ue, DropReason.ERROR_INDICATED)
+        return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.ERROR_INDICATED)
     downlink = DOWNLINK.flow(
-        100,
+        SESSION_PRIORITY,
         to_ue,
         Decap(),
         set_field("tun_id", session.downlink.teid),

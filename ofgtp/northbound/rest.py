@@ -39,7 +39,7 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.core.model import SESSION_ID
-from ofgtp.northbound import docs, openapi, schema
+from ofgtp.northbound import docs, lines, openapi, schema
 from ofgtp.northbound.events import Event
 from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.service import BatchError, Service, SessionFilter, SessionRequest
@@ -394,38 +394,16 @@ class RestApp:
         self._batch_runs = True
         try:
             raw = self._body(request, NDJSON_TYPES, self._batch_limit)
-            result = self._service.batch(self._parse_batch(raw))
+            result = self._service.batch(lines.read(raw, self._batch_lines))
+        except lines.LinesError as error:
+            raise _unprocessable(error.errors[: schema.MAX_ERRORS]) from None
+        except lines.TooManyLines:
+            raise _too_large(f"a batch has at most {self._batch_lines} lines") from None
         finally:
             self._batch_runs = False
         return _json(
             {"created": result.created, "replaced": result.replaced, "deleted": result.deleted}
         )
-
-    def _parse_batch(self, raw: bytes) -> list[tuple[int, SessionRequest | str]]:
-        """The operations of a batch with their line numbers; blank lines count, and do nothing."""
-        ops: list[tuple[int, SessionRequest | str]] = []
-        errors: list[dict[str, object]] = []
-        used = 0
-        for number, line in enumerate(raw.split(b"\n"), 1):
-            if not line or line.isspace():
-                continue
-            used += 1
-            if used > self._batch_lines:
-                raise _too_large(f"a batch has at most {self._batch_lines} lines")
-            if used % _LINES_AT_ONCE == 0:
-                eventlet.sleep(0)  # the switch's messages must not wait for a long batch
-            try:
-                op = schema.BATCH_LINE.validate_json(line)
-            except ValidationError as error:
-                found = schema.batch_line_errors(error)
-                errors += [{"line": number, "loc": loc, "msg": msg} for loc, msg in found]
-                if len(errors) >= schema.MAX_ERRORS:
-                    break
-                continue
-            ops.append((number, op.session.request() if isinstance(op, schema.PutLine) else op.id))
-        if errors:
-            raise _unprocessable(errors[: schema.MAX_ERRORS])
-        return ops
 
     # ---- bodies
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 from ofgtp.core.errors import OfgtpError
-from ofgtp.core.model import Direction, FTeid, Session, SessionState
+from ofgtp.core.model import BatchPut, Direction, FTeid, Session, SessionState
 from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 
@@ -53,6 +53,22 @@ class SessionRequest:
     uplink_teid: int | None
     uplink_remote_ip: IPv4Address | None
     downlink: FTeid | None
+
+    @classmethod
+    def of(cls, put: BatchPut) -> SessionRequest:
+        """What a line of a batch asks for."""
+        peer, far_teid, far_ip = put.uplink_remote_ip, put.downlink_teid, put.downlink_ip
+        far = None
+        if far_teid is not None and far_ip is not None:
+            far = FTeid(far_teid, IPv4Address(far_ip))
+        return cls(
+            id=put.id,
+            gateway=put.gateway,
+            ue_ip=IPv4Address(put.ue_ip),
+            uplink_teid=put.uplink_teid,
+            uplink_remote_ip=None if peer is None else IPv4Address(peer),
+            downlink=far,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +228,11 @@ class Service(Protocol):
             UnknownSession, SwitchRefused.
         """
 
-    def batch(self, ops: Sequence[tuple[int, SessionRequest | str]]) -> BatchResult:
+    def batch(self, ops: Iterable[tuple[int, BatchPut | str]]) -> BatchResult:
         """Do all of it in order, or nothing: (line, session to put or id to delete).
+
+        The lines are read while it is done; what reading them raises is passed on, and nothing is
+        done.
 
         Raises:
             BatchError, SwitchRefused.

@@ -11,10 +11,14 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 import eventlet
 from eventlet.event import Event
+from eventlet.queue import LightQueue
 
 from ofgtp.core.errors import CodecError, GatewayNotReady, SwitchRefused
 from ofgtp.core.flow import (
@@ -42,16 +46,28 @@ LATENCY_BOUNDS = (
 """Upper bounds of the barrier latency's classes, in seconds; one more has no bound."""
 
 _SLICE = 256
-"""Messages built before other green threads get a turn."""
+"""Messages built before they are sent and other green threads get a turn."""
+
+_SEND_BYTES = 32_768
+"""Bytes of messages that are worth sending before there are more."""
 
 
-def _xids() -> Iterator[int]:
+class _Xids:
     """Transaction ids: 32 bits, again from 1 after the last (0 stands for none)."""
-    while True:
-        yield from range(1, 1 << 32)
+
+    def __init__(self) -> None:
+        self._next = 1
+
+    def take(self, count: int = 1) -> int:
+        """The first of so many ids in a row."""
+        if self._next + count > 1 << 32:
+            self._next = 1
+        first = self._next
+        self._next += count
+        return first
 
 
-_XIDS = _xids()
+_XIDS = _Xids()
 
 
 class NotConfirmed(GatewayNotReady):
@@ -103,8 +119,11 @@ class Channel:
         self._on_flow_update: Callable[[of.FlowUpdate], None] = lambda update: None
         self._waiting: dict[int, Event] = {}
         self._parts: dict[int, list[bytes]] = {}
+        self._streams: dict[int, LightQueue] = {}
+        """Replies that are read part by part."""
         self._errors: dict[int, str] = {}
         self._bundles = itertools.count(1)
+        self._open_bundles: list[Bundle] = []
         self.closed = False
         self.silent = False
         """Whether a wait for the switch ran out and nothing has come from it since."""
@@ -134,13 +153,17 @@ class Channel:
             self.tally.errors[reason] += 1
             if xid in self._waiting:
                 self._waiting.pop(xid).send_exception(SwitchRefused(reason))
+            elif xid in self._streams:
+                self._streams[xid].put(SwitchRefused(reason))
             elif xid in self._errors:
                 self._errors[xid] = self._errors[xid] or reason
-            else:
+            elif not any(bundle.take_error(xid, reason) for bundle in self._open_bundles):
                 log.warning("xid=%d: the switch reports %s", xid, reason)
         elif kind == of.Type.MULTIPART_REPLY:
             form, more, part = of.decode_multipart(body)
-            if form == of.Multipart.FLOW_MONITOR and xid not in self._waiting:
+            if xid in self._streams:
+                self._streams[xid].put((part, more))
+            elif form == of.Multipart.FLOW_MONITOR and xid not in self._waiting:
                 for update in of.decode_flow_updates(part):
                     self._on_flow_update(update)
             elif xid in self._waiting:
@@ -155,17 +178,19 @@ class Channel:
         self.closed = True
         for event in self._waiting.values():
             event.send_exception(Disconnected("the switch disconnected"))
+        for stream in self._streams.values():
+            stream.put(Disconnected("the switch disconnected"))
         self._waiting.clear()
         self._parts.clear()
 
     # --- to the switch
 
-    def barrier(self) -> None:
-        """Return when the switch has carried out all that was sent before."""
-        xid = next(_XIDS)
+    def barrier(self, before: bytes = b"") -> None:
+        """Return when the switch has carried out all that was sent before, `before` at last."""
+        xid = _XIDS.take()
         start = time.monotonic()
         try:
-            self._ask(xid, of.barrier(xid))
+            self._ask(xid, before + of.barrier(xid))
         except NotConfirmed:
             self.tally.took(time.monotonic() - start)
             raise
@@ -179,26 +204,55 @@ class Channel:
         self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
     ) -> Iterator[of.FlowStats]:
         """The flows whose cookie equals `cookie` under `mask`; by default all of ours."""
-        xid = next(_XIDS)
-        for part in self._ask(xid, of.flow_stats_request(cookie, mask, xid), STATS_S):
+        for part in self.flow_parts(cookie, mask):
             yield from of.decode_flow_stats(part)
-            eventlet.sleep(0)
+
+    def flow_parts(
+        self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
+    ) -> Iterator[bytes]:
+        """The same as the bodies of the reply's parts, each as soon as it is here."""
+        if self.closed:
+            raise Disconnected("the switch is not connected")
+        xid = _XIDS.take()
+        stream = self._streams[xid] = LightQueue()
+        try:
+            self._send(of.flow_stats_request(cookie, mask, xid))
+            more = True
+            while more:
+                part, more = self._next_part(stream)
+                yield part
+                eventlet.sleep(0)
+        finally:
+            del self._streams[xid]
+
+    def _next_part(self, stream: LightQueue) -> tuple[bytes, bool]:
+        late = NotConfirmed(f"no answer within {STATS_S:g} s")
+        try:
+            with eventlet.Timeout(STATS_S, late):
+                said = stream.get()
+        except NotConfirmed as error:
+            self.silent |= error is late
+            raise
+        if isinstance(said, Exception):
+            raise said
+        part: tuple[bytes, bool] = said
+        return part
 
     def watch_flows(self, on_update: Callable[[of.FlowUpdate], None]) -> None:
         """Have every flow change that is not ours reported from now on."""
         self._on_flow_update = on_update
-        xid = next(_XIDS)
+        xid = _XIDS.take()
         self._ask(xid, of.flow_monitor_request(xid))
 
     def renew(self, flows: Iterable[Flow]) -> None:
         """Add flows again, which restarts their timeouts; not confirmed, and never waits long."""
-        mods = [of.flow_mod(of.Command.ADD, flow, next(_XIDS)) for flow in flows]
+        mods = [of.flow_mod(of.Command.ADD, flow, _XIDS.take()) for flow in flows]
         self._send(b"".join(mods))
         self.tally.flow_mods["add"] += len(mods)
 
     def delete_ours(self) -> None:
         """Delete every flow of ours, confirmed by a barrier."""
-        self._send(of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, next(_XIDS)))
+        self._send(of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, _XIDS.take()))
         self.barrier()
         self.tally.flow_mods["delete"] += 1
 
@@ -207,10 +261,10 @@ class Channel:
 
         Whoever asks from now on gets Disconnected, so that no bundle under way is committed.
         """
-        xid = next(_XIDS)
+        xid = _XIDS.take()
         event = self._expect(xid)
         self.closed = True
-        delete = of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, next(_XIDS))
+        delete = of.delete_by_cookie(COOKIE_OWNER, COOKIE_OWNER_MASK, _XIDS.take())
         self._send(delete + of.barrier(xid))
         self._await(event)
 
@@ -219,7 +273,7 @@ class Channel:
         whole = (1 << 64) - 1
         asked: list[Event] = []
         for cookie in cookies:
-            xid = next(_XIDS)
+            xid = _XIDS.take()
             asked.append(self._expect(xid))
             self._send(of.flow_stats_request(cookie, whole, xid))
         return [
@@ -229,7 +283,7 @@ class Channel:
 
     def packets_of(self, cookie: int) -> int:
         """Packets of all flows with this cookie together: the switch adds them up."""
-        xid = next(_XIDS)
+        xid = _XIDS.take()
         return of.decode_aggregate(b"".join(self._ask(xid, of.aggregate_request(cookie, xid))))[0]
 
     def meters(self) -> dict[int, Meter | None]:
@@ -242,7 +296,7 @@ class Channel:
 
     def set_meter(self, meter: Meter, *, add: bool) -> None:
         """Add or modify a meter. Raises SwitchRefused."""
-        xid = next(_XIDS)
+        xid = _XIDS.take()
         self._errors[xid] = ""
         try:
             self._send(of.meter_mod(meter, xid, add=add))
@@ -254,83 +308,56 @@ class Channel:
 
     def packet_out(self, port: int, frame: bytes, in_port: int = Port.CONTROLLER) -> None:
         """Send a frame out of a port, or by TABLE through the tables; not confirmed."""
-        self._send(of.packet_out(port, frame, next(_XIDS), in_port))
+        self._send(of.packet_out(port, frame, _XIDS.take(), in_port))
 
-    def apply(self, plan: Plan, foreign: list[of.FlowStats] | None = None) -> None:
+    def apply(self, plan: Plan, foreign: Sequence[of.FlowStats] = ()) -> None:
         """Carry a plan out in one bundle: all of it, confirmed by a barrier, or nothing.
 
-        `foreign` are reported flows to delete besides. The switch commits an atomic bundle that
-        holds a refused flow all the same, so errors are awaited by a barrier before the commit.
+        `foreign` are reported flows to delete besides.
 
         Raises:
             FlowsRefused: with the flows at fault; nothing was installed.
             NotConfirmed, Disconnected: the outcome is unknown.
         """
-        bundle = next(self._bundles)
-        sent: dict[int, Flow | None] = {}
-        try:
-            try:
-                self._control(bundle, of.Bundle.OPEN)
-                self._fill(bundle, plan, foreign or [], sent)
-                self.barrier()
-                if self._refused(sent):
-                    self._control(bundle, of.Bundle.DISCARD)
-                    raise FlowsRefused(self._refused(sent))
-                self._control(bundle, of.Bundle.COMMIT)
-            except FlowsRefused:
-                raise
-            except SwitchRefused as error:
-                raise FlowsRefused(self._refused(sent) or [(None, error.reason)]) from None
-            self.barrier()
-        finally:
-            for xid in sent:
-                self._errors.pop(xid, None)
-        deleted = len(plan.delete) + len(foreign or [])
-        self.tally.flow_mods.update(add=len(plan.add), modify=len(plan.modify), delete=deleted)
+        with self.bundle() as bundle:
+            bundle.put_plan(plan, foreign)
+            bundle.commit()
 
-    def _refused(self, sent: dict[int, Flow | None]) -> list[tuple[Flow | None, str]]:
-        return [(flow, self._errors[xid]) for xid, flow in sent.items() if self._errors[xid]]
-
-    def _fill(
-        self,
-        bundle: int,
-        plan: Plan,
-        foreign: list[of.FlowStats],
-        sent: dict[int, Flow | None],
+    def add(
+        self, count: int, make: Callable[[int], bytes], flow: Callable[[int], Flow | None]
     ) -> None:
-        batch: list[bytes] = []
+        """Add flows without a bundle, confirmed by a barrier: for a few that are not there yet.
 
-        def put(xid: int, flow: Flow | None, inner: bytes) -> None:
-            sent[xid] = flow
-            self._errors[xid] = ""
-            batch.append(of.bundle_add(bundle, inner, xid))
-            if len(batch) >= _SLICE:
-                if self.closed:
-                    raise Disconnected("the switch is not connected")
-                self._send(b"".join(batch))
-                batch.clear()
-                eventlet.sleep(0)
+        `make` and `flow` are as for `Bundle.put`. When one is refused others may be installed.
 
-        for stats in foreign:
-            xid = next(_XIDS)
-            put(xid, None, of.delete_reported(stats, xid))
-        for flows, command in (
-            (plan.delete, of.Command.DELETE_STRICT),
-            (plan.modify, of.Command.MODIFY_STRICT),
-            (plan.add, of.Command.ADD),
-        ):
-            for flow in flows:
-                xid = next(_XIDS)
-                put(xid, flow, of.flow_mod(command, flow, xid))
-        if batch:
-            self._send(b"".join(batch))
+        Raises:
+            FlowsRefused: with the flows at fault.
+            NotConfirmed, Disconnected: the outcome is unknown.
+        """
+        first = _XIDS.take(count)
+        bare = Bundle(self, self._send, 0)
+        bare.expect_errors(first, count, flow)
+        self._open_bundles.append(bare)
+        try:
+            self.barrier(make(first))
+            bare.check()
+        finally:
+            self._open_bundles.remove(bare)
+        self.tally.flow_mods["add"] += count
 
-    def _control(self, bundle: int, kind: of.Bundle) -> None:
-        xid = next(_XIDS)
-        self._ask(xid, of.bundle_control(bundle, kind, xid))
+    @contextmanager
+    def bundle(self) -> Iterator[Bundle]:
+        """A bundle to be filled and committed; what was not committed is discarded."""
+        bundle = Bundle(self, self._send, next(self._bundles))
+        self._open_bundles.append(bundle)
+        try:
+            yield bundle
+        finally:
+            self._open_bundles.remove(bundle)
+            bundle.discard()
 
     def _multipart(self, kind: of.Multipart) -> list[bytes]:
-        xid = next(_XIDS)
+        xid = _XIDS.take()
         if kind is of.Multipart.DESC:
             return self._ask(xid, of.multipart_request(kind, xid))
         return self._ask(xid, of.meter_stats_request(kind, xid))
@@ -356,3 +383,159 @@ class Channel:
             self.silent |= error is late
             raise
         return answer
+
+
+class Bundle:
+    """Flow-mods that the switch carries out together or not at all (OpenFlow 1.4, 6.8).
+
+    The switch commits an atomic bundle that holds a refused flow all the same, so errors are
+    awaited by a barrier before the commit. Messages are sent as they are put in: the switch reads
+    them while the next ones are made.
+    """
+
+    def __init__(self, channel: Channel, send: Callable[[bytes], None], number: int) -> None:
+        self.number = number
+        self._channel, self._send = channel, send
+        self._begun = self._prepared = self._ended = False
+        self._waiting = b""
+        self._ranges: list[tuple[int, int, Callable[[int], Flow | None]]] = []
+        self._errors: dict[int, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def put(
+        self,
+        command: of.Command,
+        count: int,
+        make: Callable[[int], bytes],
+        flow: Callable[[int], Flow | None],
+    ) -> None:
+        """Put `count` flow-mods in, made of the first of so many ids in a row.
+
+        `flow` tells the n-th one's flow, should the switch refuse it.
+
+        Raises:
+            Disconnected: the switch is gone.
+        """
+        if self._channel.closed:
+            raise Disconnected("the switch is not connected")
+        if not count:
+            return
+        self._prepared = False
+        first = _XIDS.take(count)
+        self.expect_errors(first, count, flow)
+        self._counts[_COUNTED_AS[command]] += count
+        self._waiting += make(first)
+        if len(self._waiting) > _SEND_BYTES:
+            self._flush()
+            eventlet.sleep(0)
+
+    def put_plan(self, plan: Plan, foreign: Sequence[of.FlowStats] = ()) -> None:
+        """Put a plan in, and the deletion of reported flows."""
+
+        def delete(some: Sequence[of.FlowStats], first: int) -> bytes:
+            mods = (of.delete_reported(stats, xid) for xid, stats in enumerate(some, first))
+            return self._wrap(mods, first)
+
+        def change(command: of.Command, some: Sequence[Flow], first: int) -> bytes:
+            mods = (of.flow_mod(command, flow, xid) for xid, flow in enumerate(some, first))
+            return self._wrap(mods, first)
+
+        for strange in _slices(foreign):
+            make = partial(delete, strange)
+            self.put(of.Command.DELETE_STRICT, len(strange), make, lambda place: None)
+        for flows, command in (
+            (plan.delete, of.Command.DELETE_STRICT),
+            (plan.modify, of.Command.MODIFY_STRICT),
+            (plan.add, of.Command.ADD),
+        ):
+            for some in _slices(flows):
+                self.put(command, len(some), partial(change, command, some), some.__getitem__)
+
+    def _wrap(self, mods: Iterable[bytes], first: int) -> bytes:
+        return b"".join(of.bundle_add(self.number, mod, xid) for xid, mod in enumerate(mods, first))
+
+    def prepare(self) -> None:
+        """Have the switch look at all of it; whatever it refuses it refuses here, but for a table
+        that is full.
+
+        Raises:
+            FlowsRefused: with the flows at fault; nothing will be carried out.
+            NotConfirmed, Disconnected: the switch does not answer, or is gone.
+        """
+        if self._prepared or not self._ranges:
+            return
+        self._flush()
+        self._channel.barrier()
+        self.check()
+        self._prepared = True
+
+    def commit(self) -> None:
+        """Have all of it carried out, confirmed by a barrier.
+
+        Raises:
+            FlowsRefused: with the flows at fault; nothing was carried out.
+            NotConfirmed, Disconnected: the outcome is unknown.
+        """
+        self.prepare()
+        if not self._ranges:
+            return
+        xid = _XIDS.take()
+        self.expect_errors(xid)
+        self._ended = True
+        self._channel.barrier(of.bundle_control(self.number, of.Bundle.COMMIT, xid))
+        self.check()
+        self._channel.tally.flow_mods.update(self._counts)
+
+    def discard(self) -> None:
+        """Have nothing of it carried out, unless it was committed; not confirmed."""
+        if self._begun and not self._ended and not self._channel.closed:
+            xid = _XIDS.take()
+            self._send(of.bundle_control(self.number, of.Bundle.DISCARD, xid))
+        self._ended = True
+
+    def take_error(self, xid: int, reason: str) -> bool:
+        """Whether an error is about one of its messages."""
+        ours = any(first <= xid < end for first, end, _ in self._ranges)
+        if ours:
+            self._errors.setdefault(xid, reason)
+        return ours
+
+    def _flush(self) -> None:
+        opening = b""
+        if not self._begun:
+            xid = _XIDS.take()
+            self.expect_errors(xid)
+            opening = of.bundle_control(self.number, of.Bundle.OPEN, xid)
+            self._begun = True
+        self._send(opening + self._waiting)
+        self._waiting = b""
+
+    def expect_errors(
+        self, first: int, count: int = 1, flow: Callable[[int], Flow | None] = lambda place: None
+    ) -> None:
+        """Take errors with these transaction ids as being about its flows."""
+        self._ranges.append((first, first + count, flow))
+
+    def check(self) -> None:
+        """Raise FlowsRefused if there was an error."""
+        refused: list[tuple[Flow | None, str]] = []
+        for xid, reason in self._errors.items():
+            first, _, flow = next(each for each in self._ranges if each[0] <= xid < each[1])
+            refused.append((flow(xid - first), reason))
+        if refused:
+            # Those that name no flow (the commit, say) are refused because of one that does.
+            raise FlowsRefused([each for each in refused if each[0] is not None] or refused)
+
+
+_COUNTED_AS = {
+    of.Command.ADD: "add",
+    of.Command.MODIFY_STRICT: "modify",
+    of.Command.DELETE_STRICT: "delete",
+}
+
+_T = TypeVar("_T")
+
+
+def _slices(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(values), _SLICE):
+        yield values[start : start + _SLICE]

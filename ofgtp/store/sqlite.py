@@ -30,7 +30,7 @@ from ofgtp.core.errors import (
     StoreError,
     UnknownSession,
 )
-from ofgtp.core.model import TEID_MAX, FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import TEID_MAX, BatchPut, FlowValues, FTeid, Session, SessionState, Uplink
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x6F666774
@@ -38,6 +38,9 @@ APPLICATION_ID = 0x6F666774
 
 RELEASES_KEPT = 65_536
 """A TEID given back is not allocated again within this many further releases."""
+
+FORGET_EVERY = 64
+"""Transactions between two times that older ones are forgotten."""
 
 ALLOCATION_TRIES = 64
 
@@ -94,6 +97,15 @@ _INSERT = (
     " downlink_ip, state, reason, created_at, updated_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_INSERT_MANY = (
+    "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
+    " downlink_teid, downlink_ip, state, reason, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip"
+_VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}'"
+_DELETE_MANY = f"DELETE FROM sessions WHERE id = ? RETURNING gateway, {_VALUES}"
+_LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _UPDATE = (
     "UPDATE sessions SET gateway = ?, ue_ip = ?, uplink_teid = ?, uplink_remote_ip = ?,"
     " downlink_teid = ?, downlink_ip = ?, state = ?, reason = ?, updated_at = ?"
@@ -127,6 +139,11 @@ class StoredSession:
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def installed(self) -> Session | None:
+        """The session whose flows are in the switch; a failed one has none."""
+        return None if self.state is SessionState.FAILED else self.session
+
 
 class Transaction:
     """Changes that are committed together or not at all; made by `SessionStore.transaction`.
@@ -137,6 +154,8 @@ class Transaction:
 
     def __init__(self, db: sqlite3.Connection, now: int, teids: range) -> None:
         self._db, self._now, self._teids = db, now, teids
+        self.time = _time(now)
+        """When the sessions that it puts are put."""
         self._allocated: set[tuple[str, int]] = set()
 
     def get(self, session_id: str) -> StoredSession | None:
@@ -157,6 +176,54 @@ class Transaction:
         values = (session.id, *_fields(session), state.value, reason, self._now, self._now)
         written = self._write(session, _INSERT, values, new=True)
         return _in_state(session, written.lastrowid or 0, state)
+
+    def insert_many(
+        self, gateway: str, puts: Sequence[BatchPut], state: SessionState
+    ) -> list[FlowValues] | None:
+        """Add sessions that are new, all of them, with ids and TEIDs of their own.
+
+        None, and nothing is changed, if one is not new or in conflict: which, `insert` tells.
+        """
+        with _errors():
+            row = self._db.execute(_LAST_NUMBER).fetchone()
+            first = (row[0] if row else 0) + 1
+            values = [
+                FlowValues(number, ue_ip, teid or 0, peer, far_teid, far_ip, False)
+                for number, (_, _, ue_ip, teid, peer, far_teid, far_ip) in enumerate(puts, first)
+            ]
+            now, shown = self._now, state.value
+            rows = [
+                (number, put[0], gateway, *put[2:], shown, None, now, now)
+                for number, put in enumerate(puts, first)
+            ]
+            self._db.execute("SAVEPOINT many")
+            try:
+                self._db.executemany(_INSERT_MANY, rows)
+            except sqlite3.IntegrityError:
+                self._db.execute("ROLLBACK TO many")
+                return None
+            finally:
+                self._db.execute("RELEASE many")
+        return values
+
+    def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues]] | None:
+        """Delete sessions; the gateway and the numbers of each.
+
+        None, and nothing is changed, if one is not there.
+        """
+        deleted: list[tuple[str, FlowValues]] = []
+        with _errors():
+            self._db.execute("SAVEPOINT many")
+            try:
+                for session_id in ids:
+                    found = self._db.execute(_DELETE_MANY, (session_id,)).fetchall()
+                    if not found:
+                        self._db.execute("ROLLBACK TO many")
+                        return None
+                    deleted.append((found[0][0], FlowValues._make(found[0][1:])))
+            finally:
+                self._db.execute("RELEASE many")
+        return deleted
 
     def replace(
         self,
@@ -198,6 +265,14 @@ class Transaction:
             self._db.executemany(
                 "UPDATE sessions SET state = ?, reason = ? WHERE number = ?",
                 ((state.value, reason, number) for number in numbers),
+            )
+
+    def set_range_state(self, first: int, last: int, state: SessionState) -> None:
+        """Set the state of the sessions with numbers from `first` to `last`."""
+        with _errors():
+            self._db.execute(
+                "UPDATE sessions SET state = ? WHERE number BETWEEN ? AND ?",
+                (state.value, first, last),
             )
 
     def set_gateway_state(
@@ -308,6 +383,7 @@ class SessionStore:
         self.path = path
         self._teids, self._clock = teids, clock
         self._open_tx = False
+        self._transactions = 0
         self._connections: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -397,10 +473,12 @@ class SessionStore:
         try:
             yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids)
             with _errors():
-                self._db.execute(
-                    "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
-                    (RELEASES_KEPT,),
-                )
+                self._transactions += 1
+                if self._transactions % FORGET_EVERY == 0:
+                    self._db.execute(
+                        "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
+                        (RELEASES_KEPT,),
+                    )
                 self._db.execute("COMMIT")
         finally:
             self._open_tx = False
@@ -457,6 +535,24 @@ class SessionStore:
                 rows = self._reader.execute(sql, (after, *values)).fetchall()
             for row in rows:
                 yield _session(row)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1][0]
+
+    def values(self, gateway: str) -> Iterator[FlowValues]:
+        """What the flows of a gateway's sessions are made from, in the order of their numbers.
+
+        Read in chunks, as by `iterate`.
+        """
+        sql = (
+            f"SELECT {_VALUES} FROM sessions"
+            f" WHERE number > ? AND gateway = ? ORDER BY number LIMIT {_CHUNK}"
+        )
+        after = 0
+        while True:
+            with _errors():
+                rows = self._reader.execute(sql, (after, gateway)).fetchall()
+            yield from map(FlowValues._make, rows)
             if len(rows) < _CHUNK:
                 return
             after = rows[-1][0]

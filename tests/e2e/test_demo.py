@@ -113,9 +113,9 @@ def demo(script: str, temporary: Path) -> Iterator[Demo]:
 def test_demo_shows_traffic_both_ways(tmp_path: Path) -> None:
     started = time.monotonic()
     with demo("demo.py", tmp_path) as running:
-        running.read_until("3. Ping")
+        running.read_until("4. Ping")
         namespaces = running.namespaces()
-        assert len(namespaces) >= 5, "the stage, the base station, two UEs and the host"
+        assert len(namespaces) >= 7, "the stage, two base stations, two UEs, the host, a segment"
         assert running.finish() == 0, running.output
         assert time.monotonic() - started < 90
         running.assert_gone(namespaces)
@@ -131,8 +131,28 @@ def test_demo_shows_traffic_both_ways(tmp_path: Path) -> None:
     for direction in ("uplink", "downlink"):
         match = re.search(direction + r": (\d+) packets, (\d+) bytes", text)
         assert match and int(match[1]) > 100 and int(match[2]) > 10_000
+    assert_signalling(text)
     assert "\x1b" not in text, "colour is for terminals"
     assert max(map(len, text.splitlines())) <= 100
+
+
+def assert_signalling(text: str) -> None:
+    """The demo has shown each kind of GTP-U message once, or twice, as tshark decodes it."""
+    gateway, enb1, enb2 = "10.1.0.1", "10.1.0.2", "10.1.0.3"
+    for source, target, message, count in (
+        (gateway, enb1, "Echo Request: +sequence number (0x[0-9a-f]{4})", 1),
+        (enb1, gateway, "Echo Response: +sequence number (0x[0-9a-f]{4}), Recovery 0", 1),
+        (gateway, enb1, "Error Indication: +TEID 0x0000dead, peer 10.1.0.1", 2),
+        (gateway, enb1, "End Marker: +TEID 0x00002001", 1),
+        (enb2, gateway, "Error Indication: +TEID 0x00003001, peer 10.1.0.3", 1),
+    ):
+        assert len(re.findall(f"{source} → {target} +{message}$", text, re.MULTILINE)) == count
+    numbers = re.findall(r"Echo (?:Request|Response): +sequence number (\w+)", text)
+    assert len(set(numbers)) == 1
+    assert '"state": "up"' in text and "state: error_indicated" in text
+    assert re.search(r"^ +GET /v1/events: error_indicated: \{", text, re.MULTILINE)
+    last = re.search(r"(\d+) packets in the old tunnel, then one End Marker, then nothing", text)
+    assert last and int(last[1]) >= 10
 
 
 def test_handover_loses_almost_nothing(tmp_path: Path) -> None:
@@ -162,7 +182,7 @@ def test_crash_ends_forwarding_in_one_mode_and_not_in_the_other(tmp_path: Path) 
 
 def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
     with demo("demo.py", tmp_path) as running:
-        running.read_until("5. iperf3")
+        running.read_until("6. iperf3")
         namespaces = running.namespaces()
         os.kill(running.controller(), signal.SIGKILL)
         assert running.finish() == 1, running.output
@@ -174,7 +194,7 @@ def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_a_demo_that_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     with demo("demo.py", tmp_path) as running:
-        running.read_until("3. Ping")
+        running.read_until("4. Ping")
         namespaces = running.namespaces()
         assert running.controller()
         running.process.send_signal(number)

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from scapy.contrib.gtp import (
+    IE_TEIDI,
     GTP_U_Header,
     GTPEchoRequest,
     GTPEchoResponse,
     GTPErrorIndication,
     GTPPDUSessionContainer,
+    IE_GSNAddress,
 )
 from scapy.layers.inet import ICMP, IP
 
@@ -126,6 +128,35 @@ def test_unknown_teid_gets_an_error_indication(rig: Any) -> None:
     assert peer.ipv4_address == "10.1.0.2"
 
 
+def test_end_markers_of_our_tunnels_are_counted(rig: Any) -> None:
+    station, wire, _ = rig
+    station.receive(bytes(GTP_U_Header(teid=8193, gtp_type=254)), GATEWAY)
+    with pytest.raises(enb.Dropped, match="drop_end_marker"):
+        station.receive(bytes(GTP_U_Header(teid=5, gtp_type=254)), GATEWAY)
+    assert station.counters["end_markers"] == 1
+    assert wire.sent == [], "an End Marker is never answered"
+
+
+def indication(teid: int) -> bytes:
+    elements = [IE_TEIDI(TEIDI=teid), IE_GSNAddress(ietype=133, ipv4_address="10.1.0.1")]
+    return bytes(GTP_U_Header(gtp_type=26, S=1) / GTPErrorIndication(IE_list=elements))
+
+
+def test_error_indications_of_our_tunnels_are_counted(rig: Any) -> None:
+    station, wire, _ = rig
+    station.receive(indication(0x1001), GATEWAY)
+    assert station.counters["error_indications"] == 1
+    for message, sender in (
+        (indication(0x1002), GATEWAY),
+        (indication(0x1001), ("10.1.0.9", 2152)),
+        (bytes(GTP_U_Header(gtp_type=26, S=1)), GATEWAY),
+    ):
+        with pytest.raises(enb.Dropped, match="drop_error_indication"):
+            station.receive(message, sender)
+    assert station.counters["error_indications"] == 1
+    assert wire.sent == []
+
+
 @pytest.mark.parametrize(
     ("message", "why"),
     [
@@ -153,4 +184,8 @@ def test_commands(rig: Any) -> None:
     assert not station.by_ue and not station.by_teid
     assert station.command("add ue_ip=10.45.0.2").startswith("error")
     assert station.command("dance").startswith("error")
-    assert station.command("stats").startswith("enb 10.1.0.2 uplink_packets=0")
+    station.counters["drop_end_marker"] += 2
+    assert station.command("stats") == (
+        "enb 10.1.0.2 uplink_packets=0 downlink_packets=0 echo_requests=0 echo_responses=0"
+        " end_markers=0 error_indications=0 error_indications_sent=0 drop_end_marker=2"
+    )

@@ -133,6 +133,8 @@ class Lab:
         self._ports: list[RawPort] = []
         self._daemons: dict[str, subprocess.Popen[Any]] = {}
         self.controller: subprocess.Popen[Any] | None = None
+        self.environment: dict[str, str] = {}
+        """What the controller finds in its environment besides."""
 
     # life
 
@@ -407,7 +409,7 @@ ue_pools = ["10.45.0.0/16"]
             self.controller = self.spawn(
                 "gw",
                 [str(Path(sys.executable).parent / "ryu-manager"), "ofgtp.app"],
-                env={**self.env, "OFGTP_CONFIG": str(path)},
+                env={**self.env, **self.environment, "OFGTP_CONFIG": str(path)},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

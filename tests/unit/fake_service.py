@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
-from ofgtp.core.model import Gateway, Session, SessionState, Uplink
+from ofgtp.core.model import BatchPut, Gateway, Session, SessionState, Uplink
 from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -139,8 +139,9 @@ class FakeService:
         del self.sessions[self._find(session_id).id]
         return self.connected
 
-    def batch(self, ops: Sequence[tuple[int, SessionRequest | str]]) -> BatchResult:
+    def batch(self, ops: Iterable[tuple[int, BatchPut | str]]) -> BatchResult:
         self._enter()
+        ops = list(ops)
         before = dict(self.sessions)
         errors: list[tuple[int, str, str]] = []
         counts = {"created": 0, "replaced": 0, "deleted": 0}
@@ -151,7 +152,7 @@ class FakeService:
                     counts["deleted"] += 1
                 else:
                     counts["replaced" if op.id in self.sessions else "created"] += 1
-                    self._keep(op)
+                    self._keep(SessionRequest.of(op))
             except (Conflict, InvalidSession) as error:
                 errors.append((line, error.loc, error.msg))
             except OfgtpError as error:

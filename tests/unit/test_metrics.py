@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import Client
 
 from ofgtp.control.counters import OUTER_BYTES, Counters
+from ofgtp.control.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flow import CookieKind, Flow, cookie_kind, make_cookie
 from ofgtp.core.model import FTeid, Session, Uplink
@@ -31,6 +32,8 @@ from ofgtp.southbound.channel import LATENCY_BOUNDS, Channel, Disconnected, NotC
 from tests.support.sample import LINKS
 
 ROOT = Path(__file__).parents[2]
+UNREADABLE_HEADING = "Signalling that cannot be read"
+IGNORED_HEADING = "Signalling that leads to nothing"
 
 # ---- /metrics
 
@@ -113,7 +116,7 @@ def test_the_store_fails() -> None:
 def table(heading: str) -> list[list[str]]:
     """The cells of the first table below a heading of docs/metrics.md."""
     text = (ROOT / "docs/metrics.md").read_text().split(f"## {heading}\n")[1]
-    text = text.split("\n## ")[0]
+    text = text.split("\n#")[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     return rows[2:]
 
@@ -145,6 +148,16 @@ def test_the_document_knows_every_reason() -> None:
     assert set(described) == set(counted)
     for reason in DropReason:
         assert described[reason.label] == reason.meaning
+
+
+def test_the_document_knows_all_that_is_unreadable() -> None:
+    described = {name.strip("`"): meaning for name, meaning in table(UNREADABLE_HEADING)}
+    assert set(described) == set(UNREADABLE) - {reason.label for reason in DropReason}
+
+
+def test_the_document_knows_all_that_is_ignored() -> None:
+    described = {name.strip("`"): meaning for name, meaning in table(IGNORED_HEADING)}
+    assert described == {str(ignored): ignored.meaning for ignored in Ignored}
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ofgtp.core.errors import InvalidSession
-from ofgtp.core.model import TEID_MAX, FTeid, Uplink
+from ofgtp.core.model import TEID_MAX, AccessRoute, FTeid, Uplink
 from tests.support.lab import gateway
 from tests.support.sample import session
 
@@ -120,3 +120,39 @@ def test_names_of_devices_fit_the_kernel() -> None:
     assert gateway().core_device == "eth2"
     host = gateway(core_port="host", next_hop=None)
     assert (host.host_core, host.core_device, host.gtpu_port) == (True, "br-ofgtp-c", "br-ofgtp-g")
+
+
+ROUTES = (
+    AccessRoute(IPv4Network("10.0.0.0/8"), ip("10.1.0.251")),
+    AccessRoute(IPv4Network("10.9.0.0/16"), ip("10.1.0.252")),
+    AccessRoute(IPv4Network("10.9.1.0/24"), ip("10.1.0.253")),
+    AccessRoute(IPv4Network("10.9.1.1/32"), ip("10.1.0.254")),
+)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("peer", "hop"),
+    [
+        ("10.1.0.2", "10.1.0.2"),
+        ("10.1.0.255", "10.1.0.255"),
+        ("10.1.1.1", "10.1.0.251"),
+        ("10.9.2.1", "10.1.0.252"),
+        ("10.9.1.2", "10.1.0.253"),
+        ("10.9.1.1", "10.1.0.254"),
+        ("11.0.0.0", None),
+        ("192.0.2.1", None),
+    ],
+)
+def test_the_next_hop_is_the_peer_or_that_of_the_longest_prefix(
+    peer: str, hop: str | None, order: int
+) -> None:
+    routed = gateway(access_routes=ROUTES[::order])
+    assert routed.access_next_hop(ip(peer)) == (None if hop is None else ip(hop))
+    assert gateway().access_next_hop(ip(peer)) == (ip(peer) if peer.startswith("10.1.0.") else None)
+
+
+def test_a_default_route_leads_everywhere() -> None:
+    routed = gateway(access_routes=(AccessRoute(IPv4Network("0.0.0.0/0"), ip("10.1.0.9")),))
+    assert routed.access_next_hop(ip("192.0.2.1")) == ip("10.1.0.9")
+    assert routed.access_next_hop(ip("10.1.0.5")) == ip("10.1.0.5")

@@ -29,6 +29,7 @@ from ofgtp.core.flow import (
     Match,
     Meter,
     PopVlan,
+    Port,
     PushVlan,
     SetField,
     match,
@@ -143,7 +144,16 @@ def test_masks_mean_what_their_text_says(tmp_path: Path) -> None:
     asked += [match(dl_type=0x8847, vlan_vid=(0x1000, 0x1000), vlan_pcp=n) for n in range(8)]
     asked += [match(ct_zone=0), match(ct_mark=0)]
     asked += [match(reg0=0xDEADBEEF, reg1=ENB), match(dl_type=0x8847, mpls_label=0xFFFFF)]
+    masks = [0xFFFF0000, 0xFFFFFFFF, 0x80000000, 0x7, 0x80000001, 0xFF00FF00, 0x7FFFFFFF]
+    for share, mask in enumerate(masks):
+        asked += [match(dl_type=0x0800, nw_src=(share, mask), nw_dst=(0xFFFFFFFF, mask))]
     same_to_ofctl([Flow(1, n, each, 7) for n, each in enumerate(asked)], tmp_path)
+
+
+def test_masks_of_addresses_that_are_no_prefixes() -> None:
+    said = Flow(1, 0, match(dl_type=0x0800, nw_src=(3, 7), nw_dst=(0x0A000000, 0xFF000000)), 7)
+    assert "nw_src=0.0.0.3/0.0.0.7," in str(said)
+    assert "nw_dst=10.0.0.0/8 " in str(said).replace(",", " ")
 
 
 def test_one_flow_mod_byte_by_what_it_shows() -> None:
@@ -170,6 +180,24 @@ def test_instructions_are_told_apart(case: str) -> None:
 
 
 # --- other messages to the switch
+
+
+@pytest.mark.parametrize(
+    ("port", "in_port", "expected"),
+    [
+        (4, {}, "in_port=CONTROLLER actions=output:4"),
+        (Port.LOCAL, {}, "in_port=CONTROLLER actions=LOCAL"),
+        (Port.TABLE, {"in_port": 2}, "in_port=2 actions=TABLE"),
+        (Port.TABLE, {"in_port": Port.LOCAL}, "in_port=LOCAL actions=TABLE"),
+    ],
+)
+def test_packet_outs(port: int, in_port: dict[str, int], expected: str) -> None:
+    frame = b"\xff" * 12 + b"\x12\x34" + bytes(46)
+    message = of.packet_out(port, frame, 9, **in_port)
+    said = printed(message).splitlines()[0]
+    assert said == f"OFPT_PACKET_OUT (OF1.4) (xid=0x9): {expected} data_len=60"
+    assert message.endswith(frame)
+    assert len(message) == 8 + 16 + 16 + len(frame)
 
 
 def test_messages_as_ovs_ofctl_reads_them() -> None:

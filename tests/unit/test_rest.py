@@ -437,7 +437,6 @@ def test_batch_of_nothing(client: Client) -> None:
 
 
 def test_batch_errors_have_lines(client: Client, service: FakeService) -> None:
-    service.hook = lambda: pytest.fail("the service was asked")
     response = batch(
         client,
         put(2),

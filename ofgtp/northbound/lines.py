@@ -1,0 +1,151 @@
+"""The lines of a batch. One that is plainly right is read at once; all others the schema judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from socket import AF_INET, inet_pton
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from ofgtp.core.model import SESSION_ID, TEID_MAX, BatchPut
+from ofgtp.northbound import schema
+
+Line = tuple[int, BatchPut | str]
+
+_NO_UPLINK: dict[str, Any] = {}
+
+
+class LinesError(Exception):
+    """Lines that are wrong; `errors` are ready for JSON."""
+
+    def __init__(self, errors: list[dict[str, object]]) -> None:
+        self.errors = errors
+        super().__init__(f"{len(errors)} lines are wrong")
+
+
+class TooManyLines(Exception):
+    """More lines than a batch may have."""
+
+
+def read(raw: bytes, most: int) -> Iterator[Line]:
+    """The operations with their line numbers, from 1; blank lines count, and do nothing.
+
+    Raises:
+        LinesError: at the first line that is wrong; it tells of others too.
+        TooManyLines: more than `most` lines are not blank.
+    """
+    used = 0
+    lines = enumerate(raw.split(b"\n"), 1)
+    for number, line in lines:
+        if not line or line.isspace():
+            continue
+        used += 1
+        if used > most:
+            raise TooManyLines
+        op = plain(line)
+        if op is not None:
+            yield number, op
+            continue
+        try:
+            yield number, judged(line)
+        except ValidationError as error:
+            errors = _told(number, error)
+            for later, other in lines:
+                if len(errors) >= schema.MAX_ERRORS:
+                    break
+                if not other or other.isspace() or plain(other) is not None:
+                    continue
+                try:
+                    judged(other)
+                except ValidationError as another:
+                    errors += _told(later, another)
+            raise LinesError(errors) from None
+
+
+def judged(line: bytes) -> BatchPut | str:
+    """Read a line by the schema.
+
+    Raises:
+        ValidationError: what is wrong with it.
+    """
+    op = schema.BATCH_LINE.validate_json(line)
+    if isinstance(op, schema.DeleteLine):
+        return op.id
+    asked = op.session
+    up, down = asked.uplink, asked.downlink
+    peer = up.remote_ip if up else None
+    return BatchPut(
+        asked.id,
+        asked.gateway,
+        int(asked.ue_ip),
+        up.teid if up else None,
+        None if peer is None else int(peer),
+        down.teid if down else None,
+        int(down.remote_ip) if down else None,
+    )
+
+
+def plain(line: bytes) -> BatchPut | str | None:
+    """Read a line that is plainly right; None if it takes the schema to tell."""
+    try:
+        op = from_json(line)
+        if op["op"] == "put":
+            return _plain_put(op)
+        if op["op"] == "delete" and len(op) == 2 and _is_id(op["id"]):
+            return str(op["id"])
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        pass
+    return None
+
+
+def _plain_put(op: dict[str, Any]) -> BatchPut | None:
+    session = op["session"]
+    get: Callable[[str], Any] = session.get
+    session_id, gateway, uplink, downlink = (
+        get("id"),
+        get("gateway"),
+        get("uplink"),
+        get("downlink"),
+    )
+    known = ("ue_ip" in session) + ("id" in session) + ("gateway" in session)
+    known += ("uplink" in session) + ("downlink" in session)
+    if len(op) != 2 or len(session) != known:
+        return None
+    if not (session_id is None or _is_id(session_id)):
+        return None
+    if not (gateway is None or type(gateway) is str):
+        return None
+    teid = peer = far_teid = far_ip = None
+    if uplink is not None:
+        teid, peer = uplink.get("teid"), uplink.get("remote_ip")
+        if len(uplink) != ("teid" in uplink) + ("remote_ip" in uplink):
+            return None
+        if not (teid is None or _is_teid(teid)):
+            return None
+        peer = None if peer is None else _address(peer)
+    if downlink is not None:
+        far_teid = downlink["teid"]
+        if len(downlink) != 2 or not _is_teid(far_teid):
+            return None
+        far_ip = _address(downlink["remote_ip"])
+    ue_ip = _address(session["ue_ip"])
+    return BatchPut(session_id, gateway, ue_ip, teid, peer, far_teid, far_ip)
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is str and SESSION_ID.fullmatch(value) is not None
+
+
+def _is_teid(value: object) -> bool:
+    return type(value) is int and 0 < value <= TEID_MAX
+
+
+def _address(value: str) -> int:
+    return int.from_bytes(inet_pton(AF_INET, value), "big")
+
+
+def _told(number: int, error: ValidationError) -> list[dict[str, object]]:
+    found = schema.batch_line_errors(error)
+    return [{"line": number, "loc": loc, "msg": msg} for loc, msg in found]

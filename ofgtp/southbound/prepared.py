@@ -1,0 +1,199 @@
+"""Sessions' flows as bytes: each form is encoded once by the codec, and patched for each session.
+
+The codec makes a flow in some 15 microseconds, this in less than one. What is made here is what
+the codec would make: that is checked for each form as it is prepared.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from ofgtp.core.flow import CookieKind, Flow, Match, make_cookie
+from ofgtp.core.model import FlowValues, FTeid, Session, Uplink
+from ofgtp.core.rules import Links, session_flows
+from ofgtp.southbound import openflow as of
+
+FLOWS = 2
+"""Flows of a session, and so the transaction ids that its messages take."""
+
+_BUNDLE, _XID = 0xB1B2B3B4, 0xC1C2C3C4
+_NUMBER, _UE, _TEID, _PEER = 0xA1A2A3A4A5, 0xD1D2D3D4, 0xE1E2E3E4, 0xF1F2F3F4
+_FAR_TEID, _FAR_IP = 0x91929394, 0x81828384
+_COOKIE = make_cookie(CookieKind.SESSION, _NUMBER)
+_SESSION_COOKIE = make_cookie(CookieKind.SESSION)
+
+_SAMPLE = Session(
+    number=_NUMBER,
+    id="sample",
+    gateway="sample",
+    ue_ip=IPv4Address(_UE),
+    uplink=Uplink(_TEID),
+    downlink=FTeid(_FAR_TEID, IPv4Address(_FAR_IP)),
+)
+_PINNED = replace(_SAMPLE, uplink=Uplink(_TEID, IPv4Address(_PEER)))
+_IDLE = replace(_SAMPLE, downlink=None)
+_INDICATED = replace(_SAMPLE, error_indicated=True)
+
+_INNER = 16
+"""Octets of a bundle-add message in front of the flow-mod in it."""
+
+_REPORT_ORDER = ("dl_type", "nw_src", "nw_dst", "reg0", "reg1")
+"""The order in which Open vSwitch reports the fields that sessions' flows match."""
+
+
+class Form:
+    """Bytes with numbers in them that differ from session to session."""
+
+    def __init__(self, sample: bytes, holes: Sequence[tuple[str, int]]) -> None:
+        """`holes` are format (I or Q) and value of the numbers, in the order they stand."""
+        layout, self._parts, at = "!", [], 0
+        for kind, value in holes:
+            pattern = struct.pack(f"!{kind}", value)
+            place = sample.index(pattern, at)
+            layout += f"{place - at}s{kind}"
+            self._parts += [sample[at:place], value]
+            at = place + len(pattern)
+        self._parts.append(sample[at:])
+        self._pack = struct.Struct(f"{layout}{len(sample) - at}s").pack
+
+    def __call__(self, *numbers: int) -> bytes:
+        """The bytes with these numbers."""
+        parts = self._parts.copy()
+        parts[1::2] = numbers
+        return self._pack(*parts)
+
+
+class Prepared:
+    """The forms of session flows for a gateway's links."""
+
+    def __init__(self, links: Links) -> None:
+        self.links = links
+        up, down = _flows(_SAMPLE, links)
+        pinned, idle, indicated = (_flows(each, links) for each in (_PINNED, _IDLE, _INDICATED))
+        ue, teid, peer = ("I", _UE), ("I", _TEID), ("I", _PEER)
+        far = ("I", _FAR_TEID), ("I", _FAR_IP)
+        add, delete = of.Command.ADD, of.Command.DELETE_STRICT
+        self._add_up = _message(add, up, teid, ue)
+        self._add_pinned = _message(add, pinned[0], teid, peer, ue)
+        self._add_down = _message(add, down, ue, *far)
+        self._add_idle = _message(add, idle[1], ue, cookie=False)
+        self._add_indicated = _message(add, indicated[1], ue, cookie=False)
+        self._delete_up = _message(delete, up, teid, ue)
+        self._delete_pinned = _message(delete, pinned[0], teid, peer, ue)
+        self._delete_down = _message(delete, down, ue)
+        self._up = _report(up, ue, teid)
+        self._pinned = _report(pinned[0], ue, teid, peer)
+        self._down = _report(down, ue, *far)
+        self._idle = _report(idle[1], ue)
+        self._indicated = _report(indicated[1], ue)
+        self._check()
+
+    def add(self, values: FlowValues, bundle: int, xid: int) -> bytes:
+        """The messages that put a session's flows into a bundle; they take `xid` and the next."""
+        number, ue, teid, peer, far_teid, far_ip, indicated = values
+        cookie, second = _SESSION_COOKIE | number, xid + 1
+        if peer is None:
+            up = self._add_up(xid, bundle, xid, cookie, teid, ue)
+        else:
+            up = self._add_pinned(xid, bundle, xid, cookie, teid, peer, ue)
+        if far_teid is None or far_ip is None:
+            return up + self._add_idle(second, bundle, second, ue)
+        if indicated:
+            return up + self._add_indicated(second, bundle, second, ue)
+        return up + self._add_down(second, bundle, second, cookie, ue, far_teid, far_ip)
+
+    def add_bare(self, values: FlowValues, xid: int) -> bytes:
+        """The flow-mods that add a session's flows by themselves; they take `xid` and the next."""
+        bundled = self.add(values, 0, xid)
+        middle = int.from_bytes(bundled[2:4], "big")
+        return bundled[_INNER:middle] + bundled[middle + _INNER :]
+
+    def delete(self, values: FlowValues, bundle: int, xid: int) -> bytes:
+        """Likewise those that delete them."""
+        number, ue, teid, peer = values[:4]
+        cookie, second = _SESSION_COOKIE | number, xid + 1
+        if peer is None:
+            up = self._delete_up(xid, bundle, xid, cookie, teid, ue)
+        else:
+            up = self._delete_pinned(xid, bundle, xid, cookie, teid, peer, ue)
+        return up + self._delete_down(second, bundle, second, cookie, ue)
+
+    def reported_up(self, values: FlowValues) -> bytes:
+        """Match and instructions of the uplink flow as the switch reports them."""
+        if values.peer is None:
+            return self._up(values.ue_ip, values.teid)
+        return self._pinned(values.ue_ip, values.teid, values.peer)
+
+    def reported_down(self, values: FlowValues) -> bytes:
+        """Match and instructions of the downlink flow as the switch reports them."""
+        if values.far_teid is None or values.far_ip is None:
+            return self._idle(values.ue_ip)
+        if values.error_indicated:
+            return self._indicated(values.ue_ip)
+        return self._down(values.ue_ip, values.far_teid, values.far_ip)
+
+    def _check(self) -> None:
+        """Hold each form to the codec, with a session of other numbers than it was made from."""
+        other = replace(
+            _SAMPLE,
+            number=7,
+            ue_ip=IPv4Address("10.1.2.3"),
+            uplink=Uplink(9),
+            downlink=FTeid(11, IPv4Address("10.9.8.7")),
+        )
+        pinned = replace(other, uplink=Uplink(9, IPv4Address("10.9.8.6")))
+        idle, told = replace(other, downlink=None), replace(other, error_indicated=True)
+        for session in (other, pinned, idle, told):
+            values = FlowValues.of(session)
+            flows = session_flows(session, self.links)
+            for command, made in (
+                (of.Command.ADD, self.add(values, 5, 6)),
+                (of.Command.DELETE_STRICT, self.delete(values, 5, 6)),
+            ):
+                mods = [of.flow_mod(command, flow, xid) for xid, flow in enumerate(flows, 6)]
+                if command is of.Command.DELETE_STRICT:
+                    # Strictly deleted is what has the key; of a drop's cookie nothing is asked.
+                    down = replace(flows[1], cookie=_SESSION_COOKIE | values.number)
+                    mods[1] = of.flow_mod(command, down, 7)
+                codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
+                if made != codec:
+                    raise AssertionError(f"prepared bytes differ from the codec's: {session}")
+
+
+def session_of(values: FlowValues) -> Session:
+    """A session with these numbers, as far as its flows are concerned."""
+    peer = None if values.peer is None else IPv4Address(values.peer)
+    far = None
+    if values.far_teid is not None and values.far_ip is not None:
+        far = FTeid(values.far_teid, IPv4Address(values.far_ip))
+    return Session(
+        number=values.number,
+        id="",
+        gateway="",
+        ue_ip=IPv4Address(values.ue_ip),
+        uplink=Uplink(values.teid, peer),
+        downlink=far,
+        error_indicated=values.error_indicated,
+    )
+
+
+def _flows(session: Session, links: Links) -> tuple[Flow, Flow]:
+    return session_flows(session, links)
+
+
+def _message(
+    command: of.Command, flow: Flow, *numbers: tuple[str, int], cookie: bool = True
+) -> Form:
+    """A flow-mod in a bundle; the numbers stand in the order of the match and the actions."""
+    sample = of.bundle_add(_BUNDLE, of.flow_mod(command, flow, _XID), _XID)
+    ids = ("I", _XID), ("I", _BUNDLE), ("I", _XID)
+    return Form(sample, [*ids, *([("Q", _COOKIE)] if cookie else []), *numbers])
+
+
+def _report(flow: Flow, *numbers: tuple[str, int]) -> Form:
+    """Match and instructions as the switch reports them."""
+    ordered: Match = tuple(sorted(flow.match, key=lambda each: _REPORT_ORDER.index(each.field)))
+    return Form(of.encode_match(ordered) + of.encode_instructions(flow), numbers)

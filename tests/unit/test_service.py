@@ -1,0 +1,252 @@
+"""What peers cause to happen to sessions, with a real store and gateways that only note it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from eventlet.semaphore import Semaphore
+
+from ofgtp.control.gateway import left_tunnel, merged
+from ofgtp.control.service import SessionService
+from ofgtp.core.errors import StoreError
+from ofgtp.core.model import FlowValues, FTeid, Session, SessionState, Uplink
+from ofgtp.northbound.events import EventLog
+from ofgtp.southbound.channel import FlowsRefused
+from ofgtp.store import SessionStore
+from tests.support.lab import gateway
+from tests.support.sample import ENB, OTHER_ENB, session
+
+ACTIVE, PENDING, FAILED = SessionState.ACTIVE, SessionState.PENDING, SessionState.FAILED
+INDICATED = SessionState.ERROR_INDICATED
+
+Changes = list[tuple[Session | None, Session | None]]
+
+
+class Agent:
+    """A gateway's agent as the service sees it; its switch confirms, is away, or refuses."""
+
+    def __init__(self, name: str) -> None:
+        self.gateway, self.signalling = gateway(name=name), SimpleNamespace(sessions=None)
+        self.confirms = True
+        self.refuses: set[str] = set()
+        self.flows: list[tuple[list[Session], list[Session]]] = []
+        self.told: Changes = []
+        self.peers: Counter[tuple[int | None, int | None]] = Counter()
+        self.deleted: list[FlowValues] = []
+        self.forgot = 0
+        self.meanwhile: Callable[[], Any] | None = None
+        """What somebody else does while a caller waits for its turn."""
+
+    def settle(self) -> None:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+
+    def named(self, sessions: Iterable[Session]) -> None:
+        pass
+
+    def change(self, before: list[Session], after: list[Session]) -> bool:
+        if self.refuses & {each.id for each in after}:
+            raise FlowsRefused([(None, "table full")])
+        self.flows.append((before, after))
+        return self.confirms
+
+    @contextmanager
+    def changing(self) -> Iterator[Any]:
+        yield SimpleNamespace(active=True, delete=self.deleted.extend, prepare=lambda: None)
+
+    def commit(self, change: Any) -> bool:
+        return self.confirms
+
+    def changed(
+        self,
+        pairs: Iterable[tuple[Session | None, Session | None]],
+        peers: Mapping[tuple[int | None, int | None], int] = {},
+    ) -> None:
+        self.told += pairs
+        self.peers.update(peers)
+
+    def forget(self) -> None:
+        self.forgot += 1
+
+
+class World:
+    def __init__(self, store: SessionStore) -> None:
+        self.store, self.events = store, EventLog()
+        self.agents = {name: Agent(name) for name in ("gw1", "gw2")}
+        self.agent = self.agents["gw1"]
+        agents: Any = self.agents.values()
+        self.service = SessionService(store, agents, Semaphore(1), self.events)
+
+    def have(self, *sessions: Session, state: SessionState = ACTIVE) -> list[Session]:
+        with self.store.transaction() as tx:
+            return [tx.insert(each, state) for each in sessions]
+
+    def state(self, number: int) -> SessionState | None:
+        stored = self.store.get(f"ue-{number}")
+        return None if stored is None else stored.state
+
+    def kinds(self) -> list[tuple[str, dict[str, str | int]]]:
+        return [(event.kind, event.facts) for event in self.events.since(0)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    store = SessionStore(tmp_path / "sessions.db")
+    yield World(store)
+    store.close()
+
+
+def tunnel(number: int = 1, ip: IPv4Address = ENB) -> FTeid:
+    return FTeid(0x2000 + number, ip)
+
+
+# --- Error Indications
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_the_downlink_of_indicated_tunnels_is_stopped(world: World, confirms: bool) -> None:
+    one, two, _ = world.have(session(1), session(2), session(3))
+    world.agent.confirms = confirms
+    world.service.error_indicated("gw1", [tunnel(1), tunnel(9), tunnel(2)])
+    stopped = [replace(each, error_indicated=True) for each in (one, two)]
+    assert world.agent.flows == [([one, two], stopped)]
+    assert [world.state(n) for n in (1, 2, 3)] == [INDICATED, INDICATED, ACTIVE]
+    stored = world.store.get("ue-1")
+    assert stored is not None
+    assert stored.session == stopped[0]
+    assert "Error Indication" in str(stored.reason)
+    facts = {"gateway": "gw1", "peer": str(ENB)}
+    assert world.kinds() == [
+        ("error_indicated", {**facts, "session": "ue-1", "teid": 0x2001}),
+        ("error_indicated", {**facts, "session": "ue-2", "teid": 0x2002}),
+    ]
+    assert world.agents["gw2"].flows == []
+
+
+def test_what_is_not_in_use_any_more_is_left_alone(world: World) -> None:
+    world.have(session(1), session(2, gateway="gw2"))
+    world.have(session(3), state=FAILED)
+    world.have(session(4), state=INDICATED)
+    asked = [tunnel(1, OTHER_ENB), tunnel(2), tunnel(3), tunnel(4)]
+    world.service.error_indicated("gw1", asked)
+    assert [world.state(n) for n in (1, 2, 3, 4)] == [ACTIVE, ACTIVE, FAILED, INDICATED]
+    assert (world.agent.flows, world.kinds()) == ([], [])
+
+
+def test_a_tunnel_that_a_session_leaves_meanwhile_stops_nothing(world: World) -> None:
+    [one] = world.have(session())
+
+    def move() -> None:
+        with world.store.transaction() as tx:
+            tx.replace(replace(one, downlink=tunnel(7)), ACTIVE)
+
+    world.agent.meanwhile = move
+    world.service.error_indicated("gw1", [tunnel(1)])
+    assert (world.state(1), world.agent.flows, world.kinds()) == (ACTIVE, [], [])
+
+
+def test_what_the_switch_refuses_is_not_stored(world: World) -> None:
+    world.have(session(1), session(2))
+    world.agent.refuses = {"ue-2"}
+    with pytest.raises(FlowsRefused):
+        world.service.error_indicated("gw1", [tunnel(1), tunnel(2)])
+    assert [world.state(n) for n in (1, 2)] == [ACTIVE, ACTIVE]
+    assert world.kinds() == []
+
+
+# --- a path that is down
+
+
+def test_the_sessions_of_a_peer_that_is_down_are_removed(world: World) -> None:
+    by_uplink = session(2, uplink=Uplink(2, ENB), downlink=None)
+    one, two, _ = world.have(session(1), by_uplink, session(3, downlink=tunnel(3, OTHER_ENB)))
+    [elsewhere] = world.have(session(4, gateway="gw2"))
+    world.service.path_down("gw1", ENB)
+    assert [world.state(n) for n in (1, 2, 3, 4)] == [None, None, ACTIVE, ACTIVE]
+    assert world.agent.deleted == [FlowValues.of(one), FlowValues.of(two)]
+    assert world.agent.peers == {(None, int(ENB)): -1, (int(ENB), None): -1}
+    facts = {"gateway": "gw1", "peer": str(ENB), "deleted": 2}
+    assert world.kinds()[-1] == ("sessions_removed", facts)
+    assert elsewhere.id == "ue-4"
+
+
+def test_more_sessions_than_one_page(world: World) -> None:
+    many = [
+        session(n, ue_ip=IPv4Address("10.45.0.1") + n, uplink=Uplink(n), downlink=FTeid(n, ENB))
+        for n in range(1, 2_102)
+    ]
+    world.have(*many)
+    world.service.path_down("gw1", ENB)
+    assert sum(world.store.count("gw1").values()) == 0
+    assert world.kinds()[-1][1]["deleted"] == 2_101
+
+
+def test_a_session_that_somebody_else_deletes_meanwhile_does_not_save_the_others(
+    world: World,
+) -> None:
+    world.have(session(1), session(2))
+
+    def delete() -> None:
+        with world.store.transaction() as tx:
+            tx.delete("ue-1")
+
+    world.agent.meanwhile = delete
+    world.service.path_down("gw1", ENB)
+    assert [world.state(n) for n in (1, 2)] == [None, None]
+    assert world.kinds()[-1][1]["deleted"] == 1
+
+
+def test_a_store_that_fails_is_logged(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.have(session())
+
+    def fail(**_: Any) -> None:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(world.store, "list", fail)
+    with caplog.at_level(logging.ERROR):
+        world.service.path_down("gw1", ENB)
+    assert "disk full" in caplog.text
+    assert world.state(1) is ACTIVE
+    assert world.kinds()[-1][1]["deleted"] == 0
+
+
+# --- small parts of a gateway's agent
+
+HERE, THERE = tunnel(1), tunnel(1, OTHER_ENB)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        (HERE, THERE, HERE),
+        (HERE, tunnel(2), HERE),
+        (HERE, HERE, None),
+        (HERE, None, None),
+        (None, HERE, None),
+        (None, None, None),
+    ],
+)
+def test_left_tunnel(before: FTeid | None, after: FTeid | None, left: FTeid | None) -> None:
+    one, other = session(downlink=before), session(downlink=after)
+    assert left_tunnel(one, other) == left
+    assert left_tunnel(replace(one, error_indicated=True), other) is None
+    assert left_tunnel(one, replace(other, ue_ip=IPv4Address("10.45.9.9"))) == left
+    assert left_tunnel(None, other) is None
+    assert left_tunnel(one, None) is None
+
+
+def test_merged() -> None:
+    assert merged({"a": 1, "b": 2}, {"b": 40, "c": 3}) == {"a": 1, "b": 42, "c": 3}
+    assert merged({"a": 0}, {}) == merged({}, {"a": 0}) == {"a": 0}
