@@ -20,7 +20,13 @@ from ofgtp.control.change import Change, put_sessions
 from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
 from ofgtp.control.host import RETRY_S, Host, say
-from ofgtp.control.signalling import END_MARKER_S, TICK_S, Ignored, Signalling
+from ofgtp.control.signalling import (
+    END_MARKER_S,
+    END_MARKER_SESSION_S,
+    TICK_S,
+    Ignored,
+    Signalling,
+)
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
@@ -727,7 +733,8 @@ class GatewayAgent:
         """Send the End Markers that are due; their changes are confirmed."""
         moved, self._moved = self._moved, []
         if moved:
-            eventlet.spawn_after(END_MARKER_S, self._send_end_markers, moved)
+            wait = END_MARKER_S + END_MARKER_SESSION_S * self.signalling.peers.sessions
+            eventlet.spawn_after(wait, self._send_end_markers, moved)
 
     def _send_end_markers(self, moved: list[FTeid]) -> None:
         """Not for tunnels that are in use again: more T-PDUs come by those."""
