@@ -20,6 +20,7 @@ from eventlet.semaphore import Semaphore
 from ofgtp.control.change import Change, put_sessions
 from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
+from ofgtp.control.peers import difference
 from ofgtp.control.signalling import END_MARKER_S, TICK_S, Ignored, Signalling
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
@@ -764,17 +765,18 @@ class GatewayAgent:
 
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
-        now = time.monotonic()
+        # Counted together: what one line of a batch did, a later one may have undone.
+        counts: Counter[IPv4Address] = Counter()
         for ips, sessions in peers.items():
-            named = {IPv4Address(ip) for ip in ips if ip is not None}
-            self.signalling.peers.add(named, sessions, now)
+            counts.update({IPv4Address(ip): sessions for ip in ips if ip is not None})
         for place, (before, after) in enumerate(pairs):
             if place % SLICE == SLICE - 1:
                 eventlet.sleep(0)
-            self.signalling.peers.changed(before, after, now)
+            counts.update(difference(before, after))
             left = left_tunnel(before, after)
             if left is not None:
                 self._moved.append(left)
+        self.signalling.peers.changed(counts, time.monotonic())
         if self.synced:
             self._end_tunnels()
 
