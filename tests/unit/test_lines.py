@@ -268,3 +268,10 @@ def test_others_get_a_turn_while_errors_are_looked_for(monkeypatch: pytest.Monke
     quick(b"{\n" + b"\n".join([line()] * 1000), 9_999)
     assert turns == [0] * 5
     assert eventlet.sleep is not None
+
+
+def test_others_get_a_turn_while_lines_are_blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = []
+    monkeypatch.setattr(lines.eventlet, "sleep", turns.append)
+    assert quick(b"\n" * 1000, 1) == []
+    assert turns == [0] * 5
