@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import eventlet
 from eventlet.semaphore import Semaphore
@@ -98,6 +98,8 @@ SLICE = 200
 
 LOADED_SLICE = 2000
 """Sessions read from the store between two such turns."""
+
+_T = TypeVar("_T")
 
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
@@ -431,12 +433,12 @@ class GatewayAgent:
         """
         there: dict[FlowKey, FlowStats] = {}
         foreign: list[FlowStats] = []
-        for stats in found.others:
+        for stats in _in_turns(found.others):
             if stats.match is None:
                 foreign.append(stats)
             else:
                 there[FlowKey(stats.table, stats.priority, stats.match)] = stats
-        missing, single = found.missing(), list(found.missing_flows())
+        missing, single = found.missing(), list(_in_turns(found.missing_flows()))
 
         def links_of_all() -> Links:
             now = self._links_now() or prepared.links
@@ -451,8 +453,8 @@ class GatewayAgent:
                 and stats.cookie == flow.cookie
                 and stats.same_actions(flow)
             }
-            installed = [same.get(key) or _as_flow(stats) for key, stats in there.items()]
-            return plan(wanted, installed)
+            reported = _in_turns(there.items())
+            return plan(wanted, (same.get(key) or _as_flow(stats) for key, stats in reported))
 
         if not found.reported:
             # Packets under way may still be cached by the flows that were here.
@@ -568,7 +570,11 @@ class GatewayAgent:
                 )
             except FlowsRefused:
                 change.alter([session], [])
-                self.commit(change)
+                try:
+                    self.commit(change)
+                except FlowsRefused as error:
+                    self.generation += 1
+                    self.resync_soon(f"flows of a refused session are not taken back: {error}")
                 raise
             except (NotConfirmed, Disconnected) as error:
                 problem = str(error)
@@ -939,10 +945,16 @@ def new_epoch() -> int:
 
 
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
-    for place, session in enumerate(sessions):
+    for session in _in_turns(sessions):
+        yield from session_flows(session, links)
+
+
+def _in_turns(items: Iterable[_T]) -> Iterator[_T]:
+    """The same, with turns of other green threads between."""
+    for place, item in enumerate(items):
         if place % SLICE == SLICE - 1:
             eventlet.sleep(0)
-        yield from session_flows(session, links)
+        yield item
 
 
 def _as_flow(stats: FlowStats) -> Flow:

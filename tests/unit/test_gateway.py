@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.batch import SLICE
+from ofgtp.control.comparison import Comparison
+from ofgtp.control.gateway import SLICE as TURN
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.service import SessionService
-from ofgtp.core.model import BatchPut, Session
+from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
+from ofgtp.core.rules import session_flows
 from ofgtp.northbound.events import EventLog
+from ofgtp.southbound import openflow as of
+from ofgtp.southbound.channel import Bundle, FlowsRefused
 from ofgtp.southbound.ovsdb import BridgeFacts
+from ofgtp.southbound.prepared import Prepared
 from ofgtp.store import SessionStore
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, session
-from tests.unit.test_channel import Switch
+from tests.unit.test_channel import TABLE_FULL, Switch, stats
 
 FACTS = BridgeFacts(
     datapath_id=1,
@@ -112,3 +120,47 @@ def test_a_long_batch_of_single_changes_is_told_as_it_is_read(world: World) -> N
     before = len(world.switch.got)
     assert service.batch(lines(int(OTHER_ENB))).replaced == 4 * SLICE
     assert told[1] - before >= 2 * SLICE
+
+
+class Refusing(Switch):
+    """Refuses the flow-mods that come without a bundle."""
+
+    def answer(self, kind: int, xid: int, body: bytes) -> None:
+        if kind == of.Type.FLOW_MOD:
+            self.channel.receive(of.Type.ERROR, xid, TABLE_FULL)
+        else:
+            super().answer(kind, xid, body)
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["taken back", "not taken back"])
+def test_what_is_left_of_a_refused_session_is_taken_back_or_found(world: World, back: bool) -> None:
+    agent, switch = world.agent, Refusing()
+    agent._channel = switch.channel
+    if not back:
+        switch.refuse = dict.fromkeys(range(256), TABLE_FULL)
+    with pytest.raises(FlowsRefused):
+        agent.change([], [session(1)])
+    assert switch.words().count("DELETE_STRICT") == 2
+    assert agent.synced is back
+    assert agent.generation == (0 if back else 1)
+
+
+def test_others_get_turns_while_all_flows_are_found_to_differ(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, links = 10 * TURN, world.agent._links
+    assert links is not None
+    wanted = [
+        session(n, ue_ip=session(1).ue_ip + n, uplink=Uplink(n), downlink=FTeid(n, ENB))
+        for n in range(1, count + 1)
+    ]
+    found = Comparison(Prepared(links), map(FlowValues.of, wanted))
+    for each in wanted:
+        for flow in session_flows(each, links):
+            found.take(stats(replace(flow, cookie=flow.cookie | 1 << 39)))
+    turns: list[float] = []
+    monkeypatch.setattr(eventlet, "sleep", turns.append)
+    monkeypatch.setattr(Bundle, "put", lambda *_: None)
+    world.agent._equalise(world.switch.channel, Prepared(links), found)
+    # What was reported is gone through to sort it, and to compare it twice.
+    assert len(turns) >= 3 * 2 * count // TURN
