@@ -652,6 +652,9 @@ class GatewayAgent:
             self._packet_in(packet)
         except StoreError as error:
             log.debug("gateway=%s: a packet not looked at: %s", self.gateway.name, error)
+        except Exception:
+            # Or else it would end the OpenFlow connection, which reads on behind this.
+            log.exception("gateway=%s: unexpected", self.gateway.name)
 
     def _packet_in(self, packet: PacketIn) -> None:
         signalling, number = self.signalling, cookie_number(packet.cookie)
@@ -693,6 +696,8 @@ class GatewayAgent:
         if channel is None or links is None:
             return
         mtu = links.access_mtu - TUNNEL_HEADERS
+        if mtu < frames.MTU_MIN:
+            return
         packet_bytes = packet.frame[ETHERNET_HEADER:]
         told = frames.icmp_fragmentation_needed(ours, mtu, packet_bytes)
         if told is None:

@@ -15,7 +15,9 @@ from ofgtp.control.comparison import Comparison
 from ofgtp.control.gateway import SLICE as TURN
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.service import SessionService
+from ofgtp.core.flow import CookieKind, make_cookie
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
+from ofgtp.core.pipeline import Report
 from ofgtp.core.rules import session_flows
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound import openflow as of
@@ -164,3 +166,29 @@ def test_others_get_turns_while_all_flows_are_found_to_differ(
     world.agent._equalise(world.switch.channel, Prepared(links), found)
     # What was reported is gone through to sort it, and to compare it twice.
     assert len(turns) >= 3 * 2 * count // TURN
+
+
+def too_big(mtu: int, world: World) -> None:
+    """A downlink packet of 1500 octets with DF comes to a port of this MTU."""
+    assert world.agent._links is not None
+    world.agent._links = replace(world.agent._links, access_mtu=mtu)
+    packet = bytes.fromhex("450005dc 00004000 40110000 0a020002 0a2d0002") + bytes(8)
+    frame = bytes.fromhex("060000000002 525400000003 0800") + packet
+    cookie = make_cookie(CookieKind.REPORT, Report.TOO_BIG)
+    world.agent.packet_in(of.PacketIn(cookie, LINKS.core, 0, 0, frame))
+
+
+@pytest.mark.parametrize(("mtu", "told"), [(1400, 1), (104, 1), (103, 0), (68, 0)])
+def test_no_mtu_is_told_that_no_link_has(
+    world: World, caplog: pytest.LogCaptureFixture, mtu: int, told: int
+) -> None:
+    too_big(mtu, world)
+    assert world.switch.words() == ["PACKET_OUT"] * told
+    assert caplog.messages == []
+
+
+def test_a_packet_that_is_too_much_for_us_ends_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_big(70_000, world)
+    assert caplog.messages == ["gateway=gw1: unexpected"]
