@@ -345,12 +345,12 @@ class GatewayAgent:
                 generation = self.generation
             links = self._compare(channel, failed)
             with self._writer:
-                if self._conclude(generation, links, failed):
+                if self._conclude(channel, generation, links, failed):
                     return
                 # Where sessions change all the time, a round that they wait for is what ends it.
                 generation = self.generation
                 links = self._compare(channel, failed)
-                if self._conclude(generation, links, failed):
+                if self._conclude(channel, generation, links, failed):
                     return
 
     def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
@@ -389,8 +389,12 @@ class GatewayAgent:
             if values.number not in failed:
                 yield values
 
-    def _conclude(self, generation: int, links: Links | None, failed: dict[int, str]) -> bool:
+    def _conclude(
+        self, channel: Channel, generation: int, links: Links | None, failed: dict[int, str]
+    ) -> bool:
         """Call the switch in sync, unless something changed since; with the writer lock held."""
+        if self._channel is not channel:
+            return False
         if links is None or self.generation != generation or self._links_now() != links:
             return False
         with self._store.transaction() as tx:
@@ -524,20 +528,19 @@ class GatewayAgent:
         """
         before, old = self._epoch, self._links
         try:
-            if change.downlink and self.gateway.ue_to_ue == "route":
-                # Packets between UEs came by the gtpu port and leave by downlink flows.
+            if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
+                # Packets between UEs came by the gtpu port and leave by downlink flows. What else
+                # is new of the links has its own turn.
                 self._epoch = new_epoch()
-                self._links = self._links_now()
-                if old is not None and self._links is not None:
-                    change.replace(epoch_flows(old), epoch_flows(self._links))
+                self._links = replace(old, epoch=self._epoch)
+                change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
         except FlowsRefused:
             self._epoch, self._links = before, old
             raise
         if change.touched and not done:
             self.generation += 1
-            if change.problem is not None:
-                self.resync_soon(change.problem)
+            self.resync_soon(change.problem or "the switch could not be told of a change")
         return done
 
     def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
