@@ -84,7 +84,10 @@ def table(rows: Sequence[Row]) -> str:
     """The rows as a table in Markdown, with columns lined up."""
     lines = [COLUMNS, *(row.cells() for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(COLUMNS))]
-    texts = [" | ".join(cell.ljust(wide) for cell, wide in zip(line, widths, strict=True)) for line in lines]
+    texts = [
+        " | ".join(cell.ljust(wide) for cell, wide in zip(line, widths, strict=True))
+        for line in lines
+    ]
     texts.insert(1, " | ".join("-" * wide for wide in widths))
     return "\n".join(f"| {text} |" for text in texts)
 
@@ -97,7 +100,7 @@ def machine() -> list[tuple[str, str]]:
     done = subprocess.run(["ovs-vswitchd", "--version"], capture_output=True, text=True, check=True)
     return [
         ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        ("processor", f"{os.cpu_count()} × {model or platform.machine()}"),
+        ("processor", f"{os.cpu_count()} x {model or platform.machine()}"),
         ("memory", f"{memory:.0f} GiB"),
         ("kernel", platform.release()),
         ("Open vSwitch", done.stdout.splitlines()[0].split()[-1] + ", userspace datapath"),
