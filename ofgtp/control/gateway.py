@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -20,7 +19,14 @@ from eventlet.semaphore import Semaphore
 from ofgtp.control.change import Change, put_sessions
 from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
-from ofgtp.control.signalling import END_MARKER_S, TICK_S, Ignored, Signalling
+from ofgtp.control.host import RETRY_S, Host, say
+from ofgtp.control.signalling import (
+    END_MARKER_S,
+    END_MARKER_SESSION_S,
+    TICK_S,
+    Ignored,
+    Signalling,
+)
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
@@ -60,7 +66,6 @@ from ofgtp.core.rules import (
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import Counters as Forwarded
 from ofgtp.northbound.service import GatewayMetrics, Histogram, Lease
-from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.channel import (
     CONFIRM_S,
     LATENCY_BOUNDS,
@@ -71,7 +76,7 @@ from ofgtp.southbound.channel import (
     Tally,
 )
 from ofgtp.southbound.openflow import Command, FlowStats, FlowUpdate, PacketIn
-from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
+from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import FLOWS, Prepared
 from ofgtp.store.sqlite import SessionStore
 
@@ -79,12 +84,6 @@ log = logging.getLogger(__name__)
 
 METRICS_S = 2.0
 """Longest wait for the switch's counters, in seconds; then the last known are shown."""
-
-AUDIT_S = 3.0
-"""Seconds between two looks at the host's part (OVSDB changes are seen at once)."""
-
-RETRY_S = 1.0
-"""Seconds before what failed is tried again."""
 
 PAUSE_S = 0.5
 """Seconds between two looks at whether the flows are to be compared, and at the next hop."""
@@ -119,10 +118,9 @@ class GatewayAgent:
     ) -> None:
         self.gateway = gateway
         self.facts: BridgeFacts | None = None
-        self.ovs_version: str | None = None
+        self.host = Host(gateway, nonce, self._repaired, self._learn)
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
-        self._host_problem: str | None = "starting"
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
         self.too_big_told = 0
         """Fragmentation Needed messages sent."""
@@ -136,16 +134,12 @@ class GatewayAgent:
         self._renewals = self._expiries = 0
         self._renewed_at: float | None = None
         self._store, self._writer, self._protected = store, writer, protected
-        self._nonce, self._lease, self._events = nonce, lease_seconds, events
-        self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
-        self._configured = 0
-        """Changes of the bridge's configuration that were told."""
+        self._lease, self._events = lease_seconds, events
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
         self._prepared: Prepared | None = None
         self._epoch = new_epoch()
-        self._access_mtu = 0
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
         self._leased = False
@@ -154,8 +148,6 @@ class GatewayAgent:
         self._changed = 0
         """Flows that comparisons have changed since the switch was last in sync."""
         self._stopped = False
-        self._netfilter = Semaphore(1)
-        """Held while the nftables rules are looked at or changed."""
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
         self._moved: list[FTeid] = []
         """Tunnels that their sessions have left, whose peers do not know it yet."""
@@ -164,7 +156,7 @@ class GatewayAgent:
     @property
     def problem(self) -> str | None:
         """What keeps the gateway from working, for the operator; None if nothing does."""
-        return self._host_problem or self._switch_problem
+        return self.host.problem or self._switch_problem
 
     @property
     def connected(self) -> bool:
@@ -190,57 +182,7 @@ class GatewayAgent:
     def run(self) -> None:
         """Keep host and bridge in order until stopped; to be spawned."""
         eventlet.spawn(self._signal)
-        while not self._stopped:
-            try:
-                self._prepare()
-                self._host_problem = self._say(self._host_problem, None)
-                self._ovsdb.wait(AUDIT_S)
-            except GatewayNotReady as error:
-                self._host_problem = self._say(self._host_problem, str(error))
-                eventlet.sleep(RETRY_S)
-            except Exception:
-                log.exception("gateway=%s: unexpected", self.gateway.name)
-                self._host_problem = "an internal error, see the log"
-                eventlet.sleep(RETRY_S)
-
-    def _prepare(self) -> None:
-        gateway = self.gateway
-        ports = [gateway.access_port] + ([] if gateway.host_core else [gateway.core_port])
-        for port in ports:
-            refusal = hostnet.port_refusal(port)
-            if refusal is not None:
-                raise GatewayNotReady(refusal)
-        facts = self._ovsdb.ensure(gateway, nonce=self._nonce)
-        self.ovs_version = facts.ovs_version or self.ovs_version
-        host = False
-        for port in ports:
-            host |= hostnet.ensure_up(port)
-            former = hostnet.offloads_off(port)
-            if former:
-                self._ovsdb.remember(gateway, port, former)
-        host |= hostnet.ensure_device_settings(gateway.bridge, forward=False)
-        host |= hostnet.ensure_address(gateway.bridge, gateway.access_ip)
-        if gateway.host_core:
-            host |= hostnet.ensure_device_settings(gateway.core_device, forward=True)
-            host |= hostnet.ensure_address(gateway.core_device, gateway.core_ip)
-        host |= hostnet.ensure_routes(gateway, facts.local_mac)
-        if self._ovsdb.changes > self._configured and self.facts is not None:
-            self._repaired("the bridge, its ports or its controller were changed")
-        if host and self.facts is not None:
-            self._repaired("addresses, routes or settings of the host were changed")
-        self._configured = self._ovsdb.changes
-        self._access_mtu = hostnet.mtu(gateway.access_port)
-        if self.ovs_version is not None:
-            self._apply_netfilter()
-        self._learn(facts)
-
-    def _apply_netfilter(self) -> None:
-        with self._netfilter:
-            if self._stopped:
-                return
-            changed = netfilter.apply(self.gateway, version_numbers(self.ovs_version or ""))
-        if changed and self.synced:
-            self._repaired("the nftables rules were changed")
+        self.host.run()
 
     def _repaired(self, what: str, **facts: str | int) -> None:
         self.repairs += 1
@@ -268,20 +210,12 @@ class GatewayAgent:
             gtpu=facts.gtpu_ofport,
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
-            access_mtu=self._access_mtu,
+            access_mtu=self.host.access_mtu,
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._next_hop.mac,
             epoch=self._epoch,
         )
-
-    def _say(self, before: str | None, now: str | None) -> str | None:
-        """Log a problem when it is new, and its end; returns `now`."""
-        if now != before and now is not None:
-            log.warning("gateway=%s: %s", self.gateway.name, now)
-        elif now != before:
-            log.info("gateway=%s: over: %s", self.gateway.name, before)
-        return now
 
     # --- the OpenFlow connection
 
@@ -295,11 +229,11 @@ class GatewayAgent:
             GatewayNotReady: it is not, or it went away.
         """
         version, description = channel.description()
-        if description != self._nonce:
+        if description != self.host.nonce:
             raise GatewayNotReady("it claims the bridge's datapath id but is not that bridge")
         if self._channel is not None:
             self._channel.close()
-        self.ovs_version = version
+        self.host.ovs_version = version
         self._channel = channel
         channel.tally = self._tally
         self.synced = self._compared = False
@@ -324,7 +258,7 @@ class GatewayAgent:
         if self._channel is channel:
             self._channel = None
             self.synced = False
-            self._switch_problem = self._say(None, "the switch disconnected")
+            self._switch_problem = say(self.gateway, None, "the switch disconnected")
             self._events.publish("disconnected", gateway=self.gateway.name)
 
     def resync_soon(self, reason: str) -> None:
@@ -367,13 +301,13 @@ class GatewayAgent:
             GatewayNotReady: the switch is away or does not confirm; the lease ends it all the same.
         """
         self._stopped = True
+        self.host.stop()
         if self._lease is None:
             return
         if self._channel is None:
             raise Disconnected("the switch is not connected")
         self._channel.end()
-        with self._netfilter:
-            netfilter.remove(self.gateway)
+        self.host.remove_netfilter()
         log.info("gateway=%s: flows and nftables rules removed", self.gateway.name)
 
     def _serve(self, channel: Channel) -> None:
@@ -385,7 +319,7 @@ class GatewayAgent:
                 self._ask_next_hop(channel)
             except (GatewayNotReady, FlowsRefused, StoreError) as error:
                 if self._channel is channel:
-                    self._switch_problem = self._say(self._switch_problem, str(error))
+                    self._switch_problem = say(self.gateway, self._switch_problem, str(error))
                     eventlet.sleep(RETRY_S)
             except Exception:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
@@ -396,7 +330,7 @@ class GatewayAgent:
 
     def _resync(self, channel: Channel) -> None:
         """Make the switch's flows those of the store. Changes meanwhile make another round."""
-        self._apply_netfilter()
+        self.host.apply_netfilter()
         self._ensure_meters(channel)
         failed: dict[int, str] = {}
         while True:
@@ -799,7 +733,8 @@ class GatewayAgent:
         """Send the End Markers that are due; their changes are confirmed."""
         moved, self._moved = self._moved, []
         if moved:
-            eventlet.spawn_after(END_MARKER_S, self._send_end_markers, moved)
+            wait = END_MARKER_S + END_MARKER_SESSION_S * self.signalling.peers.sessions
+            eventlet.spawn_after(wait, self._send_end_markers, moved)
 
     def _send_end_markers(self, moved: list[FTeid]) -> None:
         """Not for tunnels that are in use again: more T-PDUs come by those."""
@@ -921,11 +856,11 @@ class GatewayAgent:
             "problem": self.problem,
             "bridge": gateway.bridge,
             "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
-            "ovs_version": self.ovs_version,
+            "ovs_version": self.host.ovs_version,
             "access": {
                 "port": gateway.access_port,
                 "ip": str(gateway.access_ip),
-                "mtu": self._access_mtu,
+                "mtu": self.host.access_mtu,
                 "mac": None if facts is None else facts.local_mac,
             },
             "core": {
@@ -971,12 +906,6 @@ def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 def new_epoch() -> int:
     """16 of 32 bits, other ones each time."""
     return sum(1 << bit for bit in random.sample(range(32), 16))
-
-
-def version_numbers(version: str) -> tuple[int, int]:
-    """Major and minor of `3.1.0`; (0, 0), which gets every remedy, if it cannot be read."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
