@@ -12,10 +12,11 @@ ROUNDS = 3
 CHANGED = 1000
 
 
-def start(sessions: int) -> list[Row]:
+def start(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
     """The row `start-up`: with no sessions, until one can be posted."""
-    fresh, again = [], []
-    for _ in range(ROUNDS):
+    fresh: list[float] = []
+    again: list[float] = []
+    for _ in range(rounds):
         with site.lab() as lab:
             fresh.append(_first_post(lab))
             site.stop(lab)
@@ -30,7 +31,7 @@ def start(sessions: int) -> list[Row]:
             notes=[
                 "From the start of `ryu-manager` to the answer 201 with `state: active`, asked "
                 "again every 10 ms; the bridge and its ports are made on the way. When they are "
-                f"there already: {samples(again)}. {ROUNDS} runs of each."
+                f"there already: {samples(again)}. {rounds} runs of each."
             ],
         )
     ]
@@ -56,7 +57,7 @@ def _active(lab: site.Lab) -> bool:
     return answer.status == 200 and answer.json()["state"] == "active"
 
 
-def restart(sessions: int) -> list[Row]:
+def restart(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
     """The rows `restart`, `repair` and `memory after a restart`."""
     dumps: list[float] = []
     runs: list[dict[str, float]] = []
@@ -64,12 +65,10 @@ def restart(sessions: int) -> list[Row]:
     flow_mods, lost, sent, memory = 0.0, 0, 0, 0
     with site.lab() as lab:
         site.started(lab, "switch")
-        site.stop(lab)
-        site.started(lab, "switch")
         base = site.rss(lab)
         site.batch(lab, site.puts(range(sessions)))
         before = site.installed(lab)
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             with timed(dumps):
                 dump = f"ovs-ofctl -O OpenFlow14 dump-flows {site.BRIDGE} > {lab.dir}/dump"
                 lab.exec("gw", ["sh", "-c", dump])
@@ -83,7 +82,7 @@ def restart(sessions: int) -> list[Row]:
         changed = min(CHANGED, sessions // 2)
         harm = site.file(lab, "harm", _harm(lab, changed))
         mended = 0.0
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             site.stop(lab)
             lab.exec(
                 "gw", ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", site.BRIDGE, harm]
@@ -111,7 +110,7 @@ def restart(sessions: int) -> list[Row]:
             [
                 'With `ownership = "switch"`, nothing changed meanwhile; from the start of '
                 "`ryu-manager` until `/v1/gateways` shows `in_sync`. The ratio is ofgtp's time by "
-                f"the tool's: less is better. {ROUNDS} runs of each in turn. On the way: REST "
+                f"the tool's: less is better. {rounds} runs of each in turn. On the way: REST "
                 f"answers after {_part(runs, 'answers')}, the switch is connected after "
                 f"{_part(runs, 'connected')}. Flow-mods by `/metrics`, all runs together. Packets: "
                 f"{sent:,} sent both ways, 200 a second each way, through a session, from before "
@@ -129,8 +128,8 @@ def restart(sessions: int) -> list[Row]:
                 "While the controller is stopped the flows of half of these sessions are deleted, "
                 "and the other half's downlink flows get another TEID, by `ovs-ofctl`. Afterwards "
                 f"the switch's flows are compared with those before: they were put right. "
-                f"{mended / ROUNDS:,.0f} flow-mods each time. The ratio: less is better. "
-                f"{ROUNDS} runs."
+                f"{mended / rounds:,.0f} flow-mods each time. The ratio: less is better. "
+                f"{rounds} runs."
             ],
         ),
         Row(
@@ -171,12 +170,12 @@ def _other_teid(flow: str) -> str:
     return f"{head}set_field:0x7fffffff->tun_id{actions[actions.index('->tun_id') + 8 :]}"
 
 
-def stop(sessions: int) -> list[Row]:
+def stop(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
     """The rows `clean stop` and `memory`."""
     took: list[float] = []
     memory, base = 0, 1 << 62
     with site.lab() as lab:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             site.started(lab, "controller")
             base = min(base, site.rss(lab))
             site.batch(lab, site.puts(range(sessions)))
@@ -195,7 +194,7 @@ def stop(sessions: int) -> list[Row]:
             reached=max(took) <= 5,
             notes=[
                 'With `ownership = "controller"`: from SIGTERM until the process is gone; none of '
-                f"its flows is left in the switch then. {ROUNDS} runs."
+                f"its flows is left in the switch then. {rounds} runs."
             ],
         ),
         Row(
@@ -206,7 +205,7 @@ def stop(sessions: int) -> list[Row]:
             notes=[
                 f"Resident: {base / 1e6:.0f} MB without sessions; at most {memory / 1e6:.0f} MB "
                 f"after a batch of {figure(sessions)}, taken when it is answered and a second "
-                f"later, in {ROUNDS} runs."
+                f"later, in {rounds} runs."
             ],
         ),
     ]
