@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from ofgtp.control.change import Change
@@ -209,15 +207,3 @@ class Batch:
             part.change.alter(part.before.values(), part.after.values())
             part.pairs += [(was, part.after.get(each)) for each, was in part.first.items()]
             part.before, part.after, part.first = {}, {}, {}
-
-
-@contextmanager
-def garbage_left_alone() -> Iterator[None]:
-    """Without looking for garbage meanwhile: of what lives to the end of a batch there is none."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -19,6 +19,7 @@ from eventlet.semaphore import Semaphore
 from ofgtp.control.change import Change, put_sessions
 from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
+from ofgtp.control.garbage import garbage_left_alone
 from ofgtp.control.host import RETRY_S, Host, say
 from ofgtp.control.signalling import (
     END_MARKER_S,
@@ -93,6 +94,9 @@ RENEWALS = 4
 
 SLICE = 200
 """Sessions turned into flows between two turns of other green threads."""
+
+LOADED_SLICE = 2000
+"""Sessions read from the store between two such turns."""
 
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
@@ -360,10 +364,11 @@ class GatewayAgent:
         links = self._links_now()
         if links is None:
             raise self._not_ready()
-        prepared, sessions = Prepared(links), self._store.values(self.gateway.name)
-        found = Comparison(prepared, (each for each in sessions if each.number not in failed))
-        for part in channel.flow_parts():
-            found.take(part)
+        with channel.flow_parts() as parts, garbage_left_alone():
+            prepared = Prepared(links)
+            found = Comparison(prepared, self._sessions(failed))
+            for part in parts:
+                found.take(part)
         self._go_on_from(found.others)
         try:
             changes = self._equalise(channel, prepared, found)
@@ -374,6 +379,14 @@ class GatewayAgent:
         if changes and self._damage is not None:
             self._repaired(self._damage, flows=changes)
         return self._links_now()
+
+    def _sessions(self, failed: Container[int]) -> Iterator[FlowValues]:
+        """The stored sessions but for those that the switch has refused."""
+        for place, values in enumerate(self._store.values(self.gateway.name)):
+            if place % LOADED_SLICE == LOADED_SLICE - 1:
+                eventlet.sleep(0)
+            if values.number not in failed:
+                yield values
 
     def _conclude(self, generation: int, links: Links | None, failed: dict[int, str]) -> bool:
         """Call the switch in sync, unless something changed since; with the writer lock held."""

@@ -18,7 +18,8 @@ from typing import Any
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.batch import SLICE, Batch, garbage_left_alone
+from ofgtp.control.batch import SLICE, Batch
+from ofgtp.control.garbage import garbage_left_alone
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.core.errors import (
     Conflict,

@@ -204,26 +204,34 @@ class Channel:
         self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
     ) -> Iterator[of.FlowStats]:
         """The flows whose cookie equals `cookie` under `mask`; by default all of ours."""
-        for part in self.flow_parts(cookie, mask):
-            yield from of.decode_flow_stats(part)
+        with self.flow_parts(cookie, mask) as parts:
+            for part in parts:
+                yield from of.decode_flow_stats(part)
 
+    @contextmanager
     def flow_parts(
         self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
-    ) -> Iterator[bytes]:
-        """The same as the bodies of the reply's parts, each as soon as it is here."""
+    ) -> Iterator[Iterator[bytes]]:
+        """The same as the bodies of the reply's parts, each as soon as it is here.
+
+        They are asked for at once: the switch works on them while the caller prepares.
+        """
         if self.closed:
             raise Disconnected("the switch is not connected")
         xid = _XIDS.take()
         stream = self._streams[xid] = LightQueue()
         try:
             self._send(of.flow_stats_request(cookie, mask, xid))
-            more = True
-            while more:
-                part, more = self._next_part(stream)
-                yield part
-                eventlet.sleep(0)
+            yield self._parts_of(stream)
         finally:
             del self._streams[xid]
+
+    def _parts_of(self, stream: LightQueue) -> Iterator[bytes]:
+        more = True
+        while more:
+            part, more = self._next_part(stream)
+            yield part
+            eventlet.sleep(0)
 
     def _next_part(self, stream: LightQueue) -> tuple[bytes, bool]:
         late = NotConfirmed(f"no answer within {STATS_S:g} s")

@@ -10,7 +10,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from tests.support import gtpu
-from tests.support.site import ACCESS_IP, CORE_IP, ENB_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import ACCESS_IP, CORE_IP, ENB_IP, PDN_IP, Site, is_echo, until
 
 pytestmark = pytest.mark.switch
 
@@ -33,13 +33,9 @@ def answers(site: Site, *frames: object) -> list[Packet]:
     site.enb.all()
     site.enb.send(*frames)
     got = [Ether(frame) for frame in site.enb.all(QUIET_S)]
-    return [each for each in got if not (ARP in each and each[ARP].op == 1) and not asks(each)]
-
-
-def asks(packet: Packet) -> bool:
-    """Whether it is an Echo Request of the gateway's own."""
-    raw = bytes(packet)
-    return is_gtpu(raw) and raw[43] == gtpu.ECHO_REQUEST
+    return [
+        each for each in got if not (ARP in each and each[ARP].op == 1) and not is_echo(bytes(each))
+    ]
 
 
 def who_has(site: Site, address: str, *, dst: str = BROADCAST, src: str = ENB_IP["enb"]) -> Packet:
