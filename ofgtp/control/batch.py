@@ -183,11 +183,13 @@ class Batch:
         part.agent.named(session.peers)
 
     def _delete_one(self, session_id: str) -> None:
+        stored = self._tx.get(session_id)
         session = self._tx.delete(session_id)
         self._deleted += 1
         part = self._parts.get(session.gateway)
         if part is not None:
-            self._begin(part, session_id, session, session)
+            installed = None if stored is None else stored.installed
+            self._begin(part, session_id, session, installed)
             part.after.pop(session_id, None)
 
     @staticmethod

@@ -31,11 +31,12 @@ class Comparison:
 
     def __init__(self, prepared: Prepared, sessions: Iterable[FlowValues]) -> None:
         self._prepared = prepared
-        self._up = {values.number: values for values in sessions}
-        self._down = dict(self._up)
+        self._sessions = {values.number: values for values in sessions}
+        self._up, self._down = set(self._sessions), set(self._sessions)
+        """Sessions whose flow has not been seen."""
         self._dropped = {
-            prepared.reported_down(values): values.number
-            for values in self._down.values()
+            prepared.reported_down(values): values
+            for values in self._sessions.values()
             if values.far_ip is None or values.error_indicated
         }
         """Downlink flows that are drops: their cookies do not name the session."""
@@ -46,7 +47,8 @@ class Comparison:
     def take(self, part: bytes) -> None:
         """Take the body of a flow-stats reply's part. Raises CodecError."""
         start, end = 0, len(part)
-        unpack, up, down = _ENTRY.unpack_from, self._up, self._down
+        unpack, session_of_number = _ENTRY.unpack_from, self._sessions.get
+        up, down = self._up, self._down
         reported_up, reported_down = self._prepared.reported_up, self._prepared.reported_down
         while start < end:
             if end - start < _ENTRY.size:
@@ -60,15 +62,15 @@ class Comparison:
             content = part[start + _ENTRY.size : behind]
             if 0 <= number <= SESSION_NUMBER_MAX:
                 if head == _UP_HEAD:
-                    values = up.get(number)
+                    values = session_of_number(number)
                     if values is not None and content == reported_up(values):
-                        del up[number]
+                        up.discard(number)
                         start = behind
                         continue
                 elif head == _DOWN_HEAD:
-                    values = down.get(number)
+                    values = session_of_number(number)
                     if values is not None and content == reported_down(values):
-                        del down[number]
+                        down.discard(number)
                         start = behind
                         continue
             elif head == _DOWN_HEAD and self._is_drop(content, cookie):
@@ -78,26 +80,22 @@ class Comparison:
             start = behind
 
     def _is_drop(self, content: bytes, cookie: int) -> bool:
-        number = self._dropped.get(content)
-        values = None if number is None else self._down.get(number)
+        values = self._dropped.get(content)
         if values is None:
             return False
         _, wanted = session_flows(session_of(values), self._prepared.links)
         if wanted.cookie != cookie:
             return False
-        del self._down[values.number]
+        self._down.discard(values.number)
         return True
 
     def missing(self) -> list[FlowValues]:
         """The sessions of which the switch has no flow as it should be."""
-        return [values for number, values in self._up.items() if number in self._down]
+        return [self._sessions[number] for number in sorted(self._up & self._down)]
 
     def missing_flows(self) -> Iterator[Flow]:
         """The flows that are not there, of sessions of which the other one is."""
-        links = self._prepared.links
-        for number, values in self._up.items():
-            if number not in self._down:
-                yield session_flows(session_of(values), links)[0]
-        for number, values in self._down.items():
-            if number not in self._up:
-                yield session_flows(session_of(values), links)[1]
+        for lacking, other, place in ((self._up, self._down, 0), (self._down, self._up, 1)):
+            for number in sorted(lacking - other):
+                session = session_of(self._sessions[number])
+                yield session_flows(session, self._prepared.links)[place]

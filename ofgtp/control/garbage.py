@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _resting = 0
+_was = True
 
 
 @contextmanager
 def garbage_left_alone() -> Iterator[None]:
     """Let the collector rest meanwhile; green threads may do so at the same time."""
-    global _resting
+    global _resting, _was
+    if not _resting:
+        _was = gc.isenabled()
     _resting += 1
     gc.disable()
     try:
         yield
     finally:
         _resting -= 1
-        if not _resting:
+        if not _resting and _was:
             gc.enable()

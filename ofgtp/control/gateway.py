@@ -21,6 +21,7 @@ from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
 from ofgtp.control.garbage import garbage_left_alone
 from ofgtp.control.host import RETRY_S, Host, say
+from ofgtp.control.peers import difference
 from ofgtp.control.signalling import (
     END_MARKER_S,
     END_MARKER_SESSION_S,
@@ -371,14 +372,14 @@ class GatewayAgent:
                 found.take(part)
         self._go_on_from(found.others)
         try:
-            changes = self._equalise(channel, prepared, found)
+            changes, links = self._equalise(channel, prepared, found)
         except FlowsRefused as error:
             self._note_failed(error, failed)
             return None
         self._changed += changes
         if changes and self._damage is not None:
             self._repaired(self._damage, flows=changes)
-        return self._links_now()
+        return links
 
     def _sessions(self, failed: Container[int]) -> Iterator[FlowValues]:
         """The stored sessions but for those that the switch has refused."""
@@ -416,8 +417,14 @@ class GatewayAgent:
                     if condition.field == "pkt_mark":
                         self._epoch = condition.mask
 
-    def _equalise(self, channel: Channel, prepared: Prepared, found: Comparison) -> int:
-        """Change what differs from what should be; the number of flows changed."""
+    def _equalise(
+        self, channel: Channel, prepared: Prepared, found: Comparison
+    ) -> tuple[int, Links]:
+        """Change what differs from what should be.
+
+        Returns the number of flows changed, and the links that all flows are made for: while the
+        switch works the ports or the next hop may change.
+        """
         there: dict[FlowKey, FlowStats] = {}
         foreign: list[FlowStats] = []
         for stats in found.others:
@@ -427,8 +434,12 @@ class GatewayAgent:
                 there[FlowKey(stats.table, stats.priority, stats.match)] = stats
         missing, single = found.missing(), list(found.missing_flows())
 
-        def compare() -> Plan:
-            wanted = [*self._base(self._links_now() or prepared.links), *single]
+        def links_of_all() -> Links:
+            now = self._links_now() or prepared.links
+            return replace(prepared.links, peer_mac=now.peer_mac, epoch=now.epoch)
+
+        def compare(links: Links) -> Plan:
+            wanted = [*self._base(links), *single]
             same = {
                 flow.key: flow
                 for flow in wanted
@@ -442,18 +453,20 @@ class GatewayAgent:
         if not found.reported:
             # Packets under way may still be cached by the flows that were here.
             self._epoch = new_epoch()
-        changes = compare()
+        links = links_of_all()
+        changes = compare(links)
         if not changes and not foreign and not missing:
-            return 0
+            return 0, links
         if found.reported:
             self._epoch = new_epoch()
-            changes = compare()
+            links = links_of_all()
+            changes = compare(links)
         with channel.bundle() as bundle:
             bundle.put_plan(changes, foreign)
             for start in range(0, len(missing), SLICE):
                 put_sessions(bundle, prepared, Command.ADD, missing[start : start + SLICE])
             bundle.commit()
-        return len(changes) + len(foreign) + FLOWS * len(missing)
+        return len(changes) + len(foreign) + FLOWS * len(missing), links
 
     def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
         """Leave the sessions out whose flows were refused; raise if a base flow was."""
@@ -728,17 +741,18 @@ class GatewayAgent:
 
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
-        now = time.monotonic()
+        # Counted together: what one line of a batch did, a later one may have undone.
+        counts: Counter[IPv4Address] = Counter()
         for ips, sessions in peers.items():
-            named = {IPv4Address(ip) for ip in ips if ip is not None}
-            self.signalling.peers.add(named, sessions, now)
+            counts.update({IPv4Address(ip): sessions for ip in ips if ip is not None})
         for place, (before, after) in enumerate(pairs):
             if place % SLICE == SLICE - 1:
                 eventlet.sleep(0)
-            self.signalling.peers.changed(before, after, now)
+            counts.update(difference(before, after))
             left = left_tunnel(before, after)
             if left is not None:
                 self._moved.append(left)
+        self.signalling.peers.changed(counts, time.monotonic())
         if self.synced:
             self._end_tunnels()
 

@@ -29,7 +29,7 @@ class _Waiting:
 
 
 class Peers:
-    """Who is in use follows from the sessions, which are told by `load` and `changed`.
+    """Who is in use follows from the sessions, which are counted by `load` and `changed`.
 
     `send` puts a frame out of the access port; `local_mac` is the gateway's own there, None while
     it is not known (then nothing is sent). Times are seconds of a steady clock.
@@ -59,18 +59,11 @@ class Peers:
         for peer in sessions.keys() | self._sessions.keys():
             self._count(peer, sessions.get(peer, 0) - self._sessions[peer], now, later=True)
 
-    def changed(self, before: Session | None, after: Session | None, now: float) -> None:
-        """A session is now another one; None: there is none."""
-        was, is_ = (set() if each is None else each.peers for each in (before, after))
-        for peer in is_ - was:
-            self._count(peer, 1, now)
-        for peer in was - is_:
-            self._count(peer, -1, now)
-
-    def add(self, peers: Set[IPv4Address], sessions: int, now: float) -> None:
+    def changed(self, sessions: Mapping[IPv4Address, int], now: float) -> None:
         """So many sessions more, or less, name these peers."""
-        for peer in peers:
-            self._count(peer, sessions, now)
+        # More comes first: a next hop that one peer leaves and another takes stays known.
+        for peer, count in sorted(sessions.items(), key=lambda item: -item[1]):
+            self._count(peer, count, now)
 
     def expect(self, peers: Set[IPv4Address], now: float) -> None:
         """Sessions with these peers are about to be: have the new ones' next hops asked."""
@@ -203,3 +196,9 @@ class Peers:
         frame = frames.udp_frame(ours, mac, source, peer, GTPU_PORT, port, datagram, dscp=dscp)
         self._send(frame)
         self._sent(kind)
+
+
+def difference(before: Session | None, after: Session | None) -> Counter[IPv4Address]:
+    """How many sessions more, or less, name each peer, if a session is now another one."""
+    was, is_ = (set() if each is None else each.peers for each in (before, after))
+    return Counter({peer: (peer in is_) - (peer in was) for peer in was ^ is_})

@@ -159,8 +159,9 @@ class Prepared:
                     down = replace(flows[1], cookie=_SESSION_COOKIE | values.number)
                     mods[1] = of.flow_mod(command, down, 7)
                 codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
-                if made != codec:
-                    raise AssertionError(f"prepared bytes differ from the codec's: {session}")
+                _same(made, codec, session)
+            _same(self.reported_up(values), _reported(flows[0]), session)
+            _same(self.reported_down(values), _reported(flows[1]), session)
 
 
 def session_of(values: FlowValues) -> Session:
@@ -194,6 +195,15 @@ def _message(
 
 
 def _report(flow: Flow, *numbers: tuple[str, int]) -> Form:
+    return Form(_reported(flow), numbers)
+
+
+def _reported(flow: Flow) -> bytes:
     """Match and instructions as the switch reports them."""
     ordered: Match = tuple(sorted(flow.match, key=lambda each: _REPORT_ORDER.index(each.field)))
-    return Form(of.encode_match(ordered) + of.encode_instructions(flow), numbers)
+    return of.encode_match(ordered) + of.encode_instructions(flow)
+
+
+def _same(made: bytes, codec: bytes, session: Session) -> None:
+    if made != codec:
+        raise AssertionError(f"prepared bytes differ from the codec's: {session}")

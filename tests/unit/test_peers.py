@@ -14,7 +14,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from ofgtp.control.peers import WAIT_S, WAITING_EACH, WAITING_HOPS, Peers
+from ofgtp.control.peers import WAIT_S, WAITING_EACH, WAITING_HOPS, Peers, difference
 from ofgtp.core import frames, gtpu
 from ofgtp.core.gtpu import MessageType
 from ofgtp.core.model import AccessRoute, FTeid, Session, Uplink
@@ -85,7 +85,7 @@ def test_peers_of_a_session() -> None:
 
 
 def test_a_new_peer_is_asked_at_once_by_arp_and_echo(wire: Wire) -> None:
-    wire.peers.changed(None, session(), 0)
+    wire.peers.changed(difference(None, session()), 0)
     assert wire.peers.tick(0) == []
     assert wire.asked() == [str(ENB)]
     assert wire.answers(now=0.25)
@@ -110,27 +110,27 @@ def test_loaded_peers_are_asked_by_arp_at_once_but_not_by_echo(wire: Wire) -> No
 
 def test_peers_behind_a_router_need_the_router(wire: Wire) -> None:
     for number, peer in enumerate((BEYOND, BEYOND_TOO), 1):
-        wire.peers.changed(None, session(number, downlink=FTeid(number, peer)), 0)
+        wire.peers.changed(difference(None, session(number, downlink=FTeid(number, peer))), 0)
     wire.peers.ask(0)
     assert wire.asked() == [str(ROUTER)]
     wire.answers(ROUTER, ROUTER_MAC)
     wire.say(BEYOND)
     [echo] = wire.take()
     assert (echo.dst, echo[IP].dst) == (ROUTER_MAC, str(BEYOND))
-    wire.peers.changed(session(1, downlink=FTeid(1, BEYOND)), None, 1)
+    wire.peers.changed(difference(session(1, downlink=FTeid(1, BEYOND)), None), 1)
     assert wire.peers.neighbours.mac(ROUTER) == ROUTER_MAC
-    wire.peers.changed(session(2, downlink=FTeid(2, BEYOND_TOO)), None, 1)
+    wire.peers.changed(difference(session(2, downlink=FTeid(2, BEYOND_TOO)), None), 1)
     assert wire.peers.neighbours.mac(ROUTER) is None
 
 
 def test_a_peer_that_no_route_leads_to_is_never_asked(wire: Wire) -> None:
     wire.peers.expect({NOWHERE}, 0)
-    wire.peers.changed(None, session(downlink=FTeid(1, NOWHERE)), 0)
+    wire.peers.changed(difference(None, session(downlink=FTeid(1, NOWHERE))), 0)
     wire.peers.tick(0)
     wire.say(NOWHERE)
     assert wire.take() == []
     assert uses(wire.peers) == {NOWHERE: 1}
-    wire.peers.changed(session(downlink=FTeid(1, NOWHERE)), None, 0)
+    wire.peers.changed(difference(session(downlink=FTeid(1, NOWHERE)), None), 0)
     assert uses(wire.peers) == {}
 
 
@@ -167,12 +167,12 @@ class CountsMachine(RuleBasedStateMachine):
     def put(self, number: int, uplink: IPv4Address | None, downlink: IPv4Address | None) -> None:
         tunnel = None if downlink is None else FTeid(number, downlink)
         new = session(number, uplink=Uplink(number, uplink), downlink=tunnel)
-        self.wire.peers.changed(self.sessions.get(number), new, self.now)
+        self.wire.peers.changed(difference(self.sessions.get(number), new), self.now)
         self.sessions[number] = new
 
     @rule(number=st.integers(1, 6))
     def delete(self, number: int) -> None:
-        self.wire.peers.changed(self.sessions.pop(number, None), None, self.now)
+        self.wire.peers.changed(difference(self.sessions.pop(number, None), None), self.now)
 
     @rule()
     def load(self) -> None:
@@ -286,7 +286,7 @@ def test_messages_to_peers_behind_one_router_go_together(wire: Wire) -> None:
 
 
 def test_the_next_hop_of_an_expected_peer_is_asked_and_kept_for_a_while(wire: Wire) -> None:
-    wire.peers.changed(None, session(2, downlink=FTeid(2, OTHER_ENB)), 0)
+    wire.peers.changed(difference(None, session(2, downlink=FTeid(2, OTHER_ENB))), 0)
     wire.peers.ask(0)
     wire.take()
     wire.peers.expect({ENB, OTHER_ENB}, 0)
@@ -295,7 +295,7 @@ def test_the_next_hop_of_an_expected_peer_is_asked_and_kept_for_a_while(wire: Wi
     assert wire.answers(now=0.5)
     wire.peers.tick(WAIT_S - 0.01)
     assert wire.peers.neighbours.mac(ENB) == ENB_MAC
-    wire.peers.changed(None, session(), WAIT_S - 0.01)
+    wire.peers.changed(difference(None, session()), WAIT_S - 0.01)
     wire.peers.tick(WAIT_S)
     assert wire.peers.neighbours.mac(ENB) == ENB_MAC, "a session uses it"
 
@@ -323,7 +323,7 @@ def test_an_expected_peer_that_does_not_come_is_forgotten(wire: Wire) -> None:
 def test_nothing_is_sent_while_our_mac_is_not_known() -> None:
     wire = Wire(mac=None)
     wire.peers.load({ENB: 1}, 0)
-    wire.peers.changed(None, session(2, downlink=FTeid(1, OTHER_ENB)), 0)
+    wire.peers.changed(difference(None, session(2, downlink=FTeid(1, OTHER_ENB))), 0)
     request = frames.parse_udp(bytes(echo_request_frame()))
     for now in range(130):
         wire.peers.tick(now)
@@ -384,7 +384,7 @@ def test_what_is_said_first_has_no_dscp(wire: Wire) -> None:
     ],
 )
 def test_arp_that_is_not_believed(wire: Wire, frame: bytes) -> None:
-    wire.peers.changed(None, session(), 0)
+    wire.peers.changed(difference(None, session()), 0)
     wire.peers.tick(0)
     wire.take()
     assert not wire.peers.heard_arp(frame, 0.5)
@@ -398,7 +398,7 @@ def test_arp_that_is_not_believed(wire: Wire, frame: bytes) -> None:
 
 @pytest.mark.parametrize("op", [1, 2])
 def test_a_host_that_shows_another_mac_is_asked(wire: Wire, op: int) -> None:
-    wire.peers.changed(None, session(), 0)
+    wire.peers.changed(difference(None, session()), 0)
     wire.peers.tick(0)
     wire.answers()
     wire.take()
@@ -416,7 +416,7 @@ def test_a_host_that_shows_another_mac_is_asked(wire: Wire, op: int) -> None:
 @settings(max_examples=200, deadline=None)
 def test_arp_is_never_too_strange(garbage: bytes, head: bool) -> None:
     wire = Wire()
-    wire.peers.changed(None, session(), 0)
+    wire.peers.changed(difference(None, session()), 0)
     frame = (arp(2, ENB, ENB_MAC)[: 14 + 8] if head else b"") + garbage
     wire.peers.heard_arp(frame, 0)
     wire.peers.tick(1)

@@ -1,0 +1,229 @@
+"""A switch's flow tables without a switch: bytes in, bytes out, and nothing of ofgtp's codec.
+
+It keeps flows as Open vSwitch does as far as the controller can see: bundles are carried out in
+order and at once (with what was refused left out, if they are committed all the same), flows are
+the same if table, priority and match are, and are reported with registers behind other fields.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from ofgtp.southbound.channel import Channel
+
+ERROR, PACKET_OUT, FLOW_MOD, METER_MOD = 1, 13, 14, 29
+MULTIPART_REQUEST, MULTIPART_REPLY = 18, 19
+BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL, BUNDLE_ADD = 20, 21, 33, 34
+DESC, FLOW, METER_CONFIG, FLOW_MONITOR = 0, 1, 10, 16
+OPEN, COMMIT, DISCARD = 0, 4, 6
+ADD, MODIFY_STRICT, DELETE, DELETE_STRICT = 0, 2, 3, 4
+NXM1 = 0x0001
+
+TABLE_FULL = struct.pack("!HH", 5, 1)
+
+Key = tuple[int, int, tuple[bytes, ...]]
+"""Table, priority and the fields of the match, in order of their bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A flow as it is in the switch."""
+
+    table: int
+    priority: int
+    fields: tuple[bytes, ...]
+    """Of the match, each with its header, in the order in which they are reported."""
+    cookie: int
+    instructions: bytes
+    idle: int = 0
+    hard: int = 0
+    flags: int = 0
+    importance: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.table, self.priority, tuple(sorted(self.fields))
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """All that the controller decides of a flow."""
+        timing = self.idle, self.hard
+        return (*self.key, self.cookie, self.instructions, timing)
+
+    def report(self) -> bytes:
+        """As an entry of a flow-stats reply."""
+        fields = b"".join(self.fields)
+        match = struct.pack("!HH", 1, 4 + len(fields)) + fields
+        rest = match + bytes(-len(match) % 8) + self.instructions
+        head = (48 + len(rest), self.table, 77, 88, self.priority, self.idle, self.hard)
+        ends = (self.flags, self.importance, self.cookie, 1234, 5678)
+        return struct.pack("!HBxIIHHHHH2xQQQ", *head, *ends) + rest
+
+
+def read_flow_mod(message: bytes) -> tuple[int, int, Entry]:
+    """Command, cookie mask and flow of a flow-mod."""
+    cookie, mask, table, command, idle, hard, priority = struct.unpack_from("!QQBBHHH", message, 8)
+    flags, importance = struct.unpack_from("!HH", message, 8 + 36)
+    fields, behind = _fields(message, 8 + 40)
+    rest = message[behind:]
+    entry = Entry(table, priority, fields, cookie, rest, idle, hard, flags, importance)
+    return command, mask, entry
+
+
+def _fields(data: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
+    kind, length = struct.unpack_from("!HH", data, at)
+    assert kind == 1, "an OXM match"
+    fields, place, end = [], at + 4, at + length
+    while place < end:
+        size = 4 + data[place + 3]
+        fields.append(data[place : place + size])
+        place += size
+    assert place == end, "a match's fields fill it"
+    registers = [each for each in fields if each[:2] == NXM1.to_bytes(2, "big")]
+    others = [each for each in fields if each not in registers]
+    return tuple(others + registers), at + length + (-length % 8)
+
+
+@dataclass
+class FlowTable:
+    """The switch; its `channel` is what a controller has of it."""
+
+    description: str = "nonce"
+    flows: dict[Key, Entry] = field(default_factory=dict)
+    refuse: Callable[[int, Entry], bytes | None] = lambda command, entry: None
+    """The error for a flow-mod, if it is refused as soon as it is seen."""
+    refuse_commit: bytes | None = None
+    mute: set[int] = field(default_factory=set)
+    """Message types that are taken, and neither carried out nor answered."""
+    before: Callable[[int], None] = lambda kind: None
+    """Called with the type of each message before it is read."""
+    part_entries: int = 7
+    commits: int = 0
+    discards: int = 0
+    messages: int = 0
+
+    def __post_init__(self) -> None:
+        self._bundles: dict[int, list[bytes]] = {}
+        self._meters: dict[int, bytes] = {}
+        self.channel = Channel(self.take)
+
+    def connect(self) -> Channel:
+        """A new connection; bundles of the one before are gone."""
+        self._bundles.clear()
+        self.channel = Channel(self.take)
+        return self.channel
+
+    @property
+    def open_bundles(self) -> int:
+        return len(self._bundles)
+
+    @property
+    def contents(self) -> set[tuple[object, ...]]:
+        return {entry.content for entry in self.flows.values()}
+
+    def take(self, data: bytes) -> None:
+        while data:
+            version, kind, size, xid = struct.unpack_from("!BBHI", data)
+            assert (version, size >= 8) == (5, True)
+            message, data = data[:size], data[size:]
+            self.messages += 1
+            self.before(kind)
+            if self.channel.closed:
+                return
+            if kind not in self.mute:
+                self._take(kind, xid, message)
+
+    def _take(self, kind: int, xid: int, message: bytes) -> None:
+        body = message[8:]
+        if kind == FLOW_MOD:
+            self._apply(message)
+        elif kind == METER_MOD:
+            number = int.from_bytes(body[4:8], "big")
+            self._meters[number] = struct.pack("!HHI", 24, 14, number) + body[8:]
+        elif kind == BARRIER_REQUEST:
+            self._say(BARRIER_REPLY, xid, b"")
+        elif kind == BUNDLE_CONTROL:
+            self._control(xid, body)
+        elif kind == BUNDLE_ADD:
+            self._add(xid, body)
+        elif kind == MULTIPART_REQUEST:
+            self._multipart(xid, body)
+        else:
+            assert kind == PACKET_OUT, f"message type {kind}"
+
+    def _say(self, kind: int, xid: int, body: bytes) -> None:
+        self.channel.receive(kind, xid, body)
+
+    def _control(self, xid: int, body: bytes) -> None:
+        number, kind, flags = struct.unpack("!IHH", body)
+        assert flags == 3, "atomic and ordered"
+        if kind == OPEN:
+            assert number not in self._bundles
+            self._bundles[number] = []
+        elif kind == DISCARD:
+            del self._bundles[number]
+            self.discards += 1
+        else:
+            assert kind == COMMIT
+            messages = self._bundles.pop(number)
+            self.commits += 1
+            if self.refuse_commit is not None:
+                self._say(ERROR, xid, self.refuse_commit)
+                return
+            for message in messages:
+                self._apply(message)
+        self._say(BUNDLE_CONTROL, xid, body)
+
+    def _add(self, xid: int, body: bytes) -> None:
+        number, flags = struct.unpack_from("!I2xH", body)
+        inner = body[8:]
+        assert flags == 3, "atomic and ordered"
+        assert inner[1] == FLOW_MOD
+        assert int.from_bytes(inner[2:4], "big") == len(inner)
+        assert int.from_bytes(inner[4:8], "big") == xid, "a bundled message has its own xid"
+        command, _, entry = read_flow_mod(inner)
+        error = self.refuse(command, entry)
+        if error is not None:
+            self._say(ERROR, xid, error + inner[:64])
+        else:
+            self._bundles[number].append(inner)
+
+    def _apply(self, message: bytes) -> None:
+        command, mask, entry = read_flow_mod(message)
+        there = self.flows.get(entry.key)
+        if command == ADD:
+            self.flows[entry.key] = entry
+        elif command == MODIFY_STRICT:
+            # One that is not there is not made (OpenFlow 1.4, 6.4), and a cookie stays.
+            if there is not None:
+                self.flows[entry.key] = replace(there, instructions=entry.instructions)
+        elif command == DELETE_STRICT:
+            if there is not None and not (there.cookie ^ entry.cookie) & mask:
+                del self.flows[entry.key]
+        else:
+            assert (command, entry.fields) == (DELETE, ())
+            gone = [k for k, each in self.flows.items() if not (each.cookie ^ entry.cookie) & mask]
+            for key in gone:
+                del self.flows[key]
+
+    def _multipart(self, xid: int, body: bytes) -> None:
+        kind = int.from_bytes(body[:2], "big")
+        parts = [b""]
+        if kind == DESC:
+            texts = b"", b"", b"3.1.0", b"", self.description.encode()
+            parts = [struct.pack("!256s256s256s32s256s", *texts)]
+        elif kind == METER_CONFIG:
+            parts = [b"".join(self._meters.values())]
+        elif kind == FLOW:
+            cookie, mask = struct.unpack_from("!QQ", body, 8 + 16)
+            parts = list(self._parts(cookie, mask))
+        for place, part in enumerate(parts):
+            more = place < len(parts) - 1
+            self._say(MULTIPART_REPLY, xid, struct.pack("!HH4x", kind, more) + part)
+
+    def _parts(self, cookie: int, mask: int) -> Iterator[bytes]:
+        asked = [each for each in self.flows.values() if not (each.cookie ^ cookie) & mask]
+        for start in range(0, len(asked) or 1, self.part_entries):
+            yield b"".join(each.report() for each in asked[start : start + self.part_entries])
