@@ -132,6 +132,7 @@ def _ofctl_rest(lab: site.Lab) -> int:
         lab.spawn(
             "gw",
             [str(site.RYU_MANAGER), *OFCTL_REST],
+            env=site.environment(lab),
             cwd=lab.dir,
             stdin=subprocess.DEVNULL,
             stdout=output,

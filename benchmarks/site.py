@@ -102,6 +102,11 @@ def batch(lab: Lab, body: bytes) -> dict[str, int]:
 # --- the controller
 
 
+def environment(lab: Lab) -> dict[str, str]:
+    """The environment of a controller: as anywhere, Python keeps what it has compiled."""
+    return {name: value for name, value in lab.env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def spawn(lab: Lab, ownership: str) -> float:
     """Start the controller without waiting; when, by perf_counter."""
     path = lab.dir / "ofgtp.toml"
@@ -111,7 +116,7 @@ def spawn(lab: Lab, ownership: str) -> float:
         lab.controller = lab.spawn(
             "gw",
             [str(RYU_MANAGER), "ofgtp.app"],
-            env={**lab.env, "OFGTP_CONFIG": str(path)},
+            env={**environment(lab), "OFGTP_CONFIG": str(path)},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
