@@ -766,6 +766,8 @@ class GatewayAgent:
             left = left_tunnel(before, after)
             if left is not None:
                 self._moved.append(left)
+                # Of a peer that all sessions leave the MAC address is asked for no more.
+                self.signalling.peers.keep(left.ip, time.monotonic())
         self.signalling.peers.changed(counts, time.monotonic())
         if self.synced:
             self._end_tunnels()
@@ -783,12 +785,11 @@ class GatewayAgent:
             if place % SLICE == SLICE - 1:
                 eventlet.sleep(0)
             try:
-                used = self._store.by_downlink(self.gateway.name, tunnel) is not None
+                if self._store.by_downlink(self.gateway.name, tunnel) is None:
+                    self.signalling.end_marker(tunnel)
             except StoreError as error:
                 log.error("gateway=%s: no End Marker for %s: %s", self.gateway.name, tunnel, error)
-                continue
-            if not used:
-                self.signalling.end_marker(tunnel)
+            self.signalling.peers.let_go(tunnel.ip)
 
     def _classify(self, packet: PacketIn) -> str:
         """Why a T-PDU matched no session's uplink flow."""

@@ -72,6 +72,18 @@ class Peers:
             if hop is not None:
                 self._hold(hop, now)
 
+    def keep(self, peer: IPv4Address, now: float) -> None:
+        """Something is to be said to this peer later: its next hop stays known until `let_go`."""
+        hop = self._gateway.access_next_hop(peer)
+        if hop is not None:
+            self.neighbours.acquire(hop, now)
+
+    def let_go(self, peer: IPv4Address) -> None:
+        """It has been said; to be called once for each `keep`."""
+        hop = self._gateway.access_next_hop(peer)
+        if hop is not None:
+            self.neighbours.release(hop)
+
     def _hold(self, hop: IPv4Address, now: float) -> _Waiting | None:
         """Keep a next hop in use for a while; None if too many are already kept so."""
         waiting = self._waiting.get(hop)

@@ -192,3 +192,25 @@ def test_a_packet_that_is_too_much_for_us_ends_nothing(
 ) -> None:
     too_big(70_000, world)
     assert caplog.messages == ["gateway=gw1: unexpected"]
+
+
+def test_each_tunnel_of_a_peer_that_all_sessions_leave_gets_its_end_marker(world: World) -> None:
+    agent, peers, mac = world.agent, world.agent.signalling.peers, "52:54:00:00:00:44"
+    tunnels = [FTeid(n, ENB) for n in range(1, 21)]
+    pairs = [
+        (
+            session(each.teid, downlink=each),
+            session(each.teid, downlink=FTeid(each.teid, OTHER_ENB)),
+        )
+        for each in tunnels
+    ]
+    peers.load({ENB: len(tunnels)}, 0.0)
+    peers.neighbours.heard(ENB, mac, 0.0)
+    agent.changed(pairs)
+    assert peers.neighbours.mac(ENB) == mac, "they are yet to be sent"
+    world.switch.got.clear()
+    agent._send_end_markers(tunnels)
+    sent = [body for kind, _, body in world.switch.got if kind == of.Type.PACKET_OUT]
+    assert [int.from_bytes(body[-4:], "big") for body in sent] == [each.teid for each in tunnels]
+    assert {body[32:38].hex(":") for body in sent} == {mac}
+    assert peers.neighbours.mac(ENB) is None
