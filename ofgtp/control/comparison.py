@@ -37,7 +37,7 @@ class Comparison:
         self._dropped = {
             prepared.reported_down(values): values
             for values in self._sessions.values()
-            if values.far_ip is None or values.error_indicated
+            if _is_dropped(values)
         }
         """Downlink flows that are drops: their cookies do not name the session."""
         self.others: list[of.FlowStats] = []
@@ -69,7 +69,11 @@ class Comparison:
                         continue
                 elif head == _DOWN_HEAD:
                     values = session_of_number(number)
-                    if values is not None and content == reported_down(values):
+                    if (
+                        values is not None
+                        and content == reported_down(values)
+                        and not _is_dropped(values)
+                    ):
                         down.discard(number)
                         start = behind
                         continue
@@ -99,3 +103,8 @@ class Comparison:
             for number in sorted(lacking - other):
                 session = session_of(self._sessions[number])
                 yield session_flows(session, self._prepared.links)[place]
+
+
+def _is_dropped(values: FlowValues) -> bool:
+    """Whether a session's downlink flow is a drop."""
+    return values.far_ip is None or bool(values.error_indicated)
