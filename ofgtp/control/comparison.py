@@ -37,7 +37,7 @@ class Comparison:
         self._dropped = {
             prepared.reported_down(values): values
             for values in self._sessions.values()
-            if _is_dropped(values)
+            if not values.sends
         }
         """Downlink flows that are drops: their cookies do not name the session."""
         self.others: list[of.FlowStats] = []
@@ -69,11 +69,7 @@ class Comparison:
                         continue
                 elif head == _DOWN_HEAD:
                     values = session_of_number(number)
-                    if (
-                        values is not None
-                        and content == reported_down(values)
-                        and not _is_dropped(values)
-                    ):
+                    if values is not None and values.sends and content == reported_down(values):
                         down.discard(number)
                         start = behind
                         continue
@@ -103,8 +99,3 @@ class Comparison:
             for number in sorted(lacking - other):
                 session = session_of(self._sessions[number])
                 yield session_flows(session, self._prepared.links)[place]
-
-
-def _is_dropped(values: FlowValues) -> bool:
-    """Whether a session's downlink flow is a drop."""
-    return values.far_ip is None or bool(values.error_indicated)

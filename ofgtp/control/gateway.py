@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -20,8 +19,16 @@ from eventlet.semaphore import Semaphore
 from ofgtp.control.change import Change, put_sessions
 from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters, metered_drops
+from ofgtp.control.garbage import garbage_left_alone
+from ofgtp.control.host import RETRY_S, Host, say
 from ofgtp.control.peers import difference
-from ofgtp.control.signalling import END_MARKER_S, TICK_S, Ignored, Signalling
+from ofgtp.control.signalling import (
+    END_MARKER_S,
+    END_MARKER_SESSION_S,
+    TICK_S,
+    Ignored,
+    Signalling,
+)
 from ofgtp.core import arp, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
@@ -36,7 +43,7 @@ from ofgtp.core.flow import (
     mac_text,
     make_cookie,
 )
-from ofgtp.core.model import FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
 from ofgtp.core.pipeline import (
     EPOCH,
@@ -61,7 +68,6 @@ from ofgtp.core.rules import (
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import Counters as Forwarded
 from ofgtp.northbound.service import GatewayMetrics, Histogram, Lease
-from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.channel import (
     CONFIRM_S,
     LATENCY_BOUNDS,
@@ -72,7 +78,7 @@ from ofgtp.southbound.channel import (
     Tally,
 )
 from ofgtp.southbound.openflow import Command, FlowStats, FlowUpdate, PacketIn
-from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
+from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import FLOWS, Prepared
 from ofgtp.store.sqlite import SessionStore
 
@@ -80,12 +86,6 @@ log = logging.getLogger(__name__)
 
 METRICS_S = 2.0
 """Longest wait for the switch's counters, in seconds; then the last known are shown."""
-
-AUDIT_S = 3.0
-"""Seconds between two looks at the host's part (OVSDB changes are seen at once)."""
-
-RETRY_S = 1.0
-"""Seconds before what failed is tried again."""
 
 PAUSE_S = 0.5
 """Seconds between two looks at whether the flows are to be compared, and at the next hop."""
@@ -95,6 +95,9 @@ RENEWALS = 4
 
 SLICE = 200
 """Sessions turned into flows between two turns of other green threads."""
+
+LOADED_SLICE = 2000
+"""Sessions read from the store between two such turns."""
 
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
@@ -120,10 +123,9 @@ class GatewayAgent:
     ) -> None:
         self.gateway = gateway
         self.facts: BridgeFacts | None = None
-        self.ovs_version: str | None = None
+        self.host = Host(gateway, nonce, self._repaired, self._learn)
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
-        self._host_problem: str | None = "starting"
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
         self.too_big_told = 0
         """Fragmentation Needed messages sent."""
@@ -137,16 +139,12 @@ class GatewayAgent:
         self._renewals = self._expiries = 0
         self._renewed_at: float | None = None
         self._store, self._writer, self._protected = store, writer, protected
-        self._nonce, self._lease, self._events = nonce, lease_seconds, events
-        self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
-        self._configured = 0
-        """Changes of the bridge's configuration that were told."""
+        self._lease, self._events = lease_seconds, events
         self._channel: Channel | None = None
         self._next_hop = NextHop()
         self._links: Links | None = None
         self._prepared: Prepared | None = None
         self._epoch = new_epoch()
-        self._access_mtu = 0
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
         self._leased = False
@@ -155,8 +153,6 @@ class GatewayAgent:
         self._changed = 0
         """Flows that comparisons have changed since the switch was last in sync."""
         self._stopped = False
-        self._netfilter = Semaphore(1)
-        """Held while the nftables rules are looked at or changed."""
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
         self._moved: list[FTeid] = []
         """Tunnels that their sessions have left, whose peers do not know it yet."""
@@ -165,7 +161,7 @@ class GatewayAgent:
     @property
     def problem(self) -> str | None:
         """What keeps the gateway from working, for the operator; None if nothing does."""
-        return self._host_problem or self._switch_problem
+        return self.host.problem or self._switch_problem
 
     @property
     def connected(self) -> bool:
@@ -191,57 +187,7 @@ class GatewayAgent:
     def run(self) -> None:
         """Keep host and bridge in order until stopped; to be spawned."""
         eventlet.spawn(self._signal)
-        while not self._stopped:
-            try:
-                self._prepare()
-                self._host_problem = self._say(self._host_problem, None)
-                self._ovsdb.wait(AUDIT_S)
-            except GatewayNotReady as error:
-                self._host_problem = self._say(self._host_problem, str(error))
-                eventlet.sleep(RETRY_S)
-            except Exception:
-                log.exception("gateway=%s: unexpected", self.gateway.name)
-                self._host_problem = "an internal error, see the log"
-                eventlet.sleep(RETRY_S)
-
-    def _prepare(self) -> None:
-        gateway = self.gateway
-        ports = [gateway.access_port] + ([] if gateway.host_core else [gateway.core_port])
-        for port in ports:
-            refusal = hostnet.port_refusal(port)
-            if refusal is not None:
-                raise GatewayNotReady(refusal)
-        facts = self._ovsdb.ensure(gateway, nonce=self._nonce)
-        self.ovs_version = facts.ovs_version or self.ovs_version
-        host = False
-        for port in ports:
-            host |= hostnet.ensure_up(port)
-            former = hostnet.offloads_off(port)
-            if former:
-                self._ovsdb.remember(gateway, port, former)
-        host |= hostnet.ensure_device_settings(gateway.bridge, forward=False)
-        host |= hostnet.ensure_address(gateway.bridge, gateway.access_ip)
-        if gateway.host_core:
-            host |= hostnet.ensure_device_settings(gateway.core_device, forward=True)
-            host |= hostnet.ensure_address(gateway.core_device, gateway.core_ip)
-        host |= hostnet.ensure_routes(gateway, facts.local_mac)
-        if self._ovsdb.changes > self._configured and self.facts is not None:
-            self._repaired("the bridge, its ports or its controller were changed")
-        if host and self.facts is not None:
-            self._repaired("addresses, routes or settings of the host were changed")
-        self._configured = self._ovsdb.changes
-        self._access_mtu = hostnet.mtu(gateway.access_port)
-        if self.ovs_version is not None:
-            self._apply_netfilter()
-        self._learn(facts)
-
-    def _apply_netfilter(self) -> None:
-        with self._netfilter:
-            if self._stopped:
-                return
-            changed = netfilter.apply(self.gateway, version_numbers(self.ovs_version or ""))
-        if changed and self.synced:
-            self._repaired("the nftables rules were changed")
+        self.host.run()
 
     def _repaired(self, what: str, **facts: str | int) -> None:
         self.repairs += 1
@@ -269,20 +215,12 @@ class GatewayAgent:
             gtpu=facts.gtpu_ofport,
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
-            access_mtu=self._access_mtu,
+            access_mtu=self.host.access_mtu,
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._next_hop.mac,
             epoch=self._epoch,
         )
-
-    def _say(self, before: str | None, now: str | None) -> str | None:
-        """Log a problem when it is new, and its end; returns `now`."""
-        if now != before and now is not None:
-            log.warning("gateway=%s: %s", self.gateway.name, now)
-        elif now != before:
-            log.info("gateway=%s: over: %s", self.gateway.name, before)
-        return now
 
     # --- the OpenFlow connection
 
@@ -296,11 +234,11 @@ class GatewayAgent:
             GatewayNotReady: it is not, or it went away.
         """
         version, description = channel.description()
-        if description != self._nonce:
+        if description != self.host.nonce:
             raise GatewayNotReady("it claims the bridge's datapath id but is not that bridge")
         if self._channel is not None:
             self._channel.close()
-        self.ovs_version = version
+        self.host.ovs_version = version
         self._channel = channel
         channel.tally = self._tally
         self.synced = self._compared = False
@@ -325,7 +263,7 @@ class GatewayAgent:
         if self._channel is channel:
             self._channel = None
             self.synced = False
-            self._switch_problem = self._say(None, "the switch disconnected")
+            self._switch_problem = say(self.gateway, None, "the switch disconnected")
             self._events.publish("disconnected", gateway=self.gateway.name)
 
     def resync_soon(self, reason: str) -> None:
@@ -368,13 +306,13 @@ class GatewayAgent:
             GatewayNotReady: the switch is away or does not confirm; the lease ends it all the same.
         """
         self._stopped = True
+        self.host.stop()
         if self._lease is None:
             return
         if self._channel is None:
             raise Disconnected("the switch is not connected")
         self._channel.end()
-        with self._netfilter:
-            netfilter.remove(self.gateway)
+        self.host.remove_netfilter()
         log.info("gateway=%s: flows and nftables rules removed", self.gateway.name)
 
     def _serve(self, channel: Channel) -> None:
@@ -386,7 +324,7 @@ class GatewayAgent:
                 self._ask_next_hop(channel)
             except (GatewayNotReady, FlowsRefused, StoreError) as error:
                 if self._channel is channel:
-                    self._switch_problem = self._say(self._switch_problem, str(error))
+                    self._switch_problem = say(self.gateway, self._switch_problem, str(error))
                     eventlet.sleep(RETRY_S)
             except Exception:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
@@ -397,7 +335,7 @@ class GatewayAgent:
 
     def _resync(self, channel: Channel) -> None:
         """Make the switch's flows those of the store. Changes meanwhile make another round."""
-        self._apply_netfilter()
+        self.host.apply_netfilter()
         self._ensure_meters(channel)
         failed: dict[int, str] = {}
         while True:
@@ -407,12 +345,12 @@ class GatewayAgent:
                 generation = self.generation
             links = self._compare(channel, failed)
             with self._writer:
-                if self._conclude(generation, links, failed):
+                if self._conclude(channel, generation, links, failed):
                     return
                 # Where sessions change all the time, a round that they wait for is what ends it.
                 generation = self.generation
                 links = self._compare(channel, failed)
-                if self._conclude(generation, links, failed):
+                if self._conclude(channel, generation, links, failed):
                     return
 
     def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
@@ -427,10 +365,11 @@ class GatewayAgent:
         links = self._links_now()
         if links is None:
             raise self._not_ready()
-        prepared, sessions = Prepared(links), self._store.values(self.gateway.name)
-        found = Comparison(prepared, (each for each in sessions if each.number not in failed))
-        for part in channel.flow_parts():
-            found.take(part)
+        with channel.flow_parts() as parts, garbage_left_alone():
+            prepared = Prepared(links)
+            found = Comparison(prepared, self._sessions(failed))
+            for part in parts:
+                found.take(part)
         self._go_on_from(found.others)
         try:
             changes, links = self._equalise(channel, prepared, found)
@@ -442,8 +381,20 @@ class GatewayAgent:
             self._repaired(self._damage, flows=changes)
         return links
 
-    def _conclude(self, generation: int, links: Links | None, failed: dict[int, str]) -> bool:
+    def _sessions(self, failed: Container[int]) -> Iterator[FlowValues]:
+        """The stored sessions but for those that the switch has refused."""
+        for place, values in enumerate(self._store.values(self.gateway.name)):
+            if place % LOADED_SLICE == LOADED_SLICE - 1:
+                eventlet.sleep(0)
+            if values.number not in failed:
+                yield values
+
+    def _conclude(
+        self, channel: Channel, generation: int, links: Links | None, failed: dict[int, str]
+    ) -> bool:
         """Call the switch in sync, unless something changed since; with the writer lock held."""
+        if self._channel is not channel:
+            return False
         if links is None or self.generation != generation or self._links_now() != links:
             return False
         with self._store.transaction() as tx:
@@ -561,7 +512,7 @@ class GatewayAgent:
         if not self.synced or links is None or self._channel is None or self._channel.silent:
             yield Change(None, None)
             return
-        if self._prepared is None or self._prepared.links != links:
+        if self._prepared is None or self._prepared.links is not links:
             self._prepared = Prepared(links)
         with self._channel.bundle() as bundle:
             yield Change(self._prepared, bundle)
@@ -577,27 +528,55 @@ class GatewayAgent:
         """
         before, old = self._epoch, self._links
         try:
-            if change.downlink and self.gateway.ue_to_ue == "route":
-                # Packets between UEs came by the gtpu port and leave by downlink flows.
+            if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
+                # Packets between UEs came by the gtpu port and leave by downlink flows. What else
+                # is new of the links has its own turn.
                 self._epoch = new_epoch()
-                self._links = self._links_now()
-                if old is not None and self._links is not None:
-                    change.replace(epoch_flows(old), epoch_flows(self._links))
+                self._links = replace(old, epoch=self._epoch)
+                change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
         except FlowsRefused:
             self._epoch, self._links = before, old
             raise
         if change.touched and not done:
             self.generation += 1
-            if change.problem is not None:
-                self.resync_soon(change.problem)
+            self.resync_soon(change.problem or "the switch could not be told of a change")
         return done
 
-    def change(self, before: Iterable[Session], after: Iterable[Session]) -> bool:
+    def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
         """Replace sessions' flows in the switch; see `commit`."""
+        links = self._links
+        ready = self.synced and links is not None and self._channel is not None
+        if ready and not before and len(after) == 1 and self.gateway.ue_to_ue != "route":
+            return self._create(after[0])
         with self.changing() as change:
             change.alter(before, after)
             return self.commit(change)
+
+    def _create(self, session: Session) -> bool:
+        """Add a new session's flows, in one round trip; what is refused is taken back."""
+        values, problem = FlowValues.of(session), "the switch is not connected"
+        with self.changing() as change:
+            prepared = self._prepared
+            if not change.active or prepared is None or self._channel is None:
+                change.alter([], [session])
+                return self.commit(change)
+            flows = session_flows(session, prepared.links)
+            try:
+                self._channel.add(
+                    FLOWS, lambda xid: prepared.add_bare(values, xid), flows.__getitem__
+                )
+            except FlowsRefused:
+                change.alter([session], [])
+                self.commit(change)
+                raise
+            except (NotConfirmed, Disconnected) as error:
+                problem = str(error)
+            else:
+                return True
+        self.generation += 1
+        self.resync_soon(problem)
+        return False
 
     def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
         """Bring base flows up to date, so that packets under way see it."""
@@ -784,7 +763,8 @@ class GatewayAgent:
         """Send the End Markers that are due; their changes are confirmed."""
         moved, self._moved = self._moved, []
         if moved:
-            eventlet.spawn_after(END_MARKER_S, self._send_end_markers, moved)
+            wait = END_MARKER_S + END_MARKER_SESSION_S * self.signalling.peers.sessions
+            eventlet.spawn_after(wait, self._send_end_markers, moved)
 
     def _send_end_markers(self, moved: list[FTeid]) -> None:
         """Not for tunnels that are in use again: more T-PDUs come by those."""
@@ -906,11 +886,11 @@ class GatewayAgent:
             "problem": self.problem,
             "bridge": gateway.bridge,
             "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
-            "ovs_version": self.ovs_version,
+            "ovs_version": self.host.ovs_version,
             "access": {
                 "port": gateway.access_port,
                 "ip": str(gateway.access_ip),
-                "mtu": self._access_mtu,
+                "mtu": self.host.access_mtu,
                 "mac": None if facts is None else facts.local_mac,
             },
             "core": {
@@ -956,12 +936,6 @@ def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 def new_epoch() -> int:
     """16 of 32 bits, other ones each time."""
     return sum(1 << bit for bit in random.sample(range(32), 16))
-
-
-def version_numbers(version: str) -> tuple[int, int]:
-    """Major and minor of `3.1.0`; (0, 0), which gets every remedy, if it cannot be read."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:

@@ -97,6 +97,11 @@ class Peers:
         else:
             del self._sessions[peer]
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions name a peer; those that name two count twice."""
+        return self._sessions.total()
+
     def status(self) -> list[PathStatus]:
         """The peers in use."""
         return self.paths.status()

@@ -18,7 +18,8 @@ from typing import Any
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.batch import SLICE, Batch, garbage_left_alone
+from ofgtp.control.batch import SLICE, Batch
+from ofgtp.control.garbage import garbage_left_alone
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.core.errors import (
     Conflict,
@@ -56,8 +57,8 @@ _AT_ONCE = 1000
 class _Done:
     """What a request has done to a session; `before` is None if there was none."""
 
-    before: Session | None
-    after: Session
+    before: StoredSession | None
+    after: StoredSession
     changed: bool
 
 
@@ -199,23 +200,27 @@ class SessionService:
 
     def _told(self, done: _Done) -> SessionView:
         """The session after a change; the change is made known, if it was one."""
-        view = self.get(done.after.id)
+        before, after = done.before, done.after
         if done.changed:
-            self._changed(done.before, done.after)
-            kind = "session_created" if done.before is None else "session_changed"
-            facts = {"session": done.after.id, "state": str(view.state)}
-            self.events.publish(kind, gateway=done.after.gateway, **facts)
-        return view
+            self._changed(None if before is None else before.session, after.session)
+            kind = "session_created" if before is None else "session_changed"
+            facts = {"session": after.session.id, "state": str(after.state)}
+            self.events.publish(kind, gateway=after.session.gateway, **facts)
+        if before is None:
+            return self._view(after, (None, None))  # its flows have counted nothing yet
+        return self._views([after])[0]
 
     def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
         """Write one session and carry it to the switch."""
         old, new = self._write(tx, request)
         if old is not None and old.session == new and old.state is SessionState.ACTIVE:
             tx.set_state([new.number], SessionState.ACTIVE)
-            return _Done(old.session, new, changed=False)
+            return _Done(old, replace(old, updated_at=tx.time), changed=False)
         installed = None if old is None else old.installed
-        self._carry_out(tx, new.gateway, [] if installed is None else [installed], [new])
-        return _Done(None if old is None else old.session, new, changed=True)
+        active = self._carry_out(tx, new.gateway, [] if installed is None else [installed], [new])
+        state = SessionState.ACTIVE if active else SessionState.PENDING
+        made = tx.time if old is None else old.created_at
+        return _Done(old, StoredSession(new, state, None, made, tx.time), changed=True)
 
     def _write(
         self, tx: Transaction, request: SessionRequest
@@ -374,18 +379,22 @@ class SessionService:
 
     def _views(self, page: Sequence[StoredSession]) -> Sequence[SessionView]:
         return [
-            SessionView(
-                session=stored.session,
-                state=stored.state,
-                reason=stored.reason,
-                local_ip=self._local_ip(stored.session),
-                created_at=stored.created_at,
-                updated_at=stored.updated_at,
-                uplink=Counters(*_numbers(up)),
-                downlink=Counters(*_numbers(down)),
-            )
-            for stored, (up, down) in zip(page, self._counters(page), strict=True)
+            self._view(stored, pair)
+            for stored, pair in zip(page, self._counters(page), strict=True)
         ]
+
+    def _view(self, stored: StoredSession, pair: _Pair) -> SessionView:
+        up, down = pair
+        return SessionView(
+            session=stored.session,
+            state=stored.state,
+            reason=stored.reason,
+            local_ip=self._local_ip(stored.session),
+            created_at=stored.created_at,
+            updated_at=stored.updated_at,
+            uplink=Counters(*_numbers(up)),
+            downlink=Counters(*_numbers(down)),
+        )
 
     def _local_ip(self, session: Session) -> IPv4Address | None:
         """Our side of its tunnel; None if its gateway has left the configuration."""

@@ -14,6 +14,9 @@ from eventlet.timeout import Timeout
 
 log = logging.getLogger(__name__)
 
+PER_SESSION = frozenset({"session_created", "session_changed", "session_deleted"})
+"""Events that the request which caused them is logged for already."""
+
 KEPT = 10_000
 """Events kept for those who come late."""
 
@@ -41,9 +44,12 @@ class EventLog:
 
     def publish(self, kind: str, **facts: str | int) -> None:
         """Add an event and wake those who wait."""
+        level = logging.DEBUG if kind in PER_SESSION else logging.INFO
         self.last += 1
         self._events.append(Event(self.last, datetime.now(UTC), kind, facts))
-        log.info("event %s: %s", kind, " ".join(f"{key}={value}" for key, value in facts.items()))
+        if log.isEnabledFor(level):
+            told = " ".join(f"{key}={value}" for key, value in facts.items())
+            log.log(level, "event %s: %s", kind, told)
         signal, self._signal = self._signal, Signal()
         signal.send()
 

@@ -204,26 +204,34 @@ class Channel:
         self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
     ) -> Iterator[of.FlowStats]:
         """The flows whose cookie equals `cookie` under `mask`; by default all of ours."""
-        for part in self.flow_parts(cookie, mask):
-            yield from of.decode_flow_stats(part)
+        with self.flow_parts(cookie, mask) as parts:
+            for part in parts:
+                yield from of.decode_flow_stats(part)
 
+    @contextmanager
     def flow_parts(
         self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
-    ) -> Iterator[bytes]:
-        """The same as the bodies of the reply's parts, each as soon as it is here."""
+    ) -> Iterator[Iterator[bytes]]:
+        """The same as the bodies of the reply's parts, each as soon as it is here.
+
+        They are asked for at once: the switch works on them while the caller prepares.
+        """
         if self.closed:
             raise Disconnected("the switch is not connected")
         xid = _XIDS.take()
         stream = self._streams[xid] = LightQueue()
         try:
             self._send(of.flow_stats_request(cookie, mask, xid))
-            more = True
-            while more:
-                part, more = self._next_part(stream)
-                yield part
-                eventlet.sleep(0)
+            yield self._parts_of(stream)
         finally:
             del self._streams[xid]
+
+    def _parts_of(self, stream: LightQueue) -> Iterator[bytes]:
+        more = True
+        while more:
+            part, more = self._next_part(stream)
+            yield part
+            eventlet.sleep(0)
 
     def _next_part(self, stream: LightQueue) -> tuple[bytes, bool]:
         late = NotConfirmed(f"no answer within {STATS_S:g} s")
@@ -323,6 +331,28 @@ class Channel:
             bundle.put_plan(plan, foreign)
             bundle.commit()
 
+    def add(
+        self, count: int, make: Callable[[int], bytes], flow: Callable[[int], Flow | None]
+    ) -> None:
+        """Add flows without a bundle, confirmed by a barrier: for a few that are not there yet.
+
+        `make` and `flow` are as for `Bundle.put`. When one is refused others may be installed.
+
+        Raises:
+            FlowsRefused: with the flows at fault.
+            NotConfirmed, Disconnected: the outcome is unknown.
+        """
+        first = _XIDS.take(count)
+        bare = Bundle(self, self._send, 0)
+        bare.expect_errors(first, count, flow)
+        self._open_bundles.append(bare)
+        try:
+            self.barrier(make(first))
+            bare.check()
+        finally:
+            self._open_bundles.remove(bare)
+        self.tally.flow_mods["add"] += count
+
     @contextmanager
     def bundle(self) -> Iterator[Bundle]:
         """A bundle to be filled and committed; what was not committed is discarded."""
@@ -400,7 +430,7 @@ class Bundle:
             return
         self._prepared = False
         first = _XIDS.take(count)
-        self._ranges.append((first, first + count, flow))
+        self.expect_errors(first, count, flow)
         self._counts[_COUNTED_AS[command]] += count
         self._waiting += make(first)
         if len(self._waiting) > _SEND_BYTES:
@@ -444,7 +474,7 @@ class Bundle:
             return
         self._flush()
         self._channel.barrier()
-        self._check()
+        self.check()
         self._prepared = True
 
     def commit(self) -> None:
@@ -458,10 +488,10 @@ class Bundle:
         if not self._ranges:
             return
         xid = _XIDS.take()
-        self._ranges.append((xid, xid + 1, lambda place: None))
+        self.expect_errors(xid)
         self._ended = True
         self._channel.barrier(of.bundle_control(self.number, of.Bundle.COMMIT, xid))
-        self._check()
+        self.check()
         self._channel.tally.flow_mods.update(self._counts)
 
     def discard(self) -> None:
@@ -482,13 +512,20 @@ class Bundle:
         opening = b""
         if not self._begun:
             xid = _XIDS.take()
-            self._ranges.append((xid, xid + 1, lambda place: None))
+            self.expect_errors(xid)
             opening = of.bundle_control(self.number, of.Bundle.OPEN, xid)
             self._begun = True
         self._send(opening + self._waiting)
         self._waiting = b""
 
-    def _check(self) -> None:
+    def expect_errors(
+        self, first: int, count: int = 1, flow: Callable[[int], Flow | None] = lambda place: None
+    ) -> None:
+        """Take errors with these transaction ids as being about its flows."""
+        self._ranges.append((first, first + count, flow))
+
+    def check(self) -> None:
+        """Raise FlowsRefused if there was an error."""
         refused: list[tuple[Flow | None, str]] = []
         for xid, reason in self._errors.items():
             first, _, flow = next(each for each in self._ranges if each[0] <= xid < each[1])

@@ -37,6 +37,9 @@ _PINNED = replace(_SAMPLE, uplink=Uplink(_TEID, IPv4Address(_PEER)))
 _IDLE = replace(_SAMPLE, downlink=None)
 _INDICATED = replace(_SAMPLE, error_indicated=True)
 
+_INNER = 16
+"""Octets of a bundle-add message in front of the flow-mod in it."""
+
 _REPORT_ORDER = ("dl_type", "nw_src", "nw_dst", "reg0", "reg1")
 """The order in which Open vSwitch reports the fields that sessions' flows match."""
 
@@ -101,6 +104,12 @@ class Prepared:
         if indicated:
             return up + self._add_indicated(second, bundle, second, ue)
         return up + self._add_down(second, bundle, second, cookie, ue, far_teid, far_ip)
+
+    def add_bare(self, values: FlowValues, xid: int) -> bytes:
+        """The flow-mods that add a session's flows by themselves; they take `xid` and the next."""
+        bundled = self.add(values, 0, xid)
+        middle = int.from_bytes(bundled[2:4], "big")
+        return bundled[_INNER:middle] + bundled[middle + _INNER :]
 
     def delete(self, values: FlowValues, bundle: int, xid: int) -> bytes:
         """Likewise those that delete them."""

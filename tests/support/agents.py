@@ -11,6 +11,7 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control import gateway as module
+from ofgtp.control import host
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.service import SessionService
 from ofgtp.core.flow import Flow
@@ -59,7 +60,7 @@ class Net:
         self.agents: dict[str, GatewayAgent] = {}
         for each in gateways:
             agent = GatewayAgent(each, store, self.writer, protected, "nonce", None, self.events)
-            agent.facts, agent._access_mtu = FACTS, 1500
+            agent.facts, agent.host.access_mtu = FACTS, 1500
             agent._next_hop.assume("52:54:00:00:00:03")
             self.agents[each.name] = agent
         self.service = SessionService(store, self.agents.values(), self.writer, self.events)
@@ -116,7 +117,7 @@ def contents(flows: Iterable[Flow]) -> set[tuple[object, ...]]:
 
 def quiet(patch: Any) -> None:
     """No nftables, and no pauses: for tests of agents."""
-    patch.setattr(module.netfilter, "apply", lambda *_: False)
+    patch.setattr(host.netfilter, "apply", lambda *_: False)
     patch.setattr(module, "PAUSE_S", 0.0)
     patch.setattr(module, "RETRY_S", 0.0)
 

@@ -165,14 +165,14 @@ class Site:
         return [frame for frame in got if frame[12:14] != b"\x08\x06"]
 
     def downlink(self, *frames: bytes) -> list[bytes]:
-        """Send on the core side; what comes out at the first base station, but ARP."""
+        """Send on the core side; what comes out at the first base station, but ARP and Echo."""
         for wire in self.enbs.values():
             wire.all()
         got: list[bytes] = []
         for chunk in _chunks(frames):
             self.pdn.send(*chunk)
             got += self._until_marker(self._mark_downlink, self.enb)
-        return [frame for frame in got if frame[12:14] != b"\x08\x06"]
+        return [frame for frame in got if frame[12:14] != b"\x08\x06" and not is_echo(frame)]
 
     def _mark_uplink(self, mark: bytes) -> None:
         packet = gtpu.ipv4(self._marker_ue, PDN_IP)[: -len(mark)] + mark
@@ -288,6 +288,11 @@ def is_gtpu(frame: bytes, teid: int | None = None) -> bool:
     """Whether a frame is GTP-U over IPv4 (of that tunnel)."""
     right = frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[36:38] == b"\x08\x68"
     return right and teid in (None, int.from_bytes(frame[46:50], "big"))
+
+
+def is_echo(frame: bytes) -> bool:
+    """Whether a frame is an Echo Request: the gateway sends those when it likes."""
+    return is_gtpu(frame) and frame[43] == gtpu.ECHO_REQUEST
 
 
 def _mac_bytes(mac: str) -> bytes:

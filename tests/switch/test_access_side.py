@@ -10,7 +10,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from tests.support import gtpu
-from tests.support.site import ACCESS_IP, CORE_IP, ENB_IP, PDN_IP, Site, until
+from tests.support.site import ACCESS_IP, CORE_IP, ENB_IP, PDN_IP, Site, is_echo, until
 
 pytestmark = pytest.mark.switch
 
@@ -29,11 +29,13 @@ def sessions(site: Site) -> None:
 
 
 def answers(site: Site, *frames: object) -> list[Packet]:
-    """What comes back to the base station, but for the gateway asking for its MAC."""
+    """What comes back to the base station, but for what the gateway asks of itself (ARP, Echo)."""
     site.enb.all()
     site.enb.send(*frames)
     got = [Ether(frame) for frame in site.enb.all(QUIET_S)]
-    return [each for each in got if ARP not in each or each[ARP].op != 1]
+    return [
+        each for each in got if not (ARP in each and each[ARP].op == 1) and not is_echo(bytes(each))
+    ]
 
 
 def who_has(site: Site, address: str, *, dst: str = BROADCAST, src: str = ENB_IP["enb"]) -> Packet:
@@ -132,12 +134,14 @@ def test_silence_on_other_protocols(site: Site) -> None:
         assert answers(site, *frames) == []
 
 
-def test_silence_on_gtpu_with_garbage(site: Site) -> None:
+def test_garbage_on_gtpu_gets_no_answer_but_what_is_due(site: Site) -> None:
     inner = gtpu.ipv4(UE, PDN_IP)
     bodies = [b"", b"\x30", b"\x30\xff\x00\x00", bytes(8), bytes(100), b"\xff" * 100, inner]
     bodies += [gtpu.t_pdu(0xDEAD, inner), gtpu.t_pdu(TEID, gtpu.ipv4("8.8.8.8", PDN_IP))]
     bodies += [gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32), gtpu.message(26, 0)]
-    assert answers(site, *(site.from_enb(body) for body in bodies)) == []
+    got = [gtpu.decode(bytes(each)) for each in answers(site, *map(site.from_enb, bodies))]
+    # To the Echo Request, and to the T-PDU of no session; not to the spoofed one.
+    assert sorted(each.kind for each in got) == [gtpu.ECHO_RESPONSE, gtpu.ERROR_INDICATION]
 
 
 def test_silence_when_the_source_port_is_gtpus(site: Site) -> None:

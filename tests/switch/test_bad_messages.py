@@ -204,7 +204,7 @@ def switch_drops(site: Site, reason: str) -> int:
 
 
 def test_a_wrong_udp_length(site: Site) -> None:
-    """The switch decapsulates such a packet all the same; what UDP says is not there is not read."""
+    """The switch decapsulates such a packet all the same; what UDP does not hold is not read."""
     frames = []
     for size in (0, 7, 200, 0xFFFF):
         packet = Ether(site.from_enb(echo(8)))

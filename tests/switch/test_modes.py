@@ -260,10 +260,6 @@ def test_ue_to_ue_is_routed(routed: Routed, target: str, at: str, teid: int) -> 
     assert (got[GTP_U_Header].teid, inner(got)[IP].dst) == (101, UE)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Open vSwitch 3.1 keeps a cached drop from before ARP resolved, while packets come",
-)
 def test_ue_to_ue_resolves_the_base_station(routed: Routed) -> None:
     world = routed.scene
     world.gw.session("late", "10.45.0.8", 8, 108, "10.1.0.4")

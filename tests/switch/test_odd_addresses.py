@@ -12,7 +12,7 @@ import pytest
 from tests.support import gtpu
 from tests.support.gtpu import PN, S
 from tests.support.lab import Lab
-from tests.support.site import PDN_IP, Site
+from tests.support.site import PDN_IP, Site, is_echo, is_gtpu
 
 pytestmark = pytest.mark.switch
 
@@ -92,6 +92,10 @@ def test_downlink(site: Site, prefix: str) -> None:
     assert {each.teid for each in got} == {0x2000 + place}
 
 
+def is_t_pdu(frame: bytes) -> bool:
+    return is_gtpu(frame) and not is_echo(frame)
+
+
 @pytest.mark.parametrize("ttl", CLASSES)
 @pytest.mark.parametrize("to", READ_AS.values(), ids=READ_AS.keys())
 def test_between_two_of_them(site: Site, to: str, ttl: int) -> None:
@@ -101,5 +105,5 @@ def test_between_two_of_them(site: Site, to: str, ttl: int) -> None:
     site.enb.all()
     assert site.uplink(site.t_pdu(0x1000 + place, inner)) == []
     expected = 0x4000 + list(READ_AS.values()).index(to)
-    got = [gtpu.decode(frame) for frame in site.enb.all(0.02) if frame[36:38] == b"\x08\x68"]
+    got = [gtpu.decode(frame) for frame in site.enb.all(0.02) if is_t_pdu(frame)]
     assert [(each.teid, each.inner) for each in got] == [(expected, inner)]

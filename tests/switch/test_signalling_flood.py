@@ -1,4 +1,4 @@
-"""A flood of signalling is stopped in the switch, and starves neither controller nor other peers."""
+"""A flood of signalling ends in the switch, and starves neither controller nor other peers."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def site() -> Iterator[Site]:
 
 
 T3_S, N3 = 0.5, 3
-"""The other's timers; the standard's are longer. A port that is flooded loses a packet now and then,
-of whatever kind: the kernel's queue in front of the switch is full for a moment."""
+"""The other's timers; the standard's are longer. A port that is flooded loses a packet now and
+then, of whatever kind: the kernel's queue in front of the switch is full for a moment."""
 FIRST_TRY = 0.9
 """So many of its requests are to be answered at the first try."""
 

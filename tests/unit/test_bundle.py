@@ -329,8 +329,13 @@ def reply(xid: int, part: bytes, *, more: bool) -> tuple[int, int, bytes]:
     return T.MULTIPART_REPLY, xid, struct.pack("!HH4x", of.Multipart.FLOW, more) + part
 
 
+def flow_parts(channel: Channel, *asked: int) -> Iterator[bytes]:
+    with channel.flow_parts(*asked) as parts:
+        yield from parts
+
+
 def asked(channel: Channel, switch: Switch) -> tuple[Iterator[bytes], int]:
-    parts = channel.flow_parts()
+    parts = flow_parts(channel)
     switch.mute = {T.MULTIPART_REQUEST}
     first = eventlet.spawn(next, parts)
     eventlet.sleep(0)
@@ -371,7 +376,7 @@ def test_a_reply_that_ends_by_a_disconnection(switch: Switch) -> None:
         next(parts)
     assert switch.channel._streams == {}
     with pytest.raises(Disconnected):
-        next(switch.channel.flow_parts())
+        next(flow_parts(switch.channel))
 
 
 def test_a_reply_that_does_not_go_on(switch: Switch, waits: None) -> None:
@@ -402,6 +407,6 @@ def test_an_impatient_reader_makes_no_switch_silent(switch: Switch) -> None:
 
 
 def test_a_cookie_and_its_mask_are_asked_for(switch: Switch) -> None:
-    assert list(switch.channel.flow_parts(5, 7)) == [b""]
+    assert list(flow_parts(switch.channel, 5, 7)) == [b""]
     [(_, _, body)] = switch.got
     assert struct.unpack_from("!QQ", body, 24) == (5, 7)

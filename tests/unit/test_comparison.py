@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eventlet.queue import LightQueue
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -309,15 +310,15 @@ def test_sessions_that_swap_what_their_flows_are_known_by(net: Net) -> None:
 def test_a_flow_reported_twice_is_not_deleted(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(net, [session(1), session(2, downlink=None)])
     net.compare()
-    real = Channel.flow_parts
+    real = Channel._parts_of
     seen = []
 
-    def twice(self: Channel) -> Iterator[bytes]:
-        for part in real(self):
+    def twice(self: Channel, stream: LightQueue) -> Iterator[bytes]:
+        for part in real(self, stream):
             seen.append(part)
             yield part + part
 
-    monkeypatch.setattr(Channel, "flow_parts", twice)
+    monkeypatch.setattr(Channel, "_parts_of", twice)
     net.compare()
     monkeypatch.undo()
     assert seen
@@ -332,16 +333,16 @@ def test_ports_that_change_while_flows_are_compared(
     fill(net, [session(1), session(2)])
     before = agent.facts
     assert before is not None
-    real = Channel.flow_parts
+    real = Channel._parts_of
     changed = []
 
-    def meanwhile(self: Channel) -> Iterator[bytes]:
-        yield from real(self)
+    def meanwhile(self: Channel, stream: LightQueue) -> Iterator[bytes]:
+        yield from real(self, stream)
         if not changed:
             changed.append(True)
             agent._learn(moved(gtpu_ofport=33))
 
-    monkeypatch.setattr(Channel, "flow_parts", meanwhile)
+    monkeypatch.setattr(Channel, "_parts_of", meanwhile)
     net.compare()
     monkeypatch.undo()
     try:

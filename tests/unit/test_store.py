@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
 from ofgtp.core.model import FTeid, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
-from ofgtp.store.sqlite import _PEERS, RELEASES_KEPT
+from ofgtp.store.sqlite import _PEERS, FORGET_EVERY, RELEASES_KEPT
 
 UE = int(IPv4Address("10.45.0.0"))
 ENB = IPv4Address("10.1.0.2")
@@ -339,6 +339,9 @@ def test_releases_are_forgotten_in_the_end(store: SessionStore, path: Path) -> N
         for n in range(RELEASES_KEPT + 10):
             tx.insert(make(1, uplink=Uplink(1 + n)))
             tx.delete("ue-1")
+    for _ in range(FORGET_EVERY):
+        with store.transaction():
+            pass
     with sqlite3.connect(path) as db:
         count, oldest = db.execute("SELECT count(*), min(teid) FROM released").fetchone()
     db.close()

@@ -1,0 +1,69 @@
+"""The benchmarks run, and measure something: with few sessions, and no time is judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import batch, lifecycle, run, single, throughput, variety
+from benchmarks.measure import COLUMNS, Row, figure, quantile, samples, table
+
+pytestmark = pytest.mark.switch
+
+SESSIONS = 20
+
+
+def verify(rows: list[Row], count: int) -> None:
+    """Every row has its figures, and can be printed."""
+    assert len(rows) == count
+    for row in rows:
+        assert any(char.isdigit() for char in row.ofgtp), row
+        assert row.notes and all(row.notes), row
+        assert row.ratio is None or (row.ratio > 0 and row.against and row.reach), row
+        assert (row.reached is None) == (not row.reach), row
+    text = run.document(rows, 1.0)
+    assert all(row.measure in text for row in rows)
+    lines = table(rows).splitlines()
+    assert len(lines) == count + 2
+    assert {line.count("|") for line in lines} == {len(COLUMNS) + 1}
+
+
+def test_batches_beside_ovs_ofctl() -> None:
+    rows = batch.run(SESSIONS)
+    verify(rows, 3)
+    assert rows[2].reached, "a lease expired"
+
+
+@pytest.mark.long
+def test_single_requests_beside_ofctl_rest() -> None:
+    verify(single.run(SESSIONS), 2)
+
+
+def test_restart_repair_and_memory() -> None:
+    rows = lifecycle.restart(SESSIONS, rounds=1)
+    verify(rows, 3)
+    assert "; 0 flow-mods, 0 packets lost" in rows[0].ofgtp
+
+
+@pytest.mark.long
+def test_start_and_stop() -> None:
+    verify(lifecycle.start(SESSIONS, rounds=1), 1)
+    verify(lifecycle.stop(SESSIONS, rounds=1), 2)
+
+
+def test_throughput_beside_flows_by_hand() -> None:
+    cases = [("uplink", 128, 64), ("downlink", 64, 1400)]
+    verify(throughput.run(SESSIONS, rounds=1, window_s=0.1, cases=cases), 2)
+
+
+@pytest.mark.long
+def test_many_connections_and_many_ues() -> None:
+    rows = variety.megaflows(SESSIONS, seconds=1.0)
+    verify(rows, 1)
+    assert rows[0].reached
+    verify(variety.upcalls(SESSIONS, warm_s=0.2, window_s=1.0), 1)
+
+
+def test_figures() -> None:
+    assert figure(1234.4) == "1,234" and figure(0.01234) == "0.0123" and figure(2.0) == "2"
+    assert str(samples([3.0, 1.0, 2.0])) == "2 s (1 to 3)" and str(samples([1.0])) == "1 s"
+    assert quantile([1.0, 2.0, 3.0, 4.0], 0.99) == 4.0 and quantile([1.0, 2.0, 3.0], 0.5) == 2.0
