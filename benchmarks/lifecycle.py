@@ -81,15 +81,16 @@ def restart(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
             sent += len(stream.up.sent) + len(stream.down.sent)
         changed = min(CHANGED, sessions // 2)
         harm = site.file(lab, "harm", _harm(lab, changed))
-        mended = 0.0
+        mended, lost_again = 0.0, 0
         for _ in range(rounds):
-            site.stop(lab)
-            lab.exec(
-                "gw", ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", site.BRIDGE, harm]
-            )
-            if len(before & site.installed(lab)) != len(before) - changed - changed // 2:
-                raise RuntimeError("the flows were not changed as meant")
-            repairs.append(site.started(lab, "switch"))
+            with Stream(lab) as stream:
+                site.stop(lab)
+                change = ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", site.BRIDGE]
+                lab.exec("gw", [*change, harm])
+                if len(before & site.installed(lab)) != len(before) - changed - changed // 2:
+                    raise RuntimeError("the flows were not changed as meant")
+                repairs.append(site.started(lab, "switch"))
+            lost_again += stream.lost
             if site.installed(lab) != before:
                 raise RuntimeError("in sync, and yet not put right")
             mended += site.metric(lab, "ofgtp_flow_mods_total")
@@ -119,11 +120,11 @@ def restart(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
         ),
         Row(
             f"the same with {changed:,} sessions changed by hand",
-            str(after),
+            f"{after}; {lost_again} packets of another session lost",
             f"{whole} with nothing changed",
             slower,
             "at most 1.5 times",
-            slower <= 1.5,
+            slower <= 1.5 and not lost_again,
             [
                 "While the controller is stopped the flows of half of these sessions are deleted, "
                 "and the other half's downlink flows get another TEID, by `ovs-ofctl`. Afterwards "

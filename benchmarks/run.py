@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -49,8 +50,8 @@ def measure(names: Sequence[str], sessions: int) -> list[Row]:
     return rows
 
 
-def document(rows: Sequence[Row], seconds: float) -> str:
-    """docs/benchmarks.md."""
+def document(rows: Sequence[Row], seconds: float, busy: float) -> str:
+    """docs/benchmarks.md; `busy` is how much ran on the machine when the run began."""
     text = [
         "# Benchmarks",
         "",
@@ -68,6 +69,7 @@ def document(rows: Sequence[Row], seconds: float) -> str:
         "with the share of a core (load) that it got. Bits are those of the receiver's frames.",
         "",
         *(f"- {name}: {value}" for name, value in machine()),
+        f"- load average when it began: {busy:.2f}",
         f"- duration of the whole run: {seconds / 60:.1f} min",
         "",
         table(rows),
@@ -93,9 +95,9 @@ def main() -> int:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     if not 1 <= options.sessions <= SESSIONS:
         parser.error(f"sessions: from 1 to {SESSIONS:,}")
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), os.getloadavg()[0]
     rows = measure(options.names or list(GROUPS), options.sessions)
-    text = document(rows, time.perf_counter() - start)
+    text = document(rows, time.perf_counter() - start, busy)
     print(table(rows))
     path = options.write
     if path is None and not options.names and options.sessions == SESSIONS:

@@ -20,7 +20,7 @@ def verify(rows: list[Row], count: int) -> None:
         assert row.notes and all(row.notes), row
         assert row.ratio is None or (row.ratio > 0 and row.against and row.reach), row
         assert (row.reached is None) == (not row.reach), row
-    text = run.document(rows, 1.0)
+    text = run.document(rows, 1.0, 0.5)
     assert all(row.measure in text for row in rows)
     lines = table(rows).splitlines()
     assert len(lines) == count + 2
