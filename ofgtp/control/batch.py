@@ -33,8 +33,8 @@ class _Part:
         self.admission = Admission(agent.gateway)
         self.before: dict[str, Session] = {}
         self.after: dict[str, Session] = {}
-        """Sessions that lines changed one by one since the last that were changed together: as the
-        switch has them, and as they are now."""
+        """Sessions that lines of this slice changed one by one: as the switch has them, and as they
+        are now."""
         self.first: dict[str, Session | None] = {}
         """As they were before."""
         self.pairs: list[tuple[Session | None, Session | None]] = []
@@ -68,6 +68,7 @@ class Batch:
             for number, op in lines:
                 if len(self._errors) < ERRORS:
                     self._one(number, op)
+            self._flush()
 
     def carry_out(self) -> BatchResult:
         """Have the switches do it.
@@ -78,7 +79,6 @@ class Batch:
         """
         if self._errors:
             raise BatchError(self._errors)
-        self._flush()
         parts = self._parts.values()
         for part in parts:
             part.change.prepare()
@@ -119,7 +119,6 @@ class Batch:
         values = self._tx.insert_many(part.agent.gateway.name, puts, state)
         if values is None:
             return False
-        self._flush()
         self._count_peers(part, values, 1)
         part.change.create(values)
         part.ranges.append((values[0].number, values[-1].number))
@@ -134,7 +133,6 @@ class Batch:
         deleted = self._tx.delete_many(ids)
         if deleted is None:
             return False
-        self._flush()
         for name, part in self._parts.items():
             values = [values for gateway, values in deleted if gateway == name]
             if values:
@@ -202,7 +200,10 @@ class Batch:
                 part.before[session_id] = installed
 
     def _flush(self) -> None:
-        """Tell the switches what was done one by one: what follows may build on it."""
+        """Tell the switches what was done one by one: what follows may build on it, and to tell
+        all of a long batch at once would keep other green threads waiting for seconds."""
+        if self._errors:
+            return
         for part in self._parts.values():
             if not part.first:
                 continue

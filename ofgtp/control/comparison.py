@@ -37,7 +37,7 @@ class Comparison:
         self._dropped = {
             prepared.reported_down(values): values
             for values in self._sessions.values()
-            if values.far_ip is None or values.error_indicated
+            if not values.sends
         }
         """Downlink flows that are drops: their cookies do not name the session."""
         self.others: list[of.FlowStats] = []
@@ -69,7 +69,7 @@ class Comparison:
                         continue
                 elif head == _DOWN_HEAD:
                     values = session_of_number(number)
-                    if values is not None and content == reported_down(values):
+                    if values is not None and values.sends and content == reported_down(values):
                         down.discard(number)
                         start = behind
                         continue

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import eventlet
 from eventlet.semaphore import Semaphore
@@ -98,6 +98,8 @@ SLICE = 200
 
 LOADED_SLICE = 2000
 """Sessions read from the store between two such turns."""
+
+_T = TypeVar("_T")
 
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
@@ -345,12 +347,12 @@ class GatewayAgent:
                 generation = self.generation
             links = self._compare(channel, failed)
             with self._writer:
-                if self._conclude(generation, links, failed):
+                if self._conclude(channel, generation, links, failed):
                     return
                 # Where sessions change all the time, a round that they wait for is what ends it.
                 generation = self.generation
                 links = self._compare(channel, failed)
-                if self._conclude(generation, links, failed):
+                if self._conclude(channel, generation, links, failed):
                     return
 
     def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
@@ -389,8 +391,12 @@ class GatewayAgent:
             if values.number not in failed:
                 yield values
 
-    def _conclude(self, generation: int, links: Links | None, failed: dict[int, str]) -> bool:
+    def _conclude(
+        self, channel: Channel, generation: int, links: Links | None, failed: dict[int, str]
+    ) -> bool:
         """Call the switch in sync, unless something changed since; with the writer lock held."""
+        if self._channel is not channel:
+            return False
         if links is None or self.generation != generation or self._links_now() != links:
             return False
         with self._store.transaction() as tx:
@@ -427,12 +433,12 @@ class GatewayAgent:
         """
         there: dict[FlowKey, FlowStats] = {}
         foreign: list[FlowStats] = []
-        for stats in found.others:
+        for stats in _in_turns(found.others):
             if stats.match is None:
                 foreign.append(stats)
             else:
                 there[FlowKey(stats.table, stats.priority, stats.match)] = stats
-        missing, single = found.missing(), list(found.missing_flows())
+        missing, single = found.missing(), list(_in_turns(found.missing_flows()))
 
         def links_of_all() -> Links:
             now = self._links_now() or prepared.links
@@ -447,8 +453,8 @@ class GatewayAgent:
                 and stats.cookie == flow.cookie
                 and stats.same_actions(flow)
             }
-            installed = [same.get(key) or _as_flow(stats) for key, stats in there.items()]
-            return plan(wanted, installed)
+            reported = _in_turns(there.items())
+            return plan(wanted, (same.get(key) or _as_flow(stats) for key, stats in reported))
 
         if not found.reported:
             # Packets under way may still be cached by the flows that were here.
@@ -524,20 +530,19 @@ class GatewayAgent:
         """
         before, old = self._epoch, self._links
         try:
-            if change.downlink and self.gateway.ue_to_ue == "route":
-                # Packets between UEs came by the gtpu port and leave by downlink flows.
+            if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
+                # Packets between UEs came by the gtpu port and leave by downlink flows. What else
+                # is new of the links has its own turn.
                 self._epoch = new_epoch()
-                self._links = self._links_now()
-                if old is not None and self._links is not None:
-                    change.replace(epoch_flows(old), epoch_flows(self._links))
+                self._links = replace(old, epoch=self._epoch)
+                change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
         except FlowsRefused:
             self._epoch, self._links = before, old
             raise
         if change.touched and not done:
             self.generation += 1
-            if change.problem is not None:
-                self.resync_soon(change.problem)
+            self.resync_soon(change.problem or "the switch could not be told of a change")
         return done
 
     def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
@@ -565,7 +570,11 @@ class GatewayAgent:
                 )
             except FlowsRefused:
                 change.alter([session], [])
-                self.commit(change)
+                try:
+                    self.commit(change)
+                except FlowsRefused as error:
+                    self.generation += 1
+                    self.resync_soon(f"flows of a refused session are not taken back: {error}")
                 raise
             except (NotConfirmed, Disconnected) as error:
                 problem = str(error)
@@ -643,6 +652,9 @@ class GatewayAgent:
             self._packet_in(packet)
         except StoreError as error:
             log.debug("gateway=%s: a packet not looked at: %s", self.gateway.name, error)
+        except Exception:
+            # Or else it would end the OpenFlow connection, which reads on behind this.
+            log.exception("gateway=%s: unexpected", self.gateway.name)
 
     def _packet_in(self, packet: PacketIn) -> None:
         signalling, number = self.signalling, cookie_number(packet.cookie)
@@ -684,6 +696,8 @@ class GatewayAgent:
         if channel is None or links is None:
             return
         mtu = links.access_mtu - TUNNEL_HEADERS
+        if mtu < frames.MTU_MIN:
+            return
         packet_bytes = packet.frame[ETHERNET_HEADER:]
         told = frames.icmp_fragmentation_needed(ours, mtu, packet_bytes)
         if told is None:
@@ -936,10 +950,16 @@ def new_epoch() -> int:
 
 
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
-    for place, session in enumerate(sessions):
+    for session in _in_turns(sessions):
+        yield from session_flows(session, links)
+
+
+def _in_turns(items: Iterable[_T]) -> Iterator[_T]:
+    """The same, with turns of other green threads between."""
+    for place, item in enumerate(items):
         if place % SLICE == SLICE - 1:
             eventlet.sleep(0)
-        yield from session_flows(session, links)
+        yield item
 
 
 def _as_flow(stats: FlowStats) -> Flow:

@@ -107,6 +107,11 @@ class FlowValues(NamedTuple):
     """The downlink's F-TEID; both None while the UE is idle."""
     error_indicated: bool
 
+    @property
+    def sends(self) -> bool:
+        """Whether anything is sent to the UE: its downlink flow is no drop."""
+        return self.far_ip is not None and not self.error_indicated
+
     @classmethod
     def of(cls, session: Session) -> FlowValues:
         """Those of a session."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from socket import AF_INET, inet_pton
 from typing import Any
 
@@ -39,8 +40,10 @@ def read(raw: bytes, most: int) -> Iterator[Line]:
     """
     used = 0
     errors: list[dict[str, object]] = []
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        if not line or line.isspace():
+    for number, line in enumerate(BytesIO(raw), 1):
+        if number % _AT_ONCE == 0:
+            eventlet.sleep(0)  # of lines that are blank or wrong the caller sees nothing
+        if line.isspace():
             continue
         used += 1
         if used > most:
@@ -53,11 +56,7 @@ def read(raw: bytes, most: int) -> Iterator[Line]:
                 errors += _told(number, error)
                 if len(errors) >= schema.MAX_ERRORS:
                     break
-        if errors:
-            # Nobody takes turns between lines that are looked at for errors alone.
-            if used % _AT_ONCE == 0:
-                eventlet.sleep(0)
-        elif op is not None:
+        if not errors and op is not None:
             yield number, op
     if errors:
         raise LinesError(errors)

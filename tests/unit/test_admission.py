@@ -98,6 +98,30 @@ def test_what_is_plain() -> None:
     assert quick.admits(GOOD._replace(uplink_remote_ip=0x0A010003))
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_edges_of_a_pool(pool: str) -> None:
+    net = IPv4Network(pool)
+    its = gateway(ue_pools=(IPv4Network("10.99.0.0/16"), net), core_ip=IPv4Interface("10.2.0.1/24"))
+    quick = Admission(its)
+    bare = GOOD._replace(downlink_teid=None, downlink_ip=None)
+    for edge in (int(net.network_address), int(net.broadcast_address)):
+        assert quick.admits(bare._replace(ue_ip=edge))
+        for beside in (edge - 1, edge + 1):
+            if 0 <= beside < 1 << 32:
+                put = bare._replace(ue_ip=beside)
+                assert quick.admits(put) == says(its, put)
+
+
+def test_a_gateways_own_addresses_are_no_ues() -> None:
+    its = gateway(ue_pools=(IPv4Network("10.0.0.0/8"),), next_hop=IPv4Address("10.2.0.2"))
+    bare = GOOD._replace(downlink_teid=None, downlink_ip=None)
+    for own in ("10.1.0.1", "10.2.0.1", "10.2.0.2"):
+        put = bare._replace(ue_ip=int(IPv4Address(own)))
+        assert not Admission(its).admits(put)
+        assert not says(its, put)
+        assert Admission(its).admits(put._replace(ue_ip=put.ue_ip + 10))
+
+
 @pytest.mark.parametrize(
     "changes", [{"downlink_teid": None}, {"downlink_ip": None}, {"uplink_teid": None}, {"id": None}]
 )

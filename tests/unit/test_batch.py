@@ -493,6 +493,7 @@ GONE: list[Op] = [f"ue-{n}" for n in range(7)]
         [[put(n, **IDLE) for n in range(5)], [*GONE[:5], *(put(n, **IDLE) for n in range(5))]],
         [MANY, ["ue-0", put(0, **IDLE), "ue-0", put(0, uplink_teid=None), put(0)]],
         [[put(0, uplink_teid=None)], ["ue-0"]],
+        [[put(0, uplink_teid=None), "ue-0", put(1, uplink_teid=None)]],
         [[put(0, uplink_teid=None), "ue-0", put(0), put(0, downlink_ip=PEERS[1]), "ue-0"]],
         [[put(n, downlink_ip=PEERS[n % 3], uplink_remote_ip=PEERS[n % 2]) for n in range(7)], GONE],
         # Wrong ones.
@@ -520,6 +521,34 @@ def test_sessions_of_two_gateways(two: World) -> None:
         same(two, [put(3, name=None), put(4, name="gw2")], slice_)
     for name in two.agents:
         assert two.tables[name].commits
+
+
+@pytest.mark.parametrize("first", ["gw1", "gw2"])
+def test_new_sessions_of_two_gateways_in_one_slice(two: World, first: str) -> None:
+    other = "gw2" if first == "gw1" else "gw1"
+    same(two, [put(0, name=first), put(1, name=other), put(2, name=first)], 3)
+
+
+@pytest.mark.parametrize("ops", [[put(0)], [put(0, uplink_teid=None)], ["old"], ["old", put(0)]])
+def test_where_ues_reach_each_other_each_change_begins_an_epoch(two: World, ops: list[Op]) -> None:
+    """Packets between UEs are cached by the downlink flows; on the other gateway they are not."""
+    same(two, [put(5, name="gw2", id="old")], 2)
+    before = {name: agent._epoch for name, agent in two.agents.items()}
+    same(two, [op if isinstance(op, str) else op._replace(gateway="gw2") for op in ops], 2)
+    assert two.agents["gw2"]._epoch != before["gw2"]
+    assert two.agents["gw1"]._epoch == before["gw1"]
+
+
+@pytest.mark.parametrize("ops", [[put(0)], [put(0, uplink_teid=None)], ["old"], []])
+def test_what_an_absent_switch_has_missed_is_noted(two: World, ops: list[Op]) -> None:
+    """A comparison under way has read the store before; the other gateway's goes on."""
+    two.service.batch([(1, put(5, id="old"))])
+    before = {name: agent.generation for name, agent in two.agents.items()}
+    for name in two.agents:
+        two.detach(name)
+    two.service.batch(enumerate(ops, 1))
+    assert (two.agents["gw1"].generation > before["gw1"]) == bool(ops)
+    assert two.agents["gw2"].generation == before["gw2"]
 
 
 @pytest.mark.parametrize("slice_", [1, 2])
@@ -591,6 +620,9 @@ def test_the_peers_are_named_before_the_switch_is_told(
     ask(world, [*ops, *[put(n, **IDLE) for n in range(10, 12)]], 4)
     first, second, third = map(IPv4Address, PEERS)
     assert sorted(named, key=sorted) == [set(), {first, third}, {second, third}]
+    named.clear()
+    ask(world, [f"ue-{n}" for n in range(6)], 4)
+    assert named == []
 
 
 def raising(world: World, then: Callable[[], None]) -> Iterator[tuple[int, Op]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from eventlet.queue import LightQueue
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ofgtp.control.comparison import Comparison
@@ -173,9 +173,9 @@ def test_what_differs_is_what_a_slow_comparison_finds(
 def test_a_drop_with_another_cookie(kind: str) -> None:
     one = session(1, downlink=None) if kind == "idle" else session(1, error_indicated=True)
     right = session_flows(one, LINKS)[1]
-    for number in [*DropReason, 0, 1]:
+    cookies = [make_cookie(CookieKind.DROP, number) for number in [*DropReason, 0, 1]]
+    for cookie in [*cookies, make_cookie(CookieKind.SESSION, one.number)]:
         found = Comparison(PREPARED, [FlowValues.of(one)])
-        cookie = make_cookie(CookieKind.DROP, number)
         found.take(entry(right, cookie=cookie).report())
         assert (not found.others) == (cookie == right.cookie)
         assert bool(found.missing()) != (cookie == right.cookie)
@@ -199,7 +199,8 @@ def test_a_flow_of_no_session(number: int) -> None:
     assert [each.cookie for each in found.others] == [up.cookie, down.cookie]
 
 
-@given(st.integers(1, 400), st.integers(0, 2), st.integers(0, 0xFFFF))
+@given(st.integers(1, 400), st.integers(0, 3), st.integers(0, 0xFFFF) | st.integers(40, 200))
+@example(1, 3, 0xFFFF)
 def test_damaged_parts_are_refused(cut: int, place: int, size: int) -> None:
     """Cut anywhere, or with another length in an entry: CodecError or nothing that is right."""
     flows = [flow for n in (1, 2) for flow in session_flows(session(n), LINKS)]

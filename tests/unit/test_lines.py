@@ -55,7 +55,15 @@ JUNK = [
     *(None, True, False, 0, 1, -1, 1.0, 0.5, 1e400, float("nan"), 1 << 32, TEID_MAX, 1 << 70),
     *("", "x", "gw1", "0x1001", "0X1", "0x100000000", "0x", "4097", " 4097", "null"),
     *("10.45.0.2", "10.45.0.2\n", " 10.45.0.2", "10.45.0.02", "010.45.0.2", "10.45.2", "1.2.3.4.5"),
-    *("10.45.0.256", "0x0a.1.2.3", "\u0661\u0660.45.0.2", "10.45.0.2\0", "10.45.0.2\x00x", "::1", "::a.b"),
+    *(
+        "10.45.0.256",
+        "0x0a.1.2.3",
+        "\u0661\u0660.45.0.2",
+        "10.45.0.2\0",
+        "10.45.0.2\x00x",
+        "::1",
+        "::a.b",
+    ),
     *("0.0.0.0", "255.255.255.255", "00.0.0.0", "10.45.0.-1", "10.45.0.+2", "10..0.2", "1_0.1.1.1"),
     *("a" * 128, "a" * 129, "id\n", "\nid", "i d", "İd", "ü", "\ud800", "a/b", "a@b:c-d_e.f"),
     *([], {}, [1], {"teid": 1}, {"remote_ip": "10.1.0.2"}, {"teid": None}, {"teid": True}),
@@ -260,3 +268,10 @@ def test_others_get_a_turn_while_errors_are_looked_for(monkeypatch: pytest.Monke
     quick(b"{\n" + b"\n".join([line()] * 1000), 9_999)
     assert turns == [0] * 5
     assert eventlet.sleep is not None
+
+
+def test_others_get_a_turn_while_lines_are_blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = []
+    monkeypatch.setattr(lines.eventlet, "sleep", turns.append)
+    assert quick(b"\n" * 1000, 1) == []
+    assert turns == [0] * 5

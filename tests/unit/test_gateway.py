@@ -1,0 +1,194 @@
+"""A gateway's agent on a scripted switch: what it makes of answers that are late or do not come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import eventlet
+import pytest
+from eventlet.semaphore import Semaphore
+
+from ofgtp.control.batch import SLICE
+from ofgtp.control.comparison import Comparison
+from ofgtp.control.gateway import SLICE as TURN
+from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.service import SessionService
+from ofgtp.core.flow import CookieKind, make_cookie
+from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
+from ofgtp.core.pipeline import Report
+from ofgtp.core.rules import session_flows
+from ofgtp.northbound.events import EventLog
+from ofgtp.southbound import openflow as of
+from ofgtp.southbound.channel import Bundle, FlowsRefused
+from ofgtp.southbound.ovsdb import BridgeFacts
+from ofgtp.southbound.prepared import Prepared
+from ofgtp.store import SessionStore
+from tests.support.lab import gateway
+from tests.support.sample import ENB, LINKS, OTHER_ENB, session
+from tests.unit.test_channel import TABLE_FULL, Switch, stats
+
+FACTS = BridgeFacts(
+    datapath_id=1,
+    local_mac=LINKS.local_mac,
+    access_mac="02:00:00:00:00:aa",
+    controller_connected=True,
+    core_mac=LINKS.core_mac,
+    access_ofport=LINKS.access,
+    core_ofport=LINKS.core,
+    gtpu_ofport=LINKS.gtpu,
+    loop_out_ofport=LINKS.loop_out,
+    loop_in_ofport=LINKS.loop_in,
+    ovs_version="3.1.0",
+)
+
+
+class World:
+    """An agent in sync with a switch that takes everything."""
+
+    def __init__(self, store: SessionStore, ue_to_ue: str = "deny") -> None:
+        self.store, self.switch = store, Switch()
+        self.agent = GatewayAgent(
+            gateway(ue_to_ue=ue_to_ue), store, Semaphore(1), [], "nonce", None, EventLog()
+        )
+        self.agent.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
+        self.agent._channel = self.switch.channel
+        self.agent._next_hop.assume(str(LINKS.peer_mac))
+        self.agent._links = self.agent._links_now()
+        self.agent.synced = self.agent._compared = True
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SessionStore]:
+    store = SessionStore(tmp_path / "sessions.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def world(store: SessionStore) -> World:
+    return World(store)
+
+
+@pytest.mark.parametrize("before", [[], [session(1, downlink=None)]])
+def test_a_change_that_a_silent_switch_is_not_told_is_made_up_for(
+    world: World, before: list[Session]
+) -> None:
+    world.switch.channel.silent = True
+    assert world.agent.change(before, [session(1)]) is False
+    assert not world.agent.synced
+    assert world.switch.got == []
+
+
+def test_a_comparison_of_a_connection_that_is_gone_ends_nothing(world: World) -> None:
+    agent, old = world.agent, world.switch.channel
+    agent.detach(old)
+    agent._channel = Switch().channel
+    links = agent._links_now()
+    assert not agent._conclude(old, agent.generation, links, {})
+    assert not agent.synced
+
+
+def test_a_new_next_hop_is_not_lost_to_a_change_of_a_session(store: SessionStore) -> None:
+    world = World(store, ue_to_ue="route")
+    agent = world.agent
+    assert agent._links is not None
+    agent._next_hop.assume("52:54:00:00:00:99")
+    agent._next_hop.heard("52:54:00:00:00:99", 0.0)
+    assert agent.change([], [session(1)])
+    assert agent._links.peer_mac == LINKS.peer_mac, "no flow has been sent for the new one"
+    agent._update_route()
+    assert agent._links.peer_mac == "52:54:00:00:00:99"
+    assert any(bytes.fromhex("525400000099") in body for _, _, body in world.switch.got)
+
+
+def test_a_long_batch_of_single_changes_is_told_as_it_is_read(world: World) -> None:
+    """To plan and send all of it at the end would keep all other green threads waiting."""
+    agent = world.agent
+    service = SessionService(world.store, [agent], agent._writer, agent._events)
+    first = int(session(1).ue_ip)
+    told = []
+
+    def lines(far_ip: int) -> Iterator[tuple[int, BatchPut | str]]:
+        for number in range(1, 4 * SLICE + 1):
+            yield (
+                number,
+                BatchPut(f"ue-{number}", None, first + number, number, None, number, far_ip),
+            )
+        told.append(len(world.switch.got))
+
+    assert service.batch(lines(int(ENB))).created == 4 * SLICE
+    before = len(world.switch.got)
+    assert service.batch(lines(int(OTHER_ENB))).replaced == 4 * SLICE
+    assert told[1] - before >= 2 * SLICE
+
+
+class Refusing(Switch):
+    """Refuses the flow-mods that come without a bundle."""
+
+    def answer(self, kind: int, xid: int, body: bytes) -> None:
+        if kind == of.Type.FLOW_MOD:
+            self.channel.receive(of.Type.ERROR, xid, TABLE_FULL)
+        else:
+            super().answer(kind, xid, body)
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["taken back", "not taken back"])
+def test_what_is_left_of_a_refused_session_is_taken_back_or_found(world: World, back: bool) -> None:
+    agent, switch = world.agent, Refusing()
+    agent._channel = switch.channel
+    if not back:
+        switch.refuse = dict.fromkeys(range(256), TABLE_FULL)
+    with pytest.raises(FlowsRefused):
+        agent.change([], [session(1)])
+    assert switch.words().count("DELETE_STRICT") == 2
+    assert agent.synced is back
+    assert agent.generation == (0 if back else 1)
+
+
+def test_others_get_turns_while_all_flows_are_found_to_differ(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, links = 10 * TURN, world.agent._links
+    assert links is not None
+    wanted = [
+        session(n, ue_ip=session(1).ue_ip + n, uplink=Uplink(n), downlink=FTeid(n, ENB))
+        for n in range(1, count + 1)
+    ]
+    found = Comparison(Prepared(links), map(FlowValues.of, wanted))
+    for each in wanted:
+        for flow in session_flows(each, links):
+            found.take(stats(replace(flow, cookie=flow.cookie | 1 << 39)))
+    turns: list[float] = []
+    monkeypatch.setattr(eventlet, "sleep", turns.append)
+    monkeypatch.setattr(Bundle, "put", lambda *_: None)
+    world.agent._equalise(world.switch.channel, Prepared(links), found)
+    # What was reported is gone through to sort it, and to compare it twice.
+    assert len(turns) >= 3 * 2 * count // TURN
+
+
+def too_big(mtu: int, world: World) -> None:
+    """A downlink packet of 1500 octets with DF comes to a port of this MTU."""
+    assert world.agent._links is not None
+    world.agent._links = replace(world.agent._links, access_mtu=mtu)
+    packet = bytes.fromhex("450005dc 00004000 40110000 0a020002 0a2d0002") + bytes(8)
+    frame = bytes.fromhex("060000000002 525400000003 0800") + packet
+    cookie = make_cookie(CookieKind.REPORT, Report.TOO_BIG)
+    world.agent.packet_in(of.PacketIn(cookie, LINKS.core, 0, 0, frame))
+
+
+@pytest.mark.parametrize(("mtu", "told"), [(1400, 1), (104, 1), (103, 0), (68, 0)])
+def test_no_mtu_is_told_that_no_link_has(
+    world: World, caplog: pytest.LogCaptureFixture, mtu: int, told: int
+) -> None:
+    too_big(mtu, world)
+    assert world.switch.words() == ["PACKET_OUT"] * told
+    assert caplog.messages == []
+
+
+def test_a_packet_that_is_too_much_for_us_ends_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_big(70_000, world)
+    assert caplog.messages == ["gateway=gw1: unexpected"]
