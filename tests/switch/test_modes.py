@@ -11,6 +11,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from tests.support.lab import Lab
+from tests.support.site import is_echo, is_gtpu
 from tests.support.traffic import Host, World, inner, ip, until
 
 KEPT = 'ownership = "switch"'  # sessions outlive a stop
@@ -104,7 +105,7 @@ def test_host_core_fragments_or_refuses_what_does_not_fit(host: Scene) -> None:
     assert Ether(told)[ICMP].nexthopmtu == 1464
     large.flags = 0
     host.pdn.port.send(bytes(Ether(src=host.pdn.mac, dst=to) / large))
-    frames = host.enb.port.receive(2, want=lambda frame: GTP_U_Header in Ether(frame))
+    frames = host.enb.port.receive(2, want=lambda frame: is_gtpu(frame) and not is_echo(frame))
     assert sum(len(inner(Ether(frame))) - 20 for frame in frames) == len(large) - 20
     assert host.gw.drops("too_big") == before
 
