@@ -129,8 +129,6 @@ class GatewayAgent:
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
-        self.too_big_told = 0
-        """Fragmentation Needed messages sent."""
         self.misses: Counter[str] = Counter()
         """Uplink misses that the controller saw, by what they were."""
         self.generation = 0
@@ -702,7 +700,6 @@ class GatewayAgent:
         told = frames.icmp_fragmentation_needed(ours, mtu, packet_bytes)
         if told is None:
             return
-        self.too_big_told += 1
         if packet.in_port == links.core:
             sender = packet.frame[6:12].hex(":")
             frame = frames.ipv4_frame(links.core_mac, sender, told)
