@@ -219,34 +219,40 @@ class RestApp:
         response: Response = endpoint(request, **arguments)
         return response
 
-    def quick(self, ahead: bytes) -> tuple[int, bytes] | None:
+    def quick(self, ahead: bytes, send: Callable[[bytes], None]) -> int:
         """Answer the one request that the API gets most: a PUT that makes a session.
 
         `ahead` is what has come on a connection. If it begins with a whole such request, plainly
-        right, it is done: its size and the response, in octets. None: nothing has been done, and
-        the request is one for `__call__`, which knows all that can be wrong.
+        right, it is done and answered: its size in octets. 0: nothing has been done, and the
+        request is one for `__call__`, which knows all that can be wrong.
+
+        Raises:
+            OSError: as `send` does; the session is made.
         """
         found = plain.put(ahead)
         if found is None or not self._names_us(found.host, None):
-            return None
+            return 0
         if not self._authorized(found.authorization):
-            return None
+            return 0
         if self._under_way - len(self._streams) >= self._max_requests:
-            return None
+            return 0
         started = time.monotonic()
         self._under_way += 1
         try:
             made = self._service.put_new(found.put)
         except OfgtpError:
-            return None
+            return 0
         finally:
             self._under_way -= 1
         if made is None:
-            return None
+            return 0
         path = f"/v1/sessions/{found.put.id}"
-        ms = (time.monotonic() - started) * 1000
-        log.info("rest: PUT %s 201 %.0f ms", path, ms)
-        return found.size, plain.created(path, schema.new_session(made))
+        try:
+            send(plain.created(path, schema.new_session(made)))
+        finally:
+            ms = (time.monotonic() - started) * 1000
+            log.info("rest: PUT %s 201 %.0f ms", path, ms)
+        return found.size
 
     def _check_host(self, request: Request) -> None:
         """Refuse a Host that a web page of somebody else's may have made up (DNS rebinding)."""

@@ -35,11 +35,8 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
             self.connection.settimeout(IDLE_SECONDS)
             ahead = self.rfile.peek()
             self.conn_state[2] = wsgi.STATE_REQUEST
-            quick = self.server.app.quick(ahead)
-            if quick is not None:
-                size, response = quick
+            if size := self.server.app.quick(ahead, self.connection.sendall):
                 self.rfile.read(size)
-                self.connection.sendall(response)
                 self.close_connection = False
                 return
         except (OSError, ValueError) as error:  # gone, silent for too long, or closed
