@@ -20,7 +20,8 @@ ACCESS_FRAMES, CORE_FRAMES, PART = 20_000, 5_000, 1_000
 
 @pytest.fixture(scope="module", autouse=True)
 def sessions(site: Site) -> None:
-    site.session(UE, teid=UP, downlink=DOWN)
+    """With a QFI, since for its packets there is most to do; T-PDUs of both kinds are its."""
+    site.session(UE, teid=UP, downlink=DOWN, qfi=9, qfi_required=False)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,8 @@ def survives(site: Site) -> Iterator[None]:
         assert [frame[14:] for frame in site.uplink(site.t_pdu(UP, inner))] == [inner]
         packet = gtpu.ipv4(PDN_IP, UE, ttl=ttl)
         (got,) = [gtpu.decode(frame) for frame in site.downlink(site.to_ue(packet))]
-        assert (got.teid, got.inner) == (DOWN, packet)
+        container = bytes([1, 0, 9, 0])
+        assert (got.teid, got.flags, got.inner) == (DOWN, 0x34, container + packet)
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -114,6 +116,7 @@ def test_on_the_access_side(site: Site) -> None:
         *("access_other", "extension_header", "forged_signalling", "inner_ipv6", "inner_mpls"),
         *("no_uplink_session", "not_ip", "npdu_number", "outer_fragment"),
         *("gtp_prime", "protected_destination", "vlan", "wrong_version"),
+        *("long_container", "bad_container", "extension_chain"),
     }
     assert expected <= {name for name, number in drops.items() if number}, "every guard is met"
     heard = count.received

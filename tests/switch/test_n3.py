@@ -9,14 +9,13 @@ from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
-from scapy.packet import Raw
 from scapy.utils import RawPcapReader
 
 from tests.support import gtpu, tshark
 from tests.support.gtpu import PN, E, S
 from tests.support.lab import Lab
 from tests.support.malformed import CAPTURES
-from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
@@ -65,8 +64,9 @@ def up(site: Site, container: bytes, inner: bytes, *, flags: int = E, teid: int 
 
 
 def passed(site: Site, *frames: bytes) -> list[bytes]:
-    """What comes out at the core host, without Ethernet."""
-    return [frame[14:] for frame in site.uplink(*frames)]
+    """What comes out at the core host, without Ethernet, sorted: the switch reads packets by the
+    batch and sends them class by class, and with E and S their class is a matter of their id."""
+    return sorted(frame[14:] for frame in site.uplink(*frames))
 
 
 def sent(site: Site, *packets: bytes, teid: int = DOWN) -> list[bytes]:
@@ -88,13 +88,15 @@ def dl(teid: int, octet: int, inner: bytes) -> bytes:
 def test_every_qfi_uplink(site: Site, flags: int) -> None:
     inners = [gtpu.ipv4(UE, PDN_IP, id=qfi) for qfi in range(64)]
     frames = [up(site, ul(qfi), inner, flags=flags) for qfi, inner in enumerate(inners)]
-    assert passed(site, *frames) == inners
+    assert passed(site, *frames) == sorted(inners)
 
 
 @FORMS
 def test_every_ttl_uplink(site: Site, flags: int) -> None:
     inners = [gtpu.ipv4(UE, PDN_IP, ttl=ttl, id=ttl << 8) for ttl in range(1, 256)]
-    assert passed(site, *(up(site, ul(9), inner, flags=flags) for inner in inners)) == inners
+    assert passed(site, *(up(site, ul(9), inner, flags=flags) for inner in inners)) == sorted(
+        inners
+    )
 
 
 @FORMS
@@ -104,7 +106,7 @@ def test_every_size_uplink(site: Site, units: int, flags: int) -> None:
     most = 1500 - gtpu.OVERHEAD - 4 - 4 * units
     inners = [gtpu.ipv4(UE, PDN_IP, size=size) for size in (*range(20, 70), 256, 257, 1000, most)]
     frames = [up(site, ul(9, units=units), inner, flags=flags) for inner in inners]
-    assert passed(site, *frames) == inners
+    assert passed(site, *frames) == sorted(inners)
 
 
 @FORMS
@@ -121,13 +123,13 @@ def test_every_size_uplink(site: Site, units: int, flags: int) -> None:
     ids=["DL delay", "UL delay", "SNP", "as IPv4", "both delays", "as IPv6"],
 )
 def test_longer_containers(site: Site, first: int, units: int, rest: bytes, flags: int) -> None:
-    """Delays and sequence numbers are taken off unread, in one class of packets whatever they say."""
+    """Delays and sequence numbers are taken off unread, whatever they say."""
     inners = [gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in (1, 64, 100, 128)]
     frames = [
         up(site, ul(0x40 | 9, units=units, first=first, rest=rest), inner, flags=flags)
         for inner in inners
     ]
-    assert passed(site, *frames) == inners
+    assert passed(site, *frames) == sorted(inners)
 
 
 @FORMS
@@ -191,8 +193,7 @@ def test_classes_of_packets_are_few(site: Site, flags: int) -> None:
     """None for each size, identification, sequence number or delay."""
     site.lab.appctl("revalidator/purge")
     inners = [
-        gtpu.ipv4(UE, PDN_IP, size=20 + 5 * number, id=number, tos=number)
-        for number in range(1, 250)
+        gtpu.ipv4(UE, PDN_IP, size=20 + 5 * number, id=number << 4) for number in range(1, 250)
     ]
     frames = []
     for number, inner in enumerate(inners):
@@ -207,7 +208,7 @@ def test_classes_of_packets_are_few(site: Site, flags: int) -> None:
             extension=CONTAINER,
         )
         frames.append(site.from_enb(octets))
-    assert passed(site, *frames) == inners
+    assert passed(site, *frames) == sorted(inners)
     shown = site.lab.appctl("dpctl/dump-flows").splitlines()
     assert len([line for line in shown if f"tun_id={UP:#x}" in line]) < 20
 
@@ -275,7 +276,7 @@ def test_a_session_without_a_qfi_takes_both(site: Site) -> None:
 
 
 def test_of_no_session(site: Site) -> None:
-    with site.counted(no_uplink_session=2, ignore=["seen_unknown_teid", "seen_wrong_inner_source"]):
+    with site.counted(no_uplink_session=2, seen_unknown_teid=1, seen_spoofed_source=1):
         frames = [
             up(site, ul(9), INNER, teid=0xBAD),
             up(site, ul(9), gtpu.ipv4("10.45.0.9", PDN_IP)),
@@ -300,12 +301,11 @@ def test_every_qfi_downlink(site: Site, rqi: bool) -> None:
         assert (gtp.E, gtp.S, gtp.PN, container.type, container.QFI) == (1, 0, 0, 0, qfi)
         assert (container.R, container.P, bytes(gtp[IP])) == (rqi, 0, packet)
         frames.append(frame)
-    names = ("pdu_type", "ppp", "rqi", "qos_flow_id")
-    fields = [f"gtp.ext_hdr.pdu_ses_con.{name}" for name in names]
-    rows = tshark.rows(frames, ["gtp.flags", "udp.checksum.status", *fields, "_ws.malformed"])
-    assert [[row[0], row[2], *row[4:]] for row in rows] == [
-        ["0x34", "0", str(int(rqi)), str(qfi), ""] for qfi in range(1, 64)
-    ] or rows == [], rows
+    names = ("con.pdu_type", "cont.ppp", "cont.rqi", "con.qos_flow_id")
+    fields = ["gtp.flags", *(f"gtp.ext_hdr.pdu_ses_{name}" for name in names), "_ws.malformed"]
+    assert tshark.rows(frames, fields) == [
+        ["0x34", "0", "0", str(int(rqi)), str(qfi), ""] for qfi in range(1, 64)
+    ]
 
 
 @pytest.mark.parametrize("qfi", (9, 10))
@@ -352,7 +352,7 @@ def test_side_by_side(site: Site) -> None:
         assert got == gtpu.t_pdu(DOWN_4G, without)
         assert sent(site, without, with_qfi) == [dl(DOWN, 9, with_qfi)]
         frames = [up(site, ul(9), INNER), site.t_pdu(UP_4G, inner)] * 5
-        assert sorted(passed(site, *frames)) == sorted([INNER, inner] * 5)
+        assert passed(site, *frames) == sorted([INNER, inner] * 5)
 
 
 def test_a_handover_leaves_the_container_behind(site: Site) -> None:
@@ -396,13 +396,13 @@ def test_flows_as_text_are_accepted(site: Site) -> None:
     assert len(shown.splitlines()) >= len(text.splitlines())
     items = site.lab.http("GET", f"/v1/sessions/ue-{UE}/flows").json()["items"]
     assert [each["direction"] for each in items] == ["uplink", "downlink"]
-    assert site.gateway()["flow_repairs"] == 0 if "flow_repairs" in site.gateway() else True
-    assert BRIDGE
 
 
 def test_between_ues() -> None:
     """Decapsulated, checked, and wrapped again: with a container or without."""
     with Lab() as lab:
+        for name, device, mtu in (("gw", "eth1", "1520"), ("enb", "eth0", "1524")):
+            lab.exec(name, ["ip", "link", "set", device, "mtu", mtu])
         site = Site(lab, lab.config(gateway='ue_to_ue = "route"'))
         site.ready()
         site.session(UE, teid=UP, downlink=DOWN, qfi=9)
@@ -413,7 +413,7 @@ def test_between_ues() -> None:
             (UE, UP, UE_4G, DOWN_4G, None),
             (UE_4G, UP_4G, UE, DOWN, 9),
         ):
-            for size in (28, 84, 1456, 1457):
+            for size in (28, 84, 1476, 1477):
                 packet = gtpu.ipv4(source, far, size=size, flags="DF")
                 frame = up(site, ul(9), packet, teid=source_teid)
                 if source == UE_4G:
@@ -426,5 +426,5 @@ def test_between_ues() -> None:
                 )
                 got = [f[42:] for f in site.enb.seen if is_gtpu(f, far_teid)]
                 site.enb.seen.clear()
-                assert got == ([] if octet is not None and size == 1457 else [wanted]), (far, size)
+                assert got == ([] if octet is not None and size == 1477 else [wanted]), (far, size)
         site.alive()

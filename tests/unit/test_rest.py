@@ -98,6 +98,10 @@ def test_create(client: Client) -> None:
     assert body == {
         **FULL,
         "uplink": {"teid": 4097, "local_ip": "10.1.0.1", "remote_ip": None},
+        "qfi": None,
+        "rqi": False,
+        "qfi_required": False,
+        "qfi_check": False,
         "state": "active",
         "reason": None,
         "created_at": "2026-01-02T03:04:05.678901Z",
