@@ -258,10 +258,10 @@ it goes. Then a label is pushed and popped, for the switch to take it for NSH.
 CONTAIN_NOTE = """\
 On the wire the two labels read `00 00 00 85 01 00 QFI 00`: no sequence number, no N-PDU number,
 next extension header 0x85; one unit, DL PDU SESSION INFORMATION (TS 38.415, 5.5.2.1), RQI and QFI,
-no further header. `reg4` holds RQI and QFI as one octet. The lowest bit of a label's third octet says
-whether it is the last one, and Open vSwitch sets it for the second label, in which it is the QFI's
-lowest bit. So for an even QFI the label's last octet is made 1, and an nftables rule, which
-has to set the E flag of the GTP-U header anyway, clears both.
+no further header. `reg4` holds RQI and QFI as one octet. The lowest bit of a label's third octet
+says whether it is the last one; Open vSwitch sets it for the second label, in which it is the
+lowest bit of the QFI. So for an even QFI the label's last octet is made 1, and an nftables rule
+clears both. Another has to set the E flag of the GTP-U header anyway.
 """
 
 NOTES = {

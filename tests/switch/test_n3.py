@@ -329,7 +329,7 @@ def test_every_size_downlink(site: Site, qfi: int) -> None:
             assert sent(site, packet) == []
             told: list[IP] = []
 
-            def heard() -> bool:
+            def heard(told: list[IP] = told) -> bool:
                 told.extend(
                     Ether(each)[IP] for each in site.pdn.all(0.05) if Ether(each).type == 0x800
                 )
