@@ -259,8 +259,8 @@ _NX = struct.Struct("!HHIH")
 _ENCAP: dict[Header, bytes] = {
     Header.ETHERNET: struct.pack("!HI", 0, 0),
     Header.MPLS: struct.pack("!HI", 0, 1 << 16 | 0x8847),
-    # and a property: of class NSH (4), metadata type (1), 8 octets, the type.
-    Header.NSH: struct.pack("!HIHBBB3x", 0, 1 << 16 | 0x894F, 4, 1, 8, 1),
+    # and a property: of class NSH (4), metadata type (1), 5 octets and padding, the type.
+    Header.NSH: struct.pack("!HIHBBB3x", 0, 1 << 16 | 0x894F, 4, 1, 5, 1),
 }
 """Behind ENCAP's subtype: header size (0, any), packet type, properties."""
 

@@ -1,5 +1,6 @@
-"""T-PDUs with extension headers (TS 29.281, 5.2.1) other than the PDU Session Container: dropped, counted by type, and where one of them
-demands comprehension answered with a Supported Extension Headers Notification (7.2.3)."""
+"""T-PDUs with extension headers (TS 29.281, 5.2.1), but for the PDU Session Container: dropped,
+counted by type, and where one of them demands comprehension answered with a Supported Extension
+Headers Notification (7.2.3)."""
 
 from __future__ import annotations
 
