@@ -29,6 +29,7 @@ from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSe
 COMMANDS = {
     "check-config": "gateway:check_config",
     "gateway": "gateway:gateway",
+    "trace": "trace:trace",
 }
 """Each command's module within this package, and its name there."""
 
