@@ -27,6 +27,7 @@ from ofgtp.cli.settings import api_options
 from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSession
 
 COMMANDS = {
+    "capture": "capture:capture",
     "check-config": "gateway:check_config",
     "gateway": "gateway:gateway",
     "trace": "trace:trace",

@@ -251,6 +251,7 @@ class _Run:
             "reason": end.reason,
             "says": end.says,
             "do": end.do,
+            "run": end.run,
             "packet": {
                 "source": str(packet.source),
                 "destination": str(packet.destination),
@@ -340,6 +341,8 @@ def _print_verdict(story: Story, width: int) -> None:
     _hang(styled, end.says, width, indent=10)
     if end.do:
         _hang(" " * 10 + "To do: ", end.do, width, indent=10)
+    if end.run:
+        output.say(" " * 10 + end.run)
 
 
 def _print_step(step: Step, width: int, verbose: bool) -> None:

@@ -38,7 +38,8 @@ def link_verdict(
                 False,
                 f"port {port} {is_}: nothing {how} by it",
                 "link_down",
-                f"look at the cable and at what is at its other end; ip link show {port}",
+                "look at the cable, and at what is at its other end",
+                f"ip link show {port}",
             )
     return None
 

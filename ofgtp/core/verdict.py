@@ -13,7 +13,7 @@ from ofgtp.core.rules import ETHERNET_HEADER, TUNNEL_HEADERS
 
 TABLES = {table.number: table for table in PIPELINE}
 
-LOOK = "systemctl status ofgtp; journalctl -u ofgtp"
+LOOK = "systemctl status ofgtp; journalctl -eu ofgtp"
 NOT_MADE = (
     "the core network (MME, SMF) has not made it, or has deleted it; those there are: ofgtp"
     " session list"
@@ -45,12 +45,13 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of a packet. `reason` is a word for scripts, None if it is delivered; `do` is
-    what helps, if something does."""
+    what helps, if something does, and `run` a command for it."""
 
     delivered: bool
     says: str
     reason: str | None = None
     do: str | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ def dropped(case: Case, reason: DropReason) -> Verdict:
         return _missed(case)
     if reason is DropReason.UNKNOWN_UE:
         return _no_downlink(case)
-    says, do = _why(case, reason)
-    return Verdict(False, says, reason.label, do)
+    says, do, run = _why(case, reason)
+    return Verdict(False, says, reason.label, do, run)
 
 
-def _why(case: Case, reason: DropReason) -> tuple[str, str | None]:
+def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
     packet, session, gateway = case.packet, case.session, case.gateway
     match reason:
         case DropReason.IDLE_UE:
@@ -80,6 +81,7 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None]:
                 f"{session.name} is idle: it has no downlink",
                 "normal for a phone that sleeps: the core network (MME, SMF) pages it, and gives"
                 " the session a downlink again (ofgtp session set)",
+                None,
             )
         case DropReason.ERROR_INDICATED:
             far = session.downlink
@@ -90,43 +92,50 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None]:
                 "it has lost the phone's context, as after a restart: the core network (MME, SMF)"
                 " must set the bearer up anew and then the session (ofgtp session set); or let the"
                 " phone attach again",
+                None,
             )
         case DropReason.LEASE_EXPIRED:
             return (
                 "the lease has run out: the controller, which owns the tunnels, has not renewed it",
-                f"it was killed, hangs or is cut off from the switch: {LOOK}; start it"
+                "it was killed, hangs or is cut off from the switch: see why, and start it again"
                 " (systemctl restart ofgtp)",
+                LOOK,
             )
         case DropReason.ACCESS_DENIED:
             return (
                 f"{packet.peer} may not send GTP-U: no prefix of access_allow has it",
                 f"if it is a base station of yours, add it to access_allow of gateway"
                 f" {gateway.name} in ofgtp.toml, and restart ofgtp",
+                None,
             )
         case DropReason.PROTECTED_DESTINATION:
             return (
                 f"no UE may send to {packet.destination}: it is in an access network, an address"
                 " of a gateway, loopback, link-local or multicast",
                 "this is as it should be; trace the way to another host with --host",
+                None,
             )
         case DropReason.UE_TO_UE:
             return (
                 f"{packet.destination} is a UE too, and UEs may not send to each other",
                 f'if they shall: ue_to_ue = "route" for gateway {gateway.name} in ofgtp.toml, and'
                 " restart ofgtp",
+                None,
             )
         case DropReason.NEXT_HOP_UNRESOLVED:
             return (
                 f"the next hop {gateway.next_hop} has not answered ARP on {gateway.core_port}",
-                "check the router, its address (next_hop in ofgtp.toml), cable and VLAN; does it"
-                f" answer? tcpdump -ni {gateway.core_port} arp",
+                "check the router, its address (next_hop in ofgtp.toml), cable and VLAN. Is it"
+                " asked, and does it answer?",
+                f"tcpdump -ni {gateway.core_port} arp",
             )
         case DropReason.ACCESS_OTHER | DropReason.CORE_OTHER | DropReason.LOCAL_OTHER:
             return (
                 f"the switch does not take it for what it is: {reason.meaning} ({reason.label})",
                 "its flows may be of another configuration than ofgtp.toml: restart ofgtp",
+                None,
             )
-    return f"{reason.meaning} ({reason.label})", None
+    return f"{reason.meaning} ({reason.label})", None, None
 
 
 def _missed(case: Case) -> Verdict:
@@ -177,7 +186,8 @@ def _not_installed(session: Known, direction: str) -> Verdict:
         False,
         f"the {direction} flow of {session.name} is not in the switch",
         "not_installed",
-        f"ofgtp puts it there while it runs and is connected to the switch: ofgtp status; {LOOK}",
+        "ofgtp puts it there while it runs and is connected to the switch (ofgtp status)",
+        LOOK,
     )
 
 
@@ -205,7 +215,8 @@ def no_arp(case: Case) -> Verdict:
         False,
         f"{who} does not answer ARP on {gateway.access_port}",
         "no_arp",
-        f"check its address, cable and VLAN; does it answer? tcpdump -ni {gateway.access_port} arp",
+        "check its address, cable and VLAN. Is it asked, and does it answer?",
+        f"tcpdump -ni {gateway.access_port} arp",
     )
 
 
@@ -225,8 +236,8 @@ def no_route(case: Case) -> Verdict:
         False,
         f"no route leads to {who}: has {gateway.bridge} lost its address?",
         "no_route",
-        f"it must be up and have {gateway.access_ip} (ip address show {gateway.bridge}); restart"
-        " ofgtp, which sets it",
+        f"it must be up and have {gateway.access_ip}; restart ofgtp, which sees to it",
+        f"ip address show {gateway.bridge}",
     )
 
 
@@ -239,7 +250,8 @@ def not_unwrapped(case: Case) -> Verdict:
         f" {gateway.access_ip.ip}",
         "not_unwrapped",
         f"is port {gateway.gtpu_port} there (ovs-vsctl show), and {gateway.access_ip} on"
-        f" {gateway.bridge} (ip address)? Restart ofgtp, which makes both",
+        f" {gateway.bridge}? Restart ofgtp, which makes both",
+        f"ip address show {gateway.bridge}",
     )
 
 
@@ -250,14 +262,16 @@ def no_match(case: Case, hop: Hop) -> Verdict:
             False,
             f"bridge {case.gateway.bridge} has no flows of ofgtp's",
             "no_flows",
-            f"start ofgtp (systemctl start ofgtp). It takes its flows away when it is stopped,"
-            f' unless ownership = "switch"; {LOOK}',
+            "start ofgtp (systemctl start ofgtp). It takes its flows away when it is stopped,"
+            ' unless ownership = "switch"',
+            LOOK,
         )
     return Verdict(
         False,
         f"{place(hop)} has no flow for it, not even the one for all the rest: flows were deleted",
         "no_match",
-        f"ofgtp puts them back while it runs and is connected to the switch: ofgtp status; {LOOK}",
+        "ofgtp puts them back while it runs and is connected to the switch (ofgtp status)",
+        LOOK,
     )
 
 
@@ -268,19 +282,20 @@ def foreign(case: Case, hop: Hop) -> Verdict:
         f"a flow that is not ofgtp's ends it in {place(hop)}: {hop.match or 'any packet'},"
         f" actions {', '.join(hop.actions)}",
         "foreign_flow",
-        f"somebody has added it; to take it out: {delete_command(hop, case.gateway)}",
+        "somebody has added it. To take it out:",
+        delete_command(hop, case.gateway),
     )
 
 
 def refused(case: Case, said: str) -> Verdict:
     """The switch will not trace at all."""
     gateway = case.gateway
-    do = "start ofgtp, which makes it (systemctl restart ofgtp); what is in its way: ofgtp doctor"
+    do = "restart ofgtp, which makes it (systemctl restart ofgtp). What is in its way?"
     if "unknown bridge" in said:
-        return Verdict(False, f"the switch has no bridge {gateway.bridge}", "no_bridge", do)
+        return Verdict(False, f"the switch has no bridge {gateway.bridge}", "no_bridge", do, LOOK)
     if "unknown port for in_port" in said:
         port = said.rpartition("(")[2].partition(":")[0]
-        return Verdict(False, f"bridge {gateway.bridge} has no port {port}", "no_port", do)
+        return Verdict(False, f"bridge {gateway.bridge} has no port {port}", "no_port", do, LOOK)
     return Verdict(False, f"the switch says: {' '.join(said.split())}", "switch_error")
 
 

@@ -41,7 +41,7 @@ class Vswitchd:
         said = [line for line in err.splitlines() if not line.startswith("ovs-appctl:")]
         if code == 2 and any(said):
             raise CommandRefused("\n".join(said).strip())
-        raise self._away(err)
+        raise self._away()
 
     def appctl_command(self, *arguments: str) -> list[str]:
         """The command itself, as it can be typed."""
@@ -76,11 +76,11 @@ class Vswitchd:
         try:
             pid = (self.rundir / "ovs-vswitchd.pid").read_text().strip()
         except OSError as error:
-            raise self._away(f"no {error.filename}") from error
+            raise self._away() from error
         return self.rundir / f"ovs-vswitchd.{pid}.ctl"
 
-    def _away(self, why: str) -> GatewayNotReady:
+    def _away(self) -> GatewayNotReady:
         return GatewayNotReady(
-            f"ovs-vswitchd does not answer in {self.rundir} ({' '.join(why.split())}): is Open"
-            " vSwitch running? (systemctl status openvswitch-switch)"
+            f"ovs-vswitchd does not answer in {self.rundir}: is Open vSwitch running?"
+            " (systemctl status openvswitch-switch)"
         )
