@@ -317,3 +317,34 @@ def test_completion(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_completion_scripts(ofgtp: Shell, shell: str) -> None:
     done = ofgtp(f"completion {shell}")
     assert done.code == 0 and f"{shell}_complete" in done.out and "ofgtp" in done.out
+
+
+# --- how it looks
+
+
+def on_a_terminal(api: Background, command: str, columns: int) -> list[str]:
+    """What a terminal of so many columns shows, without colours."""
+    run = f"COLUMNS={columns} OFGTP_URL={api.url} TERM=xterm-256color {OFGTP} {command}"
+    done = subprocess.run(
+        ["script", "-qec", run, "/dev/null"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode())
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_a_table_fits_into_80_columns(api: Background, ofgtp: Shell) -> None:
+    for number in range(1, 4):
+        ofgtp(
+            f"session add imsi-00101000000000{number}-5 --gateway gw1 --ue-ip 10.45.123.{number} "
+            f"--uplink-teid 0xfedcba0{number} --peer 10.1.0.2 --teid 0xabcdef0{number}"
+        )
+    lines = on_a_terminal(api, "session list --gateway gw1", 80)
+    assert lines == ofgtp("session list --gateway gw1").lines
+    assert max(map(len, lines)) <= 80
+    narrow = on_a_terminal(api, "session list --gateway gw1", 60)
+    assert max(map(len, narrow)) <= 60
+    assert "imsi-001010000000001-5" not in "".join(narrow)  # folded, and nothing is lost
+    assert "…" not in "".join(narrow)
