@@ -11,7 +11,7 @@ help:
 	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
 	@echo 'make bench          benchmarks'
 	@echo 'make lint           ruff, mypy, import-linter'
-	@echo 'make clean          removes .venv, caches and the other releases''' switches'
+	@echo 'make clean          removes .venv, caches, and the switches of other releases'
 
 setup:
 	@scripts/setup
