@@ -124,7 +124,7 @@ class Chain:
     name: str
     hook: str
     policy: str
-    device: str | None
+    devices: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +276,8 @@ def firewall(
     routed = [gateway for gateway in gateways if gateway.host_core]
     others = [chain for chain in chains if not chain.table.startswith("ofgtp_")]
     for chain in others:
-        if chain.family == "netdev" and chain.device in ports:
-            text = f"chain {_name(chain)} is on {chain.device}, which is ofgtp's"
+        if chain.family == "netdev" and (shared := ports.intersection(chain.devices)):
+            text = f"chain {_name(chain)} is on {', '.join(sorted(shared))}, which is ofgtp's"
             return warning(check, text, f"nft list chain {_name(chain)}")
     for chain in others:
         if chain.hook == "forward" and chain.policy == "drop" and routed:
@@ -447,14 +447,13 @@ def forwarding(sessions: int | None) -> Finding:
     return warning("forwarding", text, START)
 
 
-def flows(differing: Sequence[str], bridge: str) -> Finding:
-    """`differing` is of the form of `diff-flows`: - is missing in the switch, + is too much."""
-    if not differing:
+def flows(bridge: str, missing: Sequence[str], surplus: Sequence[str]) -> Finding:
+    """What the switch lacks, and what it has of ours beside what it should have."""
+    if not missing and not surplus:
         return ok("flows", "the switch has exactly the flows that it should have")
-    missing = sum(line.startswith("-") for line in differing)
     text = (
-        f"{missing} flows are missing in {bridge} or wrong, and {len(differing) - missing} are there "
-        f"that should not be; the first: {differing[0]}"
+        f"{bridge} lacks {_count(missing, 'flow')} and has {len(surplus)} too many; the first: "
+        f"{(missing or surplus)[0]}"
     )
     return failed("flows", text, RESTART, LOG)
 
@@ -532,8 +531,8 @@ def mtu(access: Interface, core: Interface | None) -> Finding:
         return ok(check, f"{access.name} has {access.mtu}: packets of {fits} octets fit a tunnel")
     wanted = core.mtu + TUNNEL_5G
     text = (
-        f"{access.name} has {access.mtu}, {core.name} {core.mtu}: packets to UEs of more than {fits}"
-        f" octets do not fit a tunnel ({access.mtu - TUNNEL_5G} on N3)"
+        f"{access.name} has {access.mtu}, {core.name} {core.mtu}: packets to UEs of more than"
+        f" {fits} octets do not fit a tunnel ({access.mtu - TUNNEL_5G} on N3)"
     )
     if access.mtu >= core.mtu + TUNNEL:
         text = f"{access.name} has {access.mtu}: enough on S1-U, 8 octets short on N3 (5G)"
@@ -607,6 +606,16 @@ def rules(present: bool, exact: bool, controlled: bool) -> Finding:
             return failed(check, text, again, LOG)
         return failed(check, text, START)
     return warning(check, "the nftables rules are not as ofgtp makes them", START)
+
+
+def packet(wrong: Sequence[str]) -> Finding:
+    """What a real packet through a tunnel has shown."""
+    check = "packet"
+    if not wrong:
+        text = "went through a tunnel both ways: headers, checksums and content are right"
+        return ok(check, text)
+    text = "; ".join(wrong)
+    return failed(check, text, "nft list ruleset", "ofgtp status   # the faults of this version")
 
 
 # --- words

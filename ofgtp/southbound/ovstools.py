@@ -9,12 +9,15 @@ from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flow import COOKIE_OWNER, COOKIE_OWNER_MASK, CookieKind, make_cookie
 from ofgtp.core.model import Gateway
 from ofgtp.core.pipeline import LEASE, UPLINK
-from ofgtp.southbound.command import run
+from ofgtp.southbound.command import attempt, run
 
 KIND_MASK = 0xFF << 40
 OURS = f"cookie={COOKIE_OWNER:#x}/{COOKIE_OWNER_MASK:#x}"
 """Matches our flows and no others."""
 SESSIONS = f"cookie={make_cookie(CookieKind.SESSION):#x}/{COOKIE_OWNER_MASK | KIND_MASK:#x}"
+
+DIFFERENT = 2
+"""Exit code of `ovs-ofctl diff-flows` when there is a difference."""
 
 
 class Tools:
@@ -45,10 +48,17 @@ class Tools:
         """`ovs-appctl` to ovs-vswitchd."""
         return run(["ovs-appctl", "--timeout=5", "-t", str(self._control()), *words])
 
-    def ofctl(self, command: str, bridge: str, *words: str) -> str:
+    def ofctl(self, command: str, bridge: str, *words: str, stdin: str | None = None) -> str:
         """`ovs-ofctl` to a bridge."""
-        target = f"unix:{self.rundir / bridge}.mgmt"
-        return run(["ovs-ofctl", "-O", "OpenFlow14", "--timeout=30", command, target, *words])
+        return run(self._ofctl(command, bridge, *words), stdin)
+
+    def diff_flows(self, bridge: str, file: str) -> str:
+        """`ovs-ofctl diff-flows` of a bridge and a file: `-` is only there, `+` only here."""
+        argv = self._ofctl("diff-flows", bridge, file)
+        code, out, error = attempt(argv)
+        if code not in (0, DIFFERENT):
+            raise GatewayNotReady(f"`{' '.join(argv)}`: {' '.join(error.split())}")
+        return out
 
     def forwards(self, gateway: Gateway) -> int | None:
         """How many sessions' flows the switch forwards by; None if it lets nothing pass."""
@@ -59,6 +69,10 @@ class Tools:
         aggregate = self.ofctl("dump-aggregate", gateway.bridge, uplink)
         _, _, count = aggregate.rpartition("flow_count=")
         return int(count.split()[0])
+
+    def _ofctl(self, command: str, bridge: str, *words: str) -> list[str]:
+        target = f"unix:{self.rundir / bridge}.mgmt"
+        return ["ovs-ofctl", "-O", "OpenFlow14", "--timeout=30", command, target, *words]
 
     def _control(self) -> Path:
         """ovs-vswitchd's control socket; its name has the daemon's process id in it."""
