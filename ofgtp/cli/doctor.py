@@ -27,6 +27,8 @@ OVSDB = "unix:/var/run/openvswitch/db.sock"
 TRIES = 3
 """So often flows are compared: what a request changes meanwhile is no difference."""
 WIDTH = 100
+ANSWER_S = 10.0
+"""Longest silence of the controller, in seconds, before it counts as hung."""
 
 STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
 SHOWN = {Verdict.FAILED: "FAILED"}
@@ -137,7 +139,7 @@ def _ask() -> Controller:
 
     url = "the API"
     try:
-        with Api() as api:
+        with Api(ANSWER_S) as api:
             url = api.url
             health = api.health()
             gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}
@@ -248,7 +250,9 @@ def _packet(switch: Switch) -> Finding:
         with Proof(switch.ovsdb) as proof:
             return checks.packet(proof.run())
     except OfgtpError as error:
-        return checks.failed("packet", f"it could not be tried: {error}")
+        return checks.failed(
+            "packet", f"it could not be tried: {error}", "ofgtp doctor --packet   # again"
+        )
 
 
 # --- what is printed

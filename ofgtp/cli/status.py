@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RATE_S = 2.0
 """Seconds between the two looks that make a rate: the switch's counters stand still for half a
 second at a time."""
+ANSWER_S = 15.0
+"""Longest silence of the API, in seconds, before it counts as away."""
 ROWS, COLUMNS = 24, 80
 """Of a screen, where there is no terminal to ask."""
 
@@ -60,7 +62,7 @@ def status(watch: float | None, quick: bool) -> None:
     """
     from ofgtp.cli.api import Api
 
-    with Api() as api:
+    with Api(ANSWER_S) as api:
         if watch is not None:
             _watch(api, watch)
         try:

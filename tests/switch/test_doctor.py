@@ -1,7 +1,6 @@
 """`ofgtp doctor` on a host where one thing after the other is really broken."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -175,6 +174,7 @@ def test_no_carrier(site: Site) -> None:
     lab = site.lab
     lab.exec("enb", ["ip", "link", "set", "eth0", "down"])
     try:
+        until(lambda: site.gateway()["access"]["link"] == "no carrier", "it is seen")
         report = doctor(lab)
     finally:
         lab.exec("enb", ["ip", "link", "set", "eth0", "up"])
@@ -230,6 +230,11 @@ def test_a_flow_deleted_and_one_added_by_hand(site: Site) -> None:
 # --- without its controller; in this order
 
 
+def answers(lab: Lab, port: int) -> bool:
+    with lab.inside("gw"), socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_the_controller_is_killed_and_nftables_flushed(site: Site) -> None:
     lab = site.lab
     lab.stop_controller(signal.SIGKILL)
@@ -247,10 +252,14 @@ def test_the_controller_is_killed_and_nftables_flushed(site: Site) -> None:
     lab.exec("gw", ["nft", "flush chain netdev ofgtp_br-ofgtp access_out"])
     assert doctor(lab).one("rules")["verdict"] == "warning"
     lab.exec("gw", ["nft", "flush ruleset"])
-    with lab.inside("gw"), socket.create_server(("127.0.0.1", 8080)):
-        report = doctor(lab)
+    stranger = lab.spawn("gw", [sys.executable, "-m", "http.server", "8080", "-b", "127.0.0.1"])
+    until(lambda: answers(lab, 8080), "another program listens")
+    report = doctor(lab)
+    stranger.kill()
+    stranger.wait()
     assert report.verdicts("failed") == {"controller", "rules", "listen"}
-    assert f"(pid {os.getpid()})" in report.one("listen")["text"]
+    assert f"(pid {stranger.pid})" in report.one("listen")["text"]
+    assert "is not ofgtp's API" in report.one("controller")["text"]
     assert "missing" in report.one("rules")["text"]
 
 
