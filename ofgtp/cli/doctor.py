@@ -38,8 +38,9 @@ SHOWN = {Verdict.FAILED: "FAILED"}
 @click.option(
     "--packet",
     is_flag=True,
-    help="Send real packets through a tunnel of this host's switch, too: on a bridge that is made"
-    " for it and taken away again; nothing else is touched.",
+    help="Send real packets through a tunnel of this host's switch, too: by a bridge that is made"
+    " for it and taken away again. Gateways at work may lose a packet when the switch takes its"
+    " ports in and out; nothing else of theirs is touched.",
 )
 @api_options
 def doctor(packet: bool) -> None:
