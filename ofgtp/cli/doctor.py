@@ -46,9 +46,9 @@ SHOWN = {Verdict.FAILED: "FAILED"}
 def doctor(packet: bool) -> None:
     """Look this host over, before and after installation, and say what to do.
 
-    For root, on the switch's host. Nothing is changed. It reads the configuration ($OFGTP_CONFIG,
-    else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and asks the
-    controller if it runs: is it connected, does the switch have the flows that it should have?
+    For root, on the switch's host. Without --packet nothing is changed. It reads the configuration
+    ($OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and
+    asks the controller if it runs: is it connected, does the switch have the right flows?
 
     Each check is ok, a warning, FAILED, or skipped. Exit codes: 0 nothing failed; 1 something did.
     """

@@ -55,7 +55,7 @@ class Look:
 def status(watch: float | None, quick: bool) -> None:
     """Show how the gateways are: switch, ports, peers, sessions, traffic, drops.
 
-    It looks twice, 2 seconds apart, for packets a second. The cost does not grow with the sessions.
+    It looks twice, 2 seconds apart, for packets a second. It is as quick with 100,000 sessions.
 
     Exit codes: 0 all is well; 1 something is not, and the first lines say what; 3 the API cannot
     be reached.
