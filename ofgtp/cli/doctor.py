@@ -136,6 +136,8 @@ def _switch(switch: Switch) -> Iterator[Finding]:
 
 def _ask() -> Controller:
     """What the controller says of itself, if it runs."""
+    import httpx
+
     from ofgtp.cli.api import Api
 
     url = "the API"
@@ -146,6 +148,8 @@ def _ask() -> Controller:
             gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}
             return Controller(url, None, False, health, gateways, [*api.items("/v1/peers")])
     except CliError as error:
+        if isinstance(error.__cause__, httpx.TimeoutException):
+            return Controller(url, f"it does not answer at {url} within {ANSWER_S:g} s", hangs=True)
         return Controller(url, str(error), refuses=error.code != EXIT_UNREACHABLE)
 
 

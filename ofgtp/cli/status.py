@@ -330,7 +330,7 @@ def _watch(api: Api, seconds: float) -> None:
         began = time.monotonic()
         try:
             now = look(api)
-            lines = screen(now, before or now, _rows())
+            lines = screen(now, before or now, _rows() - 1)
         except CliError as error:
             if error.code != EXIT_UNREACHABLE:
                 raise
@@ -339,7 +339,8 @@ def _watch(api: Api, seconds: float) -> None:
             output.line({"well": False} if now is None else as_json(now, before or now))
         elif steady:
             # home, each line with its rest erased, and what is below: nothing flickers
-            click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", nl=False)
+            kept = lines[: _rows() - 1]
+            click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in kept) + "\x1b[J", nl=False)
         else:
             click.echo("\n".join([*lines, ""]))
         sys.stdout.flush()
