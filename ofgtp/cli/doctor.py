@@ -146,7 +146,8 @@ def _ask() -> Controller:
             url = api.url
             health = api.health()
             gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}
-            return Controller(url, None, False, health, gateways, [*api.items("/v1/peers")])
+            peers = [*api.items("/v1/peers")]
+            return Controller(url, health=health, gateways=gateways, peers=peers)
     except CliError as error:
         if isinstance(error.__cause__, httpx.TimeoutException):
             return Controller(url, f"it does not answer at {url} within {ANSWER_S:g} s", hangs=True)
