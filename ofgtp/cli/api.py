@@ -59,12 +59,12 @@ class Api:
         CliError: from every call, when it failed.
     """
 
-    def __init__(self, answer_s: float = ANSWER_S) -> None:
-        """`answer_s` is the longest silence, in seconds, while an answer is waited for."""
+    def __init__(self, *, seconds: float = ANSWER_S) -> None:
+        """`seconds` is the longest silence while an answer is waited for."""
         import httpx
 
         self.url, self._token = _where()
-        self._answer_s = answer_s
+        self._seconds = seconds
         self._token_given = self._token is not None
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         secure = self.url.startswith("https:")
@@ -72,7 +72,7 @@ class Api:
             self._client = httpx.Client(
                 base_url=self.url,
                 headers=headers,
-                timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
+                timeout=httpx.Timeout(seconds, connect=CONNECT_S),
                 verify=secure,  # without TLS, reading the certificates would only take time
                 trust_env=secure,  # no proxy between here and the gateway
             )
@@ -152,7 +152,7 @@ class Api:
     ) -> httpx.Request:
         import httpx
 
-        timeout = httpx.Timeout(seconds or self._answer_s, connect=CONNECT_S)
+        timeout = httpx.Timeout(seconds or self._seconds, connect=CONNECT_S)
         if body is None or isinstance(body, dict):
             return self._client.build_request(
                 method, path, params=params, json=body, timeout=timeout

@@ -142,7 +142,7 @@ def _ask() -> Controller:
 
     url = "the API"
     try:
-        with Api(ANSWER_S) as api:
+        with Api(seconds=ANSWER_S) as api:
             url = api.url
             health = api.health()
             gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}

@@ -62,7 +62,7 @@ def status(watch: float | None, quick: bool) -> None:
     """
     from ofgtp.cli.api import Api
 
-    with Api(ANSWER_S) as api:
+    with Api(seconds=ANSWER_S) as api:
         if watch is not None:
             _watch(api, watch)
         try:
