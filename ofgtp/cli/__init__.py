@@ -31,6 +31,8 @@ COMMANDS = {
     "route": "route:route",
     "tunnel": "tunnel:tunnel",
     "gateway": "gateway:gateway",
+    "status": "status:status",
+    "doctor": "doctor:doctor",
     "check-config": "gateway:check_config",
     "completion": "completion:completion",
 }

