@@ -8,7 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.change import Change, put_sessions
 from ofgtp.control.comparison import Comparison
-from ofgtp.control.counters import Counters, metered_drops
+from ofgtp.control.counters import Counters
 from ofgtp.control.garbage import garbage_left_alone
 from ofgtp.control.host import RETRY_S, Host, say
 from ofgtp.control.peers import difference
@@ -43,7 +44,7 @@ from ofgtp.core.flow import (
     mac_text,
     make_cookie,
 )
-from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import Direction, FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
 from ofgtp.core.pipeline import (
     EPOCH,
@@ -838,28 +839,30 @@ class GatewayAgent:
             result.append((up, down))
         return result
 
-    def drops(self) -> dict[str, int]:
-        """Packets dropped, by reason: exact, from the switch's own counters.
+    def _read_counters(self) -> bool:
+        """Bring the totals up to date; False if the switch is away or does not answer in time."""
+        try:
+            with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
+                self._counters.read(self.channel)
+        except GatewayNotReady as error:
+            log.debug("gateway=%s: no counters: %s", self.gateway.name, error)
+            return False
+        return True
 
-        Raises:
-            GatewayNotReady: the switch is away.
-        """
-        channel = self.channel
-        counted = {
-            reason.label: channel.packets_of(make_cookie(CookieKind.DROP, reason))
-            for reason in DropReason
+    def _forwarded(self) -> dict[Direction, Forwarded]:
+        counters = self._counters
+        return {
+            direction: Forwarded(counters.packets[direction], counters.bytes[direction])
+            for direction in counters.packets
         }
-        counted |= metered_drops(channel.meter_counts())
-        return merged(counted, self.signalling.unreadable())
+
+    def _drops(self) -> dict[str, int]:
+        return merged(self._counters.drops, self.signalling.unreadable())
 
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""
-        counters, tally = self._counters, self._tally
-        try:
-            with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
-                counters.read(self.channel)
-        except GatewayNotReady as error:
-            log.debug("gateway=%s: no counters: %s", self.gateway.name, error)
+        tally = self._tally
+        self._read_counters()
         lease = None
         if self._lease is not None:
             lease = Lease(self._lease, self._renewed_at, self._renewals, self._expiries)
@@ -868,11 +871,8 @@ class GatewayAgent:
             connected=self.connected,
             in_sync=self.synced,
             sessions=self._store.count(self.gateway.name),
-            forwarded={
-                direction: Forwarded(counters.packets[direction], counters.bytes[direction])
-                for direction in counters.packets
-            },
-            drops=merged(counters.drops, self.signalling.unreadable()),
+            forwarded=self._forwarded(),
+            drops=self._drops(),
             flow_mods=dict(tally.flow_mods),
             barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
             openflow_errors=dict(tally.errors),
@@ -886,8 +886,13 @@ class GatewayAgent:
         )
 
     def report(self) -> dict[str, Any]:
-        """The gateway for operators, ready for JSON."""
-        gateway, facts = self.gateway, self.facts
+        """The gateway for operators, ready for JSON.
+
+        What the switch counts is None while it is away. No part costs more with more sessions.
+        """
+        gateway, facts, carrier = self.gateway, self.facts, self.host.carrier
+        counted = self._read_counters()
+        forwarded = {way: asdict(count) for way, count in self._forwarded().items()}
         shown: dict[str, Any] = {
             "name": gateway.name,
             "connected": self.connected,
@@ -898,12 +903,14 @@ class GatewayAgent:
             "ovs_version": self.host.ovs_version,
             "access": {
                 "port": gateway.access_port,
+                "link": carrier.get(gateway.access_port),
                 "ip": str(gateway.access_ip),
                 "mtu": self.host.access_mtu,
                 "mac": None if facts is None else facts.local_mac,
             },
             "core": {
                 "port": gateway.core_port,
+                "link": carrier.get(gateway.core_port),
                 "device": gateway.core_device,
                 "ip": str(gateway.core_ip),
                 "mac": None if facts is None else facts.core_mac,
@@ -911,10 +918,14 @@ class GatewayAgent:
             "next_hop": None,
             "ue_pools": [str(pool) for pool in gateway.ue_pools],
             "sessions": {str(k): v for k, v in self._store.count(gateway.name).items()},
-            "drops": None,
+            "peers": {str(k): v for k, v in self.signalling.peers.paths.counts().items()},
+            "forwarded": forwarded if counted else None,
+            "drops": self._drops() if counted else None,
             "uplink_misses_seen": dict(self.misses),
             "repairs": self.repairs,
             "lease_seconds": self._lease,
+            "lease_renewed_at": None if self._renewed_at is None else _rfc3339(self._renewed_at),
+            "lease_expiries": self._expiries,
         }
         if gateway.next_hop is not None:
             shown["next_hop"] = {
@@ -922,10 +933,6 @@ class GatewayAgent:
                 "mac": self._next_hop.mac,
                 "state": self._next_hop.state(time.monotonic()),
             }
-        try:
-            shown["drops"] = self.drops()
-        except GatewayNotReady:
-            log.debug("gateway=%s: no counters, the switch is away", gateway.name)
         return shown
 
 
@@ -940,6 +947,11 @@ def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:
 def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """The sums of two mappings; each key of the first, and of the second, is there."""
     return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)}
+
+
+def _rfc3339(moment: float) -> str:
+    """A Unix time as the REST API writes times."""
+    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
 
 
 def new_epoch() -> int:

@@ -39,6 +39,8 @@ class Host:
         self.gateway, self.nonce = gateway, nonce
         self.ovs_version: str | None = None
         self.access_mtu = 0
+        self.carrier: dict[str, bool] = {}
+        """Whether each of its physical ports has a link; empty while that is not known."""
         self.problem: str | None = "starting"
         """What keeps it from being as it should be, for the operator."""
         self._repaired, self._learned = repaired, learned
@@ -59,6 +61,7 @@ class Host:
                 self.problem = say(self.gateway, self.problem, None)
                 self._ovsdb.wait(AUDIT_S)
             except GatewayNotReady as error:
+                self.carrier = {}
                 self.problem = say(self.gateway, self.problem, str(error))
                 eventlet.sleep(RETRY_S)
             except Exception:
@@ -116,6 +119,7 @@ class Host:
             self._repaired("addresses, routes or settings of the host were changed")
         self._configured = self._ovsdb.changes
         self.access_mtu = hostnet.mtu(gateway.access_port)
+        self.carrier = {port: hostnet.has_carrier(port) for port in ports}
         if self.ovs_version is not None:
             self.apply_netfilter()
         self._made = True

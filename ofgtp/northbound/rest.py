@@ -282,7 +282,7 @@ class RestApp:
 
     def _peers(self, request: Request) -> Response:
         query = _query(request, schema.PeersQuery)
-        views = self._service.peers(query.gateway, query.state)
+        views = self._service.peers(query.gateway, query.state, query.worst)
         items = [schema.PeerOutput.of(view) for view in views]
         return _model(schema.PeerList.model_construct(items=items, next=None))
 

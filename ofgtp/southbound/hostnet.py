@@ -66,6 +66,15 @@ def is_up(port: str) -> bool:
     return "UP" in _link(port)["flags"]
 
 
+def has_carrier(port: str) -> bool:
+    """Whether the interface is up and something is at the other end.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    return "LOWER_UP" in _link(port)["flags"]
+
+
 def port_refusal(port: str) -> str | None:
     """Why the port cannot be the gateway's: the host uses it; None if it may be.
 

@@ -384,6 +384,8 @@ class SessionStore:
         self._teids, self._clock = teids, clock
         self._open_tx = False
         self._transactions = 0
+        self._counts: tuple[int, dict[tuple[str, str], int]] = (-1, {})
+        """After how many transactions sessions were counted, by gateway and state."""
         self._connections: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -559,19 +561,27 @@ class SessionStore:
             after = rows[-1][0]
 
     def count(self, gateway: str | None = None) -> dict[SessionState, int]:
-        """How many sessions are in each state, of one gateway or of all."""
-        where, values = ("WHERE gateway = ?", (gateway,)) if gateway is not None else ("", ())
-        with _errors():
-            rows = self._reader.execute(
-                f"SELECT state, count(*) FROM sessions {where} GROUP BY state", values
-            ).fetchall()
-        found = dict(rows)
-        return {state: found.get(state.value, 0) for state in SessionState}
+        """How many sessions are in each state, of one gateway or of all.
+
+        Asked for every second or so: counted again only after changes, and from end to end of the
+        table, as by `values`.
+        """
+        if self._counts[0] != self._transactions:
+            sql = "SELECT gateway, state, count(*) FROM sessions NOT INDEXED GROUP BY 1, 2"
+            with _errors():
+                rows = self._reader.execute(sql).fetchall()
+            self._counts = self._transactions, {(name, state): n for name, state, n in rows}
+        found = dict.fromkeys(SessionState, 0)
+        for (name, state), sessions in self._counts[1].items():
+            if gateway in (None, name):
+                found[SessionState(state)] += sessions
+        return found
 
     def list(
         self,
         *,
         gateway: str | None = None,
+        part_of_id: str | None = None,
         ue_ip: IPv4Address | None = None,
         teid: int | None = None,
         peer: IPv4Address | None = None,
@@ -581,9 +591,9 @@ class SessionStore:
     ) -> tuple[list[StoredSession], str | None]:
         """One page of the sessions that match, and the cursor of the next page or None.
 
-        `teid` is the uplink's; `peer` is `uplink.remote_ip` or `downlink.remote_ip`. A page goes
-        on after the last session of the one before: sessions made or deleted in between neither
-        repeat nor hide others.
+        `part_of_id` stands anywhere in the id; `teid` is the uplink's; `peer` is
+        `uplink.remote_ip` or `downlink.remote_ip`. A page goes on after the last session of the one
+        before: sessions made or deleted in between neither repeat nor hide others.
 
         Raises:
             InvalidSession: `cursor` is none of ours, or `limit` is not 1 to 1000.
@@ -593,6 +603,7 @@ class SessionStore:
         where, values = ["number > ?"], [_cursor_number(cursor)]
         filters: list[tuple[str, Any]] = [
             ("gateway = ?", gateway),
+            ("instr(id, ?) > 0", part_of_id),
             ("ue_ip = ?", ue_ip and int(ue_ip)),
             ("uplink_teid = ?", teid),
             ("state = ?", state and state.value),

@@ -194,10 +194,11 @@ def test_list(client: Client, service: FakeService) -> None:
     page = answer(client.get("/v1/sessions?limit=2"), 200, schema.SessionList)
     assert [item["id"] for item in page["items"]] == ["ue-0", "ue-1"]
     assert page["next"] == "next"
-    query = "gateway=gw1&ue_ip=10.45.0.2&teid=0x1001&peer=10.1.0.2&state=error_indicated"
+    query = "gateway=gw1&id=00-1:a&ue_ip=10.45.0.2&teid=0x1001&peer=10.1.0.2&state=error_indicated"
     client.get(f"/v1/sessions?{query}&limit=1000&cursor=next")
     assert service.filter == SessionFilter(
         "gw1",
+        "00-1:a",
         IPv4Address("10.45.0.2"),
         4097,
         IPv4Address("10.1.0.2"),
@@ -205,7 +206,7 @@ def test_list(client: Client, service: FakeService) -> None:
         1000,
         "next",
     )
-    everything = "/v1/sessions?gateway=&ue_ip=&teid=&peer=&state=&limit=&cursor="
+    everything = "/v1/sessions?gateway=&id=&ue_ip=&teid=&peer=&state=&limit=&cursor="
     assert answer(client.get(everything), 200, schema.SessionList)["next"] is None
     assert service.filter == SessionFilter()
 
@@ -780,6 +781,7 @@ def test_peers(client: Client, service: FakeService) -> None:
         ("?state=up", everything[:1]),
         ("?gateway=gw1&state=down", everything[1:2]),
         ("?state=unknown", everything[2:]),
+        ("?worst=2", everything[:2]),
     ):
         body = answer(client.get(f"/v1/peers{query}"), 200, schema.PeerList)
         assert body == {"items": items, "next": None}
@@ -792,6 +794,8 @@ def test_peers(client: Client, service: FakeService) -> None:
         ("state=pending", "state"),
         ("state=UP", "state"),
         ("limit=5", "limit"),
+        ("worst=0", "worst"),
+        ("worst=1001", "worst"),
         ("peer=", "peer"),
         ("state=up&state=down", "state"),
     ],
@@ -816,6 +820,7 @@ def test_the_example_of_peers_is_what_is_answered(client: Client, service: FakeS
     assert [(p["name"], p["in"]) for p in call["parameters"]] == [
         ("gateway", "query"),
         ("state", "query"),
+        ("worst", "query"),
     ]
 
 
