@@ -39,7 +39,7 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.core.model import SESSION_ID
-from ofgtp.northbound import docs, lines, openapi, schema
+from ofgtp.northbound import docs, lines, openapi, pages, schema
 from ofgtp.northbound.events import Event
 from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.service import BatchError, Service, SessionFilter, SessionRequest
@@ -244,10 +244,11 @@ class RestApp:
         return hmac.compare_digest(given_bytes, self._token) and scheme.lower() == "bearer"
 
     def _unauthorized(self, request: Request) -> Response:
-        """401; to a browser that opens the documentation, as a page that asks for the token."""
+        """401; to a browser that opens a page, as that page, which then asks for the token."""
         headers = {"WWW-Authenticate": 'Bearer realm="ofgtp"'}
-        if request.path == "/docs" and request.method in ("GET", "HEAD"):
-            return docs.page(HTTPStatus.UNAUTHORIZED, headers)
+        page = {"/": pages.overview, "/docs": docs.page}.get(request.path)
+        if page is not None and request.method in ("GET", "HEAD"):
+            return page(HTTPStatus.UNAUTHORIZED, headers)
         raise ProblemError(
             HTTPStatus.UNAUTHORIZED,
             'this needs the header "Authorization: Bearer <token>"',
@@ -257,7 +258,7 @@ class RestApp:
     # ---- what is not sessions
 
     def _root(self, request: Request) -> Response:
-        return Response(status=302, headers={"Location": "/docs"})
+        return pages.overview()
 
     def _docs(self, request: Request) -> Response:
         return docs.page()

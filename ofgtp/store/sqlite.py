@@ -615,7 +615,10 @@ class SessionStore:
         if peer is not None:
             where.append("(uplink_remote_ip = ? OR downlink_ip = ?)")
             values += [int(peer), int(peer)]
-        sql = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY number LIMIT ?"
+        # An index of the gateway alone would lead through all of its sessions, in no order.
+        found = gateway is not None and (ue_ip is not None or teid is not None)
+        table = _SELECT if found else f"{_SELECT} NOT INDEXED"
+        sql = f"{table} WHERE {' AND '.join(where)} ORDER BY number LIMIT ?"
         with _errors():
             rows = self._reader.execute(sql, (*values, limit + 1)).fetchall()
         page = [_stored(row) for row in rows[:limit]]

@@ -1,0 +1,297 @@
+/* Sessions: search, pages, and one in detail. */
+"use strict";
+
+const PAGE = 50;
+const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
+const TEID = /^(0x[0-9a-f]{1,8}|[1-9]\d{0,9})$/i;
+const FIELDS = {
+  id: "the id contains",
+  ue_ip: "the UE address is",
+  teid: "the uplink TEID is",
+  peer: "the peer is",
+};
+
+const list = {
+  filter: { state: "", gateway: "" },
+  cursors: [null], // of the pages up to the one shown
+  field: "", // what was searched by
+  asked: 0,
+  shown: null, // {items, next}
+  timer: 0,
+};
+
+/* Set what is asked for and go there: {state, peer, gateway}; what is not given is taken away. */
+function showSessions({ state = "", peer = "", gateway = "" }) {
+  $("query").value = peer;
+  $("field").value = peer ? "peer" : "";
+  list.filter = { state, gateway };
+  $("gateway").value = gateway;
+  listAgain();
+  $("sessions").scrollIntoView({ behavior: "smooth", block: "start" });
+}
+
+/* What to search by: where the first finds nothing, the next is tried. */
+function searches(words) {
+  if (!words) return [""];
+  if ($("field").value) return [$("field").value];
+  if (IPV4.test(words)) return isUe(words) ? ["ue_ip"] : ["peer"];
+  return TEID.test(words) && Number(words) < 2 ** 32 ? ["teid", "id"] : ["id"];
+}
+
+function isUe(ip) {
+  const number = (dotted) => dotted.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
+  return page.gateways.some((gateway) =>
+    gateway.ue_pools.some((pool) => {
+      const [base, bits] = pool.split("/");
+      const size = 2 ** (32 - Number(bits));
+      return Math.floor(number(ip) / size) === Math.floor(number(base) / size);
+    }),
+  );
+}
+
+function listAgain() {
+  list.cursors = [null];
+  showStates();
+  return listSessions().catch(page.failed);
+}
+
+/* Ask for the page, and show it unless another one was asked for meanwhile. */
+async function listSessions() {
+  const turn = (list.asked += 1);
+  const words = $("query").value.trim();
+  const fields = list.cursors.length > 1 ? [list.field] : searches(words);
+  const only = page.gateways.length === 1 ? page.gateways[0].name : "";
+  const gateway = list.filter.gateway || only; // with it, indexes help
+  const asked = { state: list.filter.state, gateway, limit: PAGE, cursor: list.cursors.at(-1) };
+  let answer;
+  let field;
+  try {
+    for (field of fields) {
+      answer = await api.get("/v1/sessions", field ? { ...asked, [field]: words } : asked);
+      if (answer.items.length) break;
+    }
+  } catch (error) {
+    if (turn !== list.asked) return;
+    if (error.status !== 422) throw error;
+    setText($("told"), capital(error.message) + ".");
+    $("told").classList.add("wrong");
+    return;
+  }
+  if (turn !== list.asked) return;
+  list.shown = answer;
+  list.field = field;
+  const told = field ? `${FIELDS[field]} ${words}` : "";
+  $("told").classList.remove("wrong");
+  setText($("told"), saidOfList(answer, told));
+  showList(answer.items, Boolean(told || list.filter.state || list.filter.gateway));
+  $("paging").hidden = answer.next === null && list.cursors.length === 1;
+  $("next").disabled = answer.next === null;
+  $("previous").disabled = list.cursors.length === 1;
+}
+
+function saidOfList({ items, next }, told) {
+  const wanted = [told, list.filter.state && `the state is ${spoken(list.filter.state)}`].filter(Boolean);
+  const where = wanted.length ? ` where ${wanted.join(" and ")}` : "";
+  const first = (list.cursors.length - 1) * PAGE;
+  if (!items.length) return where ? `None${where}.` : "";
+  if (next === null && !first) return `${plural(items.length, "session")}${where}`;
+  return `${whole(first + 1)} to ${whole(first + items.length)}${where}`;
+}
+
+const COLUMNS = [
+  ["State", "", (s) => badge(s.state)],
+  ["Session", "id", (s) => el("button", { type: "button", class: "link", onclick: () => showDetails(s.id) }, s.id)],
+  ["UE address", "data", (s) => s.ue_ip],
+  ["Uplink TEID", "data", (s) => hex(s.uplink.teid)],
+  ["Downlink", "data", (s) => (s.downlink ? `${hex(s.downlink.teid)} @ ${s.downlink.remote_ip}` : "none: idle")],
+  ["↑ Packets", "number", (s) => whole(s.counters.uplink.packets)],
+  ["↓ Packets", "number", (s) => whole(s.counters.downlink.packets)],
+  ["Changed", "quiet", (s) => ago(s.updated_at)],
+];
+
+/* The same sessions in the same order: their cells change, and nothing loses the focus. */
+function showList(items, filtered) {
+  const ids = items.map((session) => session.id).join(" ");
+  const body = $("listed").querySelector("tbody");
+  if (body && ids === list.ids) {
+    [...body.rows].forEach((row, i) => fillRow(row, items[i]));
+    return;
+  }
+  list.ids = ids;
+  if (!items.length) {
+    $("listed").replaceChildren(filtered ? nothingFound() : noSessions());
+    return;
+  }
+  const rows = items.map((session) => {
+    const row = el("tr", {}, COLUMNS.map(([name, kind]) => el("td", { class: kind || null, "data-name": name })));
+    fillRow(row, session);
+    return row;
+  });
+  const head = el("tr", {}, COLUMNS.map(([name, kind]) => el("th", { class: kind === "number" ? kind : null, scope: "col" }, name)));
+  $("listed").replaceChildren(el("table", { class: "sessions" }, el("thead", {}, head), el("tbody", {}, rows)));
+}
+
+function fillRow(row, session) {
+  COLUMNS.forEach(([, , content], i) => {
+    const now = content(session);
+    if (row.cells[i].textContent !== (typeof now === "string" ? now : now.textContent)) row.cells[i].replaceChildren(now);
+  });
+}
+
+function nothingFound() {
+  const clear = el("button", { type: "button", onclick: () => showSessions({}) }, "Show all sessions");
+  return el("div", { class: "empty" }, el("p", {}, "No session is like that."), clear);
+}
+
+function noSessions() {
+  const pool = page.gateways[0]?.ue_pools[0] ?? "10.45.0.0/16";
+  const ue = pool.split("/")[0].replace(/\d+$/, (last) => Number(last) + 2);
+  const peer = page.gateways[0]?.access.ip.split("/")[0].replace(/\d+$/, (last) => (Number(last) === 2 ? 3 : 2)) ?? "10.1.0.2";
+  const token = api.token ? ' \\\n    -H "Authorization: Bearer $(cat TOKEN_FILE)"' : "";
+  const session = `{"id": "phone-1", "ue_ip": "${ue}", "uplink": {"teid": 4097},\n            "downlink": {"teid": 8193, "remote_ip": "${peer}"}}`;
+  const command = `curl ${location.origin}/v1/sessions${token} \\\n    --json '${session}'`;
+  return el(
+    "div",
+    { class: "empty" },
+    el("p", {}, "There are no sessions yet. This makes one, with a base station at ", el("code", {}, peer), ":"),
+    el("pre", {}, command),
+    copier("Copy", () => command),
+  );
+}
+
+function showStates() {
+  const counts = Object.fromEntries(STATES.map((state) => [state, 0]));
+  for (const gateway of page.gateways) for (const state of STATES) counts[state] += gateway.sessions[state] ?? 0;
+  const all = STATES.reduce((sum, state) => sum + counts[state], 0);
+  const chips = $("states");
+  if (!chips.children.length) {
+    for (const state of ["", ...STATES]) {
+      const choose = () => {
+        list.filter.state = state;
+        listAgain();
+      };
+      chips.append(el("button", { type: "button", class: `chip ${state}`, onclick: choose }, el("span", {}, state ? spoken(state) : "all"), " ", el("b", {})));
+    }
+  }
+  ["", ...STATES].forEach((state, i) => {
+    setText(chips.children[i].lastChild, whole(state ? counts[state] : all));
+    chips.children[i].setAttribute("aria-pressed", String(list.filter.state === state));
+    chips.children[i].classList.toggle("none", Boolean(state) && !counts[state]);
+  });
+  const names = page.gateways.map((gateway) => gateway.name);
+  const choices = $("gateway");
+  choices.hidden = names.length < 2;
+  if (choices.dataset.names !== names.join(" ")) {
+    choices.dataset.names = names.join(" ");
+    choices.replaceChildren(el("option", { value: "" }, "on any gateway"), ...names.map((name) => el("option", { value: name }, `on ${name}`)));
+    choices.value = list.filter.gateway;
+  }
+}
+
+/* ---- one session */
+
+const detail = { id: null, before: null };
+
+function showDetails(id) {
+  detail.id = id;
+  detail.before = null;
+  setText($("details-title"), id);
+  $("detail").replaceChildren(el("p", { class: "note" }, "…"));
+  if (!$("details").open) $("details").showModal();
+  refreshDetails().catch(page.failed);
+}
+
+async function refreshDetails() {
+  const { id } = detail;
+  if (id === null) return;
+  const path = `/v1/sessions/${encodeURIComponent(id)}`;
+  let session;
+  let flows;
+  try {
+    [session, flows] = await Promise.all([api.get(path), api.get(`${path}/flows`)]);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    if (id === detail.id) $("detail").replaceChildren(el("p", {}, "There is no such session any more."));
+    return;
+  }
+  if (id !== detail.id) return;
+  const at = performance.now() / 1000;
+  const unfolded = $("detail").querySelector("details")?.open ?? false;
+  $("detail").replaceChildren(...detailParts(session, flows.items, at, unfolded));
+  detail.before = { at, session };
+}
+
+function detailParts(session, flows, at, unfolded) {
+  const { uplink, downlink, counters } = session;
+  const facts = [
+    ["State", badge(session.state)],
+    ["Gateway", session.gateway],
+    ["UE address", session.ue_ip],
+    ["Uplink", `TEID ${hex(uplink.teid)} (${uplink.teid}) at ${uplink.local_ip ?? "no gateway any more"}${uplink.remote_ip ? `, from ${uplink.remote_ip} only` : ""}`],
+    ["Downlink", downlink ? `TEID ${hex(downlink.teid)} (${downlink.teid}) at ${downlink.remote_ip}` : "none: the UE is idle"],
+    ["Uplink has carried", carried(counters.uplink, "uplink", at)],
+    ["Downlink has carried", carried(counters.downlink, "downlink", at)],
+    ["Made", `${new Date(session.created_at).toLocaleString("en-GB")} (${ago(session.created_at)})`],
+    ["Changed", `${new Date(session.updated_at).toLocaleString("en-GB")} (${ago(session.updated_at)})`],
+  ];
+  const json = JSON.stringify(session, null, 2);
+  return [
+    session.reason ? el("p", { class: "reason" }, capital(session.reason)) : null,
+    el("dl", { class: "facts wide" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    el("h3", {}, "Its flows"),
+    flows.length
+      ? flows.map((flow) => el("div", { class: "flow" }, el("p", { class: flow.direction === "uplink" ? "up" : "down" }, `${flow.direction}: ${plural(flow.packets, "packet")}, ${octets(flow.bytes)}`), el("pre", {}, flow.flow)))
+      : el("p", { class: "note" }, "Not known while the bridge's ports are not."),
+    el("details", { open: unfolded }, el("summary", {}, "As JSON"), el("pre", {}, json), copier("Copy", () => json)),
+  ].flat().filter(Boolean);
+}
+
+function carried(counter, way, at) {
+  const before = detail.before;
+  const total = `${plural(counter.packets, "packet")}, ${octets(counter.bytes)}`;
+  if (!before) return total;
+  const passed = at - before.at;
+  const packets = Math.max(0, counter.packets - before.session.counters[way].packets) / passed;
+  const bits = (8 * Math.max(0, counter.bytes - before.session.counters[way].bytes)) / passed;
+  return `${total}; now ${perSecond(packets)}, ${bitRate(bits)}`;
+}
+
+function wireSessions() {
+  const soon = (ms) => {
+    clearTimeout(list.timer);
+    list.timer = setTimeout(listAgain, ms);
+  };
+  $("query").addEventListener("input", () => soon(250));
+  $("field").addEventListener("change", () => soon(0));
+  $("gateway").addEventListener("change", () => {
+    list.filter.gateway = $("gateway").value;
+    soon(0);
+  });
+  $("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    soon(0);
+  });
+  $("next").addEventListener("click", () => {
+    list.cursors.push(list.shown.next);
+    turnPage();
+  });
+  $("previous").addEventListener("click", () => {
+    list.cursors.pop();
+    turnPage();
+  });
+  const turnPage = () => {
+    $("next").disabled = $("previous").disabled = true;
+    listSessions().then(() => $("sessions").scrollIntoView({ block: "start" }), page.failed);
+  };
+  $("close").addEventListener("click", () => $("details").close());
+  $("details").addEventListener("close", () => (detail.id = null));
+  $("details").addEventListener("click", (event) => {
+    if (event.target === $("details")) $("details").close();
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "");
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || $("details").open) return;
+    event.preventDefault();
+    $("query").focus();
+  });
+}
