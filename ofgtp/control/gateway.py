@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.change import Change, put_sessions
+from ofgtp.control.change import Change, add_sessions, put_sessions
 from ofgtp.control.comparison import Comparison
 from ofgtp.control.counters import Counters
 from ofgtp.control.garbage import garbage_left_alone
@@ -546,29 +546,29 @@ class GatewayAgent:
 
     def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
         """Replace sessions' flows in the switch; see `commit`."""
-        links = self._links
-        ready = self.synced and links is not None and self._channel is not None
-        if ready and not before and len(after) == 1 and self.gateway.ue_to_ue != "route":
-            return self._create(after[0])
+        if not before and len(after) == 1:
+            return self.create([FlowValues.of(after[0])])
         with self.changing() as change:
             change.alter(before, after)
             return self.commit(change)
 
-    def _create(self, session: Session) -> bool:
-        """Add a new session's flows, in one round trip; what is refused is taken back."""
-        values, problem = FlowValues.of(session), "the switch is not connected"
+    def create(self, sessions: Sequence[FlowValues]) -> bool:
+        """Add new sessions' flows, in one round trip; what is refused is taken back. See `commit`.
+
+        Raises:
+            FlowsRefused: the switch refused some; it has none of them.
+        """
+        problem = "the switch is not connected"
         with self.changing() as change:
-            prepared = self._prepared
-            if not change.active or prepared is None or self._channel is None:
-                change.alter([], [session])
+            prepared, channel = self._prepared, self._channel
+            routes = self.gateway.ue_to_ue == "route"
+            if not change.active or prepared is None or channel is None or routes:
+                change.create(sessions)
                 return self.commit(change)
-            flows = session_flows(session, prepared.links)
             try:
-                self._channel.add(
-                    FLOWS, lambda xid: prepared.add_bare(values, xid), flows.__getitem__
-                )
+                add_sessions(channel, prepared, sessions)
             except FlowsRefused:
-                change.alter([session], [])
+                change.delete(sessions)
                 try:
                     self.commit(change)
                 except FlowsRefused as error:
@@ -601,6 +601,8 @@ class GatewayAgent:
 
     def settle(self) -> None:
         """Give a comparison that is under way a moment to end, or a change would be `pending`."""
+        if self.synced:
+            return
         with eventlet.Timeout(CONFIRM_S, False):
             while self.connected and not self.synced:
                 eventlet.sleep(0.02)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address
+from json import dumps
+from socket import inet_ntoa
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from ofgtp.core.model import SESSION_ID, TEID_MAX, Direction, FTeid, SessionState
 from ofgtp.core.paths import PathState
-from ofgtp.northbound.service import PeerView, SessionRequest, SessionView
+from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
 
 MAX_ERRORS = 100
 """So many errors of one request are named."""
@@ -269,6 +271,26 @@ class SessionOutput(BaseModel):
                 ),
             ),
         )
+
+
+def new_session(made: NewSession) -> str:
+    """The JSON of a session that was just made: what `SessionOutput` writes, in less time."""
+    put, at = made.put, made.at.isoformat().replace("+00:00", "Z")
+    peer = "null" if put.uplink_remote_ip is None else f'"{_dotted(put.uplink_remote_ip)}"'
+    down = "null"
+    if put.downlink_ip is not None:
+        down = f'{{"teid":{put.downlink_teid},"remote_ip":"{_dotted(put.downlink_ip)}"}}'
+    return (
+        f'{{"id":"{put.id}","gateway":{dumps(made.gateway)},"ue_ip":"{_dotted(put.ue_ip)}",'
+        f'"uplink":{{"teid":{put.uplink_teid},"local_ip":"{made.local_ip}","remote_ip":{peer}}},'
+        f'"downlink":{down},"state":"{made.state.value}","reason":null,'
+        f'"created_at":"{at}","updated_at":"{at}",'
+        '"counters":{"uplink":{"packets":0,"bytes":0},"downlink":{"packets":0,"bytes":0}}}'
+    )
+
+
+def _dotted(address: int) -> str:
+    return inet_ntoa(address.to_bytes(4, "big"))
 
 
 class SessionList(BaseModel):

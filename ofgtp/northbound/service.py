@@ -72,6 +72,17 @@ class SessionRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that was just made, as asked for by `put`; `at` is aware and in UTC."""
+
+    put: BatchPut
+    gateway: str
+    local_ip: IPv4Address
+    state: SessionState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFilter:
     """Which sessions to list; None matches all.
 
@@ -208,6 +219,14 @@ class Service(Protocol):
 
         Raises:
             Conflict, InvalidSession, UnknownGateway, SwitchRefused.
+        """
+
+    def put_new(self, put: BatchPut) -> NewSession | None:
+        """Make a session that is plainly right and new, together with others that are asked for
+        at the same time. None, and nothing has changed: `put` does it, or tells why not.
+
+        Raises:
+            SwitchRefused.
         """
 
     def patch(

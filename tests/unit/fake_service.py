@@ -19,6 +19,7 @@ from ofgtp.northbound.service import (
     GatewayMetrics,
     Histogram,
     Lease,
+    NewSession,
     PeerView,
     SessionFilter,
     SessionRequest,
@@ -102,6 +103,17 @@ class FakeService:
         self._enter()
         created = request.id not in self.sessions
         return self._view(self._keep(request)), created
+
+    def put_new(self, put: BatchPut) -> NewSession | None:
+        self._enter()
+        if put.id in self.sessions or put.uplink_teid is None:
+            return None
+        try:
+            self._keep(SessionRequest.of(put))
+        except OfgtpError:
+            return None
+        state = SessionState.ACTIVE if self.connected else SessionState.PENDING
+        return NewSession(put, "gw1", GATEWAY.access_ip.ip, state, WHEN)
 
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
