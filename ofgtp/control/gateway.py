@@ -8,8 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -30,7 +29,7 @@ from ofgtp.control.signalling import (
     Ignored,
     Signalling,
 )
-from ofgtp.core import arp, frames
+from ofgtp.core import arp, faults, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
     COOKIE_OWNER,
@@ -44,7 +43,7 @@ from ofgtp.core.flow import (
     mac_text,
     make_cookie,
 )
-from ofgtp.core.model import Direction, FlowValues, FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.next_hop import NextHop
 from ofgtp.core.pipeline import (
     EPOCH,
@@ -69,6 +68,7 @@ from ofgtp.core.rules import (
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import Counters as Forwarded
 from ofgtp.northbound.service import GatewayMetrics, Histogram, Lease
+from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import (
     CONFIRM_S,
     LATENCY_BOUNDS,
@@ -841,8 +841,8 @@ class GatewayAgent:
             result.append((up, down))
         return result
 
-    def _read_counters(self) -> bool:
-        """Bring the totals up to date; False if the switch is away or does not answer in time."""
+    def _count(self) -> bool:
+        """Bring the counters up to date; False if the switch does not tell."""
         try:
             with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
                 self._counters.read(self.channel)
@@ -851,20 +851,10 @@ class GatewayAgent:
             return False
         return True
 
-    def _forwarded(self) -> dict[Direction, Forwarded]:
-        counters = self._counters
-        return {
-            direction: Forwarded(counters.packets[direction], counters.bytes[direction])
-            for direction in counters.packets
-        }
-
-    def _drops(self) -> dict[str, int]:
-        return merged(self._counters.drops, self.signalling.unreadable())
-
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""
-        tally = self._tally
-        self._read_counters()
+        self._count()
+        counters, tally = self._counters, self._tally
         lease = None
         if self._lease is not None:
             lease = Lease(self._lease, self._renewed_at, self._renewals, self._expiries)
@@ -873,8 +863,11 @@ class GatewayAgent:
             connected=self.connected,
             in_sync=self.synced,
             sessions=self._store.count(self.gateway.name),
-            forwarded=self._forwarded(),
-            drops=self._drops(),
+            forwarded={
+                direction: Forwarded(counters.packets[direction], counters.bytes[direction])
+                for direction in counters.packets
+            },
+            drops=merged(counters.drops, self.signalling.unreadable()),
             flow_mods=dict(tally.flow_mods),
             barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
             openflow_errors=dict(tally.errors),
@@ -888,13 +881,9 @@ class GatewayAgent:
         )
 
     def report(self) -> dict[str, Any]:
-        """The gateway for operators, ready for JSON.
-
-        What the switch counts is None while it is away. No part costs more with more sessions.
-        """
-        gateway, facts, carrier = self.gateway, self.facts, self.host.carrier
-        counted = self._read_counters()
-        forwarded = {way: asdict(count) for way, count in self._forwarded().items()}
+        """The gateway for operators, ready for JSON; the cost does not grow with its flows."""
+        gateway, facts, counters = self.gateway, self.facts, self._counters
+        counted, version = self._count(), self.host.ovs_version
         shown: dict[str, Any] = {
             "name": gateway.name,
             "connected": self.connected,
@@ -902,40 +891,68 @@ class GatewayAgent:
             "problem": self.problem,
             "bridge": gateway.bridge,
             "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
-            "ovs_version": self.host.ovs_version,
+            "ovs_version": version,
+            "faults": [] if version is None else _known_faults(version),
             "access": {
                 "port": gateway.access_port,
-                "link": carrier.get(gateway.access_port),
+                "link": hostnet.link_state(gateway.access_port),
                 "ip": str(gateway.access_ip),
                 "mtu": self.host.access_mtu,
                 "mac": None if facts is None else facts.local_mac,
             },
             "core": {
                 "port": gateway.core_port,
-                "link": carrier.get(gateway.core_port),
                 "device": gateway.core_device,
+                "link": hostnet.link_state(gateway.core_device),
                 "ip": str(gateway.core_ip),
                 "mac": None if facts is None else facts.core_mac,
             },
             "next_hop": None,
             "ue_pools": [str(pool) for pool in gateway.ue_pools],
             "sessions": {str(k): v for k, v in self._store.count(gateway.name).items()},
-            "peers": {str(k): v for k, v in self.signalling.peers.paths.counts().items()},
-            "forwarded": forwarded if counted else None,
-            "drops": self._drops() if counted else None,
+            "paths": {str(k): v for k, v in self.signalling.peers.paths.counts().items()},
+            "forwarded": {
+                way: {"packets": counters.packets[way], "bytes": counters.bytes[way]}
+                for way in counters.packets
+            },
+            "drops": None,
             "uplink_misses_seen": dict(self.misses),
             "repairs": self.repairs,
             "lease_seconds": self._lease,
-            "lease_renewed_at": None if self._renewed_at is None else _rfc3339(self._renewed_at),
-            "lease_expiries": self._expiries,
+            "lease": None,
         }
+        if self._lease is not None:
+            age = None if self._renewed_at is None else time.time() - self._renewed_at
+            shown["lease"] = {
+                "seconds": self._lease,
+                "seconds_left": None if age is None else round(max(self._lease - age, 0.0), 1),
+                "renewals": self._renewals,
+                "expiries": self._expiries,
+            }
         if gateway.next_hop is not None:
             shown["next_hop"] = {
                 "ip": str(gateway.next_hop),
                 "mac": self._next_hop.mac,
                 "state": self._next_hop.state(time.monotonic()),
             }
+        if counted:
+            shown["drops"] = merged(counters.standing, self.signalling.unreadable())
         return shown
+
+
+def _known_faults(version: str) -> list[dict[str, str]]:
+    """The faults of the switch's version, and what is done about each, ready for JSON."""
+    number = faults.parse(version)
+    return [
+        {
+            "name": fault.name,
+            "summary": fault.summary,
+            "remedy": fault.remedy,
+            "basis": str(fault.basis(number)),
+            "reference": fault.reference,
+        }
+        for fault in faults.of(number)
+    ]
 
 
 def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:
@@ -949,11 +966,6 @@ def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:
 def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """The sums of two mappings; each key of the first, and of the second, is there."""
     return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)}
-
-
-def _rfc3339(moment: float) -> str:
-    """A Unix time as the REST API writes times."""
-    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
 
 
 def new_epoch() -> int:

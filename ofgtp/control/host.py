@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.core import faults
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Gateway
 from ofgtp.southbound import hostnet, netfilter
@@ -39,8 +39,6 @@ class Host:
         self.gateway, self.nonce = gateway, nonce
         self.ovs_version: str | None = None
         self.access_mtu = 0
-        self.carrier: dict[str, bool] = {}
-        """Whether each of its physical ports has a link; empty while that is not known."""
         self.problem: str | None = "starting"
         """What keeps it from being as it should be, for the operator."""
         self._repaired, self._learned = repaired, learned
@@ -61,7 +59,6 @@ class Host:
                 self.problem = say(self.gateway, self.problem, None)
                 self._ovsdb.wait(AUDIT_S)
             except GatewayNotReady as error:
-                self.carrier = {}
                 self.problem = say(self.gateway, self.problem, str(error))
                 eventlet.sleep(RETRY_S)
             except Exception:
@@ -82,7 +79,7 @@ class Host:
         with self._netfilter:
             if self._stopped:
                 return
-            changed = netfilter.apply(self.gateway, version_numbers(self.ovs_version or ""))
+            changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version))
         if changed and self._filtered:
             self._repaired("the nftables rules were changed")
         self._filtered = True
@@ -119,7 +116,6 @@ class Host:
             self._repaired("addresses, routes or settings of the host were changed")
         self._configured = self._ovsdb.changes
         self.access_mtu = hostnet.mtu(gateway.access_port)
-        self.carrier = {port: hostnet.has_carrier(port) for port in ports}
         if self.ovs_version is not None:
             self.apply_netfilter()
         self._made = True
@@ -133,9 +129,3 @@ def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:
     elif now != before and before is not None:
         log.info("gateway=%s: over: %s", gateway.name, before)
     return now
-
-
-def version_numbers(version: str) -> tuple[int, int]:
-    """Major and minor of `3.1.0`; (0, 0), which gets every remedy, if it cannot be read."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
