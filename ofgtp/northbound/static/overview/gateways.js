@@ -12,12 +12,14 @@ class Card {
     this.bits = new Graph("Bits a second", "bits", bitRate);
     this.facts = el("dl", { class: "facts" });
     this.drops = el("div", { class: "drops" });
+    this.faults = el("details", { class: "faults" });
     this.root = el(
       "section",
       { class: "card", "aria-label": `Gateway ${name}` },
       el("div", { class: "title" }, el("h2", {}, name), this.facts),
       this.picture.root,
       el("div", { class: "numbers" }, el("div", { class: "graphs" }, this.packets.root, this.bits.root), this.drops),
+      this.faults,
     );
   }
 
@@ -31,17 +33,30 @@ class Card {
     this.bits.draw(this.readings);
     this.showFacts(gateway);
     this.showDrops(gateway);
+    this.showFaults(gateway);
+  }
+
+  /* What is known to be wrong with this version of the switch, and what is done about it. */
+  showFaults({ ovs_version: version, faults }) {
+    const shown = JSON.stringify([version, faults]);
+    if (shown === this.faultsShown) return;
+    this.faultsShown = shown;
+    this.faults.hidden = !faults.length;
+    const summary = `Open vSwitch ${version ?? ""}: ${plural(faults.length, "known fault")}, and the remedy for each`;
+    const rows = faults.map((fault) => el("tr", {}, el("td", {}, capital(fault.summary)), el("td", {}, capital(fault.remedy))));
+    const head = el("tr", {}, el("th", { scope: "col" }, "Fault"), el("th", { scope: "col" }, "What ofgtp does"));
+    this.faults.replaceChildren(el("summary", {}, summary), el("table", {}, el("thead", {}, head), el("tbody", {}, rows)));
   }
 
   showFacts(gateway) {
-    const { lease_seconds: lease, lease_renewed_at: renewed } = gateway;
+    const { lease } = gateway;
+    const left = lease?.seconds_left ?? null;
     const facts = [
       ["UE addresses", gateway.ue_pools.join(", ")],
       ["Datapath", gateway.datapath_id ?? "unknown"],
-      ["Tunnels are", lease ? `the controller's: lease of ${lease} s, renewed ${renewed ? ago(renewed) : "never"}` : "the switch's"],
+      ["Tunnels are", lease ? `the controller's, by a lease of ${lease.seconds} s${left === null ? "" : `: ${left.toFixed(0)} s left`}` : "the switch's"],
       ["Repairs", whole(gateway.repairs)],
     ];
-    for (const fault of gateway.faults ?? []) facts.push(["Known fault", faultText(fault)]);
     const shown = JSON.stringify(facts);
     if (shown === this.factsShown) return;
     this.factsShown = shown;
@@ -71,11 +86,6 @@ class Card {
     const rest = rows.length ? `${plural(none, "other reason")}: none.` : `None, for any of ${none} reasons.`;
     this.drops.replaceChildren(el("h3", {}, "Dropped packets"), ...(rows.length ? [table] : []), el("p", { class: "note" }, rest));
   }
-}
-
-/* A fault of this version of the switch: as text, or as an object with what is said of it. */
-function faultText(fault) {
-  return typeof fault === "string" ? fault : Object.values(fault).filter((each) => typeof each === "string").join(": ");
 }
 
 const cards = new Map();

@@ -13,11 +13,12 @@ class Readings {
     this.rates = []; // {at, uplink: {packets, bits}, downlink: {packets, bits}}, null for a gap
   }
 
-  /* `at` in seconds; null: the switch does not tell. */
+  /* `at` in seconds. */
   add(at, gateway) {
     const { forwarded, drops, repairs } = gateway;
     const before = this.readings.at(-1);
-    if (forwarded === null) {
+    if (drops === null) {
+      // The switch does not tell; what it has forwarded is as it was last known.
       this.gap();
       return;
     }

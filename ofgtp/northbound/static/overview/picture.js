@@ -45,8 +45,8 @@ class Picture {
 const NO_TIMES = { echo_sent_at: 0, echo_answered_at: 0, echo_heard_at: 0 };
 
 function likeness(gateway) {
-  const { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, peers, ue_pools } = gateway;
-  return { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, peers, ue_pools };
+  const { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, paths, ue_pools } = gateway;
+  return { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, paths, ue_pools };
 }
 
 /* ---- boxes */
@@ -86,7 +86,7 @@ function peerBox(peer, x, y, width) {
 }
 
 function moreBox(gateway, peers, x, y, width) {
-  const left = { ...gateway.peers };
+  const left = { ...gateway.paths };
   for (const peer of peers) left[peer.state] = Math.max(0, left[peer.state] - 1);
   const told = ["down", "unknown", "up"].filter((state) => left[state]).map((state) => `${short(left[state])} ${state}`);
   return svg(
@@ -99,7 +99,7 @@ function moreBox(gateway, peers, x, y, width) {
 }
 
 function portLines(port, device, x, y, anchor) {
-  const link = port.link === null || port.link === undefined ? ["unknown", "○", ""] : port.link ? ["up", "●", " up"] : ["down", "✕", " no link"];
+  const link = port.link === "up" ? ["up", "●", " up"] : ["down", "✕", ` ${port.link}`];
   const lines = [text(x, y, "strong", "", anchor)];
   lines[0].append(svg("tspan", {}, device), svg("tspan", { class: `mark ${link[0]}`, dx: 6 }, link[1]), svg("tspan", { class: "small plain" }, link[2]));
   const rest = [["data", port.ip], ["small data", port.mac ?? ""], ["small", port.mtu ? `MTU ${port.mtu}` : ""]];
@@ -154,12 +154,12 @@ function lanes(x1, y1, x2, y2) {
 }
 
 function frame(gateway, width, height, ...parts) {
-  const { up, unknown, down } = gateway.peers;
+  const { up, unknown, down } = gateway.paths;
   const told = `${gateway.name}: ${up} peers up, ${unknown} that never answered, ${down} down`;
   return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": told }, ...parts);
 }
 
-const total = (gateway) => gateway.peers.up + gateway.peers.down + gateway.peers.unknown;
+const total = (gateway) => gateway.paths.up + gateway.paths.down + gateway.paths.unknown;
 
 /* ---- peers at the left, the core at the right */
 
@@ -200,7 +200,7 @@ function level(gateway, peers, width) {
     text(gap, middle + 26, "rate downlink", "", "middle"),
     box(from, boxTop, to - from, 128, gateway.connected ? "gateway" : "gateway down"),
     portLines(gateway.access, gateway.access.port, from + 14, boxTop + 42),
-    portLines({ ...gateway.core }, gateway.core.device, to - 14, boxTop + 42, "end"),
+    portLines(gateway.core, gateway.core.device, to - 14, boxTop + 42, "end"),
     middleLines(gateway, (from + to) / 2, boxTop + 44),
     coreBox(gateway, width - right, boxTop + 14, right - 1, 100),
     some.map((peer, i) => peerBox(peer, 1, start + 52 * i, left - 1)),

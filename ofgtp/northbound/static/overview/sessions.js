@@ -147,13 +147,16 @@ function noSessions() {
   const pool = page.gateways[0]?.ue_pools[0] ?? "10.45.0.0/16";
   const ue = pool.split("/")[0].replace(/\d+$/, (last) => Number(last) + 2);
   const peer = page.gateways[0]?.access.ip.split("/")[0].replace(/\d+$/, (last) => (Number(last) === 2 ? 3 : 2)) ?? "10.1.0.2";
+  const short = `ofgtp session add phone-1 --ue-ip ${ue} --peer ${peer} --teid 0x2001`;
   const token = api.token ? ' \\\n    -H "Authorization: Bearer $(cat TOKEN_FILE)"' : "";
-  const session = `{"id": "phone-1", "ue_ip": "${ue}", "uplink": {"teid": 4097},\n            "downlink": {"teid": 8193, "remote_ip": "${peer}"}}`;
+  const session = `{"id": "phone-1", "ue_ip": "${ue}", \n            "downlink": {"teid": 8193, "remote_ip": "${peer}"}}`;
   const command = `curl ${location.origin}/v1/sessions${token} \\\n    --json '${session}'`;
   return el(
     "div",
     { class: "empty" },
-    el("p", {}, "There are no sessions yet. This makes one, with a base station at ", el("code", {}, peer), ":"),
+    el("p", {}, "There are no sessions yet. On the gateway's host, this makes one, with a base station at ", el("code", {}, peer), ":"),
+    el("pre", {}, short),
+    el("p", {}, "and so does this, from anywhere that reaches the API:"),
     el("pre", {}, command),
     copier("Copy", () => command),
   );
@@ -242,6 +245,7 @@ function detailParts(session, flows, at, unfolded) {
     flows.length
       ? flows.map((flow) => el("div", { class: "flow" }, el("p", { class: flow.direction === "uplink" ? "up" : "down" }, `${flow.direction}: ${plural(flow.packets, "packet")}, ${octets(flow.bytes)}`), el("pre", {}, flow.flow)))
       : el("p", { class: "note" }, "Not known while the bridge's ports are not."),
+    el("p", { class: "note" }, "Where its packets go, and why they do not, tells on the gateway's host: ", el("code", {}, `ofgtp trace ${session.id}`)),
     el("details", { open: unfolded }, el("summary", {}, "As JSON"), el("pre", {}, json), copier("Copy", () => json)),
   ].flat().filter(Boolean);
 }

@@ -24,8 +24,8 @@ function verdict(health, gateways, peers, rising) {
 function ofSwitch(gateway, say, rising) {
   const { name } = gateway;
   if (!gateway.connected) {
-    const kept = gateway.lease_seconds
-      ? `Without it, forwarding ends within ${gateway.lease_seconds} s.`
+    const kept = gateway.lease
+      ? `Without it, forwarding ends within ${gateway.lease.seconds} s.`
       : "A switch that runs goes on forwarding by the flows it has.";
     say(BAD, `${name} is not connected: ${gateway.problem ?? "its switch is away"}.`, kept);
   } else if (gateway.problem) {
@@ -33,18 +33,22 @@ function ofSwitch(gateway, say, rising) {
   } else if (!gateway.in_sync) {
     say(WARN, `${name}: the switch's flows are being compared with the sessions.`);
   }
-  const { lease_seconds: lease, lease_renewed_at: renewed } = gateway;
-  const late = lease && renewed ? (api.now() - Date.parse(renewed)) / 1000 : 0;
   const todo = "Was the controller held up, or OpenFlow cut? See the events lease_expired.";
-  if (late > lease + 1) {
-    const last = `it was last renewed ${duration(late)} ago`;
-    say(BAD, `${name}: the lease has run out, nothing is forwarded: ${last}.`, todo);
+  if (gateway.lease?.seconds_left === 0) {
+    say(BAD, `${name}: the lease has run out, nothing is forwarded.`, todo);
   } else if (rising(name, "lease_expired")) {
     say(BAD, `${name}: packets are dropped because the lease had run out.`, todo);
   }
-  for (const [side, port] of [["access", gateway.access], ["core", gateway.core]]) {
-    if (port.link === false)
-      say(BAD, `${name}: the ${side} port ${port.port} has no link.`, "Is the cable in, the other side up?");
+  const ports = [["access", gateway.access.port, gateway.access.link], ["core", gateway.core.device, gateway.core.link]];
+  for (const [side, port, link] of ports) {
+    if (link === "up") continue;
+    const what = { "no carrier": "has no carrier", down: "is down", missing: "is missing" }[link] ?? link;
+    const help = {
+      "no carrier": "Look at the cable, or at the other end.",
+      down: `ip link set dev ${port} up`,
+      missing: "The host has no interface of that name.",
+    };
+    say(BAD, `${name}: the ${side} port ${port} ${what}.`, help[link]);
   }
   if (rising(name, "repairs")) {
     const who = "See the events “repaired”: who else changes flows, ports or nftables rules here?";
@@ -61,20 +65,24 @@ function ofNeighbours(gateway, peers, say) {
         : [BAD, "does not answer ARP: no uplink packet leaves."];
     say(level, `${name}: the next hop ${hop.ip} ${what}`, "Is the router of the core side up?");
   }
-  const down = gateway.peers.down;
+  const down = gateway.paths.down;
   if (down) {
     const known = peers.filter((peer) => peer.state === "down").map((peer) => peer.ip);
     const more = down > known.length ? " …" : "";
-    const all = gateway.peers.up + gateway.peers.unknown + down;
+    const all = gateway.paths.up + gateway.paths.unknown + down;
     const verb = down === 1 ? "does" : "do";
     const todo = "A base station that is off, or a path that is cut. Their phones get nothing.";
     const which = known.length ? `: ${known.join(", ")}${more}` : "";
     say(BAD, `${name}: ${whole(down)} of ${plural(all, "peer")} ${verb} not answer Echo Requests any more${which}.`, todo);
   }
-  const silent = peers.filter((peer) => peer.next_hop && !peer.next_hop.mac && peer.state !== "down");
-  if (silent.length && gateway.connected) {
-    const who = silent.map((peer) => peer.next_hop.ip);
-    say(WARN, `${name}: no answer to ARP from ${[...new Set(who)].join(", ")}.`, "No packet can be sent there.");
+  const { resolved, unresolved, stale } = gateway.neighbours;
+  if (unresolved && gateway.connected) {
+    const hops = peers.filter((peer) => peer.next_hop && !peer.next_hop.mac).map((peer) => peer.next_hop.ip);
+    const known = [...new Set(hops)];
+    const which = known.length ? `: ${known.join(", ")}${known.length < unresolved ? " …" : ""}` : "";
+    const every = plural(resolved + unresolved + stale, "next hop");
+    const what = `${whole(unresolved)} of ${every} on the access side ${unresolved === 1 ? "does" : "do"} not answer ARP${which}`;
+    say(WARN, `${name}: ${what}.`, "No packet can be sent there.");
   }
   const lost = peers.filter((peer) => !peer.next_hop).map((peer) => peer.ip);
   if (lost.length)
@@ -97,8 +105,8 @@ function ofSessions(gateway, say) {
 
 function allWell(gateways) {
   const sessions = gateways.reduce((sum, each) => sum + each.sessions.active, 0);
-  const peers = gateways.reduce((sum, each) => sum + each.peers.up, 0);
-  const unknown = gateways.reduce((sum, each) => sum + each.peers.unknown, 0);
+  const peers = gateways.reduce((sum, each) => sum + each.paths.up, 0);
+  const unknown = gateways.reduce((sum, each) => sum + each.paths.unknown, 0);
   const silent = unknown ? `, ${whole(unknown)} that never answered` : "";
   return [
     `${plural(gateways.length, "gateway")} connected`,
