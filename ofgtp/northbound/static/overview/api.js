@@ -130,7 +130,9 @@ class EventStream {
     const events = [];
     for (const block of blocks) {
       const fields = Object.fromEntries(
-        block.split("\n").map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]),
+        block
+          .split("\n")
+          .map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]),
       );
       if (fields.data === undefined) continue; // a comment
       this.last = fields.id;

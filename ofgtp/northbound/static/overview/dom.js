@@ -42,7 +42,8 @@ const setText = (element, text) => {
 };
 
 const whole = (number) => Math.round(number).toLocaleString("en");
-const plural = (number, one, many) => `${whole(number)} ${number === 1 ? one : (many ?? one + "s")}`;
+const plural = (number, one, many) =>
+  `${whole(number)} ${number === 1 ? one : (many ?? one + "s")}`;
 
 /* 1234567 as "1.23 M". */
 function short(number) {
@@ -53,7 +54,8 @@ function short(number) {
     value /= 1000;
     step += 1;
   }
-  const digits = value >= 99.5 || (step === 0 && Number.isInteger(value)) ? 0 : value >= 9.95 ? 1 : 2;
+  const digits =
+    value >= 99.5 || (step === 0 && Number.isInteger(value)) ? 0 : value >= 9.95 ? 1 : 2;
   return `${(Math.sign(number) * value).toFixed(digits)}${steps[step] && "\u202f" + steps[step]}`;
 }
 
@@ -76,7 +78,8 @@ function duration(seconds) {
 }
 
 /* How long ago by the server's clock; "never" for null. */
-const ago = (time) => (time === null ? "never" : `${duration((api.now() - Date.parse(time)) / 1000)} ago`);
+const ago = (time) =>
+  time === null ? "never" : `${duration((api.now() - Date.parse(time)) / 1000)} ago`;
 const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
 const hex = (teid) => `0x${teid.toString(16)}`;
 
@@ -88,7 +91,7 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 /* A button that copies a text; none where the browser does not let a page do so. */
 function copier(label, text) {
   if (!navigator.clipboard) return null;
-  const button = el("button", { type: "button", }, label);
+  const button = el("button", { type: "button" }, label);
   button.addEventListener("click", () => {
     navigator.clipboard.writeText(text()).then(
       () => setText(button, "Copied"),

@@ -17,11 +17,20 @@ const SENTENCES = {
   session_deleted: () => "",
   path_up: (e) => `The path to ${e.peer} is up (${plural(e.sessions, "session")}).`,
   path_down: (e) => `The path to ${e.peer} is down (${plural(e.sessions, "session")}).`,
-  sessions_removed: (e) => `${plural(e.deleted, "session")} of ${e.peer} removed, whose path is down.`,
-  error_indicated: (e) => `${e.peer} does not know the tunnel ${hex(e.teid)}: its downlink is stopped.`,
-  batch: (e) => `A batch: ${whole(e.created)} made, ${whole(e.replaced)} replaced, ${whole(e.deleted)} deleted.`,
+  sessions_removed: (e) =>
+    `${plural(e.deleted, "session")} of ${e.peer} removed, whose path is down.`,
+  error_indicated: (e) =>
+    `${e.peer} does not know the tunnel ${hex(e.teid)}: its downlink is stopped.`,
+  batch: (e) =>
+    `A batch: ${whole(e.created)} made, ${whole(e.replaced)} replaced, ${whole(e.deleted)} deleted.`,
 };
-const GRAVE = new Set(["disconnected", "lease_expired", "path_down", "sessions_removed", "error_indicated"]);
+const GRAVE = new Set([
+  "disconnected",
+  "lease_expired",
+  "path_down",
+  "sessions_removed",
+  "error_indicated",
+]);
 const GOOD = new Set(["connected", "in_sync", "path_up"]);
 
 const PEERS_CHANGE = new Set(["path_up", "path_down", "in_sync", "sessions_removed", "batch"]);
@@ -30,14 +39,18 @@ const CLASSES = {
   all: () => true,
   rest: (kind) => !kind.startsWith("session_"),
   session: (kind) => kind.startsWith("session") || kind === "error_indicated" || kind === "batch",
-  path: (kind) => kind.startsWith("path_") || kind === "sessions_removed" || kind === "error_indicated",
-  gateway: (kind) => ["connected", "disconnected", "in_sync", "repaired", "lease_expired"].includes(kind),
+  path: (kind) =>
+    kind.startsWith("path_") || kind === "sessions_removed" || kind === "error_indicated",
+  gateway: (kind) =>
+    ["connected", "disconnected", "in_sync", "repaired", "lease_expired"].includes(kind),
 };
 
 function sentence(event) {
   const known = SENTENCES[event.kind];
   if (known) return known(event);
-  const facts = Object.entries(event).filter(([key]) => !["at", "kind", "id", "gateway", "session", "number"].includes(key));
+  const facts = Object.entries(event).filter(
+    ([key]) => !["at", "kind", "id", "gateway", "session", "number"].includes(key),
+  );
   return facts.map(([key, value]) => `${key}=${value}`).join(" ");
 }
 
@@ -50,7 +63,8 @@ function takeEvents(events) {
   }
   if (told.paused) told.missed += events.length;
   if (events.some((event) => PEERS_CHANGE.has(event.kind))) page.hurry("peers");
-  if (events.some((event) => event.kind.startsWith("session") || event.kind === "batch")) page.hurry("sessions");
+  if (events.some((event) => event.kind.startsWith("session") || event.kind === "batch"))
+    page.hurry("sessions");
   showEventsSoon();
 }
 
@@ -65,7 +79,10 @@ function showEventsSoon() {
 }
 
 function showEvents() {
-  setText($("pause"), told.paused ? `Go on${told.missed ? ` (${whole(told.missed)} more)` : ""}` : "Pause");
+  setText(
+    $("pause"),
+    told.paused ? `Go on${told.missed ? ` (${whole(told.missed)} more)` : ""}` : "Pause",
+  );
   if (told.paused) return;
   const fits = CLASSES[$("kinds").value];
   const words = $("words").value.trim().toLowerCase();
@@ -73,29 +90,62 @@ function showEvents() {
     .filter((event) => fits(event.kind))
     .sort((one, other) => other.number - one.number)
     .map((event) => ({ event, line: sentence(event) }))
-    .filter(({ event, line }) => !words || `${event.kind} ${event.gateway ?? ""} ${event.session ?? ""} ${line}`.toLowerCase().includes(words))
+    .filter(
+      ({ event, line }) =>
+        !words ||
+        `${event.kind} ${event.gateway ?? ""} ${event.session ?? ""} ${line}`
+          .toLowerCase()
+          .includes(words),
+    )
     .slice(0, DRAWN_EVENTS);
   $("log").replaceChildren(...wanted.map(({ event, line }) => eventItem(event, line)));
   if (!wanted.length) {
     const any = told.session.length + told.rest.length;
-    $("log").append(el("li", { class: "note" }, any ? "No event is like that." : "Nothing has happened yet."));
+    $("log").append(
+      el("li", { class: "note" }, any ? "No event is like that." : "Nothing has happened yet."),
+    );
   }
 }
 
 function eventItem(event, line) {
-  const weight = GRAVE.has(event.kind) ? "bad" : GOOD.has(event.kind) ? "good" : event.kind === "repaired" ? "warn" : "";
+  const weight = GRAVE.has(event.kind)
+    ? "bad"
+    : GOOD.has(event.kind)
+      ? "good"
+      : event.kind === "repaired"
+        ? "warn"
+        : "";
   const gone = event.kind === "session_deleted";
   const session =
     event.session === undefined
       ? null
       : gone
         ? el("span", { class: "data" }, event.session)
-        : el("button", { type: "button", class: "link", onclick: () => showDetails(event.session) }, event.session);
+        : el(
+            "button",
+            { type: "button", class: "link", onclick: () => showDetails(event.session) },
+            event.session,
+          );
   return el(
     "li",
     { class: weight || null },
-    el("time", { datetime: event.at, title: new Date(event.at).toLocaleString("en-GB") }, clock(event.at)),
-    el("div", {}, el("span", { class: "kind" }, spoken(event.kind)), event.gateway && page.gateways.length > 1 ? el("span", { class: "note" }, ` ${event.gateway}`) : null, " ", session, session ? " " : null, line),
+    el(
+      "time",
+      { datetime: event.at, title: new Date(event.at).toLocaleString("en-GB") },
+      clock(event.at),
+    ),
+    el(
+      "div",
+      {},
+      el("span", { class: "kind" }, spoken(event.kind)),
+      event.gateway && page.gateways.length > 1
+        ? el("span", { class: "note" }, ` ${event.gateway}`)
+        : null,
+      " ",
+      session,
+      session ? " " : null,
+      line,
+    ),
   );
 }
 

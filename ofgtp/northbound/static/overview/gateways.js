@@ -18,7 +18,12 @@ class Card {
       { class: "card", "aria-label": `Gateway ${name}` },
       el("div", { class: "title" }, el("h2", {}, name), this.facts),
       this.picture.root,
-      el("div", { class: "numbers" }, el("div", { class: "graphs" }, this.packets.root, this.bits.root), this.drops),
+      el(
+        "div",
+        { class: "numbers" },
+        el("div", { class: "graphs" }, this.packets.root, this.bits.root),
+        this.drops,
+      ),
       this.faults,
     );
   }
@@ -43,9 +48,19 @@ class Card {
     this.faultsShown = shown;
     this.faults.hidden = !faults.length;
     const summary = `Open vSwitch ${version ?? ""}: ${plural(faults.length, "known fault")}, and the remedy for each`;
-    const rows = faults.map((fault) => el("tr", {}, el("td", {}, capital(fault.summary)), el("td", {}, capital(fault.remedy))));
-    const head = el("tr", {}, el("th", { scope: "col" }, "Fault"), el("th", { scope: "col" }, "What ofgtp does"));
-    this.faults.replaceChildren(el("summary", {}, summary), el("table", {}, el("thead", {}, head), el("tbody", {}, rows)));
+    const rows = faults.map((fault) =>
+      el("tr", {}, el("td", {}, capital(fault.summary)), el("td", {}, capital(fault.remedy))),
+    );
+    const head = el(
+      "tr",
+      {},
+      el("th", { scope: "col" }, "Fault"),
+      el("th", { scope: "col" }, "What ofgtp does"),
+    );
+    this.faults.replaceChildren(
+      el("summary", {}, summary),
+      el("table", {}, el("thead", {}, head), el("tbody", {}, rows)),
+    );
   }
 
   showFacts(gateway) {
@@ -54,18 +69,28 @@ class Card {
     const facts = [
       ["UE addresses", gateway.ue_pools.join(", ")],
       ["Datapath", gateway.datapath_id ?? "unknown"],
-      ["Tunnels are", lease ? `the controller's, by a lease of ${lease.seconds} s${left === null ? "" : `: ${left.toFixed(0)} s left`}` : "the switch's"],
+      [
+        "Tunnels are",
+        lease
+          ? `the controller's, by a lease of ${lease.seconds} s${left === null ? "" : `: ${left.toFixed(0)} s left`}`
+          : "the switch's",
+      ],
       ["Repairs", whole(gateway.repairs)],
     ];
     const shown = JSON.stringify(facts);
     if (shown === this.factsShown) return;
     this.factsShown = shown;
-    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    this.facts.replaceChildren(
+      ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+    );
   }
 
   showDrops(gateway) {
     if (gateway.drops === null) {
-      this.drops.replaceChildren(el("h3", {}, "Dropped packets"), el("p", { class: "note" }, "Not known: the switch is away."));
+      this.drops.replaceChildren(
+        el("h3", {}, "Dropped packets"),
+        el("p", { class: "note" }, "Not known: the switch is away."),
+      );
       return;
     }
     const rows = Object.entries(gateway.drops)
@@ -76,15 +101,44 @@ class Card {
     const table = el(
       "table",
       {},
-      el("thead", {}, el("tr", {}, el("th", {}, "Reason"), el("th", { class: "number" }, "Now"), el("th", { class: "number" }, "In all"))),
-      el("tbody", {}, rows.map((row) =>
-        el("tr", { class: row.rate ? "rising" : null },
-          el("td", {}, el("code", {}, row.reason), el("span", { class: "meaning" }, MEANINGS[row.reason] ?? "")),
-          el("td", { class: "number" }, row.rate ? perSecond(row.rate) : "–"),
-          el("td", { class: "number" }, whole(row.count))))),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          el("th", {}, "Reason"),
+          el("th", { class: "number" }, "Now"),
+          el("th", { class: "number" }, "In all"),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            { class: row.rate ? "rising" : null },
+            el(
+              "td",
+              {},
+              el("code", {}, row.reason),
+              el("span", { class: "meaning" }, MEANINGS[row.reason] ?? ""),
+            ),
+            el("td", { class: "number" }, row.rate ? perSecond(row.rate) : "–"),
+            el("td", { class: "number" }, whole(row.count)),
+          ),
+        ),
+      ),
     );
-    const rest = rows.length ? `${plural(none, "other reason")}: none.` : `None, for any of ${none} reasons.`;
-    this.drops.replaceChildren(el("h3", {}, "Dropped packets"), ...(rows.length ? [table] : []), el("p", { class: "note" }, rest));
+    const rest = rows.length
+      ? `${plural(none, "other reason")}: none.`
+      : `None, for any of ${none} reasons.`;
+    this.drops.replaceChildren(
+      el("h3", {}, "Dropped packets"),
+      ...(rows.length ? [table] : []),
+      el("p", { class: "note" }, rest),
+    );
   }
 }
 
@@ -95,7 +149,8 @@ function readGateways(at, gateways) {
     if (!cards.has(gateway.name)) cards.set(gateway.name, new Card(gateway.name));
     cards.get(gateway.name).read(at, gateway);
   }
-  for (const name of cards.keys()) if (!gateways.some((gateway) => gateway.name === name)) cards.delete(name);
+  for (const name of cards.keys())
+    if (!gateways.some((gateway) => gateway.name === name)) cards.delete(name);
   const roots = [...cards.values()].map((card) => card.root);
   if (roots.length !== $("gateways").children.length || roots.some((root) => !root.isConnected))
     $("gateways").replaceChildren(...roots);
@@ -103,7 +158,10 @@ function readGateways(at, gateways) {
 
 function showGateways(gateways, peers) {
   for (const gateway of gateways)
-    cards.get(gateway.name).show(gateway, peers.filter((peer) => peer.gateway === gateway.name));
+    cards.get(gateway.name).show(
+      gateway,
+      peers.filter((peer) => peer.gateway === gateway.name),
+    );
 }
 
 function rising(name, what) {

@@ -77,8 +77,14 @@ class Graph {
     this.say = say;
     this.pointed = null; // where the pointer is, from 0 to 1
     this.values = { uplink: el("b", {}), downlink: el("b", {}) };
-    this.lines = { uplink: svg("path", { class: "line up" }), downlink: svg("path", { class: "line down" }) };
-    this.areas = { uplink: svg("path", { class: "area up" }), downlink: svg("path", { class: "area down" }) };
+    this.lines = {
+      uplink: svg("path", { class: "line up" }),
+      downlink: svg("path", { class: "line down" }),
+    };
+    this.areas = {
+      uplink: svg("path", { class: "area up" }),
+      downlink: svg("path", { class: "area down" }),
+    };
     this.cursor = svg("path", { class: "cursor", d: "" });
     this.peak = el("span", { class: "peak" });
     this.since = el("span", {});
@@ -86,7 +92,10 @@ class Graph {
     this.plot = svg(
       "svg",
       { viewBox: "0 0 300 100", preserveAspectRatio: "none", "aria-hidden": "true" },
-      svg("path", { class: "grid", d: "M0 0.5H300M0 50H300M0 99.5H300M60 0V100M120 0V100M180 0V100M240 0V100" }),
+      svg("path", {
+        class: "grid",
+        d: "M0 0.5H300M0 50H300M0 99.5H300M60 0V100M120 0V100M180 0V100M240 0V100",
+      }),
       Object.values(this.areas),
       Object.values(this.lines),
       this.cursor,
@@ -103,10 +112,13 @@ class Graph {
     this.root = el(
       "figure",
       { class: "graph" },
-      el("figcaption", {},
+      el(
+        "figcaption",
+        {},
         el("span", { class: "name" }, title),
         el("span", { class: "up" }, "↑ uplink ", this.values.uplink),
-        el("span", { class: "down" }, "↓ downlink ", this.values.downlink)),
+        el("span", { class: "down" }, "↓ downlink ", this.values.downlink),
+      ),
       el("div", { class: "plot" }, this.plot, this.peak),
       el("div", { class: "axis" }, this.since, this.when),
     );
@@ -117,7 +129,10 @@ class Graph {
     this.history = history;
     const now = history.readings.at(-1)?.at ?? 0;
     const rates = history.rates;
-    const most = Math.max(0, ...rates.map((r) => (r ? Math.max(r.uplink[this.key], r.downlink[this.key]) : 0)));
+    const most = Math.max(
+      0,
+      ...rates.map((r) => (r ? Math.max(r.uplink[this.key], r.downlink[this.key]) : 0)),
+    );
     const top = ceiling(most);
     const first = rates.find((rate) => rate)?.at ?? now;
     const span = Math.min(SPAN_S, Math.max(LEAST_SPAN_S, now - first));
@@ -126,13 +141,20 @@ class Graph {
     for (const way of ["uplink", "downlink"]) {
       const y = (rate) => 99.5 - (97 * rate[way][this.key]) / top;
       const runs = pieces(rates);
-      const line = runs.map((run) => run.map((r, i) => `${i ? "L" : "M"}${x(r.at).toFixed(1)} ${y(r).toFixed(1)}`).join("") + "h0");
+      const line = runs.map(
+        (run) =>
+          run.map((r, i) => `${i ? "L" : "M"}${x(r.at).toFixed(1)} ${y(r).toFixed(1)}`).join("") +
+          "h0",
+      );
       this.lines[way].setAttribute("d", line.join(""));
-      const area = runs.map((run, i) => `${line[i]}L${x(run.at(-1).at).toFixed(1)} 100L${x(run[0].at).toFixed(1)} 100Z`);
+      const area = runs.map(
+        (run, i) => `${line[i]}L${x(run.at(-1).at).toFixed(1)} 100L${x(run[0].at).toFixed(1)} 100Z`,
+      );
       this.areas[way].setAttribute("d", area.join(""));
     }
     setText(this.peak, most ? this.say(top) : "");
-    const shown = this.pointed === null ? history.last : nearest(rates, now - span * (1 - this.pointed));
+    const shown =
+      this.pointed === null ? history.last : nearest(rates, now - span * (1 - this.pointed));
     const there = this.pointed !== null && shown;
     this.cursor.setAttribute("d", there ? `M${x(shown.at).toFixed(1)} 0V100` : "");
     setText(this.when, there ? `${duration(now - shown.at)} ago` : "now");
@@ -159,5 +181,8 @@ function pieces(rates) {
 
 function nearest(rates, at) {
   const known = rates.filter((rate) => rate);
-  return known.reduce((best, rate) => (best && Math.abs(best.at - at) < Math.abs(rate.at - at) ? best : rate), null);
+  return known.reduce(
+    (best, rate) => (best && Math.abs(best.at - at) < Math.abs(rate.at - at) ? best : rate),
+    null,
+  );
 }

@@ -45,7 +45,10 @@ async function askGateways() {
 
 /* Who looks at one session wants it fresh. */
 function nextChore() {
-  const names = detail.id === null ? ["health", "peers", "sessions"] : ["sessions", "health", "sessions", "peers"];
+  const names =
+    detail.id === null
+      ? ["health", "peers", "sessions"]
+      : ["sessions", "health", "sessions", "peers"];
   const due = names[(page.turn += 1) % names.length];
   const [hurried] = page.wanted;
   const chore = hurried ?? due;
@@ -59,7 +62,7 @@ async function turn() {
   page.running = true;
   try {
     await askGateways();
-    if (page.answeredAt === null) {
+    if (page.answeredAt === null || page.error !== null) {
       await Promise.all(["health", "peers"].map((name) => CHORES[name]()));
       await listSessions();
     } else {
@@ -99,16 +102,45 @@ function showVerdict() {
       ? `${plural(bad, "thing")} ${bad === 1 ? "is" : "are"} wrong`
       : `Working, with ${plural(found.length, "remark")}`
     : "All is well";
-  const shown = JSON.stringify([title, found.map(({ level, text, todo }) => [level, text, todo]), found.length ? "" : allWell(page.gateways)]);
+  const shown = JSON.stringify([
+    title,
+    found.map(({ level, text, todo }) => [level, text, todo]),
+    found.length ? "" : allWell(page.gateways),
+  ]);
   if (shown === page.verdictShown) return;
   page.verdictShown = shown;
   document.title = `${bad ? "✕ " : found.length ? "! " : "✓ "}ofgtp: ${title.toLowerCase()}`;
   $("verdict").className = bad ? "bad" : found.length ? "warn" : "good";
   $("verdict").replaceChildren(
-    el("h2", {}, el("span", { class: "sign", "aria-hidden": "true" }, bad ? "✕" : found.length ? "!" : "✓"), title),
+    el(
+      "h2",
+      {},
+      el("span", { class: "sign", "aria-hidden": "true" }, bad ? "✕" : found.length ? "!" : "✓"),
+      title,
+    ),
     found.length
-      ? el("ul", {}, found.map(({ level, text: what, todo, action }) =>
-          el("li", { class: level === BAD ? "bad" : "warn" }, el("b", {}, what), todo ? ` ${todo}` : null, action ? [" ", el("button", { type: "button", class: "link", onclick: action.run }, action.text)] : null)))
+      ? el(
+          "ul",
+          {},
+          found.map(({ level, text: what, todo, action }) =>
+            el(
+              "li",
+              { class: level === BAD ? "bad" : "warn" },
+              el("b", {}, what),
+              todo ? ` ${todo}` : null,
+              action
+                ? [
+                    " ",
+                    el(
+                      "button",
+                      { type: "button", class: "link", onclick: action.run },
+                      action.text,
+                    ),
+                  ]
+                : null,
+            ),
+          ),
+        )
       : el("p", {}, allWell(page.gateways)),
   );
 }
@@ -136,9 +168,17 @@ function showPulse() {
   document.title = `✕ ofgtp: ${said.toLowerCase()}`;
   $("verdict").className = "bad";
   const old = since === null ? "" : ` What is below was so ${duration(since)} ago.`;
-  const why = known ? page.error.message : `Is ofgtp running (systemctl status ofgtp)? It is asked again every ${EVERY_MS / 1000} s.`;
-  const shown = [el("span", { class: "sign", "aria-hidden": "true" }, "✕"), known && since !== null ? `${said} since ${duration(since)}` : said];
-  $("verdict").replaceChildren(el("h2", {}, shown), el("p", {}, capital(why) + (/[.?!]$/.test(why) ? "" : ".") + old));
+  const why = known
+    ? page.error.message
+    : `Is ofgtp running (systemctl status ofgtp)? It is asked again every ${EVERY_MS / 1000} s.`;
+  const shown = [
+    el("span", { class: "sign", "aria-hidden": "true" }, "✕"),
+    known && since !== null ? `${said} since ${duration(since)}` : said,
+  ];
+  $("verdict").replaceChildren(
+    el("h2", {}, shown),
+    el("p", {}, capital(why) + (/[.?!]$/.test(why) ? "" : ".") + old),
+  );
 }
 
 /* ---- the token */
@@ -166,6 +206,7 @@ const stream = new EventStream(takeEvents, (problem) => setText($("stream"), pro
 function begin() {
   setText($("where"), location.host);
   wireSessions();
+  wireDetails();
   wireEvents();
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -23,12 +23,18 @@ class Picture {
     const width = Math.floor(this.root.clientWidth);
     if (!gateway || !width) return;
     this.last = [gateway, peers, rates];
-    const scene = JSON.stringify([width, likeness(gateway), peers.map((peer) => ({ ...peer, ...NO_TIMES }))]);
+    const scene = JSON.stringify([
+      width,
+      likeness(gateway),
+      peers.map((peer) => ({ ...peer, ...NO_TIMES })),
+    ]);
     if (scene !== this.drawn) {
       const focused = document.activeElement?.dataset?.peer;
       const held = focused !== undefined && this.root.contains(document.activeElement);
       this.drawn = scene;
-      this.root.replaceChildren(width < NARROW ? upright(gateway, peers, width) : level(gateway, peers, width));
+      this.root.replaceChildren(
+        width < NARROW ? upright(gateway, peers, width) : level(gateway, peers, width),
+      );
       if (held) this.root.querySelector(`[data-peer="${CSS.escape(focused)}"]`)?.focus();
     }
     for (const way of ["uplink", "downlink"]) {
@@ -45,7 +51,8 @@ class Picture {
 const NO_TIMES = { echo_sent_at: 0, echo_answered_at: 0, echo_heard_at: 0 };
 
 function likeness(gateway) {
-  const { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, paths, ue_pools } = gateway;
+  const { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, paths, ue_pools } =
+    gateway;
   return { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, paths, ue_pools };
 }
 
@@ -53,7 +60,8 @@ function likeness(gateway) {
 
 const text = (x, y, kind, content, anchor) =>
   svg("text", { x, y, class: kind, "text-anchor": anchor }, content);
-const box = (x, y, width, height, kind) => svg("rect", { x, y, width, height, rx: 8, class: `box ${kind}` });
+const box = (x, y, width, height, kind) =>
+  svg("rect", { x, y, width, height, rx: 8, class: `box ${kind}` });
 
 function peerBox(peer, x, y, width) {
   const { state, next_hop: hop } = peer;
@@ -64,7 +72,9 @@ function peerBox(peer, x, y, width) {
     `last answer: ${ago(peer.echo_answered_at)}`,
     `last asked: ${ago(peer.echo_sent_at)}`,
     `last asked us: ${ago(peer.echo_heard_at)}`,
-    hop === null ? "no route on the access side leads there" : `next hop ${hop.ip} at ${hop.mac ?? "an unknown MAC address"}`,
+    hop === null
+      ? "no route on the access side leads there"
+      : `next hop ${hop.ip} at ${hop.mac ?? "an unknown MAC address"}`,
   ];
   const told = `${peer.ip}, path ${state}, ${plural(peer.sessions, "session")}`;
   return svg(
@@ -79,16 +89,30 @@ function peerBox(peer, x, y, width) {
     box(x, y, width, 44, "peer"),
     text(x + 11, y + 19, `mark ${state}`, MARKS[state]),
     text(x + 28, y + 19, "strong data", peer.ip),
-    text(x + width - 10, y + 19, "small", short(peer.sessions) + (peer.sessions === 1 ? " session" : " sessions"), "end"),
+    text(
+      x + width - 10,
+      y + 19,
+      "small",
+      short(peer.sessions) + (peer.sessions === 1 ? " session" : " sessions"),
+      "end",
+    ),
     text(x + 28, y + 36, hop?.mac ? "small data" : "small data wrong", way),
-    text(x + width - 10, y + 36, `small state ${state}`, state === "unknown" ? "never answered" : state, "end"),
+    text(
+      x + width - 10,
+      y + 36,
+      `small state ${state}`,
+      state === "unknown" ? "never answered" : state,
+      "end",
+    ),
   );
 }
 
 function moreBox(gateway, peers, x, y, width) {
   const left = { ...gateway.paths };
   for (const peer of peers) left[peer.state] = Math.max(0, left[peer.state] - 1);
-  const told = ["down", "unknown", "up"].filter((state) => left[state]).map((state) => `${short(left[state])} ${state}`);
+  const told = ["down", "unknown", "up"]
+    .filter((state) => left[state])
+    .map((state) => `${short(left[state])} ${state}`);
   return svg(
     "g",
     { class: "more" },
@@ -101,10 +125,19 @@ function moreBox(gateway, peers, x, y, width) {
 function portLines(port, device, x, y, anchor) {
   const link = port.link === "up" ? ["up", "●", " up"] : ["down", "✕", ` ${port.link}`];
   const lines = [text(x, y, "strong", "", anchor)];
-  lines[0].append(svg("tspan", {}, device), svg("tspan", { class: `mark ${link[0]}`, dx: 6 }, link[1]), svg("tspan", { class: "small plain" }, link[2]));
-  const rest = [["data", port.ip], ["small data", port.mac ?? ""], ["small", port.mtu ? `MTU ${port.mtu}` : ""]];
+  lines[0].append(
+    svg("tspan", {}, device),
+    svg("tspan", { class: `mark ${link[0]}`, dx: 6 }, link[1]),
+    svg("tspan", { class: "small plain" }, link[2]),
+  );
+  const rest = [
+    ["data", port.ip],
+    ["small data", port.mac ?? ""],
+    ["small", port.mtu ? `MTU ${port.mtu}` : ""],
+  ];
   let at = y;
-  for (const [kind, content] of rest.filter(([, each]) => each)) lines.push(text(x, (at += 17), kind, content, anchor));
+  for (const [kind, content] of rest.filter(([, each]) => each))
+    lines.push(text(x, (at += 17), kind, content, anchor));
   return lines;
 }
 
@@ -132,10 +165,21 @@ function coreBox(gateway, x, y, width, height) {
         ["small", "next hop"],
         ["strong data", hop.ip],
         [hop.mac ? "small data" : "small data wrong", hop.mac ?? "no answer to ARP"],
-        [`small state ${{ resolved: "up", stale: "unknown", unresolved: "down" }[hop.state]}`,
-          hop.state === "resolved" ? "● answers ARP" : hop.state === "stale" ? "○ silent now" : "✕ unresolved"],
+        [
+          `small state ${{ resolved: "up", stale: "unknown", unresolved: "down" }[hop.state]}`,
+          hop.state === "resolved"
+            ? "● answers ARP"
+            : hop.state === "stale"
+              ? "○ silent now"
+              : "✕ unresolved",
+        ],
       ]
-    : [["small", "next hop"], ["strong", "this host"], ["small", "it routes the packets on,"], ["small", `by ${gateway.core.device}`]];
+    : [
+        ["small", "next hop"],
+        ["strong", "this host"],
+        ["small", "it routes the packets on,"],
+        ["small", `by ${gateway.core.device}`],
+      ];
   const top = y + (height - 4 * 17) / 2 + 12;
   return svg(
     "g",
@@ -149,14 +193,21 @@ function coreBox(gateway, x, y, width, height) {
 function lanes(x1, y1, x2, y2) {
   const [dx, dy] = x1 === x2 ? [7, 0] : [0, 7];
   const line = (way, sign, from, to) =>
-    svg("path", { class: `wire ${way}`, d: `M${from[0] + sign * dx} ${from[1] + sign * dy}L${to[0] + sign * dx} ${to[1] + sign * dy}` });
+    svg("path", {
+      class: `wire ${way}`,
+      d: `M${from[0] + sign * dx} ${from[1] + sign * dy}L${to[0] + sign * dx} ${to[1] + sign * dy}`,
+    });
   return [line("uplink", -1, [x1, y1], [x2, y2]), line("downlink", 1, [x2, y2], [x1, y1])];
 }
 
 function frame(gateway, width, height, ...parts) {
   const { up, unknown, down } = gateway.paths;
   const told = `${gateway.name}: ${up} peers up, ${unknown} that never answered, ${down} down`;
-  return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": told }, ...parts);
+  return svg(
+    "svg",
+    { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": told },
+    ...parts,
+  );
 }
 
 const total = (gateway) => gateway.paths.up + gateway.paths.down + gateway.paths.unknown;
@@ -179,16 +230,26 @@ function level(gateway, peers, width) {
   const wires = some.map((peer, i) => {
     const y = start + 52 * i + 22;
     const bend = (left + knot) / 2;
-    return svg("path", { class: `path ${peer.state}`, d: `M${left} ${y}C${bend} ${y} ${bend} ${middle} ${knot} ${middle}` });
+    return svg("path", {
+      class: `path ${peer.state}`,
+      d: `M${left} ${y}C${bend} ${y} ${bend} ${middle} ${knot} ${middle}`,
+    });
   });
   if (more) {
     const y = start + 52 * some.length + 15;
     const bend = (left + knot) / 2;
-    wires.push(svg("path", { class: "path", d: `M${left} ${y}C${bend} ${y} ${bend} ${middle} ${knot} ${middle}` }));
+    wires.push(
+      svg("path", {
+        class: "path",
+        d: `M${left} ${y}C${bend} ${y} ${bend} ${middle} ${knot} ${middle}`,
+      }),
+    );
   }
   const gap = (to + width - right) / 2;
   return frame(
-    gateway, width, top + height + 4,
+    gateway,
+    width,
+    top + height + 4,
     text(0, 12, "label", "ACCESS: BASE STATIONS, PEERS"),
     text((from + to) / 2, 12, "label", "GATEWAY", "middle"),
     text(width, 12, "label", "CORE: PACKET DATA NETWORK", "end"),
@@ -210,7 +271,12 @@ function level(gateway, peers, width) {
 }
 
 function nobody(width, y) {
-  return svg("g", {}, box(1, y - 22, width - 2, 44, "more"), text(width / 2, y + 4, "small", "no session names a peer yet", "middle"));
+  return svg(
+    "g",
+    {},
+    box(1, y - 22, width - 2, 44, "more"),
+    text(width / 2, y + 4, "small", "no session names a peer yet", "middle"),
+  );
 }
 
 /* ---- one below the other */
@@ -234,7 +300,11 @@ function upright(gateway, peers, width) {
     y += 50;
   }
   y -= 6;
-  parts.push(lanes(centre, y, centre, y + 46), text(centre - 20, y + 27, "rate uplink", "", "end"), text(centre + 20, y + 27, "rate downlink"));
+  parts.push(
+    lanes(centre, y, centre, y + 46),
+    text(centre - 20, y + 27, "rate uplink", "", "end"),
+    text(centre + 20, y + 27, "rate downlink"),
+  );
   y += 46;
   parts.push(
     box(1, y, width - 2, 160, gateway.connected ? "gateway" : "gateway down"),
@@ -245,6 +315,9 @@ function upright(gateway, peers, width) {
   y += 160;
   parts.push(lanes(centre, y, centre, y + 40));
   y += 40;
-  parts.push(coreBox(gateway, 1, y, width - 2, 84), text(width, y + 102, "label", "CORE: PACKET DATA NETWORK", "end"));
+  parts.push(
+    coreBox(gateway, 1, y, width - 2, 84),
+    text(width, y + 102, "label", "CORE: PACKET DATA NETWORK", "end"),
+  );
   return frame(gateway, width, y + 108, ...parts);
 }

@@ -1,4 +1,4 @@
-/* Sessions: search, pages, and one in detail. */
+/* Sessions: search, and pages of what is found. */
 "use strict";
 
 const PAGE = 50;
@@ -23,7 +23,7 @@ const list = {
 /* Set what is asked for and go there: {state, peer, gateway}; what is not given is taken away. */
 function showSessions({ state = "", peer = "", gateway = "" }) {
   $("query").value = peer;
-  $("field").value = peer ? "peer" : "";
+  $("field").value = peer && isUe(peer) ? "peer" : "";
   list.filter = { state, gateway };
   $("gateway").value = gateway;
   listAgain();
@@ -90,7 +90,9 @@ async function listSessions() {
 }
 
 function saidOfList({ items, next }, told) {
-  const wanted = [told, list.filter.state && `the state is ${spoken(list.filter.state)}`].filter(Boolean);
+  const wanted = [told, list.filter.state && `the state is ${spoken(list.filter.state)}`].filter(
+    Boolean,
+  );
   const where = wanted.length ? ` where ${wanted.join(" and ")}` : "";
   const first = (list.cursors.length - 1) * PAGE;
   if (!items.length) return where ? `None${where}.` : "";
@@ -100,10 +102,18 @@ function saidOfList({ items, next }, told) {
 
 const COLUMNS = [
   ["State", "", (s) => badge(s.state)],
-  ["Session", "id", (s) => el("button", { type: "button", class: "link", onclick: () => showDetails(s.id) }, s.id)],
+  [
+    "Session",
+    "id",
+    (s) => el("button", { type: "button", class: "link", onclick: () => showDetails(s.id) }, s.id),
+  ],
   ["UE address", "data", (s) => s.ue_ip],
   ["Uplink TEID", "data", (s) => hex(s.uplink.teid)],
-  ["Downlink", "data", (s) => (s.downlink ? `${hex(s.downlink.teid)} @ ${s.downlink.remote_ip}` : "none: idle")],
+  [
+    "Downlink",
+    "data far",
+    (s) => (s.downlink ? `${hex(s.downlink.teid)} @ ${s.downlink.remote_ip}` : "none: idle"),
+  ],
   ["↑ Packets", "number", (s) => whole(s.counters.uplink.packets)],
   ["↓ Packets", "number", (s) => whole(s.counters.downlink.packets)],
   ["Changed", "quiet", (s) => ago(s.updated_at)],
@@ -123,39 +133,65 @@ function showList(items, filtered) {
     return;
   }
   const rows = items.map((session) => {
-    const row = el("tr", {}, COLUMNS.map(([name, kind]) => el("td", { class: kind || null, "data-name": name })));
+    const row = el(
+      "tr",
+      {},
+      COLUMNS.map(([name, kind]) => el("td", { class: kind || null, "data-name": name })),
+    );
     fillRow(row, session);
     return row;
   });
-  const head = el("tr", {}, COLUMNS.map(([name, kind]) => el("th", { class: kind === "number" ? kind : null, scope: "col" }, name)));
-  $("listed").replaceChildren(el("table", { class: "sessions" }, el("thead", {}, head), el("tbody", {}, rows)));
+  const head = el(
+    "tr",
+    {},
+    COLUMNS.map(([name, kind]) =>
+      el("th", { class: kind === "number" ? kind : null, scope: "col" }, name),
+    ),
+  );
+  $("listed").replaceChildren(
+    el("table", { class: "sessions" }, el("thead", {}, head), el("tbody", {}, rows)),
+  );
 }
 
 function fillRow(row, session) {
   COLUMNS.forEach(([, , content], i) => {
     const now = content(session);
-    if (row.cells[i].textContent !== (typeof now === "string" ? now : now.textContent)) row.cells[i].replaceChildren(now);
+    if (row.cells[i].textContent !== (typeof now === "string" ? now : now.textContent))
+      row.cells[i].replaceChildren(now);
   });
 }
 
 function nothingFound() {
-  const clear = el("button", { type: "button", onclick: () => showSessions({}) }, "Show all sessions");
+  const clear = el(
+    "button",
+    { type: "button", onclick: () => showSessions({}) },
+    "Show all sessions",
+  );
   return el("div", { class: "empty" }, el("p", {}, "No session is like that."), clear);
 }
 
 function noSessions() {
   const pool = page.gateways[0]?.ue_pools[0] ?? "10.45.0.0/16";
   const ue = pool.split("/")[0].replace(/\d+$/, (last) => Number(last) + 2);
-  const peer = page.gateways[0]?.access.ip.split("/")[0].replace(/\d+$/, (last) => (Number(last) === 2 ? 3 : 2)) ?? "10.1.0.2";
-  const short = `ofgtp session add phone-1 --ue-ip ${ue} --peer ${peer} --teid 0x2001`;
+  const peer =
+    page.gateways[0]?.access.ip
+      .split("/")[0]
+      .replace(/\d+$/, (last) => (Number(last) === 2 ? 3 : 2)) ?? "10.1.0.2";
+  const brief = `ofgtp session add phone-1 --ue-ip ${ue} --peer ${peer} --teid 0x2001`;
   const token = api.token ? ' \\\n    -H "Authorization: Bearer $(cat TOKEN_FILE)"' : "";
   const session = `{"id": "phone-1", "ue_ip": "${ue}", \n            "downlink": {"teid": 8193, "remote_ip": "${peer}"}}`;
   const command = `curl ${location.origin}/v1/sessions${token} \\\n    --json '${session}'`;
   return el(
     "div",
     { class: "empty" },
-    el("p", {}, "There are no sessions yet. On the gateway's host, this makes one, with a base station at ", el("code", {}, peer), ":"),
-    el("pre", {}, short),
+    el(
+      "p",
+      {},
+      "There are no sessions yet. On the gateway's host, this makes one, with a base station at ",
+      el("code", {}, peer),
+      ":",
+    ),
+    el("pre", {}, brief),
     el("p", {}, "and so does this, from anywhere that reaches the API:"),
     el("pre", {}, command),
     copier("Copy", () => command),
@@ -164,7 +200,8 @@ function noSessions() {
 
 function showStates() {
   const counts = Object.fromEntries(STATES.map((state) => [state, 0]));
-  for (const gateway of page.gateways) for (const state of STATES) counts[state] += gateway.sessions[state] ?? 0;
+  for (const gateway of page.gateways)
+    for (const state of STATES) counts[state] += gateway.sessions[state] ?? 0;
   const all = STATES.reduce((sum, state) => sum + counts[state], 0);
   const chips = $("states");
   if (!chips.children.length) {
@@ -173,7 +210,15 @@ function showStates() {
         list.filter.state = state;
         listAgain();
       };
-      chips.append(el("button", { type: "button", class: `chip ${state}`, onclick: choose }, el("span", {}, state ? spoken(state) : "all"), " ", el("b", {})));
+      chips.append(
+        el(
+          "button",
+          { type: "button", class: `chip ${state}`, onclick: choose },
+          el("span", {}, state ? spoken(state) : "all"),
+          " ",
+          el("b", {}),
+        ),
+      );
     }
   }
   ["", ...STATES].forEach((state, i) => {
@@ -186,78 +231,12 @@ function showStates() {
   choices.hidden = names.length < 2;
   if (choices.dataset.names !== names.join(" ")) {
     choices.dataset.names = names.join(" ");
-    choices.replaceChildren(el("option", { value: "" }, "on any gateway"), ...names.map((name) => el("option", { value: name }, `on ${name}`)));
+    choices.replaceChildren(
+      el("option", { value: "" }, "on any gateway"),
+      ...names.map((name) => el("option", { value: name }, `on ${name}`)),
+    );
     choices.value = list.filter.gateway;
   }
-}
-
-/* ---- one session */
-
-const detail = { id: null, before: null };
-
-function showDetails(id) {
-  detail.id = id;
-  detail.before = null;
-  setText($("details-title"), id);
-  $("detail").replaceChildren(el("p", { class: "note" }, "…"));
-  if (!$("details").open) $("details").showModal();
-  refreshDetails().catch(page.failed);
-}
-
-async function refreshDetails() {
-  const { id } = detail;
-  if (id === null) return;
-  const path = `/v1/sessions/${encodeURIComponent(id)}`;
-  let session;
-  let flows;
-  try {
-    [session, flows] = await Promise.all([api.get(path), api.get(`${path}/flows`)]);
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    if (id === detail.id) $("detail").replaceChildren(el("p", {}, "There is no such session any more."));
-    return;
-  }
-  if (id !== detail.id) return;
-  const at = performance.now() / 1000;
-  const unfolded = $("detail").querySelector("details")?.open ?? false;
-  $("detail").replaceChildren(...detailParts(session, flows.items, at, unfolded));
-  detail.before = { at, session };
-}
-
-function detailParts(session, flows, at, unfolded) {
-  const { uplink, downlink, counters } = session;
-  const facts = [
-    ["State", badge(session.state)],
-    ["Gateway", session.gateway],
-    ["UE address", session.ue_ip],
-    ["Uplink", `TEID ${hex(uplink.teid)} (${uplink.teid}) at ${uplink.local_ip ?? "no gateway any more"}${uplink.remote_ip ? `, from ${uplink.remote_ip} only` : ""}`],
-    ["Downlink", downlink ? `TEID ${hex(downlink.teid)} (${downlink.teid}) at ${downlink.remote_ip}` : "none: the UE is idle"],
-    ["Uplink has carried", carried(counters.uplink, "uplink", at)],
-    ["Downlink has carried", carried(counters.downlink, "downlink", at)],
-    ["Made", `${new Date(session.created_at).toLocaleString("en-GB")} (${ago(session.created_at)})`],
-    ["Changed", `${new Date(session.updated_at).toLocaleString("en-GB")} (${ago(session.updated_at)})`],
-  ];
-  const json = JSON.stringify(session, null, 2);
-  return [
-    session.reason ? el("p", { class: "reason" }, capital(session.reason)) : null,
-    el("dl", { class: "facts wide" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    el("h3", {}, "Its flows"),
-    flows.length
-      ? flows.map((flow) => el("div", { class: "flow" }, el("p", { class: flow.direction === "uplink" ? "up" : "down" }, `${flow.direction}: ${plural(flow.packets, "packet")}, ${octets(flow.bytes)}`), el("pre", {}, flow.flow)))
-      : el("p", { class: "note" }, "Not known while the bridge's ports are not."),
-    el("p", { class: "note" }, "Where its packets go, and why they do not, tells on the gateway's host: ", el("code", {}, `ofgtp trace ${session.id}`)),
-    el("details", { open: unfolded }, el("summary", {}, "As JSON"), el("pre", {}, json), copier("Copy", () => json)),
-  ].flat().filter(Boolean);
-}
-
-function carried(counter, way, at) {
-  const before = detail.before;
-  const total = `${plural(counter.packets, "packet")}, ${octets(counter.bytes)}`;
-  if (!before) return total;
-  const passed = at - before.at;
-  const packets = Math.max(0, counter.packets - before.session.counters[way].packets) / passed;
-  const bits = (8 * Math.max(0, counter.bytes - before.session.counters[way].bytes)) / passed;
-  return `${total}; now ${perSecond(packets)}, ${bitRate(bits)}`;
 }
 
 function wireSessions() {
@@ -287,11 +266,6 @@ function wireSessions() {
     $("next").disabled = $("previous").disabled = true;
     listSessions().then(() => $("sessions").scrollIntoView({ block: "start" }), page.failed);
   };
-  $("close").addEventListener("click", () => $("details").close());
-  $("details").addEventListener("close", () => (detail.id = null));
-  $("details").addEventListener("click", (event) => {
-    if (event.target === $("details")) $("details").close();
-  });
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "");
     if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || $("details").open) return;

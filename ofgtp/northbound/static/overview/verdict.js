@@ -39,10 +39,14 @@ function ofSwitch(gateway, say, rising) {
   } else if (rising(name, "lease_expired")) {
     say(BAD, `${name}: packets are dropped because the lease had run out.`, todo);
   }
-  const ports = [["access", gateway.access.port, gateway.access.link], ["core", gateway.core.device, gateway.core.link]];
+  const ports = [
+    ["access", gateway.access.port, gateway.access.link],
+    ["core", gateway.core.device, gateway.core.link],
+  ];
   for (const [side, port, link] of ports) {
     if (link === "up") continue;
-    const what = { "no carrier": "has no carrier", down: "is down", missing: "is missing" }[link] ?? link;
+    const what =
+      { "no carrier": "has no carrier", down: "is down", missing: "is missing" }[link] ?? link;
     const help = {
       "no carrier": "Look at the cable, or at the other end.",
       down: `ip link set dev ${port} up`,
@@ -73,20 +77,32 @@ function ofNeighbours(gateway, peers, say) {
     const verb = down === 1 ? "does" : "do";
     const todo = "A base station that is off, or a path that is cut. Their phones get nothing.";
     const which = known.length ? `: ${known.join(", ")}${more}` : "";
-    say(BAD, `${name}: ${whole(down)} of ${plural(all, "peer")} ${verb} not answer Echo Requests any more${which}.`, todo);
+    say(
+      BAD,
+      `${name}: ${whole(down)} of ${plural(all, "peer")} ${verb} not answer Echo Requests any more${which}.`,
+      todo,
+    );
   }
   const { resolved, unresolved, stale } = gateway.neighbours;
   if (unresolved && gateway.connected) {
-    const hops = peers.filter((peer) => peer.next_hop && !peer.next_hop.mac).map((peer) => peer.next_hop.ip);
+    const hops = peers
+      .filter((peer) => peer.next_hop && !peer.next_hop.mac)
+      .map((peer) => peer.next_hop.ip);
     const known = [...new Set(hops)];
-    const which = known.length ? `: ${known.join(", ")}${known.length < unresolved ? " …" : ""}` : "";
+    const which = known.length
+      ? `: ${known.join(", ")}${known.length < unresolved ? " …" : ""}`
+      : "";
     const every = plural(resolved + unresolved + stale, "next hop");
     const what = `${whole(unresolved)} of ${every} on the access side ${unresolved === 1 ? "does" : "do"} not answer ARP${which}`;
     say(WARN, `${name}: ${what}.`, "No packet can be sent there.");
   }
   const lost = peers.filter((peer) => !peer.next_hop).map((peer) => peer.ip);
   if (lost.length)
-    say(WARN, `${name}: no route on the access side leads to ${lost.join(", ")}.`, "See access_routes in ofgtp.toml.");
+    say(
+      WARN,
+      `${name}: no route on the access side leads to ${lost.join(", ")}.`,
+      "See access_routes in ofgtp.toml.",
+    );
 }
 
 function ofSessions(gateway, say) {
@@ -94,13 +110,29 @@ function ofSessions(gateway, say) {
   const show = (state) => ({ text: "Show them", run: () => showSessions({ state }) });
   const sum = (count) => `${name}: ${plural(count, "session")}`;
   if (sessions.failed)
-    say(BAD, `${sum(sessions.failed)} failed: the switch refused the flows.`, "Each says why.", show("failed"));
+    say(
+      BAD,
+      `${sum(sessions.failed)} failed: the switch refused the flows.`,
+      "Each says why.",
+      show("failed"),
+    );
   if (sessions.error_indicated) {
-    const todo = "Their base station does not know the tunnel: set it up again, and PATCH the session.";
-    say(WARN, `${sum(sessions.error_indicated)} with an Error Indication.`, todo, show("error_indicated"));
+    const todo =
+      "Their base station does not know the tunnel: set it up again, and PATCH the session.";
+    say(
+      WARN,
+      `${sum(sessions.error_indicated)} with an Error Indication.`,
+      todo,
+      show("error_indicated"),
+    );
   }
   if (sessions.pending)
-    say(WARN, `${sum(sessions.pending)} pending: stored, not confirmed by the switch.`, "", show("pending"));
+    say(
+      WARN,
+      `${sum(sessions.pending)} pending: stored, not confirmed by the switch.`,
+      "",
+      show("pending"),
+    );
 }
 
 function allWell(gateways) {
