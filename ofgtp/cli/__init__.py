@@ -29,6 +29,8 @@ from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSe
 COMMANDS = {
     "check-config": "gateway:check_config",
     "gateway": "gateway:gateway",
+    "status": "status:status",
+    "doctor": "doctor:doctor",
 }
 """Each command's module within this package, and its name there."""
 

@@ -59,10 +59,12 @@ class Api:
         CliError: from every call, when it failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer_s: float = ANSWER_S) -> None:
+        """`answer_s` is the longest silence, in seconds, while an answer is waited for."""
         import httpx
 
         self.url, self._token = _where()
+        self._answer_s = answer_s
         self._token_given = self._token is not None
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         secure = self.url.startswith("https:")
@@ -70,7 +72,7 @@ class Api:
             self._client = httpx.Client(
                 base_url=self.url,
                 headers=headers,
-                timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+                timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
                 verify=secure,  # without TLS, reading the certificates would only take time
                 trust_env=secure,  # no proxy between here and the gateway
             )
@@ -97,7 +99,7 @@ class Api:
         return self._object(self._send("GET", path, params=_given(params)))
 
     def send(
-        self, method: str, path: str, body: Body | None = None, *, seconds: float = ANSWER_S
+        self, method: str, path: str, body: Body | None = None, *, seconds: float | None = None
     ) -> dict[str, Any] | None:
         """Send an object as JSON, or bytes as NDJSON; the answer, None if it has no body."""
         answer = self._send(method, path, body=body, seconds=seconds)
@@ -146,11 +148,11 @@ class Api:
         *,
         params: dict[str, str] | None = None,
         body: Body | None = None,
-        seconds: float = ANSWER_S,
+        seconds: float | None = None,
     ) -> httpx.Request:
         import httpx
 
-        timeout = httpx.Timeout(seconds, connect=CONNECT_S)
+        timeout = httpx.Timeout(seconds or self._answer_s, connect=CONNECT_S)
         if body is None or isinstance(body, dict):
             return self._client.build_request(
                 method, path, params=params, json=body, timeout=timeout
@@ -167,7 +169,7 @@ class Api:
         *,
         params: dict[str, str] | None = None,
         body: Body | None = None,
-        seconds: float = ANSWER_S,
+        seconds: float | None = None,
         well: tuple[int, ...] = (),
     ) -> httpx.Response:
         for left in reversed(range(TRIES)):

@@ -18,6 +18,23 @@ from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
 
+TRIAL = f"""\
+table netdev ofgtp_trial {{
+\tchain in {{ type filter hook ingress device "lo" priority 0; policy drop; }}
+\tchain out {{
+\t\ttype filter hook egress device "lo" priority 0; policy accept;
+\t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
+\t}}
+}}
+table ip ofgtp_trial {{
+\tchain out {{
+\t\ttype nat hook postrouting priority 100; policy accept;
+\t\tip saddr 192.0.2.0/24 oifname != "lo" masquerade
+\t}}
+}}
+"""
+"""All that we ask of nftables: for `nft --check`, which does not do it."""
+
 _accepted: dict[str, str] = {}
 """Our text of a table -> nft's own listing of it, where they differ (by nft's version)."""
 
@@ -51,6 +68,11 @@ def check(gateway: Gateway, ovs_version: Version | None) -> bool:
         if _listing(table) not in (_lines(text), _accepted.get(text)):
             return False
     return True
+
+
+def present(gateway: Gateway, ovs_version: Version | None) -> bool:
+    """Whether all tables are there, whatever is in them."""
+    return all(_listing(table) for table in _tables(gateway, ovs_version))
 
 
 def remove(gateway: Gateway) -> bool:

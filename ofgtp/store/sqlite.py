@@ -115,6 +115,12 @@ _UPDATE = (
     " downlink_teid = ?, downlink_ip = ?, state = ?, reason = ?, updated_at = ?"
     " WHERE id = ? RETURNING number"
 )
+_COUNT = f"""
+SELECT {", ".join(f"count(*) FILTER (WHERE state = '{state}')" for state in SessionState)}
+FROM sessions NOT INDEXED WHERE :gateway IS NULL OR gateway = :gateway
+"""
+"""An index would only lead to each row in turn: reading the table through is four times as fast."""
+
 _PEERS = """
 SELECT ip, sum(sessions) FROM (
     SELECT downlink_ip AS ip, count(*) AS sessions FROM sessions
@@ -388,8 +394,6 @@ class SessionStore:
         self._teids, self._clock = teids, clock
         self._open_tx = False
         self._transactions = 0
-        self._counts: tuple[int, dict[tuple[str, str], int]] = (-1, {})
-        """After how many transactions sessions were counted, by gateway and state."""
         self._connections: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -400,6 +404,7 @@ class SessionStore:
             self._db = self._connect()
             self._prepare(durability)
             self._reader = self._connect()
+            self._counts: dict[str | None, tuple[int, tuple[int, ...]]] = {}
             self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
             self.close()
@@ -568,19 +573,15 @@ class SessionStore:
     def count(self, gateway: str | None = None) -> dict[SessionState, int]:
         """How many sessions are in each state, of one gateway or of all.
 
-        Asked for every second or so: counted again only after changes, and from end to end of the
-        table, as by `values`.
+        Where many are asked for it often, it must cost nothing while nothing changes.
         """
-        if self._counts[0] != self._transactions:
-            sql = "SELECT gateway, state, count(*) FROM sessions NOT INDEXED GROUP BY 1, 2"
-            with _errors():
-                rows = self._reader.execute(sql).fetchall()
-            self._counts = self._transactions, {(name, state): n for name, state, n in rows}
-        found = dict.fromkeys(SessionState, 0)
-        for (name, state), sessions in self._counts[1].items():
-            if gateway in (None, name):
-                found[SessionState(state)] += sessions
-        return found
+        with _errors():
+            (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+            known = self._counts.get(gateway)
+            if known is None or known[0] != version:
+                row = self._reader.execute(_COUNT, {"gateway": gateway}).fetchone()
+                known = self._counts[gateway] = version, row
+        return dict(zip(SessionState, known[1], strict=True))
 
     def list(
         self,

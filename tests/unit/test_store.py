@@ -217,6 +217,24 @@ def test_states(store: SessionStore) -> None:
     assert list(store.iterate("gw1", SessionState.ACTIVE)) == [three]
 
 
+def test_sessions_are_counted_anew_after_each_change(store: SessionStore) -> None:
+    assert store.count("gw1")[SessionState.PENDING] == 0
+    for number in (1, 2):
+        fill(store, number)
+        assert store.count("gw1")[SessionState.PENDING] == number
+        assert store.count("gw1")[SessionState.PENDING] == number
+    with pytest.raises(RuntimeError), store.transaction() as tx:
+        tx.delete("ue-1")
+        assert store.count("gw1")[SessionState.PENDING] == 2
+        raise RuntimeError
+    assert store.count("gw1")[SessionState.PENDING] == 2
+    with store.transaction() as tx:
+        tx.delete("ue-1")
+        assert store.count()[SessionState.PENDING] == 2
+    assert store.count()[SessionState.PENDING] == store.count("gw1")[SessionState.PENDING] == 1
+    assert sum(store.count("gw9").values()) == 0
+
+
 def test_error_indicated_shows_in_the_session(store: SessionStore, path: Path) -> None:
     indicated = SessionState.ERROR_INDICATED
     (one,) = fill(store, 1)
