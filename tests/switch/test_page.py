@@ -238,6 +238,32 @@ def test_keyboard_alone(site: Site, view: Watched) -> None:
     view.clean()
 
 
+def test_events(site: Site, view: Watched) -> None:
+    """As they come; by kind, by words, and held still."""
+    page = view.open()
+    log = page.locator("#log li")
+    expect(log.filter(has_text="in sync")).not_to_have_count(0)
+    page.select_option("#kinds", "session")
+    expect(log.filter(has_text="in sync")).to_have_count(0)
+    page.fill("#words", "45.0.9")
+    expect(log).to_have_count(1)
+    page.click("#pause")
+    site.session("10.45.0.99", teid=0x1063)
+    expect(page.locator("#pause")).to_have_text("Go on (1 more)")
+    expect(log).to_have_count(1)
+    page.click("#pause")
+    expect(log).to_have_count(2)
+    expect(log.first).to_contain_text("session created ue-10.45.0.99 active")
+    log.first.locator("button").click()
+    expect(page.locator("#details")).to_contain_text("none: the UE is idle")
+    site.delete("ue-10.45.0.99")
+    expect(page.locator("#details")).to_contain_text("There is no such session any more.")
+    page.click("#close")
+    page.fill("#words", "nothing is like this")
+    expect(page.locator("#log")).to_have_text("No event is like that.")
+    view.clean("status of 404")
+
+
 # --- what it asks
 
 
