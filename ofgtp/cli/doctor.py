@@ -46,9 +46,9 @@ SHOWN = {Verdict.FAILED: "FAILED"}
 def doctor(packet: bool) -> None:
     """Look this host over, before and after installation, and say what to do.
 
-    For root, on the switch's host. Nothing is changed. It reads the configuration ($OFGTP_CONFIG,
-    else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and asks the
-    controller if it runs: is it connected, does the switch have the flows that it should have?
+    For root, on the switch's host. Without --packet nothing is changed. It reads the configuration
+    ($OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and
+    asks the controller if it runs: is it connected, does the switch have the right flows?
 
     Each check is ok, a warning, FAILED, or skipped. Exit codes: 0 nothing failed; 1 something did.
     """
@@ -136,16 +136,21 @@ def _switch(switch: Switch) -> Iterator[Finding]:
 
 def _ask() -> Controller:
     """What the controller says of itself, if it runs."""
+    import httpx
+
     from ofgtp.cli.api import Api
 
     url = "the API"
     try:
-        with Api(ANSWER_S) as api:
+        with Api(seconds=ANSWER_S) as api:
             url = api.url
             health = api.health()
             gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}
-            return Controller(url, None, False, health, gateways, [*api.items("/v1/peers")])
+            peers = [*api.items("/v1/peers")]
+            return Controller(url, health=health, gateways=gateways, peers=peers)
     except CliError as error:
+        if isinstance(error.__cause__, httpx.TimeoutException):
+            return Controller(url, f"it does not answer at {url} within {ANSWER_S:g} s", hangs=True)
         return Controller(url, str(error), refuses=error.code != EXIT_UNREACHABLE)
 
 

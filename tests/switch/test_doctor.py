@@ -164,8 +164,9 @@ def test_a_proof_that_is_interrupted(site: Site, number: signal.Signals) -> None
     running.send_signal(number)
     assert running.wait(15) == (130 if number is not signal.SIGKILL else -number)
     if number is signal.SIGKILL:
-        assert doctor(lab).one("leftover")["remedy"][0].startswith("ofgtp doctor --packet")
-        assert doctor(lab, "--packet").one("packet")["verdict"] == "ok"
+        report = doctor(lab, "--packet")
+        assert report.one("leftover")["remedy"][0].startswith("ofgtp doctor --packet")
+        assert report.one("packet")["verdict"] == "ok"
     assert remains(lab) == before
 
 

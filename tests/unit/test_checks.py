@@ -185,6 +185,7 @@ def test_controller() -> None:
     judged(checks.controller(AWAY, True), FAILED, "no answer", "systemctl start ofgtp")
     judged(checks.controller(AWAY, False), SKIPPED, "nothing is installed yet")
     judged(checks.controller(replace(AWAY, refuses=True), False), FAILED, "--token-file")
+    judged(checks.controller(replace(AWAY, hangs=True), True), FAILED, "systemctl restart ofgtp")
     full = replace(RUNS, health={"store": "disk full"})
     judged(checks.controller(full, True), FAILED, "disk full")
 
