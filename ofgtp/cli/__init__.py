@@ -33,6 +33,8 @@ COMMANDS = {
     "trace": "trace:trace",
     "capture": "capture:capture",
     "gateway": "gateway:gateway",
+    "status": "status:status",
+    "doctor": "doctor:doctor",
     "check-config": "gateway:check_config",
     "completion": "completion:completion",
 }
