@@ -104,7 +104,7 @@ def test_uplink_from_the_new_base_station_works_before_and_after(two_enbs: Site)
 
 @pytest.mark.parametrize("ttl", (1, 64, 100, 128))
 def test_a_pinned_session_moves(two_enbs: Site, ttl: int) -> None:
-    """From the answer on the old peer is refused, though it never stopped sending."""
+    """The old peer is refused, though it never stopped sending."""
     site = two_enbs
     ue, teid = f"10.45.1.{ttl}", 0x1100 + ttl
     session = site.session(ue, teid=teid, pinned=ENB_IP["enb"])
@@ -113,10 +113,17 @@ def test_a_pinned_session_moves(two_enbs: Site, ttl: int) -> None:
     def passes(enb: str) -> int:
         return len(site.uplink(*[site.t_pdu(teid, inner, enb=enb)] * 10, enb=enb))
 
+    def settle(enb: str, *, passes: bool) -> None:
+        site.cache_follows(site.t_pdu(teid, inner, enb=enb), passes=passes, enb=enb)
+
     assert (passes("enb"), passes("enb2")) == (10, 0)
     site.patch(session, {"uplink": {"remote_ip": ENB_IP["enb2"]}})
+    settle("enb", passes=False)
+    settle("enb2", passes=True)
     assert (passes("enb"), passes("enb2")) == (0, 10)
     site.patch(session, {"uplink": {"remote_ip": None}})
+    settle("enb", passes=True)
+    settle("enb2", passes=True)
     assert (passes("enb"), passes("enb2")) == (10, 10)
 
 
