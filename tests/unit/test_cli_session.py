@@ -299,7 +299,7 @@ def test_completion(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
     ofgtp(WHOLE)
     monkeypatch.setenv("_OFGTP_COMPLETE", "bash_complete")
-    assert completed("s") == ["session"]
+    assert completed("se") == ["session"]
     assert completed("session s") == ["set", "show"]
     assert completed("session show p") == ["phone"]
     assert completed("session list --gateway g") == ["gw1", "gw2"]
