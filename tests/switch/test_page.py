@@ -132,7 +132,15 @@ def test_full(site: Site, view: Watched, pictures: Path) -> None:
     picture = page.locator(".picture")
     shown = site.gateway()
     macs = (shown["access"]["mac"], shown["core"]["mac"], site.enb_mac["enb"], site.pdn_mac)
-    for text in ("eth1", "10.1.0.1/24", "eth2", "10.2.0.1/24", PDN_IP, "Open vSwitch 3", *macs):
+    for text in (
+        "eth1",
+        "10.1.0.1/24",
+        "eth2",
+        "10.2.0.1/24",
+        PDN_IP,
+        f"Open vSwitch {shown['ovs_version']}",
+        *macs,
+    ):
         expect(picture).to_contain_text(text)
     expect(picture.locator("g.peer.lost")).to_contain_text("10.1.0.77")
     told(page, "1 of 2 next hops on the access side does not answer ARP: 10.1.0.77.")
