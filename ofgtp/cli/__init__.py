@@ -27,8 +27,12 @@ from ofgtp.cli.settings import api_options
 from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSession
 
 COMMANDS = {
-    "check-config": "gateway:check_config",
+    "session": "session:session",
+    "route": "route:route",
+    "tunnel": "tunnel:tunnel",
     "gateway": "gateway:gateway",
+    "check-config": "gateway:check_config",
+    "completion": "completion:completion",
 }
 """Each command's module within this package, and its name there."""
 

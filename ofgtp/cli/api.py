@@ -12,6 +12,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -45,8 +47,13 @@ PAGE = 1000
 Body = dict[str, Any] | bytes | Iterable[bytes]
 
 
+def tunnel_id(gateway: str, ue_ip: object) -> str:
+    """The id of a session that was not given one: by it the same is found again."""
+    return f"{gateway}:{ue_ip}"
+
+
 def session_path(session_id: str) -> str:
-    """The path of a session."""
+    """The path of a session, by its id."""
     quoted = quote(session_id, safe=":@")
     return f"/v1/sessions/{quoted if quoted.strip('.') else quoted.replace('.', '%2E')}"
 
@@ -54,23 +61,26 @@ def session_path(session_id: str) -> str:
 class Api:
     """A connection to the API that the command line, the environment or ofgtp.toml names.
 
+    Args:
+        seconds: give up after so long, for all and everything; None: after what is usual.
+
     Raises:
         ConfigError: ofgtp.toml is needed and wrong.
         CliError: from every call, when it failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, seconds: float | None = None) -> None:
         import httpx
 
         self.url, self._token = _where()
-        self._token_given = self._token is not None
+        self._seconds = seconds
+        self._last_event: str | None = None
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         secure = self.url.startswith("https:")
         try:
             self._client = httpx.Client(
                 base_url=self.url,
                 headers=headers,
-                timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
                 verify=secure,  # without TLS, reading the certificates would only take time
                 trust_env=secure,  # no proxy between here and the gateway
             )
@@ -112,6 +122,45 @@ class Api:
                 return
             params["cursor"] = page["next"]
 
+    def sessions(self, most: int | None = None, /, **filters: object) -> Iterator[dict[str, Any]]:
+        """All sessions that match, or so many of them."""
+        limit = PAGE if most is None else min(most, PAGE)
+        return islice(self.items("/v1/sessions", limit=limit, **filters), most)
+
+    def id_of(self, name: str) -> str:
+        """A session's id, by the id itself or by the UE's address.
+
+        Raises:
+            CliError: several gateways have a UE with this address.
+        """
+        try:
+            IPv4Address(name)
+        except ValueError:
+            return name
+        found = [each["id"] for each in self.items("/v1/sessions", ue_ip=name)]
+        if len(found) > 1:
+            raise CliError(f"several gateways have a UE {name}: name its session: {_or(found)}")
+        return found[0] if found else name
+
+    def path_of(self, name: str) -> str:
+        """The path of a session, by its id or by the UE's address."""
+        return session_path(self.id_of(name))
+
+    def only_gateway(self) -> str:
+        """The name of the gateway, where there is one.
+
+        Raises:
+            CliError: there are several.
+        """
+        names = [str(each["name"]) for each in self.items("/v1/gateways")]
+        if len(names) != 1:
+            raise CliError(f"there are several gateways: name one: {_or(names)}", EXIT_USAGE)
+        return names[0]
+
+    def delete(self, session_id: str) -> bool:
+        """Delete a session; False: its flows go when the switch is back."""
+        return self._send("DELETE", session_path(session_id)).status_code != 202
+
     def text(self, path: str, **params: object) -> str:
         """The answer to a GET that is text."""
         return self._send("GET", path, params=_given(params)).text
@@ -121,18 +170,26 @@ class Api:
         return self._object(self._send("GET", "/v1/health", well=(200, 503)))
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happens from now on. The first item is {"kind": "connected"}: the stream stands."""
+        """What happens from now on, or since this was last called.
+
+        The first item is {"kind": "open"}, as soon as nothing can be missed any more.
+        """
         with self._failing():
             request = self._request("GET", "/v1/events", seconds=EVENTS_S)
+            if self._last_event is not None:
+                request.headers["Last-Event-ID"] = self._last_event
             answer = self._client.send(request, stream=True)
             try:
                 if answer.status_code != 200:
                     answer.read()
                     raise self._refusal(answer)
-                yield {"kind": "connected"}
+                yield {"kind": "open"}
                 for line in answer.iter_lines():
-                    if line.startswith("data:"):
-                        yield json.loads(line.removeprefix("data:"))
+                    field, _, value = line.partition(": ")
+                    if field == "id":
+                        self._last_event = value
+                    elif field == "data":
+                        yield json.loads(value)
             finally:
                 answer.close()
         raise CliError(f"{self.url} has ended the stream of events", EXIT_UNREACHABLE)
@@ -150,7 +207,10 @@ class Api:
     ) -> httpx.Request:
         import httpx
 
-        timeout = httpx.Timeout(seconds, connect=CONNECT_S)
+        if self._seconds is None:
+            timeout = httpx.Timeout(seconds, connect=CONNECT_S)
+        else:
+            timeout = httpx.Timeout(self._seconds)
         if body is None or isinstance(body, dict):
             return self._client.build_request(
                 method, path, params=params, json=body, timeout=timeout
@@ -174,7 +234,7 @@ class Api:
             with self._failing():
                 request = self._request(method, path, params=params, body=body, seconds=seconds)
                 answer = self._client.send(request)
-            if answer.status_code != 429 or not left:
+            if answer.status_code != 429 or not left or self._seconds is not None:
                 break
             time.sleep(_retry_after(answer))
         if answer.is_success or answer.status_code in well:
@@ -233,7 +293,7 @@ class Api:
         detail = str(problem.get("detail") or problem.get("title"))
         code = EXIT_FAILED
         if answer.status_code == 401:
-            if self._token_given:
+            if self._token:
                 detail = "the API does not know this token: look into --token-file"
             else:
                 detail = "the API asks for a token: name its file by --token-file"
@@ -253,6 +313,10 @@ class Refused(CliError):
     def __init__(self, reason: str, code: int, status: int, problem: dict[str, Any]) -> None:
         self.status, self.problem = status, problem
         super().__init__(reason, code)
+
+
+def _or(names: list[str]) -> str:
+    return " or ".join(names)
 
 
 def _field(error: dict[str, Any]) -> str:
