@@ -33,6 +33,8 @@ COMMANDS = {
     "gateway": "gateway:gateway",
     "check-config": "gateway:check_config",
     "completion": "completion:completion",
+    "capture": "capture:capture",
+    "trace": "trace:trace",
 }
 """Each command's module within this package, and its name there."""
 
