@@ -35,6 +35,8 @@ COMMANDS = {
     "completion": "completion:completion",
     "capture": "capture:capture",
     "trace": "trace:trace",
+    "status": "status:status",
+    "doctor": "doctor:doctor",
 }
 """Each command's module within this package, and its name there."""
 
