@@ -176,6 +176,16 @@ def test_a_deleted_session_passes_nothing_from_the_answer_on(site: Site, ttl: in
 
 
 @pytest.mark.parametrize("ttl", CLASSES)
+def test_carrying_the_teid_costs_no_action(site: Site, ttl: int) -> None:
+    """The mark is set and cleared among the flows alone; the datapath is told of neither."""
+    assert len(site.uplink(*[site.t_pdu(TEID, gtpu.ipv4(UE, PDN_IP, ttl=ttl))] * 20)) == 20
+    cached = site.lab.appctl("dpctl/dump-flows").splitlines()
+    ways = [line.partition("actions:")[2] for line in cached if "tun_id=0x1001" in line]
+    assert any("recirc(" in actions for actions in ways)
+    assert not [actions for actions in ways if "skb_mark" in actions]
+
+
+@pytest.mark.parametrize("ttl", CLASSES)
 def test_a_session_works_from_the_answer_on_though_its_ue_sent_before(site: Site, ttl: int) -> None:
     ue, teid = f"10.45.2.{ttl}", 0x1200 + ttl
     frame = site.t_pdu(teid, gtpu.ipv4(ue, PDN_IP, ttl=ttl))
