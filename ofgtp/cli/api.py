@@ -49,7 +49,7 @@ Body = dict[str, Any] | bytes | Iterable[bytes]
 
 def tunnel_id(gateway: str, ue_ip: object) -> str:
     """The id of a session that was not given one: by it the same is found again."""
-    return f"{gateway}:{ue_ip}"
+    return f"{gateway}-{ue_ip}"
 
 
 def session_path(session_id: str) -> str:
@@ -157,6 +157,19 @@ class Api:
             raise CliError(f"there are several gateways: name one: {_or(names)}", EXIT_USAGE)
         return names[0]
 
+    def add(self, session: dict[str, Any], what: str) -> dict[str, Any]:
+        """Create a session whose id was made by `tunnel_id`; `what` people call it.
+
+        Raises:
+            CliError: there is one already, or it was refused.
+        """
+        try:
+            return self.send("POST", "/v1/sessions", session) or {}
+        except Refused as error:
+            if error.status == 409 and error.problem.get("session") == session["id"]:
+                raise CliError(f"there is {what} already, session {session['id']}") from error
+            raise
+
     def delete(self, session_id: str) -> bool:
         """Delete a session; False: its flows go when the switch is back."""
         return self._send("DELETE", session_path(session_id)).status_code != 202
@@ -174,7 +187,7 @@ class Api:
 
         The first item is {"kind": "open"}, as soon as nothing can be missed any more.
         """
-        with self._failing():
+        with self._failing(""):
             request = self._request("GET", "/v1/events", seconds=EVENTS_S)
             if self._last_event is not None:
                 request.headers["Last-Event-ID"] = self._last_event
@@ -242,8 +255,8 @@ class Api:
         raise self._refusal(answer)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """What httpx raises, in words."""
+    def _failing(self, then: str = "; it may have been done all the same") -> Iterator[None]:
+        """What httpx raises, in words; `then` is what follows from an answer that did not come."""
         import httpx
 
         try:
@@ -255,7 +268,7 @@ class Api:
             ) from error
         except httpx.TimeoutException as error:
             raise CliError(
-                f"no answer from {self.url} in time; it may have been done all the same",
+                f"no answer from {self.url} in time{then}",
                 EXIT_UNREACHABLE,
             ) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -264,7 +277,7 @@ class Api:
             ) from error
         except httpx.HTTPError as error:
             raise CliError(
-                f"the connection to {self.url} broke: {error}; what was asked may have been done",
+                f"the connection to {self.url} broke{then}",
                 EXIT_UNREACHABLE,
             ) from error
 
@@ -321,7 +334,8 @@ def _or(names: list[str]) -> str:
 
 def _field(error: dict[str, Any]) -> str:
     where = f"line {error['line']}: " if error.get("line") else ""
-    return f"{where}{error.get('loc', '')} {error.get('msg', '')}".strip()
+    loc = f"{error['loc']}: " if error.get("loc") else ""
+    return f"{where}{loc}{error.get('msg')}"
 
 
 def _given(params: dict[str, object]) -> dict[str, str]:

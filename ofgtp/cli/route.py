@@ -14,9 +14,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from ofgtp.cli import output
-from ofgtp.cli.abbreviation import Abbreviated
 from ofgtp.cli.api import Api, session_path, tunnel_id
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
+from ofgtp.cli.groups import Abbreviated
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import gateway_names, items, read_address, read_teid, some_sessions
@@ -32,11 +32,14 @@ KEYWORDS: dict[str, Callable[[str], str | int]] = {
 }
 GRAMMAR = """\b
 ROUTE is:
-  UE-ADDRESS[/32] encap gtp [id TEID dst PEER] [lid TEID] [from PEER] [dev GATEWAY]
+  UE-ADDRESS[/32] encap gtp [id TEID dst PEER] [lid TEID] [from PEER]
+                            [dev GATEWAY]
+
 \b
   id    TEID of the downlink, at the peer     dst   that peer: the gNB or eNB
   lid   TEID of the uplink, at the gateway    from  the one peer to take it from
   dev   the gateway; may be left out where there is one
+
 \b
 Without id and dst the UE is idle. Without lid a TEID is chosen, or stays.
 TEIDs are decimal, or 0x….
@@ -55,11 +58,16 @@ class _Routes(Abbreviated):
     )
 
 
-@click.group(cls=_Routes, invoke_without_command=True, epilog=GRAMMAR)
+@click.group(
+    cls=_Routes,
+    invoke_without_command=True,
+    short_help="Sessions, in the words of `ip route`.",
+    epilog=GRAMMAR,
+)
 @api_options
 @click.pass_context
 def route(ctx: click.Context) -> None:
-    """Sessions as `ip route` knows tunnels: add, replace, change, del, show.
+    """Sessions, in the words in which `ip route` speaks of tunnels.
 
     \b
       ofgtp route add 10.45.0.7 encap gtp id 0x2001 dst 10.1.0.2
@@ -67,7 +75,7 @@ def route(ctx: click.Context) -> None:
       ofgtp route show
       ofgtp route del 10.45.0.7
 
-    Each route is a session; a new one has the id GATEWAY:UE-ADDRESS. A route is found by its UE's
+    Each route is a session; a new one has the id GATEWAY-UE-ADDRESS. A route is found by its UE's
     address, whatever the id and whoever added it. Commands may be shortened as with ip: a, c, r,
     d, s, ls.
     """
@@ -183,7 +191,7 @@ def add(words: tuple[str, ...]) -> None:
     with Api() as api:
         gateway = given.dev or api.only_gateway()
         body = {"id": tunnel_id(gateway, given.ue_ip), **given.body(gateway)}
-        _told(api.send("POST", "/v1/sessions", body))
+        _told(api.add(body, f"a route to {given.ue_ip}"))
 
 
 @route.command(epilog=GRAMMAR)
@@ -199,7 +207,7 @@ def replace(words: tuple[str, ...]) -> None:
         _told(api.send("PUT", session_path(session_id), given.body(gateway)))
 
 
-@route.command(epilog=GRAMMAR)
+@route.command(epilog=GRAMMAR, short_help="Replace a route that is there: handover, going idle.")
 @_words("ROUTE")
 @api_options
 def change(words: tuple[str, ...]) -> None:

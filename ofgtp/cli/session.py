@@ -12,6 +12,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.api import Api, Refused
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
+from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.transfer import export_sessions, import_sessions
 from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID
@@ -20,16 +21,12 @@ AGAIN_S = 1.0
 """Pause before a broken stream of events is opened again, in seconds."""
 
 
-@click.group()
+@click.group(cls=InOrder, short_help="Sessions: add, change, show, delete, import, export.")
 def session() -> None:
-    """Sessions: add, change, look at, delete, import, export.
+    """Sessions: add, change, show, delete, watch, import, export.
 
     SESSION is an id, or the UE's address.
     """
-
-
-session.add_command(import_sessions)
-session.add_command(export_sessions)
 
 
 def _tunnel_options(command: Any) -> Any:
@@ -213,9 +210,10 @@ def _when(moment: str) -> str:
 @click.option(
     "--state",
     type=click.Choice(["active", "pending", "failed", "error_indicated"]),
-    help="In this state.",
+    metavar="STATE",
+    help="active, pending, failed or error_indicated.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="So many at most.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="So many at most.")
 @api_options
 def list_(limit: int | None, **filters: str | int | None) -> None:
     """List sessions: all, or those that match."""
@@ -263,7 +261,7 @@ def delete(names: tuple[str, ...]) -> None:
     sys.exit(code)
 
 
-@session.command()
+@session.command(short_help="Follow what happens, as it happens.")
 @click.argument("name", metavar="[SESSION]", required=False, type=SESSION)
 @click.option("--gateway", type=GATEWAY, help="Of this gateway alone.")
 @api_options
@@ -295,7 +293,7 @@ def _events(api: Api) -> Iterator[dict[str, Any]]:
                     yield event
                     continue
                 if broken or not stood:
-                    output.note("there again" if broken else f"events of {api.url}:")
+                    output.note("it is there again" if broken else f"events of {api.url}:")
                 stood, broken = True, False
         except CliError as error:
             if not stood or error.code != EXIT_UNREACHABLE:
@@ -312,3 +310,7 @@ def _sentence(event: dict[str, Any]) -> str:
     at = datetime.fromisoformat(event["at"]).astimezone()
     facts = (f"{key}={value}" for key, value in event.items() if key not in ("at", "kind"))
     return f"{at:%H:%M:%S}  {event['kind']:<16}  {' '.join(facts)}"
+
+
+session.add_command(import_sessions)
+session.add_command(export_sessions)

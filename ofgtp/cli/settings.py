@@ -48,7 +48,19 @@ def json_option(command: _F) -> _F:
 
 
 def api_options(command: _F) -> _F:
-    """Add --url, --token-file and --json to a command; `Api` knows of them."""
+    """Add --url, --token-file and --json to a command; `Api` knows of them.
+
+    The help of a command shows --json alone; that of `ofgtp` itself shows all three.
+    """
+    return _options(command, hidden=True)
+
+
+def shown_options(command: _F) -> _F:
+    """The same, for `ofgtp` itself."""
+    return _options(command, hidden=False)
+
+
+def _options(command: _F, hidden: bool) -> _F:
     command = json_option(command)
     command = click.option(
         "--token-file",
@@ -56,6 +68,7 @@ def api_options(command: _F) -> _F:
         envvar="OFGTP_TOKEN_FILE",
         expose_value=False,
         callback=_keep,
+        hidden=hidden,
         help="File with the API's token. Else $OFGTP_TOKEN_FILE, else the configuration's.",
     )(command)
     return click.option(
@@ -64,5 +77,6 @@ def api_options(command: _F) -> _F:
         envvar="OFGTP_URL",
         expose_value=False,
         callback=_keep,
+        hidden=hidden,
         help="Where the API is. Else $OFGTP_URL, else the configuration's listen address.",
     )(command)

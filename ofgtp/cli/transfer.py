@@ -67,6 +67,7 @@ format_option = click.option(
 
 @click.command(
     "import",
+    short_help="Add or replace the sessions of a file.",
     epilog="""\b
 CSV: the first line names the columns. All but ue_ip may be left out, or be
 empty; no downlink is an idle UE.
@@ -92,7 +93,7 @@ def import_sessions(file: str, form: str | None) -> None:
     Each 100,000 lines are one batch: all of it is done, or nothing. At the first batch with a line
     that is wrong or refused the import ends and names the lines; batches before it stay done.
     Correct the file and import it again: what was done already does no harm, for a session is known
-    by its id. One without an id gets GATEWAY:UE-ADDRESS.
+    by its id. One without an id gets GATEWAY-UE-ADDRESS.
     """
     started = time.monotonic()
     done = {"created": 0, "replaced": 0, "deleted": 0}
@@ -116,7 +117,7 @@ def import_sessions(file: str, form: str | None) -> None:
     else:
         took = time.monotonic() - started
         changes = ", ".join(f"{count:,} {what}" for what, count in done.items() if count)
-        output.say(f"{source.name}: {lines:,} lines: {changes or 'nothing to do'} ({took:.1f} s)")
+        output.say(f"{source.name}: {_lines(lines)}: {changes or 'nothing to do'} ({took:.1f} s)")
     away = [each["name"] for each in health.get("gateways", ()) if not each["connected"]]
     if away and lines:
         output.note(f"not connected, so that sessions there are pending: {', '.join(away)}")
@@ -124,6 +125,7 @@ def import_sessions(file: str, form: str | None) -> None:
 
 @click.command(
     "export",
+    short_help="Write sessions to a file.",
     epilog="""\b
 Examples:
   ofgtp session export sessions.csv
@@ -173,19 +175,19 @@ class _Source:
         return "ndjson" if peek().lstrip()[:1] == b"{" else "csv"
 
     def read(self, show: Show) -> Iterator[bytes]:
-        """The lines one by one."""
+        """The lines one by one.
+
+        Raises:
+            ValueError: a line is far too long.
+        """
         while line := self._file.readline(LINE_BYTES + 1):
             self.lines += 1
             self.octets += len(line)
             if len(line) > LINE_BYTES:
-                raise self.fault(self.lines, f"is longer than {LINE_BYTES} bytes")
+                raise ValueError(f"is longer than {LINE_BYTES} bytes")
             if self.lines % SHOW_EVERY == 0:
                 show(f"{self.lines:,} lines read", self.octets)
             yield line
-
-    def fault(self, line: int, what: str) -> CliError:
-        """The file cannot be understood from there on."""
-        return CliError(f"{self.name}:{line}: {what}; nothing from there on was imported")
 
 
 @contextmanager
@@ -203,44 +205,50 @@ def _opened(file: str) -> Iterator[_Source]:
 
 
 def _of_ndjson(source: _Source, show: Show) -> Iterator[Read]:
-    for line in source.read(show):
-        if line.isspace():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            yield source.lines, f"is not JSON: {error}"
-            continue
-        yield source.lines, value if isinstance(value, dict) else "is not a JSON object"
+    try:
+        for line in source.read(show):
+            if not line.isspace():
+                yield source.lines, _of_json(line)
+    except ValueError as error:
+        yield source.lines, str(error)
+
+
+def _of_json(line: bytes) -> Session | str:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        return f"is not JSON: {error}"
+    return value if isinstance(value, dict) else "is not a JSON object"
 
 
 def _of_csv(source: _Source, show: Show) -> Iterator[Read]:
     text = (line.decode("utf-8", "replace") for line in source.read(show))
     rows = csv.reader(text, strict=True)
+    number = 1
     try:
-        head = [name.strip().removeprefix("\ufeff").lower() for name in next(rows, ())]
-        _check_head(source, head)
-        before = rows.line_num
+        head = [name.strip().lower() for name in next(rows, ())]
+        head[:1] = [name.removeprefix("\ufeff") for name in head[:1]]
+        if wrong := _wrong_head(head):
+            yield number, wrong
+            return
+        number = rows.line_num + 1  # where the next row begins: it may have several lines
         for row in rows:
-            number, before = before + 1, rows.line_num  # a row may have several lines
-            if not any(row):
-                continue
-            if len(row) == len(head):
-                yield number, _of_row(head, row)
-            else:
-                yield number, f"has {len(row)} columns and not {len(head)}"
-    except csv.Error as error:
-        raise source.fault(rows.line_num, f"is not CSV: {error}") from error
+            if any(row):
+                wrong = f"has {len(row)} columns and not {len(head)}"
+                yield number, _of_row(head, row) if len(row) == len(head) else wrong
+            number = rows.line_num + 1
+    except (csv.Error, ValueError) as error:
+        open_quote = "; is a quote open?" if rows.line_num > number else ""
+        yield number, f"cannot be read: {error}{open_quote}"
 
 
-def _check_head(source: _Source, head: list[str]) -> None:
-    for name in head:
-        if name not in COLUMNS:
-            raise source.fault(1, f"{name!r} is no column; known are {', '.join(COLUMNS)}")
+def _wrong_head(head: list[str]) -> str | None:
+    unknown = [name for name in head if name not in COLUMNS]
+    if unknown:
+        return f"{unknown[0]!r} is no column; columns are {', '.join(COLUMNS)}"
     if head and "ue_ip" not in head:
-        raise source.fault(1, "the column ue_ip is missing; the first line must name the columns")
-    if len(set(head)) < len(head):
-        raise source.fault(1, "a column is there twice")
+        return "the column ue_ip is missing; the first line must name the columns"
+    return "a column is there twice" if len(set(head)) < len(head) else None
 
 
 def _of_row(head: list[str], row: list[str]) -> Session:
@@ -336,15 +344,19 @@ def _send(api: Api, batch: _Batch, done: dict[str, int]) -> list[dict[str, Any]]
     return []
 
 
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count:,} lines"
+
+
 def _refuse(name: str, batch: _Batch, lines: int, done: dict[str, int], shape: str) -> None:
     """Name the lines at fault, and end."""
     for error in batch.errors:
         loc = error["loc"].replace(".", "_") if shape == "csv" else error["loc"]
-        output.note(f"{name}:{error['line']}: {loc}{' ' if loc else ''}{error['msg']}")
+        output.note(f"{name}:{error['line']}: {loc}{': ' if loc else ''}{error['msg']}")
     if output.wants_json():
         output.document({"lines": lines, **done, "errors": batch.errors})
     first = batch.numbers[0]
-    well = f"the {lines:,} lines before it are done" if lines else "nothing was changed"
+    well = f"what stands before it is done ({_lines(lines)})" if lines else "nothing was changed"
     from_there = f"nothing from line {first:,} on was imported; " if lines else ""
     raise CliError(f"{name}: {from_there}{well}; correct the file and import it again")
 

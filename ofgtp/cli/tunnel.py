@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from ofgtp.cli import output
-from ofgtp.cli.abbreviation import Abbreviated
 from ofgtp.cli.api import Api, tunnel_id
 from ofgtp.cli.errors import EXIT_NOT_FOUND, CliError
+from ofgtp.cli.groups import Abbreviated
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import ADDRESS, GATEWAY, TEID
@@ -26,6 +26,7 @@ class _Tunnels(Abbreviated):
 
 @click.group(
     cls=_Tunnels,
+    short_help="Sessions, in the words of libgtpnl's gtp-tunnel.",
     epilog="""\b
 Where this differs from osmocom's gtp-tunnel:
   GATEWAY        stands where that has a GTP device of the kernel
@@ -33,17 +34,18 @@ Where this differs from osmocom's gtp-tunnel:
   IPv6           is refused, for UEs and for peers
   delete         takes the family (ip) or leaves it out; that demands it
   TEIDs          may be 0x… too; what is no number is refused, and not 0
-  add            says so (exit code 1) if a tunnel, TEID or UE address is in use
+  rights         the API's token, where it has one; that needs root
   list           may name a GATEWAY; an idle UE is shown with TEID 0 and
                  sgsn_addr 0.0.0.0
   exit codes     0 done, 1 refused, 2 wrong command line, 3 no API, 4 no tunnel
+
 \b
-<local-teid> is the TEID of the uplink, at the gateway; <remote-teid> that of
+LOCAL-TEID is the TEID of the uplink, at the gateway; REMOTE-TEID that of
 the downlink, at the peer. Each tunnel is a session; a new one has the id
-GATEWAY:UE-ADDRESS. Commands may be shortened: a, d, del, l.""",
+GATEWAY-UE-ADDRESS. Commands may be shortened: a, d, del, l.""",
 )
 def tunnel() -> None:
-    """Sessions as gtp-tunnel knows them: add, delete, list.
+    """Sessions, in the words of gtp-tunnel.
 
     \b
       ofgtp tunnel add gw1 v1 4097 8193 10.45.0.7 10.1.0.2
@@ -93,8 +95,7 @@ def add(gateway: str, local_teid: int, remote_teid: int, ue_ip: str, peer_ip: st
         "downlink": {"teid": remote_teid, "remote_ip": peer_ip},
     }
     with Api() as api:
-        answer = api.send("POST", "/v1/sessions", session)
-    assert answer is not None
+        answer = api.add(session, f"a tunnel to {ue_ip}")
     if output.wants_json():
         output.document(answer)
     else:

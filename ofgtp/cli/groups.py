@@ -1,12 +1,19 @@
-"""Subcommands that may be abbreviated, as those of `ip` and `gtp-tunnel`."""
+"""Groups of subcommands: in the order of their making, and such as may be abbreviated."""
 
 from __future__ import annotations
 
 import click
 
 
-class Abbreviated(click.Group):
-    """The first subcommand that begins with what was typed is meant, in the order of `words`."""
+class InOrder(click.Group):
+    """Help shows the subcommands in the order in which they were made, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+class Abbreviated(InOrder):
+    """What was typed means the first of `words` that begins so, as with `ip` and `gtp-tunnel`."""
 
     words: tuple[tuple[str, str], ...] = ()
     """What may be typed, and the subcommand that it is."""
@@ -16,9 +23,6 @@ class Abbreviated(click.Group):
             if cmd_name and word.startswith(cmd_name):
                 return super().get_command(ctx, command)
         return None
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(dict.fromkeys(command for _, command in self.words))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
