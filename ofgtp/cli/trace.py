@@ -39,7 +39,7 @@ FAR_HOST = "8.8.8.8"
 Examples:
   ofgtp trace 10.45.0.7                    both ways: the first thing to type
   ofgtp trace phone-1 --downlink --size 1500
-  ofgtp trace phone-1 --proto tcp --dport 443 --host 192.0.2.80
+  ofgtp trace phone-1 --dport 80 --host 192.0.2.80
   ofgtp trace phone-1 --uplink --peer 10.1.0.3       from another base station
   ofgtp trace 10.45.0.7 --raw              with Open vSwitch's own words""",
 )
@@ -52,10 +52,10 @@ Examples:
     help=f"The far end. Else the next hop, or {FAR_HOST} where the host routes.",
 )
 @click.option(
-    "--proto", type=click.Choice(["icmp", "tcp", "udp"]), default="icmp", show_default=True
+    "--proto", type=click.Choice(["icmp", "tcp", "udp"]), help="Else icmp; tcp if a port is given."
 )
-@click.option("--sport", type=click.IntRange(0, 65535), default=40000, help="The UE's port.")
-@click.option("--dport", type=click.IntRange(0, 65535), default=443, help="The far end's port.")
+@click.option("--sport", type=click.IntRange(0, 65535), help="The UE's port. Else 40000.")
+@click.option("--dport", type=click.IntRange(0, 65535), help="The far end's port. Else 443.")
 @click.option(
     "--size",
     type=click.IntRange(28, 65535),
@@ -119,6 +119,7 @@ class _Run:
     def __init__(self, subject: Subject, switch: Vswitchd, given: dict[str, Any]) -> None:
         self.subject, self.switch, self._given = subject, switch, given
         self.stories: list[Story] = []
+        self._asked_arp = False
         self.symptoms: list[Symptom] = []
 
     def trace(self, ways: Sequence[Direction]) -> None:
@@ -138,18 +139,35 @@ class _Run:
             story = self._story(way)
             if down := symptoms.link_verdict(way, gateway, links):
                 story = replace(story, verdict=down)
+            elif story.verdict.delivered and gateway.host_core and way == "uplink":
+                story = replace(story, verdict=self._by_host(story))
             self.stories.append(story)
         self.symptoms = list(self._symptoms(missing))
 
     def _story(self, way: Direction) -> Story:
         """A packet's way; if ARP is in its way, the switch has just asked, and is given time."""
-        deadline = time.monotonic() + ARP_S
         packet = self._packet(way)
-        while True:
-            story = self._follow(packet)
-            if story.verdict.reason != "no_arp" or time.monotonic() > deadline:
-                return story
+        first = story = self._follow(packet)
+        deadline = time.monotonic() + ARP_S
+        while story.verdict.reason == "no_arp" and time.monotonic() < deadline:
             time.sleep(0.1)
+            story = self._follow(packet)
+        self._asked_arp = first.verdict.reason == "no_arp" and story.verdict.delivered
+        return story
+
+    def _by_host(self, story: Story) -> Verdict:
+        """What the host makes of a packet that it is to route on."""
+        from ofgtp.core import verdict
+        from ofgtp.southbound import hostnet
+
+        packet, gateway = story.packet, self.subject.gateway
+        dev, said = hostnet.way_on(packet.destination, packet.source, gateway.core_device)
+        if dev is None:
+            return verdict.not_routed(verdict.Case(packet, self.subject.known, gateway), said)
+        if dev == gateway.bridge or any(packet.destination in pool for pool in gateway.ue_pools):
+            return story.verdict
+        router = f" to {said}" if said else ""
+        return replace(story.verdict, says=f"{story.verdict.says} by {dev}{router}")
 
     def _follow(self, packet: Packet) -> Story:
         from ofgtp.core import explain, verdict
@@ -162,9 +180,10 @@ class _Run:
             core = local if gateway.host_core else hostnet.mac(gateway.core_device)
         except GatewayNotReady:
             case = verdict.Case(packet, known, gateway)
-            here = hostnet.exists(gateway.bridge)
-            said = f"unknown port for in_port({gateway.core_device}:" if here else "unknown bridge"
-            return explain.Story(packet, verdict.refused(case, said), (), ())
+            end = verdict.refused(case, "unknown bridge")
+            if hostnet.exists(gateway.bridge):
+                end = verdict.no_port(case, gateway.core_device)
+            return explain.Story(packet, end, (), ())
         return explain.follow(packet, known, gateway, local_mac=local, core_mac=core, ask=self._ask)
 
     def _ask(self, question: Question) -> str:
@@ -183,13 +202,14 @@ class _Run:
         host = given["host"] or gateway.next_hop or FAR_HOST
         source = given["source"] if way == "uplink" else None
         peer = given["peer"] or known.pinned or (known.downlink and known.downlink.ip)
+        sport, dport = given["sport"], given["dport"]
         return Packet(
             direction=way,
             ue=IPv4Address(source or known.ue),
             host=IPv4Address(host),
-            proto=given["proto"],
-            ue_port=given["sport"],
-            host_port=given["dport"],
+            proto=given["proto"] or ("icmp" if sport is dport is None else "tcp"),
+            ue_port=40000 if sport is None else sport,
+            host_port=443 if dport is None else dport,
             size=given["size"],
             dscp=given["dscp"],
             ttl=given["ttl"],
@@ -217,6 +237,8 @@ class _Run:
                 yield symptoms.Symptom(
                     "bad", f"a flow in {place(hop)} is not ofgtp's; to take it out: {out}"
                 )
+        if self._asked_arp:
+            yield symptoms.ARP_ASKED
         if subject.peer:
             yield from symptoms.of_peer(subject.peer)
         if subject.session:
@@ -308,7 +330,8 @@ def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
         output.say()
         tunnel = ""
         if story.packet.direction == "uplink":
-            tunnel = f", in tunnel {story.packet.teid:#x} from {story.packet.peer}"
+            teid = f"{story.packet.teid:#x}" if story.packet.teid else "of unknown TEID"
+            tunnel = f", in tunnel {teid} from {story.packet.peer}"
         title = story.packet.direction.capitalize()
         _hang(click.style(title, bold=True), f": {story.packet}{tunnel}", width, indent=2)
         for part in story.parts:
@@ -342,7 +365,7 @@ def _print_verdict(story: Story, width: int) -> None:
     if end.do:
         _hang(" " * 10 + "To do: ", end.do, width, indent=10)
     if end.run:
-        output.say(" " * 10 + end.run)
+        output.say(f"{' ' * 10}$ {end.run}")
 
 
 def _print_step(step: Step, width: int, verbose: bool) -> None:

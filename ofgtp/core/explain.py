@@ -264,9 +264,11 @@ class _Way:
             return self._delivered(trace, last)
         for note in last.notes:
             if "native tunnel routing failed" in note:
-                return verdict.no_route(case)
+                return verdict.no_route(case, IPv4Address(_set(last, "tun_dst")))
             if "neighbor cache miss" in note:
-                return verdict.no_arp(case)
+                return verdict.no_arp(case, IPv4Address(_set(last, "tun_dst")))
+            if "Nonexistent output port" in note:
+                return verdict.no_port(case, self._leads_to(last))
             if note.startswith(">>"):
                 return verdict.refused(case, note.removeprefix(">>"))
         if not owner:
@@ -278,6 +280,17 @@ class _Way:
         if last.table == TOO_BIG.number:
             return verdict.too_big(case, max(hop.limit or 0 for hop in hops))
         return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
+
+    def _leads_to(self, hop: Hop) -> str:
+        """The name of the port that a flow sends to, where the switch knows its number alone."""
+        gateway = self.case.gateway
+        names = {
+            NORMALISE.number: gateway.loop_ports[0],
+            ROUTE.number: gateway.core_device,
+            DOWNLINK.number: gateway.gtpu_port,
+            LOCAL.number: gateway.access_port,
+        }
+        return names.get(hop.table, ", ".join(hop.outputs))
 
     @property
     def _exit(self) -> str:
@@ -310,11 +323,11 @@ def _drop_reason(hop: Hop) -> DropReason:
 
 
 def _set(hop: Hop, field: str) -> str:
-    """What an action writes to a field."""
+    """What an action writes to a field; 0.0.0.0 if none does."""
     end = f"->{field}"
     found = (action for action in hop.actions if action.startswith("set_field:"))
     values = [each.removeprefix("set_field:")[: -len(end)] for each in found if each.endswith(end)]
-    return values[0] if values else "?"
+    return values[0] if values else "0.0.0.0"
 
 
 def _wrapped(tunnel: Tunnel) -> str:

@@ -114,11 +114,11 @@ class Watch:
             return None
         remark = ""
         if up and not ours:
-            remark = "TEID of no session of this UE" if self.uplink else ""
+            remark = "another TEID" if self.uplink else ""
         elif up and inner is not None and end != self.ue:
             remark = "not the UE's address"
         elif not up and not ours and len(self.downlink) < TUNNELS_MAX:
-            remark = "new downlink tunnel" if self.downlink else ""
+            remark = "new tunnel" if self.downlink else ""
             self.downlink.add(far)
         if ours or not up:
             self.peers.add(peer)
@@ -241,7 +241,7 @@ class _Program:
 def kernel_filter(ue: IPv4Address, teids: Iterable[int]) -> list[Instruction]:
     """A filter for frames that `Watch.look` may want; it lets a little more pass.
 
-    All messages with TEID 0 are passed, since they are few: Echo, Error Indications.
+    All messages with TEID 0 are passed, and all Error Indications, since they are few.
     """
     udp, gtp = ETHERNET, ETHERNET + 8  # behind the IPv4 header, whose length is in X
     program = _Program()
@@ -262,6 +262,7 @@ def kernel_filter(ue: IPv4Address, teids: Iterable[int]) -> list[Instruction]:
         program.jump(_JEQ, teid, ACCEPT, None)
     program.jump(_JEQ, 0, ACCEPT, None)
     program.load(_LDB_X, gtp + 1)
+    program.jump(_JEQ, MessageType.ERROR_INDICATION, ACCEPT, None)
     program.jump(_JEQ, MessageType.G_PDU, None, REJECT)
     program.load(_LDB_X, gtp)
     program.jump(_JSET, _E_S_PN, "optional", None)

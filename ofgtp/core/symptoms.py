@@ -21,6 +21,13 @@ class Symptom:
     says: str
 
 
+ARP_ASKED = Symptom(
+    "info",
+    "the switch had to ask for the base station's MAC address by ARP: packets that come while it"
+    " asks are lost",
+)
+
+
 def link_verdict(
     direction: Direction, gateway: Gateway, links: Mapping[str, str]
 ) -> Verdict | None:

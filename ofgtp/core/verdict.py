@@ -204,12 +204,11 @@ def too_big(case: Case, limit: int) -> Verdict:
     )
 
 
-def no_arp(case: Case) -> Verdict:
-    """The next hop to the base station does not answer."""
-    gateway, far = case.gateway, case.session.downlink
-    hop = gateway.access_next_hop(far.ip) if far else None
-    who = f"the base station {far.ip}" if far else "the base station"
-    if far is not None and hop not in (None, far.ip):
+def no_arp(case: Case, peer: IPv4Address) -> Verdict:
+    """The next hop to that base station does not answer."""
+    gateway = case.gateway
+    hop, who = gateway.access_next_hop(peer), f"the base station {peer}"
+    if hop not in (None, peer):
         who = f"the router {hop}, which leads to {who},"
     return Verdict(
         False,
@@ -220,11 +219,10 @@ def no_arp(case: Case) -> Verdict:
     )
 
 
-def no_route(case: Case) -> Verdict:
-    """The switch knows no way to the base station."""
-    gateway, far = case.gateway, case.session.downlink
-    who = f"the base station {far.ip}" if far else "the base station"
-    if far is not None and gateway.access_next_hop(far.ip) is None:
+def no_route(case: Case, peer: IPv4Address) -> Verdict:
+    """The switch knows no way to that base station."""
+    gateway, who = case.gateway, f"the base station {peer}"
+    if gateway.access_next_hop(peer) is None:
         return Verdict(
             False,
             f"no route leads to {who}: it is not in {gateway.access_ip.network}",
@@ -238,6 +236,18 @@ def no_route(case: Case) -> Verdict:
         "no_route",
         f"it must be up and have {gateway.access_ip}; restart ofgtp, which sees to it",
         f"ip address show {gateway.bridge}",
+    )
+
+
+def not_routed(case: Case, why: str) -> Verdict:
+    """The host, which is to route it on, does not."""
+    packet, device = case.packet, case.gateway.core_device
+    return Verdict(
+        False,
+        f"it leaves by {device} for the host, which does not route it on: {why}",
+        "not_routed",
+        "look at the host's routes, ip_forward and rp_filter",
+        f"ip route get {packet.destination} from {packet.source} iif {device}",
     )
 
 
@@ -288,15 +298,23 @@ def foreign(case: Case, hop: Hop) -> Verdict:
 
 
 def refused(case: Case, said: str) -> Verdict:
-    """The switch will not trace at all."""
-    gateway = case.gateway
-    do = "restart ofgtp, which makes it (systemctl restart ofgtp). What is in its way?"
+    """The switch will not trace at all, or says itself what is wrong."""
+    bridge = case.gateway.bridge
     if "unknown bridge" in said:
-        return Verdict(False, f"the switch has no bridge {gateway.bridge}", "no_bridge", do, LOOK)
+        return _not_there(f"the switch has no bridge {bridge}", "no_bridge")
     if "unknown port for in_port" in said:
-        port = said.rpartition("(")[2].partition(":")[0]
-        return Verdict(False, f"bridge {gateway.bridge} has no port {port}", "no_port", do, LOOK)
+        return no_port(case, said.rpartition("(")[2].partition(":")[0].strip('"'))
     return Verdict(False, f"the switch says: {' '.join(said.split())}", "switch_error")
+
+
+def no_port(case: Case, port: str) -> Verdict:
+    """The bridge lacks a port that the packet needs."""
+    return _not_there(f"bridge {case.gateway.bridge} has no port {port}", "no_port")
+
+
+def _not_there(says: str, reason: str) -> Verdict:
+    do = "restart ofgtp, which makes it (systemctl restart ofgtp). What is in its way?"
+    return Verdict(False, says, reason, do, LOOK)
 
 
 def place(hop: Hop) -> str:
