@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fcntl import ioctl
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -52,11 +53,18 @@ VARIES: tuple[tuple[str, str], ...] = (
     ("a round trip", r"\btime=[\d.]+ ms"),
     ("the lease", r"\b\d+ s left of \d+; \d+ renewals?, \d+ too late"),
     ("packets counted, not none", r"\b[1-9]\d* packets?(?:, [\d.]+ k?B)?(?! transmitted)"),
-    ("a kernel", r"\bLinux \S+"),
+    ("packets so far", r"\bpackets so far: \d+ up, \d+ down"),
+    ("a process", r"\(pid \d+\)"),
+    ("a time in the log", r"\b\d+ ms$"),
+    ("a part of a second", r"\(\d+\.\d s\)"),
+    ("a file set aside", r"\.ended-\d{8}T\d{6}\.\d+Z"),
     ("ping's totals", r"(?<=packet loss, )time \d+ms|(?<=mdev = ).*"),
 )
 """All that may differ between the text and what is seen: what it is, and a regular expression.
 Besides, columns may be wider or narrower."""
+
+
+LEFT_OUT = "…"
 
 
 class TutorialError(Exception):
@@ -171,19 +179,72 @@ def _plain(line: str) -> str:
     return " ".join(line.split())
 
 
-def differences(shown: list[str], seen: list[str], *, any_order: bool = False) -> list[str]:
-    """The lines of a diff; none if all lines are the same but for what varies."""
-    plain = [_plain(line) for line in shown], [_plain(line) for line in seen]
-    if plain[0] == plain[1] or any_order and sorted(plain[0]) == sorted(plain[1]):
+def differences(
+    shown: list[str], seen: list[str], *, any_order: bool = False, goes_on: bool = False
+) -> list[str]:
+    """The lines of a diff; none if all lines are the same but for what varies.
+
+    A shown line "…" stands for lines that are left out. With `goes_on` more may have come.
+    """
+    wanted, got = [_plain(line) for line in shown], [_plain(line) for line in seen]
+    if any_order and sorted(wanted) == sorted(got):
         return []
-    return list(difflib.ndiff(*plain))
+    if _matches([*wanted, *([LEFT_OUT] if goes_on else [])], got):
+        return []
+    return list(difflib.ndiff(wanted, got))
+
+
+def _matches(wanted: list[str], got: list[str]) -> bool:
+    parts: list[list[str]] = [[]]
+    for line in wanted:
+        if line == LEFT_OUT:
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    first, *rest = parts
+    if not rest:
+        return first == got
+    if got[: len(first)] != first:
+        return False
+    at = len(first)
+    for part in rest[:-1]:
+        while got[at : at + len(part)] != part:
+            at += 1
+            if at > len(got):
+                return False
+        at += len(part)
+    last = rest[-1]
+    return len(got) - at >= len(last) and got[len(got) - len(last) :] == last
+
+
+def screen(text: str) -> list[str]:
+    """What a terminal shows after `text`: cursor movements done, colours left out."""
+    rows: list[str] = [""]
+    row = column = 0
+    for match in re.finditer(r"\x1b\[(\??[\d;]*)([A-Za-z])|\x1b.|[\x00-\x1f]|[^\x00-\x1f]+", text):
+        token, number = match[0], int(match[1]) if (match[1] or "").isdigit() else None
+        if token == "\n":
+            row += 1
+            rows += [""] * (row + 1 - len(rows))
+        elif token == "\r":
+            column = 0
+        elif token == "\t" or token[0] >= " ":
+            token = " " * (8 - column % 8) if token == "\t" else token
+            rows[row] = rows[row][:column].ljust(column) + token + rows[row][column + len(token) :]
+            column += len(token)
+        elif match[2] == "A":
+            row = max(0, row - (number or 1))
+        elif match[2] == "K":
+            rows[row] = "" if number == 2 else rows[row][:column]
+    while rows and not rows[-1].strip():
+        rows.pop()
+    return [each.rstrip() for each in rows]
 
 
 class Terminal:
     """A root shell on a terminal, as a reader sits before one; without colours."""
 
     PROMPT = re.compile(r"\x02(\d+)\x03")
-    NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x07")
 
     def __init__(self, directory: Path) -> None:
         self.master, slave = pty.openpty()
@@ -191,7 +252,8 @@ class Terminal:
         attributes = termios.tcgetattr(slave)
         attributes[3] &= ~termios.ECHO
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
-        environment = os.environ | {"TERM": "dumb", "PS1": "\x02$?\x03", "PS2": "", "LC_ALL": "C.UTF-8"}
+        prompts = {"PS1": "\x02$?\x03", "PS2": ""}
+        environment = os.environ | prompts | {"TERM": "xterm", "LC_ALL": "C.UTF-8"}
         self.shell = subprocess.Popen(
             ["setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"],
             stdin=slave,
@@ -236,25 +298,22 @@ class Terminal:
         self.buffer = self.buffer[match.end() - match.start() :]
         return lines, int(match[1])
 
-    def lines(self, enough: Callable[[list[str]], bool], quiet: float) -> list[str]:
-        """Lines of a command that goes on, until they are enough or nothing comes any more."""
+    def lines(self, missing: Callable[[list[str]], list[str]] | None) -> list[str]:
+        """Lines of a command that goes on, until nothing is missing; None: until it is quiet."""
         deadline = time.monotonic() + SECONDS
-        while True:
-            end = self.buffer.rfind("\n") + 1
-            if enough(self._clean(self.buffer[:end])):
+        while missing is None or missing(screen(self.buffer[: self._whole()])):
+            left = deadline - time.monotonic()
+            if not self._read(min(QUIET, left) if missing is None else left):
                 break
-            if not self._read(min(quiet, deadline - time.monotonic())):
-                break
-        return self._take(self.buffer.rfind("\n") + 1)
+        return self._take(self._whole())
+
+    def _whole(self) -> int:
+        return self.buffer.rfind("\n") + 1
 
     def _take(self, end: int) -> list[str]:
-        lines = self._clean(self.buffer[:end])
+        lines = screen(self.buffer[:end])
         self.buffer = self.buffer[end:]
         return lines
-
-    def _clean(self, text: str) -> list[str]:
-        text = self.PROMPT.sub("", self.NOISE.sub("", text)).replace("\r\n", "\n")
-        return [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +384,16 @@ class Reader:
             self.say(f"{command.first:4}  {command.text or '(next)'}")
             if command.text:
                 terminal.type("\x03" if command.text == "^C" else command.text + "\n")
-            if block.goes_on if following is None else following.text == "^C":
-                seen = self._going(terminal, command)
+            goes_on = block.goes_on if following is None else following.text == "^C"
+
+            compare = partial(
+                differences,
+                command.printed,
+                any_order=block.any_order,
+                goes_on=goes_on and bool(command.printed),
+            )
+            if goes_on:
+                seen = terminal.lines(None if self.curious else compare)
             else:
                 seen, code = terminal.ended()
                 if command.text == "^C" and seen[:1] == [""]:  # the end of the line with ^C
@@ -335,18 +402,9 @@ class Reader:
                     raise TutorialError(
                         f"line {command.first}: {command.text}: does not end; prints {seen}"
                     )
-            any_order = block.any_order
-            if found := differences(command.printed, seen, any_order=any_order):
+            if found := compare(seen):
                 self.seen.append((command, seen))
                 yield Wrong(command.first, command.text, found)
-
-    def _going(self, terminal: Terminal, command: Command) -> list[str]:
-        wanted = len(command.printed)
-        seen = terminal.lines(
-            lambda lines: len(lines) >= wanted and not self.curious,
-            QUIET if self.curious else SECONDS,
-        )
-        return seen if self.curious else seen[:wanted]
 
     def _silent(self, terminal: Terminal, line: int, text: str) -> Iterator[Wrong]:
         self.say(f"{line:4}  {text.splitlines()[0]} …")
