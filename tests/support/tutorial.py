@@ -51,8 +51,8 @@ VARIES: tuple[tuple[str, str], ...] = (
     ("a time of day", r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b"),
     ("an age", r"\b\d+ (?:s|min|h|d) ago\b"),
     ("a round trip", r"\btime=[\d.]+ ms"),
-    ("the lease", r"\b\d+ s left of \d+; \d+ renewals?, \d+ too late"),
-    ("packets counted, not none", r"\b[1-9]\d* packets?(?:, [\d.]+ k?B)?(?! transmitted)"),
+    ("the lease", r"\b(?:not begun|\d+ s left) of \d+; \d+ renewals?, \d+ too late"),
+    ("packets counted, not none", r"\b[1-9]\d* packets, [\d.]+ k?B\b"),
     ("packets so far", r"\bpackets so far: \d+ up, \d+ down"),
     ("a process", r"\(pid \d+\)"),
     ("a time in the log", r"\b\d+ ms$"),
@@ -93,8 +93,6 @@ class Block:
     text: str
     terminal: int = 1
     goes_on: bool = False
-    next: bool = False
-    any_order: bool = False
     file: str = ""
     instead: str | None = None
     """Not None: it is not run, but this."""
@@ -102,7 +100,7 @@ class Block:
 
 FENCE = re.compile(r"```(\w*)\s*")
 DIRECTIVE = re.compile(r"<!-- test: (.*?)\s*-->", re.DOTALL)
-TERMINAL = re.compile(r"terminal (\d+)(, next)?(, goes on)?(, in any order)?")
+TERMINAL = re.compile(r"terminal (\d+)(, next)?(, goes on)?")
 NOT_RUN = re.compile(r"not run: [^;]+(?:; instead: (.+))?", re.DOTALL)
 
 
@@ -148,9 +146,9 @@ def _block(kind: str, line: int, body: list[str], comment: str) -> Block | None:
     if match := NOT_RUN.fullmatch(said):
         return Block(line, kind, [], text, instead=match[1] or "")
     if match := TERMINAL.fullmatch(said):
-        following, goes_on, any_order = map(bool, match.groups()[1:])
-        commands = _commands(kind, line, body, going=following)
-        return Block(line, kind, commands, text, int(match[1]), goes_on, following, any_order)
+        going, goes_on = bool(match[2]), bool(match[3])
+        commands = _commands(kind, line, body, going=going)
+        return Block(line, kind, commands, text, terminal=int(match[1]), goes_on=goes_on)
     raise TutorialError(f"line {line}: {comment!r} is not understood")
 
 
@@ -179,16 +177,12 @@ def _plain(line: str) -> str:
     return " ".join(line.split())
 
 
-def differences(
-    shown: list[str], seen: list[str], *, any_order: bool = False, goes_on: bool = False
-) -> list[str]:
+def differences(shown: list[str], seen: list[str], *, goes_on: bool = False) -> list[str]:
     """The lines of a diff; none if all lines are the same but for what varies.
 
     A shown line "…" stands for lines that are left out. With `goes_on` more may have come.
     """
     wanted, got = [_plain(line) for line in shown], [_plain(line) for line in seen]
-    if any_order and sorted(wanted) == sorted(got):
-        return []
     if _matches([*wanted, *([LEFT_OUT] if goes_on else [])], got):
         return []
     return list(difflib.ndiff(wanted, got))
@@ -380,18 +374,16 @@ class Reader:
         if block.kind == "sh":
             yield from self._silent(terminal, block.line, block.text)
             return
+        skipped = False
         for command, following in zip_longest(block.commands, block.commands[1:]):
             self.say(f"{command.first:4}  {command.text or '(next)'}")
             if command.text:
                 terminal.type("\x03" if command.text == "^C" else command.text + "\n")
             goes_on = block.goes_on if following is None else following.text == "^C"
 
-            compare = partial(
-                differences,
-                command.printed,
-                any_order=block.any_order,
-                goes_on=goes_on and bool(command.printed),
-            )
+            shown = [LEFT_OUT, *command.printed] if skipped else command.printed
+            compare = partial(differences, shown, goes_on=goes_on and bool(shown))
+            skipped = goes_on and command.printed[-1:] == [LEFT_OUT]  # some may yet come
             if goes_on:
                 seen = terminal.lines(None if self.curious else compare)
             else:
