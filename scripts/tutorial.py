@@ -39,7 +39,9 @@ def inside() -> int:
     if os.geteuid() != 0:
         print("tutorial.py: only root can make network namespaces: use sudo", file=sys.stderr)
         return 2
-    unshare = "setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc"
+    unshare = (
+        "setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc"
+    )
     return subprocess.run(
         [*unshare.split(), sys.executable, *sys.argv], env=os.environ | {INSIDE: "1"}, check=False
     ).returncode

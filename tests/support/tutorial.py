@@ -4,14 +4,15 @@ A fenced ```console block holds commands (`# ` before each, `> ` before a line t
 and below each what it prints. A ```sh block is commands that print nothing. A comment above a block
 changes how it is run:
 
-    <!-- test: not run: WHY -->                what a test must not do
+    <!-- test: not run: WHY -->              what a test must not do
     <!-- test: not run: WHY; instead: COMMAND -->
-    <!-- test: file PATH -->                   the block (of any kind) is written to PATH
-    <!-- test: terminal N -->                  typed in another terminal than the first
-    <!-- test: terminal N, goes on -->         the last command does not end: so many lines are awaited
-    <!-- test: terminal N, next -->            first what that command has printed since; `^C` is typed
-    <!-- test: terminal N, next, goes on, in any order -->   
+    <!-- test: file PATH -->                 the block (of any kind) is written to PATH
+    <!-- test: terminal N -->                typed in another terminal than the first
+    <!-- test: terminal N, goes on -->       the last command does not end: its lines are awaited
+    <!-- test: terminal N, next -->          first what that command has printed since
+    <!-- test: terminal N, next, goes on -->
 
+A line "^C" is typed as such. A line "…" stands for lines of the output that the text leaves out.
 Only in namespaces of its own (`scripts/tutorial.py` makes them): Sandbox.
 """
 
@@ -319,7 +320,9 @@ class Wrong:
     what: list[str]
 
     def __str__(self) -> str:
-        return "\n".join((f"line {self.line}: {self.command}", *(f"    {each}" for each in self.what)))
+        return "\n".join(
+            (f"line {self.line}: {self.command}", *(f"    {each}" for each in self.what))
+        )
 
 
 class Reader:
