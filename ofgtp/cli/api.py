@@ -84,8 +84,14 @@ class Api:
                 verify=secure,  # without TLS, reading the certificates would only take time
                 trust_env=secure,  # no proxy between here and the gateway
             )
+            if self._client.base_url.scheme not in ("http", "https"):
+                raise ValueError("it begins with http:// or https://")
+            if not self._client.base_url.host:
+                raise ValueError("it names no host")
         except (httpx.InvalidURL, ValueError) as error:
-            raise CliError(f"{self.url!r} is not a URL: {error}", EXIT_USAGE) from error
+            raise CliError(
+                f"{self.url!r} is not a URL like {DEFAULT_URL}: {error}", EXIT_USAGE
+            ) from error
 
     def __enter__(self) -> Api:
         return self
@@ -271,10 +277,6 @@ class Api:
                 f"no answer from {self.url} in time{then}",
                 EXIT_UNREACHABLE,
             ) from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise CliError(
-                f"{self.url!r} is not a URL like {DEFAULT_URL}: {error}", EXIT_USAGE
-            ) from error
         except httpx.HTTPError as error:
             raise CliError(
                 f"the connection to {self.url} broke{then}",
@@ -354,13 +356,13 @@ def _where() -> tuple[str, str | None]:
     from ofgtp import config
 
     given = settings()
-    url = given.url.rstrip("/") if given.url else None
+    url = (given.url or os.environ.get("OFGTP_URL", "")).rstrip("/")
     token = None
-    if given.token_file:
+    if token_file := given.token_file or os.environ.get("OFGTP_TOKEN_FILE"):
         try:
-            token = config.Rest(token_file=Path(given.token_file)).token()
+            token = config.Rest(token_file=Path(token_file)).token()
         except ConfigError as error:
-            raise CliError(f"--token-file: {error.reason}", EXIT_USAGE) from error
+            raise CliError(f"the token: {error.reason}", EXIT_USAGE) from error
     path = config.default_path()
     readable = os.access(path, os.R_OK)
     if url and (token or not readable):
@@ -374,7 +376,7 @@ def _where() -> tuple[str, str | None]:
             return url, token
         raise
     own = _url(rest)
-    if token is None and url in (None, own):  # it is for nobody but the API of this file
+    if token is None and url in ("", own):  # it is for nobody but the API of this file
         token = rest.token()
     return url or own, token
 

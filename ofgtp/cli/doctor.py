@@ -27,6 +27,8 @@ OVSDB = "unix:/var/run/openvswitch/db.sock"
 TRIES = 3
 """So often flows are compared: what a request changes meanwhile is no difference."""
 WIDTH = 100
+ANSWER_S = 10.0
+"""Longest silence of the controller, in seconds, before it counts as hung."""
 
 STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
 SHOWN = {Verdict.FAILED: "FAILED"}
@@ -36,16 +38,17 @@ SHOWN = {Verdict.FAILED: "FAILED"}
 @click.option(
     "--packet",
     is_flag=True,
-    help="Send real packets through a tunnel of this host's switch, too: on a bridge that is made"
-    " for it and taken away again; nothing else is touched.",
+    help="Send real packets through a tunnel of this host's switch, too: by a bridge that is made"
+    " for it and taken away again. Gateways at work may lose a packet when the switch takes its"
+    " ports in and out; nothing else of theirs is touched.",
 )
 @api_options
 def doctor(packet: bool) -> None:
     """Look this host over, before and after installation, and say what to do.
 
-    For root, on the switch's host. Nothing is changed. It reads the configuration ($OFGTP_CONFIG,
-    else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and asks the
-    controller if it runs: is it connected, does the switch have the flows that it should have?
+    For root, on the switch's host. Without --packet nothing is changed. It reads the configuration
+    ($OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and
+    asks the controller if it runs: is it connected, does the switch have the right flows?
 
     Each check is ok, a warning, FAILED, or skipped. Exit codes: 0 nothing failed; 1 something did.
     """
@@ -133,16 +136,21 @@ def _switch(switch: Switch) -> Iterator[Finding]:
 
 def _ask() -> Controller:
     """What the controller says of itself, if it runs."""
+    import httpx
+
     from ofgtp.cli.api import Api
 
     url = "the API"
     try:
-        with Api() as api:
+        with Api(seconds=ANSWER_S) as api:
             url = api.url
             health = api.health()
             gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}
-            return Controller(url, None, False, health, gateways, [*api.items("/v1/peers")])
+            peers = [*api.items("/v1/peers")]
+            return Controller(url, health=health, gateways=gateways, peers=peers)
     except CliError as error:
+        if isinstance(error.__cause__, httpx.TimeoutException):
+            return Controller(url, f"it does not answer at {url} within {ANSWER_S:g} s", hangs=True)
         return Controller(url, str(error), refuses=error.code != EXIT_UNREACHABLE)
 
 
@@ -248,7 +256,9 @@ def _packet(switch: Switch) -> Finding:
         with Proof(switch.ovsdb) as proof:
             return checks.packet(proof.run())
     except OfgtpError as error:
-        return checks.failed("packet", f"it could not be tried: {error}")
+        return checks.failed(
+            "packet", f"it could not be tried: {error}", "ofgtp doctor --packet   # again"
+        )
 
 
 # --- what is printed

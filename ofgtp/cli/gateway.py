@@ -73,6 +73,9 @@ def list_gateways() -> None:
         for item in items
     )
     output.table(("GATEWAY", "CONNECTED", "BRIDGE", "ACCESS", "CORE", ">SESSIONS"), rows)
+    for item in items:
+        if item.get("problem"):
+            output.note(f"{item['name']}: {item['problem']}")
 
 
 @gateway.command(short_help="Take a gateway off this host (root).")

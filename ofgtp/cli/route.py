@@ -84,7 +84,7 @@ def route(ctx: click.Context) -> None:
 
 
 @dataclass(slots=True)
-class _Given:
+class Given:
     """What the command line says of a route."""
 
     ue_ip: str | None = None
@@ -96,7 +96,7 @@ class _Given:
     dev: str | None = None
 
     @classmethod
-    def read(cls, words: tuple[str, ...]) -> _Given:
+    def read(cls, words: tuple[str, ...]) -> Given:
         """Read the words behind the subcommand."""
         given, left = cls(), list(words)
         if left[:1] == ["to"]:
@@ -125,7 +125,7 @@ class _Given:
         return given
 
     @classmethod
-    def whole(cls, words: tuple[str, ...]) -> _Given:
+    def whole(cls, words: tuple[str, ...]) -> Given:
         """Read a route that is to be."""
         given = cls.read(words)
         if given.ue_ip is None:
@@ -187,7 +187,7 @@ def _words(metavar: str, needed: bool = True) -> Callable[[Any], Any]:
 @api_options
 def add(words: tuple[str, ...]) -> None:
     """Add a route. Refused if there is one to this UE's address."""
-    given = _Given.whole(words)
+    given = Given.whole(words)
     with Api() as api:
         gateway = given.dev or api.only_gateway()
         body = {"id": tunnel_id(gateway, given.ue_ip), **given.body(gateway)}
@@ -199,7 +199,7 @@ def add(words: tuple[str, ...]) -> None:
 @api_options
 def replace(words: tuple[str, ...]) -> None:
     """Replace the route to this UE's address, or add one."""
-    given = _Given.whole(words)
+    given = Given.whole(words)
     with Api() as api:
         gateway = given.dev or api.only_gateway()
         found = list(api.sessions(ue_ip=given.ue_ip, gateway=gateway))
@@ -212,9 +212,9 @@ def replace(words: tuple[str, ...]) -> None:
 @api_options
 def change(words: tuple[str, ...]) -> None:
     """Replace the route to this UE's address, which must be there: handover, going idle."""
-    given = _Given.whole(words)
+    given = Given.whole(words)
     with Api() as api:
-        found = _the_one(api, _Given(ue_ip=given.ue_ip, dev=given.dev))
+        found = _the_one(api, Given(ue_ip=given.ue_ip, dev=given.dev))
         _told(api.send("PUT", session_path(found["id"]), given.body(found["gateway"])))
 
 
@@ -223,7 +223,7 @@ def change(words: tuple[str, ...]) -> None:
 @api_options
 def delete(words: tuple[str, ...]) -> None:
     """Delete the route to a UE's address. What else is given of it must be so."""
-    given = _Given.read(words)
+    given = Given.read(words)
     if given.ue_ip is None:
         raise click.UsageError("the UE's address must come first, like 10.45.0.7")
     with Api() as api:
@@ -245,7 +245,7 @@ def show(words: tuple[str, ...] = ()) -> None:
       ofgtp route show 10.45.0.7
       ofgtp route show dst 10.1.0.2 dev gw1
     """
-    given = _Given.read(words)
+    given = Given.read(words)
     with Api() as api:
         found = api.sessions(**given.filters(), peer=given.dst or given.from_)
         matching = (each for each in found if given.matches(each))
@@ -274,7 +274,7 @@ def line(session: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _the_one(api: Api, given: _Given) -> dict[str, Any]:
+def _the_one(api: Api, given: Given) -> dict[str, Any]:
     found = [each for each in api.sessions(**given.filters()) if given.matches(each)]
     if not found:
         raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)

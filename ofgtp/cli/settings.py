@@ -17,7 +17,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Settings:
-    """The options that all commands share; None is not given."""
+    """The options that all commands share; None: not given, look into the environment."""
 
     url: str | None = None
     token_file: str | None = None
@@ -65,7 +65,6 @@ def _options(command: _F, hidden: bool) -> _F:
     command = click.option(
         "--token-file",
         metavar="FILE",
-        envvar="OFGTP_TOKEN_FILE",
         expose_value=False,
         callback=_keep,
         hidden=hidden,
@@ -74,7 +73,6 @@ def _options(command: _F, hidden: bool) -> _F:
     return click.option(
         "--url",
         metavar="URL",
-        envvar="OFGTP_URL",
         expose_value=False,
         callback=_keep,
         hidden=hidden,

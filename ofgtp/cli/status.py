@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RATE_S = 2.0
 """Seconds between the two looks that make a rate: the switch's counters stand still for half a
 second at a time."""
+ANSWER_S = 15.0
+"""Longest silence of the API, in seconds, before it counts as away."""
 ROWS, COLUMNS = 24, 80
 """Of a screen, where there is no terminal to ask."""
 
@@ -53,14 +55,14 @@ class Look:
 def status(watch: float | None, quick: bool) -> None:
     """Show how the gateways are: switch, ports, peers, sessions, traffic, drops.
 
-    It looks twice, 2 seconds apart, for packets a second. The cost does not grow with the sessions.
+    It looks twice, 2 seconds apart, for packets a second. It is as quick with 100,000 sessions.
 
     Exit codes: 0 all is well; 1 something is not, and the first lines say what; 3 the API cannot
     be reached.
     """
     from ofgtp.cli.api import Api
 
-    with Api() as api:
+    with Api(seconds=ANSWER_S) as api:
         if watch is not None:
             _watch(api, watch)
         try:
@@ -328,7 +330,7 @@ def _watch(api: Api, seconds: float) -> None:
         began = time.monotonic()
         try:
             now = look(api)
-            lines = screen(now, before or now, _rows())
+            lines = screen(now, before or now, _rows() - 1)
         except CliError as error:
             if error.code != EXIT_UNREACHABLE:
                 raise
@@ -337,7 +339,8 @@ def _watch(api: Api, seconds: float) -> None:
             output.line({"well": False} if now is None else as_json(now, before or now))
         elif steady:
             # home, each line with its rest erased, and what is below: nothing flickers
-            click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", nl=False)
+            kept = lines[: _rows() - 1]
+            click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in kept) + "\x1b[J", nl=False)
         else:
             click.echo("\n".join([*lines, ""]))
         sys.stdout.flush()

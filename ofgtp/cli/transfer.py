@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
@@ -25,6 +25,9 @@ from ofgtp.cli.api import BATCH_S, Api, Refused, tunnel_id
 from ofgtp.cli.errors import EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import ADDRESS, GATEWAY, read_teid
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 BATCH_LINES = 100_000
 """Most lines of a batch, as the API has it."""
@@ -165,14 +168,13 @@ def export_sessions(file: str, form: str | None, **filters: str | None) -> None:
 class _Source:
     """An open file: its lines, and how much of it was read."""
 
-    def __init__(self, file: IO[bytes], name: str, size: int | None) -> None:
+    def __init__(self, file: BufferedReader, name: str, size: int | None) -> None:
         self._file, self.name, self.size = file, name, size
         self.lines = self.octets = 0
 
     def looks_like(self) -> str:
         """The format, by the first character that is not white."""
-        peek: Callable[[], bytes] = getattr(self._file, "peek", lambda: b"")
-        return "ndjson" if peek().lstrip()[:1] == b"{" else "csv"
+        return "ndjson" if self._file.peek().lstrip()[:1] == b"{" else "csv"
 
     def read(self, show: Show) -> Iterator[bytes]:
         """The lines one by one.
@@ -193,7 +195,7 @@ class _Source:
 @contextmanager
 def _opened(file: str) -> Iterator[_Source]:
     if file == "-":
-        yield _Source(sys.stdin.buffer, "standard input", None)
+        yield _Source(cast("BufferedReader", sys.stdin.buffer), "standard input", None)
         return
     try:
         opened = Path(file).open("rb")  # noqa: SIM115 - closed below

@@ -851,6 +851,9 @@ class GatewayAgent:
             return False
         return True
 
+    def _neighbours(self) -> dict[str, int]:
+        return {str(k): v for k, v in self.signalling.peers.neighbours.counts().items()}
+
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""
         self._count()
@@ -877,7 +880,7 @@ class GatewayAgent:
             gtpu_ignored={str(why): self.signalling.ignored[why] for why in Ignored},
             extension_headers=dict(self.signalling.extensions),
             paths=self.signalling.peers.paths.counts(),
-            neighbours={str(k): v for k, v in self.signalling.peers.neighbours.counts().items()},
+            neighbours=self._neighbours(),
         )
 
     def report(self) -> dict[str, Any]:
@@ -911,6 +914,7 @@ class GatewayAgent:
             "ue_pools": [str(pool) for pool in gateway.ue_pools],
             "sessions": {str(k): v for k, v in self._store.count(gateway.name).items()},
             "paths": {str(k): v for k, v in self.signalling.peers.paths.counts().items()},
+            "neighbours": self._neighbours(),
             "forwarded": {
                 way: {"packets": counters.packets[way], "bytes": counters.bytes[way]}
                 for way in counters.packets

@@ -5,8 +5,9 @@
 
 A gateway of its own is made for it: a bridge, two pairs of veth in place of base station and
 router, addresses set aside for documentation, and the flows and nftables rules that every gateway
-gets. The operator's bridges and ports are not touched. All of it is taken away at the end, whatever
-happens; what a killed run left behind, the next one takes away first.
+gets. The operator's bridges and ports are not touched, though the switch may lose a packet of
+theirs when it takes ports in or out. All of it is taken away at the end, whatever happens; what a
+killed run left behind, the next one takes away first.
 """
 
 from __future__ import annotations

@@ -67,8 +67,13 @@ def nft_error() -> str | None:
 
 def sockets() -> list[Socket]:
     """The TCP sockets that listen and the UDP sockets that are bound."""
+    return read_sockets(run(["ss", "-Hlntup"]))
+
+
+def read_sockets(text: str) -> list[Socket]:
+    """Those of ss's listing."""
     found = []
-    for line in run(["ss", "-Hlntup"]).splitlines():
+    for line in text.splitlines():
         words = line.split(maxsplit=6)
         if len(words) < 6:
             continue

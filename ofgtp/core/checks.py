@@ -153,11 +153,14 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """What the API says; `error` is why it does not, `refuses` that it runs all the same."""
+    """What the API says; `error` is why it does not."""
 
     url: str
     error: str | None = None
     refuses: bool = False
+    """It runs, but does not tell us."""
+    hangs: bool = False
+    """Somebody listens there and says nothing."""
     health: Mapping[str, Any] | None = None
     gateways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By name."""
@@ -368,6 +371,8 @@ def controller(found: Controller, installed: bool) -> Finding:
             return failed(
                 check, f"it runs, but refuses: {found.error}", "ofgtp doctor --token-file FILE"
             )
+        if found.hangs:
+            return failed(check, found.error, LOG, RESTART)
         if not installed:
             return skipped(check, f"not running, and nothing is installed yet: {START}")
         return failed(check, found.error, START, LOG)

@@ -169,6 +169,7 @@ class ListQuery(NoQuery):
     """Which sessions to list."""
 
     gateway: str | None = None
+    id: str | None = Field(None, description="Stands anywhere in the id")
     ue_ip: Ipv4 | None = None
     teid: QueryTeid | None = Field(None, description="The uplink's")
     peer: Ipv4 | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
@@ -189,6 +190,13 @@ class PeersQuery(NoQuery):
 
     gateway: str | None = None
     state: PathState | None = Field(None, description="Of the path")
+    worst: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Only so many of each gateway, the worst first: down, unknown, up, and in each"
+        " state those that most sessions name",
+    )
 
 
 class Counters(BaseModel):

@@ -50,7 +50,7 @@ class Shell:
         self._capture.readouterr()
         with self._patch.context() as patch:
             patch.setattr(sys, "argv", argv)
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))))
             with pytest.raises(SystemExit) as ended:
                 cli.main()
         printed = self._capture.readouterr()

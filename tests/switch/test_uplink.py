@@ -164,12 +164,13 @@ def test_any_peer_may_use_a_session_that_is_not_pinned(site: Site) -> None:
 
 
 @pytest.mark.parametrize("ttl", CLASSES)
-def test_a_deleted_session_passes_nothing_from_the_answer_on(site: Site, ttl: int) -> None:
+def test_a_deleted_session_passes_nothing(site: Site, ttl: int) -> None:
     ue, teid = f"10.45.1.{ttl}", 0x1100 + ttl
     frame = site.t_pdu(teid, gtpu.ipv4(ue, PDN_IP, ttl=ttl))
     session = site.session(ue, teid=teid, downlink=teid)
     assert len(site.uplink(*[frame] * 20)) == 20
     site.delete(session)
+    site.cache_follows(frame, passes=False)
     assert site.uplink(*[frame] * 20) == []
     with site.counted(no_uplink_session=20, seen_unknown_teid=20):
         assert site.uplink(*[frame] * 20) == []
@@ -186,22 +187,25 @@ def test_carrying_the_teid_costs_no_action(site: Site, ttl: int) -> None:
 
 
 @pytest.mark.parametrize("ttl", CLASSES)
-def test_a_session_works_from_the_answer_on_though_its_ue_sent_before(site: Site, ttl: int) -> None:
+def test_a_session_works_though_its_ue_sent_before(site: Site, ttl: int) -> None:
     ue, teid = f"10.45.2.{ttl}", 0x1200 + ttl
     frame = site.t_pdu(teid, gtpu.ipv4(ue, PDN_IP, ttl=ttl))
     assert site.uplink(*[frame] * 20) == []
     site.session(ue, teid=teid, downlink=teid)
+    site.cache_follows(frame, passes=True)
     assert len(site.uplink(*[frame] * 20)) == 20
 
 
 @pytest.mark.parametrize("ttl", CLASSES)
-def test_a_changed_teid_holds_from_the_answer_on(site: Site, ttl: int) -> None:
+def test_a_changed_teid_holds(site: Site, ttl: int) -> None:
     ue, old, new = f"10.45.3.{ttl}", 0x1300 + ttl, 0x1400 + ttl
     inner = gtpu.ipv4(ue, PDN_IP, ttl=ttl)
     session = site.session(ue, teid=old, downlink=old)
     assert len(site.uplink(*[site.t_pdu(old, inner)] * 20)) == 20
     assert site.uplink(*[site.t_pdu(new, inner)] * 20) == []
     site.patch(session, {"uplink": {"teid": new}})
+    site.cache_follows(site.t_pdu(old, inner), passes=False)
+    site.cache_follows(site.t_pdu(new, inner), passes=True)
     assert site.uplink(*[site.t_pdu(old, inner)] * 20) == []
     assert len(site.uplink(*[site.t_pdu(new, inner)] * 20)) == 20
 

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,34 +18,6 @@ from tests.support.background import Background
 from tests.support.command import Shell
 
 OFGTP = Path(sys.executable).parent / "ofgtp"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    patch = pytest.MonkeyPatch()
-    with Background(tmp_path_factory.mktemp("api"), patch, gateways=2, keep_alive=0.2) as api:
-        yield api
-    patch.undo()
-
-
-@pytest.fixture
-def api(running: Background) -> Background:
-    """No session is there, and both switches are."""
-    running.do(Net.attach_all)
-    running.do(forget_all)
-    return running
-
-
-def forget_all(net: Net) -> None:
-    for stored in net.store.list(limit=1000)[0]:
-        net.service.delete(stored.session.id)
-
-
-@pytest.fixture
-def ofgtp(
-    api: Background, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    return Shell(monkeypatch, capsys, api.url)
 
 
 ADD = "session add phone --gateway gw1 --ue-ip 10.45.0.7 --uplink-teid 0x1001"
@@ -189,7 +160,10 @@ def test_show_is_for_people(ofgtp: Shell) -> None:
     assert facts["sent up"] == "1,234 packets, 5.68 kB"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, \d+ s ago", facts["created"])
     text = ofgtp("session show 10.45.0.7 --flows").out
-    assert "\nuplink flow, 1,234 packets, 5.68 kB:\n  cookie=0x0f67" in text and "nw_dst=10.45.0.7" in text
+    assert (
+        "\nuplink flow, 1,234 packets, 5.68 kB:\n  cookie=0x0f67" in text
+        and "nw_dst=10.45.0.7" in text
+    )
     flows = json.loads(ofgtp("session show phone --flows --json").out)["flows"]
     assert [flow["direction"] for flow in flows] == ["uplink", "downlink"]
 
@@ -313,35 +287,64 @@ def test_output_that_nobody_reads(api: Background, ofgtp: Shell) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def completed(api: Background, *words: str) -> list[str]:
-    """What bash would offer for the last of these words."""
-    env = {
-        **os.environ,
-        "OFGTP_URL": api.url,
-        "_OFGTP_COMPLETE": "bash_complete",
-        "COMP_WORDS": " ".join(("ofgtp", *words)),
-        "COMP_CWORD": str(len(words)),
-    }
-    done = subprocess.run([OFGTP], env=env, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    return [line.removeprefix("plain,") for line in done.stdout.splitlines()]
+def test_completion(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bash would offer for the last word."""
 
+    def completed(words: str) -> list[str]:
+        monkeypatch.setenv("COMP_WORDS", f"ofgtp {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        done = ofgtp("")
+        assert (done.code, done.err) == (0, "")
+        return [line.removeprefix("plain,") for line in done.out.splitlines() if line]
 
-def test_completion(api: Background, ofgtp: Shell) -> None:
     ofgtp(WHOLE)
-    assert completed(api, "session", "s") == ["set", "show"]
-    assert completed(api, "session", "show", "p") == ["phone"]
-    assert completed(api, "session", "list", "--gateway", "g") == ["gw1", "gw2"]
-    assert completed(api, "session", "list", "--state", "a") == ["active"]
-    assert completed(api, "route", "add", "10.45.0.9", "encap", "g") == ["gtp"]
-    assert completed(api, "route", "add", "10.45.0.9", "dev", "gw2") == ["gw2"]
-    assert completed(api, "route", "del", "10.45") == ["10.45.0.7"]
-    assert completed(api, "tunnel", "delete", "gw1") == ["gw1"]
-    api.url = "http://127.0.0.1:1"  # nobody there: no names, and no complaint
-    assert completed(api, "session", "show", "p") == []
+    monkeypatch.setenv("_OFGTP_COMPLETE", "bash_complete")
+    assert completed("se") == ["session"]
+    assert completed("session s") == ["set", "show"]
+    assert completed("session show p") == ["phone"]
+    assert completed("session list --gateway g") == ["gw1", "gw2"]
+    assert completed("session list --state a") == ["active"]
+    assert completed("route add 10.45.0.9 encap g") == ["gtp"]
+    assert completed("route add 10.45.0.9 encap gtp d") == ["dst", "dev"]
+    assert completed("route add 10.45.0.9 dev gw2") == ["gw2"]
+    assert completed("route del 10.45") == ["10.45.0.7"]
+    assert completed("tunnel delete gw1") == ["gw1"]
+    monkeypatch.setenv("OFGTP_URL", "http://127.0.0.1:1")  # nobody there: no complaint
+    assert completed("session show p") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(ofgtp: Shell, shell: str) -> None:
     done = ofgtp(f"completion {shell}")
     assert done.code == 0 and f"{shell}_complete" in done.out and "ofgtp" in done.out
+
+
+# --- how it looks
+
+
+def on_a_terminal(api: Background, command: str, columns: int) -> list[str]:
+    """What a terminal of so many columns shows, without colours."""
+    run = f"COLUMNS={columns} OFGTP_URL={api.url} TERM=xterm-256color {OFGTP} {command}"
+    done = subprocess.run(
+        ["script", "-qec", run, "/dev/null"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode())
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_a_table_fits_into_80_columns(api: Background, ofgtp: Shell) -> None:
+    for number in range(1, 4):
+        ofgtp(
+            f"session add imsi-00101000000000{number}-5 --gateway gw1 --ue-ip 10.45.123.{number} "
+            f"--uplink-teid 0xfedcba0{number} --peer 10.1.0.2 --teid 0xabcdef0{number}"
+        )
+    lines = on_a_terminal(api, "session list --gateway gw1", 80)
+    assert lines == ofgtp("session list --gateway gw1").lines
+    assert max(map(len, lines)) <= 80
+    narrow = on_a_terminal(api, "session list --gateway gw1", 60)
+    assert max(map(len, narrow)) <= 60
+    assert "imsi-001010000000001-5" not in "".join(narrow)  # folded, and nothing is lost
+    assert "…" not in "".join(narrow)
