@@ -30,13 +30,13 @@ COMMANDS = {
     "session": "session:session",
     "route": "route:route",
     "tunnel": "tunnel:tunnel",
-    "gateway": "gateway:gateway",
-    "check-config": "gateway:check_config",
-    "completion": "completion:completion",
-    "capture": "capture:capture",
     "trace": "trace:trace",
+    "capture": "capture:capture",
+    "gateway": "gateway:gateway",
     "status": "status:status",
     "doctor": "doctor:doctor",
+    "check-config": "gateway:check_config",
+    "completion": "completion:completion",
 }
 """Each command's module within this package, and its name there."""
 

@@ -46,10 +46,10 @@ Examples:
 def capture(
     name: str, to: str | None, count: int | None, seconds: float | None, gateway: str | None
 ) -> None:
-    """Show or write a session's packets on the access side, as they are on the wire.
+    """Show or write a session's packets on the access side (root).
 
-    SESSION is an id, or the UE's address. For root, on the switch's host. With an address it works
-    without the controller, too.
+    As they are on the wire. SESSION is an id, or the UE's address. For root, on the switch's host.
+    With an address it works without the controller, too.
 
     These are the session's: T-PDUs with its TEIDs, dropped ones too; T-PDUs of other tunnels whose
     inner packet is from or to the UE, so that a handover is followed, and a base station that uses

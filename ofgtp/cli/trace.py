@@ -75,11 +75,12 @@ Examples:
 @click.option("--raw", is_flag=True, help="Show what Open vSwitch was asked and said, too.")
 @api_options
 def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
-    """Follow packets of a session through the switch, and say why they are dropped.
+    """Show where a session's packets go, and why not (root).
 
-    SESSION is an id, or the UE's address. Nothing is sent, but the switch may ask for a base
-    station's MAC address by ARP. For root, on the switch's host. With an address it works without
-    the controller, too: by the switch and ofgtp.toml alone.
+    Follows a packet of the session through the real switch, in words. SESSION is an id, or the
+    UE's address. Nothing is sent, but the switch may ask for a base station's MAC address by ARP.
+    For root, on the switch's host. With an address it works without the controller, too: by the
+    switch and ofgtp.toml alone.
 
     The switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where
     it is parsed anew: an uplink packet is asked for three times. Not seen are nftables, the

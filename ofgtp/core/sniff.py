@@ -62,7 +62,7 @@ class Seen:
     def __str__(self) -> str:
         what = str(self.inner) if self.inner is not None else self.kind
         remark = f" ({self.remark})" if self.remark else ""
-        return f"{self.way:<4} {self.peer!s:<11} {self.teid:#x} {what}{remark}"
+        return f"{self.way:<4} {self.peer} {self.teid:#x} {what}{remark}"
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ def of_controller(gateway: Mapping[str, Any]) -> Iterator[Symptom]:
             f" not there ({LOOK})",
         )
     elif not gateway.get("in_sync"):
-        yield Symptom("bad", f"the flows of {name} are being compared: ask again in a moment")
+        yield Symptom("info", f"the flows of {name} are being compared: ask again in a moment")
     hop = gateway.get("next_hop")
     if hop and hop["state"] == "stale":
         yield Symptom(

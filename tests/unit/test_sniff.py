@@ -153,21 +153,21 @@ def told(frame: bytes) -> str:
 
 def test_in_words() -> None:
     assert told(OURS["ping"]) == (
-        "up   10.1.0.2    0x1001 ICMP 10.45.0.2 > 10.2.0.2 echo request 7, 28"
+        "up   10.1.0.2 0x1001 ICMP 10.45.0.2 > 10.2.0.2 echo request 7, 28"
     )
     syn = bytes(IP(src=UE, dst="192.0.2.1") / TCP(sport=40000, dport=443, flags="S"))
     assert told(up(gtpu.t_pdu(UP, syn))) == (
-        "up   10.1.0.2    0x1001 TCP 10.45.0.2:40000 > 192.0.2.1:443 [S], 40"
+        "up   10.1.0.2 0x1001 TCP 10.45.0.2:40000 > 192.0.2.1:443 [S], 40"
     )
     dns = bytes(IP(src=UE, dst="192.0.2.1") / UDP(sport=40000, dport=53))
     assert "UDP 10.45.0.2:40000 > 192.0.2.1:53, 28" in told(up(gtpu.t_pdu(UP, dns)))
     assert told(OURS["our address in another tunnel"]).endswith("(another TEID)")
     assert told(OURS["another's address in our tunnel"]).endswith("(not the UE's address)")
-    assert told(OURS["End Marker"]) == "down 10.1.0.2    0x2001 End Marker"
+    assert told(OURS["End Marker"]) == "down 10.1.0.2 0x2001 End Marker"
     assert told(OURS["Error Indication of ours"]).endswith("Error Indication for TEID 0x2001")
     part = IP(src=UE, dst="192.0.2.1", frag=3, proto=17) / (b"x" * 8)
     assert "UDP 10.45.0.2 > 192.0.2.1 fragment, 28" in told(up(gtpu.t_pdu(UP, bytes(part))))
-    assert told(up(gtpu.t_pdu(UP, b"\x60" + bytes(39)))) == "up   10.1.0.2    0x1001 T-PDU"
+    assert told(up(gtpu.t_pdu(UP, b"\x60" + bytes(39)))) == "up   10.1.0.2 0x1001 T-PDU"
 
 
 def test_a_handover_is_followed() -> None:
