@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.support.tutorial import Reader, Sandbox, TutorialError, parse  # noqa: E402
+from tests.support.tutorial import SECONDS, Reader, Sandbox, TutorialError, parse  # noqa: E402
 
 INSIDE = "OFGTP_TUTORIAL_INSIDE"
 
@@ -59,7 +59,7 @@ def follow(file: Path, update: bool, verbose: bool) -> int:
     try:
         blocks = parse(document)
         with Sandbox() as sandbox:
-            reader = Reader(sandbox.home, curious=update, say=say)
+            reader = Reader(sandbox.home, patience=10 if update else SECONDS, say=say)
             try:
                 for each in reader.follow(blocks):
                     wrong.append(each)

@@ -41,9 +41,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS, ROWS = 100, 50
 SECONDS = 30.0
-"""A command, or the awaited lines of one that goes on, may take so long."""
-QUIET = 2.0
-"""With --update a command that goes on has said all when it says nothing for so many seconds."""
+"""A command may take so long."""
 
 VARIES: tuple[tuple[str, str], ...] = (
     ("a MAC address", r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"),
@@ -293,12 +291,11 @@ class Terminal:
         self.buffer = self.buffer[match.end() - match.start() :]
         return lines, int(match[1])
 
-    def lines(self, missing: Callable[[list[str]], list[str]] | None) -> list[str]:
-        """Lines of a command that goes on, until nothing is missing; None: until it is quiet."""
-        deadline = time.monotonic() + SECONDS
-        while missing is None or missing(screen(self.buffer[: self._whole()])):
-            left = deadline - time.monotonic()
-            if not self._read(min(QUIET, left) if missing is None else left):
+    def lines(self, missing: Callable[[list[str]], list[str]], seconds: float) -> list[str]:
+        """Lines of a command that goes on, until nothing is missing or the time is over."""
+        deadline = time.monotonic() + seconds
+        while missing(screen(self.buffer[: self._whole()])):
+            if not self._read(deadline - time.monotonic()):
                 break
         return self._take(self._whole())
 
@@ -332,12 +329,12 @@ class Reader:
         self,
         directory: Path,
         *,
-        curious: bool = False,
+        patience: float = SECONDS,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """`curious`: wait for more than the text shows of a command that goes on."""
+        """`patience`: how long the lines of a command that goes on are awaited, in seconds."""
         self.directory = directory
-        self.curious = curious
+        self.patience = patience
         self.say = say
         self.terminals: dict[int, Terminal] = {}
         self.seen: list[tuple[Command, list[str]]] = []
@@ -388,7 +385,7 @@ class Reader:
             compare = partial(differences, shown, goes_on=goes_on and bool(shown))
             skipped = goes_on and command.printed[-1:] == [LEFT_OUT]  # some may yet come
             if goes_on:
-                seen = terminal.lines(None if self.curious else compare)
+                seen = terminal.lines(compare, self.patience)
             else:
                 seen, code = terminal.ended()
                 if command.text == "^C" and seen[:1] == [""]:  # the end of the line with ^C
