@@ -73,6 +73,7 @@ def test_handover_under_a_stream(two_enbs: Site) -> None:
         for peer, teid in (("enb2", 0x3001), ("enb", 0x4001), ("enb2", 0x5001)):
             asked = stream.sent
             site.patch(session, {"downlink": {"teid": teid, "remote_ip": ENB_IP[peer]}})
+            site.lab.appctl("revalidator/wait")  # the cache follows the flows
             moves.append((asked, stream.sent + 1, peer, teid))
             stream.wait()
     for wire in site.enbs.values():
@@ -85,10 +86,10 @@ def test_handover_under_a_stream(two_enbs: Site) -> None:
     assert sorted(number for number, _, _ in came) == list(range(stream.sent)), "each comes once"
     before = ("enb", 0x2001)
     where = {number: (name, teid) for number, name, teid in came}
-    for place, (asked, answered, peer, teid) in enumerate(moves):
+    for place, (asked, moved, peer, teid) in enumerate(moves):
         end = moves[place + 1][0] if place + 1 < len(moves) else stream.sent
-        assert {where[number] for number in range(answered, end)} == {(peer, teid)}
-        assert {where[number] for number in range(asked, answered)} <= {before, (peer, teid)}
+        assert {where[number] for number in range(moved, end)} == {(peer, teid)}
+        assert {where[number] for number in range(asked, moved)} <= {before, (peer, teid)}
         before = (peer, teid)
 
 
