@@ -20,7 +20,7 @@ class BuildPy(build_py):
 setup(
     cmdclass={"build_py": BuildPy},
     install_requires=[
-        "click>=8.2,<9",
+        "click>=8.5,<9",
         "dnspython>=2.9,<3",
         "eventlet==0.41.3",
         "httpx>=0.28,<0.29",

@@ -13,22 +13,30 @@ import sys
 from typing import NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
 from ofgtp import __version__
 from ofgtp.cli.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_NOT_FOUND,
-    EXIT_PIPE,
     EXIT_USAGE,
     CliError,
 )
-from ofgtp.cli.settings import api_options
+from ofgtp.cli.settings import shown_options
 from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSession
 
 COMMANDS = {
-    "check-config": "gateway:check_config",
+    "session": "session:session",
+    "route": "route:route",
+    "tunnel": "tunnel:tunnel",
+    "trace": "trace:trace",
+    "capture": "capture:capture",
     "gateway": "gateway:gateway",
+    "status": "status:status",
+    "doctor": "doctor:doctor",
+    "check-config": "gateway:check_config",
+    "completion": "completion:completion",
 }
 """Each command's module within this package, and its name there."""
 
@@ -47,16 +55,26 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:  # click can suggest only what was imported
+            raise NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx) from error
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ofgtp", message="%(prog)s %(version)s")
-@api_options
+@shown_options
 def cli() -> None:
     """Look after an ofgtp gateway: GTP-U tunnels as you know them from `ip`.
 
-    \b
-    Exit codes: 0 done; 1 could not be done; 2 wrong command line or
-    configuration; 3 the API cannot be reached; 4 not found.
+    The configuration is $OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml. --url, --token-file and --json
+    may stand behind any command, too.
+
+    Exit codes: 0 done; 1 could not be done; 2 wrong command line or configuration; 3 the API cannot
+    be reached; 4 not found; 130 ended by Ctrl-C.
     """
 
 
@@ -66,12 +84,12 @@ def main() -> None:
     try:
         code = cli.main(prog_name="ofgtp", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
+    except NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(EXIT_USAGE)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ofgtp"
-        _fail(f"{error.format_message()} (see: {path} --help)", EXIT_USAGE, path)
+        _fail(f"{error.format_message().rstrip('.')} (see: {path} --help)", EXIT_USAGE, path)
     except click.ClickException as error:
         _fail(error.format_message(), EXIT_FAILED)
     except CliError as error:
@@ -85,7 +103,7 @@ def main() -> None:
     except BrokenPipeError:
         # Python would flush standard output once more at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_PIPE)
+        sys.exit(EXIT_FAILED)  # as click does
     except (OfgtpError, OSError) as error:
         _fail(str(error), EXIT_FAILED)
     except Exception as error:  # a fault of ours, but no operator reads a traceback

@@ -12,6 +12,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -45,8 +47,13 @@ PAGE = 1000
 Body = dict[str, Any] | bytes | Iterable[bytes]
 
 
+def tunnel_id(gateway: str, ue_ip: object) -> str:
+    """The id of a session that was not given one: by it the same is found again."""
+    return f"{gateway}-{ue_ip}"
+
+
 def session_path(session_id: str) -> str:
-    """The path of a session."""
+    """The path of a session, by its id."""
     quoted = quote(session_id, safe=":@")
     return f"/v1/sessions/{quoted if quoted.strip('.') else quoted.replace('.', '%2E')}"
 
@@ -54,28 +61,37 @@ def session_path(session_id: str) -> str:
 class Api:
     """A connection to the API that the command line, the environment or ofgtp.toml names.
 
+    Args:
+        seconds: give up after so long, for all and everything; None: after what is usual.
+
     Raises:
         ConfigError: ofgtp.toml is needed and wrong.
         CliError: from every call, when it failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, seconds: float | None = None) -> None:
         import httpx
 
         self.url, self._token = _where()
-        self._token_given = self._token is not None
+        self._seconds = seconds
+        self._last_event: str | None = None
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         secure = self.url.startswith("https:")
         try:
             self._client = httpx.Client(
                 base_url=self.url,
                 headers=headers,
-                timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
                 verify=secure,  # without TLS, reading the certificates would only take time
                 trust_env=secure,  # no proxy between here and the gateway
             )
+            if self._client.base_url.scheme not in ("http", "https"):
+                raise ValueError("it begins with http:// or https://")
+            if not self._client.base_url.host:
+                raise ValueError("it names no host")
         except (httpx.InvalidURL, ValueError) as error:
-            raise CliError(f"{self.url!r} is not a URL: {error}", EXIT_USAGE) from error
+            raise CliError(
+                f"{self.url!r} is not a URL like {DEFAULT_URL}: {error}", EXIT_USAGE
+            ) from error
 
     def __enter__(self) -> Api:
         return self
@@ -112,6 +128,58 @@ class Api:
                 return
             params["cursor"] = page["next"]
 
+    def sessions(self, most: int | None = None, /, **filters: object) -> Iterator[dict[str, Any]]:
+        """All sessions that match, or so many of them."""
+        limit = PAGE if most is None else min(most, PAGE)
+        return islice(self.items("/v1/sessions", limit=limit, **filters), most)
+
+    def id_of(self, name: str) -> str:
+        """A session's id, by the id itself or by the UE's address.
+
+        Raises:
+            CliError: several gateways have a UE with this address.
+        """
+        try:
+            IPv4Address(name)
+        except ValueError:
+            return name
+        found = [each["id"] for each in self.items("/v1/sessions", ue_ip=name)]
+        if len(found) > 1:
+            raise CliError(f"several gateways have a UE {name}: name its session: {_or(found)}")
+        return found[0] if found else name
+
+    def path_of(self, name: str) -> str:
+        """The path of a session, by its id or by the UE's address."""
+        return session_path(self.id_of(name))
+
+    def only_gateway(self) -> str:
+        """The name of the gateway, where there is one.
+
+        Raises:
+            CliError: there are several.
+        """
+        names = [str(each["name"]) for each in self.items("/v1/gateways")]
+        if len(names) != 1:
+            raise CliError(f"there are several gateways: name one: {_or(names)}", EXIT_USAGE)
+        return names[0]
+
+    def add(self, session: dict[str, Any], what: str) -> dict[str, Any]:
+        """Create a session whose id was made by `tunnel_id`; `what` people call it.
+
+        Raises:
+            CliError: there is one already, or it was refused.
+        """
+        try:
+            return self.send("POST", "/v1/sessions", session) or {}
+        except Refused as error:
+            if error.status == 409 and error.problem.get("session") == session["id"]:
+                raise CliError(f"there is {what} already, session {session['id']}") from error
+            raise
+
+    def delete(self, session_id: str) -> bool:
+        """Delete a session; False: its flows go when the switch is back."""
+        return self._send("DELETE", session_path(session_id)).status_code != 202
+
     def text(self, path: str, **params: object) -> str:
         """The answer to a GET that is text."""
         return self._send("GET", path, params=_given(params)).text
@@ -121,18 +189,26 @@ class Api:
         return self._object(self._send("GET", "/v1/health", well=(200, 503)))
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happens from now on. The first item is {"kind": "connected"}: the stream stands."""
-        with self._failing():
+        """What happens from now on, or since this was last called.
+
+        The first item is {"kind": "open"}, as soon as nothing can be missed any more.
+        """
+        with self._failing(""):
             request = self._request("GET", "/v1/events", seconds=EVENTS_S)
+            if self._last_event is not None:
+                request.headers["Last-Event-ID"] = self._last_event
             answer = self._client.send(request, stream=True)
             try:
                 if answer.status_code != 200:
                     answer.read()
                     raise self._refusal(answer)
-                yield {"kind": "connected"}
+                yield {"kind": "open"}
                 for line in answer.iter_lines():
-                    if line.startswith("data:"):
-                        yield json.loads(line.removeprefix("data:"))
+                    field, _, value = line.partition(": ")
+                    if field == "id":
+                        self._last_event = value
+                    elif field == "data":
+                        yield json.loads(value)
             finally:
                 answer.close()
         raise CliError(f"{self.url} has ended the stream of events", EXIT_UNREACHABLE)
@@ -150,7 +226,10 @@ class Api:
     ) -> httpx.Request:
         import httpx
 
-        timeout = httpx.Timeout(seconds, connect=CONNECT_S)
+        if self._seconds is None:
+            timeout = httpx.Timeout(seconds, connect=CONNECT_S)
+        else:
+            timeout = httpx.Timeout(self._seconds)
         if body is None or isinstance(body, dict):
             return self._client.build_request(
                 method, path, params=params, json=body, timeout=timeout
@@ -174,7 +253,7 @@ class Api:
             with self._failing():
                 request = self._request(method, path, params=params, body=body, seconds=seconds)
                 answer = self._client.send(request)
-            if answer.status_code != 429 or not left:
+            if answer.status_code != 429 or not left or self._seconds is not None:
                 break
             time.sleep(_retry_after(answer))
         if answer.is_success or answer.status_code in well:
@@ -182,8 +261,8 @@ class Api:
         raise self._refusal(answer)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """What httpx raises, in words."""
+    def _failing(self, then: str = "; it may have been done all the same") -> Iterator[None]:
+        """What httpx raises, in words; `then` is what follows from an answer that did not come."""
         import httpx
 
         try:
@@ -195,16 +274,12 @@ class Api:
             ) from error
         except httpx.TimeoutException as error:
             raise CliError(
-                f"no answer from {self.url} in time; it may have been done all the same",
+                f"no answer from {self.url} in time{then}",
                 EXIT_UNREACHABLE,
-            ) from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise CliError(
-                f"{self.url!r} is not a URL like {DEFAULT_URL}: {error}", EXIT_USAGE
             ) from error
         except httpx.HTTPError as error:
             raise CliError(
-                f"the connection to {self.url} broke: {error}; what was asked may have been done",
+                f"the connection to {self.url} broke{then}",
                 EXIT_UNREACHABLE,
             ) from error
 
@@ -233,7 +308,7 @@ class Api:
         detail = str(problem.get("detail") or problem.get("title"))
         code = EXIT_FAILED
         if answer.status_code == 401:
-            if self._token_given:
+            if self._token:
                 detail = "the API does not know this token: look into --token-file"
             else:
                 detail = "the API asks for a token: name its file by --token-file"
@@ -255,9 +330,14 @@ class Refused(CliError):
         super().__init__(reason, code)
 
 
+def _or(names: list[str]) -> str:
+    return " or ".join(names)
+
+
 def _field(error: dict[str, Any]) -> str:
     where = f"line {error['line']}: " if error.get("line") else ""
-    return f"{where}{error.get('loc', '')} {error.get('msg', '')}".strip()
+    loc = f"{error['loc']}: " if error.get("loc") else ""
+    return f"{where}{loc}{error.get('msg')}"
 
 
 def _given(params: dict[str, object]) -> dict[str, str]:
@@ -276,13 +356,13 @@ def _where() -> tuple[str, str | None]:
     from ofgtp import config
 
     given = settings()
-    url = given.url.rstrip("/") if given.url else None
+    url = (given.url or os.environ.get("OFGTP_URL", "")).rstrip("/")
     token = None
-    if given.token_file:
+    if token_file := given.token_file or os.environ.get("OFGTP_TOKEN_FILE"):
         try:
-            token = config.Rest(token_file=Path(given.token_file)).token()
+            token = config.Rest(token_file=Path(token_file)).token()
         except ConfigError as error:
-            raise CliError(f"--token-file: {error.reason}", EXIT_USAGE) from error
+            raise CliError(f"the token: {error.reason}", EXIT_USAGE) from error
     path = config.default_path()
     readable = os.access(path, os.R_OK)
     if url and (token or not readable):
@@ -296,7 +376,7 @@ def _where() -> tuple[str, str | None]:
             return url, token
         raise
     own = _url(rest)
-    if token is None and url in (None, own):  # it is for nobody but the API of this file
+    if token is None and url in ("", own):  # it is for nobody but the API of this file
         token = rest.token()
     return url or own, token
 

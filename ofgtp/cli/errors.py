@@ -14,8 +14,6 @@ EXIT_NOT_FOUND = 4
 """There is no such session, gateway, route or tunnel."""
 EXIT_INTERRUPTED = 130
 """Ended by Ctrl-C."""
-EXIT_PIPE = 141
-"""Who read the output has gone."""
 
 
 class CliError(OfgtpError):

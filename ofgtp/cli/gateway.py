@@ -11,13 +11,14 @@ import click
 
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, CliError
+from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options, json_option
 
 if TYPE_CHECKING:
     from ofgtp.core.model import Gateway
 
 
-@click.command("check-config")
+@click.command("check-config", short_help="Check a configuration file.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @json_option
 def check_config(file: Path | None) -> None:
@@ -44,9 +45,9 @@ def check_config(file: Path | None) -> None:
     )
 
 
-@click.group()
+@click.group(cls=InOrder, short_help="Gateways: list them, take them off this host.")
 def gateway() -> None:
-    """Gateways: show them, and take them off this host."""
+    """Gateways: list them, and take them off this host."""
 
 
 @gateway.command("list")
@@ -72,9 +73,12 @@ def list_gateways() -> None:
         for item in items
     )
     output.table(("GATEWAY", "CONNECTED", "BRIDGE", "ACCESS", "CORE", ">SESSIONS"), rows)
+    for item in items:
+        if item.get("problem"):
+            output.note(f"{item['name']}: {item['problem']}")
 
 
-@gateway.command()
+@gateway.command(short_help="Take a gateway off this host (root).")
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every gateway of the configuration.")
 @json_option

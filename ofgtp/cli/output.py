@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -182,11 +182,16 @@ def _rich(
     from rich.text import Text
 
     console = Console(highlight=False)
-    rows, shown = first, True
+    rows, shown, widths = first, True, [0] * len(names)
     while rows:
         grid = Table(box=None, pad_edge=False, header_style="bold", show_header=shown)
-        for name, to_right in zip(names, right, strict=True):
-            grid.add_column(name, justify="right" if to_right else "left", overflow="fold")
+        columns = zip(names, *rows, strict=True)
+        widths = [max(old, *map(len, cells)) for old, cells in zip(widths, columns, strict=True)]
+        fits = sum(widths) + 2 * (len(widths) - 1) <= console.width
+        for name, to_right, width in zip(names, right, widths, strict=True):
+            justify: Literal["left", "right"] = "right" if to_right else "left"
+            least = width if fits else None
+            grid.add_column(name, justify=justify, overflow="fold", min_width=least)
         for row in rows:
             grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
         console.print(grid)

@@ -17,7 +17,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Settings:
-    """The options that all commands share; None is not given."""
+    """The options that all commands share; None: not given, look into the environment."""
 
     url: str | None = None
     token_file: str | None = None
@@ -48,21 +48,33 @@ def json_option(command: _F) -> _F:
 
 
 def api_options(command: _F) -> _F:
-    """Add --url, --token-file and --json to a command; `Api` knows of them."""
+    """Add --url, --token-file and --json to a command; `Api` knows of them.
+
+    The help of a command shows --json alone; that of `ofgtp` itself shows all three.
+    """
+    return _options(command, hidden=True)
+
+
+def shown_options(command: _F) -> _F:
+    """The same, for `ofgtp` itself."""
+    return _options(command, hidden=False)
+
+
+def _options(command: _F, hidden: bool) -> _F:
     command = json_option(command)
     command = click.option(
         "--token-file",
         metavar="FILE",
-        envvar="OFGTP_TOKEN_FILE",
         expose_value=False,
         callback=_keep,
+        hidden=hidden,
         help="File with the API's token. Else $OFGTP_TOKEN_FILE, else the configuration's.",
     )(command)
     return click.option(
         "--url",
         metavar="URL",
-        envvar="OFGTP_URL",
         expose_value=False,
         callback=_keep,
+        hidden=hidden,
         help="Where the API is. Else $OFGTP_URL, else the configuration's listen address.",
     )(command)

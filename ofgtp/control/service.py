@@ -314,6 +314,7 @@ class SessionService:
         """One page of sessions; see `Service`."""
         page, cursor = self._store.list(
             gateway=filter.gateway,
+            part_of_id=filter.id,
             ue_ip=filter.ue_ip,
             teid=filter.teid,
             peer=filter.peer,
@@ -349,15 +350,17 @@ class SessionService:
 
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Every gateway; see `Service`."""
-        return [agent.report() for agent in self._agents.values()]
+        return [*eventlet.GreenPool().imap(GatewayAgent.report, self._agents.values())]
 
     def peers(
-        self, gateway: str | None = None, state: PathState | None = None
+        self,
+        gateway: str | None = None,
+        state: PathState | None = None,
+        worst: int | None = None,
     ) -> Sequence[PeerView]:
         """The GTP-U peers in use; see `Service`."""
         agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
-        found = (peer for agent in agents for peer in agent.signalling.report())
-        return [peer for peer in found if state in (None, peer.state)]
+        return [peer for agent in agents for peer in agent.signalling.report(state, worst)]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Every gateway in numbers; see `Service`."""

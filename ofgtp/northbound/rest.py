@@ -40,7 +40,7 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.core.model import SESSION_ID
-from ofgtp.northbound import docs, lines, openapi, plain, schema
+from ofgtp.northbound import docs, lines, openapi, pages, plain, schema
 from ofgtp.northbound.events import Event
 from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.service import BatchError, Service, SessionFilter, SessionRequest
@@ -286,10 +286,11 @@ class RestApp:
         return hmac.compare_digest(given_bytes, self._token) and scheme.lower() == "bearer"
 
     def _unauthorized(self, request: Request) -> Response:
-        """401; to a browser that opens the documentation, as a page that asks for the token."""
+        """401; to a browser that opens a page, as that page, which then asks for the token."""
         headers = {"WWW-Authenticate": 'Bearer realm="ofgtp"'}
-        if request.path == "/docs" and request.method in ("GET", "HEAD"):
-            return docs.page(HTTPStatus.UNAUTHORIZED, headers)
+        page = {"/": pages.overview, "/docs": docs.page}.get(request.path)
+        if page is not None and request.method in ("GET", "HEAD"):
+            return page(HTTPStatus.UNAUTHORIZED, headers)
         raise ProblemError(
             HTTPStatus.UNAUTHORIZED,
             'this needs the header "Authorization: Bearer <token>"',
@@ -299,7 +300,7 @@ class RestApp:
     # ---- what is not sessions
 
     def _root(self, request: Request) -> Response:
-        return Response(status=302, headers={"Location": "/docs"})
+        return pages.overview()
 
     def _docs(self, request: Request) -> Response:
         return docs.page()
@@ -324,7 +325,7 @@ class RestApp:
 
     def _peers(self, request: Request) -> Response:
         query = _query(request, schema.PeersQuery)
-        views = self._service.peers(query.gateway, query.state)
+        views = self._service.peers(query.gateway, query.state, query.worst)
         items = [schema.PeerOutput.of(view) for view in views]
         return _model(schema.PeerList.model_construct(items=items, next=None))
 

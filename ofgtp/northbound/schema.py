@@ -215,6 +215,7 @@ class ListQuery(NoQuery):
     """Which sessions to list."""
 
     gateway: str | None = None
+    id: str | None = Field(None, description="Stands anywhere in the id")
     ue_ip: Ipv4 | None = None
     teid: QueryTeid | None = Field(None, description="The uplink's")
     peer: Ipv4 | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
@@ -235,6 +236,13 @@ class PeersQuery(NoQuery):
 
     gateway: str | None = None
     state: PathState | None = Field(None, description="Of the path")
+    worst: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Only so many of each gateway, the worst first: down, unknown, up, and in each"
+        " state those that most sessions name",
+    )
 
 
 class Counters(BaseModel):
@@ -443,6 +451,36 @@ class PeerList(BaseModel):
     next: None = Field(description="Always null: there is one page")
 
 
+class FaultOutput(BaseModel):
+    """A known fault of the switch's version."""
+
+    name: str
+    summary: str = Field(description="What goes wrong")
+    remedy: str = Field(description="What ofgtp does about it")
+    basis: Literal["measured", "read in its source", "not tried"] = Field(
+        description="How it is known that this version has it"
+    )
+    reference: str = Field(description="Where the documentation says more")
+
+
+class BothForwarded(BaseModel):
+    """What a gateway has forwarded; goes up only, from 0 with each run."""
+
+    uplink: Counters
+    downlink: Counters
+
+
+class LeaseOutput(BaseModel):
+    """The lease by which the controller owns the tunnels."""
+
+    seconds: int
+    seconds_left: float | None = Field(
+        description="Until forwarding ends, if it is not renewed; null: it has not begun"
+    )
+    renewals: int
+    expiries: int
+
+
 class GatewayOutput(BaseModel):
     """A gateway's state."""
 
@@ -452,6 +490,9 @@ class GatewayOutput(BaseModel):
     connected: bool
     ovs_version: str | None = None
     datapath_id: str | None = None
+    faults: list[FaultOutput] = Field([], description="Of this version of Open vSwitch")
+    forwarded: BothForwarded | None = None
+    lease: LeaseOutput | None = Field(None, description="null: the tunnels are the switch's")
 
 
 class GatewayList(BaseModel):

@@ -86,9 +86,13 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """Which sessions to list; None matches all. `teid` is the uplink's, `peer` either side's."""
+    """Which sessions to list; None matches all.
+
+    `id` stands anywhere in the session's, `teid` is the uplink's, `peer` either side's.
+    """
 
     gateway: str | None = None
+    id: str | None = None
     ue_ip: IPv4Address | None = None
     teid: int | None = None
     peer: IPv4Address | None = None
@@ -273,9 +277,15 @@ class Service(Protocol):
         """Each gateway's name, whether it is connected, and more, ready for JSON."""
 
     def peers(
-        self, gateway: str | None = None, state: PathState | None = None
+        self,
+        gateway: str | None = None,
+        state: PathState | None = None,
+        worst: int | None = None,
     ) -> Sequence[PeerView]:
         """The GTP-U peers that sessions name, of one gateway or of all; `state` None is any.
+
+        With `worst` only so many of each gateway: first those that are down, then those that are
+        unknown, and in each state those that most sessions name.
 
         Raises:
             UnknownGateway.

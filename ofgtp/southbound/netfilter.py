@@ -14,13 +14,11 @@ from __future__ import annotations
 import logging
 import re
 
+from ofgtp.core.faults import UDP_CHECKSUM, Version
 from ofgtp.core.model import GTPU_PORT, Gateway
 from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
-
-CHECKSUM_FIXED = (3, 2)
-"""The first Open vSwitch whose gtpu port writes right UDP checksums."""
 
 _CONTAINER = "@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85"
 """A T-PDU (type 255) behind whose GTP-U header no IP packet begins, but the optional part: no
@@ -30,16 +28,35 @@ _CONTAINED = f"{_CONTAINER} @th,64,8 set 0x34"
 _EVEN = f"{_CONTAINER} @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0"
 """Where the next extension header's type reads 1, the QFI is even."""
 
+TRIAL = f"""\
+table netdev ofgtp_trial {{
+\tchain in {{ type filter hook ingress device "lo" priority 0; policy drop; }}
+\tchain out {{
+\t\ttype filter hook egress device "lo" priority 0; policy accept;
+\t\tmeta protocol ip udp dport {GTPU_PORT} {_EVEN}
+\t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} udp checksum set 0
+\t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
+\t}}
+}}
+table ip ofgtp_trial {{
+\tchain out {{
+\t\ttype nat hook postrouting priority 100; policy accept;
+\t\tip saddr 192.0.2.0/24 oifname != "lo" masquerade
+\t}}
+}}
+"""
+"""All that we ask of nftables: for `nft --check`, which does not do it."""
+
 _accepted: dict[str, str] = {}
 """Our text of a table -> nft's own listing of it, where they differ (by nft's version)."""
 
 
-def ruleset(gateway: Gateway, ovs_version: tuple[int, int]) -> str:
-    """All of the gateway's tables, in nft's language, for a switch of that (major, minor)."""
+def ruleset(gateway: Gateway, ovs_version: Version | None) -> str:
+    """All of the gateway's tables, in nft's language, for a switch of that version."""
     return "\n".join(_tables(gateway, ovs_version).values())
 
 
-def apply(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
+def apply(gateway: Gateway, ovs_version: Version | None) -> bool:
     """Put the tables in place, in one nft transaction, if what is there differs; True if so.
 
     Raises:
@@ -55,7 +72,7 @@ def apply(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
     return True
 
 
-def check(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
+def check(gateway: Gateway, ovs_version: Version | None) -> bool:
     """Whether the tables are there, whole and unchanged."""
     wanted = _tables(gateway, ovs_version)
     for table in _names(gateway):
@@ -63,6 +80,11 @@ def check(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
         if _listing(table) not in (_lines(text), _accepted.get(text)):
             return False
     return True
+
+
+def present(gateway: Gateway, ovs_version: Version | None) -> bool:
+    """Whether all tables are there, whatever is in them."""
+    return all(_listing(table) for table in _tables(gateway, ovs_version))
 
 
 def remove(gateway: Gateway) -> bool:
@@ -86,7 +108,7 @@ def _names(gateway: Gateway) -> tuple[str, str]:
     return f"netdev ofgtp_{bridge}", f"ip ofgtp_{bridge}"
 
 
-def _tables(gateway: Gateway, ovs_version: tuple[int, int]) -> dict[str, str]:
+def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     """Table -> its text, laid out as `nft list` does, so that the two can be compared."""
     ports, nat = _names(gateway)
     chains = [_drop("access_in", gateway.access_port)]
@@ -95,7 +117,7 @@ def _tables(gateway: Gateway, ovs_version: tuple[int, int]) -> dict[str, str]:
     out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
     gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
     lines = [f"{gtpu} {_EVEN}", f"{gtpu} {_CONTAINED} udp checksum set 0"]
-    if ovs_version < CHECKSUM_FIXED:
+    if UDP_CHECKSUM.affects(ovs_version):
         lines.append(f"{gtpu} udp checksum set 0")
     chains.append(_chain("access_out", out, *lines))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}

@@ -209,12 +209,15 @@ class FakeService:
         return [{"name": "gw1", "connected": self.connected, "ovs_version": "3.1.0", "ports": {}}]
 
     def peers(
-        self, gateway: str | None = None, state: PathState | None = None
+        self,
+        gateway: str | None = None,
+        state: PathState | None = None,
+        worst: int | None = None,
     ) -> Sequence[PeerView]:
         self._enter()
         if gateway not in (None, "gw1"):
             raise UnknownGateway(str(gateway))
-        return [peer for peer in self.all_peers if state in (None, peer.state)]
+        return [peer for peer in self.all_peers if state in (None, peer.state)][:worst]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         self._enter()
