@@ -16,6 +16,7 @@ import secrets
 import sqlite3
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -286,7 +287,8 @@ class Transaction:
         """
         with _errors():
             self._db.execute(
-                "UPDATE sessions SET state = ?, reason = ? WHERE gateway = ? AND state <> ?",
+                "UPDATE sessions NOT INDEXED SET state = ?1, reason = ?2 WHERE gateway = ?3"
+                " AND state <> ?4 AND (state <> ?1 OR reason IS NOT ?2)",
                 (state.value, reason, gateway, SessionState.ERROR_INDICATED.value),
             )
 
@@ -386,6 +388,9 @@ class SessionStore:
         self._teids, self._clock = teids, clock
         self._open_tx = False
         self._transactions = 0
+        self._counted: list[tuple[str, str, int]] = []
+        """Sessions by gateway and state, as they were after so many transactions."""
+        self._counted_at: int | None = None
         self._connections: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -475,13 +480,13 @@ class SessionStore:
         try:
             yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids)
             with _errors():
-                self._transactions += 1
-                if self._transactions % FORGET_EVERY == 0:
+                if self._transactions % FORGET_EVERY == FORGET_EVERY - 1:
                     self._db.execute(
                         "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
                         (RELEASES_KEPT,),
                     )
                 self._db.execute("COMMIT")
+                self._transactions += 1
         finally:
             self._open_tx = False
             if self._db.in_transaction:
@@ -561,14 +566,21 @@ class SessionStore:
             after = rows[-1][0]
 
     def count(self, gateway: str | None = None) -> dict[SessionState, int]:
-        """How many sessions are in each state, of one gateway or of all."""
-        where, values = ("WHERE gateway = ?", (gateway,)) if gateway is not None else ("", ())
-        with _errors():
-            rows = self._reader.execute(
-                f"SELECT state, count(*) FROM sessions {where} GROUP BY state", values
-            ).fetchall()
-        found = dict(rows)
-        return {state: found.get(state.value, 0) for state in SessionState}
+        """How many sessions are in each state, of one gateway or of all.
+
+        Counted anew only when something was committed since: those who ask, ask often.
+        """
+        if self._counted_at != self._transactions:
+            with _errors():
+                rows = self._reader.execute(
+                    "SELECT gateway, state, count(*) FROM sessions NOT INDEXED GROUP BY 1, 2"
+                ).fetchall()
+            self._counted, self._counted_at = rows, self._transactions
+        found: Counter[str] = Counter()
+        for name, state, count in self._counted:
+            if gateway in (None, name):
+                found[state] += count
+        return {state: found[state.value] for state in SessionState}
 
     def list(
         self,
