@@ -2,15 +2,16 @@
 # All but `lint` and `clean` need root: they make network namespaces.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench lint clean
+.PHONY: help setup demo test test-long test-switches bench lint clean
 
 help:
-	@echo 'make demo       the main job, end to end, in a network namespace of its own'
-	@echo 'make test       all tests but the long ones'
-	@echo 'make test-long  the long ones: fuzzing, faults with very many sessions'
-	@echo 'make bench      benchmarks'
-	@echo 'make lint       ruff, mypy, import-linter'
-	@echo 'make clean      removes .venv and caches'
+	@echo 'make demo           the main job, end to end, in a network namespace of its own'
+	@echo 'make test           all tests but the long ones'
+	@echo 'make test-long      the long ones: fuzzing, faults with very many sessions'
+	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
+	@echo 'make bench          benchmarks'
+	@echo 'make lint           ruff, mypy, import-linter'
+	@echo 'make clean          removes .venv, caches, and the switches of other releases'
 
 setup:
 	@scripts/setup
@@ -24,6 +25,9 @@ test: setup
 test-long: setup
 	.venv/bin/pytest -m long
 
+test-switches: setup
+	scripts/test-switches
+
 bench: setup
 	@[ -e benchmarks/run.py ] || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
 	@.venv/bin/python benchmarks/run.py
@@ -36,4 +40,5 @@ lint: setup
 
 clean:
 	rm -rf .venv build ofgtp.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf --one-file-system .cache
 	find . -path ./.git -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf

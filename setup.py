@@ -20,13 +20,15 @@ class BuildPy(build_py):
 setup(
     cmdclass={"build_py": BuildPy},
     install_requires=[
-        "click>=8.1,<9",
+        "click>=8.5,<9",
         "dnspython>=2.9,<3",
         "eventlet==0.41.3",
+        "httpx>=0.28,<0.29",
         "mkdocs-swagger-ui-tag>=0.8,<0.9",
         "ovs>=3.1,<5",
         "prometheus-client>=0.22,<1",
         "pydantic>=2.10,<3",
+        "rich>=13.9,<16",
         f"ryu @ {ryu.as_uri()}",
         "werkzeug>=3.1,<4",
     ],

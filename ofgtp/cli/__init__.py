@@ -1,105 +1,114 @@
 """The `ofgtp` command. Every failure is one line on standard error and an exit code.
 
-0: done. 1: it could not be done. 2: the configuration or the command line is wrong.
+A command's module is imported when the command is asked for, and imports what is heavy when it
+needs it: a script may call `ofgtp` very often.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
-from pathlib import Path
+from typing import NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
-from ofgtp import __version__, config
-from ofgtp.control import removal
-from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway
-from ofgtp.core.model import Gateway
+from ofgtp import __version__
+from ofgtp.cli.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_FOUND,
+    EXIT_USAGE,
+    CliError,
+)
+from ofgtp.cli.settings import shown_options
+from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSession
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+COMMANDS = {
+    "session": "session:session",
+    "route": "route:route",
+    "tunnel": "tunnel:tunnel",
+    "gateway": "gateway:gateway",
+    "status": "status:status",
+    "doctor": "doctor:doctor",
+    "check-config": "gateway:check_config",
+    "completion": "completion:completion",
+}
+"""Each command's module within this package, and its name there."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """Knows its commands by name, and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(f"ofgtp.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:  # click can suggest only what was imported
+            raise NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ofgtp", message="%(prog)s %(version)s")
+@shown_options
 def cli() -> None:
-    """Look after an ofgtp gateway. The file is $OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml."""
+    """Look after an ofgtp gateway: GTP-U tunnels as you know them from `ip`.
 
+    The configuration is $OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml. --url, --token-file and --json
+    may stand behind any command, too.
 
-@cli.command("check-config")
-@click.argument("file", required=False, type=click.Path(path_type=Path))
-def check_config(file: Path | None) -> None:
-    """Read a configuration FILE as the controller would, and say what is wrong with it.
-
-    Nothing is touched, and the host is not looked at.
+    Exit codes: 0 done; 1 could not be done; 2 wrong command line or configuration; 3 the API cannot
+    be reached; 4 not found; 130 ended by Ctrl-C.
     """
-    found = config.load(file or config.default_path())
-    found.rest.token()
-    names = ", ".join(gateway.name for gateway in found.gateways)
-    noun = "gateway" if len(found.gateways) == 1 else "gateways"
-    host = f"[{found.rest.host}]" if ":" in found.rest.host else found.rest.host
-    click.echo(
-        f"{found.path}: good: {noun} {names}; REST on {host}:{found.rest.port}; "
-        f'ownership = "{found.controller.ownership}"'
-    )
-
-
-@cli.group()
-def gateway() -> None:
-    """Gateways of the configuration."""
-
-
-@gateway.command()
-@click.argument("name", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every gateway of the configuration.")
-def remove(name: str | None, everything: bool) -> None:
-    """Take gateway NAME off this host: bridge, addresses, routes, nftables, offloads.
-
-    For root, on the switch's host, with the controller stopped. Sessions stay in the store. Does
-    nothing where nothing is left, so it can be repeated.
-    """
-    if everything == (name is not None):
-        raise click.UsageError("give the NAME of a gateway, or --all")
-    gateways = config.load(config.default_path()).gateways
-    chosen = [gateway for gateway in gateways if everything or gateway.name == name]
-    if not chosen:
-        raise UnknownGateway(str(name))
-    if os.geteuid() != 0:
-        raise OfgtpError("this needs root, on the switch's host")
-    with removal.controller_kept_out(chosen):
-        well = [_take_back(gateway) for gateway in chosen]
-    if not all(well):
-        sys.exit(EXIT_FAILED)
-
-
-def _take_back(gateway: Gateway) -> bool:
-    """Take one gateway back and tell; False if something was in the way."""
-    done = False
-    try:
-        for fact in removal.take_back(gateway):
-            click.echo(f"{gateway.name}: {fact}")
-            done = True
-    except OfgtpError as error:
-        click.echo(f"ofgtp: {gateway.name}: {error}", err=True)
-        return False
-    if not done:
-        click.echo(f"{gateway.name}: nothing was left to take back")
-    return True
 
 
 def main() -> None:
     """Run the command; the entry point."""
     logging.getLogger("ofgtp").addHandler(logging.NullHandler())  # what matters is said below
     try:
-        cli()
+        code = cli.main(prog_name="ofgtp", standalone_mode=False)
+        sys.stdout.flush()
+    except NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(EXIT_USAGE)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "ofgtp"
+        _fail(f"{error.format_message().rstrip('.')} (see: {path} --help)", EXIT_USAGE, path)
+    except click.ClickException as error:
+        _fail(error.format_message(), EXIT_FAILED)
+    except CliError as error:
+        _fail(str(error), error.code)
     except ConfigError as error:
         _fail(str(error), EXIT_USAGE)
+    except (UnknownGateway, UnknownSession) as error:
+        _fail(str(error), EXIT_NOT_FOUND)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Python would flush standard output once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)  # as click does
     except (OfgtpError, OSError) as error:
         _fail(str(error), EXIT_FAILED)
     except Exception as error:  # a fault of ours, but no operator reads a traceback
         _fail(f"internal error: {error!r}", EXIT_FAILED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(reason: str, code: int) -> None:
-    click.echo(f"ofgtp: {' '.join(reason.split())}", err=True)
+def _fail(reason: str, code: int, command: str = "ofgtp") -> NoReturn:
+    click.echo(f"{command}: {' '.join(reason.split())}", err=True)
     sys.exit(code)

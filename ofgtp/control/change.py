@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from ofgtp.core.flow import Flow
 from ofgtp.core.model import FlowValues, Session
@@ -10,7 +11,7 @@ from ofgtp.core.pipeline import DOWNLINK
 from ofgtp.core.reconcile import plan
 from ofgtp.core.rules import session_flows
 from ofgtp.southbound import openflow as of
-from ofgtp.southbound.channel import Bundle, Disconnected, NotConfirmed
+from ofgtp.southbound.channel import Bundle, Channel, Disconnected, NotConfirmed
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
 
 
@@ -107,11 +108,23 @@ def put_sessions(
             [encode(values, number, xid) for values, xid in zip(sessions, xids, strict=True)]
         )
 
-    def flow(place: int) -> Flow:
-        session = session_of(sessions[place // FLOWS])
-        return session_flows(session, prepared.links)[place % FLOWS]
+    bundle.put(command, FLOWS * len(sessions), make, partial(_flow, prepared, sessions))
 
-    bundle.put(command, FLOWS * len(sessions), make, flow)
+
+def add_sessions(channel: Channel, prepared: Prepared, sessions: Sequence[FlowValues]) -> None:
+    """Add the flows of a few new sessions without a bundle; see `Channel.add`."""
+
+    def make(first: int) -> bytes:
+        xids = range(first, first + FLOWS * len(sessions), FLOWS)
+        return b"".join(map(prepared.add_bare, sessions, xids))
+
+    channel.add(FLOWS * len(sessions), make, partial(_flow, prepared, sessions))
+
+
+def _flow(prepared: Prepared, sessions: Sequence[FlowValues], place: int) -> Flow:
+    """The flow that the message at this place is about."""
+    session = session_of(sessions[place // FLOWS])
+    return session_flows(session, prepared.links)[place % FLOWS]
 
 
 def _flows(sessions: Iterable[Session], prepared: Prepared) -> list[Flow]:

@@ -54,6 +54,8 @@ class Counters:
         self.bytes: Counter[Direction] = Counter({"uplink": 0, "downlink": 0})
         self.drops: Counter[str] = Counter({reason.label: 0 for reason in DropReason})
         self.drops.update(dict.fromkeys(metered_drops({}), 0))
+        self.standing: dict[str, int] = {}
+        """Drops as the switch's own counters stand: from 0 again where flows were made anew."""
         self._seen: dict[_Flow, tuple[int, int]] = {}
         self._seen_sums: dict[str, int] = {}
         self._reading = Semaphore(1)
@@ -78,6 +80,11 @@ class Counters:
                 seen[key] = stats.packets, stats.bytes
                 self._count(stats, *self._seen.get(key, (0, 0)))
             self._seen = seen
+            standing = Counter({reason.label: 0 for reason in DropReason})
+            for stats in flows:
+                if cookie_kind(stats.cookie) is CookieKind.DROP:
+                    standing[_LABELS[cookie_number(stats.cookie)]] += stats.packets
+            self.standing = {**standing, **{r.label: n for r, n in sums.items()}, **metered}
             # A sum is less than before when a flow has gone: what others counted meanwhile is
             # not known then.
             for reason, count in sums.items():

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.change import Change, put_sessions
+from ofgtp.control.change import Change, add_sessions, put_sessions
 from ofgtp.control.comparison import Comparison
-from ofgtp.control.counters import Counters, metered_drops
+from ofgtp.control.counters import Counters
 from ofgtp.control.garbage import garbage_left_alone
 from ofgtp.control.host import RETRY_S, Host, say
 from ofgtp.control.peers import difference
@@ -29,7 +29,7 @@ from ofgtp.control.signalling import (
     Ignored,
     Signalling,
 )
-from ofgtp.core import arp, frames
+from ofgtp.core import arp, faults, frames
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
     COOKIE_OWNER,
@@ -68,6 +68,7 @@ from ofgtp.core.rules import (
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import Counters as Forwarded
 from ofgtp.northbound.service import GatewayMetrics, Histogram, Lease
+from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import (
     CONFIRM_S,
     LATENCY_BOUNDS,
@@ -545,29 +546,29 @@ class GatewayAgent:
 
     def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
         """Replace sessions' flows in the switch; see `commit`."""
-        links = self._links
-        ready = self.synced and links is not None and self._channel is not None
-        if ready and not before and len(after) == 1 and self.gateway.ue_to_ue != "route":
-            return self._create(after[0])
+        if not before and len(after) == 1:
+            return self.create([FlowValues.of(after[0])])
         with self.changing() as change:
             change.alter(before, after)
             return self.commit(change)
 
-    def _create(self, session: Session) -> bool:
-        """Add a new session's flows, in one round trip; what is refused is taken back."""
-        values, problem = FlowValues.of(session), "the switch is not connected"
+    def create(self, sessions: Sequence[FlowValues]) -> bool:
+        """Add new sessions' flows, in one round trip; what is refused is taken back. See `commit`.
+
+        Raises:
+            FlowsRefused: the switch refused some; it has none of them.
+        """
+        problem = "the switch is not connected"
         with self.changing() as change:
-            prepared = self._prepared
-            if not change.active or prepared is None or self._channel is None:
-                change.alter([], [session])
+            prepared, channel = self._prepared, self._channel
+            routes = self.gateway.ue_to_ue == "route"
+            if not change.active or prepared is None or channel is None or routes:
+                change.create(sessions)
                 return self.commit(change)
-            flows = session_flows(session, prepared.links)
             try:
-                self._channel.add(
-                    FLOWS, lambda xid: prepared.add_bare(values, xid), flows.__getitem__
-                )
+                add_sessions(channel, prepared, sessions)
             except FlowsRefused:
-                change.alter([session], [])
+                change.delete(sessions)
                 try:
                     self.commit(change)
                 except FlowsRefused as error:
@@ -600,6 +601,8 @@ class GatewayAgent:
 
     def settle(self) -> None:
         """Give a comparison that is under way a moment to end, or a change would be `pending`."""
+        if self.synced:
+            return
         with eventlet.Timeout(CONFIRM_S, False):
             while self.connected and not self.synced:
                 eventlet.sleep(0.02)
@@ -838,28 +841,23 @@ class GatewayAgent:
             result.append((up, down))
         return result
 
-    def drops(self) -> dict[str, int]:
-        """Packets dropped, by reason: exact, from the switch's own counters.
+    def _count(self) -> bool:
+        """Bring the counters up to date; False if the switch does not tell."""
+        try:
+            with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
+                self._counters.read(self.channel)
+        except GatewayNotReady as error:
+            log.debug("gateway=%s: no counters: %s", self.gateway.name, error)
+            return False
+        return True
 
-        Raises:
-            GatewayNotReady: the switch is away.
-        """
-        channel = self.channel
-        counted = {
-            reason.label: channel.packets_of(make_cookie(CookieKind.DROP, reason))
-            for reason in DropReason
-        }
-        counted |= metered_drops(channel.meter_counts())
-        return merged(counted, self.signalling.unreadable())
+    def _neighbours(self) -> dict[str, int]:
+        return {str(k): v for k, v in self.signalling.peers.neighbours.counts().items()}
 
     def metrics(self) -> GatewayMetrics:
         """The gateway in numbers; the switch's are the last known while it is away."""
+        self._count()
         counters, tally = self._counters, self._tally
-        try:
-            with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
-                counters.read(self.channel)
-        except GatewayNotReady as error:
-            log.debug("gateway=%s: no counters: %s", self.gateway.name, error)
         lease = None
         if self._lease is not None:
             lease = Lease(self._lease, self._renewed_at, self._renewals, self._expiries)
@@ -882,12 +880,13 @@ class GatewayAgent:
             gtpu_ignored={str(why): self.signalling.ignored[why] for why in Ignored},
             extension_headers=dict(self.signalling.extensions),
             paths=self.signalling.peers.paths.counts(),
-            neighbours={str(k): v for k, v in self.signalling.peers.neighbours.counts().items()},
+            neighbours=self._neighbours(),
         )
 
     def report(self) -> dict[str, Any]:
-        """The gateway for operators, ready for JSON."""
-        gateway, facts = self.gateway, self.facts
+        """The gateway for operators, ready for JSON; the cost does not grow with its flows."""
+        gateway, facts, counters = self.gateway, self.facts, self._counters
+        counted, version = self._count(), self.host.ovs_version
         shown: dict[str, Any] = {
             "name": gateway.name,
             "connected": self.connected,
@@ -895,9 +894,11 @@ class GatewayAgent:
             "problem": self.problem,
             "bridge": gateway.bridge,
             "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
-            "ovs_version": self.host.ovs_version,
+            "ovs_version": version,
+            "faults": [] if version is None else _known_faults(version),
             "access": {
                 "port": gateway.access_port,
+                "link": hostnet.link_state(gateway.access_port),
                 "ip": str(gateway.access_ip),
                 "mtu": self.host.access_mtu,
                 "mac": None if facts is None else facts.local_mac,
@@ -905,28 +906,57 @@ class GatewayAgent:
             "core": {
                 "port": gateway.core_port,
                 "device": gateway.core_device,
+                "link": hostnet.link_state(gateway.core_device),
                 "ip": str(gateway.core_ip),
                 "mac": None if facts is None else facts.core_mac,
             },
             "next_hop": None,
             "ue_pools": [str(pool) for pool in gateway.ue_pools],
             "sessions": {str(k): v for k, v in self._store.count(gateway.name).items()},
+            "paths": {str(k): v for k, v in self.signalling.peers.paths.counts().items()},
+            "neighbours": self._neighbours(),
+            "forwarded": {
+                way: {"packets": counters.packets[way], "bytes": counters.bytes[way]}
+                for way in counters.packets
+            },
             "drops": None,
             "uplink_misses_seen": dict(self.misses),
             "repairs": self.repairs,
             "lease_seconds": self._lease,
+            "lease": None,
         }
+        if self._lease is not None:
+            age = None if self._renewed_at is None else time.time() - self._renewed_at
+            shown["lease"] = {
+                "seconds": self._lease,
+                "seconds_left": None if age is None else round(max(self._lease - age, 0.0), 1),
+                "renewals": self._renewals,
+                "expiries": self._expiries,
+            }
         if gateway.next_hop is not None:
             shown["next_hop"] = {
                 "ip": str(gateway.next_hop),
                 "mac": self._next_hop.mac,
                 "state": self._next_hop.state(time.monotonic()),
             }
-        try:
-            shown["drops"] = self.drops()
-        except GatewayNotReady:
-            log.debug("gateway=%s: no counters, the switch is away", gateway.name)
+        if counted:
+            shown["drops"] = merged(counters.standing, self.signalling.unreadable())
         return shown
+
+
+def _known_faults(version: str) -> list[dict[str, str]]:
+    """The faults of the switch's version, and what is done about each, ready for JSON."""
+    number = faults.parse(version)
+    return [
+        {
+            "name": fault.name,
+            "summary": fault.summary,
+            "remedy": fault.remedy,
+            "basis": str(fault.basis(number)),
+            "reference": fault.reference,
+        }
+        for fault in faults.of(number)
+    ]
 
 
 def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.core import faults
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Gateway
 from ofgtp.southbound import hostnet, netfilter
@@ -83,7 +83,7 @@ class Host:
         with self._netfilter:
             if self._stopped:
                 return
-            changed = netfilter.apply(self.gateway, version_numbers(self.ovs_version or ""))
+            changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version))
         if changed and self._filtered:
             self._repaired("the nftables rules were changed")
         self._filtered = True
@@ -133,9 +133,3 @@ def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:
     elif now != before and before is not None:
         log.info("gateway=%s: over: %s", gateway.name, before)
     return now
-
-
-def version_numbers(version: str) -> tuple[int, int]:
-    """Major and minor of `3.1.0`; (0, 0), which gets every remedy, if it cannot be read."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)

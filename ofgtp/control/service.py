@@ -18,6 +18,7 @@ from typing import Any
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.arrivals import Arrivals
 from ofgtp.control.batch import SLICE, Batch
 from ofgtp.control.garbage import garbage_left_alone
 from ofgtp.control.gateway import GatewayAgent
@@ -39,6 +40,7 @@ from ofgtp.northbound.service import (
     Counters,
     FlowView,
     GatewayMetrics,
+    NewSession,
     PeerView,
     SessionFilter,
     SessionRequest,
@@ -76,6 +78,9 @@ class SessionService:
         self._store = store
         self._agents = {agent.gateway.name: agent for agent in agents}
         self._writer = writer
+        self._arrivals = {
+            name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
+        }
         for agent in self._agents.values():
             agent.signalling.sessions = self
 
@@ -99,6 +104,18 @@ class SessionService:
             with self._transaction() as tx:
                 done = self._put(tx, request)
             return self._told(done), done.before is None
+
+    def put_new(self, put: BatchPut) -> NewSession | None:
+        """Make a session that is plainly right and new; see `Service`."""
+        name = put.gateway or (next(iter(self._agents)) if len(self._agents) == 1 else "")
+        arrivals = self._arrivals.get(name)
+        made = None if arrivals is None else arrivals.make(put, self._turn)
+        if made is None or made.state is None or made.at is None:
+            return None
+        self.events.publish(
+            "session_created", gateway=name, session=str(put.id), state=made.state.value
+        )
+        return NewSession(put, name, self._agents[name].gateway.access_ip.ip, made.state, made.at)
 
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
@@ -296,6 +313,7 @@ class SessionService:
         """One page of sessions; see `Service`."""
         page, cursor = self._store.list(
             gateway=filter.gateway,
+            part_of_id=filter.id,
             ue_ip=filter.ue_ip,
             teid=filter.teid,
             peer=filter.peer,
@@ -331,15 +349,17 @@ class SessionService:
 
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Every gateway; see `Service`."""
-        return [agent.report() for agent in self._agents.values()]
+        return [*eventlet.GreenPool().imap(GatewayAgent.report, self._agents.values())]
 
     def peers(
-        self, gateway: str | None = None, state: PathState | None = None
+        self,
+        gateway: str | None = None,
+        state: PathState | None = None,
+        worst: int | None = None,
     ) -> Sequence[PeerView]:
         """The GTP-U peers in use; see `Service`."""
         agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
-        found = (peer for agent in agents for peer in agent.signalling.report())
-        return [peer for peer in found if state in (None, peer.state)]
+        return [peer for agent in agents for peer in agent.signalling.report(state, worst)]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Every gateway in numbers; see `Service`."""

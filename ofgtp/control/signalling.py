@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from heapq import nsmallest
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from ofgtp.core.errors import OfgtpError
 from ofgtp.core.gtpu import MessageType
 from ofgtp.core.limits import Limit
 from ofgtp.core.model import FTeid, Gateway, SessionState
-from ofgtp.core.paths import PathChanged, PathState
+from ofgtp.core.paths import PathChanged, PathState, PathStatus
 from ofgtp.core.rules import EXTENDED, GTP, E
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import PeerView
@@ -65,6 +66,13 @@ BAD_FRAME = "bad_frame"
 def _reasons(error: type[gtpu.GtpuError]) -> set[str]:
     below = error.__subclasses__()
     return {error.reason} if not below else set[str]().union(*map(_reasons, below))
+
+
+_WORST_FIRST = (PathState.DOWN, PathState.UNKNOWN, PathState.UP)
+
+
+def _badness(path: PathStatus) -> tuple[int, int, IPv4Address]:
+    return _WORST_FIRST.index(path.state), -path.users, path.peer
 
 
 UNREADABLE = (BAD_FRAME, *sorted(_reasons(gtpu.GtpuError)))
@@ -287,8 +295,11 @@ class Signalling:
         """What could not be read, by each reason that there is."""
         return {reason: self.bad[reason] for reason in UNREADABLE}
 
-    def report(self) -> list[PeerView]:
-        """The peers in use."""
+    def report(self, state: PathState | None = None, worst: int | None = None) -> list[PeerView]:
+        """The peers in use; see `Service.peers`."""
+        found = [path for path in self.peers.status() if state in (None, path.state)]
+        if worst is not None:
+            found = nsmallest(worst, found, key=_badness)
         steady, wall = time.monotonic(), datetime.now(UTC)
 
         def at(moment: float | None) -> datetime | None:
@@ -306,7 +317,7 @@ class Signalling:
                 echo_answered_at=at(path.answered_at),
                 echo_heard_at=at(path.heard_at),
             )
-            for path in self.peers.status()
+            for path in found
         ]
 
     def end_marker(self, tunnel: FTeid) -> None:

@@ -340,9 +340,11 @@ def _any_type(flags: int, **asked: Value) -> Iterator[Match]:
 def _round_as(form: int, links: Links) -> tuple[Action, ...]:
     """Send a T-PDU out by one end of the patch; table retype gets it from the other."""
     return (
-        move(Bits("tun_id", 0, 31), "pkt_mark"),
         Encap(Header.MPLS),
         Encap(Header.ETHERNET),
+        # After the headers: the switch writes down what has changed before each of them, and a mark
+        # that is back at 0 by then costs no action for each packet.
+        move(Bits("tun_id", 0, 31), "pkt_mark"),
         move(Bits("tun_src", 0, 19), "mpls_label"),
         PushVlan(),
         move(Bits("tun_src", 20, 31), Bits("vlan_vid", 0, 11)),

@@ -6,9 +6,6 @@ which a browser does not do for a page, a style or a script by itself.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
@@ -16,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from werkzeug.wrappers import Response
+
+from ofgtp.northbound import pages
 
 _PACKAGE = "mkdocs_swagger_ui_tag"
 """Only its copy of Swagger UI's distribution is used; the package itself is not imported."""
@@ -26,26 +25,18 @@ _ASSETS = {
 
 
 @cache
-def _page() -> tuple[bytes, str]:
-    """The page, and a content security policy that lets its one script run and no other."""
-    html = (Path(__file__).parent / "static" / "docs.html").read_bytes()
-    script = re.search(rb"<script>(.*?)</script>", html, re.DOTALL)
-    digest = hashlib.sha256(script[1] if script else b"").digest()
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{base64.b64encode(digest).decode()}' blob:;"
-        " style-src 'unsafe-inline' blob:; img-src data:; connect-src 'self';"
-        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+def _page() -> tuple[str, str]:
+    html = pages.read("docs.html")
+    # Swagger UI makes styles of its own, and is attached as a blob.
+    return (
+        html,
+        f"script-src {pages.digests(html, 'script')} blob:; style-src 'unsafe-inline' blob:",
     )
-    return html, policy
 
 
 def page(status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     """The page; with 401 it is the same, and asks for the token."""
-    html, policy = _page()
-    response = Response(html, status=status, mimetype="text/html", headers=headers)
-    response.headers["Content-Security-Policy"] = policy
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    return pages.answer(*_page(), status, headers)
 
 
 @cache

@@ -89,8 +89,8 @@ def plain(line: bytes) -> BatchPut | str | None:
     """Read a line that is plainly right; None if it takes the schema to tell."""
     try:
         op = from_json(line)
-        if op["op"] == "put":
-            return _plain_put(op)
+        if op["op"] == "put" and len(op) == 2:
+            return plain_session(op["session"])
         if op["op"] == "delete" and len(op) == 2 and _is_id(op["id"]):
             return str(op["id"])
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
@@ -98,8 +98,12 @@ def plain(line: bytes) -> BatchPut | str | None:
     return None
 
 
-def _plain_put(op: dict[str, Any]) -> BatchPut | None:
-    session = op["session"]
+def plain_session(session: dict[str, Any]) -> BatchPut | None:
+    """What a session that is plainly right asks for; None if it takes the schema to tell.
+
+    Raises:
+        KeyError, TypeError, AttributeError, OSError: likewise.
+    """
     get: Callable[[str], Any] = session.get
     session_id, gateway, uplink, downlink = (
         get("id"),
@@ -109,7 +113,7 @@ def _plain_put(op: dict[str, Any]) -> BatchPut | None:
     )
     known = ("ue_ip" in session) + ("id" in session) + ("gateway" in session)
     known += ("uplink" in session) + ("downlink" in session)
-    if len(op) != 2 or len(session) != known:
+    if len(session) != known:
         return None
     if not (session_id is None or _is_id(session_id)):
         return None

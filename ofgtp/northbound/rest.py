@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from itertools import chain, islice
@@ -39,7 +40,7 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.core.model import SESSION_ID
-from ofgtp.northbound import docs, lines, openapi, schema
+from ofgtp.northbound import docs, lines, openapi, pages, plain, schema
 from ofgtp.northbound.events import Event
 from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.service import BatchError, Service, SessionFilter, SessionRequest
@@ -65,6 +66,9 @@ LOOK_SECONDS = 1.0
 """Seconds between two looks at whether the reader of a stream has gone."""
 BODY_SECONDS = 60
 """A request's body must have arrived within this time."""
+
+HOSTS_KEPT = 64
+"""Host headers whose verdict is remembered."""
 
 JSON_TYPES = frozenset({"application/json"})
 PATCH_TYPES = frozenset({"application/json", "application/merge-patch+json"})
@@ -125,6 +129,7 @@ class RestApp:
         self._body_limit, self._batch_limit = body_limit, batch_limit
         self._batch_lines, self._max_requests = batch_lines, max_requests
         self._max_streams, self._keep_alive = max_streams, keep_alive
+        self._names_us = lru_cache(HOSTS_KEPT)(self._is_ours)
         self._under_way = 0
         self._streams: set[object] = set()
         self._batch_runs = False
@@ -205,7 +210,7 @@ class RestApp:
     def _route(self, request: Request) -> Response:
         self._check_host(request)
         open_path = request.path == "/v1/health"
-        if not open_path and not self._authorized(request):
+        if not open_path and not self._authorized(request.headers.get("Authorization", "")):
             return self._unauthorized(request)
         if not open_path and self._under_way - len(self._streams) > self._max_requests:
             raise _busy(f"{self._max_requests} requests are under way")
@@ -214,40 +219,78 @@ class RestApp:
         response: Response = endpoint(request, **arguments)
         return response
 
+    def quick(self, ahead: bytes, send: Callable[[bytes], None]) -> int:
+        """Answer the one request that the API gets most: a PUT that makes a session.
+
+        `ahead` is what has come on a connection. If it begins with a whole such request, plainly
+        right, it is done and answered: its size in octets. 0: nothing has been done, and the
+        request is one for `__call__`, which knows all that can be wrong.
+
+        Raises:
+            OSError: as `send` does; the session is made.
+        """
+        found = plain.put(ahead)
+        if found is None or not self._names_us(found.host, None):
+            return 0
+        if not self._authorized(found.authorization):
+            return 0
+        if self._under_way - len(self._streams) >= self._max_requests:
+            return 0
+        started = time.monotonic()
+        self._under_way += 1
+        try:
+            made = self._service.put_new(found.put)
+        except OfgtpError:
+            return 0
+        finally:
+            self._under_way -= 1
+        if made is None:
+            return 0
+        path = f"/v1/sessions/{found.put.id}"
+        try:
+            send(plain.created(path, schema.new_session(made)))
+        finally:
+            ms = (time.monotonic() - started) * 1000
+            log.info("rest: PUT %s 201 %.0f ms", path, ms)
+        return found.size
+
     def _check_host(self, request: Request) -> None:
         """Refuse a Host that a web page of somebody else's may have made up (DNS rebinding)."""
         header = request.headers.get("Host", "")
         if not header:
             raise ProblemError(HTTPStatus.BAD_REQUEST, "the Host header is missing")
+        local = request.environ.get("SERVER_NAME") if self._any_address else None
+        if not self._names_us(header, local):
+            raise ProblemError(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "the Host header names neither the listen address, nor a loopback name, nor a name"
+                " in [rest] hosts",
+            )
+
+    def _is_ours(self, header: str, local: str | None) -> bool:
+        """Whether a Host header names us; `local` is our end of the connection, if that counts."""
         name = _host_name(header)
         if name in self._hosts or name == "localhost":
-            return
+            return True
         try:
             address = ip_address(name)
         except ValueError:
-            address = None
-        if address is not None:
-            local = request.environ.get("SERVER_NAME") if self._any_address else None
-            if address.is_loopback or str(address) in self._hosts or str(address) == local:
-                return
-        raise ProblemError(
-            HTTPStatus.MISDIRECTED_REQUEST,
-            "the Host header names neither the listen address, nor a loopback name, nor a name in"
-            " [rest] hosts",
-        )
+            return False
+        return address.is_loopback or str(address) in self._hosts or str(address) == local
 
-    def _authorized(self, request: Request) -> bool:
+    def _authorized(self, header: str) -> bool:
         if self._token is None:
             return True
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, given = header.partition(" ")
         given_bytes = given.strip().encode("utf-8", "surrogateescape")
         return hmac.compare_digest(given_bytes, self._token) and scheme.lower() == "bearer"
 
     def _unauthorized(self, request: Request) -> Response:
-        """401; to a browser that opens the documentation, as a page that asks for the token."""
+        """401; to a browser that opens a page, as that page, which then asks for the token."""
         headers = {"WWW-Authenticate": 'Bearer realm="ofgtp"'}
-        if request.path == "/docs" and request.method in ("GET", "HEAD"):
-            return docs.page(HTTPStatus.UNAUTHORIZED, headers)
+        page = {"/": pages.overview, "/docs": docs.page}.get(request.path)
+        if page is not None and request.method in ("GET", "HEAD"):
+            return page(HTTPStatus.UNAUTHORIZED, headers)
         raise ProblemError(
             HTTPStatus.UNAUTHORIZED,
             'this needs the header "Authorization: Bearer <token>"',
@@ -257,7 +300,7 @@ class RestApp:
     # ---- what is not sessions
 
     def _root(self, request: Request) -> Response:
-        return Response(status=302, headers={"Location": "/docs"})
+        return pages.overview()
 
     def _docs(self, request: Request) -> Response:
         return docs.page()
@@ -282,7 +325,7 @@ class RestApp:
 
     def _peers(self, request: Request) -> Response:
         query = _query(request, schema.PeersQuery)
-        views = self._service.peers(query.gateway, query.state)
+        views = self._service.peers(query.gateway, query.state, query.worst)
         items = [schema.PeerOutput.of(view) for view in views]
         return _model(schema.PeerList.model_construct(items=items, next=None))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address
+from json import dumps
+from socket import inet_ntoa
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from ofgtp.core.model import SESSION_ID, TEID_MAX, Direction, FTeid, SessionState
 from ofgtp.core.paths import PathState
-from ofgtp.northbound.service import PeerView, SessionRequest, SessionView
+from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
 
 MAX_ERRORS = 100
 """So many errors of one request are named."""
@@ -167,6 +169,7 @@ class ListQuery(NoQuery):
     """Which sessions to list."""
 
     gateway: str | None = None
+    id: str | None = Field(None, description="Stands anywhere in the id")
     ue_ip: Ipv4 | None = None
     teid: QueryTeid | None = Field(None, description="The uplink's")
     peer: Ipv4 | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
@@ -187,6 +190,13 @@ class PeersQuery(NoQuery):
 
     gateway: str | None = None
     state: PathState | None = Field(None, description="Of the path")
+    worst: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Only so many of each gateway, the worst first: down, unknown, up, and in each"
+        " state those that most sessions name",
+    )
 
 
 class Counters(BaseModel):
@@ -261,6 +271,26 @@ class SessionOutput(BaseModel):
                 ),
             ),
         )
+
+
+def new_session(made: NewSession) -> str:
+    """The JSON of a session that was just made: what `SessionOutput` writes, in less time."""
+    put, at = made.put, made.at.isoformat().replace("+00:00", "Z")
+    peer = "null" if put.uplink_remote_ip is None else f'"{_dotted(put.uplink_remote_ip)}"'
+    down = "null"
+    if put.downlink_ip is not None:
+        down = f'{{"teid":{put.downlink_teid},"remote_ip":"{_dotted(put.downlink_ip)}"}}'
+    return (
+        f'{{"id":"{put.id}","gateway":{dumps(made.gateway)},"ue_ip":"{_dotted(put.ue_ip)}",'
+        f'"uplink":{{"teid":{put.uplink_teid},"local_ip":"{made.local_ip}","remote_ip":{peer}}},'
+        f'"downlink":{down},"state":"{made.state.value}","reason":null,'
+        f'"created_at":"{at}","updated_at":"{at}",'
+        '"counters":{"uplink":{"packets":0,"bytes":0},"downlink":{"packets":0,"bytes":0}}}'
+    )
+
+
+def _dotted(address: int) -> str:
+    return inet_ntoa(address.to_bytes(4, "big"))
 
 
 class SessionList(BaseModel):
@@ -360,6 +390,36 @@ class PeerList(BaseModel):
     next: None = Field(description="Always null: there is one page")
 
 
+class FaultOutput(BaseModel):
+    """A known fault of the switch's version."""
+
+    name: str
+    summary: str = Field(description="What goes wrong")
+    remedy: str = Field(description="What ofgtp does about it")
+    basis: Literal["measured", "read in its source", "not tried"] = Field(
+        description="How it is known that this version has it"
+    )
+    reference: str = Field(description="Where the documentation says more")
+
+
+class BothForwarded(BaseModel):
+    """What a gateway has forwarded; goes up only, from 0 with each run."""
+
+    uplink: Counters
+    downlink: Counters
+
+
+class LeaseOutput(BaseModel):
+    """The lease by which the controller owns the tunnels."""
+
+    seconds: int
+    seconds_left: float | None = Field(
+        description="Until forwarding ends, if it is not renewed; null: it has not begun"
+    )
+    renewals: int
+    expiries: int
+
+
 class GatewayOutput(BaseModel):
     """A gateway's state."""
 
@@ -369,6 +429,9 @@ class GatewayOutput(BaseModel):
     connected: bool
     ovs_version: str | None = None
     datapath_id: str | None = None
+    faults: list[FaultOutput] = Field([], description="Of this version of Open vSwitch")
+    forwarded: BothForwarded | None = None
+    lease: LeaseOutput | None = Field(None, description="null: the tunnels are the switch's")
 
 
 class GatewayList(BaseModel):

@@ -30,6 +30,21 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
 
     capitalize_response_headers = False
 
+    def handle_one_request(self) -> None:
+        try:
+            self.connection.settimeout(IDLE_SECONDS)
+            ahead = self.rfile.peek()
+            self.conn_state[2] = wsgi.STATE_REQUEST
+            if size := self.server.app.quick(ahead, self.connection.sendall):
+                self.rfile.read(size)
+                self.close_connection = False
+                return
+        except (OSError, ValueError) as error:  # gone, silent for too long, or closed
+            log.debug("connection of %s: %s", self.client_address, error)
+            self.close_connection = True
+            return
+        super().handle_one_request()
+
     def _read_request_line(self) -> Any:
         with eventlet.Timeout(IDLE_SECONDS, TimeoutError()):
             return super()._read_request_line()

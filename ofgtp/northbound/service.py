@@ -72,10 +72,25 @@ class SessionRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that was just made, as asked for by `put`; `at` is aware and in UTC."""
+
+    put: BatchPut
+    gateway: str
+    local_ip: IPv4Address
+    state: SessionState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """Which sessions to list; None matches all. `teid` is the uplink's, `peer` either side's."""
+    """Which sessions to list; None matches all.
+
+    `id` stands anywhere in the session's, `teid` is the uplink's, `peer` either side's.
+    """
 
     gateway: str | None = None
+    id: str | None = None
     ue_ip: IPv4Address | None = None
     teid: int | None = None
     peer: IPv4Address | None = None
@@ -206,6 +221,14 @@ class Service(Protocol):
             Conflict, InvalidSession, UnknownGateway, SwitchRefused.
         """
 
+    def put_new(self, put: BatchPut) -> NewSession | None:
+        """Make a session that is plainly right and new, together with others that are asked for
+        at the same time. None, and nothing has changed: `put` does it, or tells why not.
+
+        Raises:
+            SwitchRefused.
+        """
+
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
     ) -> SessionView:
@@ -252,9 +275,15 @@ class Service(Protocol):
         """Each gateway's name, whether it is connected, and more, ready for JSON."""
 
     def peers(
-        self, gateway: str | None = None, state: PathState | None = None
+        self,
+        gateway: str | None = None,
+        state: PathState | None = None,
+        worst: int | None = None,
     ) -> Sequence[PeerView]:
         """The GTP-U peers that sessions name, of one gateway or of all; `state` None is any.
+
+        With `worst` only so many of each gateway: first those that are down, then those that are
+        unknown, and in each state those that most sessions name.
 
         Raises:
             UnknownGateway.

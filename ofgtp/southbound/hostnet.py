@@ -6,12 +6,15 @@ every host that has the switch.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import socket
+import struct
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Gateway
@@ -32,6 +35,12 @@ OFFLOADS = {
 }
 """Receive offloads that merge packets before the switch reads them: ethtool's names, as shown
 and as set."""
+
+
+LinkState = Literal["up", "no carrier", "down", "missing"]
+
+SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x1, 0x40
+"""Of netdevice(7)."""
 
 
 def exists(port: str) -> bool:
@@ -64,6 +73,20 @@ def is_up(port: str) -> bool:
         GatewayNotReady: there is no such interface.
     """
     return "UP" in _link(port)["flags"]
+
+
+def link_state(port: str) -> LinkState:
+    """The interface's state, without a command: for what is asked often."""
+    request = struct.pack("16sH14x", port.encode(), 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            answer = fcntl.ioctl(sock, SIOCGIFFLAGS, request)
+        except OSError:
+            return "missing"
+    (flags,) = struct.unpack_from("16xH", answer)
+    if not flags & IFF_UP:
+        return "down"
+    return "up" if flags & IFF_RUNNING else "no carrier"
 
 
 def port_refusal(port: str) -> str | None:

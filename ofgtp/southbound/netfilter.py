@@ -12,24 +12,39 @@ from __future__ import annotations
 import logging
 import re
 
+from ofgtp.core.faults import UDP_CHECKSUM, Version
 from ofgtp.core.model import GTPU_PORT, Gateway
 from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
 
-CHECKSUM_FIXED = (3, 2)
-"""The first Open vSwitch whose gtpu port writes right UDP checksums."""
+TRIAL = f"""\
+table netdev ofgtp_trial {{
+\tchain in {{ type filter hook ingress device "lo" priority 0; policy drop; }}
+\tchain out {{
+\t\ttype filter hook egress device "lo" priority 0; policy accept;
+\t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
+\t}}
+}}
+table ip ofgtp_trial {{
+\tchain out {{
+\t\ttype nat hook postrouting priority 100; policy accept;
+\t\tip saddr 192.0.2.0/24 oifname != "lo" masquerade
+\t}}
+}}
+"""
+"""All that we ask of nftables: for `nft --check`, which does not do it."""
 
 _accepted: dict[str, str] = {}
 """Our text of a table -> nft's own listing of it, where they differ (by nft's version)."""
 
 
-def ruleset(gateway: Gateway, ovs_version: tuple[int, int]) -> str:
-    """All of the gateway's tables, in nft's language, for a switch of that (major, minor)."""
+def ruleset(gateway: Gateway, ovs_version: Version | None) -> str:
+    """All of the gateway's tables, in nft's language, for a switch of that version."""
     return "\n".join(_tables(gateway, ovs_version).values())
 
 
-def apply(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
+def apply(gateway: Gateway, ovs_version: Version | None) -> bool:
     """Put the tables in place, in one nft transaction, if what is there differs; True if so.
 
     Raises:
@@ -45,7 +60,7 @@ def apply(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
     return True
 
 
-def check(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
+def check(gateway: Gateway, ovs_version: Version | None) -> bool:
     """Whether the tables are there, whole and unchanged."""
     wanted = _tables(gateway, ovs_version)
     for table in _names(gateway):
@@ -53,6 +68,11 @@ def check(gateway: Gateway, ovs_version: tuple[int, int]) -> bool:
         if _listing(table) not in (_lines(text), _accepted.get(text)):
             return False
     return True
+
+
+def present(gateway: Gateway, ovs_version: Version | None) -> bool:
+    """Whether all tables are there, whatever is in them."""
+    return all(_listing(table) for table in _tables(gateway, ovs_version))
 
 
 def remove(gateway: Gateway) -> bool:
@@ -76,13 +96,13 @@ def _names(gateway: Gateway) -> tuple[str, str]:
     return f"netdev ofgtp_{bridge}", f"ip ofgtp_{bridge}"
 
 
-def _tables(gateway: Gateway, ovs_version: tuple[int, int]) -> dict[str, str]:
+def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     """Table -> its text, laid out as `nft list` does, so that the two can be compared."""
     ports, nat = _names(gateway)
     chains = [_drop("access_in", gateway.access_port)]
     if not gateway.host_core:
         chains.append(_drop("core_in", gateway.core_port))
-    if ovs_version < CHECKSUM_FIXED:
+    if UDP_CHECKSUM.affects(ovs_version):
         chains.append(
             _chain(
                 "access_out",

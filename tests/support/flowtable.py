@@ -16,10 +16,12 @@ from ofgtp.southbound.channel import Channel
 ERROR, PACKET_OUT, FLOW_MOD, METER_MOD = 1, 13, 14, 29
 MULTIPART_REQUEST, MULTIPART_REPLY = 18, 19
 BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL, BUNDLE_ADD = 20, 21, 33, 34
-DESC, FLOW, METER_CONFIG, FLOW_MONITOR = 0, 1, 10, 16
+DESC, FLOW, AGGREGATE, METER_CONFIG, FLOW_MONITOR = 0, 1, 2, 10, 16
 OPEN, COMMIT, DISCARD = 0, 4, 6
 ADD, MODIFY_STRICT, DELETE, DELETE_STRICT = 0, 2, 3, 4
 NXM1 = 0x0001
+PACKETS, OCTETS = 1234, 5678
+"""What every flow has counted."""
 
 TABLE_FULL = struct.pack("!HH", 5, 1)
 
@@ -58,7 +60,7 @@ class Entry:
         match = struct.pack("!HH", 1, 4 + len(fields)) + fields
         rest = match + bytes(-len(match) % 8) + self.instructions
         head = (48 + len(rest), self.table, 77, 88, self.priority, self.idle, self.hard)
-        ends = (self.flags, self.importance, self.cookie, 1234, 5678)
+        ends = (self.flags, self.importance, self.cookie, PACKETS, OCTETS)
         return struct.pack("!HBxIIHHHHH2xQQQ", *head, *ends) + rest
 
 
@@ -219,11 +221,18 @@ class FlowTable:
         elif kind == FLOW:
             cookie, mask = struct.unpack_from("!QQ", body, 8 + 16)
             parts = list(self._parts(cookie, mask))
+        elif kind == AGGREGATE:
+            cookie, mask = struct.unpack_from("!QQ", body, 8 + 16)
+            count = len(self._of(cookie, mask))
+            parts = [struct.pack("!QQI4x", PACKETS * count, OCTETS * count, count)]
         for place, part in enumerate(parts):
             more = place < len(parts) - 1
             self._say(MULTIPART_REPLY, xid, struct.pack("!HH4x", kind, more) + part)
 
+    def _of(self, cookie: int, mask: int) -> list[Entry]:
+        return [each for each in self.flows.values() if not (each.cookie ^ cookie) & mask]
+
     def _parts(self, cookie: int, mask: int) -> Iterator[bytes]:
-        asked = [each for each in self.flows.values() if not (each.cookie ^ cookie) & mask]
+        asked = self._of(cookie, mask)
         for start in range(0, len(asked) or 1, self.part_entries):
             yield b"".join(each.report() for each in asked[start : start + self.part_entries])

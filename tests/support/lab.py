@@ -40,7 +40,7 @@ from typing import Any, Self
 from ofgtp.core.model import Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+SCHEMA = Path(os.environ.get("OFGTP_TEST_SWITCH", "/"), "usr/share/openvswitch/vswitch.ovsschema")
 NETNS = Path("/run/netns")
 PREFIX = "ofgtp-t-"
 

@@ -131,6 +131,11 @@ class Site:
         answer = self.lab.http("DELETE", f"/v1/sessions/{session}")
         assert answer.status == 204, answer.body
 
+    def cache_follows(self, frame: bytes, *, passes: bool) -> None:
+        """Wait until the datapath's cache does with an uplink packet what the flows say: after the
+        barrier it may lag for some milliseconds (docs/ovs-faults.md)."""
+        until(lambda: bool(self.uplink(frame)) is passes, "the cache follows the flows")
+
     # packets in
 
     def from_enb(self, gtp: bytes, *, enb: str = "enb", **changes: Any) -> bytes:

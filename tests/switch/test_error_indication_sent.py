@@ -147,8 +147,12 @@ def test_a_session_that_is_deleted(site: Site, hear: Hearing) -> None:
     for _ in range(4):
         assert hear.after(frame) == []
         site.delete(session)
+        site.cache_follows(frame, passes=False)
+        hear.after()
         assert [each.octets for each in hear.after(frame)] == [error_indication(0x1009)]
         site.session("10.45.0.9", teid=0x1009)
+        site.cache_follows(frame, passes=True)
+        hear.after()
         assert hear.after(*[frame] * 5) == []
         assert len(site.uplink(frame)) == 1
 

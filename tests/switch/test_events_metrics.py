@@ -187,7 +187,13 @@ def test_packets_are_counted_as_they_pass(lab: Lab) -> None:
     lab.ofctl("del-flows", "br-ofgtp")
     until(lambda: metric(lab, "ofgtp_repairs_total") == 1, 5, "the flows to come back")
     assert seen() == wanted
-    assert gateway(lab)["drops"]["unknown_ue"] == 0, "the switch itself began anew"
+    shown = gateway(lab)
+    assert shown["drops"]["unknown_ue"] == 0, "the switch itself began anew"
+    assert shown["forwarded"] == {
+        way: {what: metric(lab, f"ofgtp_{what}_total", direction=way) for what in numbers}
+        for way, numbers in shown["forwarded"].items()
+    }
+    assert shown["forwarded"]["uplink"] == {"packets": 8, "bytes": 8 * 114}
 
 
 def gateway(lab: Lab) -> dict[str, Any]:

@@ -164,34 +164,48 @@ def test_any_peer_may_use_a_session_that_is_not_pinned(site: Site) -> None:
 
 
 @pytest.mark.parametrize("ttl", CLASSES)
-def test_a_deleted_session_passes_nothing_from_the_answer_on(site: Site, ttl: int) -> None:
+def test_a_deleted_session_passes_nothing(site: Site, ttl: int) -> None:
     ue, teid = f"10.45.1.{ttl}", 0x1100 + ttl
     frame = site.t_pdu(teid, gtpu.ipv4(ue, PDN_IP, ttl=ttl))
     session = site.session(ue, teid=teid, downlink=teid)
     assert len(site.uplink(*[frame] * 20)) == 20
     site.delete(session)
+    site.cache_follows(frame, passes=False)
     assert site.uplink(*[frame] * 20) == []
     with site.counted(no_uplink_session=20, seen_unknown_teid=20):
         assert site.uplink(*[frame] * 20) == []
 
 
 @pytest.mark.parametrize("ttl", CLASSES)
-def test_a_session_works_from_the_answer_on_though_its_ue_sent_before(site: Site, ttl: int) -> None:
+def test_carrying_the_teid_costs_no_action(site: Site, ttl: int) -> None:
+    """The mark is set and cleared among the flows alone; the datapath is told of neither."""
+    assert len(site.uplink(*[site.t_pdu(TEID, gtpu.ipv4(UE, PDN_IP, ttl=ttl))] * 20)) == 20
+    cached = site.lab.appctl("dpctl/dump-flows").splitlines()
+    ways = [line.partition("actions:")[2] for line in cached if "tun_id=0x1001" in line]
+    assert any("recirc(" in actions for actions in ways)
+    assert not [actions for actions in ways if "skb_mark" in actions]
+
+
+@pytest.mark.parametrize("ttl", CLASSES)
+def test_a_session_works_though_its_ue_sent_before(site: Site, ttl: int) -> None:
     ue, teid = f"10.45.2.{ttl}", 0x1200 + ttl
     frame = site.t_pdu(teid, gtpu.ipv4(ue, PDN_IP, ttl=ttl))
     assert site.uplink(*[frame] * 20) == []
     site.session(ue, teid=teid, downlink=teid)
+    site.cache_follows(frame, passes=True)
     assert len(site.uplink(*[frame] * 20)) == 20
 
 
 @pytest.mark.parametrize("ttl", CLASSES)
-def test_a_changed_teid_holds_from_the_answer_on(site: Site, ttl: int) -> None:
+def test_a_changed_teid_holds(site: Site, ttl: int) -> None:
     ue, old, new = f"10.45.3.{ttl}", 0x1300 + ttl, 0x1400 + ttl
     inner = gtpu.ipv4(ue, PDN_IP, ttl=ttl)
     session = site.session(ue, teid=old, downlink=old)
     assert len(site.uplink(*[site.t_pdu(old, inner)] * 20)) == 20
     assert site.uplink(*[site.t_pdu(new, inner)] * 20) == []
     site.patch(session, {"uplink": {"teid": new}})
+    site.cache_follows(site.t_pdu(old, inner), passes=False)
+    site.cache_follows(site.t_pdu(new, inner), passes=True)
     assert site.uplink(*[site.t_pdu(old, inner)] * 20) == []
     assert len(site.uplink(*[site.t_pdu(new, inner)] * 20)) == 20
 

@@ -19,6 +19,7 @@ from ofgtp.northbound.service import (
     GatewayMetrics,
     Histogram,
     Lease,
+    NewSession,
     PeerView,
     SessionFilter,
     SessionRequest,
@@ -103,6 +104,17 @@ class FakeService:
         created = request.id not in self.sessions
         return self._view(self._keep(request)), created
 
+    def put_new(self, put: BatchPut) -> NewSession | None:
+        self._enter()
+        if put.id in self.sessions or put.uplink_teid is None:
+            return None
+        try:
+            self._keep(SessionRequest.of(put))
+        except OfgtpError:
+            return None
+        state = SessionState.ACTIVE if self.connected else SessionState.PENDING
+        return NewSession(put, "gw1", GATEWAY.access_ip.ip, state, WHEN)
+
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
     ) -> SessionView:
@@ -179,12 +191,15 @@ class FakeService:
         return [{"name": "gw1", "connected": self.connected, "ovs_version": "3.1.0", "ports": {}}]
 
     def peers(
-        self, gateway: str | None = None, state: PathState | None = None
+        self,
+        gateway: str | None = None,
+        state: PathState | None = None,
+        worst: int | None = None,
     ) -> Sequence[PeerView]:
         self._enter()
         if gateway not in (None, "gw1"):
             raise UnknownGateway(str(gateway))
-        return [peer for peer in self.all_peers if state in (None, peer.state)]
+        return [peer for peer in self.all_peers if state in (None, peer.state)][:worst]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         self._enter()

@@ -115,7 +115,7 @@ def test_remove_needs_one_name_or_all(config: Path) -> None:
 
 def test_remove_of_an_unknown_gateway(config: Path) -> None:
     code, line = outcome(ofgtp("gateway", "remove", "gw2", config=config))
-    assert (code, line) == (1, "ofgtp: no gateway has the name 'gw2'")
+    assert (code, line) == (4, "ofgtp: no gateway has the name 'gw2'")
 
 
 def test_remove_with_a_wrong_file(config: Path) -> None:

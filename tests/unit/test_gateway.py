@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from ofgtp.control.comparison import Comparison
 from ofgtp.control.gateway import SLICE as TURN
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.service import SessionService
+from ofgtp.core import faults
 from ofgtp.core.flow import CookieKind, make_cookie
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
 from ofgtp.core.pipeline import Report
 from ofgtp.core.rules import session_flows
+from ofgtp.northbound import schema
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, FlowsRefused
@@ -214,3 +217,27 @@ def test_each_tunnel_of_a_peer_that_all_sessions_leave_gets_its_end_marker(world
     assert [int.from_bytes(body[-4:], "big") for body in sent] == [each.teid for each in tunnels]
     assert {body[32:38].hex(":") for body in sent} == {mac}
     assert peers.neighbours.mac(ENB) is None
+
+
+def test_report_of_a_silent_switch(world: World) -> None:
+    """What is known without it: its version's faults, the lease, what was forwarded before."""
+    agent = world.agent
+    world.switch.channel.silent = True
+    agent._counters.packets["uplink"] = 7
+    report = agent.report()
+    schema.GatewayOutput.model_validate(report, strict=True)
+    assert report["faults"] == [] and report["lease"] is None
+    assert report["drops"] is None
+    assert report["forwarded"]["uplink"] == {"packets": 7, "bytes": 0}
+    assert report["access"]["link"] == "missing"
+
+    agent.host.ovs_version = "3.2.1"
+    agent._lease, agent._renewed_at = 10, time.time() - 3
+    report = agent.report()
+    schema.GatewayOutput.model_validate(report, strict=True)
+    names = [fault["name"] for fault in report["faults"]]
+    assert names == [fault.name for fault in faults.of((3, 2))]
+    assert {fault["basis"] for fault in report["faults"]} == {"read in its source", "not tried"}
+    assert 6.5 < report["lease"]["seconds_left"] <= 7.1
+    agent._renewed_at = time.time() - 30
+    assert agent.report()["lease"]["seconds_left"] == 0

@@ -19,6 +19,7 @@ from werkzeug.test import Client
 
 from ofgtp.control.counters import OUTER_BYTES, Counters
 from ofgtp.control.signalling import UNREADABLE, Ignored
+from ofgtp.core.drops import MEANINGS
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flow import CookieKind, Flow, cookie_kind, make_cookie
 from ofgtp.core.model import FTeid, Session, Uplink
@@ -153,6 +154,8 @@ def test_the_document_knows_every_reason() -> None:
 def test_the_document_knows_all_that_is_unreadable() -> None:
     described = {name.strip("`"): meaning for name, meaning in table(UNREADABLE_HEADING)}
     assert set(described) == set(UNREADABLE) - {reason.label for reason in DropReason}
+    described |= {name.strip("`"): meaning for name, meaning in table("Reasons of drops")}
+    assert described == MEANINGS, "and the page says the same"
 
 
 def test_the_document_knows_all_that_is_ignored() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import logging
+import re
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +23,15 @@ from pydantic import BaseModel
 from werkzeug import test as werkzeug_test
 from werkzeug.test import TestResponse
 
+from ofgtp.core.drops import MEANINGS
 from ofgtp.core.errors import OfgtpError, StoreError, SwitchRefused
 from ofgtp.core.model import FTeid, SessionState
 from ofgtp.core.paths import PathState
-from ofgtp.northbound import openapi, schema
+from ofgtp.northbound import openapi, pages, schema
 from ofgtp.northbound.rest import RestApp, merge_patch
 from ofgtp.northbound.service import PeerView, Service, SessionFilter
 
+ROOT = Path(__file__).parents[2]
 NDJSON = "application/x-ndjson"
 FULL: dict[str, Any] = {
     "id": "imsi-001010000000001-5",
@@ -194,10 +201,11 @@ def test_list(client: Client, service: FakeService) -> None:
     page = answer(client.get("/v1/sessions?limit=2"), 200, schema.SessionList)
     assert [item["id"] for item in page["items"]] == ["ue-0", "ue-1"]
     assert page["next"] == "next"
-    query = "gateway=gw1&ue_ip=10.45.0.2&teid=0x1001&peer=10.1.0.2&state=error_indicated"
+    query = "gateway=gw1&id=00-1:a&ue_ip=10.45.0.2&teid=0x1001&peer=10.1.0.2&state=error_indicated"
     client.get(f"/v1/sessions?{query}&limit=1000&cursor=next")
     assert service.filter == SessionFilter(
         "gw1",
+        "00-1:a",
         IPv4Address("10.45.0.2"),
         4097,
         IPv4Address("10.1.0.2"),
@@ -205,7 +213,7 @@ def test_list(client: Client, service: FakeService) -> None:
         1000,
         "next",
     )
-    everything = "/v1/sessions?gateway=&ue_ip=&teid=&peer=&state=&limit=&cursor="
+    everything = "/v1/sessions?gateway=&id=&ue_ip=&teid=&peer=&state=&limit=&cursor="
     assert answer(client.get(everything), 200, schema.SessionList)["next"] is None
     assert service.filter == SessionFilter()
 
@@ -594,7 +602,7 @@ def bearer(value: str) -> dict[str, str]:
     "path",
     [
         *("/v1/sessions", PATH, "/v1/flows", "/v1/gateways", "/v1/peers"),
-        *("/openapi.json", "/", "/nothing"),
+        *("/openapi.json", "/docs/swagger-ui.css", "/nothing"),
     ],
 )
 @pytest.mark.parametrize(
@@ -632,13 +640,19 @@ def test_what_happens_is_not_for_everybody(locked: Client, path: str) -> None:
     assert locs(locked.get(f"{path}?since=1", headers=bearer("Bearer correct-horse"))) == ["since"]
 
 
-def test_docs_ask_for_the_token(locked: Client) -> None:
-    response = locked.get("/docs")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_ask_for_the_token(locked: Client, service: FakeService, path: str) -> None:
+    """A page is the same with and without it: what it shows it asks for."""
+    response = locked.get(path)
     assert response.status_code == 401
     assert response.mimetype == "text/html"
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
     problem(locked.get("/docs/swagger-ui-bundle.js"), 401)
-    assert locked.get("/docs", headers=bearer("Bearer correct-horse")).status_code == 200
+    locked.put(PATH, json=FULL, headers=bearer("Bearer correct-horse"))
+    opened = locked.get(path, headers=bearer("Bearer correct-horse"))
+    assert (opened.status_code, opened.data) == (200, response.data)
+    problem(locked.post(path, json={}), 401)
+    problem(locked.get(path, headers={"Host": "evil.example"}), 421)
 
 
 @pytest.mark.parametrize(
@@ -780,6 +794,7 @@ def test_peers(client: Client, service: FakeService) -> None:
         ("?state=up", everything[:1]),
         ("?gateway=gw1&state=down", everything[1:2]),
         ("?state=unknown", everything[2:]),
+        ("?worst=2", everything[:2]),
     ):
         body = answer(client.get(f"/v1/peers{query}"), 200, schema.PeerList)
         assert body == {"items": items, "next": None}
@@ -792,6 +807,8 @@ def test_peers(client: Client, service: FakeService) -> None:
         ("state=pending", "state"),
         ("state=UP", "state"),
         ("limit=5", "limit"),
+        ("worst=0", "worst"),
+        ("worst=1001", "worst"),
         ("peer=", "peer"),
         ("state=up&state=down", "state"),
     ],
@@ -816,11 +833,12 @@ def test_the_example_of_peers_is_what_is_answered(client: Client, service: FakeS
     assert [(p["name"], p["in"]) for p in call["parameters"]] == [
         ("gateway", "query"),
         ("state", "query"),
+        ("worst", "query"),
     ]
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/sessions", PATH, "/v1/flows", "/v1/peers", "/v1/health", "/docs"]
+    "path", ["/v1/sessions", PATH, "/v1/flows", "/v1/peers", "/v1/health", "/docs", "/"]
 )
 def test_head(client: Client, path: str) -> None:
     client.put(PATH, json=FULL)
@@ -830,9 +848,35 @@ def test_head(client: Client, path: str) -> None:
     assert head.headers.get("Content-Length") == get.headers.get("Content-Length")
 
 
-def test_root_leads_to_the_docs(client: Client) -> None:
-    response = client.get("/")
-    assert (response.status_code, response.headers["Location"]) == (302, "/docs")
+def test_the_overview_is_one_file(client: Client) -> None:
+    """Nothing else is loaded, each of its scripts and styles is allowed by name, and no other."""
+    page = client.get("/")
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    rules = dict(
+        part.strip().partition(" ")[::2]
+        for part in page.headers["Content-Security-Policy"].split(";")
+    )
+    assert rules["default-src"] == "'none'"
+    assert rules["connect-src"] == "'self'"
+    assert rules["require-trusted-types-for"] == "'script'"
+    assert rules["frame-ancestors"] == rules["form-action"] == rules["base-uri"] == "'none'"
+    for element in ("script", "style"):
+        inside = re.findall(rf"<{element}>(.*?)</{element}>", page.text, re.DOTALL)
+        sums = [base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in inside]
+        assert rules[f"{element}-src"].split() == [f"'sha256-{each.decode()}'" for each in sums]
+        assert inside
+    assert not re.search(r"<script src|<link rel=.stylesheet|<img|\son\w+=|\sstyle=", page.text)
+    assert "javascript:" not in page.text and "{MEANINGS}" not in page.text
+    (words,) = re.findall(r'<script type="application/json" id="meanings">(.*?)<', page.text)
+    assert json.loads(words) == MEANINGS
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_what_pages_are_made_of_is_packaged() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = config["tool"]["setuptools"]["package-data"]["ofgtp.northbound"]
+    packaged = {path for pattern in patterns for path in (ROOT / "ofgtp/northbound").glob(pattern)}
+    assert {path for path in pages.STATIC.rglob("*") if path.is_file()} <= packaged
 
 
 def test_docs_need_no_other_host(client: Client) -> None:

@@ -12,14 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.gateway import left_tunnel, merged
 from ofgtp.control.service import SessionService
 from ofgtp.core.errors import StoreError
-from ofgtp.core.model import FlowValues, FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, SessionState, Uplink
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import NewSession
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store import SessionStore
 from tests.support.lab import gateway
@@ -42,6 +44,7 @@ class Agent:
         self.told: Changes = []
         self.peers: Counter[tuple[int | None, int | None]] = Counter()
         self.deleted: list[FlowValues] = []
+        self.created: list[list[FlowValues]] = []
         self.forgot = 0
         self.meanwhile: Callable[[], Any] | None = None
         """What somebody else does while a caller waits for its turn."""
@@ -58,6 +61,13 @@ class Agent:
         if self.refuses & {each.id for each in after}:
             raise FlowsRefused([(None, "table full")])
         self.flows.append((before, after))
+        return self.confirms
+
+    def create(self, sessions: list[FlowValues]) -> bool:
+        eventlet.sleep(0)  # others ask meanwhile
+        if self.refuses & {f"ue-{each.teid - 0x1000}" for each in sessions}:
+            raise FlowsRefused([(None, "table full")])
+        self.created.append(sessions)
         return self.confirms
 
     @contextmanager
@@ -220,6 +230,111 @@ def test_a_store_that_fails_is_logged(
     assert "disk full" in caplog.text
     assert world.state(1) is ACTIVE
     assert world.kinds()[-1][1]["deleted"] == 0
+
+
+# --- new sessions that are asked for at the same time
+
+
+def new(number: int, *, session_id: str = "", ue: int = 0) -> BatchPut:
+    """A session like `session(number)`."""
+    like = session(number)
+    assert like.downlink is not None
+    name, address = session_id or like.id, int(like.ue_ip) + ue
+    far = (like.downlink.teid, int(like.downlink.ip))
+    return BatchPut(name, "gw1", address, like.uplink.teid, None, *far)
+
+
+def asked(world: World, *puts: BatchPut) -> list[NewSession | None]:
+    """What comes of these, each asked for by a green thread of its own."""
+    return [*eventlet.GreenPool().imap(world.service.put_new, puts)]
+
+
+def states(made: list[NewSession | None]) -> list[SessionState | None]:
+    return [each and each.state for each in made]
+
+
+@pytest.mark.parametrize(("confirms", "state"), [(True, ACTIVE), (False, PENDING)])
+def test_the_first_goes_alone_and_the_others_together(
+    world: World, confirms: bool, state: SessionState
+) -> None:
+    world.agent.confirms = confirms
+    made = asked(world, *map(new, range(1, 6)))
+    assert states(made) == [state] * 5
+    assert [len(each) for each in world.agent.created] == [1, 4]
+    assert [world.state(n) for n in range(1, 6)] == [state] * 5
+    assert world.agent.peers == {(None, int(ENB)): 5}
+    facts = [{"gateway": "gw1", "session": f"ue-{n}", "state": state.value} for n in range(1, 6)]
+    assert world.kinds() == [("session_created", each) for each in facts]
+    for each in made:
+        stored = world.store.get(str(each and each.put.id))
+        assert stored is not None
+        assert each is not None
+        assert stored.created_at == stored.updated_at == each.at
+        assert FlowValues.of(stored.session) in [v for some in world.agent.created for v in some]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        new(9, session_id="ue-3"),  # is made meanwhile
+        new(9, ue=-8),  # has the UE address of ue-1
+        new(9)._replace(uplink_teid=session(1).uplink.teid),
+        new(9)._replace(downlink_teid=0x2001),
+    ],
+)
+def test_one_in_conflict_does_not_hold_up_the_others(world: World, odd: BatchPut) -> None:
+    made = asked(world, new(1), new(2), new(3), odd, new(4))
+    assert states(made) == [ACTIVE, ACTIVE, ACTIVE, None, ACTIVE]
+    assert [len(each) for each in world.agent.created] == [1, 3]
+    assert sum(world.store.count().values()) == 4
+    assert len(world.kinds()) == 4
+
+
+def test_what_is_not_admitted_is_for_others_to_judge(world: World) -> None:
+    odd = [new(1)._replace(ue_ip=1), new(1)._replace(uplink_teid=None), new(1)._replace(id=None)]
+    odd += [new(1)._replace(gateway=None), new(1)._replace(gateway="gw9")]  # there are two
+    assert states(asked(world, *odd)) == [None] * 5
+    assert world.agent.created == []
+
+
+def test_new_sessions_that_the_switch_refuses(world: World) -> None:
+    world.agent.refuses = {"ue-3"}
+    assert states(asked(world, new(1), new(2), new(3), new(4))) == [ACTIVE, None, None, None]
+    assert [world.state(n) for n in range(1, 5)] == [ACTIVE, None, None, None]
+    assert world.agent.peers == {(None, int(ENB)): 1}
+    # Each is asked for alone then, and only one is refused.
+    assert states(asked(world, new(2))) == [ACTIVE]
+    assert states(asked(world, new(4))) == [ACTIVE]
+
+
+def test_a_store_that_does_not_keep_new_sessions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def failing() -> Iterator[Any]:
+        with transaction() as tx:
+            yield tx
+            raise StoreError("disk full")
+
+    transaction = world.store.transaction
+    monkeypatch.setattr(world.store, "transaction", failing)
+    with pytest.raises(StoreError, match="disk full"):
+        asked(world, new(1))
+    assert world.state(1) is None
+    assert world.agent.forgot == 1
+    assert world.kinds() == []
+    assert not world.agent.peers
+    monkeypatch.setattr(world.store, "transaction", transaction)
+    assert states(asked(world, new(1))) == [ACTIVE]
+
+
+def test_one_that_stops_waiting_is_not_made(world: World) -> None:
+    with world.service._turn():
+        waiting = eventlet.spawn(world.service.put_new, new(1))
+        eventlet.sleep(0)
+        waiting.kill()
+    assert states(asked(world, new(2))) == [ACTIVE]
+    assert world.state(1) is None
 
 
 # --- small parts of a gateway's agent

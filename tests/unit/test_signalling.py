@@ -223,6 +223,7 @@ def test_a_path_goes_up_down_and_up(make: Callable[..., Scene], policy: str) -> 
     assert scene.recorder.down == []
     echo_exchange(scene, answered=False)
     assert kinds(scene.events)[1:] == [("path_down", facts)]
+    assert worst(scene, 5) == [("down", ENB), ("unknown", OTHER_ENB)]
     assert scene.recorder.down == ([("gw1", ENB)] if policy == "remove" else [])
     echo_exchange(scene, answered=True)
     assert kinds(scene.events)[2:] == [("path_up", facts)]
@@ -241,6 +242,24 @@ def test_an_answer_to_another_request_counts_for_nothing(scene: Scene) -> None:
     scene.hear(gtpu.ECHO_RESPONSE, 0, b"\x0e\x00", sequence=request[GTP_U_Header].seq)
     assert [kind for kind, _ in kinds(scene.events)] == ["path_up"]
     assert scene.received("echo_response") == 2
+
+
+def worst(scene: Scene, many: int) -> list[tuple[PathState, IPv4Address]]:
+    return [(peer.state, peer.ip) for peer in scene.of.report(worst=many)]
+
+
+def test_the_worst_peers_come_first(scene: Scene) -> None:
+    far = [FTeid(1, IPv4Address(f"10.1.0.{n}")) for n in (9, 7, 8)]
+    scene.have(session(), *(session(n, downlink=each) for n, each in enumerate(far, 2)))
+    busy = session(5, downlink=FTeid(2, far[2].ip))
+    scene.have(busy)
+    scene.resolve(ENB)
+    scene.now += 60
+    echo_exchange(scene, answered=True)
+    unknown = [(PathState.UNKNOWN, each) for each in (far[2].ip, far[1].ip, far[0].ip)]
+    assert worst(scene, 4) == [*unknown, (PathState.UP, ENB)]
+    assert worst(scene, 2) == unknown[:2]
+    assert scene.of.report(PathState.UP, 1)[0].ip == ENB
 
 
 def test_report(scene: Scene) -> None:

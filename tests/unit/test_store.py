@@ -191,7 +191,7 @@ def test_numbers_are_never_reused(store: SessionStore) -> None:
 
 
 def test_states(store: SessionStore) -> None:
-    one, two, three = fill(store, 1, 2, 3)
+    _one, two, three = fill(store, 1, 2, 3)
     fill(store, 9, gateway="gw2")
     with store.transaction() as tx:
         tx.set_gateway_state("gw1", SessionState.ACTIVE)
@@ -203,8 +203,36 @@ def test_states(store: SessionStore) -> None:
         SessionState.ERROR_INDICATED: 0,
     }
     assert store.count()[SessionState.PENDING] == 1
+    with store.transaction() as tx:
+        tx.delete("ue-1")
+        assert store.count("gw1")[SessionState.ACTIVE] == 2, "what is not committed does not count"
+    assert store.count("gw1")[SessionState.ACTIVE] == 1
+    with pytest.raises(Conflict), store.transaction() as tx:
+        tx.delete("ue-3")
+        assert store.count("gw1")[SessionState.ACTIVE] == 1
+        raise Conflict("id", "given up", "ue-3")
+    assert store.count("gw1")[SessionState.ACTIVE] == 1
+    assert store.count("gw2") == dict.fromkeys(SessionState, 0) | {SessionState.PENDING: 1}
     assert store.get("ue-2").reason == "no room"  # type: ignore[union-attr]
-    assert list(store.iterate("gw1", SessionState.ACTIVE)) == [one, three]
+    assert list(store.iterate("gw1", SessionState.ACTIVE)) == [three]
+
+
+def test_sessions_are_counted_anew_after_each_change(store: SessionStore) -> None:
+    assert store.count("gw1")[SessionState.PENDING] == 0
+    for number in (1, 2):
+        fill(store, number)
+        assert store.count("gw1")[SessionState.PENDING] == number
+        assert store.count("gw1")[SessionState.PENDING] == number
+    with pytest.raises(RuntimeError), store.transaction() as tx:
+        tx.delete("ue-1")
+        assert store.count("gw1")[SessionState.PENDING] == 2
+        raise RuntimeError
+    assert store.count("gw1")[SessionState.PENDING] == 2
+    with store.transaction() as tx:
+        tx.delete("ue-1")
+        assert store.count()[SessionState.PENDING] == 2
+    assert store.count()[SessionState.PENDING] == store.count("gw1")[SessionState.PENDING] == 1
+    assert sum(store.count("gw9").values()) == 0
 
 
 def test_error_indicated_shows_in_the_session(store: SessionStore, path: Path) -> None:
@@ -398,6 +426,8 @@ def test_list_filters(store: SessionStore) -> None:
     assert found(ue_ip=IPv4Address(UE + 1)) == ["ue-1", "far"]
     assert found(teid=0x1001) == ["ue-1", "far"]
     assert found(teid=0x2001) == []
+    assert found(part_of_id="e-2") == ["ue-2"]
+    assert found(part_of_id="E-2") == found(part_of_id="%") == found(part_of_id="ue-22") == []
     assert found(peer=other) == ["ue-2", "ue-3"]
     assert found(peer=other, state=SessionState.ACTIVE) == ["ue-2"]
     assert found(gateway="gw1", ue_ip=IPv4Address(UE + 1), teid=9) == []

@@ -1,0 +1,294 @@
+"""`ofgtp doctor`: looks a host over, and says what to do about what is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ofgtp.cli import output
+from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
+from ofgtp.cli.settings import api_options
+from ofgtp.core import checks, faults
+from ofgtp.core.checks import Controller, Finding, Switch, Verdict, skipped
+from ofgtp.core.errors import ConfigError, GatewayNotReady, OfgtpError
+
+if TYPE_CHECKING:
+    from ofgtp.config import Config
+    from ofgtp.core.model import Gateway
+
+OVSDB = "unix:/var/run/openvswitch/db.sock"
+"""Where Open vSwitch's database is, if no configuration says."""
+TRIES = 3
+"""So often flows are compared: what a request changes meanwhile is no difference."""
+WIDTH = 100
+ANSWER_S = 10.0
+"""Longest silence of the controller, in seconds, before it counts as hung."""
+
+STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
+SHOWN = {Verdict.FAILED: "FAILED"}
+
+
+@click.command()
+@click.option(
+    "--packet",
+    is_flag=True,
+    help="Send real packets through a tunnel of this host's switch, too: by a bridge that is made"
+    " for it and taken away again. Gateways at work may lose a packet when the switch takes its"
+    " ports in and out; nothing else of theirs is touched.",
+)
+@api_options
+def doctor(packet: bool) -> None:
+    """Look this host over, before and after installation, and say what to do.
+
+    For root, on the switch's host. Without --packet nothing is changed. It reads the configuration
+    ($OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and
+    asks the controller if it runs: is it connected, does the switch have the right flows?
+
+    Each check is ok, a warning, FAILED, or skipped. Exit codes: 0 nothing failed; 1 something did.
+    """
+    found: list[Finding] = []
+    for finding in _examine(packet):
+        found.append(finding)
+        if not output.wants_json():
+            _show(finding)
+    counts = {verdict: sum(f.verdict is verdict for f in found) for verdict in Verdict}
+    if output.wants_json():
+        output.document({"well": not counts[Verdict.FAILED], "checks": [*map(_json, found)]})
+    else:
+        _sum_up(counts)
+    sys.exit(EXIT_FAILED if counts[Verdict.FAILED] else 0)
+
+
+# --- what is checked, in order
+
+
+def _examine(packet: bool) -> Iterator[Finding]:
+    from ofgtp.control import survey
+
+    is_root = os.geteuid() == 0
+    yield checks.root(is_root)
+    missing = survey.missing_programs()
+    yield checks.programs(missing)
+    config, finding = _configuration()
+    yield finding
+    if config is not None:
+        yield checks.store(*survey.store(config.controller.store))
+    if not is_root or missing:
+        why = "this needs root" if not is_root else "this needs the programs above"
+        yield skipped("all else", why)
+        return
+    gateways = [] if config is None else config.gateways
+    switches = {
+        ovsdb: survey.switch(ovsdb)
+        for ovsdb in dict.fromkeys(gateway.ovsdb for gateway in gateways) or [OVSDB]
+    }
+    for switch in switches.values():
+        yield from _switch(switch)
+    yield checks.nftables(survey.nft_error(), survey.kernel())
+    if config is not None:
+        installed = any(switches[g.ovsdb].installed(g) for g in config.gateways)
+        controller = _ask()
+        yield from _controller(config, controller, installed)
+        for gateway in config.gateways:
+            try:
+                for finding in _gateway(gateway, switches[gateway.ovsdb], controller):
+                    yield finding.of(gateway.name)
+            except GatewayNotReady as error:
+                yield checks.failed("reading", str(error)).of(gateway.name)
+    if packet:
+        for switch in switches.values():
+            yield _packet(switch)
+
+
+def _configuration() -> tuple[Config | None, Finding]:
+    from ofgtp import config
+
+    path = config.default_path()
+    try:
+        found = config.load(path)
+    except ConfigError as error:
+        return None, checks.configuration(str(path), str(error), [], Path(path).exists())
+    names = [gateway.name for gateway in found.gateways]
+    return found, checks.configuration(str(path), None, names, True)
+
+
+def _switch(switch: Switch) -> Iterator[Finding]:
+    from ofgtp.control import proof
+
+    yield checks.ovsdb(switch)
+    if switch.ovsdb_error is not None:
+        yield skipped("vswitchd", "its database does not answer")
+        return
+    yield checks.vswitchd(switch)
+    if switch.daemon_error is None:
+        yield checks.version(switch)
+        yield checks.datapath(switch)
+    left = checks.leftover(switch, proof.BRIDGE)
+    if left is not None:
+        yield left
+
+
+def _ask() -> Controller:
+    """What the controller says of itself, if it runs."""
+    import httpx
+
+    from ofgtp.cli.api import Api
+
+    url = "the API"
+    try:
+        with Api(seconds=ANSWER_S) as api:
+            url = api.url
+            health = api.health()
+            gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}
+            peers = [*api.items("/v1/peers")]
+            return Controller(url, health=health, gateways=gateways, peers=peers)
+    except CliError as error:
+        if isinstance(error.__cause__, httpx.TimeoutException):
+            return Controller(url, f"it does not answer at {url} within {ANSWER_S:g} s", hangs=True)
+        return Controller(url, str(error), refuses=error.code != EXIT_UNREACHABLE)
+
+
+def _controller(config: Config, controller: Controller, installed: bool) -> Iterator[Finding]:
+    from ofgtp.control import survey
+
+    sockets, gateways = survey.sockets(), config.gateways
+    yield checks.controller(controller, installed)
+    rest = config.rest
+    yield checks.listens("listen", "listen", rest.host, rest.port, sockets, controller)
+    for target in dict.fromkeys(gateway.openflow for gateway in gateways):
+        host, port = target.removeprefix("tcp:").rsplit(":", 1)
+        yield checks.listens("openflow", "openflow", host, int(port), sockets, controller)
+    yield checks.gtp_port(sockets, survey.kernel_gtp(), gateways)
+    yield checks.firewall(survey.chains(), survey.legacy_tables(), gateways)
+
+
+def _gateway(gateway: Gateway, switch: Switch, controller: Controller) -> Iterator[Finding]:
+    from ofgtp.southbound.ovstools import Tools
+
+    installed = switch.installed(gateway)
+    yield from _host(gateway, switch, installed)
+    if switch.ovsdb_error is not None or switch.daemon_error is not None:
+        yield skipped("rules", "Open vSwitch does not run")
+        yield skipped("flows", "Open vSwitch does not run")
+        return
+    yield checks.bridge(gateway, switch)
+    if not installed:
+        yield skipped("rules", "nothing is installed yet")
+        yield skipped("flows", "nothing is installed yet")
+        return
+    sessions = Tools(gateway.ovsdb).forwards(gateway)
+    controlled = gateway.name in controller.gateways
+    yield _rules(gateway, switch, controlled, needed=controlled or sessions is not None)
+    if controller.error is not None:
+        yield checks.forwarding(sessions)
+        yield skipped("flows", "only the controller knows what they should be")
+        return
+    yield checks.connected(gateway, controller)
+    report = controller.gateways.get(gateway.name)
+    if report is None:
+        return
+    yield checks.next_hop(gateway, report)
+    yield checks.peers(gateway, controller.peers)
+    yield checks.lease(report)
+    yield _flows(gateway)
+
+
+def _host(gateway: Gateway, switch: Switch, installed: bool) -> Iterator[Finding]:
+    from ofgtp.control import survey
+
+    access = survey.interface(gateway.access_port)
+    core = None if gateway.host_core else survey.interface(gateway.core_port)
+    ports = [access] if core is None else [access, core]
+    for role, port in zip(("access port", "core port"), ports, strict=False):
+        yield checks.port(role, port, installed)
+    there = [port for port in ports if port.link != "missing"]
+    if len(there) == len(ports):
+        yield checks.mtu(access, core)
+    yield checks.offloads(there, installed)
+    yield checks.addresses(gateway, survey.addresses(), installed)
+    routes = survey.routes()
+    yield checks.routes(gateway, routes)
+    if gateway.host_core:
+        device = next((route.device for route in routes if not route.to.prefixlen), None)
+        yield checks.routing(gateway, device, device is not None and survey.forwards(device))
+
+
+def _rules(gateway: Gateway, switch: Switch, controlled: bool, needed: bool) -> Finding:
+    from ofgtp.southbound import netfilter
+
+    if not needed:
+        return skipped("rules", "nothing is forwarded, so none are needed")
+    version = faults.parse(switch.version)
+    exact = netfilter.check(gateway, version)
+    return checks.rules(exact or netfilter.present(gateway, version), exact, controlled)
+
+
+def _flows(gateway: Gateway) -> Finding:
+    """Compare until nothing differs; what differs each time, does."""
+    from ofgtp.cli.api import Api
+    from ofgtp.control import survey
+
+    looks: list[tuple[list[str], list[str]]] = []
+    try:
+        with Api() as api:
+            while len(looks) < TRIES and (not looks or any(looks[-1])):
+                wanted = api.text("/v1/flows", gateway=gateway.name)
+                looks.append(survey.flow_difference(gateway, wanted))
+    except OfgtpError as error:
+        return skipped("flows", str(error))
+    missing = set.intersection(*(set(lacks) for lacks, _ in looks))
+    surplus = set.intersection(*(set(has) for _, has in looks))
+    return checks.flows(gateway.bridge, sorted(missing), sorted(surplus))
+
+
+def _packet(switch: Switch) -> Finding:
+    from ofgtp.control.proof import Proof
+
+    if switch.ovsdb_error is not None or switch.daemon_error is not None:
+        return skipped("packet", "Open vSwitch does not run")
+    try:
+        with Proof(switch.ovsdb) as proof:
+            return checks.packet(proof.run())
+    except OfgtpError as error:
+        return checks.failed(
+            "packet", f"it could not be tried: {error}", "ofgtp doctor --packet   # again"
+        )
+
+
+# --- what is printed
+
+
+def _show(finding: Finding) -> None:
+    word = SHOWN.get(finding.verdict, str(finding.verdict))
+    style = STYLES.get(finding.verdict)
+    bold = finding.verdict is Verdict.FAILED
+    name = f"{finding.gateway}: {finding.check}" if finding.gateway else finding.check
+    head = f"{click.style(f'{word:<7}', fg=style, bold=bold)}  {name:<20} "
+    lines = textwrap.wrap(finding.text, WIDTH - 30) or [""]
+    output.say(head + lines[0])
+    for line in lines[1:]:
+        output.say(" " * 30 + line)
+    for line in finding.remedy:
+        output.say(f"{'':<11}do:  {line}")
+
+
+def _sum_up(counts: dict[Verdict, int]) -> None:
+    parts = [f"{count} {SHOWN.get(verdict, verdict)}" for verdict, count in counts.items() if count]
+    output.say()
+    output.say(", ".join(parts))
+
+
+def _json(finding: Finding) -> dict[str, object]:
+    return {
+        "check": finding.check,
+        "gateway": finding.gateway,
+        "verdict": str(finding.verdict),
+        "text": finding.text,
+        "remedy": list(finding.remedy),
+    }

@@ -1,0 +1,316 @@
+"""`ofgtp session`: sessions as the API has them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ofgtp.cli import output
+from ofgtp.cli.api import Api, Refused
+from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
+from ofgtp.cli.groups import InOrder
+from ofgtp.cli.settings import api_options
+from ofgtp.cli.transfer import export_sessions, import_sessions
+from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID
+
+AGAIN_S = 1.0
+"""Pause before a broken stream of events is opened again, in seconds."""
+
+
+@click.group(cls=InOrder, short_help="Sessions: add, change, show, delete, import, export.")
+def session() -> None:
+    """Sessions: add, change, show, delete, watch, import, export.
+
+    SESSION is an id, or the UE's address.
+    """
+
+
+def _tunnel_options(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--uplink-peer", type=ADDRESS, help="Take uplink packets from this peer alone."
+        ),
+        click.option(
+            "--uplink-teid", type=TEID, help="TEID of the uplink, at the gateway. Else chosen."
+        ),
+        click.option("--teid", type=TEID, help="TEID of the downlink, at the peer."),
+        click.option("--peer", type=ADDRESS, help="Where the downlink goes: the gNB or eNB."),
+        click.option("--gateway", type=GATEWAY, help="May be left out where there is one."),
+    ):
+        command = option(command)
+    return command
+
+
+@session.command(
+    epilog="""\b
+Examples:
+  ofgtp session add phone-1 --ue-ip 10.45.0.7 --peer 10.1.0.2 --teid 0x2001
+  ofgtp session add --ue-ip 10.45.0.8          idle; the id is made up"""
+)
+@click.argument("session_id", metavar="[ID]", required=False)
+@click.option("--ue-ip", type=ADDRESS, required=True, help="The UE's address.")
+@_tunnel_options
+@api_options
+def add(session_id: str | None, ue_ip: str, **given: Any) -> None:
+    """Add a session. Without --peer and --teid the UE is idle.
+
+    Refused if the id, the UE's address or a tunnel is in use.
+    """
+    with Api() as api:
+        _told(api.send("POST", "/v1/sessions", _body(session_id, ue_ip, **given)))
+
+
+@session.command(
+    "set",
+    epilog="""\b
+Examples:
+  ofgtp session set phone-1 --peer 10.1.0.3 --teid 0x2002     handover
+  ofgtp session set phone-1 --idle                            no downlink
+  ofgtp session set phone-1 --uplink-peer 10.1.0.3            from there alone
+  ofgtp session set phone-1 --uplink-peer any                 from any peer again""",
+)
+@click.argument("name", metavar="SESSION", type=SESSION)
+@click.option("--ue-ip", type=ADDRESS, help="Another address for the UE.")
+@click.option("--idle", is_flag=True, help="Nothing is sent to the UE any more.")
+@click.option("--peer", type=ADDRESS, help="Where the downlink goes: the gNB or eNB.")
+@click.option("--teid", type=TEID, help="TEID of the downlink, at the peer.")
+@click.option("--uplink-teid", type=TEID, help="Another TEID of the uplink, at the gateway.")
+@click.option("--uplink-peer", metavar="IP|any", help="Take uplink packets from this peer alone.")
+@click.option("--create", is_flag=True, help="Add the session if there is none; needs --ue-ip.")
+@click.option("--gateway", type=GATEWAY, help="With --create: where.")
+@api_options
+def set_(name: str, idle: bool, create: bool, **given: Any) -> None:
+    """Change a session: handover, going idle. What is not named stays as it is."""
+    pin = given["uplink_peer"]
+    given["uplink_peer"] = None if pin in (None, "any") else ADDRESS(pin)
+    if idle and (given["peer"] or given["teid"]):
+        raise click.UsageError("--idle, or --peer and --teid, but not both")
+    if create and not given["ue_ip"]:
+        raise click.UsageError("--create needs --ue-ip")
+    if given["gateway"] and not create:
+        raise click.UsageError("--gateway goes with --create: a session stays on its gateway")
+    change: dict[str, Any] = {}
+    if given["ue_ip"]:
+        change["ue_ip"] = given["ue_ip"]
+    down = {"teid": given["teid"], "remote_ip": given["peer"]}
+    if idle or any(down.values()):
+        change["downlink"] = None if idle else _some(down)
+    up = _some({"teid": given["uplink_teid"], "remote_ip": given["uplink_peer"]})
+    if pin == "any":
+        up["remote_ip"] = None
+    if up:
+        change["uplink"] = up
+    if not change:
+        raise click.UsageError("say what to change: --peer, --teid, --idle, …")
+    with Api() as api:
+        try:
+            _told(api.send("PATCH", api.path_of(name), change))
+        except CliError as error:
+            if error.code != EXIT_NOT_FOUND:
+                raise
+            if not create:
+                hint = f"add it: ofgtp session add {name} --ue-ip …, or --create"
+                raise CliError(f"{error}: {hint}", EXIT_NOT_FOUND) from error
+            _told(api.send("POST", "/v1/sessions", _body(name, **given)))
+
+
+def _body(session_id: str | None, ue_ip: str, **given: Any) -> dict[str, Any]:
+    if (given["peer"] is None) != (given["teid"] is None):
+        raise click.UsageError("--peer and --teid go together: the downlink needs both")
+    down = {"teid": given["teid"], "remote_ip": given["peer"]}
+    up = _some({"teid": given["uplink_teid"], "remote_ip": given["uplink_peer"]})
+    body = {"id": session_id, "gateway": given["gateway"], "ue_ip": ue_ip}
+    return _some({**body, "uplink": up or None, "downlink": _some(down) or None})
+
+
+def _some(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _told(answer: dict[str, Any] | None) -> None:
+    assert answer is not None
+    if output.wants_json():
+        output.document(answer)
+        return
+    up, down = answer["uplink"], answer["downlink"]
+    parts = [answer["ue_ip"], f"uplink TEID {output.teid(up['teid'])} at {up['local_ip']}"]
+    if down is None:
+        parts.append("no downlink: idle")
+    else:
+        parts.append(f"downlink TEID {output.teid(down['teid'])} at {down['remote_ip']}")
+    output.say(f"{answer['id']}: {answer['state']}: {', '.join(parts)}")
+    warn_unless_active(answer)
+
+
+def warn_unless_active(answer: dict[str, Any]) -> None:
+    """Say on standard error why a session that was taken does not work (yet)."""
+    if answer["state"] == "pending":
+        output.note("the switch has not confirmed it: it is away or slow; see ofgtp gateway list")
+    elif answer["state"] != "active":
+        output.note(f"{answer['state']}: {answer['reason']}")
+
+
+@session.command()
+@click.argument("name", metavar="SESSION", type=SESSION)
+@click.option("--flows", is_flag=True, help="Show its OpenFlow flows too.")
+@api_options
+def show(name: str, flows: bool) -> None:
+    """Show a session: tunnels, state, counters."""
+    with Api() as api:
+        path = api.path_of(name)
+        found = api.get(path)
+        if flows:
+            found["flows"] = api.get(f"{path}/flows")["items"]
+    if output.wants_json():
+        output.document(found)
+        return
+    up, down, counters = found["uplink"], found["downlink"], found["counters"]
+    pinned = f"from {up['remote_ip']} alone" if up["remote_ip"] else "from any peer"
+    to_ue = f"{_teids(down['teid'])} at {down['remote_ip']}" if down else "none: the UE is idle"
+    output.pairs(
+        (
+            ("session", found["id"]),
+            ("gateway", found["gateway"]),
+            ("UE", found["ue_ip"]),
+            ("state", found["state"]),
+            ("reason", found["reason"]),
+            ("uplink", f"{_teids(up['teid'])} at {up['local_ip']}, {pinned}"),
+            ("downlink", to_ue),
+            ("sent up", _counted(counters["uplink"])),
+            ("sent down", _counted(counters["downlink"])),
+            ("created", _when(found["created_at"])),
+            ("changed", _when(found["updated_at"])),
+        )
+    )
+    for flow in found.get("flows", ()):
+        output.say(f"\n{flow['direction']} flow, {_counted(flow)}:\n  {flow['flow']}")
+
+
+def _teids(value: int) -> str:
+    return f"TEID {output.teid(value)} ({value})"
+
+
+def _counted(counter: dict[str, int]) -> str:
+    return f"{output.number(counter['packets'])} packets, {output.size(counter['bytes'])}"
+
+
+def _when(moment: str) -> str:
+    return f"{moment[:19].replace('T', ' ')} UTC, {output.ago(moment)}"
+
+
+@session.command("list")
+@click.option("--gateway", type=GATEWAY, help="Of this gateway.")
+@click.option("--ue-ip", type=ADDRESS, help="Of this UE.")
+@click.option("--teid", type=TEID, help="With this TEID of the uplink.")
+@click.option("--peer", type=ADDRESS, help="With this peer, uplink or downlink.")
+@click.option(
+    "--state",
+    type=click.Choice(["active", "pending", "failed", "error_indicated"]),
+    metavar="STATE",
+    help="active, pending, failed or error_indicated.",
+)
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="So many at most.")
+@api_options
+def list_(limit: int | None, **filters: str | int | None) -> None:
+    """List sessions: all, or those that match."""
+    with Api() as api:
+        several = filters["gateway"] is None and len(api.get("/v1/gateways")["items"]) > 1
+        found = api.sessions(limit, **filters)
+        if output.wants_json():
+            output.listing(found)
+            return
+        head = ["SESSION", "GATEWAY", "UE", "STATE", "UPLINK", "DOWNLINK"]
+        if not several:
+            head.remove("GATEWAY")
+        output.table(head, (_row(each, several) for each in found), empty="no sessions")
+
+
+def _row(each: dict[str, Any], several: bool) -> list[str]:
+    up, down = each["uplink"], each["downlink"]
+    gateway = [each["gateway"]] if several else []
+    from_peer = f" from {up['remote_ip']}" if up["remote_ip"] else ""
+    to_ue = f"{output.teid(down['teid'])} to {down['remote_ip']}" if down else "idle"
+    tunnels = [f"{output.teid(up['teid'])}{from_peer}", to_ue]
+    return [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
+
+
+@session.command()
+@click.argument("names", metavar="SESSION...", nargs=-1, required=True, type=SESSION)
+@api_options
+def delete(names: tuple[str, ...]) -> None:
+    """Delete sessions. Tries all of them, also when one cannot be deleted."""
+    code, items = 0, []
+    with Api() as api:
+        for name in names:
+            try:
+                confirmed = api.delete(session_id := api.id_of(name))
+            except Refused as error:
+                output.note(f"ofgtp: {error}")
+                code = error.code if code in (0, error.code) else EXIT_FAILED
+                continue
+            items.append({"id": session_id, "confirmed": confirmed})
+            if not output.wants_json():
+                later = "" if confirmed else ": its flows go as soon as the switch is back"
+                output.say(f"{session_id}: deleted{later}")
+    if output.wants_json():
+        output.listing(items)
+    sys.exit(code)
+
+
+@session.command(short_help="Follow what happens, as it happens.")
+@click.argument("name", metavar="[SESSION]", required=False, type=SESSION)
+@click.option("--gateway", type=GATEWAY, help="Of this gateway alone.")
+@api_options
+def watch(name: str | None, gateway: str | None) -> None:
+    """Follow what happens to SESSION, or to all sessions, gateways and peers. Ctrl-C ends it.
+
+    Survives a restart of ofgtp. With --json: one event a line (NDJSON).
+    """
+    with Api() as api:
+        # Only a session that is there can be found by its UE's address.
+        wanted = {"session": name and api.id_of(name), "gateway": gateway}
+        for event in _events(api):
+            if any(event.get(key) != value for key, value in wanted.items() if value):
+                continue
+            if output.wants_json():
+                output.line(event)
+            else:
+                output.say(_sentence(event))
+                sys.stdout.flush()
+
+
+def _events(api: Api) -> Iterator[dict[str, Any]]:
+    """All events from now on; the stream is opened again when it breaks."""
+    stood = broken = False
+    while True:
+        try:
+            for event in api.events():
+                if event["kind"] != "open":
+                    yield event
+                    continue
+                if broken or not stood:
+                    output.note("it is there again" if broken else f"events of {api.url}:")
+                stood, broken = True, False
+        except CliError as error:
+            if not stood or error.code != EXIT_UNREACHABLE:
+                raise
+            if not broken:
+                output.note(f"ofgtp: {error}; trying again")
+            broken = True
+            time.sleep(AGAIN_S)
+
+
+def _sentence(event: dict[str, Any]) -> str:
+    from datetime import datetime
+
+    at = datetime.fromisoformat(event["at"]).astimezone()
+    facts = (f"{key}={value}" for key, value in event.items() if key not in ("at", "kind"))
+    return f"{at:%H:%M:%S}  {event['kind']:<16}  {' '.join(facts)}"
+
+
+session.add_command(import_sessions)
+session.add_command(export_sessions)

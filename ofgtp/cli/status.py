@@ -1,0 +1,385 @@
+"""`ofgtp status`: one screen of how the gateways are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ofgtp.cli import output
+from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
+from ofgtp.cli.settings import api_options
+
+if TYPE_CHECKING:
+    from ofgtp.cli.api import Api
+
+RATE_S = 2.0
+"""Seconds between the two looks that make a rate: the switch's counters stand still for half a
+second at a time."""
+ANSWER_S = 15.0
+"""Longest silence of the API, in seconds, before it counts as away."""
+ROWS, COLUMNS = 24, 80
+"""Of a screen, where there is no terminal to ask."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the API said at a time, in seconds of a steady clock."""
+
+    at: float
+    health: Json
+    gateways: Sequence[Json]
+    peers: Sequence[Json]
+
+
+@click.command()
+@click.option(
+    "--watch",
+    metavar="[SECONDS]",
+    is_flag=False,
+    flag_value=RATE_S,
+    type=click.FloatRange(min=0.5),
+    help="Show it again and again, every 2 seconds or as many as given.",
+)
+@click.option("--quick", is_flag=True, help="At once, without packets a second.")
+@api_options
+def status(watch: float | None, quick: bool) -> None:
+    """Show how the gateways are: switch, ports, peers, sessions, traffic, drops.
+
+    It looks twice, 2 seconds apart, for packets a second. It is as quick with 100,000 sessions.
+
+    Exit codes: 0 all is well; 1 something is not, and the first lines say what; 3 the API cannot
+    be reached.
+    """
+    from ofgtp.cli.api import Api
+
+    with Api(seconds=ANSWER_S) as api:
+        if watch is not None:
+            _watch(api, watch)
+        try:
+            before = look(api)
+            now = before
+            if not quick:
+                time.sleep(RATE_S)
+                now = look(api)
+        except CliError as error:
+            if error.code != EXIT_UNREACHABLE:
+                raise
+            _unreachable(error)
+    if output.wants_json():
+        output.document(as_json(now, before))
+    else:
+        for line in screen(now, before, _rows()):
+            output.say(line)
+    sys.exit(EXIT_FAILED if any(troubles(now).values()) else 0)
+
+
+def look(api: Api) -> Look:
+    """Ask the API."""
+    health, at = api.health(), time.monotonic()
+    return Look(at, health, [*api.items("/v1/gateways")], [*api.items("/v1/peers")])
+
+
+# --- what is wrong
+
+
+def troubles(now: Look) -> dict[str, list[str]]:
+    """What an operator must look after, by gateway; under "" what is no gateway's."""
+    found: dict[str, list[str]] = {"": []}
+    if now.health.get("store", "ok") != "ok":
+        found[""].append(f"the session store: {now.health['store']}")
+    for gateway in now.gateways:
+        found[gateway["name"]] = list(_troubles(gateway))
+    return found
+
+
+def _troubles(gateway: Json) -> Iterator[str]:
+    if gateway["problem"]:
+        yield str(gateway["problem"])
+    elif not gateway["connected"]:
+        yield "the switch is not connected"
+    elif not gateway["in_sync"]:
+        yield "the switch's flows are being compared with the sessions"
+    for side in ("access", "core"):
+        link, port = gateway[side]["link"], gateway[side].get("device", gateway[side]["port"])
+        if link == "no carrier":
+            yield f"{port} has no carrier: look at the cable, or at the other end"
+        elif link == "down":
+            yield f"{port} is down: ip link set dev {port} up"
+    hop = gateway["next_hop"]
+    if hop is not None and hop["state"] != "resolved" and gateway["connected"]:
+        verb = "has not answered" if hop["state"] == "unresolved" else "answers no more to"
+        yield f"the next hop {hop['ip']} {verb} ARP on {gateway['core']['port']}"
+    lease = gateway["lease"]
+    if lease is not None and lease["seconds_left"] == 0:
+        yield "the lease has run out: nothing is forwarded"
+    if failed := gateway["sessions"].get("failed"):
+        yield f"{_count(failed, 'session')} failed: ofgtp session list --state failed"
+
+
+# --- the screen
+
+
+def screen(now: Look, before: Look, rows: int = ROWS) -> list[str]:
+    """The lines to show, as many as `rows` where the peers' list can be cut to fit."""
+    wrong = troubles(now)
+    lines = [f"NOT WELL  {trouble}" for trouble in wrong[""]]
+    former = {gateway["name"]: gateway for gateway in before.gateways}
+    told: set[str] = set()
+    blocks = []
+    for gateway in now.gateways:
+        version = gateway["ovs_version"] or ""
+        rates = _Rates(gateway, former.get(gateway["name"]), now.at - before.at)
+        blocks.append(list(_block(gateway, rates, wrong[gateway["name"]], version not in told)))
+        told.add(version)
+    used = len(lines) + sum(map(len, blocks)) + len(blocks)  # a line of peers for each
+    spare = max(rows - used - 1, 4 * len(blocks)) // max(len(blocks), 1)
+    for gateway, block in zip(now.gateways, blocks, strict=True):
+        if lines:
+            lines.append("")
+        lines += block
+        lines += _peers([p for p in now.peers if p["gateway"] == gateway["name"]], spare)
+    return [_coloured(line) for line in lines]
+
+
+def _block(gateway: Json, rates: _Rates, wrong: Sequence[str], faults: bool) -> Iterator[str]:
+    head = f"{gateway['name']}: {'NOT WELL' if wrong else 'well'}"
+    yield f"{head:<71} {datetime.now():%H:%M:%S}"
+    for trouble in wrong:
+        yield f"NOT WELL  {trouble}"
+    version = gateway["ovs_version"]
+    connected = "connected" if gateway["connected"] else "not connected"
+    sync = "in sync" if gateway["in_sync"] else "not in sync"
+    shown = f"Open vSwitch {version}" if version else "Open vSwitch of unknown version"
+    yield f"switch    {shown}, {connected}, {sync}; {_count(gateway['repairs'], 'repair')}"
+    if faults and version:
+        yield from _faults(version, gateway["faults"])
+    access, core, hop = gateway["access"], gateway["core"], gateway["next_hop"]
+    yield f"access    {access['port']} {access['ip']}, {access['link']}, MTU {access['mtu']}"
+    line = f"core      {core.get('device', core['port'])} {core['ip']}, {core['link']}"
+    if hop is not None:
+        line += f"; next hop {hop['ip']} {hop['mac'] or ''}".rstrip() + f" {hop['state']}"
+    yield line
+    yield f"lease     {_lease(gateway['lease'])}"
+    yield f"sessions  {_sessions(gateway['sessions'])}"
+    yield f"traffic   {rates.traffic()}"
+    yield f"drops     {rates.drops()}"
+
+
+def _faults(version: str, faults: Sequence[Json]) -> Iterator[str]:
+    unsure = any(fault["basis"] != "measured" for fault in faults)
+    mark = " (*: not tried on it)" if unsure else ""
+    yield f"faults    {len(faults)} known of {version}{mark}, and what is done about each:"
+    for fault in faults:
+        star = "  " if fault["basis"] == "measured" else "* "
+        yield f"{star}{fault['summary']:<37}  {fault['remedy']}"
+
+
+def _lease(lease: Json | None) -> str:
+    if lease is None:
+        return "none: the switch forwards on without the controller"
+    left = lease["seconds_left"]
+    shown = "not begun" if left is None else f"{left:.0f} s left"
+    renewed, expired = _count(lease["renewals"], "renewal"), output.number(lease["expiries"])
+    return f"{shown} of {lease['seconds']}; {renewed}, {expired} too late"
+
+
+def _sessions(sessions: Mapping[str, int]) -> str:
+    states = [f"{output.number(n)} {state}" for state, n in sessions.items() if n]
+    return ", ".join(states) or "none"
+
+
+def _peers(peers: Sequence[Json], lines: int) -> Iterator[str]:
+    """The peers, those with a trouble first, in at most so many lines beside the sum."""
+    if not peers:
+        yield "peers     none"
+        return
+    counts = {state: sum(p["state"] == state for p in peers) for state in ("up", "down", "unknown")}
+    shown = ", ".join(f"{output.number(n)} {state}" for state, n in counts.items() if n)
+    yield f"peers     {shown}"
+    order = {"down": 0, "unknown": 1, "up": 2}
+    ordered = sorted(peers, key=lambda p: (order[p["state"]], -p["sessions"]))
+    cut = len(ordered) if len(ordered) <= lines else max(lines - 1, 0)
+    for peer in ordered[:cut]:
+        hop = peer["next_hop"]
+        via = "no route leads there" if hop is None else hop["mac"] or "does not answer ARP"
+        if hop is not None and hop["ip"] != peer["ip"]:
+            via = f"via {hop['ip']} {via}"
+        sessions = _count(peer["sessions"], "session")
+        yield f"  {peer['ip']:<15}  {peer['state']:<7}  {sessions:>14}  {via}"
+    if cut < len(ordered):
+        yield f"  and {_count(len(ordered) - cut, 'more peer')}"
+
+
+class _Rates:
+    """What has changed of a gateway's counters between two looks."""
+
+    def __init__(self, now: Json, before: Json | None, seconds: float) -> None:
+        self._now, self._seconds = now, seconds
+        self._before: Json = {} if before is None else before
+
+    def traffic(self) -> str:
+        ways = []
+        for way, counted in self._now["forwarded"].items():
+            if self._seconds > 0:
+                packets, octets = self._forwarded(way)
+                per = f"{output.number(round(packets))} packets/s {output.rate(8 * octets)}"
+            else:
+                per = _count(counted["packets"], "packet")
+            ways.append(f"{way} {per}")
+        return ", ".join(ways)
+
+    def drops(self) -> str:
+        """The reasons that grow first; as many as a line holds."""
+        drops = self._now["drops"]
+        if drops is None:
+            return "not known: the switch does not answer"
+        growing = self.dropping()
+        total = sum(drops.values())
+        if not total:
+            return "none"
+        parts = [f"{output.number(round(n))}/s {reason}" for reason, n in growing.items()]
+        parts += [
+            f"{output.number(n)} {reason}"
+            for reason, n in sorted(drops.items(), key=lambda item: -item[1])
+            if n and reason not in growing
+        ]
+        line = ""
+        for place, part in enumerate(parts):
+            longer = f"{line}, {part}" if line else part
+            if len(longer) > COLUMNS - 10 - len(", … (00 more)") and line:
+                return f"{line}, … ({len(parts) - place} more)"
+            line = longer
+        return line
+
+    def dropping(self) -> dict[str, float]:
+        """Packets a second by reason, where there are any, most first."""
+        now, before = self._now["drops"] or {}, self._before.get("drops") or {}
+        if self._seconds <= 0:
+            return {}
+        rates = {
+            reason: (count - before[reason]) / self._seconds
+            for reason, count in now.items()
+            if count > before.get(reason, count)
+        }
+        return dict(sorted(rates.items(), key=lambda item: -item[1]))
+
+    def as_json(self) -> Json:
+        """The same for scripts; null where there is no rate."""
+        if self._seconds <= 0:
+            return {"forwarded": None, "drops": None}
+        forwarded = {}
+        for way in self._now["forwarded"]:
+            packets, octets = self._forwarded(way)
+            forwarded[way] = {"packets": round(packets, 1), "bytes": round(octets, 1)}
+        drops = {reason: round(rate, 1) for reason, rate in self.dropping().items()}
+        return {"forwarded": forwarded, "drops": drops}
+
+    def _forwarded(self, way: str) -> tuple[float, float]:
+        """Packets and bytes a second; a controller that was restarted counts from 0."""
+        now = self._now["forwarded"][way]
+        before = self._before.get("forwarded", {}).get(way, now)
+        if now["packets"] < before["packets"]:
+            before = {"packets": 0, "bytes": 0}
+        return tuple((now[what] - before[what]) / self._seconds for what in ("packets", "bytes"))
+
+
+def as_json(now: Look, before: Look) -> Json:
+    """The look as one object, with rates a second in each gateway."""
+    wrong, former = troubles(now), {gateway["name"]: gateway for gateway in before.gateways}
+    gateways = []
+    for gateway in now.gateways:
+        name = gateway["name"]
+        rates = _Rates(gateway, former.get(name), now.at - before.at).as_json()
+        gateways.append({**gateway, "troubles": wrong[name], "rates": rates})
+    well = not any(wrong.values())
+    top = {"well": well, "troubles": wrong[""], "health": now.health}
+    return {**top, "gateways": gateways, "peers": list(now.peers)}
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{output.number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def _coloured(line: str) -> str:
+    if line.startswith("NOT WELL"):
+        return click.style(line, fg="red", bold=True)
+    head, well, clock = line.partition(": well ")
+    if well:
+        return f"{head}: {click.style('well', fg='green')} {clock}"
+    return line
+
+
+# --- again and again, or not at all
+
+
+def _watch(api: Api, seconds: float) -> None:
+    """Show it until Ctrl-C; an API that is away may come back."""
+    before: Look | None = None
+    steady = sys.stdout.isatty() and not output.wants_json()
+    while True:
+        began = time.monotonic()
+        try:
+            now = look(api)
+            lines = screen(now, before or now, _rows() - 1)
+        except CliError as error:
+            if error.code != EXIT_UNREACHABLE:
+                raise
+            now, lines = None, [_coloured(f"NOT WELL  {error}")]
+        if output.wants_json():
+            output.line({"well": False} if now is None else as_json(now, before or now))
+        elif steady:
+            # home, each line with its rest erased, and what is below: nothing flickers
+            kept = lines[: _rows() - 1]
+            click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in kept) + "\x1b[J", nl=False)
+        else:
+            click.echo("\n".join([*lines, ""]))
+        sys.stdout.flush()
+        before = now
+        time.sleep(max(0.1, seconds - (time.monotonic() - began)))
+
+
+def _rows() -> int:
+    return shutil.get_terminal_size((COLUMNS, ROWS)).lines
+
+
+def _unreachable(error: CliError) -> None:
+    """Say what to look at, and what the switch does meanwhile if this is its host."""
+    output.note(f"ofgtp: {error}")
+    for fact in _meanwhile():
+        output.note(fact)
+    output.note("look at: systemctl status ofgtp; journalctl -u ofgtp -n 50; ofgtp doctor")
+    sys.exit(EXIT_UNREACHABLE)
+
+
+def _meanwhile() -> Iterator[str]:
+    """Whether the tunnels of this host's gateways still forward."""
+    from ofgtp import config
+    from ofgtp.core.errors import ConfigError, GatewayNotReady
+    from ofgtp.southbound.ovstools import Tools
+
+    if os.geteuid() != 0:
+        return
+    try:
+        gateways = config.load(config.default_path()).gateways
+    except ConfigError:
+        return
+    for gateway in gateways:
+        try:
+            sessions = Tools(gateway.ovsdb).forwards(gateway)
+        except GatewayNotReady:
+            yield f"{gateway.name}: its switch does not answer either"
+            continue
+        if sessions is None:
+            yield f"{gateway.name}: the switch forwards nothing now"
+        else:
+            yield f"{gateway.name}: the switch still forwards: {_count(sessions, 'session')}"

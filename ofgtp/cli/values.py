@@ -1,0 +1,117 @@
+"""Values on the command line: TEIDs, addresses, and names that the shell can complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ofgtp.core.model import TEID_MAX
+
+QUICK_S = 0.5
+"""Completion waits no longer than this for the API, in seconds: somebody has pressed Tab."""
+
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[1-9][0-9]{0,9}")
+
+
+def read_teid(text: str) -> int:
+    """A TEID, decimal or 0x… (no octal: a leading 0 is refused).
+
+    Raises:
+        ValueError: it is not one from 1 to 2^32-1.
+    """
+    found = int(text, 0) if _NUMBER.fullmatch(text) else 0
+    if not 1 <= found <= TEID_MAX:
+        raise ValueError(f"{text!r} is not a TEID: 1 to {TEID_MAX}, or 0x1 to {TEID_MAX:#x}")
+    return found
+
+
+def read_address(text: str) -> IPv4Address:
+    """An IPv4 address, with or without /32.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        return IPv4Address(text.removesuffix("/32"))
+    except ValueError:
+        if ":" in text:
+            raise ValueError(f"{text!r} is not an IPv4 address: there is no IPv6 here") from None
+        if "/" in text:
+            raise ValueError(f"{text!r} is not one address (/32)") from None
+        raise ValueError(f"{text!r} is not an IPv4 address like 10.45.0.7") from None
+
+
+class _Teid(click.ParamType[int]):
+    name = "teid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else read_teid(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Address(click.ParamType[str]):
+    name = "ip"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return str(read_address(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Gateway(click.ParamType[str]):
+    name = "gateway"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return items(gateway_names(ctx), incomplete)
+
+
+class _Session(click.ParamType[str]):
+    name = "session"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return items((each["id"] for each in some_sessions(ctx)), incomplete)
+
+
+TEID = _Teid()
+ADDRESS = _Address()
+GATEWAY = _Gateway()
+SESSION = _Session()
+
+
+def items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Those that begin so, for the shell."""
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def gateway_names(ctx: click.Context) -> Iterator[str]:
+    """The gateways' names, if the API answers at once."""
+    return (each["name"] for each in _quickly(ctx, "/v1/gateways"))
+
+
+def some_sessions(ctx: click.Context) -> list[dict[str, Any]]:
+    """The first page of sessions, if the API answers at once."""
+    return _quickly(ctx, "/v1/sessions", limit=1000)
+
+
+def _quickly(ctx: click.Context, path: str, **params: object) -> list[dict[str, Any]]:
+    from ofgtp.cli.api import Api
+    from ofgtp.core.errors import OfgtpError
+
+    try:
+        with ctx.scope(cleanup=False), Api(seconds=QUICK_S) as api:
+            found: list[dict[str, Any]] = api.get(path, **params)["items"]
+            return found
+    except OfgtpError:
+        return []  # what is completed is a help, not more

@@ -1,0 +1,261 @@
+"""Reads the facts that `ofgtp doctor` judges. Nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from ofgtp.core.checks import PACKAGES, Chain, Interface, Route, Socket, Switch
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.flow import COOKIE_OWNER
+from ofgtp.core.model import Gateway
+from ofgtp.southbound import hostnet, netfilter
+from ofgtp.southbound.command import attempt, run
+from ofgtp.southbound.ovstools import Tools
+
+SBIN = ("/usr/sbin", "/sbin")
+"""Where programs are that only root has on its PATH."""
+
+_HOOK = re.compile(
+    r"\bhook (?P<hook>\w+)(?: devices? =? ?(?P<devices>\{[^}]*\}|\S+))?[^;]*;"
+    r"(?: policy (?P<policy>\w+))?"
+)
+_OURS = re.compile(rf"\bcookie={COOKIE_OWNER >> 48:#x}[0-9a-f]{{12}}\b")
+_PROCESS = re.compile(r'\(\("([^"]*)",pid=(\d+)')
+
+
+def missing_programs() -> list[str]:
+    """Those of ofgtp's programs that are not installed."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN))
+    return [name for name in PACKAGES if shutil.which(name, path=path) is None]
+
+
+def kernel() -> str:
+    """The release of Linux."""
+    return platform.release()
+
+
+def store(path: Path) -> tuple[str, int | None, str | None]:
+    """The directory of a store, its free bytes, and why it cannot be written."""
+    directory = path.parent
+    there = next(at for at in (directory, *directory.parents) if at.exists())
+    if not there.is_dir():
+        return str(directory), None, f"{there} is no directory"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return str(directory), None, f"{there} cannot be written"
+    return str(directory), shutil.disk_usage(there).free, None
+
+
+def nft_error() -> str | None:
+    """What nft and the kernel say to all that ofgtp needs of them, tried without doing it."""
+    try:
+        code, _, error = attempt(["nft", "--check", "-f", "-"], netfilter.TRIAL)
+    except GatewayNotReady as failure:
+        return str(failure)
+    lines = [line for line in error.splitlines() if "Error" in line]
+    return None if code == 0 else (lines or [f"exit code {code}"])[0].strip()
+
+
+def sockets() -> list[Socket]:
+    """The TCP sockets that listen and the UDP sockets that are bound."""
+    return read_sockets(run(["ss", "-Hlntup"]))
+
+
+def read_sockets(text: str) -> list[Socket]:
+    """Those of ss's listing."""
+    found = []
+    for line in text.splitlines():
+        words = line.split(maxsplit=6)
+        if len(words) < 6:
+            continue
+        address, _, port = words[4].rpartition(":")
+        address = address.partition("%")[0].strip("[]")
+        process = _PROCESS.search(words[6]) if len(words) > 6 else None
+        found.append(
+            Socket(
+                words[0],
+                None if address in ("*", "") else address,
+                int(port),
+                process[1] if process else "another program",
+                int(process[2]) if process else None,
+            )
+        )
+    return found
+
+
+def kernel_gtp() -> list[str]:
+    """Devices of the kernel's own GTP."""
+    code, out, _ = attempt(["ip", "-json", "link", "show", "type", "gtp"])
+    return [] if code else [each["ifname"] for each in json.loads(out or "[]") if each]
+
+
+def chains() -> list[Chain]:
+    """The chains of nftables that packets pass by a hook."""
+    code, out, _ = attempt(["nft", "list", "chains"])
+    return [] if code else read_chains(out)
+
+
+def read_chains(text: str) -> list[Chain]:
+    """Those of nft's listing: its JSON does not tell devices."""
+    found = []
+    family = table = name = ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            family, table = words[1:3]
+        elif words[:1] == ["chain"]:
+            name = words[1]
+        elif hook := _HOOK.search(line):
+            devices = tuple(re.findall(r'[^\s",{}]+', hook["devices"] or ""))
+            found.append(Chain(family, table, name, hook["hook"], hook["policy"] or "", devices))
+    return found
+
+
+def legacy_tables() -> list[str]:
+    """Tables of iptables' old kernel interface, which nft does not show."""
+    with suppress(OSError):
+        return Path("/proc/net/ip_tables_names").read_text().split()
+    return []
+
+
+def switch(ovsdb: str) -> Switch:
+    """What the switch behind an OVSDB socket says of itself."""
+    tools = Tools(ovsdb)
+    if not tools.socket.exists():
+        gone = f"{tools.socket} does not exist"
+        return Switch(ovsdb, ovsdb_error=gone, daemon_error="its database does not answer")
+    try:
+        root = _row(tools, "Open_vSwitch", "ovs_version", "datapath_types", "iface_types")
+        bridges = _rows(tools, "Bridge", "name", "external_ids", "ports")
+        ports = {uuid: name for name, uuid in _rows(tools, "Port", "name", "_uuid")}
+    except GatewayNotReady as error:
+        return Switch(ovsdb, ovsdb_error=str(error), daemon_error="its database does not answer")
+    version, datapaths, kinds = root
+    daemon_error = None
+    try:
+        version = _version(tools.appctl("version")) or version
+    except GatewayNotReady as error:
+        daemon_error = str(error)
+    return Switch(
+        ovsdb,
+        daemon_error=daemon_error,
+        version=version if isinstance(version, str) else None,
+        datapath_types=_set(datapaths),
+        interface_types=_set(kinds),
+        bridges={name: dict(ids[1]).get("ofgtp") for name, ids, _ in bridges},
+        ports={
+            ports[uuid]: name
+            for name, _, members in bridges
+            for uuid in _set(members)
+            if uuid in ports
+        },
+    )
+
+
+def interface(name: str) -> Interface:
+    """An interface of the host, as a gateway's port."""
+    link = hostnet.link_state(name)
+    if link == "missing":
+        return Interface(name, link)
+    refusal = hostnet.port_refusal(name)
+    (shown,) = (e for e in json.loads(run(["ip", "-json", "-d", "link", "show", "dev", name])) if e)
+    kind = shown.get("linkinfo", {}).get("info_kind")
+    return Interface(name, link, shown["mtu"], kind, refusal, hostnet.offloads(name))
+
+
+def addresses() -> dict[str, list[IPv4Interface]]:
+    """The host's IPv4 addresses by interface."""
+    return {
+        link["ifname"]: [
+            IPv4Interface(f"{entry['local']}/{entry['prefixlen']}") for entry in link["addr_info"]
+        ]
+        for link in json.loads(run(["ip", "-json", "-4", "addr", "show"]) or "[]")
+        if link
+    }
+
+
+def routes() -> list[Route]:
+    """The host's routes in all tables but `local`."""
+    found = []
+    for entry in json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]"):
+        if entry.get("table") == "local" or entry.get("type", "unicast") != "unicast":
+            continue
+        to = "0.0.0.0/0" if entry["dst"] == "default" else entry["dst"]
+        ours = str(entry.get("protocol")) == hostnet.ROUTE_PROTOCOL
+        found.append(Route(IPv4Network(to), entry.get("dev", "?"), ours))
+    return found
+
+
+def forwards(device: str) -> bool:
+    """Whether the host routes what comes in by a device."""
+    with suppress(OSError):
+        setting = Path("/proc/sys/net/ipv4/conf", device, "forwarding")
+        return setting.read_text().strip() == "1"
+    return False
+
+
+def flow_difference(gateway: Gateway, wanted: str) -> tuple[list[str], list[str]]:
+    """Flows that the switch lacks, and those of ours that it has too many, as ovs-ofctl's text.
+
+    Flows of others are not looked at.
+
+    Raises:
+        GatewayNotReady: the switch does not answer.
+    """
+    with tempfile.NamedTemporaryFile("w", prefix="ofgtp-doctor-", suffix=".flows") as file:
+        file.write(wanted)
+        file.flush()
+        shown = Tools(gateway.ovsdb).diff_flows(gateway.bridge, file.name)
+    return read_difference(shown)
+
+
+def read_difference(shown: str) -> tuple[list[str], list[str]]:
+    """The same, of what `ovs-ofctl diff-flows` shows of a switch and a file."""
+    lines = [line for line in shown.splitlines() if _OURS.search(line)]
+    # It names some matches of fragments on both sides although they are equal.
+    both = {line[1:] for line in lines if line[0] == "-"} & {
+        line[1:] for line in lines if line[0] == "+"
+    }
+    real = [line for line in lines if line[1:] not in both]
+    missing = [line[1:] for line in real if line[0] == "+"]
+    return missing, [line[1:] for line in real if line[0] == "-"]
+
+
+def _row(tools: Tools, table: str, *columns: str) -> Sequence[Any]:
+    rows = _rows(tools, table, *columns)
+    if not rows:
+        raise GatewayNotReady("the database is not initialised (ovs-vsctl --no-wait init)")
+    return rows[0]
+
+
+def _rows(tools: Tools, table: str, *columns: str) -> list[Sequence[Any]]:
+    shown = tools.vsctl("--format=json", f"--columns={','.join(columns)}", "list", table)
+    listed: Mapping[str, Any] = json.loads(shown) if shown else {"headings": [], "data": []}
+    places = [listed["headings"].index(column) for column in columns if listed["data"]]
+    return [[_plain(row[place]) for place in places] for row in listed["data"]]
+
+
+def _plain(value: Any) -> Any:
+    """A UUID as text; all else as RFC 7047 (5.1) writes it."""
+    return value[1] if isinstance(value, list) and value[0] == "uuid" else value
+
+
+def _set(value: Any) -> list[str]:
+    """An OVSDB set as a list: one element stands by itself."""
+    if isinstance(value, list) and value[:1] == ["set"]:
+        return [str(_plain(each)) for each in value[1]]
+    return [str(value)]
+
+
+def _version(text: str) -> str | None:
+    found = re.search(r"Open vSwitch\) (\S+)", text)
+    return found[1] if found else None

@@ -1,0 +1,286 @@
+"""`ofgtp doctor` on a host where one thing after the other is really broken."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofgtp.control import proof
+from ofgtp.control.proof import Proof
+from tests.support import gtpu
+from tests.support.lab import Lab
+from tests.support.site import BRIDGE, PDN_IP, Site, is_gtpu, until
+
+pytestmark = pytest.mark.switch
+
+OFGTP = Path(sys.executable).parent / "ofgtp"
+KEPT = 'ownership = "switch"'
+UE = "10.45.0.7"
+
+
+@dataclass
+class Report:
+    """What `ofgtp doctor --json` printed."""
+
+    code: int
+    checks: list[dict[str, Any]]
+
+    def one(self, check: str) -> dict[str, Any]:
+        (found,) = (each for each in self.checks if each["check"] == check)
+        return found
+
+    def verdicts(self, verdict: str) -> set[str]:
+        return {each["check"] for each in self.checks if each["verdict"] == verdict}
+
+
+def command(lab: Lab, *arguments: str) -> list[str]:
+    return ["env", f"OFGTP_CONFIG={lab.dir}/ofgtp.toml", str(OFGTP), "doctor", *arguments]
+
+
+def doctor(lab: Lab, *arguments: str) -> Report:
+    done = lab.exec("gw", command(lab, "--json", *arguments), check=False)
+    assert done.stderr == "" and done.returncode in (0, 1), done.stderr
+    found = json.loads(done.stdout)
+    assert found["well"] == (done.returncode == 0)
+    for each in found["checks"]:
+        assert (each["verdict"] in ("failed", "warning")) == bool(each["remedy"]), each
+    return Report(done.returncode, found["checks"])
+
+
+def remains(lab: Lab) -> str:
+    """What a proof may leave: it is to be as it was."""
+    shown = lab.exec("gw", ["sh", "-c", "ip -br addr; ip route show table all; nft list ruleset"])
+    return shown.stdout + lab.vsctl("list-br") + lab.vsctl("--columns=name", "list", "Interface")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(switch=False) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def site(lab: Lab) -> Site:
+    """A gateway at work, with one session; the tests before this saw the host without it."""
+    if not lab._daemons:
+        lab.start_switch()
+    site = Site(lab, lab.config(controller=KEPT))
+    site.ready()
+    site.session(UE, teid=7, downlink=107)
+    return site
+
+
+# --- before installation; in this order
+
+
+def test_before_anything_is_there(lab: Lab) -> None:
+    text = lab.exec("gw", command(lab), check=False)
+    assert text.returncode == 1
+    assert "FAILED   configuration" in text.stdout
+    assert "do:  install -D -m 644 etc/ofgtp.toml" in text.stdout
+
+    (lab.dir / "ofgtp.toml").write_text(lab.config())
+    report = doctor(lab)
+    assert report.verdicts("failed") == {"ovsdb"}
+    assert report.one("ovsdb")["remedy"][0] == "systemctl restart openvswitch-switch"
+    assert report.one("configuration")["text"].endswith("ofgtp.toml: gateway gw1")
+
+
+def test_before_installation(lab: Lab) -> None:
+    lab.start_switch()
+    before = remains(lab)
+    report = doctor(lab, "--packet")
+    assert report.code == 0
+    assert report.verdicts("failed") == set()
+    assert report.verdicts("warning") == {"mtu"}
+    assert report.verdicts("skipped") == {"controller", "rules", "flows"}
+    assert report.one("packet")["verdict"] == "ok"
+    assert report.one("version")["text"].startswith("Open vSwitch 3.1.")
+    assert remains(lab) == before
+
+
+def test_a_proof_sees_a_wrong_checksum(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the remedy this switch has the fault."""
+    monkeypatch.setattr(proof.netfilter, "apply", lambda *_: False)
+    before = remains(lab)
+    with lab.inside("gw"), Proof(lab.ovsdb) as tried:
+        (wrong,) = tried.run()
+    assert wrong.startswith("downlink: its UDP checksum is wrong (0x")
+    assert remains(lab) == before
+
+
+# --- with a gateway at work
+
+
+def test_all_is_well(site: Site) -> None:
+    lab = site.lab
+    text = lab.exec("gw", command(lab), check=False)
+    assert text.returncode == 0, text.stdout
+    assert "FAILED" not in text.stdout
+    report = doctor(lab)
+    assert report.verdicts("skipped") == set()
+    assert report.verdicts("warning") == {"mtu"}
+    for check in ("controller", "connected", "rules", "flows", "next hop", "peers", "lease"):
+        assert report.one(check)["verdict"] == "ok"
+    assert "pid" in report.one("openflow")["text"]
+
+
+def test_a_packet_beside_a_gateway_at_work(site: Site) -> None:
+    """The proof shares the switch with it, whose traffic goes on but for a packet now and then."""
+    lab, before = site.lab, remains(site.lab)
+    up, down = site.t_pdu(7, gtpu.ipv4(UE, PDN_IP)), site.to_ue(gtpu.ipv4(PDN_IP, UE))
+    running = lab.spawn("gw", command(lab, "--packet", "--json"), stdout=subprocess.PIPE)
+    site.pdn.all(), site.enb.all()
+    sent, got = 0, {"up": 0, "down": 0}
+    while running.poll() is None:
+        site.enb.send(up)
+        site.pdn.send(down)
+        sent += 1
+        got["up"] += sum(frame[12:14] == b"\x08\x00" for frame in site.pdn.all(0.003))
+        got["down"] += sum(is_gtpu(frame, 107) for frame in site.enb.all(0.003))
+    assert sent > 20
+    assert min(got.values()) >= 0.9 * sent, f"of {sent} packets: {got}"
+    assert len(site.uplink(up)) == len(site.downlink(down)) == 1
+    found = json.loads(running.stdout.read())
+    (packet,) = (each for each in found["checks"] if each["check"] == "packet")
+    assert packet["verdict"] == "ok", packet
+    assert remains(lab) == before
+    assert site.gateway()["in_sync"] and site.gateway()["repairs"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_proof_that_is_interrupted(site: Site, number: signal.Signals) -> None:
+    lab, before = site.lab, remains(site.lab)
+    running = lab.spawn("gw", command(lab, "--packet"), stdout=subprocess.DEVNULL)
+    until(lambda: proof.BRIDGE in lab.vsctl("list-br"), "the proof's bridge is there")
+    running.send_signal(number)
+    assert running.wait(15) == (130 if number is not signal.SIGKILL else -number)
+    if number is signal.SIGKILL:
+        report = doctor(lab, "--packet")
+        assert report.one("leftover")["remedy"][0].startswith("ofgtp doctor --packet")
+        assert report.one("packet")["verdict"] == "ok"
+    assert remains(lab) == before
+
+
+def test_another_proof_is_under_way(site: Site) -> None:
+    with site.lab.inside("gw"), Proof(site.lab.ovsdb):
+        report = doctor(site.lab, "--packet")
+    assert "another `ofgtp doctor --packet` is under way" in report.one("packet")["text"]
+
+
+def test_no_carrier(site: Site) -> None:
+    lab = site.lab
+    lab.exec("enb", ["ip", "link", "set", "eth0", "down"])
+    try:
+        until(lambda: site.gateway()["access"]["link"] == "no carrier", "it is seen")
+        report = doctor(lab)
+    finally:
+        lab.exec("enb", ["ip", "link", "set", "eth0", "up"])
+    assert report.verdicts("failed") == {"access port"}
+    assert "eth1 is up, but has no carrier" in report.one("access port")["text"]
+
+
+def test_an_address_and_a_route_of_the_host(site: Site) -> None:
+    lab = site.lab
+    lab.exec("gw", ["ip", "addr", "add", "192.0.2.7/24", "dev", "eth2"])
+    lab.exec("gw", ["ip", "route", "add", "10.1.0.64/26", "dev", "lo"])
+    try:
+        until(lambda: site.gateway()["problem"], "the controller sees it")
+        report = doctor(lab)
+    finally:
+        lab.exec("gw", ["ip", "route", "del", "10.1.0.64/26", "dev", "lo"])
+        lab.exec("gw", ["ip", "addr", "del", "192.0.2.7/24", "dev", "eth2"])
+    assert report.verdicts("failed") == {"core port", "routes", "connected"}
+    assert "carries the host's address 192.0.2.7" in report.one("core port")["text"]
+    assert report.one("routes")["remedy"] == ["ip route del 10.1.0.64/26 dev lo"]
+    until(lambda: site.gateway()["problem"] is None, "it is over")
+
+
+@contextmanager
+def openflow_cut(site: Site) -> Iterator[None]:
+    """The controller and the switch do not hear each other; neither knows it at first."""
+    cut = "table ip cut { chain c { type filter hook input priority 0; tcp dport 6653 drop; }; }"
+    lab = site.lab
+    lab.exec("gw", ["nft", cut])
+    try:
+        yield
+    finally:
+        lab.exec("gw", ["nft", "delete table ip cut"])
+        until(lambda: site.gateway()["in_sync"], "it is repaired", timeout=20)
+
+
+def test_a_flow_deleted_and_one_added_by_hand(site: Site) -> None:
+    """Ours are seen; another's flow is nobody's business here."""
+    lab = site.lab
+    lab.ofctl("add-flow", BRIDGE, "table=99,cookie=0x1,priority=7,actions=drop")
+    assert doctor(lab).one("flows")["verdict"] == "ok"
+    with openflow_cut(site):
+        lab.ofctl("del-flows", BRIDGE, f"table=30,ip,nw_src={UE}")
+        lab.ofctl("add-flow", BRIDGE, "table=30,cookie=0xf67030000000063,priority=3,actions=drop")
+        report = doctor(lab)
+    assert report.one("flows")["verdict"] == "failed"
+    text = report.one("flows")["text"]
+    assert "br-ofgtp lacks 1 flow and has 1 too many" in text and f"nw_src={UE}" in text
+    lab.ofctl("del-flows", BRIDGE, "table=99")
+
+
+# --- without its controller; in this order
+
+
+def answers(lab: Lab, port: int) -> bool:
+    with lab.inside("gw"), socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_controller_is_killed_and_nftables_flushed(site: Site) -> None:
+    lab = site.lab
+    lab.stop_controller(signal.SIGKILL)
+    report = doctor(lab)
+    assert report.verdicts("failed") == {"controller"}
+    assert report.one("controller")["remedy"] == [
+        "systemctl start ofgtp",
+        "journalctl -u ofgtp -n 50",
+    ]
+    assert report.one("forwarding")["verdict"] == "warning"
+    assert report.one("forwarding")["text"].endswith("forwards: 2 sessions")
+    assert report.one("flows")["verdict"] == "skipped"
+    assert report.one("rules")["verdict"] == "ok"
+
+    lab.exec("gw", ["nft", "flush chain netdev ofgtp_br-ofgtp access_out"])
+    assert doctor(lab).one("rules")["verdict"] == "warning"
+    lab.exec("gw", ["nft", "flush ruleset"])
+    stranger = lab.spawn("gw", [sys.executable, "-m", "http.server", "8080", "-b", "127.0.0.1"])
+    until(lambda: answers(lab, 8080), "another program listens")
+    report = doctor(lab)
+    stranger.kill()
+    stranger.wait()
+    assert report.verdicts("failed") == {"controller", "rules", "listen"}
+    assert f"(pid {stranger.pid})" in report.one("listen")["text"]
+    assert "is not ofgtp's API" in report.one("controller")["text"]
+    assert "missing" in report.one("rules")["text"]
+
+
+def test_what_the_controller_puts_right_is_well_again(site: Site) -> None:
+    lab = site.lab
+    lab.start_controller(lab.config(controller=KEPT))
+    until(lambda: site.gateway()["next_hop"]["state"] == "resolved", "the next hop answers")
+    assert doctor(lab).verdicts("failed") == set()
+
+
+def test_open_vswitch_is_stopped(site: Site) -> None:
+    lab = site.lab
+    lab.stop_vswitchd()
+    report = doctor(lab, "--packet")
+    assert {"vswitchd"} <= report.verdicts("failed") <= {"vswitchd", "connected", "addresses"}
+    assert report.one("packet")["verdict"] == "skipped"
+    lab.stop_ovsdb()
+    (lab.dir / "db.sock").unlink(missing_ok=True)
+    assert "ovsdb" in doctor(lab).verdicts("failed")

@@ -1,0 +1,478 @@
+"""What `ofgtp doctor` makes of a host, told by made-up facts; and how it reads the host's tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofgtp import cli
+from ofgtp.control import proof, survey
+from ofgtp.core import checks, frames
+from ofgtp.core.checks import (
+    Chain,
+    Controller,
+    Finding,
+    Interface,
+    Route,
+    Socket,
+    Switch,
+    Verdict,
+)
+from ofgtp.core.errors import OfgtpError
+from ofgtp.core.model import AccessRoute
+from tests.support.lab import gateway
+
+GW = gateway()
+HOST_GW = gateway(core_port="host", next_hop=None)
+OVSDB = GW.ovsdb
+SWITCH = Switch(
+    OVSDB,
+    version="3.1.0",
+    datapath_types=["netdev", "system"],
+    interface_types=["gtpu", "patch"],
+    bridges={"br-ofgtp": "gw1"},
+    ports={"eth1": "br-ofgtp", "eth2": "br-ofgtp"},
+)
+ETH1, ETH2 = Interface("eth1", "up", 1544), Interface("eth2", "up", 1500)
+URL = "http://127.0.0.1:8080"
+AWAY = Controller(URL, error=f"no answer at {URL}: is ofgtp running?")
+REPORT: dict[str, Any] = {
+    "name": "gw1",
+    "connected": True,
+    "in_sync": True,
+    "problem": None,
+    "next_hop": {"ip": "10.2.0.2", "mac": "52:54:00:00:00:03", "state": "resolved"},
+    "lease": {"seconds": 10, "seconds_left": 9.5, "renewals": 7, "expiries": 0},
+}
+RUNS = Controller(URL, health={"store": "ok"}, gateways={"gw1": REPORT})
+OK, WARNING, FAILED, SKIPPED = Verdict.OK, Verdict.WARNING, Verdict.FAILED, Verdict.SKIPPED
+
+
+def judged(finding: Finding, verdict: Verdict, *parts: str) -> None:
+    """The verdict is this one, and text and remedy name these; what is wrong has a remedy."""
+    assert finding.verdict is verdict, finding
+    told = "\n".join((finding.text, *finding.remedy))
+    assert all(part in told for part in parts), finding
+    assert bool(finding.remedy) == (verdict in (WARNING, FAILED)), finding
+
+
+def test_root_and_programs() -> None:
+    judged(checks.root(True), OK)
+    judged(checks.root(False), FAILED, "sudo ofgtp doctor")
+    judged(checks.programs([]), OK)
+    judged(
+        checks.programs(["nft", "ovs-ofctl", "ovs-vsctl"]),
+        FAILED,
+        "apt-get install nftables openvswitch-switch",
+    )
+
+
+def test_configuration() -> None:
+    path = "/etc/ofgtp/ofgtp.toml"
+    names = ["gw1", "gw2", "gw3", "gw4"]
+    good = checks.configuration(path, None, names, True)
+    judged(good, OK, "gateways gw1, gw2, gw3 and 1 more")
+    missing = checks.configuration(path, "cannot be read", [], False)
+    judged(missing, FAILED, "is not there", f"install -D -m 644 etc/ofgtp.toml {path}")
+    wrong = checks.configuration(path, f"{path}:6: gateway.x: unknown key", [], True)
+    judged(wrong, FAILED, ":6: gateway.x", "ofgtp check-config")
+
+
+def test_store() -> None:
+    judged(checks.store("/var/lib/ofgtp", 1 << 40, None), OK)
+    judged(checks.store("/var/lib/ofgtp", 5 << 20, None), WARNING, "5 MB", "df -h /var/lib/ofgtp")
+    judged(checks.store("/x", None, "/x cannot be written"), FAILED, "mkdir -p /x")
+
+
+def test_the_switch() -> None:
+    judged(checks.ovsdb(SWITCH), OK, OVSDB)
+    judged(checks.vswitchd(SWITCH), OK)
+    judged(checks.datapath(SWITCH), OK)
+    gone = replace(SWITCH, ovsdb_error="x does not exist", daemon_error="y")
+    judged(checks.ovsdb(gone), FAILED, "x does not exist", "restart openvswitch-switch")
+    judged(checks.vswitchd(gone), FAILED, "y", "ovs-vswitchd.log")
+    bare = replace(SWITCH, datapath_types=["system"], interface_types=["vxlan"])
+    judged(checks.datapath(bare), FAILED, "netdev", "gtpu ports")
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict", "part"),
+    [
+        ("3.1.0", OK, "8 known faults"),
+        ("3.5.0", WARNING, "tests run on 3.1"),
+        ("2.12.1", FAILED, "2.13 is the first"),
+        ("2.13.0", WARNING, "known faults"),
+        (None, WARNING, "(unknown)"),
+    ],
+)
+def test_version(version: str | None, verdict: Verdict, part: str) -> None:
+    judged(checks.version(replace(SWITCH, version=version)), verdict, part)
+
+
+def test_leftover() -> None:
+    assert checks.leftover(SWITCH, proof.BRIDGE) is None
+    left = replace(SWITCH, bridges={proof.BRIDGE: proof.BRIDGE})
+    found = checks.leftover(left, proof.BRIDGE)
+    assert found is not None
+    judged(found, WARNING, "ofgtp doctor --packet")
+
+
+def test_nftables() -> None:
+    judged(checks.nftables(None, "6.1.0"), OK, "6.1.0")
+    judged(checks.nftables("Error: unknown chain hook", "5.10.0"), FAILED, "5.10.0", "5.16")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", None])
+def test_an_address_to_listen_on(address: str | None) -> None:
+    taken = [Socket("tcp", address, 8080, "nginx", 17)]
+
+    def listens(sockets: list[Socket], controller: Controller) -> Finding:
+        return checks.listens("listen", "listen", "127.0.0.1", 8080, sockets, controller)
+
+    judged(listens([], AWAY), OK, "is free")
+    judged(listens(taken, RUNS), OK, "nginx (pid 17)")
+    judged(listens(taken, replace(AWAY, refuses=True)), OK)
+    judged(listens(taken, AWAY), FAILED, "127.0.0.1:8080 is taken by nginx (pid 17)")
+    judged(listens([], RUNS), FAILED, "systemctl restart ofgtp")
+    others = [
+        Socket("udp", address, 8080, "x", 1),
+        Socket("tcp", address, 8081, "x", 1),
+        Socket("tcp", "192.0.2.1", 8080, "x", 1),
+    ]
+    judged(listens(others, AWAY), OK, "is free")
+
+
+def test_others_that_speak_gtp_u() -> None:
+    judged(checks.gtp_port([], [], [GW]), OK)
+    judged(checks.gtp_port([Socket("udp", "192.0.2.1", 2152, "x", 1)], [], [GW]), OK)
+    for address in (None, "0.0.0.0", "10.1.0.1"):
+        taken = [Socket("udp", address, 2152, "osmo-ggsn", 5)]
+        judged(checks.gtp_port(taken, [], [GW]), WARNING, "osmo-ggsn (pid 5)")
+    judged(checks.gtp_port([], ["gtp0"], [GW]), WARNING, "ip link del gtp0")
+
+
+def test_firewall() -> None:
+    ours = Chain("netdev", "ofgtp_br-ofgtp", "access_in", "ingress", "drop", ("eth1",))
+    judged(checks.firewall([ours], [], [GW]), OK, "no other rules")
+    theirs = Chain("netdev", "mine", "c", "ingress", "accept", ("lo", "eth1"))
+    judged(checks.firewall([ours, theirs], [], [GW]), WARNING, "nft list chain netdev mine c")
+    elsewhere = replace(theirs, devices=("eth9",))
+    judged(checks.firewall([elsewhere], [], [GW]), OK)
+    forward = Chain("ip", "filter", "FORWARD", "forward", "drop")
+    judged(checks.firewall([forward], [], [GW]), OK)
+    judged(
+        checks.firewall([forward], [], [HOST_GW]),
+        WARNING,
+        "nft insert rule ip filter FORWARD iifname br-ofgtp-c accept",
+        "nft insert rule ip filter FORWARD oifname br-ofgtp-c accept",
+    )
+    judged(checks.firewall([replace(forward, policy="accept")], [], [HOST_GW]), OK)
+    judged(checks.firewall([], ["filter"], [HOST_GW]), WARNING, "iptables-legacy -S FORWARD")
+    judged(checks.firewall([], ["filter"], [GW]), OK)
+    daemon = Chain("inet", "firewalld", "filter_INPUT", "input", "accept")
+    judged(checks.firewall([daemon], [], [GW]), OK, "firewalld is active")
+
+
+def test_controller() -> None:
+    judged(checks.controller(RUNS, True), OK, URL)
+    judged(checks.controller(AWAY, True), FAILED, "no answer", "systemctl start ofgtp")
+    judged(checks.controller(AWAY, False), SKIPPED, "nothing is installed yet")
+    judged(checks.controller(replace(AWAY, refuses=True), False), FAILED, "--token-file")
+    judged(checks.controller(replace(AWAY, hangs=True), True), FAILED, "systemctl restart ofgtp")
+    full = replace(RUNS, health={"store": "disk full"})
+    judged(checks.controller(full, True), FAILED, "disk full")
+
+
+def of_report(**changes: Any) -> Controller:
+    return replace(RUNS, gateways={"gw1": {**REPORT, **changes}})
+
+
+def test_connected() -> None:
+    judged(checks.connected(GW, RUNS), OK)
+    judged(checks.connected(GW, of_report(in_sync=False)), WARNING)
+    away = of_report(connected=False, problem="no ovsdb-server")
+    judged(checks.connected(GW, away), FAILED, "no ovsdb-server", "br-ofgtp")
+    judged(checks.connected(GW, of_report(problem="interface eth1 does not exist")), FAILED)
+    judged(checks.connected(gateway(name="new"), RUNS), FAILED, "no gateway new", "restart")
+
+
+def test_next_hop() -> None:
+    judged(checks.next_hop(GW, REPORT), OK, "52:54:00:00:00:03")
+    judged(checks.next_hop(HOST_GW, {**REPORT, "next_hop": None}), SKIPPED)
+    for state in ("unresolved", "stale"):
+        report = {**REPORT, "next_hop": {"ip": "10.2.0.2", "mac": None, "state": state}}
+        judged(checks.next_hop(GW, report), FAILED, "tcpdump -eni eth2 arp")
+
+
+def test_peers() -> None:
+    hop = {"ip": "10.1.0.2", "mac": "52:54:00:00:00:02"}
+    peer = {"gateway": "gw1", "ip": "10.1.0.2", "state": "up", "next_hop": hop}
+    other = {**peer, "gateway": "gw2", "state": "down"}
+    silent = [{**peer, "ip": f"10.1.0.{n}", "next_hop": {**hop, "mac": None}} for n in range(5)]
+    judged(checks.peers(GW, []), OK)
+    judged(checks.peers(GW, [peer, other]), OK, "1 peer,")
+    judged(checks.peers(GW, [{**peer, "state": "down"}]), WARNING, "peer 10.1.0.2 does not")
+    judged(checks.peers(GW, silent), WARNING, "10.1.0.2 and 2 more do not answer ARP", "eth1")
+    judged(checks.peers(GW, [{**peer, "next_hop": None}]), FAILED, "access_routes")
+
+
+def test_lease_and_forwarding() -> None:
+    lease = REPORT["lease"]
+    judged(checks.lease(REPORT), OK, "10 s left of 10")
+    judged(checks.lease({"lease": None}), OK)
+    judged(checks.lease({"lease": {**lease, "seconds_left": None}}), SKIPPED)
+    judged(checks.lease({"lease": {**lease, "seconds_left": 0.0}}), FAILED, "nothing is forwarded")
+    judged(checks.lease({"lease": {**lease, "expiries": 2}}), WARNING, "2 times")
+    judged(checks.forwarding(None), FAILED, "systemctl start ofgtp")
+    judged(checks.forwarding(0), WARNING, "0 sessions")
+
+
+def test_flows() -> None:
+    judged(checks.flows("br", [], []), OK)
+    found = checks.flows("br", ["table=30 a", "table=70 b"], ["table=1 c"])
+    judged(found, FAILED, "lacks 2 flows and has 1 too many; the first: table=30 a")
+    judged(checks.flows("br", [], ["table=1 c"]), FAILED, "lacks 0 flows", "table=1 c")
+
+
+def test_bridge() -> None:
+    judged(checks.bridge(GW, SWITCH), OK, "is there")
+    judged(checks.bridge(GW, replace(SWITCH, bridges={}, ports={})), OK, "not there yet")
+    judged(checks.bridge(GW, replace(SWITCH, bridges={"br-ofgtp": None})), FAILED, "del-br")
+    foreign = replace(SWITCH, bridges={"br-ofgtp": "old"})
+    judged(checks.bridge(GW, foreign), FAILED, "ofgtp gateway remove old")
+    taken = replace(SWITCH, bridges={"br0": None}, ports={"eth2": "br0"})
+    judged(checks.bridge(GW, taken), FAILED, "ovs-vsctl del-port br0 eth2")
+
+
+def test_port() -> None:
+    judged(checks.port("access port", ETH1, True), OK)
+    veth = replace(ETH1, kind="veth")
+    judged(checks.port("access port", veth, True), OK, "ethtool -K")
+    judged(checks.port("core port", Interface("eth9", "missing"), True), FAILED, "core_port")
+    refused = replace(ETH1, refusal="interface eth1 carries the host's address")
+    judged(checks.port("access port", refused, True), FAILED, "ip addr show dev eth1")
+    down = replace(ETH1, link="down")
+    judged(checks.port("access port", down, False), OK, "sets it up when it starts")
+    judged(checks.port("access port", down, True), FAILED, "ip link set dev eth1 up")
+    judged(checks.port("access port", replace(ETH1, link="no carrier"), False), FAILED, "cable")
+
+
+def test_offloads() -> None:
+    on = replace(ETH1, offloads={"gro": "on", "lro": "off"})
+    judged(checks.offloads([ETH1, ETH2], True), OK)
+    judged(checks.offloads([on, ETH2], False), OK, "turns them off")
+    judged(checks.offloads([on, ETH2], True), FAILED, "ethtool -K eth1 gro off")
+
+
+@pytest.mark.parametrize(
+    ("access", "core", "verdict", "part"),
+    [
+        (1544, 1500, OK, "1508"),
+        (1500, None, OK, "1464"),
+        (1543, 1500, WARNING, "8 octets short on N3"),
+        (1536, 1500, WARNING, "8 octets short on N3"),
+        (1535, 1500, WARNING, "more than 1499 octets"),
+        (1500, 1500, WARNING, "ip link set dev eth1 mtu 1544"),
+        (600, 1500, FAILED, "too small"),
+    ],
+)
+def test_mtu(access: int, core: int | None, verdict: Verdict, part: str) -> None:
+    far = None if core is None else replace(ETH2, mtu=core)
+    judged(checks.mtu(replace(ETH1, mtu=access), far), verdict, part)
+
+
+def test_addresses() -> None:
+    ours, theirs = IPv4Interface("10.1.0.1/24"), IPv4Interface("10.1.0.1/16")
+    judged(checks.addresses(GW, {}, False), OK, "free")
+    judged(checks.addresses(GW, {"br-ofgtp": [ours]}, True), OK)
+    judged(checks.addresses(GW, {"br-ofgtp": []}, True), FAILED, "does not carry 10.1.0.1/24")
+    judged(checks.addresses(GW, {"eth9": [theirs]}, False), FAILED, "is on eth9")
+    judged(checks.addresses(HOST_GW, {"br-ofgtp": [ours]}, True), FAILED, "br-ofgtp-c")
+
+
+@pytest.mark.parametrize(
+    ("to", "device", "ours", "of", "verdict"),
+    [
+        ("10.1.0.0/24", "br-ofgtp", False, GW, OK),
+        ("10.1.0.0/24", "eth9", False, GW, FAILED),
+        ("10.1.0.128/25", "eth9", False, GW, FAILED),
+        ("10.0.0.0/8", "eth9", False, GW, OK),
+        ("0.0.0.0/0", "eth9", False, GW, OK),
+        ("10.9.1.0/24", "eth9", False, GW, FAILED),
+        ("10.9.1.0/24", "eth9", True, GW, OK),
+        ("10.45.0.0/16", "eth9", False, GW, OK),
+        ("10.45.0.0/16", "eth9", False, HOST_GW, FAILED),
+    ],
+)
+def test_routes(to: str, device: str, ours: bool, of: Any, verdict: Verdict) -> None:
+    far = AccessRoute(IPv4Network("10.9.0.0/16"), IPv4Address("10.1.0.254"))
+    found = checks.routes(replace(of, access_routes=(far,)), [Route(IPv4Network(to), device, ours)])
+    judged(found, verdict)
+    if verdict is FAILED:
+        assert found.remedy == (f"ip route del {to} dev eth9",)
+
+
+def test_routing() -> None:
+    judged(checks.routing(GW, "eth0", False), SKIPPED)
+    judged(checks.routing(HOST_GW, "eth0", True), OK)
+    off = checks.routing(HOST_GW, "eth0", False)
+    judged(off, FAILED, "sysctl -w net.ipv4.conf.eth0.forwarding=1")
+
+
+def test_rules() -> None:
+    judged(checks.rules(True, True, False), OK)
+    judged(checks.rules(True, False, True), OK)
+    judged(checks.rules(True, False, False), WARNING, "systemctl start ofgtp")
+    judged(checks.rules(False, False, False), FAILED, "systemctl start ofgtp")
+    judged(checks.rules(False, False, True), FAILED, "journalctl")
+
+
+def test_packet() -> None:
+    judged(checks.packet([]), OK)
+    judged(checks.packet(["downlink: a", "uplink: b"]), FAILED, "downlink: a; uplink: b")
+
+
+# --- reading the host's tools
+
+
+def test_sockets_are_read() -> None:
+    found = survey.read_sockets(
+        'tcp LISTEN 0 128 127.0.0.1:8080 0.0.0.0:* users:(("ryu-manager",pid=7,fd=9))\n'
+        "udp UNCONN 0 0 *:2152 *:*\n"
+        'tcp LISTEN 0 5 [::1]:53 [::]:* users:(("a b",pid=8,fd=1),("c",pid=9,fd=1))\n'
+        'udp UNCONN 0 0 10.0.0.1%eth0:68 0.0.0.0:* users:(("dhclient",pid=5,fd=1))\n'
+    )
+    assert found == [
+        Socket("tcp", "127.0.0.1", 8080, "ryu-manager", 7),
+        Socket("udp", None, 2152, "another program", None),
+        Socket("tcp", "::1", 53, "a b", 8),
+        Socket("udp", "10.0.0.1", 68, "dhclient", 5),
+    ]
+
+
+def test_chains_are_read() -> None:
+    found = survey.read_chains(
+        """\
+table netdev t {
+\tchain in {
+\t\ttype filter hook ingress devices = { lo, eth1 } priority filter; policy drop;
+\t}
+\tchain out {
+\t\ttype filter hook egress device "eth2" priority filter; policy accept;
+\t}
+}
+table ip filter {
+\tchain FORWARD {
+\t\ttype filter hook forward priority filter; policy drop;
+\t}
+\tchain DOCKER {
+\t}
+}
+"""
+    )
+    assert found == [
+        Chain("netdev", "t", "in", "ingress", "drop", ("lo", "eth1")),
+        Chain("netdev", "t", "out", "egress", "accept", ("eth2",)),
+        Chain("ip", "filter", "FORWARD", "forward", "drop"),
+    ]
+
+
+def test_differences_are_read() -> None:
+    """Ours alone, and not those that are named on both sides."""
+    missing, surplus = survey.read_difference(
+        "+table=30 cookie=0xf67030000000007 a\n"
+        "-table=70 cookie=0xf67030000000008 b\n"
+        "-table=99 cookie=0x1 c\n"
+        "+table=10 cookie=0xf67010000000000 ip_frag\n"
+        "-table=10 cookie=0xf67010000000000 ip_frag\n"
+    )
+    assert missing == ["table=30 cookie=0xf67030000000007 a"]
+    assert surplus == ["table=70 cookie=0xf67030000000008 b"]
+
+
+# --- what a proof sees in a packet
+
+PACKET = frames.udp_frame(
+    "02:00:00:00:00:01", "02:00:00:00:00:02", proof.SERVER, proof.UE, 7, 7, b"x"
+)[14:]
+TUNNELLED = frames.udp_frame(
+    "02:00:00:00:00:01",
+    "02:00:00:00:00:02",
+    IPv4Address("192.0.2.1"),
+    IPv4Address("192.0.2.2"),
+    2152,
+    2152,
+    proof.t_pdu(1, PACKET),
+)
+
+
+def changed(place: int, data: bytes) -> bytes:
+    return TUNNELLED[:place] + data + TUNNELLED[place + len(data) :]
+
+
+@pytest.mark.parametrize(
+    ("frame", "wrong"),
+    [
+        (TUNNELLED, []),
+        (changed(40, b"\0\0"), []),
+        (changed(40, b"\0\1"), ["UDP checksum"]),
+        (changed(24, b"\0\1"), ["IPv4 header checksum"]),
+        (changed(46, b"\0\0\0\2"), ["UDP checksum", "GTP-U header"]),
+        (changed(44, b"\0\0"), ["UDP checksum", "GTP-U header"]),
+        (changed(38, b"\0\0"), ["UDP length", "UDP checksum"]),
+        (changed(len(TUNNELLED) - 1, b"y"), ["UDP checksum", "content"]),
+    ],
+)
+def test_what_is_wrong_with_a_tunnelled_packet(frame: bytes, wrong: list[str]) -> None:
+    found = list(proof.faults_of(frame, PACKET, 1))
+    assert len(found) == len(wrong), found
+    assert all(part in text for part, text in zip(wrong, found, strict=True)), found
+
+
+def test_a_free_network() -> None:
+    first, second, *_ = map(IPv4Network, proof.ACCESS_NETS)
+    anywhere = Route(IPv4Network("0.0.0.0/0"), "eth0", False)
+    assert proof.free_network([anywhere]) == first
+    assert proof.free_network([Route(IPv4Network("192.0.2.0/25"), "eth0", False)]) == second
+    taken = [Route(IPv4Network(net), "eth0", False) for net in ("192.0.0.0/8", "198.0.0.0/8")]
+    with pytest.raises(OfgtpError, match="routes to all of"):
+        proof.free_network(taken)
+
+
+# --- the command, for somebody who is not root
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_not_root(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    as_json: bool,
+) -> None:
+    """What needs no root is told all the same."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("OFGTP_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setattr(sys, "argv", ["ofgtp", "doctor", *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    if as_json:
+        found = json.loads(printed.out)
+        assert found["well"] is False
+        verdicts = {each["check"]: each["verdict"] for each in found["checks"]}
+        assert verdicts["root"] == verdicts["configuration"] == "failed"
+        assert verdicts["all else"] == "skipped"
+    else:
+        first, remedy, *_, last = printed.out.splitlines()
+        assert first.startswith("FAILED   root ")
+        assert remedy.strip() == "do:  sudo ofgtp doctor"
+        assert last.endswith("2 FAILED, 1 skipped")

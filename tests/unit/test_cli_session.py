@@ -1,0 +1,350 @@
+"""`ofgtp session`, against the API of gateways that are real but for their switches."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from tests.support.agents import Net
+from tests.support.background import Background
+from tests.support.command import Shell
+
+OFGTP = Path(sys.executable).parent / "ofgtp"
+
+
+ADD = "session add phone --gateway gw1 --ue-ip 10.45.0.7 --uplink-teid 0x1001"
+WHOLE = f"{ADD} --peer 10.1.0.2 --teid 0x2001"
+
+
+def shown(ofgtp: Shell, name: str = "phone") -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(ofgtp(f"session show {name} --json").out)
+    return answer
+
+
+def test_add_says_what_is_there_now(ofgtp: Shell) -> None:
+    assert ofgtp(WHOLE).lines == [
+        "phone: active: 10.45.0.7, uplink TEID 0x1001 at 10.1.0.1, downlink TEID 0x2001 at 10.1.0.2"
+    ]
+    session = shown(ofgtp)
+    assert session["uplink"] == {"teid": 0x1001, "local_ip": "10.1.0.1", "remote_ip": None}
+    assert session["downlink"] == {"teid": 0x2001, "remote_ip": "10.1.0.2"}
+
+
+def test_add_with_the_least(ofgtp: Shell) -> None:
+    (line,) = ofgtp("session add --ue-ip 10.45.0.7 --gateway gw1").lines
+    assert re.fullmatch(
+        r"\S+: active: 10\.45\.0\.7, uplink TEID 0x\w+ at 10\.1\.0\.1, no downlink: idle", line
+    )
+    added = json.loads(ofgtp("--json session add --ue-ip 10.45.0.8 --gateway gw1").out)
+    assert (added["ue_ip"], added["downlink"]) == ("10.45.0.8", None)
+
+
+def test_add_to_a_switch_that_is_away(api: Background, ofgtp: Shell) -> None:
+    api.do(Net.detach)
+    done = ofgtp(WHOLE)
+    assert (done.code, done.out.split(":")[1]) == (0, " pending")
+    assert done.err == (
+        "the switch has not confirmed it: it is away or slow; see ofgtp gateway list\n"
+    )
+    deleted = ofgtp("session delete phone")
+    assert deleted.lines == ["phone: deleted: its flows go as soon as the switch is back"]
+
+
+@pytest.mark.parametrize(
+    "command, code, line",
+    [
+        (f"{ADD}", 1, "ofgtp: the id 'phone' is in use (see: ofgtp session show phone)"),
+        (
+            "session add other --gateway gw1 --ue-ip 10.45.0.7",
+            1,
+            "ofgtp: the UE address 10.45.0.7 is in use by session 'phone' "
+            "(see: ofgtp session show phone)",
+        ),
+        (
+            "session add other --gateway gw1 --ue-ip 10.99.0.7",
+            1,
+            "ofgtp: ue_ip: 10.99.0.7 is not in the UE pools (10.45.0.0/16)",
+        ),
+        ("session add a/b --ue-ip 10.45.0.9", 1, "ofgtp: id: 1 to 128 of A-Z a-z 0-9 . _ : @ -"),
+        (
+            "session add other --gateway gw9 --ue-ip 10.45.0.9",
+            1,
+            "ofgtp: gateway: no gateway has the name 'gw9'",
+        ),
+        ("session show nobody", 4, "ofgtp: no session has the id 'nobody'"),
+        ("session show 10.45.0.99", 4, "ofgtp: no session has the id '10.45.0.99'"),
+        ("session show ..", 4, "ofgtp: no session has the id '..'"),
+        ("session delete nobody", 4, "ofgtp: no session has the id 'nobody'"),
+        (
+            "session set nobody --idle",
+            4,
+            "ofgtp: no session has the id 'nobody': add it: ofgtp session add nobody --ue-ip …, "
+            "or --create",
+        ),
+        ("session set phone --teid 1", 1, "ofgtp: downlink.remote_ip: is required"),
+    ],
+)
+def test_refusals_are_one_line(ofgtp: Shell, command: str, code: int, line: str) -> None:
+    ofgtp(ADD)
+    done = ofgtp(command)
+    assert (done.code, done.line) == (code, line)
+
+
+@pytest.mark.parametrize(
+    "command, what",
+    [
+        ("session add x", "Missing option '--ue-ip'"),
+        ("session add x --ue-ip 10.45.0.300", "'10.45.0.300' is not an IPv4 address"),
+        ("session add x --ue-ip 2001:db8::1", "there is no IPv6 here"),
+        ("session add x --ue-ip 10.45.0.0/24", "is not one address (/32)"),
+        ("session add x --ue-ip 10.45.0.9 --peer 10.1.0.2", "--peer and --teid go together"),
+        ("session add x --ue-ip 10.45.0.9 --teid 0", "'0' is not a TEID: 1 to 4294967295"),
+        ("session add x --ue-ip 10.45.0.9 --teid 017", "'017' is not a TEID"),
+        ("session add x --ue-ip 10.45.0.9 --teid 0x100000000", "is not a TEID"),
+        ("session set x", "say what to change"),
+        ("session set x --idle --teid 1", "--idle, or --peer and --teid"),
+        ("session set x --idle --create", "--create needs --ue-ip"),
+        ("session set x --idle --gateway gw1", "a session stays on its gateway"),
+        ("session set x --uplink-peer some", "'some' is not an IPv4 address"),
+        ("session delete", "Missing argument 'SESSION...'"),
+        ("session list --stat active", "Did you mean '--state'?"),
+        ("session lst", "No such command 'lst'"),
+        ("sessions", "Did you mean 'session'?"),
+    ],
+)
+def test_wrong_command_lines(ofgtp: Shell, command: str, what: str) -> None:
+    done = ofgtp(command)
+    assert done.code == 2 and what in done.line
+    assert re.search(r"\(see: ofgtp[ a-z]* --help\)$", done.line)
+
+
+def test_set_handover_idle_and_pinned(ofgtp: Shell) -> None:
+    ofgtp(WHOLE)
+    (line,) = ofgtp("session set phone --peer 10.1.0.3 --teid 0x2002").lines
+    assert line.endswith("uplink TEID 0x1001 at 10.1.0.1, downlink TEID 0x2002 at 10.1.0.3")
+    ofgtp("session set phone --peer 10.1.0.4")  # the TEID stays
+    assert shown(ofgtp)["downlink"] == {"teid": 0x2002, "remote_ip": "10.1.0.4"}
+    assert ofgtp("session set 10.45.0.7 --idle").lines[0].endswith("no downlink: idle")
+    assert shown(ofgtp)["downlink"] is None
+    ofgtp("session set phone --uplink-peer 10.1.0.3 --uplink-teid 77")
+    assert shown(ofgtp)["uplink"] == {"teid": 77, "local_ip": "10.1.0.1", "remote_ip": "10.1.0.3"}
+    ofgtp("session set phone --uplink-peer any --ue-ip 10.45.0.8")
+    assert shown(ofgtp)["uplink"]["remote_ip"] is None
+    assert shown(ofgtp)["ue_ip"] == "10.45.0.8"
+
+
+def test_set_can_create(ofgtp: Shell) -> None:
+    for teid in (1, 2):
+        ofgtp(
+            "session set phone --create --gateway gw1 --ue-ip 10.45.0.7 --peer 10.1.0.2 --teid",
+            teid,
+        )
+        assert shown(ofgtp)["downlink"] == {"teid": teid, "remote_ip": "10.1.0.2"}
+
+
+def test_show_is_for_people(ofgtp: Shell) -> None:
+    ofgtp(f"{WHOLE} --uplink-peer 10.1.0.2")
+    facts = dict(line.split("  ", 1) for line in ofgtp("session show phone").lines)
+    facts = {name: value.strip() for name, value in facts.items()}
+    assert facts["state"] == "active"
+    assert facts["uplink"] == "TEID 0x1001 (4097) at 10.1.0.1, from 10.1.0.2 alone"
+    assert facts["downlink"] == "TEID 0x2001 (8193) at 10.1.0.2"
+    assert facts["sent up"] == "1,234 packets, 5.68 kB"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, \d+ s ago", facts["created"])
+    text = ofgtp("session show 10.45.0.7 --flows").out
+    assert (
+        "\nuplink flow, 1,234 packets, 5.68 kB:\n  cookie=0x0f67" in text
+        and "nw_dst=10.45.0.7" in text
+    )
+    flows = json.loads(ofgtp("session show phone --flows --json").out)["flows"]
+    assert [flow["direction"] for flow in flows] == ["uplink", "downlink"]
+
+
+def test_a_ue_of_two_gateways(ofgtp: Shell) -> None:
+    """Its address alone does not say which session is meant; nothing is deleted by a guess."""
+    ofgtp("session add one --gateway gw1 --ue-ip 10.45.0.7")
+    ofgtp("session add two --gateway gw2 --ue-ip 10.45.0.7")
+    done = ofgtp("session delete 10.45.0.7")
+    assert (done.code, done.line) == (
+        1,
+        "ofgtp: several gateways have a UE 10.45.0.7: name its session: one or two",
+    )
+    assert len(ofgtp("session list").lines) == 3
+
+
+def test_list(ofgtp: Shell) -> None:
+    done = ofgtp("session list")
+    assert (done.code, done.out, done.err) == (0, "", "no sessions\n")
+    assert json.loads(ofgtp("session list --json").out) == {"items": []}
+    ofgtp(f"{WHOLE} --uplink-peer 10.1.0.9")
+    ofgtp("session add idle --gateway gw2 --ue-ip 10.46.0.8 --uplink-teid 5")
+    assert ofgtp("session list").lines == [
+        "SESSION  GATEWAY  UE         STATE   UPLINK                DOWNLINK",
+        "phone    gw1      10.45.0.7  active  0x1001 from 10.1.0.9  0x2001 to 10.1.0.2",
+        "idle     gw2      10.46.0.8  active  0x5                   idle",
+    ]
+    for filters, names in {
+        "--gateway gw2": ["idle"],
+        "--ue-ip 10.45.0.7": ["phone"],
+        "--teid 0x1001": ["phone"],
+        "--peer 10.1.0.9": ["phone"],
+        "--peer 10.1.0.2": ["phone"],
+        "--state active": ["phone", "idle"],
+        "--state failed": [],
+        "--limit 1": ["phone"],
+    }.items():
+        items = json.loads(ofgtp(f"session list {filters} --json").out)["items"]
+        assert [item["id"] for item in items] == names, filters
+    assert "GATEWAY" not in ofgtp("session list --gateway gw2").lines[0]
+
+
+def test_a_list_of_more_than_a_page(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ofgtp.cli.api.PAGE", 4)
+    monkeypatch.setattr("ofgtp.cli.output.AT_ONCE", 3)
+    for number in range(10, 20):
+        ofgtp(f"session add s{number} --gateway gw1 --ue-ip 10.45.0.{number}")
+    names = [f"s{number}" for number in range(10, 20)]
+    assert [line.split()[0] for line in ofgtp("session list").lines[1:]] == names
+    assert [line.split()[0] for line in ofgtp("session list --limit 6").lines[1:]] == names[:6]
+    items = json.loads(ofgtp("session list --json").out)["items"]
+    assert [item["id"] for item in items] == names
+
+
+def test_delete_tries_all(ofgtp: Shell) -> None:
+    ofgtp("session add a --gateway gw1 --ue-ip 10.45.0.1")
+    ofgtp("session add b --gateway gw1 --ue-ip 10.45.0.2")
+    done = ofgtp("session delete a nobody 10.45.0.2")
+    assert (done.code, done.out) == (4, "a: deleted\nb: deleted\n")
+    assert done.err == "ofgtp: no session has the id 'nobody'\n"
+    ofgtp("session add a --gateway gw1 --ue-ip 10.45.0.1")
+    gone = json.loads(ofgtp("session delete a --json").out)
+    assert gone == {"items": [{"id": "a", "confirmed": True}]}
+
+
+class Watching:
+    """`ofgtp session watch` as a process of its own."""
+
+    def __init__(self, api: Background, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [OFGTP, "session", "watch", *arguments],
+            env={**os.environ, "OFGTP_URL": api.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr is not None and self.process.stdout is not None
+        self.out = self.process.stdout
+        assert self.process.stderr.readline() == f"events of {api.url}:\n"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+    def interrupt(self) -> tuple[int, str, str]:
+        """Ctrl-C: exit code, and what else was printed."""
+        self.process.send_signal(signal.SIGINT)
+        out, err = self.process.communicate(timeout=10)
+        return self.process.returncode, out, err
+
+
+def test_watch(api: Background, ofgtp: Shell) -> None:
+    with Watching(api) as everything, Watching(api, "phone", "--json") as one:
+        ofgtp("session add other --gateway gw2 --ue-ip 10.46.0.8")
+        ofgtp(WHOLE)
+        ofgtp("session set phone --idle")
+        ofgtp("session delete phone")
+        lines = [everything.out.readline() for _ in range(4)]
+        kinds = ["session_created", "session_created", "session_changed", "session_deleted"]
+        assert [line.split()[1] for line in lines] == kinds
+        facts = "session_created   gateway=gw2 session=other state=active"
+        assert re.fullmatch(rf"\d\d:\d\d:\d\d  {facts}\n", lines[0])
+        events = [json.loads(one.out.readline()) for _ in range(3)]
+        assert [event["kind"] for event in events] == kinds[1:]
+        assert {event["session"] for event in events} == {"phone"}
+        for each in (everything, one):
+            assert each.interrupt() == (130, "", "\n")
+
+
+def test_output_that_nobody_reads(api: Background, ofgtp: Shell) -> None:
+    """`ofgtp session list | head`: no complaint."""
+    ofgtp(WHOLE)
+    read, write = os.pipe()
+    os.close(read)
+    argv, env = [OFGTP, "session", "list"], {**os.environ, "OFGTP_URL": api.url}
+    done = subprocess.run(argv, env=env, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_completion(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bash would offer for the last word."""
+
+    def completed(words: str) -> list[str]:
+        monkeypatch.setenv("COMP_WORDS", f"ofgtp {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        done = ofgtp("")
+        assert (done.code, done.err) == (0, "")
+        return [line.removeprefix("plain,") for line in done.out.splitlines() if line]
+
+    ofgtp(WHOLE)
+    monkeypatch.setenv("_OFGTP_COMPLETE", "bash_complete")
+    assert completed("se") == ["session"]
+    assert completed("session s") == ["set", "show"]
+    assert completed("session show p") == ["phone"]
+    assert completed("session list --gateway g") == ["gw1", "gw2"]
+    assert completed("session list --state a") == ["active"]
+    assert completed("route add 10.45.0.9 encap g") == ["gtp"]
+    assert completed("route add 10.45.0.9 encap gtp d") == ["dst", "dev"]
+    assert completed("route add 10.45.0.9 dev gw2") == ["gw2"]
+    assert completed("route del 10.45") == ["10.45.0.7"]
+    assert completed("tunnel delete gw1") == ["gw1"]
+    monkeypatch.setenv("OFGTP_URL", "http://127.0.0.1:1")  # nobody there: no complaint
+    assert completed("session show p") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(ofgtp: Shell, shell: str) -> None:
+    done = ofgtp(f"completion {shell}")
+    assert done.code == 0 and f"{shell}_complete" in done.out and "ofgtp" in done.out
+
+
+# --- how it looks
+
+
+def on_a_terminal(api: Background, command: str, columns: int) -> list[str]:
+    """What a terminal of so many columns shows, without colours."""
+    run = f"COLUMNS={columns} OFGTP_URL={api.url} TERM=xterm-256color {OFGTP} {command}"
+    done = subprocess.run(
+        ["script", "-qec", run, "/dev/null"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode())
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_a_table_fits_into_80_columns(api: Background, ofgtp: Shell) -> None:
+    for number in range(1, 4):
+        ofgtp(
+            f"session add imsi-00101000000000{number}-5 --gateway gw1 --ue-ip 10.45.123.{number} "
+            f"--uplink-teid 0xfedcba0{number} --peer 10.1.0.2 --teid 0xabcdef0{number}"
+        )
+    lines = on_a_terminal(api, "session list --gateway gw1", 80)
+    assert lines == ofgtp("session list --gateway gw1").lines
+    assert max(map(len, lines)) <= 80
+    narrow = on_a_terminal(api, "session list --gateway gw1", 60)
+    assert max(map(len, narrow)) <= 60
+    assert "imsi-001010000000001-5" not in "".join(narrow)  # folded, and nothing is lost
+    assert "…" not in "".join(narrow)

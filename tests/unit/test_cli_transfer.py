@@ -1,0 +1,329 @@
+"""`ofgtp session import` and `export`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofgtp.cli import transfer
+from tests.support.agents import Net
+from tests.support.background import Background
+from tests.support.command import Done, Shell
+
+HEAD = "id,gateway,ue_ip,uplink_teid,uplink_remote_ip,downlink_teid,downlink_remote_ip"
+CSV = f"""\
+{HEAD}
+phone-1,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2
+phone-2,gw1,10.45.0.8,0x1002,10.1.0.3,,
+phone-3,gw2,10.46.0.9,0x1001,,0xffffffff,10.3.0.2
+"""
+NDJSON = """\
+{"id": "phone-1", "gateway": "gw1", "ue_ip": "10.45.0.7", "uplink": {"teid": 4097}, \
+"downlink": {"teid": 8193, "remote_ip": "10.1.0.2"}}
+{"id": "phone-2", "gateway": "gw1", "ue_ip": "10.45.0.8", "uplink": {"teid": 4098, \
+"remote_ip": "10.1.0.3"}, "downlink": null}
+{"id": "phone-3", "gateway": "gw2", "ue_ip": "10.46.0.9", "uplink": {"teid": 4097}, \
+"downlink": {"teid": 4294967295, "remote_ip": "10.3.0.2"}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.csv"
+
+
+def ids(ofgtp: Shell) -> list[str]:
+    items = json.loads(ofgtp("session list --json").out)["items"]
+    return [item["id"] for item in items]
+
+
+def many(count: int, first: int = 0) -> list[str]:
+    """Rows of sessions, each with an id and TEIDs of its own."""
+    return [
+        f"s{n},gw1,10.45.{n >> 8}.{n & 255},{n + 1},,{n + 1},10.1.0.2"
+        for n in range(first, first + count)
+    ]
+
+
+def write(file: Path, *rows: str, head: str = HEAD) -> None:
+    file.write_text("".join(f"{row}\n" for row in (head, *rows)))
+
+
+def summary(done: Done) -> str:
+    """The line at the end, without the time."""
+    (line,) = done.lines
+    return line.rpartition(" (")[0]
+
+
+# --- there and back
+
+
+def test_there_and_back(ofgtp: Shell, tmp_path: Path) -> None:
+    """What is exported is what was imported, in both formats, and may be imported again."""
+    for name, text in (("a.csv", CSV), ("a.ndjson", NDJSON), ("a.jsonl", NDJSON)):
+        file, out = tmp_path / name, tmp_path / f"out-{name}"
+        file.write_text(text)
+        before = len(ids(ofgtp))
+        done = summary(ofgtp("session import", file))
+        change = "3 created" if before == 0 else "3 replaced"
+        assert done == f"{file}: 3 lines: {change}"
+        exported = ofgtp("session export", out)
+        assert (exported.code, exported.out) == (0, "")
+        assert exported.err == f"{out}: 3 sessions\n"
+        assert out.read_text() == text
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_standard_input_and_output(ofgtp: Shell) -> None:
+    for text, options in ((CSV, ""), (NDJSON, "--json"), (NDJSON, "--format ndjson")):
+        assert summary(ofgtp("session import -", stdin=text.encode())).startswith("standard input")
+        assert ofgtp(f"session export {options}").out == text
+    assert summary(ofgtp("session import - --format csv", stdin=CSV.encode())).endswith("replaced")
+
+
+def test_export_of_some(ofgtp: Shell) -> None:
+    ofgtp("session import -", stdin=CSV.encode())
+    rows = CSV.splitlines()
+    assert ofgtp("session export --gateway gw2").lines == [rows[0], rows[3]]
+    assert ofgtp("session export --peer 10.1.0.3").lines == [rows[0], rows[2]]
+    assert ofgtp("session export --peer 10.1.0.99").lines == [rows[0]]
+
+
+def test_what_the_api_shows_can_be_imported(ofgtp: Shell) -> None:
+    """States, times and counters are passed over."""
+    ofgtp("session import -", stdin=CSV.encode())
+    items = json.loads(ofgtp("session list --json").out)["items"]
+    text = "".join(json.dumps(item) + "\n" for item in items)
+    assert summary(ofgtp("session import -", stdin=text.encode())).endswith("3 replaced")
+    assert ofgtp("session export").out == CSV
+
+
+def test_a_failed_export_leaves_the_old_file(
+    api: Background, ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ofgtp("session import -", stdin=CSV.encode())
+    file.write_text("old\n")
+    monkeypatch.setattr("ofgtp.cli.api.PAGE", 0)  # refused by the API
+    assert ofgtp("session export", file).code == 1
+    assert file.read_text() == "old\n" and not list(file.parent.glob(".*"))
+    monkeypatch.undo()
+    monkeypatch.setenv("OFGTP_URL", api.url)
+    done = ofgtp("session export", file.parent / "no" / "x.csv")
+    assert done.code == 1 and done.line.endswith("No such file or directory")
+
+
+# --- what is read
+
+
+def test_columns_in_any_order_and_few(ofgtp: Shell) -> None:
+    text = "\ufeffUE_IP, gateway\r\n10.45.0.7,gw1\r\n\r\n  10.45.0.8 ,gw1\r\n"
+    for change in ("2 created", "2 replaced"):  # the ids are the same each time
+        done = ofgtp("session import -", stdin=text.encode())
+        assert summary(done) == f"standard input: 2 lines: {change}"
+    assert ids(ofgtp) == ["gw1-10.45.0.7", "gw1-10.45.0.8"]
+
+
+def test_operations_in_order(ofgtp: Shell) -> None:
+    ofgtp("session import -", stdin=CSV.encode())
+    lines = [
+        {"op": "delete", "id": "phone-1"},
+        {"ue_ip": "10.45.0.7", "gateway": "gw1", "uplink": {"teid": "0x1001"}},
+        {"op": "put", "session": {"ue_ip": "10.45.0.99", "gateway": "gw1"}},
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    done = json.loads(ofgtp("session import - --json", stdin=text.encode()).out)
+    assert done == {"lines": 3, "created": 2, "replaced": 0, "deleted": 1}
+    assert ids(ofgtp) == ["phone-2", "phone-3", "gw1-10.45.0.7", "gw1-10.45.0.99"]
+
+
+@pytest.mark.parametrize("text", ["", HEAD, f"{HEAD}\n\n"])
+def test_nothing_to_do(ofgtp: Shell, text: str) -> None:
+    done = ofgtp("session import -", stdin=text.encode())
+    assert summary(done) == "standard input: 0 lines: nothing to do"
+
+
+def test_a_switch_that_is_away(api: Background, ofgtp: Shell) -> None:
+    api.do(Net.detach)
+    done = ofgtp("session import -", stdin=CSV.encode())
+    assert done.code == 0 and "3 created" in done.out
+    assert done.err == "not connected, so that sessions there are pending: gw1\n"
+
+
+# --- what is wrong
+
+
+@pytest.mark.parametrize(
+    "text, lines",
+    [
+        ("id;ue_ip\na;10.45.0.1", ["1: 'id;ue_ip' is no column; columns are id, gateway, "]),
+        ("id,gateway\na,gw1", ["1: the column ue_ip is missing"]),
+        ("ue_ip,ue_ip\na,b", ["1: a column is there twice"]),
+        (f"{HEAD}\n{many(1)[0]},x", ["2: has 8 columns and not 7"]),
+        (f"{HEAD}\n\n{many(1)[0]}.3", ["3: downlink_remote_ip: must be an IPv4 address"]),
+        ("ue_ip,gateway,downlink_teid\n10.45.0.1,gw1,7", ["2: downlink_remote_ip: is required"]),
+        ("ue_ip,gateway,uplink_teid\n10.45.0.1,gw1,0", ["2: uplink_teid: must be "]),
+        ("ue_ip,gateway\n10.45.0.1,gw1\n10.99.0.1,gw1", ["3: ue_ip: 10.99.0.1 is not in the UE"]),
+        ("ue_ip\n10.45.0.1", ["2: gateway: "]),
+        ("ue_ip,gateway\n10.45.0.1,gw9", ["2: gateway: no gateway has the name 'gw9'"]),
+        ("ue_ip,id\n10.45.0.1,a/b", ["2: id: 1 to 128 of"]),
+        ("ue_ip,id\n\xff,ok", ["2: ue_ip: must be an IPv4 address"]),
+        ('ue_ip,gateway\n10.45.0.1,gw1\n10.45.0.2,"gw1\nx\n', ["3: cannot be read: "]),
+        ('ue_ip,gateway\n10.45.0.1,gw1\n10.45.0.2,"g"w1', ["3: cannot be read: "]),
+        (f"{HEAD}\n" + "x" * 70_000, ["2: cannot be read: is longer than 65536 bytes"]),
+        ("{nonsense\n[]\n7\n", ["1: is not JSON: ", "2: is not a JSON ", "3: is not a JSON "]),
+        ('{"op": "get"}', ['1: op: must be "put" or "delete"']),
+        ('{"op": "delete", "id": "nobody"}', ["1: id: no session has the id 'nobody'"]),
+        ('{"ue_ip": "10.45.0.1", "gateway": "gw1", "imsi": 1}', ["1: imsi: is not a known field"]),
+        ('{"ue_ip": 1}\n\n{"ue_ip": 2}', ["1: ue_ip: must be an", "3: ue_ip: must be an"]),
+        ('{"ue_ip": "10.45.0.1", "uplink": 7}', ["1: uplink: must be an object"]),
+        ("{" + "x" * 70_000, ["1: is longer than 65536 bytes"]),
+    ],
+)
+def test_errors_name_the_line(ofgtp: Shell, text: str, lines: list[str]) -> None:
+    done = ofgtp("session import -", stdin=text.encode("latin-1" if "\xff" in text else "utf-8"))
+    *told, last = done.err.splitlines()
+    assert (done.code, done.out) == (1, "")
+    assert last == (
+        "ofgtp: standard input: nothing was changed; correct the file and import it again"
+    )
+    assert len(told) == len(lines), told
+    for line, wanted in zip(told, lines, strict=True):
+        assert line.startswith(f"standard input:{wanted}")
+    assert ids(ofgtp) == []
+
+
+def test_a_conflict_names_the_line_in_the_file(ofgtp: Shell, file: Path) -> None:
+    ofgtp("session add phone --gateway gw1 --ue-ip 10.45.0.2")
+    write(file, *many(2), "", many(1, 2)[0])
+    done = ofgtp("session import", file)
+    told = f"{file}:5: ue_ip: the UE address 10.45.0.2 is in use by session 'phone'\n"
+    assert (done.code, done.err.startswith(told)) == (1, True)
+    assert ids(ofgtp) == ["phone"]
+
+
+def test_very_many_errors(ofgtp: Shell, file: Path) -> None:
+    write(file, *["x"] * 500)
+    done = ofgtp("session import", file)
+    assert len(done.err.splitlines()) == transfer.MOST_ERRORS + 1
+
+
+def test_no_such_file(ofgtp: Shell, tmp_path: Path) -> None:
+    done = ofgtp("session import", tmp_path / "none.csv")
+    assert (done.code, done.line) == (2, f"ofgtp: {tmp_path}/none.csv: No such file or directory")
+    assert ofgtp("session import", tmp_path).code == 2
+
+
+# --- batches
+
+
+def test_batches(
+    api: Background, ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file goes in batches of so many lines; at the first that is wrong it ends."""
+    monkeypatch.setattr(transfer, "BATCH_LINES", 10)
+    sizes: list[int] = []
+    original = transfer._send
+
+    def send(to: Any, batch: Any, done: dict[str, int]) -> list[dict[str, Any]]:
+        sizes.append(batch.body.count(b"\n"))
+        return original(to, batch, done)
+
+    monkeypatch.setattr(transfer, "_send", send)
+    rows = many(35)
+    write(file, *rows)
+    assert summary(ofgtp("session import", file)) == f"{file}: 35 lines: 35 created"
+    assert sizes == [10, 10, 10, 5]
+    assert len(ids(ofgtp)) == 35
+
+    sizes.clear()
+    wrong = [*rows[:25], rows[25].replace("10.1.0.2", "10.1.0"), *rows[26:]]
+    write(file, *wrong, *many(5, 100))
+    done = ofgtp("session import", file)
+    assert done.code == 1
+    assert done.err == (
+        f"{file}:27: downlink_remote_ip: must be an IPv4 address like 10.45.0.2\n"
+        f"ofgtp: {file}: nothing from line 22 on was imported; what stands before it is done "
+        "(20 lines); correct the file and import it again\n"
+    )
+    assert sizes == [10, 10, 10]  # nothing is sent after a batch that was refused
+
+    found = json.loads(ofgtp("session import --json", file).out)
+    assert {key: found[key] for key in ("lines", "created", "replaced")} == {
+        "lines": 20,
+        "created": 0,
+        "replaced": 20,
+    }
+    assert [error["line"] for error in found["errors"]] == [27]
+
+    write(file, *rows, *many(5, 100))
+    assert summary(ofgtp("session import", file)).endswith("40 lines: 5 created, 35 replaced")
+
+
+def test_a_batch_that_cannot_be_read_is_not_sent(
+    ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "BATCH_LINES", 10)
+    write(file, *many(14), "x", *many(10, 20))
+    done = ofgtp("session import", file)
+    assert done.err.startswith(f"{file}:16: has 1 columns and not 7\nofgtp: {file}: nothing from ")
+    assert len(ids(ofgtp)) == 10
+
+
+def test_batches_are_no_larger_than_the_api_takes(
+    ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "BATCH_BYTES", 1000)
+    write(file, *many(30))
+    assert summary(ofgtp("session import", file)) == f"{file}: 30 lines: 30 created"
+
+
+def test_the_file_is_read_as_it_is_sent(
+    ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never more than a batch and a line is in memory."""
+    monkeypatch.setattr(transfer, "BATCH_LINES", 10)
+    ahead: list[int] = []
+    read, sent = 0, 0
+    source_read, original = transfer._Source.read, transfer._send
+
+    def reading(self: Any, show: Any) -> Any:
+        nonlocal read
+        for line in source_read(self, show):
+            read += 1
+            yield line
+
+    def send(to: Any, batch: Any, done: dict[str, int]) -> list[dict[str, Any]]:
+        nonlocal sent
+        ahead.append(read - sent)
+        sent += len(batch.numbers)
+        return original(to, batch, done)
+
+    monkeypatch.setattr(transfer._Source, "read", reading)
+    monkeypatch.setattr(transfer, "_send", send)
+    write(file, *many(200))
+    assert ofgtp("session import", file).code == 0
+    assert len(ahead) == 20 and max(ahead) <= 12
+
+
+def test_a_progress_bar_on_a_terminal(ofgtp: Shell, api: Background, file: Path) -> None:
+    """On standard error, and gone at the end."""
+    write(file, *many(200))
+    environment = "TERM=xterm-256color COLUMNS=80"
+    command = f"env {environment} OFGTP_URL={api.url} {Path(sys.executable).parent}/ofgtp"
+    argv = ["script", "-qec", f"{command} session import {file}", "/dev/null"]
+    done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, check=True)
+    shown = done.stdout.decode()
+    assert "201 lines read; the gateway works" in shown
+    assert f"{file}: 200 lines: 200 created (" in shown.splitlines()[-1]
+
+
+def test_csv_is_what_others_read(ofgtp: Shell) -> None:
+    ofgtp("session import -", stdin=CSV.encode())
+    rows = list(csv.DictReader(ofgtp("session export").lines))
+    assert [row["ue_ip"] for row in rows] == ["10.45.0.7", "10.45.0.8", "10.46.0.9"]

@@ -1,0 +1,199 @@
+"""What `ofgtp status` shows of what the API says."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import click
+import pytest
+
+from ofgtp.cli.status import Look, as_json, screen, troubles
+from ofgtp.core import faults
+
+
+def gateway(name: str = "gw1", version: str = "3.1.0", **changes: Any) -> dict[str, Any]:
+    number = faults.parse(version)
+    found: dict[str, Any] = {
+        "name": name,
+        "connected": True,
+        "in_sync": True,
+        "problem": None,
+        "ovs_version": version,
+        "faults": [
+            {"summary": each.summary, "remedy": each.remedy, "basis": str(each.basis(number))}
+            for each in faults.of(number)
+        ],
+        "access": {"port": "eth1", "ip": "10.1.0.1/24", "link": "up", "mtu": 1500},
+        "core": {"port": "eth2", "device": "eth2", "ip": "10.2.0.1/24", "link": "up"},
+        "next_hop": {"ip": "10.2.0.2", "mac": "52:54:00:00:00:03", "state": "resolved"},
+        "sessions": {"active": 100_000, "pending": 0, "failed": 0, "error_indicated": 2},
+        "forwarded": {
+            "uplink": {"packets": 1_000, "bytes": 100_000},
+            "downlink": {"packets": 2_000, "bytes": 3_000_000},
+        },
+        "drops": {"unknown_ue": 7, "vlan": 0, "idle_ue": 30},
+        "repairs": 1,
+        "lease": {"seconds": 10, "seconds_left": 8.6, "renewals": 1_234, "expiries": 0},
+    }
+    return {**found, **changes}
+
+
+def peer(number: int, state: str = "up", **changes: Any) -> dict[str, Any]:
+    ip = f"10.1.0.{number}"
+    hop = {"ip": ip, "mac": f"52:54:00:00:01:{number:02x}"}
+    found = {"gateway": "gw1", "ip": ip, "state": state, "sessions": number, "next_hop": hop}
+    return {**found, **changes}
+
+
+def look(*gateways: dict[str, Any], at: float = 0.0, peers: Any = (), store: str = "ok") -> Look:
+    return Look(at, {"status": "ok", "store": store}, gateways or [gateway()], list(peers))
+
+
+def later(before: dict[str, Any], packets: int, **drops: int) -> dict[str, Any]:
+    now = deepcopy(before)
+    for way in now["forwarded"].values():
+        way["packets"] += packets
+        way["bytes"] += 100 * packets
+    for reason, count in drops.items():
+        now["drops"][reason] += count
+    return now
+
+
+def shown(now: Look, before: Look | None = None, rows: int = 24) -> list[str]:
+    return [click.unstyle(line) for line in screen(now, before or now, rows)]
+
+
+def line(lines: list[str], name: str) -> str:
+    (found,) = (each for each in lines if each.startswith(f"{name} "))
+    return found.removeprefix(name).strip()
+
+
+@pytest.mark.parametrize("version", ["3.1.0", "3.5.0", "4.0.0", "2.17.9"])
+def test_it_fits_a_small_screen(version: str) -> None:
+    drops = {f"a_reason_of_some_length_{n}": 10**n for n in range(12)}
+    peers = [peer(n) for n in range(1, 200)]
+    lines = shown(look(gateway(version=version, drops=drops), peers=peers))
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+def test_rates() -> None:
+    first = gateway()
+    now = look(later(first, 500, unknown_ue=40), at=2.0)
+    lines = shown(now, look(first))
+    assert line(lines, "traffic") == (
+        "uplink 250 packets/s 200 kbit/s, downlink 250 packets/s 200 kbit/s"
+    )
+    assert line(lines, "drops") == "20/s unknown_ue, 30 idle_ue"
+    (rates,) = (each["rates"] for each in as_json(now, look(first))["gateways"])
+    assert rates["forwarded"]["uplink"] == {"packets": 250.0, "bytes": 25_000.0}
+    assert rates["drops"] == {"unknown_ue": 20.0}
+
+
+def test_no_rates() -> None:
+    lines = shown(look())
+    assert line(lines, "traffic") == "uplink 1,000 packets, downlink 2,000 packets"
+    assert line(lines, "drops") == "30 idle_ue, 7 unknown_ue"
+    assert line(shown(look(gateway(drops={"vlan": 0}))), "drops") == "none"
+    assert line(shown(look(gateway(drops=None))), "drops").startswith("not known")
+
+
+def test_a_controller_that_was_restarted_counts_from_0() -> None:
+    forwarded = {way: {"packets": 10, "bytes": 100} for way in ("uplink", "downlink")}
+    lines = shown(look(gateway(forwarded=forwarded), at=2.0), look())
+    assert line(lines, "traffic").startswith("uplink 5 packets/s")
+
+
+def test_a_gateway_that_is_new() -> None:
+    """There is nothing to compare with: no rate, and no failure."""
+    lines = shown(look(gateway("new"), at=2.0), look())
+    assert line(lines, "traffic").startswith("uplink 0 packets/s")
+
+
+def test_peers_with_a_trouble_come_first() -> None:
+    found = [peer(n) for n in range(1, 50)]
+    found[20] = peer(21, "down")
+    found[30] = peer(31, "unknown", next_hop={"ip": "10.1.0.254", "mac": None})
+    lines = shown(look(peers=found))
+    at = lines.index(f"peers     {'47 up, 1 down, 1 unknown'}")
+    assert lines[at + 1].split()[:2] == ["10.1.0.21", "down"]
+    assert lines[at + 2].endswith("via 10.1.0.254 does not answer ARP")
+    assert lines[at + 3].split()[:2] == ["10.1.0.49", "up"]
+    assert lines[-1] == f"  and {50 - (len(lines) - at - 1)} more peers"
+    every = shown(look(peers=found), rows=100)
+    assert len(every) == len(lines[: at + 1]) + 49
+    assert line(shown(look()), "peers") == "none"
+
+
+def test_another_version_s_faults_are_marked() -> None:
+    lines = shown(look(gateway(version="4.0.0")))
+    assert line(lines, "faults").startswith("6 known of 4.0.0 (*: not tried on it)")
+    assert sum(each.startswith("* ") for each in lines) == 5
+
+
+def test_several_gateways() -> None:
+    """Faults of one version are shown once; each has its own peers."""
+    second = gateway("gw2", lease=None, next_hop=None)
+    peers = [peer(1), peer(2, gateway="gw2")]
+    lines = shown(look(gateway(), second, peers=peers))
+    assert [each for each in lines if each.startswith("gw")][1].startswith("gw2: well")
+    assert sum(each.startswith("faults") for each in lines) == 1
+    assert sum(each == "peers     1 up" for each in lines) == 2
+    assert "lease     none: the switch forwards on without the controller" in lines
+
+
+def test_all_is_well() -> None:
+    assert troubles(look()) == {"": [], "gw1": []}
+    assert shown(look())[0].startswith("gw1: well ")
+    assert as_json(look(), look())["well"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "trouble"),
+    [
+        ({"problem": "no ovsdb-server", "connected": False}, "no ovsdb-server"),
+        ({"connected": False}, "the switch is not connected"),
+        ({"in_sync": False}, "the switch's flows are being compared with the sessions"),
+        ({"access": {**gateway()["access"], "link": "down"}}, "eth1 is down: ip link set dev"),
+        ({"core": {**gateway()["core"], "link": "no carrier"}}, "eth2 has no carrier"),
+        (
+            {"next_hop": {"ip": "10.2.0.2", "mac": None, "state": "unresolved"}},
+            "the next hop 10.2.0.2 has not answered ARP on eth2",
+        ),
+        ({"next_hop": {"ip": "10.2.0.2", "mac": "x", "state": "stale"}}, "answers no more to ARP"),
+        ({"lease": {**gateway()["lease"], "seconds_left": 0}}, "the lease has run out"),
+        ({"sessions": {"active": 1, "failed": 3}}, "3 sessions failed: ofgtp session list"),
+    ],
+)
+def test_what_is_wrong_is_said_first(changes: dict[str, Any], trouble: str) -> None:
+    now = look(gateway(**changes))
+    (found,) = troubles(now)["gw1"]
+    assert trouble in found
+    lines = shown(now)
+    assert lines[0].startswith("gw1: NOT WELL") and lines[1] == f"NOT WELL  {found}"
+    assert as_json(now, now)["well"] is False
+
+
+def test_a_store_that_cannot_be_written() -> None:
+    now = look(store="disk full")
+    assert shown(now)[0] == "NOT WELL  the session store: disk full"
+    assert as_json(now, now)["troubles"] == ["the session store: disk full"]
+
+
+def test_what_is_not_known_yet() -> None:
+    """The controller has just started, without a switch."""
+    fresh = gateway(
+        connected=False,
+        in_sync=False,
+        problem="starting",
+        ovs_version=None,
+        faults=[],
+        drops=None,
+        next_hop={"ip": "10.2.0.2", "mac": None, "state": "unresolved"},
+        lease={"seconds": 10, "seconds_left": None, "renewals": 0, "expiries": 0},
+    )
+    lines = shown(look(fresh))
+    assert line(lines, "lease").startswith("not begun of 10")
+    assert line(lines, "switch").startswith("Open vSwitch of unknown version, not connected")
+    assert troubles(look(fresh))["gw1"] == ["starting"]
