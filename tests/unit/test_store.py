@@ -306,31 +306,6 @@ def test_by_downlink(store: SessionStore) -> None:
     assert found("gw1", 0x2002, other) is None
 
 
-def test_counts_follow_what_is_committed(store: SessionStore) -> None:
-    """They are kept between commits."""
-
-    def counted() -> tuple[int, ...]:
-        return tuple(store.count(name)[SessionState.ACTIVE] for name in ("gw1", "gw2", None))
-
-    assert counted() == (0, 0, 0)
-    with store.transaction() as tx:
-        tx.insert(make(1), SessionState.ACTIVE)
-        assert counted() == (0, 0, 0)
-    assert counted() == (1, 0, 1)
-    with store.transaction() as tx:
-        tx.insert(make(2, gateway="gw2"), SessionState.ACTIVE)
-    assert counted() == (1, 1, 2)
-    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
-        tx.delete("ue-1")
-        raise ZeroDivisionError
-    assert counted() == (1, 1, 2)
-    with store.transaction() as tx:
-        tx.set_gateway_state("gw1", SessionState.PENDING)
-    assert counted() == (0, 1, 1)
-    store.reset()
-    assert counted() == (0, 0, 0)
-
-
 def test_peers_are_counted_by_sessions(store: SessionStore) -> None:
     a, b, c = (IPv4Address(f"10.1.0.{n}") for n in (2, 3, 254))
     assert store.peers("gw1") == {}
