@@ -30,6 +30,8 @@ COMMANDS = {
     "session": "session:session",
     "route": "route:route",
     "tunnel": "tunnel:tunnel",
+    "trace": "trace:trace",
+    "capture": "capture:capture",
     "gateway": "gateway:gateway",
     "status": "status:status",
     "doctor": "doctor:doctor",

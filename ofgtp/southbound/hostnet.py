@@ -194,6 +194,17 @@ def ensure_routes(gateway: Gateway, core_neighbour_mac: str) -> bool:
     return changed
 
 
+def way_on(destination: IPv4Address, source: IPv4Address, dev: str) -> tuple[str | None, str]:
+    """Where the host sends a packet that comes in by `dev`: the interface, and the router's address
+    if there is one; or None and the kernel's reason why it does not."""
+    ends = ["from", str(source), "iif", dev]
+    code, out, err = attempt(["ip", "-json", "route", "get", str(destination), *ends])
+    if code:
+        return None, err.strip().removeprefix("RTNETLINK answers: ")
+    (found,) = json.loads(out)
+    return str(found["dev"]), str(found.get("gateway", ""))
+
+
 def offloads_off(port: str) -> dict[str, str]:
     """Turn off what merges packets on receipt; the former values of what was changed.
 

@@ -1,0 +1,180 @@
+"""The session that a command on the switch's host is about: by the API, or by the switch alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from ofgtp.cli.api import Api, session_path
+from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
+from ofgtp.core.flow import CookieKind, cookie_kind
+from ofgtp.core.model import FTeid
+from ofgtp.core.pipeline import DOWNLINK, UPLINK
+from ofgtp.core.verdict import Known
+
+if TYPE_CHECKING:
+    from ofgtp.core.model import Gateway
+    from ofgtp.southbound.vswitchd import Vswitchd
+
+API_S = 8.0
+"""Longest wait for the API, in seconds: it may be what is broken, and waits 5 s for the switch."""
+
+_COOKIE = re.compile(r"cookie=(0x[0-9a-f]+)")
+_TEID, _PEER = re.compile(r"\breg0=(0x[0-9a-f]+)"), re.compile(r"\breg1=(0x[0-9a-f]+)")
+_FAR = re.compile(r"set_field:(0x[0-9a-f]+)->tun_id,set_field:([\d.]+)->tun_dst")
+
+
+@dataclass(slots=True)
+class Subject:
+    """A session and its gateway; what the API said of them is None where it did not answer."""
+
+    known: Known
+    gateway: Gateway
+    session: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
+    """The gateway, as the API shows it."""
+    peer: dict[str, Any] | None = None
+    """The downlink's."""
+    wanted: list[str] = field(default_factory=list)
+    """The session's flows, as ofgtp wants them."""
+    unreachable: str | None = None
+    """Why the API did not answer."""
+
+
+def need_root() -> None:
+    """End the command if it is not root's."""
+    if os.geteuid() != 0:
+        raise CliError("this needs root, on the switch's host")
+
+
+def find(name: str, gateway: str | None) -> Subject:
+    """The session with that id or UE address, and its gateway in ofgtp.toml.
+
+    Raises:
+        CliError: there is none, or the API does not answer and `name` is no address.
+        ConfigError: ofgtp.toml is wrong, or is not there.
+    """
+    from ofgtp import config
+
+    gateways = config.load(config.default_path()).gateways
+    try:
+        with Api(seconds=API_S) as api:
+            return _by_api(api, name, gateway, gateways)
+    except CliError as error:
+        if error.code != EXIT_UNREACHABLE:
+            raise
+        ue = _address(name)
+        if ue is None:
+            reason = f"{error}. Without it a session is found by the UE's address, not by its id"
+            raise CliError(reason, EXIT_UNREACHABLE) from error
+        found = _only([g for g in gateways if gateway in (None, g.name) and _has(g, ue)], ue)
+        return Subject(Known(ue), found, unreachable=str(error))
+
+
+def learn(subject: Subject, switch: Vswitchd) -> list[str]:
+    """The flows that the switch has for the session's UE; fills in what only they tell."""
+    known = subject.known
+    of_uplink = f"table={UPLINK.number},ip,nw_src={known.ue}"
+    of_downlink = f"table={DOWNLINK.number},ip,nw_dst={known.ue}"
+    flows = switch.flows(subject.gateway.bridge, of_uplink, of_downlink)
+    if subject.session is None:
+        subject.known = _told_by(flows, known.ue)
+    return flows
+
+
+def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway]) -> Subject:
+    session = _session(api, name, gateway)
+    path = session_path(session["id"])
+    ours = [each for each in gateways if each.name == session["gateway"]]
+    if not ours:
+        raise CliError(
+            f"session {session['id']} is of gateway {session['gateway']}, which is not in this"
+            " host's ofgtp.toml: run this on that gateway's host",
+        )
+    down, pinned = session["downlink"], session["uplink"]["remote_ip"]
+    wanted = [each["flow"] for each in api.items(f"{path}/flows")]
+    report = next((g for g in api.items("/v1/gateways") if g["name"] == ours[0].name), None)
+    peers = api.items("/v1/peers", gateway=ours[0].name) if down else iter(())
+    cookies = [int(found[1], 16) for flow in wanted if (found := _COOKIE.search(flow))]
+    known = Known(
+        ue=IPv4Address(session["ue_ip"]),
+        id=session["id"],
+        cookie=_of_session(cookies),
+        teid=session["uplink"]["teid"],
+        pinned=IPv4Address(pinned) if pinned else None,
+        downlink=FTeid(down["teid"], IPv4Address(down["remote_ip"])) if down else None,
+    )
+    peer = next((each for each in peers if down and each["ip"] == down["remote_ip"]), None)
+    return Subject(known, ours[0], session, report, peer, wanted)
+
+
+def _session(api: Api, name: str, gateway: str | None) -> dict[str, Any]:
+    if _address(name) is not None:
+        items = list(api.items("/v1/sessions", ue_ip=name, gateway=gateway))
+        if len(items) > 1:
+            ids = " or ".join(each["id"] for each in items)
+            raise CliError(f"several gateways have a UE {name}: name its session: {ids}")
+        if items:
+            return items[0]
+    try:
+        found = api.get(session_path(name))
+    except CliError as error:
+        if error.code == EXIT_NOT_FOUND:
+            what = "with the UE address or id" if _address(name) else "with the id"
+            raise CliError(
+                f"there is no session {what} {name}: the core network (MME, SMF) has not made it,"
+                " or has deleted it (those there are: ofgtp session list)",
+                EXIT_NOT_FOUND,
+            ) from error
+        raise
+    if gateway not in (None, found["gateway"]):
+        raise CliError(f"session {name} is of gateway {found['gateway']}", EXIT_NOT_FOUND)
+    return found
+
+
+def _told_by(flows: Iterable[str], ue: IPv4Address) -> Known:
+    """A session as its flows in the switch tell of it."""
+    teid = pinned = far = cookie = None
+    for flow in flows:
+        head, _, actions = flow.partition(" actions=")
+        found = _COOKIE.search(head)
+        if found is None or cookie_kind(int(found[1], 16)) is not CookieKind.SESSION:
+            continue
+        cookie = int(found[1], 16)
+        if told := _TEID.search(head):
+            teid = int(told[1], 16)
+            peer = _PEER.search(head)
+            pinned = IPv4Address(int(peer[1], 16)) if peer else None
+        if told := _FAR.search(actions):
+            far = FTeid(int(told[1], 16), IPv4Address(told[2]))
+    return Known(ue, None, cookie, teid, pinned, far)
+
+
+def _of_session(cookies: Iterable[int]) -> int | None:
+    return next((each for each in cookies if cookie_kind(each) is CookieKind.SESSION), None)
+
+
+def _address(name: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(name)
+    except ValueError:
+        return None
+
+
+def _has(gateway: Gateway, ue: IPv4Address) -> bool:
+    return any(ue in pool for pool in gateway.ue_pools)
+
+
+def _only(gateways: Sequence[Gateway], ue: IPv4Address) -> Gateway:
+    if not gateways:
+        raise CliError(f"{ue} is in no UE pool of this host's ofgtp.toml", EXIT_NOT_FOUND)
+    if len(gateways) > 1:
+        names = " or ".join(each.name for each in gateways)
+        raise CliError(
+            f"several gateways may have a UE {ue}: name one by --gateway: {names}", EXIT_USAGE
+        )
+    return gateways[0]

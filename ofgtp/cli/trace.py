@@ -1,0 +1,404 @@
+"""`ofgtp trace`: where a session's packets go in the switch, and why they do not."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ofgtp.cli import output
+from ofgtp.cli.errors import EXIT_FAILED
+from ofgtp.cli.settings import api_options
+from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID
+
+if TYPE_CHECKING:
+    from ofgtp.cli.subject import Subject
+    from ofgtp.core.explain import Part, Step, Story
+    from ofgtp.core.model import Direction, Gateway
+    from ofgtp.core.probe import Packet, Question
+    from ofgtp.core.symptoms import Symptom
+    from ofgtp.core.verdict import Verdict
+    from ofgtp.southbound.vswitchd import Vswitchd
+
+ARP_S = 1.0
+"""How long an ARP request of the switch may stay without an answer, in seconds."""
+FAR_HOST = "8.8.8.8"
+"""A host beyond the gateway's own, which routes to it. Nothing is sent there."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ofgtp trace 10.45.0.7                    both ways: the first thing to type
+  ofgtp trace phone-1 --downlink --size 1500
+  ofgtp trace phone-1 --dport 80 --host 192.0.2.80
+  ofgtp trace phone-1 --uplink --peer 10.1.0.3       from another base station
+  ofgtp trace 10.45.0.7 --raw              with Open vSwitch's own words""",
+)
+@click.argument("name", metavar="SESSION", type=SESSION)
+@click.option("--uplink", is_flag=True, help="From the UE only.")
+@click.option("--downlink", is_flag=True, help="To the UE only.")
+@click.option(
+    "--host",
+    type=ADDRESS,
+    help=f"The far end. Else the next hop, or {FAR_HOST} where the host routes.",
+)
+@click.option(
+    "--proto", type=click.Choice(["icmp", "tcp", "udp"]), help="Else icmp; tcp if a port is given."
+)
+@click.option("--sport", type=click.IntRange(0, 65535), help="The UE's port. Else 40000.")
+@click.option("--dport", type=click.IntRange(0, 65535), help="The far end's port. Else 443.")
+@click.option(
+    "--size",
+    type=click.IntRange(28, 65535),
+    default=84,
+    show_default=True,
+    help="Octets of the UE's IP packet.",
+)
+@click.option("--dscp", type=click.IntRange(0, 63), default=0, help="Of the UE's packet.")
+@click.option(
+    "--ttl", type=click.IntRange(1, 255), default=64, show_default=True, help="Of the UE's packet."
+)
+@click.option("--peer", type=ADDRESS, help="Uplink: from this base station. Else the session's.")
+@click.option("--teid", type=TEID, help="Uplink: with this TEID. Else the session's.")
+@click.option("--source", type=ADDRESS, help="Uplink: from this inner address. Else the UE's.")
+@click.option("--gateway", type=GATEWAY, help="Where several have the same UE address.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each flow, and what its table is for.")
+@click.option("--raw", is_flag=True, help="Show what Open vSwitch was asked and said, too.")
+@api_options
+def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
+    """Show where a session's packets go, and why not (root).
+
+    Follows a packet of the session through the real switch, in words. SESSION is an id, or the
+    UE's address. Nothing is sent, but the switch may ask for a base station's MAC address by ARP.
+    For root, on the switch's host. With an address it works without the controller, too: by the
+    switch and ofgtp.toml alone.
+
+    The switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where
+    it is parsed anew: an uplink packet is asked for three times. Not seen are nftables, the
+    network beyond the ports, rate limits, and the host's firewall where the host routes.
+
+    \b
+    Exit codes: 0 delivered, in all directions asked for; 1 dropped in one, or
+    not root; 3 the API does not answer and SESSION is no address; 4 no such
+    session.
+    """
+    from ofgtp.cli import subject as subjects
+    from ofgtp.southbound.vswitchd import Vswitchd
+
+    subjects.need_root()
+    subject = subjects.find(name, given["gateway"])
+    switch = Vswitchd(subject.gateway.ovsdb)
+    switch.appctl("version")  # without it all else would look gone
+    both = uplink == downlink
+    ways: list[Direction] = []
+    if uplink or both:
+        ways.append("uplink")
+    if downlink or both:
+        ways.append("downlink")
+    run = _Run(subject, switch, given)
+    run.trace(ways)
+    if output.wants_json():
+        output.document(run.as_json())
+    else:
+        _print(run, verbose=given["verbose"], raw=given["raw"])
+    if not all(story.verdict.delivered for story in run.stories):
+        sys.exit(EXIT_FAILED)
+
+
+class _Run:
+    """What is found out, in order."""
+
+    def __init__(self, subject: Subject, switch: Vswitchd, given: dict[str, Any]) -> None:
+        self.subject, self.switch, self._given = subject, switch, given
+        self.stories: list[Story] = []
+        self._asked_arp = False
+        self.symptoms: list[Symptom] = []
+
+    def trace(self, ways: Sequence[Direction]) -> None:
+        """Ask the switch and the host, and add up what the API said."""
+        from ofgtp.cli import subject as subjects
+        from ofgtp.core import symptoms
+        from ofgtp.southbound import hostnet
+
+        subject, gateway = self.subject, self.subject.gateway
+        missing: list[str] = []
+        if hostnet.exists(gateway.bridge):
+            installed = subjects.learn(subject, self.switch)
+            missing = self.switch.missing(subject.wanted, installed)
+        ports = (gateway.access_port, gateway.core_device)
+        links = {port: str(hostnet.link_state(port)) for port in ports}
+        for way in ways:
+            story = self._story(way)
+            if down := symptoms.link_verdict(way, gateway, links):
+                story = replace(story, verdict=down)
+            elif story.verdict.delivered and gateway.host_core and way == "uplink":
+                story = replace(story, verdict=self._by_host(story))
+            self.stories.append(story)
+        self.symptoms = list(self._symptoms(missing))
+
+    def _story(self, way: Direction) -> Story:
+        """A packet's way; if ARP is in its way, the switch has just asked, and is given time."""
+        packet = self._packet(way)
+        first = story = self._follow(packet)
+        deadline = time.monotonic() + ARP_S
+        while story.verdict.reason == "no_arp" and time.monotonic() < deadline:
+            time.sleep(0.1)
+            story = self._follow(packet)
+        self._asked_arp = first.verdict.reason == "no_arp" and story.verdict.delivered
+        return story
+
+    def _by_host(self, story: Story) -> Verdict:
+        """What the host makes of a packet that it is to route on."""
+        from ofgtp.core import verdict
+        from ofgtp.southbound import hostnet
+
+        packet, gateway = story.packet, self.subject.gateway
+        dev, said = hostnet.way_on(packet.destination, packet.source, gateway.core_device)
+        if dev is None:
+            return verdict.not_routed(verdict.Case(packet, self.subject.known, gateway), said)
+        if dev == gateway.bridge or any(packet.destination in pool for pool in gateway.ue_pools):
+            return story.verdict
+        router = f" to {said}" if said else ""
+        return replace(story.verdict, says=f"{story.verdict.says} by {dev}{router}")
+
+    def _follow(self, packet: Packet) -> Story:
+        from ofgtp.core import explain, verdict
+        from ofgtp.core.errors import GatewayNotReady
+        from ofgtp.southbound import hostnet
+
+        known, gateway = self.subject.known, self.subject.gateway
+        try:
+            local = hostnet.mac(gateway.bridge)
+            core = local if gateway.host_core else hostnet.mac(gateway.core_device)
+        except GatewayNotReady:
+            case = verdict.Case(packet, known, gateway)
+            end = verdict.refused(case, "unknown bridge")
+            if hostnet.exists(gateway.bridge):
+                end = verdict.no_port(case, gateway.core_device)
+            return explain.Story(packet, end, (), ())
+        return explain.follow(packet, known, gateway, local_mac=local, core_mac=core, ask=self._ask)
+
+    def _ask(self, question: Question) -> str:
+        from ofgtp.core.explain import TraceRefused
+        from ofgtp.southbound.vswitchd import CommandRefused
+
+        try:
+            return self.switch.appctl(*question.arguments(self.subject.gateway.bridge))
+        except CommandRefused as refused:
+            raise TraceRefused(str(refused)) from refused
+
+    def _packet(self, way: Direction) -> Packet:
+        from ofgtp.core.probe import Packet
+
+        given, known, gateway = self._given, self.subject.known, self.subject.gateway
+        host = given["host"] or gateway.next_hop or FAR_HOST
+        source = given["source"] if way == "uplink" else None
+        peer = given["peer"] or known.pinned or (known.downlink and known.downlink.ip)
+        sport, dport = given["sport"], given["dport"]
+        return Packet(
+            direction=way,
+            ue=IPv4Address(source or known.ue),
+            host=IPv4Address(host),
+            proto=given["proto"] or ("icmp" if sport is dport is None else "tcp"),
+            ue_port=40000 if sport is None else sport,
+            host_port=443 if dport is None else dport,
+            size=given["size"],
+            dscp=given["dscp"],
+            ttl=given["ttl"],
+            teid=given["teid"] or known.teid or 0,
+            peer=IPv4Address(peer) if peer else _any_peer(gateway),
+        )
+
+    def _symptoms(self, missing: Sequence[str]) -> Iterator[Symptom]:
+        from ofgtp.core import symptoms
+        from ofgtp.core.verdict import delete_command, place
+
+        subject = self.subject
+        if subject.unreachable:
+            yield symptoms.Symptom(
+                "bad", f"{subject.unreachable}. This is what the switch and ofgtp.toml tell"
+            )
+        if subject.report:
+            yield from symptoms.of_controller(subject.report)
+        if subject.session:
+            yield from symptoms.of_session(subject.session)
+        yield from symptoms.of_flows(missing)
+        for story in self.stories:
+            for hop in story.foreign if story.verdict.reason != "foreign_flow" else ():
+                out = delete_command(hop, subject.gateway)
+                yield symptoms.Symptom(
+                    "bad", f"a flow in {place(hop)} is not ofgtp's; to take it out: {out}"
+                )
+        if self._asked_arp:
+            yield symptoms.ARP_ASKED
+        if subject.peer:
+            yield from symptoms.of_peer(subject.peer)
+        if subject.session:
+            well = {str(each.packet.direction): each.verdict.delivered for each in self.stories}
+            yield from symptoms.of_counters(subject.session, subject.known, subject.gateway, well)
+
+    # what is printed
+
+    def command(self, question: Question) -> str:
+        """What was asked, as it can be typed."""
+        arguments = question.arguments(self.subject.gateway.bridge)
+        return shlex.join(self.switch.appctl_command(*arguments))
+
+    def as_json(self) -> dict[str, Any]:
+        subject, known = self.subject, self.subject.known
+        return {
+            "session": known.id,
+            "ue_ip": str(known.ue),
+            "gateway": subject.gateway.name,
+            "delivered": all(story.verdict.delivered for story in self.stories),
+            "ways": [self._story_json(story) for story in self.stories],
+            "also": [{"level": each.level, "says": each.says} for each in self.symptoms],
+            "known_by": "api" if subject.session else "switch",
+        }
+
+    def _story_json(self, story: Story) -> dict[str, Any]:
+        packet, end = story.packet, story.verdict
+        tunnel = {"teid": packet.teid, "peer": str(packet.peer)}
+        return {
+            "direction": packet.direction,
+            "delivered": end.delivered,
+            "reason": end.reason,
+            "says": end.says,
+            "do": end.do,
+            "run": end.run,
+            "packet": {
+                "source": str(packet.source),
+                "destination": str(packet.destination),
+                "proto": packet.proto,
+                "octets": packet.size,
+                **(tunnel if packet.direction == "uplink" else {}),
+            },
+            "steps": [_step_json(part, step) for part in story.parts for step in part.steps],
+            "asked": [
+                {"command": self.command(each.question), "answer": each.answer}
+                for each in story.asked
+            ],
+        }
+
+
+def _step_json(part: Part, step: Step) -> dict[str, Any]:
+    said: dict[str, Any] = {"part": part.title, "says": step.says}
+    if step.hop is None:
+        return said
+    flow = {
+        "match": step.hop.match,
+        "priority": step.hop.priority,
+        "cookie": f"{step.hop.cookie:#018x}",
+        "actions": list(step.hop.actions),
+        "notes": list(step.hop.notes),
+    }
+    return {
+        **said,
+        "table": step.hop.table,
+        "name": step.table.name if step.table else None,
+        "purpose": step.table.purpose if step.table else None,
+        "owner": step.owner or None,
+        "flow": flow if step.hop.found else None,
+    }
+
+
+def _any_peer(gateway: Gateway) -> IPv4Address:
+    """A base station, for a session that names none: one that may send."""
+    prefix = (*gateway.access_allow, gateway.access_ip.network)[0]
+    hosts = (host for host in prefix.hosts() if host != gateway.access_ip.ip)
+    return next(hosts, prefix.network_address)
+
+
+def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    for story in run.stories:
+        _print_verdict(story, width)
+    for symptom in run.symptoms:
+        mark = click.style("!", fg="red", bold=True) if symptom.level == "bad" else "-"
+        _hang(f"{mark} ", symptom.says, width, indent=2)
+    output.say()
+    _hang("", _heading(run.subject), width, indent=2)
+    for story in run.stories:
+        output.say()
+        tunnel = ""
+        if story.packet.direction == "uplink":
+            teid = f"{story.packet.teid:#x}" if story.packet.teid else "of unknown TEID"
+            tunnel = f", in tunnel {teid} from {story.packet.peer}"
+        title = story.packet.direction.capitalize()
+        _hang(click.style(title, bold=True), f": {story.packet}{tunnel}", width, indent=2)
+        for part in story.parts:
+            output.say(f"  {part.title}")
+            for step in part.steps:
+                _print_step(step, width, verbose)
+        for each in story.asked if raw else ():
+            output.say(f"\n$ {run.command(each.question)}\n{each.answer.rstrip()}")
+
+
+def _heading(subject: Subject) -> str:
+    known, session = subject.known, subject.session
+    teid = "unknown" if known.teid is None else f"{known.teid:#x}"
+    pinned = f" from {known.pinned} alone" if known.pinned else ""
+    far = known.downlink
+    down = f"downlink {far.teid:#x} to {far.ip}" if far else "no downlink"
+    name = f"Session {known.id}" if known.id else "The session"
+    says = f"{name} on {subject.gateway.name}: UE {known.ue}, uplink {teid}{pinned}, {down}"
+    if session is None:
+        return f"{says}."
+    up, dn = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))
+    return f"{says}; {session['state']}; packets so far: {up} up, {dn} down."
+
+
+def _print_verdict(story: Story, width: int) -> None:
+    end: Verdict = story.verdict
+    word, colour = ("DELIVERED", "green") if end.delivered else ("DROPPED", "red")
+    head = f"{story.packet.direction + ':':<10}{word}: "
+    styled = head.replace(word, click.style(word, fg=colour, bold=True))
+    _hang(styled, end.says, width, indent=10)
+    if end.do:
+        _hang(" " * 10 + "To do: ", end.do, width, indent=10)
+    if end.run:
+        output.say(f"{' ' * 10}$ {end.run}")
+
+
+def _print_step(step: Step, width: int, verbose: bool) -> None:
+    if step.hop is None:
+        _hang("    => ", step.says, width, indent=7)
+        return
+    name = step.table.name if step.table else ""
+    loud = step.owner in ("drop", "other", "")
+    head = f"    {step.hop.table:>3} {name:<10} "
+    styled = click.style(head, fg="red") if loud else head
+    _hang(styled, step.says, width, indent=len(head))
+    if not verbose:
+        return
+    if step.table:
+        _hang(" " * 8, step.table.purpose, width, indent=8)
+    if step.hop.found:
+        cookie = f"cookie={step.hop.cookie:#018x}"
+        match = f",{step.hop.match}" if step.hop.match else ""
+        _hang(" " * 8, f"{cookie},priority={step.hop.priority}{match}", width, indent=10)
+        _hang(" " * 8, f"actions={','.join(step.hop.actions)}", width, indent=10)
+
+
+def _hang(head: str, text: str, width: int, *, indent: int) -> None:
+    """Print text after a head, wrapped, the further lines indented; words stay whole."""
+    start = len(click.unstyle(head))
+    lines = textwrap.wrap(
+        "x" * start + text,
+        width,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    lines[0] = head + lines[0][start:]
+    for line in lines:
+        output.say(line)

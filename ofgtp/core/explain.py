@@ -1,0 +1,337 @@
+"""Follows a session's packet through the switch, table by table, and says in words what happens.
+
+The switch is asked by a function that the caller gives; nothing else is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ofgtp.core import oftrace, probe, verdict
+from ofgtp.core.flow import CookieKind, cookie_kind, cookie_number
+from ofgtp.core.model import Gateway
+from ofgtp.core.oftrace import Hop, Trace, Tunnel
+from ofgtp.core.pipeline import (
+    ACCESS,
+    CORE,
+    DOWNLINK,
+    EPOCH,
+    FIT,
+    GUARD,
+    INGRESS,
+    LEASE,
+    LOCAL,
+    NORMALISE,
+    PIPELINE,
+    RETYPE,
+    ROUTE,
+    TOO_BIG,
+    UPLINK,
+    DropReason,
+    Table,
+)
+from ofgtp.core.probe import Packet, Question
+from ofgtp.core.rules import ETHERNET_HEADER
+from ofgtp.core.verdict import TABLES, Case, Known, Verdict
+
+Ask = Callable[[Question], str]
+"""Asks the switch, and returns what it prints.
+
+Raises:
+    TraceRefused: it prints an error.
+"""
+
+
+class TraceRefused(Exception):
+    """The switch will not follow such a packet; the text is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A table that the packet passes, or what the switch does between them."""
+
+    says: str
+    hop: Hop | None = None
+    owner: str = ""
+    """Whose flow it is: ofgtp, session, another session, drop, other; empty if there is none."""
+
+    @property
+    def table(self) -> Table | None:
+        """The table, if it is one of the pipeline."""
+        return TABLES.get(self.hop.table) if self.hop else None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The packet's steps from one way into the tables on."""
+
+    title: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the switch was asked, and its own words."""
+
+    question: Question
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A packet's way, and what became of it."""
+
+    packet: Packet
+    verdict: Verdict
+    parts: tuple[Part, ...]
+    asked: tuple[Asked, ...]
+
+    @property
+    def foreign(self) -> tuple[Hop, ...]:
+        """The flows on its way that are not ofgtp's."""
+        steps = (step for part in self.parts for step in part.steps)
+        return tuple(step.hop for step in steps if step.hop is not None and step.owner == "other")
+
+
+def follow(
+    packet: Packet, session: Known, gateway: Gateway, *, local_mac: str, core_mac: str, ask: Ask
+) -> Story:
+    """Follow a packet to its end.
+
+    Args:
+        local_mac: the MAC address of the bridge's own port, to which base stations send.
+        core_mac: the one to which the core sends.
+    """
+    way = _Way(Case(packet, session, gateway), ask)
+    try:
+        end = way.uplink(local_mac) if packet.direction == "uplink" else way.downlink(core_mac)
+    except TraceRefused as refused:
+        end = verdict.refused(way.case, str(refused))
+    return Story(packet, end, tuple(way.parts), tuple(way.asked))
+
+
+class _Way:
+    """One packet under way."""
+
+    def __init__(self, case: Case, ask: Ask) -> None:
+        self.case, self._ask = case, ask
+        self.parts: list[Part] = []
+        self.asked: list[Asked] = []
+
+    def downlink(self, core_mac: str) -> Verdict:
+        """From the core port to its end."""
+        packet, gateway = self.case.packet, self.case.gateway
+        question = probe.from_core(packet, gateway, core_mac)
+        return self._end(*self._put(question, f"From the core, by {gateway.core_device}"))
+
+    def uplink(self, local_mac: str) -> Verdict:
+        """From the access port to its end, past the two places where the switch's trace stops."""
+        packet, gateway = self.case.packet, self.case.gateway
+        question = probe.from_access(packet, gateway, local_mac)
+        trace, hops = self._put(question, f"In its tunnel, by {gateway.access_port}")
+        if not hops or not {"LOCAL", gateway.bridge}.intersection(hops[-1].outputs):
+            return self._end(trace, hops)
+        if not trace.unwraps:
+            return verdict.not_unwrapped(self.case)
+        question = probe.out_of_tunnel(packet, gateway)
+        trace, hops = self._put(question, f"Out of its tunnel, by {gateway.gtpu_port}")
+        if not hops or hops[-1].table != RETYPE.number or not trace.parsed_anew:
+            return self._end(trace, hops)
+        teid, peer = _kept(hops[-1])
+        (next_table,) = (table.number for table in PIPELINE if table.name in RETYPE.next)
+        question = probe.parsed_anew(packet, gateway, teid, peer, next_table)
+        return self._end(*self._put(question, "Parsed anew, as an IPv4 packet"))
+
+    def _put(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
+        """Ask the switch, and add what it says to the story."""
+        answer = self._ask(question)
+        self.asked.append(Asked(question, answer))
+        trace = oftrace.read(answer)
+        hops = trace.taken(self.case.packet.size + ETHERNET_HEADER)
+        for entry in sorted({hop.entry for hop in hops}):
+            within = [hop for hop in hops if hop.entry == entry]
+            steps = [Step(self._says(hop), hop, self._owner(hop)) for hop in within]
+            if trace.tunnel is not None and within[-1].table == DOWNLINK.number:
+                steps.append(Step(_wrapped(trace.tunnel)))
+            self.parts.append(Part(self._entered(within[0]) if entry else title, tuple(steps)))
+        return trace, hops
+
+    def _entered(self, hop: Hop) -> str:
+        """The title of a part that is not the first of its trace."""
+        gateway = self.case.gateway
+        if "in_port=LOCAL" in hop.match:
+            return f"In its new tunnel, by LOCAL ({gateway.bridge})"
+        return f"Round by the patch, to {gateway.loop_ports[1]}"
+
+    # what each step says
+
+    def _owner(self, hop: Hop) -> str:
+        if not hop.found:
+            return ""
+        match cookie_kind(hop.cookie):
+            case None:
+                return "other"
+            case CookieKind.SESSION:
+                return "session" if hop.cookie == self.case.session.cookie else "another session"
+            case CookieKind.DROP:
+                return "drop"
+        return "ofgtp"
+
+    def _says(self, hop: Hop) -> str:
+        match self._owner(hop):
+            case "":
+                return "no flow matches: dropped"
+            case "other":
+                cookie = f"cookie {hop.cookie:#x}, " if hop.cookie else ""
+                return (
+                    f"NOT OFGTP'S FLOW ({cookie}priority {hop.priority}):"
+                    f" {hop.match or 'any packet'}, actions {', '.join(hop.actions)}"
+                )
+            case "drop":
+                return f"dropped: {_drop_reason(hop).meaning}"
+        return self._in_words(hop)
+
+    def _in_words(self, hop: Hop) -> str:
+        """What a flow of ofgtp's does that does not drop."""
+        packet, gateway = self.case.packet, self.case.gateway
+        table, out = TABLES.get(hop.table), " and ".join(hop.outputs)
+        if table is INGRESS:
+            return self._came_by(hop)
+        if table is ACCESS:
+            return f"GTP-U to {gateway.access_ip.ip}, and {packet.peer} may send it"
+        if table is LEASE:
+            to = ": to LOCAL, where the switch unwraps it" if hop.outputs else ""
+            return f"no lease has run out{to}"
+        if table is NORMALISE:
+            return "a T-PDU with an IPv4 packet: round by the patch"
+        if table is RETYPE:
+            teid, peer = _kept(hop)
+            return f"keeps TEID {teid:#x} and peer {IPv4Address(peer)}, and parses anew"
+        if table is EPOCH:
+            return "all pass it; it keeps the switch's cache right"
+        if table is UPLINK:
+            pinned = f", from {packet.peer}" if "reg1=" in hop.match else ""
+            return f"{self._whose(hop)}: TEID {packet.teid:#x}, from {packet.source}{pinned}"
+        if table is GUARD:
+            if hop.limit is not None:
+                return f"{packet.destination} is a UE too, and UEs may send to each other"
+            return f"UEs may send to {packet.destination}"
+        if table is ROUTE:
+            return f"to MAC address {_set(hop, 'eth_dst')}, out by {out}"
+        if table is CORE:
+            return f"{packet.destination} is in a UE pool"
+        if table is FIT:
+            fits = "do not fit" if "reg2" in hop.match else "fit"
+            return f"{packet.size} octets {fits} the access side"
+        if table is TOO_BIG:
+            return "goes no further; its sender is told by ICMP"
+        if table is DOWNLINK:
+            tunnel = f"tunnel {_set(hop, 'tun_id')} to {_set(hop, 'tun_dst')}"
+            return f"{self._whose(hop)}: into {tunnel}"
+        if table is LOCAL:
+            return f"GTP-U of the gateway's: out by {out}"
+        purpose = f"{table.purpose} " if table else ""
+        return f"{purpose}({', '.join(hop.actions)})"
+
+    def _whose(self, hop: Hop) -> str:
+        if hop.cookie == self.case.session.cookie:
+            return f"flow of {self.case.session.name}"
+        return f"flow of another session (number {cookie_number(hop.cookie)})"
+
+    def _came_by(self, hop: Hop) -> str:
+        gateway = self.case.gateway
+        ways = {
+            gateway.access_port: "came in by the access port",
+            gateway.core_device: "came in by the core port",
+            gateway.gtpu_port: "came out of its tunnel by the gtpu port",
+            gateway.loop_ports[1]: "came round by the patch port",
+            "LOCAL": "came by LOCAL, wrapped by the switch",
+        }
+        asked = hop.match.replace('"', "").split(",")
+        return next((says for port, says in ways.items() if f"in_port={port}" in asked), hop.match)
+
+    # what comes of it
+
+    def _end(self, trace: Trace, hops: tuple[Hop, ...]) -> Verdict:
+        """What the last flow does with it."""
+        case = self.case
+        if not hops:
+            return verdict.refused(case, "nothing that can be read (--raw shows it)")
+        last, owner = hops[-1], self._owner(hops[-1])
+        if self._exit in last.outputs:
+            return self._delivered(trace, last)
+        for note in last.notes:
+            if "native tunnel routing failed" in note:
+                return verdict.no_route(case, IPv4Address(_set(last, "tun_dst")))
+            if "neighbor cache miss" in note:
+                return verdict.no_arp(case, IPv4Address(_set(last, "tun_dst")))
+            if "Nonexistent output port" in note:
+                return verdict.no_port(case, self._leads_to(last))
+            if note.startswith(">>"):
+                return verdict.refused(case, note.removeprefix(">>"))
+        if not owner:
+            return verdict.no_match(case, last)
+        if owner == "other":
+            return verdict.foreign(case, last)
+        if owner == "drop":
+            return verdict.dropped(case, _drop_reason(last))
+        if last.table == TOO_BIG.number:
+            return verdict.too_big(case, max(hop.limit or 0 for hop in hops))
+        return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
+
+    def _leads_to(self, hop: Hop) -> str:
+        """The name of the port that a flow sends to, where the switch knows its number alone."""
+        gateway = self.case.gateway
+        names = {
+            NORMALISE.number: gateway.loop_ports[0],
+            ROUTE.number: gateway.core_device,
+            DOWNLINK.number: gateway.gtpu_port,
+            LOCAL.number: gateway.access_port,
+        }
+        return names.get(hop.table, ", ".join(hop.outputs))
+
+    @property
+    def _exit(self) -> str:
+        """The port by which it should leave."""
+        to, gateway = self.case.packet.destination, self.case.gateway
+        to_ue = any(to in pool for pool in gateway.ue_pools)
+        return gateway.access_port if to_ue else gateway.core_device
+
+    def _delivered(self, trace: Trace, last: Hop) -> Verdict:
+        gateway, tunnel = self.case.gateway, trace.tunnel
+        if tunnel is not None:
+            where = f"for {tunnel.dst}, in tunnel {tunnel.teid:#x}"
+        elif gateway.host_core:
+            where = "for the host, which routes it on"
+        else:
+            where = f"for the next hop {gateway.next_hop}"
+        return Verdict(True, f"it leaves by {self._exit} {where}")
+
+
+def _kept(hop: Hop) -> tuple[int, int]:
+    """TEID and peer, as table `retype` keeps them."""
+    return hop.written("NXM_NX_REG0") or 0, hop.written("NXM_NX_REG1") or 0
+
+
+def _drop_reason(hop: Hop) -> DropReason:
+    number, table = cookie_number(hop.cookie), TABLES.get(hop.table)
+    found = next((reason for reason in DropReason if reason == number), None)
+    # else the flows are of another release
+    return found or (table.miss if table else None) or DropReason.UNKNOWN_PORT
+
+
+def _set(hop: Hop, field: str) -> str:
+    """What an action writes to a field; 0.0.0.0 if none does."""
+    end = f"->{field}"
+    found = (action for action in hop.actions if action.startswith("set_field:"))
+    values = [each.removeprefix("set_field:")[: -len(end)] for each in found if each.endswith(end)]
+    return values[0] if values else "0.0.0.0"
+
+
+def _wrapped(tunnel: Tunnel) -> str:
+    return (
+        f"wrapped: GTP-U, TEID {tunnel.teid:#x}, {tunnel.src} > {tunnel.dst}, DSCP {tunnel.dscp};"
+        f" MAC address {tunnel.dst_mac}"
+    )

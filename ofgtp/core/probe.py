@@ -1,0 +1,165 @@
+"""A session's packet as `ofproto/trace` is asked for it: as text in ovs-ofctl's syntax.
+
+The switch's trace ends where a packet is taken out of a tunnel, and where it is parsed anew. So an
+uplink packet is asked for three times: as it comes in, as it leaves the tunnel, and from the table
+that follows on the new parsing. A downlink packet is followed to the end, into its tunnel and out.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ofgtp.core.frames import checksum
+from ofgtp.core.model import GTPU_PORT, Direction, Gateway
+from ofgtp.core.rules import GTP, IPV4_TYPED, IPV6_TYPED, T_PDU
+
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
+PEER_MAC, CORE_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+"""Who sends it: no flow asks."""
+
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_NO_TYPE = 0x05FF
+"""What the switch says of a frame whose type field is a length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A UE's packet, to a host or from it, and the tunnel by which an uplink one comes.
+
+    `size` is that of the IP packet in octets; `ue_port` and `host_port` are those of TCP and UDP.
+    `teid` and `peer`, an address, are of an uplink packet's tunnel.
+    """
+
+    direction: Direction
+    ue: IPv4Address
+    host: IPv4Address
+    proto: str = "icmp"
+    ue_port: int = 40000
+    host_port: int = 443
+    size: int = 84
+    dscp: int = 0
+    ttl: int = 64
+    teid: int = 0
+    peer: IPv4Address | None = None
+
+    @property
+    def source(self) -> IPv4Address:
+        """Its inner source."""
+        return self.ue if self.direction == "uplink" else self.host
+
+    @property
+    def destination(self) -> IPv4Address:
+        """Its inner destination."""
+        return self.host if self.direction == "uplink" else self.ue
+
+    def __str__(self) -> str:
+        ends = [str(self.source), str(self.destination)]
+        if self.proto != "icmp":
+            ends = [f"{end}:{port}" for end, port in zip(ends, self._ports, strict=True)]
+        tail = f", {self.size} octets"
+        return f"{self.proto.upper()} {ends[0]} > {ends[1]}{tail}"
+
+    @property
+    def _ports(self) -> tuple[int, int]:
+        both = self.ue_port, self.host_port
+        return both if self.direction == "uplink" else both[::-1]
+
+    def _inner(self) -> list[str]:
+        if self.proto == "icmp":
+            more = [f"icmp_type={8 if self.direction == 'uplink' else 0}", "icmp_code=0"]
+        else:
+            more = [f"{self.proto}_src={self._ports[0]}", f"{self.proto}_dst={self._ports[1]}"]
+        return [
+            self.proto,
+            f"nw_src={self.source}",
+            f"nw_dst={self.destination}",
+            f"nw_tos={self.dscp << 2}",
+            f"nw_ttl={self.ttl}",
+            *more,
+        ]
+
+    def _header(self) -> bytes:
+        """Its IPv4 header (RFC 791)."""
+        fields = (0x45, self.dscp << 2, self.size, 0, 0x4000, self.ttl, PROTOCOLS[self.proto])
+        ends = self.source.packed, self.destination.packed
+        return _IPV4.pack(*fields, checksum(_IPV4.pack(*fields, 0, *ends)), *ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask the switch: where a packet goes, or what actions do with it."""
+
+    flow: str
+    actions: str | None = None
+
+    def arguments(self, bridge: str) -> list[str]:
+        """Of ovs-appctl."""
+        if self.actions is None:
+            return ["ofproto/trace", bridge, self.flow, "--names"]
+        return ["ofproto/trace-packet-out", bridge, self.flow, "--names", self.actions]
+
+
+def from_core(packet: Packet, gateway: Gateway, mac: str) -> Question:
+    """A downlink packet as it comes in by the core port; `mac` is ours on that side."""
+    ends = [f"dl_src={CORE_MAC}", f"dl_dst={mac}"]
+    return _question([_in_port(gateway.core_device), *ends, *packet._inner()])
+
+
+def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
+    """An uplink packet in its tunnel, as it comes in by the access port; `mac` is LOCAL's."""
+    outer = [
+        f"dl_src={PEER_MAC}",
+        f"dl_dst={mac}",
+        "udp",
+        f"nw_src={packet.peer}",
+        f"nw_dst={gateway.access_ip.ip}",
+        "nw_ttl=64",
+        f"udp_src={GTPU_PORT}",
+        f"udp_dst={GTPU_PORT}",
+    ]
+    return _question([_in_port(gateway.access_port), *outer])
+
+
+def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
+    """The same out of its tunnel, with the type by which the switch takes it.
+
+    Open vSwitch reads the version 8 bytes too far, where the TTL stands: docs/ovs-faults.md.
+    """
+    tunnel = [
+        f"tun_id={packet.teid:#x}",
+        f"tun_src={packet.peer}",
+        f"tun_dst={gateway.access_ip.ip}",
+        f"tun_gtpu_flags={GTP:#x}",
+        f"tun_gtpu_msgtype={T_PDU}",
+    ]
+    typed = {4: IPV4_TYPED, 6: IPV6_TYPED}.get(packet.ttl >> 4)
+    if typed is not None:
+        inner = [f"packet_type=({typed >> 16},{typed & 0xFFFF:#x})"]
+        if typed == IPV4_TYPED:
+            inner += [f"nw_src={packet.source}", f"nw_dst={packet.destination}"]
+    else:
+        header = packet._header()
+        kind = int.from_bytes(header[12:14], "big")
+        inner = [
+            f"dl_dst={header[:6].hex(':')}",
+            f"dl_src={header[6:12].hex(':')}",
+            f"dl_type={kind if kind > _NO_TYPE else _NO_TYPE:#06x}",
+        ]
+    return _question([_in_port(gateway.gtpu_port), *tunnel, *inner])
+
+
+def parsed_anew(packet: Packet, gateway: Gateway, teid: int, peer: int, table: int) -> Question:
+    """The same after table `retype`, which leads to that table, with what this one kept."""
+    kept = [_in_port(gateway.loop_ports[1]), f"reg0={teid:#x}", f"reg1={peer:#x}"]
+    asked = _question([*kept, *packet._inner()])
+    return Question(asked.flow, f"resubmit(,{table})")
+
+
+def _in_port(name: str) -> str:
+    return f'in_port="{name}"'
+
+
+def _question(words: list[str]) -> Question:
+    return Question(",".join(words))

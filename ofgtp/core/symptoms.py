@@ -1,0 +1,126 @@
+"""What is wrong with a session that a packet's way through the switch does not show.
+
+Facts of the REST API (as its JSON) and of the host come in; sentences go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ofgtp.core.model import Direction, Gateway
+from ofgtp.core.verdict import LOOK, Known, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """A fact beside the verdicts; `bad` ones are worth a look before all else."""
+
+    level: Literal["bad", "info"]
+    says: str
+
+
+ARP_ASKED = Symptom(
+    "info",
+    "the switch had to ask for the base station's MAC address by ARP: packets that come while it"
+    " asks are lost",
+)
+
+
+def link_verdict(
+    direction: Direction, gateway: Gateway, links: Mapping[str, str]
+) -> Verdict | None:
+    """What a port that is not up makes of a packet, whatever the flows say of it."""
+    ports = (gateway.access_port, gateway.core_device)
+    for port, does in zip(
+        ports if direction == "uplink" else ports[::-1], ("in", "out"), strict=True
+    ):
+        state = links.get(port, "up")
+        if state != "up":
+            is_ = "is not there" if state == "missing" else "is down"
+            is_ = "has no carrier" if state == "no carrier" else is_
+            how = "comes in" if does == "in" else "goes out"
+            return Verdict(
+                False,
+                f"port {port} {is_}: nothing {how} by it",
+                "link_down",
+                "look at the cable, and at what is at its other end",
+                f"ip link show {port}",
+            )
+    return None
+
+
+def of_controller(gateway: Mapping[str, Any]) -> Iterator[Symptom]:
+    """Of the gateway, as GET /v1/gateways shows it."""
+    name = gateway["name"]
+    if problem := gateway.get("problem"):
+        yield Symptom("bad", f"gateway {name}: {problem}")
+    if not gateway.get("connected"):
+        yield Symptom(
+            "bad",
+            f"the controller is not connected to the switch of {name}: what has changed since is"
+            f" not there ({LOOK})",
+        )
+    elif not gateway.get("in_sync"):
+        yield Symptom("info", f"the flows of {name} are being compared: ask again in a moment")
+    hop = gateway.get("next_hop")
+    if hop and hop["state"] == "stale":
+        yield Symptom(
+            "bad",
+            f"the next hop {hop['ip']} has stopped to answer ARP; packets still go to its last MAC"
+            f" address, {hop['mac']}",
+        )
+
+
+def of_session(session: Mapping[str, Any]) -> Iterator[Symptom]:
+    """Of the session's state, as GET /v1/sessions/{id} shows it."""
+    because = f": {session['reason']}" if session.get("reason") else ""
+    match session["state"]:
+        case "pending":
+            yield Symptom(
+                "bad", f"the session is pending: the switch has not confirmed it{because}"
+            )
+        case "failed":
+            yield Symptom("bad", f"the session is failed: the switch refused it{because}")
+        case "error_indicated":
+            yield Symptom("bad", f"the session is error_indicated{because}")
+
+
+def of_flows(missing: Sequence[str]) -> Iterator[Symptom]:
+    """Of flows that ofgtp wants and the switch has not, or has otherwise."""
+    for flow in missing:
+        yield Symptom("bad", f"this flow is not in the switch, or is another there: {flow}")
+
+
+def of_peer(peer: Mapping[str, Any]) -> Iterator[Symptom]:
+    """Of the base station, as GET /v1/peers shows it."""
+    ip = peer["ip"]
+    if peer["state"] == "down":
+        yield Symptom(
+            "bad",
+            f"the path to {ip} is down: it has stopped to answer Echo Requests (last answer"
+            f" {peer['echo_answered_at']})",
+        )
+    elif peer["state"] == "unknown":
+        yield Symptom("info", f"{ip} has never answered an Echo Request; some never do")
+
+
+def of_counters(
+    session: Mapping[str, Any], known: Known, gateway: Gateway, delivered: Mapping[str, bool]
+) -> Iterator[Symptom]:
+    """Of what has passed so far: what a way that is open tells when nothing comes by it."""
+    up, down = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))
+    if not up and delivered.get("uplink"):
+        yield Symptom(
+            "info",
+            f"no uplink packet has come yet: does the base station send to {gateway.access_ip.ip}"
+            f" with TEID {known.teid or 0:#x}? (ofgtp capture shows what comes)",
+        )
+    if up and not down and delivered.get("downlink"):
+        router = "the host" if gateway.host_core else f"the next hop {gateway.next_hop}"
+        ours = "" if gateway.host_core else f" to {gateway.core_ip.ip}"
+        yield Symptom(
+            "info",
+            f"packets go up and none comes down: does {router} route {known.ue} back{ours}?",
+        )

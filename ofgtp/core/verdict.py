@@ -1,0 +1,329 @@
+"""What becomes of a traced packet, why, and what helps: in words for who is on call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ofgtp.core.model import FTeid, Gateway
+from ofgtp.core.oftrace import Hop
+from ofgtp.core.pipeline import INGRESS, PIPELINE, DropReason
+from ofgtp.core.probe import Packet
+from ofgtp.core.rules import ETHERNET_HEADER, TUNNEL_HEADERS
+
+TABLES = {table.number: table for table in PIPELINE}
+
+LOOK = "systemctl status ofgtp; journalctl -eu ofgtp"
+NOT_MADE = (
+    "the core network (MME, SMF) has not made it, or has deleted it; those there are: ofgtp"
+    " session list"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A session as far as it is known: by the API, or else by its flows in the switch."""
+
+    ue: IPv4Address
+    id: str | None = None
+    """None: there was only the switch to ask."""
+    cookie: int | None = None
+    """Of its flows."""
+    teid: int | None = None
+    """Of its uplink; None: not known."""
+    pinned: IPv4Address | None = None
+    """The peer that its uplink is pinned to."""
+    downlink: FTeid | None = None
+    """None: idle, or not known."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"session {self.id}" if self.id else f"the session of {self.ue}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a packet. `reason` is a word for scripts, None if it is delivered; `do` is
+    what helps, if something does, and `run` a command for it."""
+
+    delivered: bool
+    says: str
+    reason: str | None = None
+    do: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Whose packet it is, and where."""
+
+    packet: Packet
+    session: Known
+    gateway: Gateway
+
+
+def dropped(case: Case, reason: DropReason) -> Verdict:
+    """A flow of ofgtp's dropped it."""
+    if reason is DropReason.NO_UPLINK_SESSION:
+        return _missed(case)
+    if reason is DropReason.UNKNOWN_UE:
+        return _no_downlink(case)
+    says, do, run = _why(case, reason)
+    return Verdict(False, says, reason.label, do, run)
+
+
+def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
+    packet, session, gateway = case.packet, case.session, case.gateway
+    match reason:
+        case DropReason.IDLE_UE:
+            return (
+                f"{session.name} is idle: it has no downlink",
+                "normal for a phone that sleeps: the core network (MME, SMF) pages it, and gives"
+                " the session a downlink again (ofgtp session set)",
+                None,
+            )
+        case DropReason.ERROR_INDICATED:
+            far = session.downlink
+            who = f"the base station {far.ip}" if far else "the base station"
+            tunnel = f"tunnel {far.teid:#x}" if far else "the tunnel"
+            return (
+                f"{who} has said that it does not know {tunnel} (Error Indication)",
+                "it has lost the phone's context, as after a restart: the core network (MME, SMF)"
+                " must set the bearer up anew and then the session (ofgtp session set); or let the"
+                " phone attach again",
+                None,
+            )
+        case DropReason.LEASE_EXPIRED:
+            return (
+                "the lease has run out: the controller, which owns the tunnels, has not renewed it",
+                "it was killed, hangs or is cut off from the switch: see why, and start it again"
+                " (systemctl restart ofgtp)",
+                LOOK,
+            )
+        case DropReason.ACCESS_DENIED:
+            return (
+                f"{packet.peer} may not send GTP-U: no prefix of access_allow has it",
+                f"if it is a base station of yours, add it to access_allow of gateway"
+                f" {gateway.name} in ofgtp.toml, and restart ofgtp",
+                None,
+            )
+        case DropReason.PROTECTED_DESTINATION:
+            return (
+                f"no UE may send to {packet.destination}: it is in an access network, an address"
+                " of a gateway, loopback, link-local or multicast",
+                "this is as it should be; trace the way to another host with --host",
+                None,
+            )
+        case DropReason.UE_TO_UE:
+            return (
+                f"{packet.destination} is a UE too, and UEs may not send to each other",
+                f'if they shall: ue_to_ue = "route" for gateway {gateway.name} in ofgtp.toml, and'
+                " restart ofgtp",
+                None,
+            )
+        case DropReason.NEXT_HOP_UNRESOLVED:
+            return (
+                f"the next hop {gateway.next_hop} has not answered ARP on {gateway.core_port}",
+                "check the router, its address (next_hop in ofgtp.toml), cable and VLAN. Is it"
+                " asked, and does it answer?",
+                f"tcpdump -ni {gateway.core_port} arp",
+            )
+        case DropReason.ACCESS_OTHER | DropReason.CORE_OTHER | DropReason.LOCAL_OTHER:
+            return (
+                f"the switch does not take it for what it is: {reason.meaning} ({reason.label})",
+                "its flows may be of another configuration than ofgtp.toml: restart ofgtp",
+                None,
+            )
+    return f"{reason.meaning} ({reason.label})", None, None
+
+
+def _missed(case: Case) -> Verdict:
+    """No uplink flow matched. The reasons are those that `uplink_misses_seen` counts."""
+    packet, session = case.packet, case.session
+    if session.teid is None:
+        return Verdict(
+            False, f"the switch has no session for {session.ue}", "unknown_teid", NOT_MADE
+        )
+    if packet.teid != session.teid:
+        return Verdict(
+            False,
+            f"TEID {packet.teid:#x} is not that of {session.name}, which is {session.teid:#x}",
+            "unknown_teid",
+            "the base station must send with the TEID of the session: has the core network (MME,"
+            " SMF) given it another?",
+        )
+    if packet.source != session.ue:
+        return Verdict(
+            False,
+            f"tunnel {packet.teid:#x} is for {session.ue} alone, and the packet is from"
+            f" {packet.source}",
+            "spoofed_source",
+            "the phone sends with an address that is not its own: a stale one, or one of a device"
+            " behind it",
+        )
+    if session.pinned not in (None, packet.peer):
+        return Verdict(
+            False,
+            f"the uplink is pinned to {session.pinned}, and the packet comes from {packet.peer}",
+            "wrong_peer",
+            "after a handover give the session its new uplink.remote_ip, or none (ofgtp session"
+            " set)",
+        )
+    return _not_installed(session, "uplink")
+
+
+def _no_downlink(case: Case) -> Verdict:
+    session = case.session
+    if session.id is None:
+        says = f"the switch has no session for {session.ue}"
+        return Verdict(False, says, DropReason.UNKNOWN_UE.label, NOT_MADE)
+    return _not_installed(session, "downlink")
+
+
+def _not_installed(session: Known, direction: str) -> Verdict:
+    return Verdict(
+        False,
+        f"the {direction} flow of {session.name} is not in the switch",
+        "not_installed",
+        "ofgtp puts it there while it runs and is connected to the switch (ofgtp status)",
+        LOOK,
+    )
+
+
+def too_big(case: Case, limit: int) -> Verdict:
+    """It does not fit; `limit` is the largest frame in octets."""
+    most = limit - ETHERNET_HEADER
+    return Verdict(
+        False,
+        f"{case.packet.size} octets do not fit: the access MTU of {most + TUNNEL_HEADERS} leaves"
+        f" {most}, since {TUNNEL_HEADERS} are tunnel headers",
+        "too_big",
+        "its sender is told by ICMP (fragmentation needed) to send less. If large downloads hang"
+        " all the same, ICMP is lost on its way: let it pass, or raise the access network's MTU",
+    )
+
+
+def no_arp(case: Case, peer: IPv4Address) -> Verdict:
+    """The next hop to that base station does not answer."""
+    gateway = case.gateway
+    hop, who = gateway.access_next_hop(peer), f"the base station {peer}"
+    if hop not in (None, peer):
+        who = f"the router {hop}, which leads to {who},"
+    return Verdict(
+        False,
+        f"{who} does not answer ARP on {gateway.access_port}",
+        "no_arp",
+        "check its address, cable and VLAN. Is it asked, and does it answer?",
+        f"tcpdump -ni {gateway.access_port} arp",
+    )
+
+
+def no_route(case: Case, peer: IPv4Address) -> Verdict:
+    """The switch knows no way to that base station."""
+    gateway, who = case.gateway, f"the base station {peer}"
+    if gateway.access_next_hop(peer) is None:
+        return Verdict(
+            False,
+            f"no route leads to {who}: it is not in {gateway.access_ip.network}",
+            "no_route",
+            f"if the address is right, give the router towards it in access_routes of gateway"
+            f" {gateway.name} in ofgtp.toml, and restart ofgtp",
+        )
+    return Verdict(
+        False,
+        f"no route leads to {who}: has {gateway.bridge} lost its address?",
+        "no_route",
+        f"it must be up and have {gateway.access_ip}; restart ofgtp, which sees to it",
+        f"ip address show {gateway.bridge}",
+    )
+
+
+def not_routed(case: Case, why: str) -> Verdict:
+    """The host, which is to route it on, does not."""
+    packet, device = case.packet, case.gateway.core_device
+    return Verdict(
+        False,
+        f"it leaves by {device} for the host, which does not route it on: {why}",
+        "not_routed",
+        "look at the host's routes, ip_forward and rp_filter",
+        f"ip route get {packet.destination} from {packet.source} iif {device}",
+    )
+
+
+def not_unwrapped(case: Case) -> Verdict:
+    """The switch sends it to LOCAL as it is."""
+    gateway = case.gateway
+    return Verdict(
+        False,
+        "the switch does not take it out of its tunnel: it has no gtpu port for"
+        f" {gateway.access_ip.ip}",
+        "not_unwrapped",
+        f"is port {gateway.gtpu_port} there (ovs-vsctl show), and {gateway.access_ip} on"
+        f" {gateway.bridge}? Restart ofgtp, which makes both",
+        f"ip address show {gateway.bridge}",
+    )
+
+
+def no_match(case: Case, hop: Hop) -> Verdict:
+    """A table without any flow for it."""
+    if hop.table == INGRESS.number:
+        return Verdict(
+            False,
+            f"bridge {case.gateway.bridge} has no flows of ofgtp's",
+            "no_flows",
+            "start ofgtp (systemctl start ofgtp). It takes its flows away when it is stopped,"
+            ' unless ownership = "switch"',
+            LOOK,
+        )
+    return Verdict(
+        False,
+        f"{place(hop)} has no flow for it, not even the one for all the rest: flows were deleted",
+        "no_match",
+        "ofgtp puts them back while it runs and is connected to the switch (ofgtp status)",
+        LOOK,
+    )
+
+
+def foreign(case: Case, hop: Hop) -> Verdict:
+    """A flow of somebody else's ends it."""
+    return Verdict(
+        False,
+        f"a flow that is not ofgtp's ends it in {place(hop)}: {hop.match or 'any packet'},"
+        f" actions {', '.join(hop.actions)}",
+        "foreign_flow",
+        "somebody has added it. To take it out:",
+        delete_command(hop, case.gateway),
+    )
+
+
+def refused(case: Case, said: str) -> Verdict:
+    """The switch will not trace at all, or says itself what is wrong."""
+    bridge = case.gateway.bridge
+    if "unknown bridge" in said:
+        return _not_there(f"the switch has no bridge {bridge}", "no_bridge")
+    if "unknown port for in_port" in said:
+        return no_port(case, said.rpartition("(")[2].partition(":")[0].strip('"'))
+    return Verdict(False, f"the switch says: {' '.join(said.split())}", "switch_error")
+
+
+def no_port(case: Case, port: str) -> Verdict:
+    """The bridge lacks a port that the packet needs."""
+    return _not_there(f"bridge {case.gateway.bridge} has no port {port}", "no_port")
+
+
+def _not_there(says: str, reason: str) -> Verdict:
+    do = "restart ofgtp, which makes it (systemctl restart ofgtp). What is in its way?"
+    return Verdict(False, says, reason, do, LOOK)
+
+
+def place(hop: Hop) -> str:
+    """Which table, by number and name."""
+    table = TABLES.get(hop.table)
+    return f"table {hop.table} ({table.name})" if table else f"table {hop.table}"
+
+
+def delete_command(hop: Hop, gateway: Gateway) -> str:
+    """The command that takes just this flow out."""
+    key = ",".join(filter(None, (f"table={hop.table},priority={hop.priority}", hop.match)))
+    return f"ovs-ofctl -O OpenFlow14 --strict del-flows {gateway.bridge} '{key}'"

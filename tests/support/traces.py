@@ -1,0 +1,215 @@
+"""What a real switch said when it was asked for the way of a packet: recorded, and read again.
+
+    .venv/bin/python -m tests.support.traces
+
+records all of tests/data/trace anew, as root, from the installed Open vSwitch. The tests of the
+explanation read the files; the tests with a real switch ask it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from ofgtp.core.explain import Story, TraceRefused, follow
+from ofgtp.core.model import FTeid, Gateway
+from ofgtp.core.probe import Packet, Question
+from ofgtp.core.verdict import Known
+from ofgtp.southbound.vswitchd import CommandRefused, Vswitchd
+from tests.support.lab import Lab, gateway
+from tests.support.site import BRIDGE, PDN_IP, Site
+
+FILES = Path(__file__).resolve().parents[1] / "data" / "trace"
+UE, PEER, OTHER_UE = IPv4Address("10.45.0.2"), IPv4Address("10.1.0.2"), IPv4Address("10.45.0.3")
+HOST = IPv4Address(PDN_IP)
+COOKIE = 0x0F67_0300_0000_0002
+"""The session's: the site's marker is number 1."""
+SESSION = Known(UE, "phone-1", COOKIE, 0x1001, None, FTeid(0x2001, PEER))
+UP = Packet("uplink", UE, HOST, teid=0x1001, peer=PEER)
+DOWN = Packet("downlink", UE, HOST)
+REFUSED = "refused: "
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is asked, and how the gateway and the session are."""
+
+    packet: Packet
+    session: Known = SESSION
+    gateway: Gateway = field(default_factory=gateway)
+
+
+def to(peer: str) -> Known:
+    """The session with its downlink to another peer."""
+    return replace(SESSION, downlink=FTeid(0x2001, IPv4Address(peer)))
+
+
+ALLOW = gateway(access_allow=(IPv4Network("10.1.0.0/29"),))
+ROUTED = gateway(ue_to_ue="route")
+
+WAYS = {
+    "up": Way(UP),
+    "up-ttl-100": Way(replace(UP, ttl=100)),
+    "up-ttl-128": Way(replace(UP, ttl=128, proto="tcp")),
+    "down": Way(replace(DOWN, dscp=46)),
+    "down-too-big": Way(replace(DOWN, size=1465)),
+    "down-just-fits": Way(replace(DOWN, size=1464)),
+    "down-no-arp": Way(DOWN, to("10.1.0.9")),
+    "down-no-route": Way(DOWN, to("172.16.0.9")),
+    "down-idle": Way(DOWN, replace(SESSION, downlink=None)),
+    "down-error-indicated": Way(DOWN),
+    "down-unknown-ue": Way(replace(DOWN, ue=IPv4Address("10.45.0.77"))),
+    "up-unknown-teid": Way(replace(UP, teid=0x9999)),
+    "up-spoofed": Way(replace(UP, ue=IPv4Address("192.168.1.2"))),
+    "up-wrong-peer": Way(UP, replace(SESSION, pinned=IPv4Address("10.1.0.7"))),
+    "up-pinned": Way(UP, replace(SESSION, pinned=PEER)),
+    "up-protected": Way(replace(UP, host=IPv4Address("10.1.0.7"))),
+    "up-to-ue-denied": Way(replace(UP, host=OTHER_UE)),
+    "up-to-ue": Way(replace(UP, host=OTHER_UE), gateway=ROUTED),
+    "up-to-ue-too-big": Way(replace(UP, host=OTHER_UE, size=1465), gateway=ROUTED),
+    "up-access-denied": Way(replace(UP, peer=IPv4Address("10.1.0.66")), gateway=ALLOW),
+    "up-foreign-drop": Way(UP),
+    "up-foreign-pass": Way(UP),
+    "up-deleted": Way(UP),
+    "up-next-hop": Way(UP),
+    "up-no-match": Way(UP),
+    "up-lease": Way(UP),
+    "down-lease": Way(DOWN),
+    "up-no-gtpu-port": Way(UP),
+    "down-no-gtpu-port": Way(DOWN),
+    "up-no-patch": Way(UP),
+    "up-no-flows": Way(UP),
+    "up-no-port": Way(UP),
+    "up-no-bridge": Way(UP),
+}
+
+
+def story(name: str) -> Story:
+    """A recorded way, explained."""
+    way, blocks = WAYS[name], list(_blocks((FILES / f"{name}.txt").read_text()))
+    macs, answers = dict(part.split("=") for part in blocks[0][0].split()), iter(blocks[1:])
+
+    def ask(question: Question) -> str:
+        asked, answer = next(answers)
+        assert shlex.join(question.arguments(way.gateway.bridge)) == asked
+        if answer.startswith(REFUSED):
+            raise TraceRefused(answer.removeprefix(REFUSED))
+        return answer
+
+    told = follow(way.packet, way.session, way.gateway, ask=ask, **macs)
+    assert next(answers, None) is None, "not all was asked that was recorded"
+    return told
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    for block in text.split("\n$ "):
+        head, _, answer = block.removeprefix("# ").partition("\n")
+        yield head, answer
+
+
+class _Recorder:
+    def __init__(self, lab: Lab, site: Site) -> None:
+        self._lab, self._site, self._switch = lab, site, Vswitchd(lab.ovsdb)
+
+    def record(self, *names: str) -> None:
+        for name in names:
+            way = WAYS[name]
+            macs = {"local_mac": self._site.local_mac, "core_mac": self._site.core_mac}
+            lines = ["# " + " ".join(f"{key}={mac}" for key, mac in macs.items())]
+            follow(
+                way.packet, way.session, way.gateway, ask=self._asking(lines, way.gateway), **macs
+            )
+            (FILES / f"{name}.txt").write_text("\n".join(lines))
+
+    def _asking(self, lines: list[str], gateway: Gateway) -> Callable[[Question], str]:
+        def ask(question: Question) -> str:
+            arguments = question.arguments(gateway.bridge)
+            lines.append(f"$ {shlex.join(arguments)}")
+            with self._lab.inside("gw"):
+                try:
+                    lines.append(self._switch.appctl(*arguments))
+                except CommandRefused as refused:
+                    lines.append(f"{REFUSED}{refused}\n")
+                    raise TraceRefused(str(refused)) from refused
+            return lines[-1]
+
+        return ask
+
+
+def main() -> None:
+    """Record all ways."""
+    FILES.mkdir(exist_ok=True)
+    routed, allow = 'ue_to_ue = "route"', 'access_allow = ["10.1.0.0/29"]'
+    for more, names in ((routed, ("up-to-ue", "up-to-ue-too-big")), (allow, ("up-access-denied",))):
+        with Lab() as lab:
+            site = Site(lab, lab.config(gateway=more))
+            site.ready()
+            site.session(str(UE), teid=0x1001, downlink=0x2001)
+            site.session(str(OTHER_UE), teid=0x1003, downlink=0x2003)
+            _Recorder(lab, site).record(*names)
+    with Lab() as lab:
+        site = Site(lab, lab.config(controller='ownership = "switch"'))
+        site.ready()
+        _record_all(lab, site, _Recorder(lab, site).record)
+
+
+def _record_all(lab: Lab, site: Site, record: Callable[..., None]) -> None:
+    name = site.session(str(UE), teid=0x1001, downlink=0x2001)
+    record("up", "up-ttl-100", "up-ttl-128", "down", "down-too-big", "down-just-fits")
+    record("down-unknown-ue", "up-unknown-teid", "up-spoofed", "up-protected", "up-to-ue-denied")
+    for peer, way in (("10.1.0.9", "down-no-arp"), ("172.16.0.9", "down-no-route")):
+        site.patch(name, {"downlink": {"teid": 0x2001, "remote_ip": peer}})
+        record(way)
+    site.patch(name, {"downlink": None})
+    record("down-idle")
+    site.patch(name, {"downlink": {"teid": 0x2001, "remote_ip": str(PEER)}})
+    for pinned, way in (("10.1.0.7", "up-wrong-peer"), (str(PEER), "up-pinned")):
+        site.patch(name, {"uplink": {"remote_ip": pinned}})
+        record(way)
+    site.patch(name, {"uplink": {"remote_ip": None}})
+    lab.stop_controller(signal.SIGKILL)
+
+    def changed(flow: str, *ways: str, back: str | None = None) -> None:
+        """With a flow added, or, where there is one to put back, deleted."""
+        if back is None:
+            lab.ofctl("add-flow", BRIDGE, flow)
+            record(*ways)
+            key = flow[flow.index("table=") :].partition(" actions")[0]
+            lab.ofctl("--strict", "del-flows", BRIDGE, key)
+        else:
+            lab.ofctl("--strict", "del-flows", BRIDGE, flow)
+            record(*ways)
+            lab.ofctl("add-flow", BRIDGE, back)
+
+    indicated = "cookie=0x0f67020000000016,table=70,priority=101,ip,nw_dst=10.45.0.2 actions=drop"
+    changed(indicated, "down-error-indicated")
+    changed("table=30,priority=200,ip,nw_src=10.45.0.2 actions=drop", "up-foreign-drop")
+    foreign = "cookie=0xbad,table=30,priority=200,ip,nw_src=10.45.0.2 actions=goto_table:40"
+    changed(foreign, "up-foreign-pass")
+    uplink = "table=30,priority=100,ip,reg0=0x1001,nw_src=10.45.0.2"
+    changed(uplink, "up-deleted", back=f"cookie={COOKIE:#x},{uplink} actions=goto_table:40")
+    for port, ways in (("eth1", ("up-lease",)), ("eth2", ("down-lease",))):
+        lease = f"cookie=0x0f67020000000015,table=25,priority=200,in_port={port} actions=drop"
+        changed(lease, *ways)
+    lab.ofctl("--strict", "del-flows", BRIDGE, "table=50,priority=100,ip")
+    record("up-next-hop")
+    lab.ofctl("del-flows", BRIDGE, "table=50")
+    record("up-no-match")
+    lab.vsctl("del-port", f"{BRIDGE}-o")
+    record("up-no-patch")
+    lab.vsctl("del-port", f"{BRIDGE}-g")
+    record("up-no-gtpu-port", "down-no-gtpu-port")
+    lab.ofctl("del-flows", BRIDGE)
+    record("up-no-flows")
+    lab.vsctl("del-port", "eth1")
+    record("up-no-port")
+    lab.vsctl("del-br", BRIDGE)
+    record("up-no-bridge")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""`ofgtp trace` on a real switch, where one thing after the other is really wrong.
+
+In order: what comes last breaks more than can be mended.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofgtp import cli
+from tests.support import gtpu
+from tests.support.lab import Lab
+from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, until
+
+pytestmark = pytest.mark.switch
+
+OFGTP = Path(sys.executable).parent / "ofgtp"
+UE, UP, DOWN = "10.45.0.2", 0x1001, 0x2001
+OTHER_UE = "10.45.0.3"
+BOTH = ("uplink", "downlink")
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """With the shortest lease, so that a test can wait for its end."""
+    with Lab() as lab:
+        site = Site(lab, lab.config(controller="lease_seconds = 5"))
+        site.ready()
+        site.session(UE, teid=UP, downlink=DOWN)
+        site.session(OTHER_UE, teid=0x1003, downlink=0x2003)
+        yield site
+
+
+@dataclass
+class Told:
+    """What `ofgtp trace --json` printed."""
+
+    code: int
+    found: dict[str, Any]
+
+    def reason(self, direction: str) -> str | None:
+        return str(self.way(direction)["reason"] or "delivered")
+
+    def way(self, direction: str) -> dict[str, Any]:
+        (way,) = (each for each in self.found["ways"] if each["direction"] == direction)
+        return dict(way)
+
+    @property
+    def also(self) -> str:
+        return "\n".join(each["says"] for each in self.found["also"] if each["level"] == "bad")
+
+
+def run(site: Site, *arguments: str) -> tuple[int, str, str]:
+    """The command as a user runs it."""
+    command = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(OFGTP), "trace", *arguments]
+    done = site.lab.exec("gw", command, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def quick(site: Site, *arguments: str) -> tuple[int, str, str]:
+    """The same within this process, put into the switch's namespace: for very many."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, site.lab.inside("gw"):
+        patch.setattr(sys, "argv", ["ofgtp", "trace", *arguments])
+        patch.setenv("OFGTP_CONFIG", f"{site.lab.dir}/ofgtp.toml")
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, out.getvalue(), err.getvalue()
+
+
+def trace(site: Site, *arguments: str, session: str = UE) -> Told:
+    code, out, err = quick(site, session, "--json", *arguments)
+    assert err == "" and code in (0, 1), err
+    told = Told(code, json.loads(out))
+    assert told.found["delivered"] == (code == 0)
+    return told
+
+
+def reason(site: Site, direction: str, *arguments: str) -> str | None:
+    return trace(site, f"--{direction}", *arguments).reason(direction)
+
+
+def test_a_session_that_works(site: Site) -> None:
+    up, down = gtpu.ipv4(UE, PDN_IP), gtpu.ipv4(PDN_IP, UE)
+    assert len(site.uplink(site.t_pdu(UP, up))) == len(site.downlink(site.to_ue(down))) == 1
+    told = trace(site)
+    assert [told.reason(way) for way in BOTH] == ["delivered"] * 2
+    assert (told.found["session"], told.found["known_by"]) == (f"ue-{UE}", "api")
+    tables = [step["name"] for step in told.way("uplink")["steps"]]
+    assert tables[:3] == ["ingress", "access", "lease"]
+    assert tables[-4:] == ["epoch", "uplink", "guard", "route"]
+    owners = [step["owner"] for step in told.way("downlink")["steps"] if step.get("table") == 70]
+    assert owners == ["session"]
+    wrapped = [step["says"] for step in told.way("downlink")["steps"] if "table" not in step]
+    assert wrapped[0].startswith(f"wrapped: GTP-U, TEID {DOWN:#x}, 10.1.0.1 > 10.1.0.2")
+    assert site.enb_mac["enb"] in wrapped[0], "to the address that ARP told"
+
+
+def test_for_people(site: Site) -> None:
+    code, out, err = run(site, f"ue-{UE}", "-v", "--raw")
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()[:2]
+    assert first == f"uplink:   DELIVERED: it leaves by eth2 for the next hop {PDN_IP}"
+    assert second == f"downlink: DELIVERED: it leaves by eth1 for 10.1.0.2, in tunnel {DOWN:#x}"
+    assert f"flow of session ue-{UE}: TEID {UP:#x}, from {UE}" in out
+    assert "One flow a session: TEID, inner source" in out, "the table's purpose"
+    assert "$ ovs-appctl -t" in out and "Datapath actions: tnl_pop(" in out
+    _, out, _ = quick(site, UE)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("ttl", ["1", "64", "100", "128", "255"])
+def test_a_packet_that_the_switch_mistypes(site: Site, ttl: str) -> None:
+    packet = gtpu.ipv4(UE, PDN_IP, ttl=int(ttl))
+    assert len(site.uplink(site.t_pdu(UP, packet))) == 1
+    assert reason(site, "uplink", "--ttl", ttl) == "delivered"
+
+
+def test_uplink_packets_that_are_not_the_session_s(site: Site) -> None:
+    assert reason(site, "uplink", "--teid", "0x9999") == "unknown_teid"
+    assert reason(site, "uplink", "--source", "192.168.1.2") == "spoofed_source"
+    assert reason(site, "uplink", "--host", "10.1.0.77") == "protected_destination"
+    assert reason(site, "uplink", "--host", OTHER_UE, "--dport", "80") == "ue_to_ue"
+    site.patch(f"ue-{UE}", {"uplink": {"remote_ip": ENB_IP["enb"]}})
+    assert reason(site, "uplink") == "delivered"
+    assert reason(site, "uplink", "--peer", "10.1.0.77") == "wrong_peer"
+    site.patch(f"ue-{UE}", {"uplink": {"remote_ip": None}})
+
+
+def test_a_packet_that_is_too_big(site: Site) -> None:
+    fits, not_ = site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1464)), 1465
+    assert len(site.downlink(fits, site.to_ue(gtpu.ipv4(PDN_IP, UE, size=not_)))) == 1
+    assert reason(site, "downlink", "--size", "1464") == "delivered"
+    told = trace(site, "--size", str(not_))
+    assert [told.reason(way) for way in BOTH] == ["delivered", "too_big"]
+    assert told.code == 1, "one direction is enough"
+
+
+def test_an_idle_session(site: Site) -> None:
+    site.patch(f"ue-{UE}", {"downlink": None})
+    assert trace(site).reason("downlink") == "idle_ue"
+
+
+@pytest.mark.parametrize(("peer", "why"), [("10.1.0.9", "no_arp"), ("172.16.0.9", "no_route")])
+def test_a_base_station_that_cannot_be_reached(site: Site, peer: str, why: str) -> None:
+    site.patch(f"ue-{UE}", {"downlink": {"teid": DOWN, "remote_ip": peer}})
+    told = trace(site, "--downlink")
+    assert told.reason("downlink") == why
+    assert peer in told.way("downlink")["says"]
+
+
+def test_a_base_station_that_has_lost_the_tunnel(site: Site) -> None:
+    site.patch(f"ue-{UE}", {"downlink": {"teid": DOWN, "remote_ip": ENB_IP["enb"]}})
+    assert trace(site).reason("downlink") == "delivered"
+    teid, peer = b"\x10" + DOWN.to_bytes(4, "big"), b"\x85\x00\x04\x0a\x01\x00\x02"
+    site.enb.send(site.from_enb(gtpu.message(26, 0, teid + peer, flags=0x32)))
+    shown: dict[str, Any] = until(
+        lambda: indicated if (indicated := _session(site))["state"] != "active" else None,
+        "error_indicated",
+    )
+    told = trace(site)
+    assert told.reason("downlink") == shown["state"] == "error_indicated"
+    assert shown["reason"] in told.also
+    site.patch(f"ue-{UE}", {"downlink": {"teid": DOWN, "remote_ip": ENB_IP["enb"]}})
+
+
+def _session(site: Site) -> dict[str, Any]:
+    return dict(site.lab.http("GET", f"/v1/sessions/ue-{UE}").json())
+
+
+def test_a_flow_that_somebody_added(site: Site) -> None:
+    key = f"table=30,priority=200,ip,nw_src={UE}"
+    site.lab.ofctl("add-flow", BRIDGE, f"{key} actions=drop")
+    told = trace(site)
+    assert [told.reason(way) for way in BOTH] == ["foreign_flow", "delivered"]
+    mend = told.way("uplink")["run"]
+    site.lab.ofctl("add-flow", BRIDGE, f"{key} actions=goto_table:40")
+    passed = trace(site)
+    assert passed.reason("uplink") == "delivered" and mend in passed.also
+    site.lab.exec("gw", ["sh", "-c", mend], check=True)
+    assert "nw_src=10.45.0.2 actions=goto_table:40" in site.lab.ofctl("dump-flows", BRIDGE)
+    assert trace(site).also == "", "what is said to help does help"
+
+
+def test_a_link_that_is_down(site: Site) -> None:
+    with _without_carrier(site):  # which the kernel tells of within a second
+        told = until(lambda: found if (found := trace(site)).code else None, "it is seen")
+        assert [told.reason(way) for way in BOTH] == ["link_down"] * 2
+        assert "eth1 has no carrier" in told.way("uplink")["says"]
+    until(lambda: trace(site).code == 0, "it is up again")
+
+
+@contextmanager
+def _without_carrier(site: Site) -> Iterator[None]:
+    site.lab.exec("enb", ["ip", "link", "set", "eth0", "down"])
+    try:
+        yield
+    finally:
+        site.lab.exec("enb", ["ip", "link", "set", "eth0", "up"])
+
+
+def test_nobody_of_that_name(site: Site) -> None:
+    code, out, err = quick(site, "10.45.0.77")
+    assert (code, out) == (4, "") and "no session with the UE address or id 10.45.0.77" in err
+    code, _, err = quick(site, "phone-1")
+    assert code == 4 and "phone-1" in err
+
+
+def test_without_the_api(site: Site) -> None:
+    """The switch and ofgtp.toml tell what can be told."""
+    nowhere = ("--url", "http://127.0.0.1:9")
+    told = trace(site, *nowhere)
+    assert told.code == 0
+    assert (told.found["session"], told.found["known_by"]) == (None, "switch")
+    assert "no answer at http://127.0.0.1:9" in told.also
+    owners = [step.get("owner") for way in BOTH for step in told.way(way)["steps"]]
+    assert owners.count("session") == 2
+    code, out, err = quick(site, f"ue-{UE}", *nowhere)
+    assert (code, out) == (3, "") and "found by the UE's address" in err
+
+
+def test_a_flow_that_is_wanted_and_missing(site: Site) -> None:
+    """While the controller is cut off from the switch, which it has not noticed yet."""
+    drop = "chain in { type filter hook input priority 0; tcp dport 6653 drop; }"
+    site.lab.exec("gw", ["nft", f"table ip cut {{ {drop}; }}"])
+    site.lab.ofctl("--strict", "del-flows", BRIDGE, f"table=70,priority=100,ip,nw_dst={UE}")
+    told = trace(site, "--downlink")
+    # the lease ends soon, and stands before the flow
+    assert told.reason("downlink") in ("not_installed", "lease_expired")
+    assert "this flow is not in the switch, or is another there: table=70" in told.also
+
+
+def test_the_controller_is_killed(site: Site) -> None:
+    site.lab.stop_controller(signal.SIGKILL)
+    told = until(lambda: found if (found := trace(site)).code else None, "the lease runs out", 15)
+    assert [told.reason(way) for way in BOTH] == ["lease_expired"] * 2
+    assert (told.found["session"], told.found["known_by"]) == (None, "switch")
+    assert "is ofgtp running?" in told.also
+
+
+def test_the_flows_are_gone(site: Site) -> None:
+    site.lab.ofctl("del-flows", BRIDGE)
+    assert [trace(site).reason(way) for way in BOTH] == ["no_flows"] * 2
+    site.lab.vsctl("del-port", "eth1")
+    assert trace(site, "--uplink").reason("uplink") == "no_port"
+    site.lab.vsctl("del-br", BRIDGE)
+    assert [trace(site).reason(way) for way in BOTH] == ["no_bridge"] * 2
+
+
+def test_the_switch_is_dead(site: Site) -> None:
+    site.lab.stop_vswitchd()
+    code, out, err = run(site, UE)
+    assert (code, out) == (1, "") and "is Open vSwitch running?" in err
+    assert err.count("\n") == 1

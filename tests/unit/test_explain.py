@@ -1,0 +1,284 @@
+"""A packet's way in words: on answers of a real switch, recorded by tests/support/traces.py."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from ofgtp.core import oftrace, probe, symptoms, verdict
+from ofgtp.core.explain import Story
+from ofgtp.core.frames import checksum
+from ofgtp.core.model import AccessRoute, FTeid
+from ofgtp.core.pipeline import DropReason
+from ofgtp.core.rules import IPV4_TYPED
+from tests.support import traces
+from tests.support.lab import gateway
+from tests.support.traces import DOWN, SESSION, UP, WAYS, story
+
+VERDICTS = {
+    "up": "delivered",
+    "up-ttl-100": "delivered",
+    "up-ttl-128": "delivered",
+    "down": "delivered",
+    "down-too-big": "too_big",
+    "down-just-fits": "delivered",
+    "down-no-arp": "no_arp",
+    "down-no-route": "no_route",
+    "down-idle": "idle_ue",
+    "down-error-indicated": "error_indicated",
+    "down-unknown-ue": "not_installed",
+    "up-unknown-teid": "unknown_teid",
+    "up-spoofed": "spoofed_source",
+    "up-wrong-peer": "wrong_peer",
+    "up-pinned": "delivered",
+    "up-protected": "protected_destination",
+    "up-to-ue-denied": "ue_to_ue",
+    "up-to-ue": "delivered",
+    "up-to-ue-too-big": "too_big",
+    "up-access-denied": "access_denied",
+    "up-foreign-drop": "foreign_flow",
+    "up-foreign-pass": "delivered",
+    "up-deleted": "not_installed",
+    "up-next-hop": "next_hop_unresolved",
+    "up-no-match": "no_match",
+    "up-lease": "lease_expired",
+    "down-lease": "lease_expired",
+    "up-no-gtpu-port": "not_unwrapped",
+    "down-no-gtpu-port": "no_port",
+    "up-no-patch": "no_port",
+    "up-no-flows": "no_flows",
+    "up-no-port": "no_port",
+    "up-no-bridge": "no_bridge",
+}
+
+
+def tables(told: Story) -> list[list[int]]:
+    """The numbers of the tables, part by part."""
+    return [[step.hop.table for step in part.steps if step.hop] for part in told.parts]
+
+
+def says(told: Story) -> str:
+    return "\n".join(step.says for part in told.parts for step in part.steps)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_verdicts(name: str) -> None:
+    told = story(name)
+    end = told.verdict
+    assert (end.reason or "delivered") == VERDICTS[name]
+    assert end.delivered == (end.reason is None)
+    assert end.says and not end.says.endswith(".") and "\n" not in end.says
+    assert end.delivered or end.do, "what helps is said"
+
+
+def test_uplink_goes_three_ways_and_is_put_together() -> None:
+    told = story("up")
+    assert [part.title for part in told.parts] == [
+        "In its tunnel, by eth1",
+        "Out of its tunnel, by br-ofgtp-g",
+        "Round by the patch, to br-ofgtp-i",
+        "Parsed anew, as an IPv4 packet",
+    ]
+    assert tables(told) == [[0, 10, 25], [0, 20], [0, 22], [28, 30, 40, 50]]
+    assert len(told.asked) == 3
+    assert "TEID 0x1001 and peer 10.1.0.2" in says(told), "as the registers hold them"
+    assert "flow of session phone-1: TEID 0x1001, from 10.45.0.2" in says(told)
+    assert told.verdict.says == "it leaves by eth2 for the next hop 10.2.0.2"
+
+
+def test_downlink_goes_into_its_tunnel() -> None:
+    told = story("down")
+    assert tables(told) == [[0, 25, 60, 65, 70], [0, 80]]
+    assert "flow of session phone-1: into tunnel 0x2001 to 10.1.0.2" in says(told)
+    assert "wrapped: GTP-U, TEID 0x2001, 10.1.0.1 > 10.1.0.2, DSCP 46; MAC address" in says(told)
+    assert told.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x2001"
+
+
+def test_the_size_decides_between_two_ways_that_the_switch_shows() -> None:
+    assert tables(story("down-just-fits")) == [[0, 25, 60, 65, 70], [0, 80]]
+    big = story("down-too-big")
+    assert tables(big) == [[0, 25, 60, 65, 67]]
+    assert "the access MTU of 1500 leaves 1464" in big.verdict.says
+    assert tables(story("up-to-ue-too-big"))[-1] == [28, 30, 40, 65, 67]
+
+
+def test_a_ue_of_another_session() -> None:
+    told = story("up-to-ue")
+    assert "flow of another session (number 3): into tunnel 0x2003 to 10.1.0.2" in says(told)
+    assert told.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x2003"
+
+
+def test_a_flow_that_somebody_added() -> None:
+    dropped = story("up-foreign-drop")
+    assert "not ofgtp's" in dropped.verdict.says and "table 30 (uplink)" in dropped.verdict.says
+    assert dropped.verdict.run == (
+        "ovs-ofctl -O OpenFlow14 --strict del-flows br-ofgtp"
+        " 'table=30,priority=200,ip,nw_src=10.45.0.2'"
+    )
+    passed = story("up-foreign-pass")
+    [hop] = passed.foreign
+    assert (hop.cookie, hop.priority, hop.actions) == (0xBAD, 200, ("goto_table:40",))
+    assert "NOT OFGTP'S FLOW (cookie 0xbad, priority 200)" in says(passed)
+    assert story("up").foreign == ()
+
+
+def test_what_is_in_the_way_names_who() -> None:
+    assert "10.1.0.9 does not answer ARP on eth1" in story("down-no-arp").verdict.says
+    assert "172.16.0.9: it is not in 10.1.0.0/24" in story("down-no-route").verdict.says
+    assert "pinned to 10.1.0.7" in story("up-wrong-peer").verdict.says
+    assert "not there" not in story("up-no-port").verdict.says
+    assert story("up-no-port").verdict.says == "bridge br-ofgtp has no port eth1"
+    assert story("down-no-gtpu-port").verdict.says == "bridge br-ofgtp has no port br-ofgtp-g"
+
+
+def test_a_router_before_the_base_station_is_named() -> None:
+    far = IPv4Address("172.16.0.9")
+    route = AccessRoute(IPv4Network("172.16.0.0/16"), IPv4Address("10.1.0.254"))
+    routed = verdict.Case(DOWN, SESSION, gateway(access_routes=(route,)))
+    assert "the router 10.1.0.254, which leads to" in verdict.no_arp(routed, far).says
+    assert "lost its address" in verdict.no_route(routed, far).says
+
+
+def test_a_session_that_only_the_switch_knows() -> None:
+    unknown = verdict.Case(UP, verdict.Known(traces.UE), gateway())
+    said = verdict.dropped(unknown, DropReason.NO_UPLINK_SESSION)
+    assert said.says == "the switch has no session for 10.45.0.2"
+    assert verdict.dropped(unknown, DropReason.UNKNOWN_UE).reason == "unknown_ue"
+
+
+@pytest.mark.parametrize("reason", DropReason)
+def test_every_drop_reason_is_said(reason: DropReason) -> None:
+    end = verdict.dropped(verdict.Case(UP, SESSION, gateway()), reason)
+    assert not end.delivered and end.says and end.reason
+
+
+# what is asked
+
+
+def test_questions_are_quoted_for_names_of_any_kind() -> None:
+    odd = gateway(access_port="eth1.7", bridge="br-x")
+    asked = probe.from_access(UP, odd, "02:00:00:00:00:01").arguments("br-x")
+    assert asked[:2] == ["ofproto/trace", "br-x"] and 'in_port="eth1.7",' in asked[2]
+    assert shlex.split(shlex.join(asked)) == asked
+
+
+@pytest.mark.parametrize("ttl", [1, 63, 64, 79, 80, 95, 96, 111, 112, 255])
+def test_it_is_typed_as_the_switch_misreads_it(ttl: int) -> None:
+    asked = probe.out_of_tunnel(replace(UP, ttl=ttl), gateway()).flow
+    if 64 <= ttl < 80:
+        assert f"packet_type=(1,{IPV4_TYPED & 0xFFFF:#x})" in asked
+    elif 96 <= ttl < 112:
+        assert "packet_type=(1,0x86dd)" in asked
+    else:
+        fields = dict(part.split("=") for part in asked.split(",") if part.startswith("dl_"))
+        header = fields["dl_dst"] + ":" + fields["dl_src"]
+        octets = bytes.fromhex(header.replace(":", ""))
+        assert octets[0] == 0x45 and octets[8] == ttl
+        rest = traces.UE.packed + traces.HOST.packed
+        assert fields["dl_type"] == f"0x{rest[:2].hex()}"
+        assert checksum(octets + rest) == 0, "the header is a right one"
+
+
+def test_ports_are_turned_round_for_the_way_back() -> None:
+    up = replace(UP, proto="tcp", ue_port=1000, host_port=80)
+    assert str(up) == "TCP 10.45.0.2:1000 > 10.2.0.2:80, 84 octets"
+    down = replace(DOWN, proto="udp", ue_port=1000, host_port=53)
+    assert str(down) == "UDP 10.2.0.2:53 > 10.45.0.2:1000, 84 octets"
+    assert "udp_src=53,udp_dst=1000" in probe.from_core(down, gateway(), "06:00:00:00:00:01").flow
+
+
+# what the switch answers
+
+
+def test_what_is_not_understood_is_passed_over() -> None:
+    for text in ("", "no bridge at all\n", 'bridge("x")\n-----\n    resubmit(,28)\n???\n'):
+        assert oftrace.read(text).hops == ()
+    odd = oftrace.read('bridge("x")\n---\n30. No match.\n    drop\n 7. what is this\n    drop\n')
+    assert [(hop.table, hop.found) for hop in odd.hops] == [(30, False), (7, False)]
+    assert oftrace.read("Datapath actions: 2").tunnel is None
+
+
+def test_registers_are_put_together_from_their_parts() -> None:
+    hop = oftrace.read(
+        'bridge("x")\n---\n22. mpls, priority 100\n    move:a->b\n'
+        "     -> NXM_NX_REG1[0..19] is now 0x10002\n    move:c->d\n"
+        "     -> NXM_NX_REG1[20..31] is now 0xa0\n"
+    ).hops[0]
+    assert hop.written("NXM_NX_REG1") == int(traces.PEER)
+    assert hop.written("NXM_NX_REG0") is None
+    assert hop.cookie == 0 and hop.match == "mpls" and hop.actions == ("move:a->b", "move:c->d")
+
+
+# what the API and the host know
+
+
+def of_session(**changes: object) -> list[str]:
+    session = {"state": "active", "reason": None} | changes
+    return [each.says for each in symptoms.of_session(session)]
+
+
+def test_states_of_a_session() -> None:
+    assert of_session() == []
+    assert of_session(state="failed", reason="table full") == [
+        "the session is failed: the switch refused it: table full"
+    ]
+    assert "has not confirmed it" in of_session(state="pending")[0]
+    assert "by 10.1.0.2" in of_session(state="error_indicated", reason="by 10.1.0.2")[0]
+
+
+def test_states_of_a_gateway() -> None:
+    good = {"name": "gw1", "connected": True, "in_sync": True, "next_hop": None, "problem": None}
+    stale = {"ip": "10.2.0.2", "mac": "52:54:00:00:00:01", "state": "stale"}
+
+    def told(**changes: object) -> list[str]:
+        return [each.says for each in symptoms.of_controller(good | changes)]
+
+    assert told() == []
+    assert "not connected" in told(connected=False, in_sync=False)[0]
+    assert "being compared" in told(in_sync=False)[0]
+    assert "no such port" in told(problem="no such port")[0]
+    assert "52:54:00:00:00:01" in told(next_hop=stale)[0]
+
+
+def test_paths() -> None:
+    peer = {"ip": "10.1.0.2", "echo_answered_at": "2026-01-02T03:04:05Z"}
+
+    def told(state: str) -> list[str]:
+        return [each.level for each in symptoms.of_peer(peer | {"state": state})]
+
+    assert (told("up"), told("unknown"), told("down")) == ([], ["info"], ["bad"])
+
+
+def test_counters_tell_on_which_side_to_look() -> None:
+    def told(up: int, down: int, **ways: bool) -> list[str]:
+        packets = {"uplink": {"packets": up}, "downlink": {"packets": down}}
+        found = symptoms.of_counters({"counters": packets}, SESSION, gateway(), ways)
+        return [each.says for each in found]
+
+    both = {"uplink": True, "downlink": True}
+    assert "does the base station send to 10.1.0.1 with TEID 0x1001" in told(0, 5, **both)[0]
+    assert "does the next hop 10.2.0.2 route 10.45.0.2 back to 10.2.0.1" in told(5, 0, **both)[0]
+    assert told(5, 5, **both) == []
+    assert told(0, 0, uplink=False, downlink=False) == [], "the verdicts say it"
+
+
+def test_links() -> None:
+    pulled = {"eth1": "no carrier", "eth2": "up"}
+    up = symptoms.link_verdict("uplink", gateway(), pulled)
+    down = symptoms.link_verdict("downlink", gateway(), pulled)
+    assert up is not None and up.says == "port eth1 has no carrier: nothing comes in by it"
+    assert down is not None and down.says == "port eth1 has no carrier: nothing goes out by it"
+    assert symptoms.link_verdict("uplink", gateway(), {"eth1": "up", "eth2": "up"}) is None
+    gone = symptoms.link_verdict("uplink", gateway(), {"eth1": "up", "eth2": "missing"})
+    assert gone is not None and "eth2 is not there" in gone.says
+
+
+def test_downlink_facts_of_a_session_without_one() -> None:
+    idle = replace(SESSION, downlink=None)
+    assert verdict.Case(DOWN, idle, gateway()).session.downlink is None
+    end = verdict.dropped(verdict.Case(DOWN, idle, gateway()), DropReason.ERROR_INDICATED)
+    assert end.says.startswith("the base station has said")
+    assert SESSION.downlink == FTeid(0x2001, traces.PEER)

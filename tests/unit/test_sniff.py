@@ -1,0 +1,189 @@
+"""What of the access side is a session's: in Python, and by the kernel's filter, run here."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+from ofgtp.core.model import FTeid
+from ofgtp.core.sniff import Instruction, Seen, Watch, kernel_filter
+from tests.support import gtpu
+
+UE, OTHER = "10.45.0.2", "10.45.0.3"
+GATEWAY, ENB, ENB2 = "10.1.0.1", "10.1.0.2", "10.1.0.3"
+UP, DOWN = 0x1001, 0x2001
+MACS = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:02"}
+UNKNOWN_TUNNEL = b"\x10" + bytes([0, 0, 0x20, 0x01]) + b"\x85\x00\x04" + IPv4Address(ENB).packed
+PING = bytes(IP(src=UE, dst="10.2.0.2") / ICMP(type=8, id=1, seq=7))
+
+
+def watch() -> Watch:
+    ours = Watch(IPv4Address(GATEWAY), IPv4Address(UE), {UP})
+    ours.downlink.add(FTeid(DOWN, IPv4Address(ENB)))
+    ours.peers.add(IPv4Address(ENB))
+    return ours
+
+
+def up(gtp: bytes, *, enb: str = ENB, **more: int) -> bytes:
+    return gtpu.datagram(gtp, source=enb, destination=GATEWAY, **MACS, **more)
+
+
+def down(gtp: bytes, *, enb: str = ENB) -> bytes:
+    return gtpu.datagram(gtp, source=GATEWAY, destination=enb, **MACS)
+
+
+def inner(source: str, destination: str) -> bytes:
+    return gtpu.ipv4(source, destination)
+
+
+def run(program: list[Instruction], frame: bytes) -> bool:
+    """What the kernel does with a filter of classic BPF (the instructions that are used)."""
+    at = a = x = 0
+    while True:
+        code, yes, no, k = program[at]
+        at += 1
+        if code == 0x06:
+            return bool(k)
+        if code in (0x15, 0x45):
+            at += yes if (a == k if code == 0x15 else a & k) else no
+            continue
+        start = k + (x if code in (0x40, 0x48, 0x50) else 0)
+        size = {0x40: 4, 0x28: 2, 0x48: 2, 0x30: 1, 0x50: 1, 0xB1: 1}[code]
+        if start + size > len(frame):
+            return False
+        value = int.from_bytes(frame[start : start + size], "big")
+        if code == 0xB1:
+            x = (value & 0xF) * 4
+        else:
+            a = value
+
+
+OURS = {
+    "ping": up(gtpu.t_pdu(UP, PING)),
+    "with a sequence number": up(gtpu.t_pdu(UP, PING, flags=0x32)),
+    "another's address in our tunnel": up(gtpu.t_pdu(UP, inner("192.168.1.1", "10.2.0.2"))),
+    "our address in another tunnel": up(gtpu.t_pdu(0x7777, PING)),
+    "that, with a sequence number": up(gtpu.t_pdu(0x7777, PING, flags=0x32)),
+    "that, with a QFI": up(
+        gtpu.t_pdu(0x7777, b"\x01\x10\x09\x00" + PING, flags=0x34, extension=0x85)
+    ),
+    "with IPv4 options outside": up(gtpu.t_pdu(UP, PING), options=b"\x01\x01\x01\x00"),
+    "to the UE": down(gtpu.t_pdu(DOWN, inner("10.2.0.2", UE))),
+    "to the UE by a new tunnel": down(gtpu.t_pdu(0x3001, inner("10.2.0.2", UE)), enb=ENB2),
+    "End Marker": down(gtpu.message(gtpu.END_MARKER, DOWN)),
+    "Error Indication of ours": up(gtpu.message(gtpu.ERROR_INDICATION, 0, UNKNOWN_TUNNEL)),
+    "Echo Request": up(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32)),
+    "Echo Request to it": down(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32)),
+}
+OTHERS = {
+    "another tunnel": up(gtpu.t_pdu(0x1003, inner(OTHER, "10.2.0.2"))),
+    "to another UE": down(gtpu.t_pdu(0x2003, inner("10.2.0.2", OTHER))),
+    "our downlink TEID at another peer": down(gtpu.t_pdu(DOWN, inner("10.2.0.2", OTHER)), enb=ENB2),
+    "our downlink TEID, but up": up(gtpu.t_pdu(DOWN, inner(OTHER, "10.2.0.2"))),
+    "Echo of another peer": up(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32), enb=ENB2),
+    "Error Indication of another peer": up(
+        gtpu.message(gtpu.ERROR_INDICATION, 0, UNKNOWN_TUNNEL), enb=ENB2
+    ),
+    "not to the gateway": gtpu.datagram(
+        gtpu.t_pdu(UP, PING), source=ENB, destination="10.1.0.9", **MACS
+    ),
+    "another port": gtpu.datagram(
+        gtpu.t_pdu(UP, PING), source=ENB, destination=GATEWAY, port=53, source_port=53, **MACS
+    ),
+    "TCP": bytes(Ether() / IP(src=ENB, dst=GATEWAY) / TCP(sport=2152, dport=2152) / PING),
+    "ARP": bytes(Ether() / ARP()),
+    "a fragment": up(gtpu.t_pdu(UP, PING), frag=10),
+    "cut off": up(gtpu.t_pdu(UP, PING))[:45],
+    "nothing": b"",
+}
+
+
+def test_what_is_the_session_s() -> None:
+    for name, frame in OURS.items():
+        assert watch().look(frame) is not None, name
+    for name, frame in OTHERS.items():
+        assert watch().look(frame) is None, name
+
+
+def test_the_kernel_passes_all_of_it() -> None:
+    program = kernel_filter(IPv4Address(UE), watch().teids)
+    for name, frame in OURS.items():
+        assert run(program, frame), name
+
+
+def test_the_kernel_keeps_the_others_away() -> None:
+    program = kernel_filter(IPv4Address(UE), watch().teids)
+    for name in ("another tunnel", "to another UE", "another port", "TCP", "ARP", "a fragment"):
+        assert not run(program, OTHERS[name]), name
+    assert not run(program, b"")
+
+
+@given(st.binary(max_size=80), st.sampled_from([up, down]), st.booleans())
+def test_any_bytes(octets: bytes, way: object, as_gtpu: bool) -> None:
+    """Nothing is raised, and what is wanted is passed by the kernel."""
+    frame = way(octets) if as_gtpu else octets  # type: ignore[operator]
+    program = kernel_filter(IPv4Address(UE), watch().teids)
+    if watch().look(frame) is not None:
+        assert run(program, frame)
+
+
+@given(
+    st.integers(0x30, 0x37),
+    st.sampled_from([UP, DOWN, 0, 0x7777]),
+    st.binary(max_size=60),
+    st.sampled_from([up, down]),
+)
+def test_any_t_pdu(flags: int, teid: int, octets: bytes, way: object) -> None:
+    for kind in (gtpu.T_PDU, gtpu.ERROR_INDICATION, gtpu.END_MARKER):
+        frame = way(gtpu.message(kind, teid, octets, flags=flags))  # type: ignore[operator]
+        program = kernel_filter(IPv4Address(UE), watch().teids)
+        if watch().look(frame) is not None:
+            assert run(program, frame)
+
+
+def told(frame: bytes) -> str:
+    found = watch().look(frame)
+    assert found is not None
+    return str(found)
+
+
+def test_in_words() -> None:
+    assert told(OURS["ping"]) == (
+        "up   10.1.0.2 0x1001 ICMP 10.45.0.2 > 10.2.0.2 echo request 7, 28"
+    )
+    syn = bytes(IP(src=UE, dst="192.0.2.1") / TCP(sport=40000, dport=443, flags="S"))
+    assert told(up(gtpu.t_pdu(UP, syn))) == (
+        "up   10.1.0.2 0x1001 TCP 10.45.0.2:40000 > 192.0.2.1:443 [S], 40"
+    )
+    dns = bytes(IP(src=UE, dst="192.0.2.1") / UDP(sport=40000, dport=53))
+    assert "UDP 10.45.0.2:40000 > 192.0.2.1:53, 28" in told(up(gtpu.t_pdu(UP, dns)))
+    assert told(OURS["our address in another tunnel"]).endswith("(another TEID)")
+    assert told(OURS["another's address in our tunnel"]).endswith("(not the UE's address)")
+    assert told(OURS["End Marker"]) == "down 10.1.0.2 0x2001 End Marker"
+    assert told(OURS["Error Indication of ours"]).endswith("Error Indication for TEID 0x2001")
+    part = IP(src=UE, dst="192.0.2.1", frag=3, proto=17) / (b"x" * 8)
+    assert "UDP 10.45.0.2 > 192.0.2.1 fragment, 28" in told(up(gtpu.t_pdu(UP, bytes(part))))
+    assert told(up(gtpu.t_pdu(UP, b"\x60" + bytes(39)))) == "up   10.1.0.2 0x1001 T-PDU"
+
+
+def test_a_handover_is_followed() -> None:
+    ours = watch()
+    old_end = gtpu.message(gtpu.END_MARKER, 0x3001)
+    assert ours.look(down(old_end, enb=ENB2)) is None
+    moved = ours.look(OURS["to the UE by a new tunnel"])
+    assert isinstance(moved, Seen) and moved.remark == "new tunnel"
+    assert 0x3001 in ours.teids and run(kernel_filter(ours.ue, ours.teids), down(old_end, enb=ENB2))
+    assert ours.look(down(old_end, enb=ENB2)) is not None
+    assert ours.look(OTHERS["Echo of another peer"]) is not None, "it is the session's now"
+
+
+def test_by_the_address_alone() -> None:
+    ours = Watch(IPv4Address(GATEWAY), IPv4Address(UE))
+    seen = ours.look(OURS["ping"])
+    assert seen is not None and seen.remark == "", "which TEID is right is not known"
+    assert ours.look(OURS["to the UE"]) is not None
+    assert ours.look(OTHERS["another tunnel"]) is None

@@ -1,0 +1,114 @@
+"""`ofgtp trace` and `ofgtp capture` where there is no switch: who may, and what is said."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from ofgtp import cli
+from ofgtp.cli import subject
+from ofgtp.core.model import FTeid
+
+Run = Callable[..., tuple[object, str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Two gateways with one UE pool, and an API that does not answer."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = tmp_path / "ofgtp.toml"
+    gateways = "".join(
+        f"""
+[[gateway]]
+name = "gw{number}"
+ovsdb = "unix:{tmp_path}/db.sock"
+bridge = "br-{number}"
+access_port = "eth{number}"
+access_ip = "10.{number}.0.1/24"
+core_port = "core{number}"
+core_ip = "10.2{number}.0.1/24"
+next_hop = "10.2{number}.0.2"
+ue_pools = ["10.45.0.0/16"]
+"""
+        for number in (1, 2)
+    )
+    path.write_text(f'[rest]\nlisten = "127.0.0.1:{port}"\n{gateways}')
+    return path
+
+
+@pytest.fixture
+def ofgtp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], config: Path) -> Run:
+    """Run the command as root; its code and what it says."""
+    monkeypatch.setenv("OFGTP_CONFIG", str(config))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def run(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["ofgtp", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.count("\n") == 1, printed
+        return ended.value.code, printed.err
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["trace", "capture"])
+def test_who_may(ofgtp: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    told = ofgtp(command, "10.45.0.2")
+    assert told == (1, "ofgtp: this needs root, on the switch's host\n")
+
+
+@pytest.mark.parametrize("command", ["trace", "capture"])
+def test_without_api_and_switch(ofgtp: Run, command: str) -> None:
+    code, said = ofgtp(command, "phone-1")
+    assert code == 3 and "no answer at" in said and "found by the UE's address" in said
+    code, said = ofgtp(command, "10.99.0.2")
+    assert code == 4 and "10.99.0.2 is in no UE pool" in said
+    code, said = ofgtp(command, "10.45.0.2")
+    assert code == 2 and "name one by --gateway: gw1 or gw2" in said
+
+
+def test_trace_without_ovs_vswitchd(ofgtp: Run) -> None:
+    code, said = ofgtp("trace", "10.45.0.2", "--gateway", "gw2")
+    assert (
+        code == 1 and "ovs-vswitchd does not answer" in said and "is Open vSwitch running?" in said
+    )
+
+
+def test_without_a_configuration(ofgtp: Run, config: Path) -> None:
+    config.unlink()
+    code, said = ofgtp("trace", "10.45.0.2")
+    assert code == 2 and "cannot be read" in said
+
+
+def test_capture_prints_json_or_writes_a_pcap(ofgtp: Run) -> None:
+    code, said = ofgtp("capture", "10.45.0.2", "-w", "x.pcap", "--json")
+    assert code == 2 and "--json is for what is printed" in said
+
+
+def test_a_session_as_its_flows_tell() -> None:
+    ue = IPv4Address("10.45.0.2")
+    flows = [
+        "cookie=0x0, duration=1s, table=30, n_packets=0, priority=200,ip,reg0=0x7,nw_src=10.45.0.2"
+        " actions=drop",
+        "cookie=0xf67030000000005, duration=1s, table=30, n_packets=0, n_bytes=0,"
+        " priority=100,ip,reg0=0x1001,reg1=0xa010002,nw_src=10.45.0.2 actions=goto_table:40",
+        "cookie=0xf67030000000005, duration=1s, table=70, n_packets=0, n_bytes=0,"
+        " priority=100,ip,nw_dst=10.45.0.2"
+        " actions=decap(),set_field:0x2001->tun_id,set_field:10.1.0.2->tun_dst,output:3",
+    ]
+    known = subject._told_by(flows, ue)
+    assert (known.teid, known.pinned) == (0x1001, IPv4Address("10.1.0.2")), "not the foreign one's"
+    assert known.downlink == FTeid(0x2001, IPv4Address("10.1.0.2"))
+    assert known.cookie == 0x0F67_0300_0000_0005 and known.id is None
+    assert subject._told_by([], ue).teid is None
