@@ -23,8 +23,6 @@ from ofgtp.cli.settings import settings
 from ofgtp.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import httpx
 
     from ofgtp.config import Rest
@@ -96,12 +94,7 @@ class Api:
     def __enter__(self) -> Api:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

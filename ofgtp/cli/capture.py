@@ -59,7 +59,7 @@ def capture(
     Ctrl-C ends it well (exit code 0).
     """
     from ofgtp.cli import subject as subjects
-    from ofgtp.southbound.vswitchd import Vswitchd
+    from ofgtp.southbound.ovstools import Tools
 
     subjects.need_root()
     if to == "-" and sys.stdout.isatty():
@@ -69,7 +69,7 @@ def capture(
     subject = subjects.find(name, gateway)
     if subject.session is None:
         output.note(f"ofgtp: {subject.unreachable}. Going by the switch and ofgtp.toml")
-        subjects.learn(subject, Vswitchd(subject.gateway.ovsdb))
+        subjects.learn(subject, Tools(subject.gateway.ovsdb))
     _Capture(subject, to, count, seconds).run()
 
 

@@ -232,14 +232,14 @@ def _rules(gateway: Gateway, switch: Switch, controlled: bool, needed: bool) -> 
 def _flows(gateway: Gateway) -> Finding:
     """Compare until nothing differs; what differs each time, does."""
     from ofgtp.cli.api import Api
-    from ofgtp.control import survey
+    from ofgtp.southbound.ovstools import Tools
 
     looks: list[tuple[list[str], list[str]]] = []
     try:
         with Api() as api:
             while len(looks) < TRIES and (not looks or any(looks[-1])):
-                wanted = api.text("/v1/flows", gateway=gateway.name)
-                looks.append(survey.flow_difference(gateway, wanted))
+                wanted = api.text("/v1/flows", gateway=gateway.name).splitlines()
+                looks.append(Tools(gateway.ovsdb).difference(gateway.bridge, wanted))
     except OfgtpError as error:
         return skipped("flows", str(error))
     missing = set.intersection(*(set(lacks) for lacks, _ in looks))

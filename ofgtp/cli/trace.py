@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ofgtp.core.probe import Packet, Question
     from ofgtp.core.symptoms import Symptom
     from ofgtp.core.verdict import Verdict
-    from ofgtp.southbound.vswitchd import Vswitchd
+    from ofgtp.southbound.ovstools import Tools
 
 ARP_S = 1.0
 """How long an ARP request of the switch may stay without an answer, in seconds."""
@@ -92,11 +92,11 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     session.
     """
     from ofgtp.cli import subject as subjects
-    from ofgtp.southbound.vswitchd import Vswitchd
+    from ofgtp.southbound.ovstools import Tools
 
     subjects.need_root()
     subject = subjects.find(name, given["gateway"])
-    switch = Vswitchd(subject.gateway.ovsdb)
+    switch = Tools(subject.gateway.ovsdb)
     switch.appctl("version")  # without it all else would look gone
     both = uplink == downlink
     ways: list[Direction] = []
@@ -117,7 +117,7 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
 class _Run:
     """What is found out, in order."""
 
-    def __init__(self, subject: Subject, switch: Vswitchd, given: dict[str, Any]) -> None:
+    def __init__(self, subject: Subject, switch: Tools, given: dict[str, Any]) -> None:
         self.subject, self.switch, self._given = subject, switch, given
         self.stories: list[Story] = []
         self._asked_arp = False
@@ -133,7 +133,7 @@ class _Run:
         missing: list[str] = []
         if hostnet.exists(gateway.bridge):
             installed = subjects.learn(subject, self.switch)
-            missing = self.switch.missing(subject.wanted, installed)
+            missing, _ = self.switch.difference(gateway.bridge, subject.wanted, installed)
         ports = (gateway.access_port, gateway.core_device)
         links = {port: str(hostnet.link_state(port)) for port in ports}
         for way in ways:
@@ -189,7 +189,7 @@ class _Run:
 
     def _ask(self, question: Question) -> str:
         from ofgtp.core.explain import TraceRefused
-        from ofgtp.southbound.vswitchd import CommandRefused
+        from ofgtp.southbound.ovstools import CommandRefused
 
         try:
             return self.switch.appctl(*question.arguments(self.subject.gateway.bridge))
