@@ -61,6 +61,10 @@ def find(name: str, gateway: str | None) -> Subject:
     from ofgtp import config
 
     gateways = config.load(config.default_path()).gateways
+    names = [each.name for each in gateways]
+    if gateway not in (None, *names):
+        reason = f"no gateway of this host's ofgtp.toml has the name {gateway!r}"
+        raise CliError(f"{reason}: there is {' and '.join(names)}", EXIT_NOT_FOUND)
     try:
         with Api(seconds=API_S) as api:
             return _by_api(api, name, gateway, gateways)
