@@ -20,7 +20,7 @@ demo: setup
 	@.venv/bin/python mininet/demo.py
 
 test: setup
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 test-long: setup
 	.venv/bin/pytest -m long

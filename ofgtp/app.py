@@ -179,6 +179,8 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             with eventlet.Timeout(CLAIM_S, GatewayNotReady("no gateway has its datapath id")):
                 while (agent := self._agent_of(datapath.id)) is None:
                     eventlet.sleep(0.05)
+            if channel.closed:
+                return
             agent.attach(channel)
             self._claimed[datapath] = agent
         except GatewayNotReady as error:

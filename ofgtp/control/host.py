@@ -53,9 +53,13 @@ class Host:
 
     def run(self) -> None:
         """Keep it in order until stopped; to be spawned."""
+        stirred = False
         while not self._stopped:
             try:
                 self._prepare()
+                if not stirred:
+                    self._ovsdb.stir(self.gateway)
+                    stirred = True
                 self.problem = say(self.gateway, self.problem, None)
                 self._ovsdb.wait(AUDIT_S)
             except GatewayNotReady as error:

@@ -53,9 +53,9 @@ class EventLog:
         signal, self._signal = self._signal, Signal()
         signal.send()
 
-    def id(self, event: Event) -> str:
-        """An event's id, of which no other run makes the same."""
-        return f"{self.run}-{event.number}"
+    def id(self, number: int) -> str:
+        """The id of the event with that number, of which no other run makes the same."""
+        return f"{self.run}-{number}"
 
     def position(self, event_id: str) -> int:
         """The number of the event with that id; 0, before all, if it is not of this run."""

@@ -357,7 +357,8 @@ class RestApp:
 
     def _stream(self, request: Request, after: int) -> Iterator[bytes]:
         events = self._service.events
-        yield b": events of ofgtp\n\n"
+        # A reader that is cut off before the first event knows all the same where to go on.
+        yield f": events of ofgtp\nid: {events.id(after)}\n\n".encode()
         quiet = 0.0
         while not _gone(request):
             patience = min(LOOK_SECONDS, self._keep_alive)
@@ -365,7 +366,7 @@ class RestApp:
                 after, quiet = found[-1].number, 0.0
                 for start in range(0, len(found), _LINES_AT_ONCE):
                     some = found[start : start + _LINES_AT_ONCE]
-                    yield b"".join(_sse(events.id(event), event) for event in some)
+                    yield b"".join(_sse(events.id(event.number), event) for event in some)
                 continue
             quiet += patience
             if quiet >= self._keep_alive:

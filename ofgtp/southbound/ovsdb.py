@@ -121,6 +121,8 @@ class Ovsdb:
         self.remote, self._lock = remote, None if lock is None else _identifier(lock)
         self.changes = 0
         """How often `ensure` has changed something."""
+        self._introduced = False
+        """Whether the switch has been given this process as its controller."""
         self._idl: Any = None
         self._seen: tuple[object, ...] = ()
 
@@ -185,7 +187,22 @@ class Ovsdb:
         if self._transact(gateway, describe):
             self.changes += 1
             log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
+        self._introduced = True
         return self._read_back(gateway, macs)
+
+    def stir(self, gateway: Gateway) -> None:
+        """Have ovs-vswitchd look at its connections, by asking it for nothing.
+
+        What becomes of a connection that is not up yet it sees only when it wakes for something
+        else, which may take it half a second.
+        """
+
+        def touch(edit: _Edit) -> None:
+            root = self._root()
+            root.verify("next_cfg")
+            edit.set(root, next_cfg=root.next_cfg + 1)
+
+        self._transact(gateway, touch)
 
     def remove(self, gateway: Gateway) -> bool:
         """Delete the bridge and all we made with it; False if there is none of ours.
@@ -245,6 +262,7 @@ class Ovsdb:
         if bridge is None:
             bridge = edit.insert("Bridge", name=gateway.bridge, external_ids=tag)
             edit.add(self._root(), "bridges", bridge)
+        told = edit.get(bridge, "other_config", {}).get("dp-desc")
         edit.set(bridge, datapath_type="netdev", fail_mode="secure")
         edit.set(bridge, protocols=sorted(PROTOCOLS.union(edit.get(bridge, "protocols", []))))
         edit.merge(
@@ -310,9 +328,14 @@ class Ovsdb:
         controller = next((c for c in present if c.external_ids.get(TAG) == gateway.name), None)
         if controller is None:
             controller = edit.insert("Controller", target=gateway.openflow, external_ids=tag)
+        target = edit.get(controller, "target", None)
+        if target not in _spellings(gateway):
+            target = gateway.openflow
+        elif told != nonce and not self._introduced:
+            target = next(each for each in _spellings(gateway) if each != target)
         edit.set(
             controller,
-            target=gateway.openflow,
+            target=target,
             connection_mode="out-of-band",
             inactivity_probe=5000,
             max_backoff=1000,
@@ -490,7 +513,8 @@ class Ovsdb:
         bridge = self._own_bridge(gateway)
         for other in bridge.controller if bridge is not None else ():
             ours = other.external_ids.get(TAG) == gateway.name
-            if ours and other.is_connected and other.target != gateway.openflow:
+            elsewhere = other.target not in _spellings(gateway)
+            if ours and other.is_connected and elsewhere:
                 raise GatewayNotReady(
                     f"another controller looks after bridge {gateway.bridge} (it is connected at "
                     f"{other.target}): this one stands back"
@@ -609,6 +633,17 @@ class _Edit:
         """Take a child out of a set; the database deletes rows that nothing refers to."""
         row.delvalue(column, child)
         self.changed = True
+
+
+def _spellings(gateway: Gateway) -> tuple[str, str]:
+    """The controller's address as two texts, of which each process takes the other one.
+
+    Open vSwitch tries a controller that went away again after a second at the earliest, and a new
+    one at once; it is a new one if its target is another text. To take it off and add it again
+    would not do: a bridge that loses its last controller deletes all flows.
+    """
+    host, port = gateway.openflow.rsplit(":", 1)
+    return gateway.openflow, f"{host}:0{port}"
 
 
 def _identifier(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import fcntl
+import json
 import os
 import secrets
 import sqlite3
@@ -108,7 +109,11 @@ _INSERT_MANY = (
 )
 _NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip"
 _VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}'"
-_DELETE_MANY = f"DELETE FROM sessions WHERE id = ? RETURNING gateway, {_VALUES}"
+_DELETE_MANY = (
+    "DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
+    f" RETURNING gateway, {_VALUES}"
+)
+"""One statement for many: each that starts the trigger costs 20 microseconds more."""
 _LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _UPDATE = (
     "UPDATE sessions SET gateway = ?, ue_ip = ?, uplink_teid = ?, uplink_remote_ip = ?,"
@@ -217,23 +222,20 @@ class Transaction:
         return values
 
     def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues]] | None:
-        """Delete sessions; the gateway and the numbers of each.
+        """Delete sessions; the gateway and the numbers of each, in no order.
 
-        None, and nothing is changed, if one is not there.
+        None, and nothing is changed, if one is not there, or is named twice.
         """
-        deleted: list[tuple[str, FlowValues]] = []
         with _errors():
             self._db.execute("SAVEPOINT many")
             try:
-                for session_id in ids:
-                    found = self._db.execute(_DELETE_MANY, (session_id,)).fetchall()
-                    if not found:
-                        self._db.execute("ROLLBACK TO many")
-                        return None
-                    deleted.append((found[0][0], FlowValues._make(found[0][1:])))
+                deleted = self._db.execute(_DELETE_MANY, (json.dumps(ids),)).fetchall()
+                if len(deleted) < len(ids):
+                    self._db.execute("ROLLBACK TO many")
+                    return None
             finally:
                 self._db.execute("RELEASE many")
-        return deleted
+        return [(gateway, FlowValues._make(numbers)) for gateway, *numbers in deleted]
 
     def replace(
         self,
@@ -294,8 +296,10 @@ class Transaction:
         """
         with _errors():
             self._db.execute(
-                "UPDATE sessions SET state = ?, reason = ? WHERE gateway = ? AND state <> ?",
-                (state.value, reason, gateway, SessionState.ERROR_INDICATED.value),
+                "UPDATE sessions NOT INDEXED SET state = :state, reason = :reason"
+                f" WHERE gateway = :gateway AND state <> '{SessionState.ERROR_INDICATED}'"
+                " AND (state <> :state OR reason IS NOT :reason)",
+                {"state": state.value, "reason": reason, "gateway": gateway},
             )
 
     def allocate_teid(self, gateway: str) -> int:

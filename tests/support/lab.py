@@ -535,9 +535,11 @@ def _setns(fd: int) -> None:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """For a child, before it becomes its program: die when the parent does."""
+    """For a child, before it becomes its program: die when the parent does, and heed Ctrl-C, which
+    a shell's background job, as these tests may be, has its children ignore."""
 
     def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)

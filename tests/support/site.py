@@ -131,10 +131,10 @@ class Site:
         answer = self.lab.http("DELETE", f"/v1/sessions/{session}")
         assert answer.status == 204, answer.body
 
-    def cache_follows(self, frame: bytes, *, passes: bool) -> None:
+    def cache_follows(self, frame: bytes, *, passes: bool, enb: str = "enb") -> None:
         """Wait until the datapath's cache does with an uplink packet what the flows say: after the
         barrier it may lag for some milliseconds (docs/ovs-faults.md)."""
-        until(lambda: bool(self.uplink(frame)) is passes, "the cache follows the flows")
+        until(lambda: bool(self.uplink(frame, enb=enb)) is passes, "the cache follows the flows")
 
     # packets in
 

@@ -54,7 +54,8 @@ def downlink(them: Peers, number: int) -> list[bytes]:
     """
     packet = gtpu.ipv4(PDN_IP, f"10.45.2.{number}")
     got = them.site.downlink(them.site.to_ue(packet))
-    return [frame for frame in got if is_gtpu(frame, number)]
+    # And not the End Marker of a tunnel that was left.
+    return [frame for frame in got if is_gtpu(frame, number) and frame[43] == gtpu.T_PDU]
 
 
 def known_by(them: Peers, peer: str) -> str | None:

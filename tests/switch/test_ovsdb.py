@@ -1,6 +1,7 @@
 """The bridge, ports and controller that ofgtp makes, in a real ovsdb-server and ovs-vswitchd."""
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -135,6 +136,36 @@ def test_flows_survive_every_change(
     db.ensure(gateway, nonce="b")
     assert "cookie=0x77" in lab.ofctl("dump-flows", "br-ofgtp")
     assert lab.vsctl("get-controller", "br-ofgtp").split() == [gateway.openflow]
+
+
+def test_each_process_is_another_controller_to_the_switch(lab: Lab, gateway: Gateway) -> None:
+    """It connects to a new one at once; its flows stay, as it always has one."""
+    targets = []
+    for nonce in ("a", "b", "c"):
+        with socket.create_server(("127.0.0.1", 6653)) as listener:
+            listener.settimeout(10)
+            db = Ovsdb(lab.ovsdb)
+            db.ensure(gateway, nonce=nonce)
+            if nonce == "a":
+                lab.ofctl("add-flow", "br-ofgtp", "table=7,cookie=0x77,actions=drop")
+            targets.append(lab.vsctl("get-controller", "br-ofgtp").strip())
+            log = (lab.dir / "ovs-vswitchd.log").read_text()
+            assert log.count(f"<->{targets[-1]}: connecting...") == targets.count(targets[-1])
+            db.stir(gateway)
+            listener.accept()[0].close()
+            db.ensure(gateway, nonce=nonce)
+            assert lab.vsctl("get-controller", "br-ofgtp").strip() == targets[-1]
+            db.close()
+    assert targets == ["tcp:127.0.0.1:6653", "tcp:127.0.0.1:06653", "tcp:127.0.0.1:6653"]
+    assert "cookie=0x77" in lab.ofctl("dump-flows", "br-ofgtp")
+
+
+def test_stirring_asks_for_nothing(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
+    db.ensure(gateway, nonce="a")
+    before = int(next_cfg(lab))
+    db.stir(gateway)
+    assert int(next_cfg(lab)) > before
+    assert eventually(lambda: get(lab, "Open_vSwitch", ".", "cur_cfg") == next_cfg(lab))
 
 
 def test_macs_are_those_in_use(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:

@@ -82,7 +82,7 @@ def test_nft_rules_flushed_by_hand(scene: Scene) -> None:
 
 def test_nft_rule_changed_by_hand(scene: Scene) -> None:
     rules = shown(scene, "nft", "-s", "list", "ruleset")
-    scene.lab.exec("gw", ["nft", "flush", "chain", "netdev", "ofgtp_br-ofgtp", "access_out"])
+    scene.lab.exec("gw", ["nft", "delete", "chain", "netdev", "ofgtp_br-ofgtp", "access_in"])
     comes_back(lambda: shown(scene, "nft", "-s", "list", "ruleset") == rules, "the rule")
     stranger = "table ip stranger { chain in { type filter hook input priority 9; }; }"
     scene.lab.exec("gw", ["nft", stranger])

@@ -47,8 +47,8 @@ def test_an_id_of_another_run_is_before_all() -> None:
     for each in (log, log, other):
         each.publish("tick")
     first = log.since(0)[0]
-    assert log.position(log.id(first)) == 1
-    assert other.position(log.id(first)) == 0
+    assert log.position(log.id(first.number)) == 1
+    assert other.position(log.id(first.number)) == 0
     foreign = ("", "1", "-1", log.run, f"{log.run}-", f"{log.run}-x", f"{log.run}--1")
     beyond = (f"{log.run}-3", f"{log.run}-²", f"{log.run}-{'9' * 5000}")
     for event_id in (*foreign, *beyond):
@@ -114,7 +114,7 @@ def test_a_stream_begins_with_now(server: Server, service: FakeService) -> None:
     service.events.publish("connected", gateway="gw1")
     reader = Reader(server)
     assert reader.status == 200
-    assert reader.blocks(1) == [": events of ofgtp"]
+    assert reader.blocks(1) == [f": events of ofgtp\nid: {service.events.run}-1"]
     service.events.publish("repaired", gateway="gw1", flows=2)
     event = reader.events(1)[0]
     assert event["id"] == f"{service.events.run}-2"
@@ -136,9 +136,10 @@ def test_last_event_id_replays(server: Server, service: FakeService) -> None:
         reader.close()
 
 
-def test_a_quiet_stream_shows_that_it_lives(server: Server) -> None:
+def test_a_quiet_stream_shows_that_it_lives(server: Server, service: FakeService) -> None:
     reader = Reader(server)
-    assert reader.blocks(3) == [": events of ofgtp", ": still here", ": still here"]
+    opening = f": events of ofgtp\nid: {service.events.run}-0"
+    assert reader.blocks(3) == [opening, ": still here", ": still here"]
     reader.close()
 
 

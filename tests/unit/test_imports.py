@@ -53,3 +53,20 @@ def test_contracts_notice(tmp_path: Path, module: str, line: str, contract: str)
     result = lint(ROOT / "pyproject.toml", tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr
     assert f"{contract} BROKEN" in result.stdout
+
+
+def test_the_launcher_loads_nothing_it_can_do_without() -> None:
+    """What ofgtp/_ryu_eventlet.py spares each start; and the collector works afterwards."""
+    code = (
+        "import gc, sys, ryu.cmd.manager, ofgtp.app\n"
+        "assert gc.isenabled()\n"
+        "print(*sorted({'dns', 'setuptools'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "\n", "")
