@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,11 +21,9 @@ from urllib.parse import quote
 
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.cli.settings import settings
-from ofgtp.core.errors import ConfigError
+from ofgtp.core.errors import ConfigError, UnknownGateway
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import httpx
 
     from ofgtp.config import Rest
@@ -41,6 +40,7 @@ EVENTS_S = 60.0
 """The same for a stream of events, in which a quiet API shows every 15 s that it lives."""
 TRIES = 10
 """So often a request that the API is too busy for is sent."""
+MAYBE_DONE = "; it may have been done all the same"
 PAGE = 1000
 """Items asked for at once."""
 
@@ -96,12 +96,7 @@ class Api:
     def __enter__(self) -> Api:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -129,9 +124,28 @@ class Api:
             params["cursor"] = page["next"]
 
     def sessions(self, most: int | None = None, /, **filters: object) -> Iterator[dict[str, Any]]:
-        """All sessions that match, or so many of them."""
-        limit = PAGE if most is None else min(most, PAGE)
-        return islice(self.items("/v1/sessions", limit=limit, **filters), most)
+        """All sessions that match, or so many of them.
+
+        Raises:
+            CliError: none does, and there is no gateway of the name that is asked for.
+        """
+        stop = sys.maxsize if most is None else min(most, sys.maxsize)
+        found = islice(self.items("/v1/sessions", limit=min(stop, PAGE), **filters), stop)
+        first = next(found, None)
+        if first is not None:
+            yield first
+            yield from found
+        elif gateway := filters.get("gateway"):
+            self.need_gateway(str(gateway))
+
+    def need_gateway(self, name: str) -> None:
+        """See that there is such a gateway.
+
+        Raises:
+            CliError: there is none.
+        """
+        if name not in (each["name"] for each in self.items("/v1/gateways")):
+            raise CliError(str(UnknownGateway(name)), EXIT_NOT_FOUND)
 
     def id_of(self, name: str) -> str:
         """A session's id, by the id itself or by the UE's address.
@@ -208,7 +222,7 @@ class Api:
                     if field == "id":
                         self._last_event = value
                     elif field == "data":
-                        yield json.loads(value)
+                        yield _printable(json.loads(value))
             finally:
                 answer.close()
         raise CliError(f"{self.url} has ended the stream of events", EXIT_UNREACHABLE)
@@ -250,7 +264,7 @@ class Api:
         well: tuple[int, ...] = (),
     ) -> httpx.Response:
         for left in reversed(range(TRIES)):
-            with self._failing():
+            with self._failing("" if method == "GET" else MAYBE_DONE):
                 request = self._request(method, path, params=params, body=body, seconds=seconds)
                 answer = self._client.send(request)
             if answer.status_code != 429 or not left or self._seconds is not None:
@@ -261,7 +275,7 @@ class Api:
         raise self._refusal(answer)
 
     @contextmanager
-    def _failing(self, then: str = "; it may have been done all the same") -> Iterator[None]:
+    def _failing(self, then: str) -> Iterator[None]:
         """What httpx raises, in words; `then` is what follows from an answer that did not come."""
         import httpx
 
@@ -286,6 +300,8 @@ class Api:
     def _object(self, answer: httpx.Response) -> dict[str, Any]:
         try:
             found = answer.json()
+            if b"\\" in answer.content or not answer.content.isascii():
+                found = _printable(found)
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -315,8 +331,12 @@ class Api:
             detail += " or $OFGTP_TOKEN_FILE"
         elif answer.status_code == 404:
             code = EXIT_NOT_FOUND
+            if self._client.base_url.path.strip("/"):
+                detail += f" ({answer.url}): is the URL right?"
         elif answer.status_code == 422:
             detail = "; ".join(map(_field, problem.get("errors", ()))) or detail
+            if detail.startswith("gateway: no gateway has"):
+                detail, code = detail.removeprefix("gateway: "), EXIT_NOT_FOUND
         elif answer.status_code == 409 and (other := problem.get("session")):
             detail += f" (see: ofgtp session show {other})"
         return Refused(detail, code, answer.status_code, problem)
@@ -328,6 +348,18 @@ class Refused(CliError):
     def __init__(self, reason: str, code: int, status: int, problem: dict[str, Any]) -> None:
         self.status, self.problem = status, problem
         super().__init__(reason, code)
+
+
+def _printable(value: Any) -> Any:
+    """What the API said without characters that would steer the terminal."""
+    if isinstance(value, str):
+        spaced = "".join(" " if each.isspace() else each for each in value)
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in spaced)
+    if isinstance(value, list):
+        return [*map(_printable, value)]
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    return value
 
 
 def _or(names: list[str]) -> str:

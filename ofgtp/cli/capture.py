@@ -17,7 +17,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import GATEWAY, SESSION
+from ofgtp.cli.values import GATEWAY, SESSION, Number, Seconds
 
 if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
@@ -39,8 +39,10 @@ Examples:
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
 @click.option("-w", "--write", "to", metavar="FILE", help="Write a pcap; - is standard output.")
-@click.option("-c", "--count", type=click.IntRange(1), help="End after so many packets.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after this time.")
+@click.option("-c", "--count", metavar="N", type=Number(1), help="End after so many packets.")
+@click.option(
+    "--seconds", metavar="SECONDS", type=Seconds(0, min_open=True), help="End after this time."
+)
 @click.option("--gateway", type=GATEWAY, help="Where several have the same UE address.")
 @api_options
 def capture(
@@ -59,7 +61,7 @@ def capture(
     Ctrl-C ends it well (exit code 0).
     """
     from ofgtp.cli import subject as subjects
-    from ofgtp.southbound.vswitchd import Vswitchd
+    from ofgtp.southbound.ovstools import Tools
 
     subjects.need_root()
     if to == "-" and sys.stdout.isatty():
@@ -69,7 +71,7 @@ def capture(
     subject = subjects.find(name, gateway)
     if subject.session is None:
         output.note(f"ofgtp: {subject.unreachable}. Going by the switch and ofgtp.toml")
-        subjects.learn(subject, Vswitchd(subject.gateway.ovsdb))
+        subjects.learn(subject, Tools(subject.gateway.ovsdb))
     _Capture(subject, to, count, seconds).run()
 
 

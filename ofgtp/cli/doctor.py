@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ OVSDB = "unix:/var/run/openvswitch/db.sock"
 TRIES = 3
 """So often flows are compared: what a request changes meanwhile is no difference."""
 WIDTH = 100
+"""Of a line where the terminal does not say."""
 ANSWER_S = 10.0
 """Longest silence of the controller, in seconds, before it counts as hung."""
 
@@ -77,7 +79,7 @@ def _examine(packet: bool) -> Iterator[Finding]:
     yield checks.programs(missing)
     config, finding = _configuration()
     yield finding
-    if config is not None:
+    if config is not None and is_root:
         yield checks.store(*survey.store(config.controller.store))
     if not is_root or missing:
         why = "this needs root" if not is_root else "this needs the programs above"
@@ -232,14 +234,14 @@ def _rules(gateway: Gateway, switch: Switch, controlled: bool, needed: bool) -> 
 def _flows(gateway: Gateway) -> Finding:
     """Compare until nothing differs; what differs each time, does."""
     from ofgtp.cli.api import Api
-    from ofgtp.control import survey
+    from ofgtp.southbound.ovstools import Tools
 
     looks: list[tuple[list[str], list[str]]] = []
     try:
         with Api() as api:
             while len(looks) < TRIES and (not looks or any(looks[-1])):
-                wanted = api.text("/v1/flows", gateway=gateway.name)
-                looks.append(survey.flow_difference(gateway, wanted))
+                wanted = api.text("/v1/flows", gateway=gateway.name).splitlines()
+                looks.append(Tools(gateway.ovsdb).difference(gateway.bridge, wanted))
     except OfgtpError as error:
         return skipped("flows", str(error))
     missing = set.intersection(*(set(lacks) for lacks, _ in looks))
@@ -270,7 +272,8 @@ def _show(finding: Finding) -> None:
     bold = finding.verdict is Verdict.FAILED
     name = f"{finding.gateway}: {finding.check}" if finding.gateway else finding.check
     head = f"{click.style(f'{word:<7}', fg=style, bold=bold)}  {name:<20} "
-    lines = textwrap.wrap(finding.text, WIDTH - 30) or [""]
+    width = max(min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH), 60)
+    lines = textwrap.wrap(finding.text, width - 30, break_long_words=False) or [""]
     output.say(head + lines[0])
     for line in lines[1:]:
         output.say(" " * 30 + line)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 import click
@@ -64,9 +64,11 @@ def line(value: Any) -> None:
 
 def listing(items: Iterable[Any]) -> None:
     """Print {"items": […]} as one JSON document, item by item."""
+    coming = iter(items)
+    first = [*islice(coming, 1)]  # what fails, fails before anything is printed
     click.echo('{"items": [', nl=False)
     between = "\n"
-    for item in items:
+    for item in chain(first, coming):
         click.echo(f"{between}{json.dumps(item)}", nl=False)
         between = ",\n"
     click.echo("\n]}" if between == ",\n" else "]}")

@@ -15,7 +15,7 @@ from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliE
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.transfer import export_sessions, import_sessions
-from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID
+from ofgtp.cli.values import ADDRESS, GATEWAY, PIN, SESSION, TEID, Number
 
 AGAIN_S = 1.0
 """Pause before a broken stream of events is opened again, in seconds."""
@@ -79,14 +79,16 @@ Examples:
 @click.option("--peer", type=ADDRESS, help="Where the downlink goes: the gNB or eNB.")
 @click.option("--teid", type=TEID, help="TEID of the downlink, at the peer.")
 @click.option("--uplink-teid", type=TEID, help="Another TEID of the uplink, at the gateway.")
-@click.option("--uplink-peer", metavar="IP|any", help="Take uplink packets from this peer alone.")
+@click.option(
+    "--uplink-peer", metavar="IP|any", type=PIN, help="Take uplink packets from this peer alone."
+)
 @click.option("--create", is_flag=True, help="Add the session if there is none; needs --ue-ip.")
 @click.option("--gateway", type=GATEWAY, help="With --create: where.")
 @api_options
 def set_(name: str, idle: bool, create: bool, **given: Any) -> None:
     """Change a session: handover, going idle. What is not named stays as it is."""
     pin = given["uplink_peer"]
-    given["uplink_peer"] = None if pin in (None, "any") else ADDRESS(pin)
+    given["uplink_peer"] = None if pin == "any" else pin
     if idle and (given["peer"] or given["teid"]):
         raise click.UsageError("--idle, or --peer and --teid, but not both")
     if create and not given["ue_ip"]:
@@ -213,7 +215,7 @@ def _when(moment: str) -> str:
     metavar="STATE",
     help="active, pending, failed or error_indicated.",
 )
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="So many at most.")
+@click.option("--limit", metavar="N", type=Number(1), help="So many at most.")
 @api_options
 def list_(limit: int | None, **filters: str | int | None) -> None:
     """List sessions: all, or those that match."""
@@ -271,6 +273,8 @@ def watch(name: str | None, gateway: str | None) -> None:
     Survives a restart of ofgtp. With --json: one event a line (NDJSON).
     """
     with Api() as api:
+        if gateway is not None:
+            api.need_gateway(gateway)
         # Only a session that is there can be found by its UE's address.
         wanted = {"session": name and api.id_of(name), "gateway": gateway}
         for event in _events(api):

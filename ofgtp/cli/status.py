@@ -16,6 +16,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
+from ofgtp.cli.values import Seconds
 
 if TYPE_CHECKING:
     from ofgtp.cli.api import Api
@@ -47,7 +48,7 @@ class Look:
     metavar="[SECONDS]",
     is_flag=False,
     flag_value=RATE_S,
-    type=click.FloatRange(min=0.5),
+    type=Seconds(0.5),
     help="Show it again and again, every 2 seconds or as many as given.",
 )
 @click.option("--quick", is_flag=True, help="At once, without packets a second.")
@@ -340,7 +341,9 @@ def _watch(api: Api, seconds: float) -> None:
         elif steady:
             # home, each line with its rest erased, and what is below: nothing flickers
             kept = lines[: _rows() - 1]
-            click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in kept) + "\x1b[J", nl=False)
+            frame = "".join(f"{line}\x1b[K\n" for line in kept)
+            # a line that is too long is cut, and not wrapped, by the terminal
+            click.echo(f"\x1b[?7l\x1b[H{frame}\x1b[J\x1b[?7h", nl=False)
         else:
             click.echo("\n".join([*lines, ""]))
         sys.stdout.flush()

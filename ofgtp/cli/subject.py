@@ -18,7 +18,7 @@ from ofgtp.core.verdict import Known
 
 if TYPE_CHECKING:
     from ofgtp.core.model import Gateway
-    from ofgtp.southbound.vswitchd import Vswitchd
+    from ofgtp.southbound.ovstools import Tools
 
 API_S = 8.0
 """Longest wait for the API, in seconds: it may be what is broken, and waits 5 s for the switch."""
@@ -61,6 +61,10 @@ def find(name: str, gateway: str | None) -> Subject:
     from ofgtp import config
 
     gateways = config.load(config.default_path()).gateways
+    names = [each.name for each in gateways]
+    if gateway not in (None, *names):
+        reason = f"no gateway of this host's ofgtp.toml has the name {gateway!r}"
+        raise CliError(f"{reason}: there is {' and '.join(names)}", EXIT_NOT_FOUND)
     try:
         with Api(seconds=API_S) as api:
             return _by_api(api, name, gateway, gateways)
@@ -75,7 +79,7 @@ def find(name: str, gateway: str | None) -> Subject:
         return Subject(Known(ue), found, unreachable=str(error))
 
 
-def learn(subject: Subject, switch: Vswitchd) -> list[str]:
+def learn(subject: Subject, switch: Tools) -> list[str]:
     """The flows that the switch has for the session's UE; fills in what only they tell."""
     known = subject.known
     of_uplink = f"table={UPLINK.number},ip,nw_src={known.ue}"

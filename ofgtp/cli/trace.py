@@ -17,7 +17,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID
+from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number
 
 if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ofgtp.core.probe import Packet, Question
     from ofgtp.core.symptoms import Symptom
     from ofgtp.core.verdict import Verdict
-    from ofgtp.southbound.vswitchd import Vswitchd
+    from ofgtp.southbound.ovstools import Tools
 
 ARP_S = 1.0
 """How long an ARP request of the switch may stay without an answer, in seconds."""
@@ -54,18 +54,20 @@ Examples:
 @click.option(
     "--proto", type=click.Choice(["icmp", "tcp", "udp"]), help="Else icmp; tcp if a port is given."
 )
-@click.option("--sport", type=click.IntRange(0, 65535), help="The UE's port. Else 40000.")
-@click.option("--dport", type=click.IntRange(0, 65535), help="The far end's port. Else 443.")
+@click.option("--sport", metavar="PORT", type=Number(0, 65535), help="The UE's port. Else 40000.")
+@click.option(
+    "--dport", metavar="PORT", type=Number(0, 65535), help="The far end's port. Else 443."
+)
 @click.option(
     "--size",
-    type=click.IntRange(28, 65535),
+    type=Number(28, 65535),
     default=84,
     show_default=True,
     help="Octets of the UE's IP packet.",
 )
-@click.option("--dscp", type=click.IntRange(0, 63), default=0, help="Of the UE's packet.")
+@click.option("--dscp", type=Number(0, 63), default=0, help="Of the UE's packet.")
 @click.option(
-    "--ttl", type=click.IntRange(1, 255), default=64, show_default=True, help="Of the UE's packet."
+    "--ttl", type=Number(1, 255), default=64, show_default=True, help="Of the UE's packet."
 )
 @click.option("--peer", type=ADDRESS, help="Uplink: from this base station. Else the session's.")
 @click.option("--teid", type=TEID, help="Uplink: with this TEID. Else the session's.")
@@ -92,11 +94,15 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     session.
     """
     from ofgtp.cli import subject as subjects
-    from ofgtp.southbound.vswitchd import Vswitchd
+    from ofgtp.southbound.ovstools import Tools
 
+    if given["proto"] == "icmp" and (given["sport"], given["dport"]) != (None, None):
+        raise click.UsageError("icmp has no ports: --proto tcp or udp, or neither port")
+    if downlink and not uplink and (given["peer"] or given["teid"] or given["source"]):
+        raise click.UsageError("--peer, --teid and --source are for the uplink")
     subjects.need_root()
     subject = subjects.find(name, given["gateway"])
-    switch = Vswitchd(subject.gateway.ovsdb)
+    switch = Tools(subject.gateway.ovsdb)
     switch.appctl("version")  # without it all else would look gone
     both = uplink == downlink
     ways: list[Direction] = []
@@ -117,7 +123,7 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
 class _Run:
     """What is found out, in order."""
 
-    def __init__(self, subject: Subject, switch: Vswitchd, given: dict[str, Any]) -> None:
+    def __init__(self, subject: Subject, switch: Tools, given: dict[str, Any]) -> None:
         self.subject, self.switch, self._given = subject, switch, given
         self.stories: list[Story] = []
         self._asked_arp = False
@@ -133,7 +139,7 @@ class _Run:
         missing: list[str] = []
         if hostnet.exists(gateway.bridge):
             installed = subjects.learn(subject, self.switch)
-            missing = self.switch.missing(subject.wanted, installed)
+            missing, _ = self.switch.difference(gateway.bridge, subject.wanted, installed)
         ports = (gateway.access_port, gateway.core_device)
         links = {port: str(hostnet.link_state(port)) for port in ports}
         for way in ways:
@@ -189,7 +195,7 @@ class _Run:
 
     def _ask(self, question: Question) -> str:
         from ofgtp.core.explain import TraceRefused
-        from ofgtp.southbound.vswitchd import CommandRefused
+        from ofgtp.southbound.ovstools import CommandRefused
 
         try:
             return self.switch.appctl(*question.arguments(self.subject.gateway.bridge))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -151,9 +152,10 @@ def export_sessions(file: str, form: str | None, **filters: str | None) -> None:
         total = sum(sum(each["sessions"].values()) for each in gateways)
         target = stack.enter_context(_target(file))
         show = stack.enter_context(_progress(None if any(filters.values()) else total))
-        count = 0
+        count, found = 0, api.sessions(**filters)
+        first = [*islice(found, 1)]  # what fails, fails before anything is written
         write = _to_csv(target) if shape == "csv" else _to_ndjson(target)
-        for session in api.sessions(**filters):
+        for session in chain(first, found):
             write(session)
             count += 1
             if count % SHOW_EVERY == 0:
@@ -253,13 +255,18 @@ def _wrong_head(head: list[str]) -> str | None:
     return "a column is there twice" if len(set(head)) < len(head) else None
 
 
-def _of_row(head: list[str], row: list[str]) -> Session:
+def _of_row(head: list[str], row: list[str]) -> Session | str:
     session: Session = {}
     for name, cell in zip(head, row, strict=True):
         if value := cell.strip():
             *outer, inner = COLUMNS[name]
             place = session.setdefault(outer[0], {}) if outer else session
             place[inner] = value
+            if inner == "teid":
+                try:
+                    place[inner] = read_teid(value)
+                except ValueError as error:
+                    return f"{name}: {error}"
     return session
 
 

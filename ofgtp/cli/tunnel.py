@@ -17,8 +17,6 @@ from ofgtp.cli.values import ADDRESS, GATEWAY, TEID
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-VERSIONS = ("v1", "v0")
-
 
 class _Tunnels(Abbreviated):
     words = (("add", "add"), ("delete", "delete"), ("list", "list"))
@@ -64,12 +62,12 @@ def _gateway(needed: bool = True) -> Callable[[_F], _F]:
 def _version(_: click.Context, __: click.Parameter, value: str) -> str:
     if value == "v0":
         raise click.UsageError("GTPv0 is not spoken here: only v1")
+    if value != "v1":
+        raise click.UsageError(f"{value!r} is no version of GTP-U: only v1")
     return value
 
 
-_version_argument = click.argument(
-    "version", metavar="v1", type=click.Choice(VERSIONS), callback=_version, expose_value=False
-)
+_version_argument = click.argument("version", metavar="v1", callback=_version, expose_value=False)
 _local_teid = click.argument("local_teid", metavar="LOCAL-TEID", type=TEID)
 
 

@@ -46,6 +46,18 @@ def read_address(text: str) -> IPv4Address:
         raise ValueError(f"{text!r} is not an IPv4 address like 10.45.0.7") from None
 
 
+class Number(click.IntRange):
+    """A whole number within a range."""
+
+    name = "number"
+
+
+class Seconds(click.FloatRange):
+    """A time within a range, in seconds."""
+
+    name = "number of seconds"
+
+
 class _Teid(click.ParamType[int]):
     name = "teid"
 
@@ -64,6 +76,13 @@ class _Address(click.ParamType[str]):
             return str(read_address(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class _Pin(_Address):
+    name = "ip|any"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return "any" if value == "any" else super().convert(value, param, ctx)
 
 
 class _Gateway(click.ParamType[str]):
@@ -86,6 +105,7 @@ class _Session(click.ParamType[str]):
 
 TEID = _Teid()
 ADDRESS = _Address()
+PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn
 
 from ofgtp.control import survey
@@ -97,12 +97,7 @@ class Proof:
             self._undo.callback(signal.signal, number, former)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         former = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
         try:
             clear(self._ovsdb)

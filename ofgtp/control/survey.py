@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Interface, IPv4Network
@@ -16,8 +15,6 @@ from typing import Any
 
 from ofgtp.core.checks import PACKAGES, Chain, Interface, Route, Socket, Switch
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.flow import COOKIE_OWNER
-from ofgtp.core.model import Gateway
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.command import attempt, run
 from ofgtp.southbound.ovstools import Tools
@@ -29,7 +26,6 @@ _HOOK = re.compile(
     r"\bhook (?P<hook>\w+)(?: devices? =? ?(?P<devices>\{[^}]*\}|\S+))?[^;]*;"
     r"(?: policy (?P<policy>\w+))?"
 )
-_OURS = re.compile(rf"\bcookie={COOKIE_OWNER >> 48:#x}[0-9a-f]{{12}}\b")
 _PROCESS = re.compile(r'\(\("([^"]*)",pid=(\d+)')
 
 
@@ -201,33 +197,6 @@ def forwards(device: str) -> bool:
         setting = Path("/proc/sys/net/ipv4/conf", device, "forwarding")
         return setting.read_text().strip() == "1"
     return False
-
-
-def flow_difference(gateway: Gateway, wanted: str) -> tuple[list[str], list[str]]:
-    """Flows that the switch lacks, and those of ours that it has too many, as ovs-ofctl's text.
-
-    Flows of others are not looked at.
-
-    Raises:
-        GatewayNotReady: the switch does not answer.
-    """
-    with tempfile.NamedTemporaryFile("w", prefix="ofgtp-doctor-", suffix=".flows") as file:
-        file.write(wanted)
-        file.flush()
-        shown = Tools(gateway.ovsdb).diff_flows(gateway.bridge, file.name)
-    return read_difference(shown)
-
-
-def read_difference(shown: str) -> tuple[list[str], list[str]]:
-    """The same, of what `ovs-ofctl diff-flows` shows of a switch and a file."""
-    lines = [line for line in shown.splitlines() if _OURS.search(line)]
-    # It names some matches of fragments on both sides although they are equal.
-    both = {line[1:] for line in lines if line[0] == "-"} & {
-        line[1:] for line in lines if line[0] == "+"
-    }
-    real = [line for line in lines if line[1:] not in both]
-    missing = [line[1:] for line in real if line[0] == "+"]
-    return missing, [line[1:] for line in real if line[0] == "-"]
 
 
 def _row(tools: Tools, table: str, *columns: str) -> Sequence[Any]:

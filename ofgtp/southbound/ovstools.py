@@ -1,8 +1,15 @@
-"""Open vSwitch's own tools: a look at a switch from outside, with the controller or without."""
+"""Open vSwitch's own tools: a look at a switch from outside, with the controller or without.
+
+ovs-vswitchd is found without OVSDB or the controller, which may both be what is broken: by the run
+directory, in which its sockets stand beside OVSDB's.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from ofgtp.core.errors import GatewayNotReady
@@ -18,6 +25,14 @@ SESSIONS = f"cookie={make_cookie(CookieKind.SESSION):#x}/{COOKIE_OWNER_MASK | KI
 
 DIFFERENT = 2
 """Exit code of `ovs-ofctl diff-flows` when there is a difference."""
+REFUSED = 2
+"""Exit code of `ovs-appctl` when the daemon answered with an error."""
+
+_OURS = re.compile(rf"\bcookie={COOKIE_OWNER >> 48:#x}[0-9a-f]{{12}}\b")
+
+
+class CommandRefused(GatewayNotReady):
+    """ovs-vswitchd answered a command with an error, which is the text."""
 
 
 class Tools:
@@ -45,34 +60,63 @@ class Tools:
         return run(["ovs-vsctl", f"--db={self.ovsdb}", "--timeout=5", "--no-wait", *words]).strip()
 
     def appctl(self, *words: str) -> str:
-        """`ovs-appctl` to ovs-vswitchd."""
-        return run(["ovs-appctl", "--timeout=5", "-t", str(self._control()), *words])
+        """`ovs-appctl` to ovs-vswitchd.
+
+        Raises:
+            CommandRefused: the answer is an error.
+        """
+        code, out, error = attempt(self.appctl_command(*words))
+        if code == 0:
+            return out
+        said = [line for line in error.splitlines() if not line.startswith("ovs-appctl:")]
+        if code == REFUSED and any(said):
+            raise CommandRefused("\n".join(said).strip())
+        raise self._away()
+
+    def appctl_command(self, *words: str) -> list[str]:
+        """The command itself, as it can be typed."""
+        return ["ovs-appctl", "-t", str(self._control()), *words]
 
     def ofctl(self, command: str, bridge: str, *words: str, stdin: str | None = None) -> str:
         """`ovs-ofctl` to a bridge."""
-        return run(self._ofctl(command, bridge, *words), stdin)
+        return run(_ofctl(command, self._management(bridge), *words), stdin)
 
-    def diff_flows(self, bridge: str, file: str) -> str:
-        """`ovs-ofctl diff-flows` of a bridge and a file: `-` is only there, `+` only here."""
-        argv = self._ofctl("diff-flows", bridge, file)
-        code, out, error = attempt(argv)
+    def flows(self, bridge: str, *which: str) -> list[str]:
+        """The flows of a bridge that are within one of these matches, one a line, with counters."""
+        found = [self.ofctl("dump-flows", bridge, match).splitlines() for match in which]
+        return [line.strip() for lines in found for line in lines if " actions=" in line]
+
+    def difference(
+        self, bridge: str, wanted: Iterable[str], installed: Iterable[str] | None = None
+    ) -> tuple[list[str], list[str]]:
+        """The wanted flows that the switch lacks, and those of ours that it has too many.
+
+        Flows of others are not looked at. `installed` is for a session among many: what `flows`
+        told of the switch, which is not asked again. ovs-ofctl does not read all base flows back
+        (gtpu_flags), so not for those.
+        """
+        with tempfile.TemporaryDirectory(prefix="ofgtp-") as directory:
+            have = self._management(bridge)
+            if installed is not None:
+                have = _written(Path(directory, "installed"), installed)
+            argv = _ofctl("diff-flows", have, _written(Path(directory, "wanted"), wanted))
+            code, out, error = attempt(argv)
         if code not in (0, DIFFERENT):
             raise GatewayNotReady(f"`{' '.join(argv)}`: {' '.join(error.split())}")
-        return out
+        return read_difference(out)
 
     def forwards(self, gateway: Gateway) -> int | None:
         """How many sessions' flows the switch forwards by; None if it lets nothing pass."""
-        lease = self.ofctl("dump-flows", gateway.bridge, f"{OURS},table={LEASE.number}")
-        if sum("priority=100," in line for line in lease.splitlines()) < 2:
+        lease = self.flows(gateway.bridge, f"{OURS},table={LEASE.number}")
+        if sum("priority=100," in line for line in lease) < 2:
             return None
         uplink = f"{SESSIONS},table={UPLINK.number}"
         aggregate = self.ofctl("dump-aggregate", gateway.bridge, uplink)
         _, _, count = aggregate.rpartition("flow_count=")
         return int(count.split()[0])
 
-    def _ofctl(self, command: str, bridge: str, *words: str) -> list[str]:
-        target = f"unix:{self.rundir / bridge}.mgmt"
-        return ["ovs-ofctl", "-O", "OpenFlow14", "--timeout=30", command, target, *words]
+    def _management(self, bridge: str) -> str:
+        return f"unix:{self.rundir / bridge}.mgmt"
 
     def _control(self) -> Path:
         """ovs-vswitchd's control socket; its name has the daemon's process id in it."""
@@ -86,5 +130,30 @@ class Tools:
             return usual
         found = sorted(rundir.glob("ovs-vswitchd*.ctl"))
         if not found:
-            raise GatewayNotReady(f"ovs-vswitchd has no control socket in {rundir}")
+            raise self._away()
         return found[-1]
+
+    def _away(self) -> GatewayNotReady:
+        return GatewayNotReady(
+            f"ovs-vswitchd does not answer in {self.rundir}: is Open vSwitch running?"
+            " (systemctl status openvswitch-switch)"
+        )
+
+
+def read_difference(shown: str) -> tuple[list[str], list[str]]:
+    """What `ovs-ofctl diff-flows` shows of a switch and the wanted flows: missing, and surplus."""
+    lines = [line for line in shown.splitlines() if _OURS.search(line)]
+    # It names some matches of fragments on both sides although they are equal.
+    surplus = [line[1:] for line in lines if line[0] == "-"]
+    missing = [line[1:] for line in lines if line[0] == "+"]
+    both = {*surplus} & {*missing}
+    return [e for e in missing if e not in both], [e for e in surplus if e not in both]
+
+
+def _ofctl(command: str, *words: str) -> list[str]:
+    return ["ovs-ofctl", "-O", "OpenFlow14", command, *words]
+
+
+def _written(path: Path, flows: Iterable[str]) -> str:
+    path.write_text("".join(f"{flow}\n" for flow in flows))
+    return str(path)

@@ -11,7 +11,6 @@ import select
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.sniff import Instruction
@@ -57,12 +56,7 @@ class Sniffer:
     def __enter__(self) -> Sniffer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._socket.close()
 
     def filter(self, program: Sequence[Instruction]) -> None:

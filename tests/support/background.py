@@ -13,7 +13,6 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import eventlet
@@ -42,12 +41,7 @@ class Background:
         self.do(Net.attach_all)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._jobs.put((None, queue.SimpleQueue()))
         self._thread.join(10)
         assert not self._thread.is_alive()

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -48,12 +47,7 @@ class Flood:
         assert self._process.stdout.readline() == "flowing\n"
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         output, _ = self._process.communicate("\n", timeout=20)
         done: dict[str, Any] = json.loads(output)
         self.sent, self.seconds = done["sent"], done["seconds"]

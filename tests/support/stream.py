@@ -22,7 +22,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -120,12 +119,7 @@ class Stream:
         assert self._process.stdout.readline() == "flowing\n"
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop sending, wait for stragglers, and take the figures."""
         text, _ = self._process.communicate(timeout=30)
         result = json.loads(text.splitlines()[-1])

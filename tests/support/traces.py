@@ -19,7 +19,7 @@ from ofgtp.core.explain import Story, TraceRefused, follow
 from ofgtp.core.model import FTeid, Gateway
 from ofgtp.core.probe import Packet, Question
 from ofgtp.core.verdict import Known
-from ofgtp.southbound.vswitchd import CommandRefused, Vswitchd
+from ofgtp.southbound.ovstools import CommandRefused, Tools
 from tests.support.lab import Lab, gateway
 from tests.support.site import BRIDGE, PDN_IP, Site
 
@@ -113,7 +113,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
 
 class _Recorder:
     def __init__(self, lab: Lab, site: Site) -> None:
-        self._lab, self._site, self._switch = lab, site, Vswitchd(lab.ovsdb)
+        self._lab, self._site, self._switch = lab, site, Tools(lab.ovsdb)
 
     def record(self, *names: str) -> None:
         for name in names:

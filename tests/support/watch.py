@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from types import TracebackType
 from typing import Any, Self
 
 from scapy.packet import Packet
@@ -35,12 +34,7 @@ class FlowWatch:
         until(lambda: self._heard(BEGIN), "the watch to hear")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         until(lambda: self._heard(END), "the watch to hear the end")
         self._monitor.send_signal(signal.SIGKILL)
         self._monitor.wait()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Network
 from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
-from ofgtp.core.model import BatchPut, Gateway, Session, SessionState, Uplink
+from ofgtp.core.model import BatchPut, Session, SessionState, Uplink
 from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -25,19 +25,9 @@ from ofgtp.northbound.service import (
     SessionRequest,
     SessionView,
 )
+from tests.support.lab import gateway
 
-GATEWAY = Gateway(
-    name="gw1",
-    ovsdb="unix:/nowhere",
-    openflow="tcp:127.0.0.1:6653",
-    bridge="br-ofgtp",
-    access_port="eth1",
-    access_ip=IPv4Interface("10.1.0.1/24"),
-    core_port="eth2",
-    core_ip=IPv4Interface("10.2.0.1/24"),
-    next_hop=IPv4Address("10.2.0.2"),
-    ue_pools=(IPv4Network("10.45.0.0/16"), IPv4Network("10.64.0.0/10")),
-)
+GATEWAY = gateway(ue_pools=(IPv4Network("10.45.0.0/16"), IPv4Network("10.64.0.0/10")))
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 

@@ -27,6 +27,7 @@ from ofgtp.core.checks import (
 )
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import AccessRoute
+from ofgtp.southbound import ovstools
 from tests.support.lab import gateway
 
 GW = gateway()
@@ -386,7 +387,7 @@ table ip filter {
 
 def test_differences_are_read() -> None:
     """Ours alone, and not those that are named on both sides."""
-    missing, surplus = survey.read_difference(
+    missing, surplus = ovstools.read_difference(
         "+table=30 cookie=0xf67030000000007 a\n"
         "-table=70 cookie=0xf67030000000008 b\n"
         "-table=99 cookie=0x1 c\n"

@@ -273,10 +273,42 @@ def test_an_answer_that_breaks_off(ofgtp: Shell) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"
     with talker(lambda connection: connection.sendall(head)) as url:
         done = ofgtp(f"tunnel list --url {url}")
+    assert (done.code, done.line) == (3, f"ofgtp: the connection to {url} broke")
+
+
+def test_what_was_sent_may_have_been_done(ofgtp: Shell) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"
+    with talker(lambda connection: connection.sendall(head)) as url:
+        done = ofgtp(f"session delete phone --url {url}")
     assert (done.code, done.line) == (
         3,
         f"ofgtp: the connection to {url} broke; it may have been done all the same",
     )
+
+
+@pytest.mark.parametrize("command", ["session list", "session show x", "route", "tunnel list"])
+def test_nothing_of_the_api_steers_the_terminal(
+    server: Scripted, ofgtp: Shell, command: str
+) -> None:
+    evil = json.dumps("\x1b[2Jx\r\x9b1m")
+    session = (
+        f'{{"id": {evil}, "gateway": "g", "ue_ip": {evil}, "state": {evil}, "reason": {evil},'
+        f' "uplink": {{"teid": 1, "remote_ip": {evil}, "local_ip": "l"}}, "downlink": null,'
+        ' "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z",'
+        ' "counters": {"uplink": {"packets": 0, "bytes": 0},'
+        ' "downlink": {"packets": 0, "bytes": 0}}}'
+    )
+    body = session if "show" in command else f'{{"items": [{session}]}}'
+    server.answers = [(200, JSON, body.encode())]
+    done = ofgtp(f"{command} --url {server.url}")
+    assert done.code == 0 and "\ufffd[2Jx \ufffd1m" in done.out
+    assert all(line.isprintable() for line in done.lines)
+
+
+def test_the_url_of_something_within(server: Scripted, ofgtp: Shell) -> None:
+    server.answers = [problem(404, "there is nothing at this path")]
+    done = ofgtp(f"tunnel list --url {server.url}/page")
+    assert done.code == 4 and "/page/v1/sessions" in done.line and "is the URL right?" in done.line
 
 
 def test_no_answer_in_time(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

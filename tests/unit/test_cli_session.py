@@ -76,9 +76,12 @@ def test_add_to_a_switch_that_is_away(api: Background, ofgtp: Shell) -> None:
         ("session add a/b --ue-ip 10.45.0.9", 1, "ofgtp: id: 1 to 128 of A-Z a-z 0-9 . _ : @ -"),
         (
             "session add other --gateway gw9 --ue-ip 10.45.0.9",
-            1,
-            "ofgtp: gateway: no gateway has the name 'gw9'",
+            4,
+            "ofgtp: no gateway has the name 'gw9'",
         ),
+        ("session list --gateway gw9", 4, "ofgtp: no gateway has the name 'gw9'"),
+        ("session watch --gateway gw9", 4, "ofgtp: no gateway has the name 'gw9'"),
+        ("session export --gateway gw9", 4, "ofgtp: no gateway has the name 'gw9'"),
         ("session show nobody", 4, "ofgtp: no session has the id 'nobody'"),
         ("session show 10.45.0.99", 4, "ofgtp: no session has the id '10.45.0.99'"),
         ("session show ..", 4, "ofgtp: no session has the id '..'"),
@@ -204,6 +207,11 @@ def test_list(ofgtp: Shell) -> None:
         items = json.loads(ofgtp(f"session list {filters} --json").out)["items"]
         assert [item["id"] for item in items] == names, filters
     assert "GATEWAY" not in ofgtp("session list --gateway gw2").lines[0]
+
+
+def test_a_limit_beyond_all_numbers(ofgtp: Shell) -> None:
+    ofgtp(ADD)
+    assert len(ofgtp(f"session list --limit {10**30}").lines) == 2
 
 
 def test_a_list_of_more_than_a_page(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

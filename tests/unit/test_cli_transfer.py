@@ -167,7 +167,10 @@ def test_a_switch_that_is_away(api: Background, ofgtp: Shell) -> None:
         (f"{HEAD}\n{many(1)[0]},x", ["2: has 8 columns and not 7"]),
         (f"{HEAD}\n\n{many(1)[0]}.3", ["3: downlink_remote_ip: must be an IPv4 address"]),
         ("ue_ip,gateway,downlink_teid\n10.45.0.1,gw1,7", ["2: downlink_remote_ip: is required"]),
-        ("ue_ip,gateway,uplink_teid\n10.45.0.1,gw1,0", ["2: uplink_teid: must be "]),
+        (
+            "ue_ip,gateway,uplink_teid\n10.45.0.1,gw1,0",
+            ["2: uplink_teid: '0' is not a TEID: 1 to "],
+        ),
         ("ue_ip,gateway\n10.45.0.1,gw1\n10.99.0.1,gw1", ["3: ue_ip: 10.99.0.1 is not in the UE"]),
         ("ue_ip\n10.45.0.1", ["2: gateway: "]),
         ("ue_ip,gateway\n10.45.0.1,gw9", ["2: gateway: no gateway has the name 'gw9'"]),

@@ -76,6 +76,8 @@ def test_without_api_and_switch(ofgtp: Run, command: str) -> None:
     assert code == 4 and "10.99.0.2 is in no UE pool" in said
     code, said = ofgtp(command, "10.45.0.2")
     assert code == 2 and "name one by --gateway: gw1 or gw2" in said
+    code, said = ofgtp(command, "10.45.0.2", "--gateway", "gw9")
+    assert code == 4 and "has the name 'gw9': there is gw1 and gw2" in said
 
 
 def test_trace_without_ovs_vswitchd(ofgtp: Run) -> None:
@@ -83,6 +85,20 @@ def test_trace_without_ovs_vswitchd(ofgtp: Run) -> None:
     assert (
         code == 1 and "ovs-vswitchd does not answer" in said and "is Open vSwitch running?" in said
     )
+
+
+@pytest.mark.parametrize(
+    "options, what",
+    [
+        ("--proto icmp --dport 80", "icmp has no ports"),
+        ("--downlink --peer 10.1.0.3", "are for the uplink"),
+        ("--size big", "'big' is not a valid number"),
+        ("--size 27", "27 is not in the range 28<=x<=65535"),
+    ],
+)
+def test_options_that_are_wrong(ofgtp: Run, options: str, what: str) -> None:
+    code, said = ofgtp("trace", "10.45.0.2", *options.split())
+    assert code == 2 and what in said
 
 
 def test_without_a_configuration(ofgtp: Run, config: Path) -> None:
