@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints the table and writes docs/benchmarks.md: `make bench`, as root.
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
-stop, throughput, megaflows, upcalls.
+stop, throughput, n3, megaflows, upcalls.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ GROUPS = {
     "restart": "lifecycle:restart",
     "stop": "lifecycle:stop",
     "throughput": "throughput:run",
+    "n3": "n3:run",
     "megaflows": "variety:megaflows",
     "upcalls": "variety:upcalls",
 }

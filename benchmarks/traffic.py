@@ -51,17 +51,21 @@ def frame(
     length: int,
     remote: str = PDN,
     port: int = 9000,
+    qfi: int | None = None,
 ) -> bytes:
     """A frame as the base station or the core host sends it.
 
     `length` is that of the inner IPv4 packet, in bytes; `remote` and `port` are of the far end.
+    With a QFI an uplink packet has a PDU Session Container.
     """
     payload, ue_ip = bytes(length - 28), session["ue_ip"]
     if way == "downlink":
         return ethernet(there.core, there.pdn) + udp_datagram(remote, ue_ip, port, payload, ttl)
     inner = udp_datagram(ue_ip, remote, port, payload, ttl)
-    tunnel = struct.pack("!BBHI", 0x30, 255, len(inner), session["uplink"]["teid"])
-    outer = udp_datagram("10.1.0.2", "10.1.0.1", GTPU, tunnel + inner, 64)
+    container = b"" if qfi is None else bytes([0, 0, 0, 0x85, 1, 0x10, qfi, 0])
+    flags, size = 0x34 if container else 0x30, len(container + inner)
+    tunnel = struct.pack("!BBHI", flags, 255, size, session["uplink"]["teid"])
+    outer = udp_datagram("10.1.0.2", "10.1.0.1", GTPU, tunnel + container + inner, 64)
     return ethernet(there.access, there.enb) + outer
 
 

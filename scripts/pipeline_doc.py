@@ -22,10 +22,12 @@ from ofgtp.core.flow import (
     Port,
     make_cookie,
 )
-from ofgtp.core.model import FTeid, Gateway, Session, Uplink
+from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos, Session, Uplink
 from ofgtp.core.pipeline import (
+    CONTAIN,
     METERS,
     PIPELINE,
+    QFI,
     TOO_BIG,
     TOO_BIG_METER,
     UPLINK_MISS_METER,
@@ -33,6 +35,7 @@ from ofgtp.core.pipeline import (
     Table,
 )
 from ofgtp.core.rules import (
+    CONTAINER_HEADERS,
     EXTENDED,
     EXTENDED_NUMBERED,
     TUNNEL_HEADERS,
@@ -154,8 +157,9 @@ Their order matters:
 2. So are packets of another version than 1. Flags can only be asked to be set, so those of version
    0, and GTP' (PT = 0), are what is left over at the lowest priorities.
 3. T-PDUs with extension headers next: the switch leaves these in front of the inner packet, whose
-   first bytes are then not an IP header's. They go round as well, marked in the VLAN tag's priority
-   ({extended}, or {numbered} where the switch took the first four of these bytes off).
+   first bytes are then not an IP header's. They go round as well, with 24 octets put in front of
+   them for the table `container`, marked in the VLAN tag's priority ({extended}, or {numbered}
+   where the switch took the first four octets of theirs off).
 4. T-PDUs with a sequence number *and* an N-PDU number are good. They stand above the drop of those
    with an N-PDU number alone, since a match on the flags can only ask whether bits are set, not
    whether one is clear. The switch takes the four optional bytes off only if there is a sequence
@@ -184,8 +188,9 @@ table. A packet of any other form would be dropped.
 Signalling comes as the whole frame that the peer sent, and ends here: the controller answers it by
 a packet-out on the access port. Each eighth of the peers, by the last three bits of their
 addresses, has a meter of its own, so that a flood from one peer leaves the others theirs. T-PDUs
-with an extension header end here, too, and the controller sees the beginning of some, from which it
-knows the header's type, unless the switch took that off ({numbered}).
+with an extension header are read as IPv6 next, with what table `normalise` put in front of them
+as its first 24 octets; `reg5` says whether the switch took the header's type off ({numbered}) or
+not ({extended}).
 """
 
 LEASE_NOTE = """\
@@ -209,16 +214,73 @@ what it sees as `uplink_misses_seen`: `unknown_teid`, `spoofed_source`, `wrong_p
 `not_installed` for a session whose flows are not there (yet). Above that rate these four are
 samples, not exact; what the meter cuts off is still in `no_uplink_session`.
 
-`ct_mark`, always 0, is asked for by the last flow alone: by packets of no session. A session that
-ends is thereby noticed by packets that are under way.
+Half of `ct_mark`, always 0, is asked for by the last flow alone: by packets of no session. A
+session that ends is thereby noticed by packets that are under way.
+"""
+
+CONTAINER_NOTE = """\
+A 5G base station puts an extension header in front of each UE's packet, the PDU Session Container,
+and Open vSwitch knows no extension headers: what it leaves of a T-PDU begins with them. Here it
+parses, as IPv6, 24 octets that table `normalise` put in front, and then these:
+
+```
+ 24 octets of ours                ipv6_dst, 16 octets                            UDP ports
+                                    0           4           8          12            16
+┌─────────────┬─────────────┬──────┬───────────┬───────────┬──────────────────────────┬───────
+│ 0f c6 01 .. │ 00 08 11 ff │ 16 0 │ sequ N 85 │ 01 10 Q 00│ 45 …  the UE's packet     │         E
+│             │             │      ├───────────┼───────────┴──────────────────────────┤
+│             │             │      │ 01 10 Q 00│ 45 …  the UE's packet                 │  E and S
+└─────────────┴─────────────┴──────┴───────────┴──────────────────────────────────────┴───────
+```
+
+The container's length (in units of 4 octets), type and QFI can be matched that way, and the QFI
+copied to `reg3`, with a mask for each: nothing else of the packet enters the switch's cache.
+`01 10` is a UL PDU SESSION INFORMATION (TS 38.415, 5.5.2.2) of one unit without flags. One of two
+or three units has room for delays or a sequence number; these are taken off unread.
+
+What has another first extension header is dropped, and some of it shown to the controller. With E
+and S set the switch has taken the first header's type off; what looks like a container in all its
+parts is taken for one.
+"""
+
+CONTAINER_END_NOTE = """\
+The octet in front of the packet is the type of a further extension header: 0 says that none comes.
+The packet's first digit is its IP version. Both are where the container's length says.
+
+The 24 octets in front are an empty Network Service Header (RFC 8300), put there by `encap(nsh)`.
+Its first four octets hold its length, 6 words. They are also the first four of what was parsed as
+IPv6, whose flow label is the last 20 bits of them. So to write `ipv6_label` is to write the NSH's
+length: all that is to go. A metadata type that the switch does not know (3) keeps it from reading
+more than the first 8 octets; the next protocol (1 IPv4, 2 IPv6) is what the packet is typed as when
+it goes. Then a label is pushed and popped, for the switch to take it for NSH.
+"""
+
+CONTAIN_NOTE = """\
+On the wire the two labels read `00 00 00 85 01 00 QFI 00`: no sequence number, no N-PDU number,
+next extension header 0x85; one unit, DL PDU SESSION INFORMATION (TS 38.415, 5.5.2.1), RQI and QFI,
+no further header. `reg4` holds RQI and QFI as one octet. The lowest bit of a label's third octet
+says whether it is the last one; Open vSwitch sets it for the second label, in which it is the
+lowest bit of the QFI. So for an even QFI the label's last octet is made 1, and an nftables rule
+clears both. Another has to set the E flag of the GTP-U header anyway.
 """
 
 NOTES = {
     "access": ACCESS_NOTE,
     "normalise": NORMALISE_NOTE.format(extended=EXTENDED, numbered=EXTENDED_NUMBERED),
-    "retype": RETYPE_NOTE.format(numbered=EXTENDED_NUMBERED),
+    "retype": RETYPE_NOTE.format(extended=EXTENDED, numbered=EXTENDED_NUMBERED),
     "lease": LEASE_NOTE.format(lease=LEASE_SECONDS, timeout=lease_timeout(LEASE_SECONDS)),
     "epoch": EPOCH_NOTE,
+    "container": CONTAINER_NOTE,
+    "container_end": CONTAINER_END_NOTE,
+    "contain": CONTAIN_NOTE,
+    "qfi": """\
+All flows for what passes stand above the two that drop, which ask for the other half of `ct_mark`:
+a change of what a session wants is thereby noticed by packets that are under way.
+""",
+    "measure": f"""\
+{CONTAINER_HEADERS} octets more than in the table `fit`: the GTP-U header's optional part, and the
+container. The result is bit 1 of `reg2`.
+""",
     "uplink": UPLINK_NOTE.format(rate=UPLINK_MISS_METER.rate),
     "guard": """\
 A UE that could send to the access address could put GTP-U of its own to it, and choose any TEID.
@@ -305,6 +367,10 @@ def tables() -> Iterator[str]:
         yield f"- leads to: {', '.join(f'`{name}`' for name in table.next) or 'no other table'}"
         if table is TOO_BIG:
             yield "- every packet ends here\n"
+        elif table is CONTAIN:
+            yield "- every packet matches\n"
+        elif table is QFI:
+            yield "- a packet that matches nothing else: dropped as `container_missing`\n"
         elif table.miss is None:
             last = min(_of(table, flows()), key=lambda flow: flow.priority)
             leads = next(each.name for each in PIPELINE if each.number == last.goto)
@@ -314,7 +380,11 @@ def tables() -> Iterator[str]:
             yield f"- a packet that matches nothing else: dropped as `{table.miss.label}`\n"
         if table.name in NOTES:
             yield NOTES[table.name]
-        yield code(_of(table, flows()))
+        shown: list[object] = [*_of(table, flows())]
+        if table is QFI:
+            # One for each QFI: the first two, and the last.
+            shown[3:QFI_MAX] = ["…"]
+        yield code(shown)
 
 
 def sessions() -> Iterator[str]:
@@ -335,6 +405,9 @@ def sessions() -> Iterator[str]:
     yield "Idle:\n"
     yield code(session_flows(idle, LINKS)[1:])
     pinned = Session(1, SESSION.id, "gw1", SESSION.ue_ip, Uplink(0x1001, MOVED.ip), None)
+    fifth = replace(SESSION, qos=Qos(9, check=True))
+    yield "With a QFI, as on N3 (`qfi` 9, `qfi_check`):\n"
+    yield code(session_flows(fifth, LINKS))
     yield f"With its uplink pinned to the peer {MOVED.ip} (`uplink.remote_ip`):\n"
     yield code(session_flows(pinned, LINKS)[:1])
 

@@ -56,6 +56,7 @@ from ofgtp.core.pipeline import (
 )
 from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import (
+    CONTAINER_HEADERS,
     ETHERNET_HEADER,
     TUNNEL_HEADERS,
     Links,
@@ -674,10 +675,10 @@ class GatewayAgent:
                 self.misses[kind] += 1
                 if kind == "unknown_teid":
                     self._unknown_tunnel(packet)
-            case CookieKind.DROP, DropReason.EXTENSION_HEADER:
+            case CookieKind.DROP, DropReason.EXTENSION_HEADER | DropReason.EXTENSION_CHAIN:
                 if not self._unknown_tunnel(packet):
                     peer = IPv4Address(packet.peer)
-                    signalling.extended(packet.teid, peer, packet.frame)
+                    signalling.extended(packet.teid, peer, packet.form, packet.frame)
 
     def _unknown_tunnel(self, packet: PacketIn) -> bool:
         """Whether no session has a T-PDU's TEID; if so, its peer is told.
@@ -696,10 +697,10 @@ class GatewayAgent:
         channel, links, ours = self._channel, self._links, self.gateway.core_ip.ip
         if channel is None or links is None:
             return
-        mtu = links.access_mtu - TUNNEL_HEADERS
+        packet_bytes = packet.frame[ETHERNET_HEADER:]
+        mtu = links.access_mtu - TUNNEL_HEADERS - self._container_headers(packet_bytes)
         if mtu < frames.MTU_MIN:
             return
-        packet_bytes = packet.frame[ETHERNET_HEADER:]
         told = frames.icmp_fragmentation_needed(ours, mtu, packet_bytes)
         if told is None:
             return
@@ -711,6 +712,12 @@ class GatewayAgent:
             # From another UE: it gets this as it gets all that comes from the core side.
             frame = frames.ipv4_frame(links.core_mac, links.core_mac, told)
             channel.packet_out(Port.TABLE, frame, in_port=links.core)
+
+    def _container_headers(self, packet: bytes) -> int:
+        """How many octets more than others' headers those of a UE's packets have."""
+        ue_ip = IPv4Address(packet[16:20]) if len(packet) >= 20 else None
+        stored = None if ue_ip is None else self._store.by_ue_ip(self.gateway.name, ue_ip)
+        return 0 if stored is None or stored.session.qos is None else CONTAINER_HEADERS
 
     # --- what goes to the peers
 

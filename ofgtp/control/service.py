@@ -264,6 +264,7 @@ class SessionService:
             ue_ip=request.ue_ip,
             uplink=Uplink(teid, request.uplink_remote_ip),
             downlink=request.downlink,
+            qos=request.qos,
         )
         gateway.check_session(session)
         return old, tx.insert(session) if old is None else tx.replace(session)
@@ -443,10 +444,19 @@ def _resource(session: Session) -> dict[str, Any]:
     uplink: dict[str, Any] = {"teid": session.uplink.teid}
     if remote is not None:
         uplink["remote_ip"] = str(remote)
+    container: dict[str, Any] = {}
+    if (qos := session.qos) is not None:
+        container = {
+            "qfi": qos.qfi,
+            "rqi": qos.rqi,
+            "qfi_required": qos.required,
+            "qfi_check": qos.check,
+        }
     return {
         "id": session.id,
         "gateway": session.gateway,
         "ue_ip": str(session.ue_ip),
         "uplink": uplink,
         "downlink": None if down is None else {"teid": down.teid, "remote_ip": str(down.ip)},
+        **container,
     }

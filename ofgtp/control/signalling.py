@@ -26,7 +26,7 @@ from ofgtp.core.gtpu import MessageType
 from ofgtp.core.limits import Limit
 from ofgtp.core.model import FTeid, Gateway, SessionState
 from ofgtp.core.paths import PathChanged, PathState, PathStatus
-from ofgtp.core.rules import EXTENDED, GTP, E
+from ofgtp.core.rules import EXTENDED_NUMBERED, GTP, PDU_SESSION_CONTAINER, PROLOGUE_WORDS, E
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import PeerView
 from ofgtp.store.sqlite import SessionStore
@@ -45,7 +45,7 @@ ERROR_INDICATIONS = ((10.0, 10.0), (100.0, 100.0))
 NOTIFICATIONS = ((1.0, 5.0), (50.0, 50.0))
 """Most a second, and at once: to each peer, and to all. What they answer can be forged."""
 
-SUPPORTED_EXTENSIONS: tuple[int, ...] = ()
+SUPPORTED_EXTENSIONS = (PDU_SESSION_CONTAINER,)
 """Extension headers that T-PDUs may have (TS 29.281, 5.2.1)."""
 
 HIDDEN = "hidden"
@@ -55,9 +55,8 @@ CUT_OFF = "unreadable"
 """Stands for the types of extension headers of which one is cut off or has length 0. Such a T-PDU
 is counted as dropped like the rest: by the switch."""
 
-_VLAN = struct.Struct("!12xHHH")
-_T_PDU_AT = 14 + 4 + 4
-"""Where table normalise's headers end: Ethernet, VLAN tag, label."""
+_T_PDU_AT = 14 + 4 * PROLOGUE_WORDS
+"""Where the headers end that were put in front: Ethernet's, and table normalise's prologue."""
 
 
 BAD_FRAME = "bad_frame"
@@ -250,15 +249,19 @@ class Signalling:
         said = gtpu.error_indication(teid, self._gateway.access_ip.ip)
         self.peers.say(peer, MessageType.ERROR_INDICATION, said, now)
 
-    def extended(self, teid: int, peer: IPv4Address, frame: bytes) -> None:
-        """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1, 7.2.3)."""
-        types = self._extension_types(teid, frame)
+    def extended(self, teid: int, peer: IPv4Address, form: int, frame: bytes) -> None:
+        """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1, 7.2.3).
+
+        `form` is what its register 5 said: of what was left of it, and of its container if any.
+        """
+        numbered = EXTENDED_NUMBERED in (form, form >> 4)
+        types = self._extension_types(teid, frame, numbered)
         if types is None:
             self.extensions[CUT_OFF] += 1
             return
         shown = (HIDDEN if kind is None else f"{kind:#04x}" for kind in types or (0,))
         self.extensions.update(shown)
-        if not any(kind is None or gtpu.comprehension_required(kind) for kind in types):
+        if not any(kind is None or self._not_understood(kind) for kind in types):
             return
         now = time.monotonic()
         if not self._notice_limit.take(peer, now):
@@ -269,13 +272,15 @@ class Signalling:
         self.peers.say(peer, kind, said, now)
 
     @staticmethod
-    def _extension_types(teid: int, frame: bytes) -> tuple[int | None, ...] | None:
+    def _not_understood(kind: int) -> bool:
+        return gtpu.comprehension_required(kind) and kind not in SUPPORTED_EXTENSIONS
+
+    @staticmethod
+    def _extension_types(teid: int, frame: bytes, hidden: bool) -> tuple[int | None, ...] | None:
         """The types of a T-PDU's extension headers, None for a hidden one; None: unreadable."""
         if len(frame) < _T_PDU_AT + 4:
             return None
-        _, tag, _ = _VLAN.unpack_from(frame)
         rest = frame[_T_PDU_AT:]
-        hidden = tag >> 13 != EXTENDED
         if hidden:
             # The switch has taken off sequence number, N-PDU number and the first header's type.
             rest = bytes(3) + b"\xff" + rest

@@ -24,7 +24,7 @@ class Admission:
 
     def admits(self, put: BatchPut) -> bool:
         """Whether a session with an id and a TEID of its own is plainly right."""
-        session_id, _, ue_ip, teid, peer, far_teid, far_ip = put
+        session_id, _, ue_ip, teid, peer, far_teid, far_ip, _ = put
         return (
             session_id is not None
             and SESSION_ID.fullmatch(session_id) is not None

@@ -15,6 +15,7 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.pipeline import (
     ACCESS,
+    CONTAIN,
     CORE,
     DOWNLINK,
     EPOCH,
@@ -24,7 +25,6 @@ from ofgtp.core.pipeline import (
     LEASE,
     LOCAL,
     NORMALISE,
-    PIPELINE,
     RETYPE,
     ROUTE,
     TOO_BIG,
@@ -140,8 +140,7 @@ class _Way:
         if not hops or hops[-1].table != RETYPE.number or not trace.parsed_anew:
             return self._end(trace, hops)
         teid, peer = _kept(hops[-1])
-        (next_table,) = (table.number for table in PIPELINE if table.name in RETYPE.next)
-        question = probe.parsed_anew(packet, gateway, teid, peer, next_table)
+        question = probe.parsed_anew(packet, gateway, teid, peer, EPOCH.number)
         return self._end(*self._put(question, "Parsed anew, as an IPv4 packet"))
 
     def _put(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
@@ -153,7 +152,7 @@ class _Way:
         for entry in sorted({hop.entry for hop in hops}):
             within = [hop for hop in hops if hop.entry == entry]
             steps = [Step(self._says(hop), hop, self._owner(hop)) for hop in within]
-            if trace.tunnel is not None and within[-1].table == DOWNLINK.number:
+            if trace.tunnel is not None and within[-1].table in (DOWNLINK.number, CONTAIN.number):
                 steps.append(Step(_wrapped(trace.tunnel)))
             self.parts.append(Part(self._entered(within[0]) if entry else title, tuple(steps)))
         return trace, hops
@@ -288,6 +287,7 @@ class _Way:
             NORMALISE.number: gateway.loop_ports[0],
             ROUTE.number: gateway.core_device,
             DOWNLINK.number: gateway.gtpu_port,
+            CONTAIN.number: gateway.gtpu_port,
             LOCAL.number: gateway.access_port,
         }
         return names.get(hop.table, ", ".join(hop.outputs))

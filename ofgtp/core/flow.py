@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import NamedTuple
 
 from ofgtp.core.errors import OfgtpError
@@ -47,6 +47,16 @@ def _port(value: int, bits: int) -> str:
 
 def _ipv4(value: int, bits: int) -> str:
     return str(IPv4Address(value))
+
+
+def _ipv6(value: int, bits: int) -> str:
+    """With zeros in front written `::`, or ovs-ofctl takes a mask's for a prefix length."""
+    groups = [f"{value >> shift & 0xFFFF:x}" for shift in range(112, -16, -16)]
+    if groups[0] != "0" or not value:
+        return str(IPv6Address(value))
+    while groups[0] == "0":
+        del groups[0]
+    return f"::{':'.join(groups)}"
 
 
 def mac_text(value: int) -> str:
@@ -91,7 +101,15 @@ FIELDS: dict[str, Field] = {
         Field("tun_dst", 32, _ipv4, "outer destination: the peer to send to"),
         Field("reg0", 32, _short_hex, "TEID of a T-PDU, kept from its outer header"),
         Field("reg1", 32, _short_hex, "the peer it came from, likewise: an IPv4 address"),
-        Field("reg2", 32, _short_hex, "bit 0: too big for the access side"),
+        Field(
+            "reg2",
+            32,
+            _short_hex,
+            "too big for the access side: bit 0 bare, bit 1 with a container",
+        ),
+        Field("reg3", 32, _short_hex, "the container of a T-PDU: 0x80 if it has one, and its QFI"),
+        Field("reg4", 32, _short_hex, "what its session wants: see tables qfi and contain"),
+        Field("reg5", 32, _short_hex, "extension header under way: see table container"),
         Field("pkt_mark", 32, _short_hex, "always 0: see table epoch"),
         Field("ct_mark", 32, _short_hex, "always 0: asked for where packets of no session end"),
         Field("ct_zone", 16, _short_hex, "always 0: asked for where packets of a session go on"),
@@ -105,11 +123,17 @@ FIELDS: dict[str, Field] = {
         Field("vlan_vid", 16, _hex, "VLAN tag; 0x1000 is set when there is one"),
         Field("vlan_pcp", 3, _dec, "VLAN priority"),
         Field("mpls_label", 20, _dec, "MPLS label"),
+        Field("mpls_tc", 3, _dec, "MPLS traffic class: the three bits below the label"),
+        Field("mpls_ttl", 8, _dec, "MPLS time to live: the last octet"),
+        Field("nsh_spi", 24, _short_hex, "service path of a Network Service Header"),
         Field("nw_src", 32, _ipv4, "IPv4 source"),
         Field("nw_dst", 32, _ipv4, "IPv4 destination"),
+        Field("ipv6_dst", 128, _ipv6, "IPv6 destination"),
+        Field("ipv6_label", 20, _short_hex, "IPv6 flow label"),
         Field("nw_proto", 8, _dec, "IP protocol"),
         Field("nw_ttl", 8, _dec, "IPv4 time to live"),
         Field("ip_frag", 8, _short_hex, "fragment bits: 1 any fragment, 2 a later one"),
+        Field("udp_src", 16, _short_hex, "UDP source port"),
         Field("udp_dst", 16, _dec, "UDP destination port"),
         Field("icmp_type", 8, _dec, "ICMP type"),
         Field("arp_op", 16, _dec, "1 request, 2 reply"),
@@ -256,6 +280,8 @@ class Header(StrEnum):
 
     ETHERNET = "ethernet"
     MPLS = "mpls"
+    NSH = "nsh(md_type=1)"
+    """A Network Service Header of 24 octets (RFC 8300)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +296,7 @@ class Encap:
 
 @dataclass(frozen=True, slots=True)
 class Decap:
-    """Take the outermost header (Ethernet) off."""
+    """Take the outermost header off: Ethernet, or then a Network Service Header."""
 
     def __str__(self) -> str:
         return "decap()"
@@ -304,13 +330,14 @@ class PopVlan:
 
 @dataclass(frozen=True, slots=True)
 class CheckBigger:
-    """Set bit 0 of a register when the packet, with its Ethernet header, has more octets."""
+    """Set a bit of a register when the packet, with its Ethernet header, has more octets."""
 
     octets: int
     register: str
+    bit: int = 0
 
     def __str__(self) -> str:
-        return f"check_pkt_larger({self.octets})->{self.register}[0]"
+        return f"check_pkt_larger({self.octets})->{self.register}[{self.bit}]"
 
 
 Action = (

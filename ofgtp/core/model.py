@@ -53,6 +53,44 @@ class Uplink:
     remote_ip: IPv4Address | None = None
 
 
+QFI_MAX = 63
+"""A QoS Flow Identifier has 6 bits (TS 38.415, 5.5.3.3); 0 names none that is sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Qos:
+    """How a session's T-PDUs carry the PDU Session Container, as on N3 (TS 38.415, 5.5.2).
+
+    `qfi`, 1 to 63, and `rqi`, the Reflective QoS Indicator, stand in those sent downlink.
+    """
+
+    qfi: int
+    rqi: bool = False
+    required: bool = True
+    """Whether uplink T-PDUs without the container are dropped."""
+    check: bool = False
+    """Whether uplink T-PDUs with another QFI in their container are dropped."""
+
+    @property
+    def octet(self) -> int:
+        """The second octet of the downlink container's content: RQI and QFI."""
+        return self.rqi << 6 | self.qfi
+
+    @property
+    def number(self) -> int:
+        """All of it in one number, never 0: the octet, then bit 7 for required, 8 for check."""
+        return self.check << 8 | self.required << 7 | self.octet
+
+    @classmethod
+    def of(cls, number: int) -> Qos | None:
+        """What has this number; None for 0."""
+        if not number:
+            return None
+        return cls(
+            number & QFI_MAX, bool(number & 1 << 6), bool(number & 1 << 7), bool(number & 1 << 8)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A UE's tunnel pair on one gateway.
@@ -70,6 +108,8 @@ class Session:
     error_indicated: bool = False
     """The peer has said by an Error Indication that it does not know the downlink tunnel: nothing
     is sent there until the session is put or patched."""
+    qos: Qos | None = None
+    """None: T-PDUs are sent without extension headers, as on S1-U."""
 
     @property
     def peers(self) -> set[IPv4Address]:
@@ -92,6 +132,8 @@ class BatchPut(NamedTuple):
     uplink_remote_ip: int | None
     downlink_teid: int | None
     downlink_ip: int | None
+    qos: int = 0
+    """`Qos.number`; 0: none."""
 
 
 class FlowValues(NamedTuple):
@@ -106,6 +148,8 @@ class FlowValues(NamedTuple):
     far_ip: int | None
     """The downlink's F-TEID; both None while the UE is idle."""
     error_indicated: bool
+    qos: int = 0
+    """`Qos.number`; 0: no extension headers."""
 
     @property
     def sends(self) -> bool:
@@ -124,6 +168,7 @@ class FlowValues(NamedTuple):
             None if far is None else far.teid,
             None if far is None else int(far.ip),
             session.error_indicated,
+            0 if session.qos is None else session.qos.number,
         )
 
 
@@ -211,6 +256,8 @@ class Gateway:
         if session.downlink is not None:
             check_teid("downlink.teid", session.downlink.teid)
             self.check_peer("downlink.remote_ip", session.downlink.ip)
+        if session.qos is not None and not 1 <= session.qos.qfi <= QFI_MAX:
+            raise InvalidSession("qfi", f"a QFI is 1 to {QFI_MAX}, not {session.qos.qfi}")
 
     def check_peer(self, loc: str, ip: IPv4Address) -> None:
         """A GTP-U peer is a unicast address that is not ours.

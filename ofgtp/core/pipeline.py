@@ -30,7 +30,7 @@ class DropReason(IntEnum):
     ACCESS_DENIED = 4, "GTP-U from an address outside access_allow"
     ACCESS_OTHER = 5, "on the access port, and neither GTP-U, ARP nor ping to us"
     LOCAL_OTHER = 6, "from the host towards the access port, and neither GTP-U, ARP nor ping"
-    EXTENSION_HEADER = 7, "T-PDU with an extension header"
+    EXTENSION_HEADER = 7, "T-PDU whose first extension header is no PDU Session Container"
     NPDU_NUMBER = 8, "T-PDU with an N-PDU number but no sequence number"
     INNER_MPLS = 9, "T-PDU whose bytes 12 and 13 read as an MPLS Ethernet type"
     FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
@@ -47,6 +47,11 @@ class DropReason(IntEnum):
     ERROR_INDICATED = 22, "downlink packet to a UE whose base station does not know its tunnel"
     WRONG_VERSION = 23, "GTP-U packet whose version is not 1"
     GTP_PRIME = 24, "GTP' packet (PT = 0), which is charging's and not GTP-U"
+    LONG_CONTAINER = 25, "T-PDU whose PDU Session Container has more than 12 octets"
+    BAD_CONTAINER = 26, "T-PDU whose PDU Session Container is no uplink one, or contradicts itself"
+    EXTENSION_CHAIN = 27, "T-PDU with another extension header behind its PDU Session Container"
+    WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
+    CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
 
     @property
     def label(self) -> str:
@@ -167,8 +172,43 @@ RETYPE = Table(
     22,
     "retype",
     "T-PDUs come back: TEID and peer go into registers, and the label is popped with the type that"
-    " the packet really has; the switch parses it anew. Signalling goes to the controller.",
+    " the packet really has; the switch parses it anew. Those with an extension header are parsed"
+    " as IPv6, which they are not. Signalling goes to the controller.",
     _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
+    ("container", "epoch"),
+    DropReason.NOT_IP,
+)
+CONTAINER = Table(
+    23,
+    "container",
+    "T-PDUs with an extension header, read as IPv6: what stands in `ipv6_dst` says whether it is a"
+    " PDU Session Container (TS 38.415), and how long. Its QFI goes into a register.",
+    _fields("reg5 pkt_mark dl_type ipv6_dst"),
+    ("container_end",),
+    DropReason.EXTENSION_HEADER,
+)
+CONTAINER_END = Table(
+    24,
+    "container_end",
+    "Whether an IP packet follows the container, and of which version. What is written into"
+    " `ipv6_label` makes of all that stands in front of it one Network Service Header.",
+    _fields("reg5 dl_type ipv6_dst nw_proto udp_src"),
+    ("unwrap",),
+    DropReason.EXTENSION_CHAIN,
+)
+UNWRAP = Table(
+    26,
+    "unwrap",
+    "Takes this header off, and the container with it. The switch parses the packet anew.",
+    _fields("dl_type pkt_mark"),
+    ("bare",),
+    DropReason.NOT_IP,
+)
+BARE = Table(
+    27,
+    "bare",
+    "The UE's packet, typed rightly, gets an Ethernet header.",
+    _fields("packet_type"),
     ("epoch",),
     DropReason.NOT_IP,
 )
@@ -200,8 +240,17 @@ UPLINK = Table(
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
     _fields("reg0 reg1 dl_type nw_src ct_mark"),
-    ("guard",),
+    ("qfi", "guard"),
     DropReason.NO_UPLINK_SESSION,
+)
+QFI = Table(
+    35,
+    "qfi",
+    "For sessions with a QFI: the container that a T-PDU had against what its session wants, which"
+    " is in a register: 0x80 a container, 0x40 and the QFI this QFI if there is one.",
+    _fields("reg3 reg4 ct_mark"),
+    ("guard",),
+    None,
 )
 GUARD = Table(
     40,
@@ -235,25 +284,42 @@ FIT = Table(
     "Keeps what would not fit the access MTU once it is encapsulated from the port: the kernel"
     " refuses it, and the switch then loses the packets that wait behind it, too.",
     _fields("reg2"),
-    ("too_big", "downlink"),
+    ("downlink", "too_big"),
+    None,
+)
+DOWNLINK = Table(
+    70,
+    "downlink",
+    "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
+    " a session with a QFI go on, RQI and QFI in a register.",
+    _fields("dl_type nw_dst"),
+    ("measure",),
+    DropReason.UNKNOWN_UE,
+)
+MEASURE = Table(
+    72,
+    "measure",
+    "Compares the size of what gets a container with what fits the access MTU then.",
+    _fields(""),
+    ("contain",),
+    None,
+)
+CONTAIN = Table(
+    74,
+    "contain",
+    "Puts the PDU Session Container in front, as two MPLS labels, and out by the gtpu port.",
+    _fields("reg2 reg4"),
+    ("too_big",),
     None,
 )
 TOO_BIG = Table(
-    67,
+    76,
     "too_big",
     "Shows some of what does not fit to the controller, which tells the sender by ICMP (RFC 1191)."
     " Nothing of it goes further.",
     _fields(""),
     (),
     None,
-)
-DOWNLINK = Table(
-    70,
-    "downlink",
-    "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port.",
-    _fields("dl_type nw_dst"),
-    (),
-    DropReason.UNKNOWN_UE,
 )
 LOCAL = Table(
     80,
@@ -269,15 +335,22 @@ PIPELINE: tuple[Table, ...] = (
     ACCESS,
     NORMALISE,
     RETYPE,
+    CONTAINER,
+    CONTAINER_END,
     LEASE,
+    UNWRAP,
+    BARE,
     EPOCH,
     UPLINK,
+    QFI,
     GUARD,
     ROUTE,
     CORE,
     FIT,
-    TOO_BIG,
     DOWNLINK,
+    MEASURE,
+    CONTAIN,
+    TOO_BIG,
     LOCAL,
 )
 

@@ -29,10 +29,14 @@ from ofgtp.core.flow import (
     move,
     set_field,
 )
-from ofgtp.core.model import GTPU_PORT, Gateway, Session
+from ofgtp.core.model import GTPU_PORT, QFI_MAX, Gateway, Qos, Session
 from ofgtp.core.pipeline import (
     ACCESS,
     ARP_METER,
+    BARE,
+    CONTAIN,
+    CONTAINER,
+    CONTAINER_END,
     CORE,
     DOWNLINK,
     EPOCH,
@@ -42,25 +46,28 @@ from ofgtp.core.pipeline import (
     INGRESS,
     LEASE,
     LOCAL,
+    MEASURE,
     NEIGHBOUR_METER,
     NEXT_HOP_METER,
     NORMALISE,
     OTHER_ARP_METER,
     PING_METER,
     PIPELINE,
+    QFI,
     RETYPE,
     ROUTE,
     SIGNALLING_METERS,
     TOO_BIG,
     TOO_BIG_METER,
     TOO_BIG_REPORT_METER,
+    UNWRAP,
     UPLINK,
     UPLINK_MISS_METER,
     DropReason,
     Report,
 )
 
-IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848
+IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST, NSH = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848, 0x894F
 ICMP, UDP = 1, 17
 ECHO_REPLY, ECHO_REQUEST = 0, 8
 TAGGED = (0x1000, 0x1000)
@@ -80,10 +87,22 @@ EXTENDED, EXTENDED_NUMBERED = 1, 2
 """Stand in the VLAN priority, where an IP version may stand, of T-PDUs with an extension header:
 with the whole optional part in front of it, and without (the switch takes it off if S is set)."""
 
+PDU_SESSION_CONTAINER = 0x85
+"""Its extension header type (TS 29.281, 5.2.1)."""
+
+CONTAINED, CHECKED = 0x80, 0x40
+"""In register 3: the T-PDU had a container. In register 4: its session wants one; its session wants
+its QFI in it."""
+
+SHOWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK)
+"""Tables whose misses are shown to the controller, and made where the rest of the table is."""
+
 SESSION_PRIORITY = 100
 
 HEADER_SAMPLE = 96
 """Bytes of a packet that the controller sees: Ethernet, IPv4 with all its options, UDP, or ARP."""
+EXTENSION_SAMPLE = 128
+"""Bytes of a T-PDU with extension headers that the controller sees, those put in front included."""
 SIGNALLING_SAMPLE = 2048
 """Bytes of signalling that the controller sees: all of it. What is longer is no message."""
 
@@ -115,23 +134,27 @@ class Links:
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
 
 
-NO_SESSION: dict[str, Value] = {"ct_mark": 0}
+NO_SESSION: dict[str, Value] = {"ct_mark": (0, 0x0000FFFF)}
+REFUSED: dict[str, Value] = {"ct_mark": (0, 0xFFFF0000)}
 LIVE: dict[str, Value] = {"ct_zone": 0}
-"""Conditions that always hold, asked for on the ways that packets of no session and of a live one
-take, and on no other.
+"""Conditions that always hold, asked for on the ways that packets of no session take, of one that
+refuses them for their container, and of a live one, and on no other.
 
 Open vSwitch before 3.2 cannot change a cached class ("megaflow") of packets that came by a gtpu
 port: `failed to put[modify]`. It can delete one, and does so when the class turns out too coarse:
 when packets of it are now asked for something that was not asked for before. So whatever may change
 while traffic is under way must lead over a field that the way before did not ask for: between
-having and not having a session these two, for the rest the epoch: 16 bits of a field of 32, so that
-none asks for all that another asked for, and one drawn at random does where the last is not known.
+having a session, having none and being refused by it these three, for the rest the epoch: 16 bits
+of a field of 32, so that none asks for all that another asked for, and one drawn at random does
+where the last is not known.
 """
 
 
 ETHERNET_HEADER = 14
 TUNNEL_HEADERS = 20 + 8 + 8
 """Octets of the outer IPv4, UDP and GTP-U headers (TS 29.281, 5.1)."""
+CONTAINER_HEADERS = 4 + 4
+"""And of the optional part with the first extension header's type, and the container."""
 
 
 def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
@@ -170,15 +193,18 @@ def gateway_flows(
     yield from _normalise(links)
     yield from lease_flows(links, lease_seconds)
     yield from _retype()
+    yield from _container()
     yield from epoch_flows(links)
     yield from _uplink()
+    yield from _qfi()
     yield from _guard(gateway, links, protected)
     yield from _route(links)
     yield from _core(gateway, links)
     yield from _fit()
+    yield from _contain(links)
     yield from _local(gateway, links)
     for table in PIPELINE:
-        if table.miss is not None and table is not UPLINK:
+        if table.miss is not None and table not in SHOWN_MISSES:
             yield table.drop(0, (), table.miss)
 
 
@@ -205,12 +231,19 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
         typed = match(packet_type=packet_type, in_port=links.gtpu, **asked)
         yield INGRESS.flow(100, typed, goto=NORMALISE)
     yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=UPLINK)
+    # The passes between the first and the last lead to the next by such a number as well.
+    for form in (EXTENDED, EXTENDED_NUMBERED):
+        for units in range(1, UNITS_MAX + 1):
+            yield _measured(form, units, links)
+    unwrapped = match(dl_type=NSH, pkt_mark=(0, links.epoch))
+    yield UNWRAP.flow(100, unwrapped, Decap(), Decap(), goto=BARE)
 
 
 def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     """A session's flows: uplink first, then downlink."""
     cookie = make_cookie(CookieKind.SESSION, session.number)
-    peer = session.uplink.remote_ip
+    peer, qos = session.uplink.remote_ip, session.qos
+    wanted = 0 if qos is None else wanted_container(qos)
     uplink = UPLINK.flow(
         SESSION_PRIORITY,
         match(
@@ -219,7 +252,8 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
             nw_src=session.ue_ip,
             **({} if peer is None else {"reg1": peer}),
         ),
-        goto=GUARD,
+        *((SetField("reg4", wanted),) if wanted else ()),
+        goto=QFI if wanted else GUARD,
         cookie=cookie,
     )
     to_ue = match(dl_type=IPV4, nw_dst=session.ue_ip)
@@ -227,16 +261,20 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
         return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.IDLE_UE)
     if session.error_indicated:
         return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.ERROR_INDICATED)
-    downlink = DOWNLINK.flow(
-        SESSION_PRIORITY,
-        to_ue,
-        Decap(),
+    tunnel = (
         set_field("tun_id", session.downlink.teid),
         set_field("tun_dst", session.downlink.ip),
-        Output(links.gtpu),
-        cookie=cookie,
     )
-    return uplink, downlink
+    if qos is None:
+        out = Decap(), *tunnel, Output(links.gtpu)
+        return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *out, cookie=cookie)
+    marked = SetField("reg4", qos.octet), *tunnel
+    return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *marked, goto=MEASURE, cookie=cookie)
+
+
+def wanted_container(qos: Qos) -> int:
+    """What table qfi asks of a session's uplink T-PDUs; 0: nothing."""
+    return CONTAINED * qos.required | (CHECKED | qos.qfi) * qos.check
 
 
 def _ingress(links: Links) -> Iterator[Flow]:
@@ -306,7 +344,7 @@ def _normalise(links: Links) -> Iterator[Flow]:
     for priority, flags, form in ((92, E | S, EXTENDED_NUMBERED), (90, E, EXTENDED)):
         # The first bytes are no inner packet's, so the type says nothing.
         for asked in _any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
-            yield NORMALISE.flow(priority, asked, *_round_as(form, links))
+            yield NORMALISE.flow(priority, asked, *_PROLOGUE, *_round_as(form, links))
     # The switch takes the optional four bytes off only if the S flag is set.
     for asked in _any_type(GTP | PN, tun_gtpu_msgtype=T_PDU):
         yield NORMALISE.drop(70, asked, DropReason.NPDU_NUMBER)
@@ -375,16 +413,172 @@ def _retype() -> Iterator[Flow]:
     for version, eth_type in ((4, IPV4), (6, IPV6)):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version)
         yield RETYPE.flow(100, t_pdu, *origin, PopVlan(), PopMpls(eth_type), goto=EPOCH)
-    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     for form in (EXTENDED, EXTENDED_NUMBERED):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=form)
-        reason = DropReason.EXTENSION_HEADER
-        yield RETYPE.drop(100, t_pdu, reason, *origin, show, meter=EXTENSION_METER)
+        read_as = SetField("reg5", form), PopVlan(), PopMpls(IPV6)
+        yield RETYPE.flow(100, t_pdu, *origin, *read_as, goto=CONTAINER)
     show = Output(Port.CONTROLLER, max_len=SIGNALLING_SAMPLE)
     for share, meter in enumerate(SIGNALLING_METERS):
         source = (share, len(SIGNALLING_METERS) - 1)
         message = match(dl_type=IPV4, nw_src=source, nw_proto=UDP, udp_dst=GTPU_PORT)
         yield RETYPE.report(100, message, Report.SIGNALLING, show, meter=meter)
+
+
+_PROLOGUE = Encap(Header.NSH), SetField("nsh_spi", 8 << 8 | UDP)
+"""24 octets in front of a T-PDU with an extension header. Read as the beginning of IPv6, they say
+that UDP of 8 octets follows (the second four are payload length, next header and hop limit)."""
+PROLOGUE_WORDS = 6
+"""Words of 4 octets."""
+
+UNITS_MAX = 3
+"""Units of 4 octets of the longest container that is taken off. Of a longer one, as with QMP, the
+switch does not see the octet that tells whether another header follows, or where the packet is."""
+
+_DST_BITS = 128
+"""What follows the prologue is read as the IPv6 destination, and then as UDP ports."""
+
+
+def _octets(**asked: tuple[int, int]) -> tuple[int, int]:
+    """The IPv6 destination with these octets, each a value and a mask: `o4` is the one at 4."""
+    value = mask = 0
+    for name, (octet, of) in asked.items():
+        shift = _DST_BITS - 8 - 8 * int(name[1:])
+        value, mask = value | (octet & of) << shift, mask | of << shift
+    return value, mask
+
+
+def _container_at(form: int) -> int:
+    """Where the container begins: behind sequence number, N-PDU number and type, or at once."""
+    return 4 if form == EXTENDED else 0
+
+
+def _typed(form: int) -> dict[str, tuple[int, int]]:
+    """The first extension header's type, where the switch has not taken it off."""
+    return {"o3": (PDU_SESSION_CONTAINER, 0xFF)} if form == EXTENDED else {}
+
+
+def _measured(form: int, units: int, links: Links) -> Flow:
+    """A UL PDU SESSION INFORMATION (TS 38.415, 5.5.2.2) of that many units of 4 octets.
+
+    One of a single unit has room for the QFI alone, so all flags for more must be clear. What else
+    longer ones hold is taken off unread.
+    """
+    at, single = _container_at(form), units == 1
+    octets = {
+        f"o{at}": (units, 0xFF),
+        f"o{at + 1}": (0x10, 0xFF if single else 0xF0),
+        **({f"o{at + 2}": (0, 0xC0)} if single else {}),
+    }
+    qfi = _DST_BITS - 8 - 8 * (at + 2)
+    return CONTAINER.flow(
+        100,
+        match(
+            reg5=form,
+            pkt_mark=(0, links.epoch),
+            dl_type=IPV6,
+            ipv6_dst=_octets(**_typed(form), **octets),
+        ),
+        SetField("reg5", form << 4 | units),
+        SetField("reg3", CONTAINED),
+        move(Bits("ipv6_dst", qfi, qfi + 5), Bits("reg3", 0, 5)),
+        goto=CONTAINER_END,
+    )
+
+
+def _container() -> Iterator[Flow]:
+    show = Output(Port.CONTROLLER, max_len=EXTENSION_SAMPLE)
+    typed = _typed(EXTENDED)
+
+    def bad(priority: int, reason: DropReason, **octets: tuple[int, int]) -> Flow:
+        asked = match(reg5=EXTENDED, dl_type=IPV6, ipv6_dst=_octets(**typed, **octets))
+        return CONTAINER.drop(priority, asked, reason)
+
+    for units in (0, 1):
+        yield bad(92, DropReason.BAD_CONTAINER, o4=(units, 0xFF))
+    yield bad(90, DropReason.LONG_CONTAINER, o5=(0x10, 0xF0))
+    yield bad(80, DropReason.BAD_CONTAINER)
+    other = CONTAINER.miss
+    if other is not None:
+        yield CONTAINER.drop(0, (), other, show, meter=EXTENSION_METER)
+    for form in (EXTENDED, EXTENDED_NUMBERED):
+        for units in range(1, UNITS_MAX + 1):
+            yield from _container_end(form, units)
+    another = DropReason.EXTENSION_CHAIN
+    yield CONTAINER_END.drop(0, (), another, show, meter=EXTENSION_METER)
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        typed_ip = match(packet_type=packet_type)
+        yield BARE.flow(100, typed_ip, Encap(Header.ETHERNET), goto=EPOCH)
+
+
+def _container_end(form: int, units: int) -> Iterator[Flow]:
+    """The prologue is read as a Network Service Header next: as one of all that is to go.
+
+    Its first four octets are the first of an IPv6 header too, and of these the last 20 bits can be
+    written: length in words, a metadata type that the switch does not read (3), next protocol.
+    """
+    packet_at = _container_at(form) + 4 * units
+    last = {f"o{packet_at - 1}": (0, 0xFF)}
+    asked: dict[str, Value] = {"reg5": form << 4 | units, "dl_type": IPV6}
+    for version, protocol in ((4, 1), (6, 2)):
+        if packet_at < _DST_BITS // 8:
+            octets = last | {f"o{packet_at}": (version << 4, 0xF0)}
+            begins = match(**asked, ipv6_dst=_octets(**octets))
+        else:
+            port = version << 12, 0xF000
+            begins = match(**asked, ipv6_dst=_octets(**last), nw_proto=UDP, udp_src=port)
+        words = PROLOGUE_WORDS + packet_at // 4
+        yield CONTAINER_END.flow(
+            100,
+            begins,
+            SetField("ipv6_label", words << 16 | 3 << 8 | protocol),
+            Decap(),
+            Encap(Header.MPLS),
+            Encap(Header.ETHERNET),
+            PopMpls(NSH),
+            goto=UNWRAP,
+        )
+    yield CONTAINER_END.drop(50, match(**asked, ipv6_dst=_octets(**last)), DropReason.NOT_IP)
+
+
+def _qfi() -> Iterator[Flow]:
+    """All that pass stand above those that do not: see NO_SESSION."""
+    container, none = (CONTAINED, CONTAINED), (0, CONTAINED)
+    yield QFI.flow(100, match(reg3=container, reg4=CONTAINED), goto=GUARD)
+    for qfi in range(1, QFI_MAX + 1):
+        same = match(reg3=CONTAINED | qfi, reg4=(CHECKED | qfi, CHECKED | QFI_MAX))
+        yield QFI.flow(100, same, goto=GUARD)
+    yield QFI.flow(100, match(reg3=none, reg4=(0, CONTAINED)), goto=GUARD)
+    other = match(reg3=container, **REFUSED)
+    yield QFI.drop(10, other, DropReason.WRONG_QFI)
+    yield QFI.drop(0, match(**REFUSED), DropReason.CONTAINER_MISSING)
+
+
+def _contain(links: Links) -> Iterator[Flow]:
+    """A DL PDU SESSION INFORMATION (TS 38.415, 5.5.2.1) in front, as two MPLS labels.
+
+    They read `00 00 00 85 | 01 00 QFI 00`. The lowest bit of a label's third octet says whether it
+    is the last, and the switch sets it in the second, where the QFI's lowest bit stands. Of an even
+    QFI's label the time to live is 1, by which nftables knows to clear both.
+    """
+    bare = links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER
+    yield MEASURE.flow(0, (), CheckBigger(bare - CONTAINER_HEADERS, "reg2", 1), goto=CONTAIN)
+    yield CONTAIN.flow(100, match(reg2=(2, 2)), goto=TOO_BIG, meter=TOO_BIG_METER)
+    for odd in (0, 1):
+        yield CONTAIN.flow(
+            50,
+            match(reg4=(odd, 1)),
+            Decap(),
+            Encap(Header.MPLS),
+            SetField("mpls_label", 0x01000),
+            move(Bits("reg4", 4, 7), Bits("mpls_label", 0, 3)),
+            move(Bits("reg4", 1, 3), Bits("mpls_tc", 0, 2)),
+            SetField("mpls_ttl", 1 - odd),
+            Encap(Header.MPLS),
+            SetField("mpls_label", 0),
+            SetField("mpls_tc", 0),
+            SetField("mpls_ttl", PDU_SESSION_CONTAINER),
+            Output(links.gtpu),
+        )
 
 
 def _uplink() -> Iterator[Flow]:

@@ -11,12 +11,14 @@ import eventlet
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ofgtp.core.model import SESSION_ID, TEID_MAX, BatchPut
+from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, BatchPut, Qos
 from ofgtp.northbound import schema
 
 Line = tuple[int, BatchPut | str]
 
 _AT_ONCE = 200
+
+_FLAGS = {"rqi": "rqi", "qfi_required": "required", "qfi_check": "check"}
 
 
 class LinesError(Exception):
@@ -82,6 +84,7 @@ def judged(line: bytes) -> BatchPut | str:
         None if peer is None else int(peer),
         down.teid if down else None,
         int(down.remote_ip) if down else None,
+        0 if asked.qos is None else asked.qos.number,
     )
 
 
@@ -113,8 +116,11 @@ def plain_session(session: dict[str, Any]) -> BatchPut | None:
     )
     known = ("ue_ip" in session) + ("id" in session) + ("gateway" in session)
     known += ("uplink" in session) + ("downlink" in session)
+    qos = 0
     if len(session) != known:
-        return None
+        members, qos = _qos(session)
+        if len(session) != known + members or not qos:
+            return None
     if not (session_id is None or _is_id(session_id)):
         return None
     if not (gateway is None or type(gateway) is str):
@@ -133,7 +139,17 @@ def plain_session(session: dict[str, Any]) -> BatchPut | None:
             return None
         far_ip = _address(downlink["remote_ip"])
     ue_ip = _address(session["ue_ip"])
-    return BatchPut(session_id, gateway, ue_ip, teid, peer, far_teid, far_ip)
+    return BatchPut(session_id, gateway, ue_ip, teid, peer, far_teid, far_ip, qos)
+
+
+def _qos(session: dict[str, Any]) -> tuple[int, int]:
+    """How many of its members speak of the container, and the number of what they say; 0: the
+    schema must tell. Raises KeyError where there is no QFI."""
+    qfi, flags = session["qfi"], {name: session[name] for name in _FLAGS if name in session}
+    plainly = type(qfi) is int and 1 <= qfi <= QFI_MAX
+    if not plainly or not all(type(flag) is bool for flag in flags.values()):
+        return 0, 0
+    return 1 + len(flags), Qos(qfi, **{_FLAGS[name]: flag for name, flag in flags.items()}).number
 
 
 def _is_id(value: object) -> bool:

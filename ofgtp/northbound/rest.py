@@ -402,6 +402,9 @@ class RestApp:
         patch = _parse(self._body(request, PATCH_TYPES, self._body_limit))
 
         def change(present: dict[str, Any]) -> SessionRequest:
+            if isinstance(patch, dict) and "qfi" in patch and patch["qfi"] is None:
+                # What it said of the QFI that goes would be wrong without one.
+                present = {k: v for k, v in present.items() if k not in schema.OF_QFI}
             body = _session(_dump(merge_patch(present, patch)))
             _same_id(body.id, session_id)
             return body.request(session_id)

@@ -18,11 +18,13 @@ from pydantic import (
     PlainValidator,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from ofgtp.core.model import SESSION_ID, TEID_MAX, Direction, FTeid, SessionState
+from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, Direction, FTeid, Qos, SessionState
 from ofgtp.core.paths import PathState
 from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
 
@@ -41,6 +43,12 @@ def _teid(value: object) -> int:
         raise PydanticCustomError("teid", "must be an integer or a string like 0x1001")
     if not 1 <= value <= TEID_MAX:
         raise PydanticCustomError("teid", f"must be 1 to {TEID_MAX}")
+    return value
+
+
+def _qfi(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= QFI_MAX:
+        raise PydanticCustomError("qfi", f"must be an integer from 1 to {QFI_MAX}, or null")
     return value
 
 
@@ -76,6 +84,11 @@ _IPV4_SCHEMA = {"type": "string", "format": "ipv4"}
 
 Teid = Annotated[int, PlainValidator(_teid), WithJsonSchema(_TEID_SCHEMA)]
 QueryTeid = Annotated[int, PlainValidator(_query_teid), WithJsonSchema(_TEID_SCHEMA)]
+Qfi = Annotated[
+    int,
+    PlainValidator(_qfi),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": QFI_MAX}),
+]
 Ipv4 = Annotated[
     IPv4Address, PlainValidator(_ipv4), PlainSerializer(str), WithJsonSchema(_IPV4_SCHEMA)
 ]
@@ -104,6 +117,10 @@ class DownlinkInput(_Strict):
     remote_ip: Ipv4
 
 
+OF_QFI = frozenset({"rqi", "qfi_required", "qfi_check"})
+"""Members of a session that mean something with a QFI only."""
+
+
 class SessionInput(_Strict):
     """A session as the operator writes it."""
 
@@ -126,6 +143,34 @@ class SessionInput(_Strict):
     ue_ip: Ipv4 = Field(description="In the gateway's ue_pools")
     uplink: UplinkInput | None = None
     downlink: DownlinkInput | None = Field(None, description="null: the UE is idle")
+    qfi: Qfi | None = Field(
+        None,
+        description="T-PDUs carry the PDU Session Container, as on N3, downlink with this QFI."
+        " null: they carry none, as on S1-U; one that comes uplink is taken off",
+    )
+    rqi: bool = Field(False, description="Set the Reflective QoS Indicator; needs a qfi")
+    qfi_required: bool = Field(
+        True, description="With a qfi: drop uplink T-PDUs that carry no container"
+    )
+    qfi_check: bool = Field(
+        False, description="Drop uplink T-PDUs whose container has another QFI; needs a qfi"
+    )
+
+    @field_validator("rqi", "qfi_check")
+    @classmethod
+    def _needs_qfi(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "qfi" in info.data and info.data["qfi"] is None:
+            raise PydanticCustomError(
+                "qfi_needed", "needs a qfi: it stands in the PDU Session Container beside it"
+            )
+        return value
+
+    @property
+    def qos(self) -> Qos | None:
+        """What it says of the container."""
+        if self.qfi is None:
+            return None
+        return Qos(self.qfi, self.rqi, self.qfi_required, self.qfi_check)
 
     def request(self, session_id: str | None = None) -> SessionRequest:
         """What the service is asked for; `session_id` is the path's, if the path has one."""
@@ -137,6 +182,7 @@ class SessionInput(_Strict):
             uplink_teid=up.teid if up else None,
             uplink_remote_ip=up.remote_ip if up else None,
             downlink=FTeid(down.teid, down.remote_ip) if down else None,
+            qos=self.qos,
         )
 
 
@@ -228,6 +274,10 @@ class DownlinkOutput(BaseModel):
     remote_ip: Ipv4
 
 
+NO_QOS = Qos(0, required=False)
+"""What is shown of a session without a QFI."""
+
+
 class SessionOutput(BaseModel):
     """A session as it is answered."""
 
@@ -236,6 +286,10 @@ class SessionOutput(BaseModel):
     ue_ip: Ipv4
     uplink: UplinkOutput
     downlink: DownlinkOutput | None
+    qfi: int | None = Field(description="null: no PDU Session Container")
+    rqi: bool
+    qfi_required: bool
+    qfi_check: bool
     state: SessionState
     reason: str | None = Field(
         description="The switch's, when the state is failed; the peer's, when it is error_indicated"
@@ -248,6 +302,7 @@ class SessionOutput(BaseModel):
     def of(cls, view: SessionView) -> SessionOutput:
         """The answer that shows `view`."""
         session, down = view.session, view.session.downlink
+        qos = session.qos or NO_QOS
         return cls.model_construct(
             id=session.id,
             gateway=session.gateway,
@@ -258,6 +313,10 @@ class SessionOutput(BaseModel):
                 remote_ip=session.uplink.remote_ip,
             ),
             downlink=down and DownlinkOutput.model_construct(teid=down.teid, remote_ip=down.ip),
+            qfi=qos.qfi or None,
+            rqi=qos.rqi,
+            qfi_required=qos.required,
+            qfi_check=qos.check,
             state=view.state,
             reason=view.reason,
             created_at=view.created_at,
@@ -277,13 +336,15 @@ def new_session(made: NewSession) -> str:
     """The JSON of a session that was just made: what `SessionOutput` writes, in less time."""
     put, at = made.put, made.at.isoformat().replace("+00:00", "Z")
     peer = "null" if put.uplink_remote_ip is None else f'"{_dotted(put.uplink_remote_ip)}"'
-    down = "null"
+    down, qos = "null", Qos.of(put.qos) or NO_QOS
     if put.downlink_ip is not None:
         down = f'{{"teid":{put.downlink_teid},"remote_ip":"{_dotted(put.downlink_ip)}"}}'
     return (
         f'{{"id":"{put.id}","gateway":{dumps(made.gateway)},"ue_ip":"{_dotted(put.ue_ip)}",'
         f'"uplink":{{"teid":{put.uplink_teid},"local_ip":"{made.local_ip}","remote_ip":{peer}}},'
-        f'"downlink":{down},"state":"{made.state.value}","reason":null,'
+        f'"downlink":{down},"qfi":{qos.qfi or "null"},"rqi":{dumps(qos.rqi)},'
+        f'"qfi_required":{dumps(qos.required)},"qfi_check":{dumps(qos.check)},'
+        f'"state":"{made.state.value}","reason":null,'
         f'"created_at":"{at}","updated_at":"{at}",'
         '"counters":{"uplink":{"packets":0,"bytes":0},"downlink":{"packets":0,"bytes":0}}}'
     )

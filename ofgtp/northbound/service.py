@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 from ofgtp.core.errors import OfgtpError
-from ofgtp.core.model import BatchPut, Direction, FTeid, Session, SessionState
+from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
 from ofgtp.core.paths import PathState
 from ofgtp.northbound.events import EventLog
 
@@ -53,6 +53,7 @@ class SessionRequest:
     uplink_teid: int | None
     uplink_remote_ip: IPv4Address | None
     downlink: FTeid | None
+    qos: Qos | None = None
 
     @classmethod
     def of(cls, put: BatchPut) -> SessionRequest:
@@ -68,6 +69,7 @@ class SessionRequest:
             uplink_teid=put.uplink_teid,
             uplink_remote_ip=None if peer is None else IPv4Address(peer),
             downlink=far,
+            qos=Qos.of(put.qos),
         )
 
 

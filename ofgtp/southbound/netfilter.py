@@ -4,6 +4,8 @@
   gets its copy before these chains): it would answer ARP and send ICMP of its own.
 - Open vSwitch before 3.2 sends GTP-U with wrong UDP checksums: they are set to zero, "none",
   which IPv4 allows (RFC 768; TS 29.281, 4.4.2).
+- The switch puts a PDU Session Container in front of a T-PDU, but cannot set the E flag that says
+  so, nor clear the lowest bit of its QFI (see `ofgtp.core.rules`): done here.
 - With `masquerade`, the UE pools leave the host with the host's own addresses.
 """
 
@@ -18,11 +20,21 @@ from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
 
+_CONTAINER = "@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85"
+"""A T-PDU (type 255) behind whose GTP-U header no IP packet begins, but the optional part: no
+sequence number, and a PDU Session Container next. Bits are counted from the UDP header's first."""
+_CONTAINED = f"{_CONTAINER} @th,64,8 set 0x34"
+"""Version 1, GTP, E: there is an optional part (TS 29.281, 5.1)."""
+_EVEN = f"{_CONTAINER} @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0"
+"""Where the next extension header's type reads 1, the QFI is even."""
+
 TRIAL = f"""\
 table netdev ofgtp_trial {{
 \tchain in {{ type filter hook ingress device "lo" priority 0; policy drop; }}
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
+\t\tmeta protocol ip udp dport {GTPU_PORT} {_EVEN}
+\t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} udp checksum set 0
 \t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
 \t}}
 }}
@@ -102,15 +114,12 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     chains = [_drop("access_in", gateway.access_port)]
     if not gateway.host_core:
         chains.append(_drop("core_in", gateway.core_port))
+    out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
+    gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
+    lines = [f"{gtpu} {_EVEN}", f"{gtpu} {_CONTAINED} udp checksum set 0"]
     if UDP_CHECKSUM.affects(ovs_version):
-        chains.append(
-            _chain(
-                "access_out",
-                f'type filter hook egress device "{gateway.access_port}" priority 0; '
-                "policy accept;",
-                f"meta protocol ip udp dport {GTPU_PORT} udp checksum set 0",
-            )
-        )
+        lines.append(f"{gtpu} udp checksum set 0")
+    chains.append(_chain("access_out", out, *lines))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
     if gateway.masquerade:
         chain = _chain(

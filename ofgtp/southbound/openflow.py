@@ -43,6 +43,8 @@ NO_BUFFER = 0xFFFFFFFF
 ANY_PORT = ANY_GROUP = 0xFFFFFFFF
 ALL_TABLES = 0xFF
 NICIRA = 0x00002320
+NSH = 0x005AD650
+"""The experimenter of the Network Service Header's fields."""
 
 
 class Type(IntEnum):
@@ -114,6 +116,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "nw_proto": (_BASIC, 10),
     "nw_src": (_BASIC, 11),
     "nw_dst": (_BASIC, 12),
+    "udp_src": (_BASIC, 15),
     "udp_dst": (_BASIC, 16),
     "icmp_type": (_BASIC, 19),
     "arp_op": (_BASIC, 21),
@@ -121,19 +124,27 @@ _OXM: dict[str, tuple[int, int]] = {
     "arp_tpa": (_BASIC, 23),
     "arp_sha": (_BASIC, 24),
     "arp_tha": (_BASIC, 25),
+    "ipv6_dst": (_BASIC, 27),
+    "ipv6_label": (_BASIC, 28),
     "mpls_label": (_BASIC, 34),
+    "mpls_tc": (_BASIC, 35),
     "tun_id": (_BASIC, 38),
     "packet_type": (_BASIC, 44),
     "reg0": (_NXM1, 0),
     "reg1": (_NXM1, 1),
     "reg2": (_NXM1, 2),
+    "reg3": (_NXM1, 3),
+    "reg4": (_NXM1, 4),
+    "reg5": (_NXM1, 5),
     "ip_frag": (_NXM1, 26),
     "nw_ttl": (_NXM1, 29),
+    "mpls_ttl": (_NXM1, 30),
     "tun_src": (_NXM1, 31),
     "tun_dst": (_NXM1, 32),
     "pkt_mark": (_NXM1, 33),
     "ct_zone": (_NXM1, 106),
     "ct_mark": (_NXM1, 107),
+    "nsh_spi": (_EXPERIMENTER, 4),
     "tun_gtpu_flags": (_EXPERIMENTER, 15),
     "tun_gtpu_msgtype": (_EXPERIMENTER, 16),
 }
@@ -151,18 +162,23 @@ _MOVE_NAMES: dict[str, int] = {
     "reg0": 0x00010004,
     "reg1": 0x00010204,
     "reg2": 0x00010404,
+    "reg3": 0x00010604,
+    "reg4": 0x00010804,
+    "ipv6_dst": 0x00012810,
     "tun_id": 0x00012008,
     "tun_src": 0x00013E04,
     "pkt_mark": 0x00014204,
     "vlan_vid": 0x80000C02,
     "mpls_label": 0x80004404,
+    "mpls_tc": 0x80004601,
 }
 """NXM headers: `move` names fields by these also in OpenFlow 1.4 (what the switch reports)."""
 
 
 def _width(name: str) -> int:
-    """A field's bytes on the wire: an MPLS label's 20 bits take four."""
-    return 4 if name == "mpls_label" else (FIELDS[name].bits + 7) // 8
+    """A field's bytes on the wire: 20 and 24 bits take four."""
+    size = (FIELDS[name].bits + 7) // 8
+    return 4 if size == 3 else size
 
 
 def _oxm(name: str, value: int, mask: int | None) -> bytes:
@@ -172,9 +188,13 @@ def _oxm(name: str, value: int, mask: int | None) -> bytes:
     if mask is not None:
         payload += mask.to_bytes(size, "big")
     if oxm_class == _EXPERIMENTER:
-        payload = NICIRA.to_bytes(4, "big") + payload
+        payload = _experimenter(name).to_bytes(4, "big") + payload
     head = oxm_class << 16 | number << 9 | (mask is not None) << 8 | len(payload)
     return head.to_bytes(4, "big") + payload
+
+
+def _experimenter(name: str) -> int:
+    return NSH if name == "nsh_spi" else NICIRA
 
 
 def _wire_mask(condition: Condition) -> int | None:
@@ -211,7 +231,7 @@ def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, i
             raise CodecError("a match field is longer than its match")
         name = _NAMES.get((oxm_class, number))
         if oxm_class == _EXPERIMENTER:
-            if int.from_bytes(data[start : start + 4], "big") != NICIRA:
+            if name and int.from_bytes(data[start : start + 4], "big") != _experimenter(name):
                 name = None
             start += 4
         if name is None:
@@ -234,6 +254,15 @@ def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, i
 
 _OUTPUT = struct.Struct("!HHIH6x")
 _NX = struct.Struct("!HHIH")
+
+
+_ENCAP: dict[Header, bytes] = {
+    Header.ETHERNET: struct.pack("!HI", 0, 0),
+    Header.MPLS: struct.pack("!HI", 0, 1 << 16 | 0x8847),
+    # and a property: of class NSH (4), metadata type (1), 5 octets and padding, the type.
+    Header.NSH: struct.pack("!HIHBBB3x", 0, 1 << 16 | 0x894F, 4, 1, 5, 1),
+}
+"""Behind ENCAP's subtype: header size (0, any), packet type, properties."""
 
 
 def _padded(data: bytes) -> bytes:
@@ -264,14 +293,13 @@ def encode_action(action: Action) -> bytes:
             # NXM_OF_IN_PORT, all its 16 bits.
             return _nicira(7, struct.pack("!HIQ", 15, 0x00000002, 0xFFFF))
         case Encap(header):
-            packet_type = 0 if header is Header.ETHERNET else 1 << 16 | 0x8847
-            return _nicira(46, struct.pack("!HI", 0, packet_type))
+            return _nicira(46, _ENCAP[header])
         case Decap():
             return _nicira(47, struct.pack("!HI", 0, 0xFFFE))
         case PopMpls(eth_type):
             return struct.pack("!HHH2x", 20, 8, eth_type)
-        case CheckBigger(octets, register):
-            return _nicira(49, struct.pack("!HHI", octets, 0, _MOVE_NAMES[register]))
+        case CheckBigger(octets, register, bit):
+            return _nicira(49, struct.pack("!HHI", octets, bit, _MOVE_NAMES[register]))
         case PushVlan():
             return struct.pack("!HHH2x", 17, 8, 0x8100)
         case PopVlan():
@@ -590,6 +618,8 @@ class PacketIn:
     peer: int
     """An IPv4 address; 0, as the TEID, for what did not come through the gtpu port."""
     frame: bytes
+    form: int = 0
+    """Register 5: how an extension header was being read."""
 
 
 def decode_packet_in(body: bytes) -> PacketIn:
@@ -597,7 +627,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
     if len(body) < 24:
         raise CodecError("a packet-in is cut short")
     cookie = struct.unpack_from("!Q", body, 8)[0]
-    found = {"in_port": 0, "reg0": 0, "reg1": 0}
+    found = {"in_port": 0, "reg0": 0, "reg1": 0, "reg5": 0}
     length = int.from_bytes(body[18:20], "big")
     end = 16 + length
     if length < 4 or end > len(body):
@@ -611,7 +641,8 @@ def decode_packet_in(body: bytes) -> PacketIn:
             found[name] = int.from_bytes(body[place + 4 : place + 4 + width], "big")
         place += 4 + (head & 0xFF)
     start = 16 + length + (-length % 8) + 2
-    return PacketIn(cookie, found["in_port"], found["reg0"], found["reg1"], body[start:])
+    numbers = found["in_port"], found["reg0"], found["reg1"]
+    return PacketIn(cookie, *numbers, body[start:], found["reg5"])
 
 
 _ERROR_TYPES = {

@@ -9,11 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address
 
 from ofgtp.core.flow import CookieKind, Flow, Match, make_cookie
-from ofgtp.core.model import FlowValues, FTeid, Session, Uplink
-from ofgtp.core.rules import Links, session_flows
+from ofgtp.core.model import FlowValues, FTeid, Qos, Session, Uplink
+from ofgtp.core.rules import Links, session_flows, wanted_container
 from ofgtp.southbound import openflow as of
 
 FLOWS = 2
@@ -36,9 +37,15 @@ _SAMPLE = Session(
 _PINNED = replace(_SAMPLE, uplink=Uplink(_TEID, IPv4Address(_PEER)))
 _IDLE = replace(_SAMPLE, downlink=None)
 _INDICATED = replace(_SAMPLE, error_indicated=True)
+_QOS = Qos(0x29, rqi=True, check=True)
+_SAMPLE_QOS = replace(_SAMPLE, qos=_QOS)
+_PINNED_QOS = replace(_PINNED, qos=_QOS)
 
 _INNER = 16
 """Octets of a bundle-add message in front of the flow-mod in it."""
+
+_OCTET = 0x7F
+"""Of `Qos.number`, the bits of `Qos.octet`."""
 
 _REPORT_ORDER = ("dl_type", "nw_src", "nw_dst", "reg0", "reg1")
 """The order in which Open vSwitch reports the fields that sessions' flows match."""
@@ -75,10 +82,16 @@ class Prepared:
         pinned, idle, indicated = (_flows(each, links) for each in (_PINNED, _IDLE, _INDICATED))
         ue, teid, peer = ("I", _UE), ("I", _TEID), ("I", _PEER)
         far = ("I", _FAR_TEID), ("I", _FAR_IP)
+        up_qos, down_qos = _flows(_SAMPLE_QOS, links)
+        pinned_qos, _ = _flows(_PINNED_QOS, links)
+        wanted, octet = ("I", wanted_container(_QOS)), ("I", _QOS.octet)
         add, delete = of.Command.ADD, of.Command.DELETE_STRICT
         self._add_up = _message(add, up, teid, ue)
         self._add_pinned = _message(add, pinned[0], teid, peer, ue)
+        self._add_up_qos = _message(add, up_qos, teid, ue, wanted)
+        self._add_pinned_qos = _message(add, pinned_qos, teid, peer, ue, wanted)
         self._add_down = _message(add, down, ue, *far)
+        self._add_down_qos = _message(add, down_qos, ue, octet, *far)
         self._add_idle = _message(add, idle[1], ue, cookie=False)
         self._add_indicated = _message(add, indicated[1], ue, cookie=False)
         self._delete_up = _message(delete, up, teid, ue)
@@ -86,16 +99,24 @@ class Prepared:
         self._delete_down = _message(delete, down, ue)
         self._up = _report(up, ue, teid)
         self._pinned = _report(pinned[0], ue, teid, peer)
+        self._up_qos = _report(up_qos, ue, teid, wanted)
+        self._pinned_qos = _report(pinned_qos, ue, teid, peer, wanted)
         self._down = _report(down, ue, *far)
+        self._down_qos = _report(down_qos, ue, octet, *far)
         self._idle = _report(idle[1], ue)
         self._indicated = _report(indicated[1], ue)
         self._check()
 
     def add(self, values: FlowValues, bundle: int, xid: int) -> bytes:
         """The messages that put a session's flows into a bundle; they take `xid` and the next."""
-        number, ue, teid, peer, far_teid, far_ip, indicated = values
+        number, ue, teid, peer, far_teid, far_ip, indicated, container = values
         cookie, second = _SESSION_COOKIE | number, xid + 1
-        if peer is None:
+        wanted = _wanted(container) if container else 0
+        if wanted and peer is None:
+            up = self._add_up_qos(xid, bundle, xid, cookie, teid, ue, wanted)
+        elif wanted and peer is not None:
+            up = self._add_pinned_qos(xid, bundle, xid, cookie, teid, peer, ue, wanted)
+        elif peer is None:
             up = self._add_up(xid, bundle, xid, cookie, teid, ue)
         else:
             up = self._add_pinned(xid, bundle, xid, cookie, teid, peer, ue)
@@ -103,6 +124,11 @@ class Prepared:
             return up + self._add_idle(second, bundle, second, ue)
         if indicated:
             return up + self._add_indicated(second, bundle, second, ue)
+        if container:
+            octet = container & _OCTET
+            return up + self._add_down_qos(
+                second, bundle, second, cookie, ue, octet, far_teid, far_ip
+            )
         return up + self._add_down(second, bundle, second, cookie, ue, far_teid, far_ip)
 
     def add_bare(self, values: FlowValues, xid: int) -> bytes:
@@ -123,6 +149,11 @@ class Prepared:
 
     def reported_up(self, values: FlowValues) -> bytes:
         """Match and instructions of the uplink flow as the switch reports them."""
+        wanted = _wanted(values.qos) if values.qos else 0
+        if wanted and values.peer is None:
+            return self._up_qos(values.ue_ip, values.teid, wanted)
+        if wanted and values.peer is not None:
+            return self._pinned_qos(values.ue_ip, values.teid, values.peer, wanted)
         if values.peer is None:
             return self._up(values.ue_ip, values.teid)
         return self._pinned(values.ue_ip, values.teid, values.peer)
@@ -133,6 +164,9 @@ class Prepared:
             return self._idle(values.ue_ip)
         if values.error_indicated:
             return self._indicated(values.ue_ip)
+        if values.qos:
+            octet = values.qos & _OCTET
+            return self._down_qos(values.ue_ip, octet, values.far_teid, values.far_ip)
         return self._down(values.ue_ip, values.far_teid, values.far_ip)
 
     def _check(self) -> None:
@@ -146,7 +180,12 @@ class Prepared:
         )
         pinned = replace(other, uplink=Uplink(9, IPv4Address("10.9.8.6")))
         idle, told = replace(other, downlink=None), replace(other, error_indicated=True)
-        for session in (other, pinned, idle, told):
+        plain = (other, pinned, idle, told)
+        for qos in (None, Qos(1), Qos(62, True, required=False), Qos(7, check=True)):
+            self._check_flows([replace(session, qos=qos) for session in plain])
+
+    def _check_flows(self, sessions: Sequence[Session]) -> None:
+        for session in sessions:
             values = FlowValues.of(session)
             flows = session_flows(session, self.links)
             for command, made in (
@@ -164,6 +203,13 @@ class Prepared:
             _same(self.reported_down(values), _reported(flows[1]), session)
 
 
+@cache
+def _wanted(container: int) -> int:
+    """What the uplink flow of a session with this `Qos.number` writes; there are few."""
+    qos = Qos.of(container)
+    return 0 if qos is None else wanted_container(qos)
+
+
 def session_of(values: FlowValues) -> Session:
     """A session with these numbers, as far as its flows are concerned."""
     peer = None if values.peer is None else IPv4Address(values.peer)
@@ -178,6 +224,7 @@ def session_of(values: FlowValues) -> Session:
         uplink=Uplink(values.teid, peer),
         downlink=far,
         error_indicated=values.error_indicated,
+        qos=Qos.of(values.qos),
     )
 
 

@@ -31,9 +31,18 @@ from ofgtp.core.errors import (
     StoreError,
     UnknownSession,
 )
-from ofgtp.core.model import TEID_MAX, BatchPut, FlowValues, FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import (
+    TEID_MAX,
+    BatchPut,
+    FlowValues,
+    FTeid,
+    Qos,
+    Session,
+    SessionState,
+    Uplink,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -66,6 +75,7 @@ CREATE TABLE sessions (
     uplink_remote_ip INTEGER,
     downlink_teid    INTEGER,
     downlink_ip      INTEGER,
+    qos              INTEGER NOT NULL DEFAULT 0,
     state            TEXT NOT NULL,
     reason           TEXT,
     created_at       INTEGER NOT NULL,
@@ -92,23 +102,28 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
+_MIGRATIONS = {
+    1: "ALTER TABLE sessions ADD COLUMN qos INTEGER NOT NULL DEFAULT 0;",
+}
+"""From each older schema version to the next."""
+
 _COLUMNS = (
-    "number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip,"
+    "number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip, qos,"
     " state, reason, created_at, updated_at"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM sessions"
 _INSERT = (
     "INSERT INTO sessions (id, gateway, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid,"
-    " downlink_ip, state, reason, created_at, updated_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " downlink_ip, qos, state, reason, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_MANY = (
     "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
-    " downlink_teid, downlink_ip, state, reason, created_at, updated_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " downlink_teid, downlink_ip, qos, state, reason, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip"
-_VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}'"
+_VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}', qos"
 _DELETE_MANY = (
     "DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
     f" RETURNING gateway, {_VALUES}"
@@ -117,7 +132,7 @@ _DELETE_MANY = (
 _LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _UPDATE = (
     "UPDATE sessions SET gateway = ?, ue_ip = ?, uplink_teid = ?, uplink_remote_ip = ?,"
-    " downlink_teid = ?, downlink_ip = ?, state = ?, reason = ?, updated_at = ?"
+    " downlink_teid = ?, downlink_ip = ?, qos = ?, state = ?, reason = ?, updated_at = ?"
     " WHERE id = ? RETURNING number"
 )
 _COUNT = f"""
@@ -203,8 +218,10 @@ class Transaction:
             row = self._db.execute(_LAST_NUMBER).fetchone()
             first = (row[0] if row else 0) + 1
             values = [
-                FlowValues(number, ue_ip, teid or 0, peer, far_teid, far_ip, False)
-                for number, (_, _, ue_ip, teid, peer, far_teid, far_ip) in enumerate(puts, first)
+                FlowValues(number, ue_ip, teid or 0, peer, far_teid, far_ip, False, qos)
+                for number, (_, _, ue_ip, teid, peer, far_teid, far_ip, qos) in enumerate(
+                    puts, first
+                )
             ]
             now, shown = self._now, state.value
             rows = [
@@ -447,6 +464,10 @@ class SessionStore:
         if empty:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._set_meta("instance_id", str(uuid.uuid4()))
+        else:
+            for older in range(version, SCHEMA_VERSION):
+                step = f"{_MIGRATIONS[older]} PRAGMA user_version = {older + 1};"
+                db.executescript(f"BEGIN IMMEDIATE; {step} COMMIT;")
         self.check()
 
     @property
@@ -691,7 +712,7 @@ def _errors() -> Iterator[None]:
         raise StoreError(f"the session store: {error}") from error
 
 
-def _fields(session: Session) -> tuple[str, int, int, int | None, int | None, int | None]:
+def _fields(session: Session) -> tuple[str, int, int, int | None, int | None, int | None, int]:
     remote, down = session.uplink.remote_ip, session.downlink
     return (
         session.gateway,
@@ -700,6 +721,7 @@ def _fields(session: Session) -> tuple[str, int, int, int | None, int | None, in
         None if remote is None else int(remote),
         None if down is None else down.teid,
         None if down is None else int(down.ip),
+        0 if session.qos is None else session.qos.number,
     )
 
 
@@ -716,7 +738,7 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
 
 
 def _session(row: Sequence[Any]) -> Session:
-    number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, state = row[:9]
+    number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, qos, state = row[:10]
     return Session(
         number,
         session_id,
@@ -725,12 +747,13 @@ def _session(row: Sequence[Any]) -> Session:
         Uplink(teid, None if remote is None else IPv4Address(remote)),
         None if down_teid is None else FTeid(down_teid, IPv4Address(down_ip)),
         state == SessionState.ERROR_INDICATED,
+        Qos.of(qos),
     )
 
 
 def _stored(row: Sequence[Any]) -> StoredSession:
     return StoredSession(
-        _session(row), SessionState(row[8]), row[9], _time(row[10]), _time(row[11])
+        _session(row), SessionState(row[9]), row[10], _time(row[11]), _time(row[12])
     )
 
 

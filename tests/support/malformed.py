@@ -64,6 +64,7 @@ class _Damaged:
             self.any_flags: 30,
             self.odd_inner: 30,
             self.behind_flags: 40,
+            self.containers: 40,
             self.nearly_right: 15,
             self.extensions: 10,
             self.lying_lengths: 10,
@@ -184,6 +185,33 @@ class _Damaged:
         flags = 0x30 | rng.choice((4, 5, 6, 7))
         body = (chain + self.inner())[:1300]
         return self.datagram(self.message(flags, 255, body, optional))
+
+    def containers(self) -> bytes:
+        """PDU Session Containers, right ones and others, and an inner packet of any kind behind."""
+        rng = self.rng
+        flags = 0x30 | rng.choice((4, 4, 4, 6, 6, 5, 7, rng.randrange(8)))
+        units = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 7, 0, 17, 255, rng.randrange(256)))
+        first = rng.choice((0x10, 0x10, 0x10, 0x14, 0x11, 0x1F, 0x00, rng.randrange(256)))
+        following = rng.choice((0, 0, 0, 0, 0x85, 0x40, rng.randrange(256)))
+        size = units if rng.random() < 0.9 else rng.choice((0, 1, 2, 3, 4, 8))
+        content = bytes([first, rng.randrange(256)])
+        if rng.random() < 0.5:
+            content = bytes([first, rng.randrange(64)])
+        if rng.random() < 0.3:
+            content += self.link_headers()
+        room = max(4 * min(size, 40) - 2, 0)
+        container = bytes([units]) + (content + rng.randbytes(room))[:room] + bytes([following])
+        packet = rng.choice((self.inner, self.inner, self.inner, self.link_headers, self.noise))()
+        kind = rng.choice((0x85, 0x85, 0x85, 0x85, 0x40, 0xC0, rng.randrange(256)))
+        number = rng.choice((bytes(2), rng.randbytes(2), b"\x45\0", b"\x60\0", b"\x0f\xc6"))
+        optional = number + bytes([rng.choice((0, 0, rng.randrange(256)))]) + bytes([kind])
+        body = container + packet
+        if rng.random() < 0.15:
+            body = body[: rng.randrange(len(body) + 1)]
+        payload = bytearray(self.message(flags, 255, body, optional if flags & 7 else b""))
+        if rng.random() < 0.1:
+            struct.pack_into("!H", payload, 2, rng.choice((0, 1, 4, 0xFFFF, rng.getrandbits(16))))
+        return self.datagram(bytes(payload[:1450]))
 
     def behind_flags(self) -> bytes:
         """A chain of link layer headers where the switch looks for one behind E, S and PN.

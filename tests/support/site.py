@@ -108,6 +108,7 @@ class Site:
         downlink: int | None = None,
         peer: str = ENB_IP["enb"],
         pinned: str | None = None,
+        **members: Any,
     ) -> str:
         """Make a session by REST; its id. `downlink` is its TEID at `peer`."""
         uplink: dict[str, Any] = {"teid": teid}
@@ -115,7 +116,7 @@ class Site:
             uplink["remote_ip"] = pinned
         far = None if downlink is None else {"teid": downlink, "remote_ip": peer}
         name = f"ue-{ue_ip}"
-        body = {"id": name, "ue_ip": ue_ip, "uplink": uplink, "downlink": far}
+        body = {"id": name, "ue_ip": ue_ip, "uplink": uplink, "downlink": far, **members}
         answer = self.lab.http("PUT", f"/v1/sessions/{name}", body)
         assert answer.status in (200, 201), answer.body
         assert answer.json()["state"] == "active", answer.body

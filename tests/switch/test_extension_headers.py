@@ -1,5 +1,6 @@
-"""T-PDUs with extension headers (TS 29.281, 5.2.1): dropped, counted by type, and where one of them
-demands comprehension answered with a Supported Extension Headers Notification (7.2.3)."""
+"""T-PDUs with extension headers (TS 29.281, 5.2.1), but for the PDU Session Container: dropped,
+counted by type, and where one of them demands comprehension answered with a Supported Extension
+Headers Notification (7.2.3)."""
 
 from __future__ import annotations
 
@@ -18,10 +19,10 @@ from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site
 pytestmark = pytest.mark.switch
 
 UE, TEID = "10.45.0.2", 0x1001
-TYPES = (0x00, 0x01, 0x03, 0x20, 0x40, 0x81, 0x82, 0x83, 0x84, 0x85, 0xC0, 0xFF)
+TYPES = (0x00, 0x01, 0x03, 0x20, 0x40, 0x81, 0x82, 0x83, 0x84, 0xC0, 0xFF)
 TTLS = (1, 64, 100, 128)
-HEADER = b"\x01\x10\x09\x00"
-"""An extension header of one unit, after which none follows."""
+HEADER = b"\x01\x08\x68\x00"
+"""An extension header of one unit, after which none follows; not a container, whatever its type."""
 INNER = gtpu.ipv4(UE, PDN_IP)
 (EACH_RATE, EACH_BURST), (ALL_RATE, ALL_BURST) = NOTIFICATIONS
 NOT_SENT = "supported_extension_headers_notification_not_sent"
@@ -92,8 +93,8 @@ def test_each_type(
 
 
 def is_notification(message: Said, peer: str) -> bool:
-    """S set, TEID 0, and the list of the extension headers that we know: none."""
-    octets = bytes.fromhex("321f 0006 00000000 0000 00 00 8d 00")
+    """S set, TEID 0, and the list of the extension headers that we know."""
+    octets = bytes.fromhex("321f 0007 00000000 0000 00 00 8d 01 85")
     return (message.octets, message.to, message.ports, message.source) == (
         octets,
         peer,
@@ -104,12 +105,15 @@ def is_notification(message: Said, peer: str) -> bool:
 
 def test_tshark_reads_it_so(site: Site, hear: Hearing, strangers: Iterator[str]) -> None:
     peer = resolved(site, hear, next(strangers))
-    site.enb.send(extended(site, E, 0x85, HEADER + INNER, source=peer))
+    site.enb.send(extended(site, E, 0xC0, HEADER + INNER, source=peer))
     hear.wait(1, NOTIFICATION)
     names = ("gtp.message", "gtp.teid", "gtp.flags", "ip.dst")
     row = tshark.rows(site.enb.seen[-1:], names)
     assert row == [["0x1f", "0x00000000", "0x32", peer]]
 
+
+CONTAINER = b"\x01\x10\x09"
+"""The type of the next extension header follows."""
 
 CHAINS: dict[str, tuple[int, bytes, dict[str, int], bool]] = {
     "a demanding one behind others": (
@@ -119,9 +123,18 @@ CHAINS: dict[str, tuple[int, bytes, dict[str, int], bool]] = {
         True,
     ),
     "none that demands": (0x40, b"\x01\x08\x68\x20" + HEADER, {"0x40": 1, "0x20": 1}, False),
-    "twice the same": (0x85, b"\x01\x10\x09\x85" + HEADER, {"0x85": 2}, True),
-    "length 0": (0x85, b"\x00\x10\x09\x00", {"unreadable": 1}, False),
-    "longer than the packet": (0x85, b"\xff\x10\x09\x00", {"unreadable": 1}, False),
+    "twice the same": (0xC0, b"\x01\x10\x09\xc0" + HEADER, {"0xc0": 2}, True),
+    "length 0": (0xC0, b"\x00\x10\x09\x00", {"unreadable": 1}, False),
+    "longer than the packet": (0xC0, b"\xff\x10\x09\x00", {"unreadable": 1}, False),
+    "behind a container": (0x85, CONTAINER + b"\x40" + HEADER, {"0x85": 1, "0x40": 1}, False),
+    "a demanding one behind it": (0x85, CONTAINER + b"\xc0" + HEADER, {"0x85": 1, "0xc0": 1}, True),
+    "two containers": (0x85, CONTAINER + b"\x85" + CONTAINER + b"\0", {"0x85": 2}, False),
+    "a container behind it": (
+        0x40,
+        b"\x01\x08\x68\x85" + CONTAINER + b"\0",
+        {"0x40": 1, "0x85": 1},
+        False,
+    ),
     "endless": (0x40, b"\x01\x00\x00\x40" * 40, {"unreadable": 1}, False),
 }
 
@@ -138,7 +151,8 @@ def test_chains(
 ) -> None:
     """Each packet is counted once as dropped, readable or not."""
     peer, count = resolved(site, hear, next(strangers)), Counted(site.lab)
-    with site.counted(extension_header=1):
+    behind = kind == 0x85
+    with site.counted(extension_chain=behind, extension_header=not behind):
         told = hear.after(extended(site, E, kind, chain + INNER, source=peer))
     assert [is_notification(each, peer) for each in told] == [True] * answered
     assert count.extensions == types
@@ -154,7 +168,7 @@ def test_hidden_and_nothing_there(site: Site, hear: Hearing) -> None:
 
 
 @pytest.mark.parametrize("flags", (E, E | S))
-@pytest.mark.parametrize("kind", (0x40, 0x85))
+@pytest.mark.parametrize("kind", (0x40, 0xC0))
 def test_of_no_session(
     site: Site, hear: Hearing, strangers: Iterator[str], kind: int, flags: int
 ) -> None:
@@ -181,7 +195,7 @@ def test_the_tunnel_goes_on(site: Site, hear: Hearing) -> None:
 def test_limit_for_one_peer(site: Site, hear: Hearing, strangers: Iterator[str]) -> None:
     """1,000 in a second, from one."""
     peer = resolved(site, hear, next(strangers))
-    frame = extended(site, E, 0x85, HEADER + INNER, source=peer)
+    frame = extended(site, E, 0xC0, HEADER + INNER, source=peer)
     start, count = time.monotonic(), Counted(site.lab)
     told: list[Said] = []
     with site.counted(extension_header=1000):
@@ -192,7 +206,7 @@ def test_limit_for_one_peer(site: Site, hear: Hearing, strangers: Iterator[str])
     seconds = time.monotonic() - start
     assert EACH_BURST - 1 <= len(told) <= EACH_BURST + EACH_RATE * seconds + 1
     assert count.sent == {NOTICE: len(told)}
-    shown = count.extensions["0x85"]
+    shown = count.extensions["0xc0"]
     assert shown == len(told) + count.ignored[NOT_SENT]
     assert shown < 250 + 200 * seconds, "the switch shows some of them to the controller"
 
@@ -201,7 +215,7 @@ def test_limit_for_all_peers(site: Site, hear: Hearing, strangers: Iterator[str]
     peers = [resolved(site, hear, next(strangers)) for _ in range(30)]
     start, count = time.monotonic(), Counted(site.lab)
     told: list[Said] = []
-    frames = [extended(site, E, 0x85, HEADER + INNER, source=peer) for peer in peers]
+    frames = [extended(site, E, 0xC0, HEADER + INNER, source=peer) for peer in peers]
     for _ in range(5):
         site.enb.send(*frames)
         told += said(site.enb.all(0.02), [NOTIFICATION])

@@ -42,6 +42,9 @@ from ofgtp.core.flow import (
 
 ETHERNET = 0
 IPV4, IPV6, ARP, VLAN, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8100, 0x8847, 0x8848
+NSH = 0x894F
+NSH_NEXT = {1: 1 << 16 | IPV4, 2: 1 << 16 | IPV6, 3: 0}
+"""packet_type behind a Network Service Header, by its next protocol (RFC 8300, 2.2)."""
 ICMP, UDP = 1, 17
 GTPU_PORT = 2152
 T_PDU = 255
@@ -76,6 +79,9 @@ class Packet:
     reg0: int = 0
     reg1: int = 0
     reg2: int = 0
+    reg3: int = 0
+    reg4: int = 0
+    reg5: int = 0
     pkt_mark: int = 0
     ct_mark: int = 0
     ct_zone: int = 0
@@ -86,7 +92,7 @@ class Packet:
 
 
 TUNNEL = ("tun_id", "tun_src", "tun_dst", "tun_gtpu_flags", "tun_gtpu_msgtype")
-REGISTERS = ("reg0", "reg1", "reg2")
+REGISTERS = ("reg0", "reg1", "reg2", "reg3", "reg4", "reg5")
 METADATA = ("packet_type", "in_port", *TUNNEL, *REGISTERS, "pkt_mark", "ct_mark", "ct_zone")
 WRITABLE = ("tun_id", "tun_src", "tun_dst", *REGISTERS, "pkt_mark")
 """ct_* are what connection tracking leaves in a packet, and no flow of ours sends one there."""
@@ -109,6 +115,10 @@ def layout(packet: Packet) -> dict[str, tuple[int, int]]:
         eth_type, start = packet.packet_type & 0xFFFF, 0
     if eth_type == IPV4:
         found |= _ipv4(packet, start)
+    elif eth_type == IPV6:
+        found |= _ipv6(packet, start)
+    elif eth_type == NSH and len(packet.data) >= start + 8:
+        found["_path"] = (start + 4, 4)
     elif eth_type == MPLS and len(packet.data) >= start + 4:
         found["_label"] = (start, 4)
     elif eth_type == ARP and len(packet.data) >= start + 28:
@@ -119,6 +129,17 @@ def layout(packet: Packet) -> dict[str, tuple[int, int]]:
             "arp_tha": (start + 18, 6),
             "arp_tpa": (start + 24, 4),
         }
+    return found
+
+
+def _ipv6(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
+    """Of Open vSwitch's checks: the version is not looked at."""
+    size, payload = len(packet.data) - start - 40, packet.bits(start + 4, 2)
+    if size < payload:
+        return {}
+    found = {"nw_proto": (start + 6, 1), "ipv6_dst": (start + 24, 16), "_flow": (start, 4)}
+    if packet.bits(start + 6, 1) == UDP and payload >= 8:
+        found |= {"udp_src": (start + 40, 2), "udp_dst": (start + 42, 2)}
     return found
 
 
@@ -140,7 +161,7 @@ def _ipv4(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
     payload, protocol = start + header, packet.bits(start + 9, 1)
     if packet.bits(start + 6, 2) & 0x1FFF == 0:
         if protocol == UDP and total >= header + 8:
-            found["udp_dst"] = (payload + 2, 2)
+            found |= {"udp_src": (payload, 2), "udp_dst": (payload + 2, 2)}
         if protocol == ICMP and total >= header + 8:
             found["icmp_type"] = (payload, 1)
             found["_icmp"] = (payload, total - header)
@@ -157,8 +178,9 @@ def values(packet: Packet) -> dict[str, int]:
     if "_vlan" in places:
         tag = packet.bits(*places["_vlan"])
         found |= {"vlan_vid": 0x1000 | tag & 0xFFF, "vlan_pcp": tag >> 13}
-    if "_label" in places:
-        found["mpls_label"] = packet.bits(*places["_label"]) >> 12
+    for name, (part, low, width) in PARTS.items():
+        if part in places and part != "_vlan":
+            found[name] = packet.bits(*places[part]) >> low & (1 << width) - 1
     if "_fragment" in places:
         bits = packet.bits(*places["_fragment"])
         found["ip_frag"] = (2 if bits & 0x1FFF else 0) | (1 if bits & 0x3FFF else 0)
@@ -181,7 +203,7 @@ def _matches(flow: Flow, fields: dict[str, int]) -> bool:
 PREREQUISITES: dict[str, dict[str, int]] = {
     "nw_": {"dl_type": IPV4},
     "ip_frag": {"dl_type": IPV4},
-    "udp_": {"dl_type": IPV4, "nw_proto": UDP},
+    "ipv6_": {"dl_type": IPV6},
     "icmp_": {"dl_type": IPV4, "nw_proto": ICMP},
     "arp_": {"dl_type": ARP},
 }
@@ -192,8 +214,14 @@ def check(flow: Flow) -> None:
     exact = {c.field: c.value for c in flow.match if c.mask == FIELDS[c.field].full_mask}
     for condition in flow.match:
         for prefix, needed in PREREQUISITES.items():
+            if condition.field == "nw_proto":
+                continue  # of both versions
             if condition.field.startswith(prefix) and not needed.items() <= exact.items():
                 raise Refused(f"{condition} without {needed}: {flow}")
+        if condition.field.startswith("udp_") and exact.get("nw_proto") != UDP:
+            raise Refused(f"{condition} without UDP: {flow}")
+        if condition.field == "nw_proto" and exact.get("dl_type") not in (IPV4, IPV6):
+            raise Refused(f"{condition} without an IP version: {flow}")
         if condition.field == "vlan_pcp" and not _asks_for_a_tag(flow):
             raise Refused(f"{condition} without a VLAN tag: {flow}")
         if condition.value & ~condition.mask:
@@ -222,6 +250,10 @@ PARTS: dict[str, tuple[str, int, int]] = {
     "vlan_vid": ("_vlan", 0, 12),
     "vlan_pcp": ("_vlan", 13, 3),
     "mpls_label": ("_label", 12, 20),
+    "mpls_tc": ("_label", 9, 3),
+    "mpls_ttl": ("_label", 0, 8),
+    "ipv6_label": ("_flow", 0, 20),
+    "nsh_spi": ("_path", 8, 24),
 }
 """Fields that are bits of a number in the packet: which, the lowest bit, and how many."""
 
@@ -271,9 +303,16 @@ def _encap(packet: Packet, header: Header) -> Packet:
         head = bytes(12) + (packet.packet_type & 0xFFFF).to_bytes(2, "big")
         return replace(packet, data=head + packet.data, packet_type=ETHERNET)
     eth_type = packet.bits(12, 2) if ethernet else packet.packet_type & 0xFFFF
-    if eth_type in (MPLS, MPLS_MULTICAST):
+    if header is Header.NSH:
+        following = {kind: number for number, kind in NSH_NEXT.items()}[packet.packet_type]
+        head = bytes.fromhex("0fc601") + bytes([following]) + bytes.fromhex("000000ff") + bytes(16)
+        return replace(packet, data=head + packet.data, packet_type=1 << 16 | NSH)
+    if ethernet and eth_type in (MPLS, MPLS_MULTICAST):
         raise Aborted("encap(mpls) of what reads as MPLS")
     label = bytes.fromhex("00000140")  # label 0, bottom of the stack, TTL 64
+    if eth_type == MPLS:
+        # on top of ours: as that one, but not the bottom
+        label = (packet.bits(0, 4) & ~0x100).to_bytes(4, "big")
     return replace(packet, data=label + packet.data, packet_type=1 << 16 | MPLS)
 
 
@@ -297,6 +336,12 @@ def _pop_vlan(packet: Packet) -> Packet:
 
 
 def _decap(packet: Packet) -> Packet:
+    if packet.packet_type == 1 << 16 | NSH:
+        size = packet.bits(1, 1) % 64 * 4
+        if packet.bits(0, 1) >> 6 or not 8 <= size <= len(packet.data):
+            raise Aborted("decap() of a bad Network Service Header")
+        following = NSH_NEXT[packet.bits(3, 1)]
+        return replace(packet, data=packet.data[size:], packet_type=following)
     if packet.packet_type != ETHERNET or packet.bits(12, 2) == VLAN:
         raise Aborted("decap() of no Ethernet packet, or of a tagged one")
     return replace(packet, data=packet.data[14:], packet_type=1 << 16 | packet.bits(12, 2))
@@ -397,9 +442,9 @@ class Switch:
                 return _pop_mpls(packet, eth_type)
             case PushVlan():
                 return _push_vlan(packet)
-            case CheckBigger(octets, register):
-                bigger = int(len(packet.data) > octets)
-                return write(packet, register, values(packet)[register] & ~1 | bigger)
+            case CheckBigger(octets, register, bit):
+                bigger = int(len(packet.data) > octets) << bit
+                return write(packet, register, values(packet)[register] & ~(1 << bit) | bigger)
             case PopVlan():
                 return _pop_vlan(packet)
             case Output(Port.CONTROLLER, max_len):
@@ -466,8 +511,8 @@ class Switch:
 
     def encapsulate(self, packet: Packet) -> Packet:
         """The outer frame that output to the gtpu port makes; it comes in by LOCAL."""
-        if packet.packet_type != 1 << 16 | IPV4:
-            raise Aborted("a packet of no IP type to the gtpu port")
+        if packet.packet_type not in (1 << 16 | IPV4, 1 << 16 | MPLS):
+            raise Aborted("a packet of no known type to the gtpu port")
         gtp = struct.pack("!BBHI", 0x30, T_PDU, len(packet.data), packet.tun_id)
         size = 20 + 8 + 8 + len(packet.data)
         addresses = self.local_ip.packed + packet.tun_dst.to_bytes(4, "big")

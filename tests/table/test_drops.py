@@ -10,6 +10,7 @@ import pytest
 from scapy.layers.l2 import Dot1Q, Ether
 
 from ofgtp.core.flow import CookieKind, Port, cookie_kind
+from ofgtp.core.model import Qos
 from ofgtp.core.pipeline import DropReason
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows, session
@@ -22,6 +23,7 @@ from tests.table.world import (
     PN,
     SERVER,
     E,
+    S,
     arp,
     echo,
     from_core,
@@ -37,6 +39,10 @@ from tests.table.world import (
 
 def access(frame: bytes, **changes: object) -> Trace:
     return switch(session(), **changes).receive(LINKS.access, frame)  # type: ignore[arg-type]
+
+
+def n3(frame: bytes, **of_qos: bool) -> Trace:
+    return switch(session(qos=Qos(9, **of_qos))).receive(LINKS.access, frame)
 
 
 def core(packet: bytes) -> Trace:
@@ -72,7 +78,26 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         access(from_core(inner(ENB, ACCESS_IP), mac=LINKS.local_mac)),
     ],
     R.LOCAL_OTHER: lambda: [switch().receive(Port.LOCAL, from_core(inner("10.1.0.1")))],
-    R.EXTENSION_HEADER: lambda: [access(gtpu(inner(), flags=E))],
+    R.EXTENSION_HEADER: lambda: [
+        *(access(gtpu(inner(), flags=E, extension=kind)) for kind in (0, 0x40, 0x84, 0xC0)),
+        access(gtpu(inner(), flags=E | S, container=b"\x01\x08\x68\x00")),
+        access(gtpu(b"", flags=E, container=b"")),
+    ],
+    R.LONG_CONTAINER: lambda: [
+        access(gtpu(inner(), flags=E, container=bytes([units, 0x18, 9, *bytes(4 * units - 3)])))
+        for units in (4, 7, 17)
+    ],
+    R.BAD_CONTAINER: lambda: [
+        access(gtpu(inner(), flags=E, container=bytes(container)))
+        for container in ((0, 0x10, 9, 0), (1, 0, 9, 0), (1, 0x18, 9, 0), (1, 0x10, 0x49, 0))
+    ],
+    R.EXTENSION_CHAIN: lambda: [
+        access(gtpu(inner(), flags=flags, container=bytes([units, 0x10, 9, *last, 0x85])))
+        for flags in (E, E | S)
+        for units, last in ((1, b""), (2, bytes(4)), (3, bytes(8)))
+    ],
+    R.WRONG_QFI: lambda: [n3(gtpu(inner(), flags=E, container=b"\x01\x10\x08\x00"), check=True)],
+    R.CONTAINER_MISSING: lambda: [n3(gtpu(inner())), n3(gtpu(inner(), flags=S), check=True)],
     R.NPDU_NUMBER: lambda: [access(gtpu(inner(), flags=PN))],
     R.INNER_MPLS: lambda: [
         access(gtpu(inner("136.71.0.1", ttl=63))),
@@ -89,7 +114,11 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         for first in range(0x20, 0x30)
         for kind, payload in ((1, b""), (255, inner()), (255, inner(ttl=63)), (255, inner(ttl=96)))
     ],
-    R.NOT_IP: lambda: [access(gtpu(bytes(60))), access(gtpu(b"\xff" * 60))],
+    R.NOT_IP: lambda: [
+        access(gtpu(bytes(60))),
+        access(gtpu(b"\xff" * 60)),
+        *(access(gtpu(b"\x55" * 60, flags=flags)) for flags in (E, E | S)),
+    ],
     R.NO_UPLINK_SESSION: lambda: [access(gtpu(inner(), 5)), access(gtpu(inner("10.45.0.9")))],
     R.INNER_IPV6: lambda: [access(gtpu(inner_ipv6()))],
     R.PROTECTED_DESTINATION: lambda: [access(gtpu(inner(dst=ACCESS_IP)))],

@@ -302,7 +302,14 @@ def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, 
             (E | S | PN, DropReason.EXTENSION_HEADER),
             (PN, DropReason.NPDU_NUMBER),
         ):
-            frame = gtpu(packet, 0x89ABCDEF, flags=flags, sequence=sequence)
+            frame = gtpu(
+                packet,
+                0x89ABCDEF,
+                flags=flags,
+                sequence=sequence,
+                extension=0xC0,
+                container=bytes.fromhex("01080900"),
+            )
             trace = gw.receive(LINKS.access, frame)
             assert why(trace) is reason, (ttl, flags)
             if not flags & E:
@@ -311,9 +318,9 @@ def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, 
             # The controller sees whose it is and, unless S is set, the header's type.
             ((_, shown),) = trace.reported
             assert (shown.reg0, shown.reg1) == (0x89ABCDEF, int(ENB))
-            numbers = b"" if flags & S else struct.pack("!HBB", sequence, 9, 0x85)
-            assert shown.data[14:18][:1] == (b"\x40" if flags & S else b"\x20")
-            assert shown.data[22:].startswith(numbers + bytes.fromhex("01100900") + packet[:20])
+            numbers = b"" if flags & S else struct.pack("!HBB", sequence, 9, 0xC0)
+            assert shown.reg5 == (2 if flags & S else 1)
+            assert shown.data[38:].startswith(numbers + bytes.fromhex("01080900") + packet[:20])
 
 
 @FLAGS

@@ -68,14 +68,17 @@ def gtpu(
     mac: str = LINKS.local_mac,
     sequence: int = 7,
     first: int | None = None,
+    extension: int = 0x85,
+    container: bytes = bytes.fromhex("01100900"),
     **ip: Any,
 ) -> bytes:
     """A frame with a GTP-U message; `flags` of E, S, PN bring the four optional bytes.
 
-    `first` is the octet of version, PT and flags, if another.
+    `first` is the octet of version, PT and flags, if another. E brings `container`, and in front
+    of it its type.
     """
-    optional = struct.pack("!HBB", sequence, 9, 0x85 if flags & E else 0) if flags else b""
-    optional += bytes.fromhex("01100900") if flags & E else b""
+    optional = struct.pack("!HBB", sequence, 9, extension if flags & E else 0) if flags else b""
+    optional += container if flags & E else b""
     head = GTP.pack(0x30 | flags if first is None else first, kind, len(optional + payload), teid)
     outer = Ether(src=ENB_MAC, dst=mac) / IP(src=str(src), dst=str(dst), **ip)
     return bytes(outer / UDP(sport=2152, dport=2152) / (head + optional + payload))
@@ -108,6 +111,16 @@ def only(trace: Trace, port: int) -> bytes:
     """The one frame that left, which must be by this port."""
     assert [where for where, _ in trace.sent] == [port], trace.flows
     return trace.sent[0][1]
+
+
+def contained(frame: bytes) -> bytes:
+    """A frame of the gateway's, with what nftables does on its way out (`southbound.netfilter`)."""
+    udp = bytearray(frame[34:])
+    if udp[9] == 255 and udp[16:18] == b"\0\0" and udp[19] == 0x85:
+        if udp[23] == 1:
+            udp[22], udp[23] = udp[22] ^ 1, 0
+        udp[8] = 0x34
+    return frame[:34] + bytes(udp)
 
 
 def tunnelled(frame: bytes) -> tuple[IPv4Address, int, bytes]:

@@ -73,7 +73,15 @@ class FakeService:
         present = self.sessions.get(session_id)
         kept = present.uplink.teid if present else 0x5000 + len(self.sessions)
         uplink = Uplink(request.uplink_teid or kept, request.uplink_remote_ip)
-        session = Session(1, session_id, gateway, request.ue_ip, uplink, request.downlink)
+        session = Session(
+            1,
+            session_id,
+            gateway,
+            request.ue_ip,
+            uplink,
+            request.downlink,
+            qos=request.qos,
+        )
         GATEWAY.check_session(session)
         if len(self.sessions) < 1_000:
             for other in self.sessions.values():
@@ -110,7 +118,7 @@ class FakeService:
     ) -> SessionView:
         self._enter()
         session = self._find(session_id)
-        down = session.downlink
+        down, qos = session.downlink, session.qos
         request = change(
             {
                 "id": session.id,
@@ -121,6 +129,16 @@ class FakeService:
                     "remote_ip": session.uplink.remote_ip and str(session.uplink.remote_ip),
                 },
                 "downlink": down and {"teid": down.teid, "remote_ip": str(down.ip)},
+                **(
+                    {}
+                    if qos is None
+                    else {
+                        "qfi": qos.qfi,
+                        "rqi": qos.rqi,
+                        "qfi_required": qos.required,
+                        "qfi_check": qos.check,
+                    }
+                ),
             }
         )
         if request.gateway not in (None, session.gateway):

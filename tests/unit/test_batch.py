@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from ofgtp.control import batch as batch_module
 from ofgtp.control import service as service_module
 from ofgtp.core.errors import InvalidSession, StoreError
-from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import BatchPut, FlowValues, FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.core.rules import session_flows
 from ofgtp.northbound.service import BatchError, BatchResult
 from ofgtp.southbound import channel as channel_module
@@ -233,8 +233,8 @@ def mostly(good: list[Any], bad: list[Any]) -> st.SearchStrategy[Any]:
 
 
 PUT = st.builds(
-    lambda session_id, name, ue_ip, teid, peer, far: BatchPut(
-        session_id, name, ue_ip, teid, peer, *far
+    lambda session_id, name, ue_ip, teid, peer, far, qos: BatchPut(
+        session_id, name, ue_ip, teid, peer, *far, qos
     ),
     mostly([*IDS, *IDS, None], ["bad id", ""]),
     mostly(["gw1", "gw1", "gw1", "gw2", None], ["gw9"]),
@@ -242,6 +242,7 @@ PUT = st.builds(
     mostly([*TEIDS, *TEIDS, *TEIDS, None], [0, 1 << 32]),
     mostly([None, None, *PEERS], BAD_PEERS),
     mostly(FARS, [(5, BAD_PEERS[0]), (0, PEERS[0]), (5, BAD_PEERS[3])]),
+    st.sampled_from([0, 0, Qos(9).number, Qos(10, rqi=True, required=False, check=True).number]),
 )
 
 

@@ -458,6 +458,7 @@ def test_not_root(
     as_json: bool,
 ) -> None:
     """What needs no root is told all the same."""
+    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("OFGTP_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.setattr(sys, "argv", ["ofgtp", "doctor", *(["--json"] if as_json else [])])

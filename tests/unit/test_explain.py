@@ -100,9 +100,9 @@ def test_downlink_goes_into_its_tunnel() -> None:
 def test_the_size_decides_between_two_ways_that_the_switch_shows() -> None:
     assert tables(story("down-just-fits")) == [[0, 25, 60, 65, 70], [0, 80]]
     big = story("down-too-big")
-    assert tables(big) == [[0, 25, 60, 65, 67]]
+    assert tables(big) == [[0, 25, 60, 65, 76]]
     assert "the access MTU of 1500 leaves 1464" in big.verdict.says
-    assert tables(story("up-to-ue-too-big"))[-1] == [28, 30, 40, 65, 67]
+    assert tables(story("up-to-ue-too-big"))[-1] == [28, 30, 40, 65, 76]
 
 
 def test_a_ue_of_another_session() -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ofgtp.core.model import TEID_MAX, BatchPut
+from ofgtp.core.model import TEID_MAX, BatchPut, Qos
 from ofgtp.northbound import lines, schema
 from ofgtp.northbound.lines import LinesError, TooManyLines, judged, plain, read
 
@@ -185,6 +185,16 @@ def test_what_is_plain() -> None:
         made = plain(line(downlink={"teid": teid, "remote_ip": "10.1.0.2"}))
         assert isinstance(made, BatchPut)
         assert made.downlink_teid == teid
+    for members, qos in (
+        ({"qfi": 9}, Qos(9)),
+        ({"qfi": 63, "rqi": True, "qfi_check": True}, Qos(63, rqi=True, check=True)),
+        ({"qfi": 1, "qfi_required": False, "rqi": False}, Qos(1, required=False)),
+    ):
+        made = plain(line(**members))
+        assert isinstance(made, BatchPut)
+        assert made.qos == qos.number
+    for left in ({"qfi": None}, {"qfi": 0}, {"qfi": True}, {"rqi": False}, {"qfi": 9, "rqi": 1}):
+        assert plain(line(**left)) is None, "the schema's to read"
     assert plain(b'{"op":"delete","id":"' + b"a" * 128 + b'"}') == "a" * 128
     assert plain(b'{"op":"delete","id":"' + b"a" * 129 + b'"}') is None
     assert plain(b'{"op":"delete","id":"a\\n"}') is None

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ofgtp.core.errors import StoreError, SwitchRefused
-from ofgtp.core.model import TEID_MAX, BatchPut, FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import TEID_MAX, BatchPut, FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.northbound import plain, schema
 from ofgtp.northbound.rest import RestApp
 from ofgtp.northbound.serve import Server, serve
@@ -219,14 +219,27 @@ TEID = st.integers(1, TEID_MAX)
 TIME = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC))
 
 
-@given(ADDRESS, TEID, st.none() | ADDRESS, st.none() | st.tuples(TEID, ADDRESS), TIME)
+QOS = st.none() | st.builds(
+    Qos, st.integers(1, 63), rqi=st.booleans(), required=st.booleans(), check=st.booleans()
+)
+
+
+@given(ADDRESS, TEID, st.none() | ADDRESS, st.none() | st.tuples(TEID, ADDRESS), TIME, QOS)
 def test_the_json_of_a_new_session(
-    ue_ip: int, teid: int, peer: int | None, far: tuple[int, int] | None, at: datetime
+    ue_ip: int,
+    teid: int,
+    peer: int | None,
+    far: tuple[int, int] | None,
+    at: datetime,
+    qos: Qos | None,
 ) -> None:
-    put = BatchPut("a:1@b.c_d-e", "gw1", ue_ip, teid, peer, *(far or (None, None)))
+    number = 0 if qos is None else qos.number
+    put = BatchPut("a:1@b.c_d-e", "gw1", ue_ip, teid, peer, *(far or (None, None)), number)
     pinned = None if peer is None else IPv4Address(peer)
     down = None if far is None else FTeid(far[0], IPv4Address(far[1]))
-    session = Session(7, "a:1@b.c_d-e", "gw1", IPv4Address(ue_ip), Uplink(teid, pinned), down)
+    session = Session(
+        7, "a:1@b.c_d-e", "gw1", IPv4Address(ue_ip), Uplink(teid, pinned), down, qos=qos
+    )
     local, zero = GATEWAY.access_ip.ip, Counters(0, 0)
     for state in (SessionState.ACTIVE, SessionState.PENDING):
         view = SessionView(session, state, None, local, at, at, zero, zero)

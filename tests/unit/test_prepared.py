@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ofgtp.core.flow import SESSION_NUMBER_MAX, CookieKind, Match, cookie_kind, cookie_number
-from ofgtp.core.model import FlowValues, FTeid, Session, Uplink
+from ofgtp.core.model import FlowValues, FTeid, Qos, Session, Uplink
 from ofgtp.core.rules import Links, session_flows
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound import prepared as module
@@ -43,6 +43,15 @@ NUMBERS = st.sampled_from([1, module._NUMBER, SESSION_NUMBER_MAX]) | st.integers
 FAR = st.one_of(st.none(), st.tuples(words(1), words()))
 
 
+QOS = st.just(0) | st.builds(
+    lambda qfi, *flags: Qos(qfi, *flags).number,
+    st.integers(1, 63),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+
+
 @st.composite
 def values_strategy(draw: st.DrawFn) -> FlowValues:
     far = draw(FAR)
@@ -56,6 +65,7 @@ def values_strategy(draw: st.DrawFn) -> FlowValues:
         far_teid=None if far is None else far[0],
         far_ip=None if far is None else far[1],
         error_indicated=draw(st.booleans()),
+        qos=draw(QOS),
     )
     if equal and far is not None:
         made = made._replace(far_teid=teid, far_ip=teid)
@@ -88,7 +98,9 @@ def session_from(values: FlowValues) -> Session:
         far = FTeid(values.far_teid, IPv4Address(values.far_ip))
     peer = None if values.peer is None else IPv4Address(values.peer)
     ue_ip, uplink = IPv4Address(values.ue_ip), Uplink(values.teid, peer)
-    return Session(values.number, "", "", ue_ip, uplink, far, bool(values.error_indicated))
+    return Session(
+        values.number, "", "", ue_ip, uplink, far, bool(values.error_indicated), Qos.of(values.qos)
+    )
 
 
 def codec(command: of.Command, values: FlowValues, links: Links, bundle: int, xid: int) -> bytes:
@@ -121,6 +133,8 @@ ALL_SENTINELS = FlowValues(
 @example(ALL_SENTINELS._replace(far_teid=None, far_ip=None), 1, 1)
 @example(ALL_SENTINELS._replace(error_indicated=True), 1, 1)
 @example(FlowValues(1, 1, 1, 1, 1, 1, False), 1, 1)
+@example(ALL_SENTINELS._replace(qos=module._QOS.number), 1, 1)
+@example(ALL_SENTINELS._replace(peer=None, qos=module._QOS.number), 1, 1)
 def test_prepared_is_what_the_codec_makes(values: FlowValues, bundle: int, xid: int) -> None:
     made = prepared()
     assert made.add(values, bundle, xid) == codec(of.Command.ADD, values, LINKS, bundle, xid)
@@ -223,6 +237,9 @@ READ: list[Session] = [
     session(6, uplink=Uplink(module._XID), downlink=FTeid(1, IPv4Address("0.0.0.1"))),
     replace(session_from(ALL_SENTINELS), number=SESSION_NUMBER_MAX),
     session(8, downlink=FTeid(0xFFFFFFFF, IPv4Address(module._BUNDLE))),
+    session(9, qos=Qos(9)),
+    session(10, qos=Qos(62, rqi=True, required=False, check=True)),
+    session(11, qos=Qos(5), uplink=Uplink(5, IPv4Address("10.1.0.9")), downlink=None),
 ]
 
 

@@ -105,6 +105,10 @@ def test_create(client: Client) -> None:
     assert body == {
         **FULL,
         "uplink": {"teid": 4097, "local_ip": "10.1.0.1", "remote_ip": None},
+        "qfi": None,
+        "rqi": False,
+        "qfi_required": False,
+        "qfi_check": False,
         "state": "active",
         "reason": None,
         "created_at": "2026-01-02T03:04:05.678901Z",
@@ -145,6 +149,40 @@ def test_put_creates_then_replaces(client: Client) -> None:
     assert "Location" not in again.headers
     body = answer(again, 200, SESSION)
     assert (body["uplink"]["teid"], body["downlink"]) == (teid, None)
+
+
+def of_qfi(body: dict[str, Any]) -> list[Any]:
+    return [body[name] for name in ("qfi", "rqi", "qfi_required", "qfi_check")]
+
+
+def test_a_session_with_a_qfi(client: Client) -> None:
+    made = client.put(PATH, json=FULL | {"qfi": 9})
+    assert of_qfi(answer(made, 201, SESSION)) == [9, False, True, False]
+    for qfi in (1, 63):
+        asked = {"qfi": qfi, "rqi": True, "qfi_required": False, "qfi_check": True}
+        body = answer(client.put(PATH, json=FULL | asked), 200, SESSION)
+        assert of_qfi(body) == [qfi, True, False, True]
+        assert of_qfi(answer(client.get(PATH), 200, SESSION)) == of_qfi(body)
+
+
+def test_patch_changes_the_qfi(client: Client) -> None:
+    """What is not named stays; what means nothing without a QFI goes with it."""
+    client.put(PATH, json=FULL)
+    for change, expected in (
+        ({"qfi": 9}, [9, False, True, False]),
+        ({"rqi": True}, [9, True, True, False]),
+        ({"qfi": 10, "qfi_check": True}, [10, True, True, True]),
+        ({"qfi_required": False}, [10, True, False, True]),
+        ({"qfi_required": None}, [10, True, True, True]),
+        ({"qfi": None}, [None, False, False, False]),
+        ({"qfi_required": True}, [None, False, False, False]),
+        ({"qfi": 1}, [1, False, True, False]),
+    ):
+        body = answer(client.patch(PATH, json=change), 200, SESSION)
+        assert of_qfi(body) == expected, change
+    assert locs(client.patch(PATH, json={"qfi": None, "rqi": True})) == ["rqi"]
+    assert locs(client.patch(PATH, json={"qfi": 64})) == ["qfi"]
+    assert of_qfi(client.get(PATH).json or {}) == [1, False, True, False]
 
 
 def test_patch_handover_idle_and_back(client: Client) -> None:
@@ -286,6 +324,13 @@ def test_session_flows(client: Client) -> None:
         (without(gateway=1), ["gateway"]),
         (without(gateway="gw9"), ["gateway"]),
         (without(ue_ip=None, uplink={"teid": 0}), ["ue_ip", "uplink.teid"]),
+        *((without(qfi=qfi), ["qfi"]) for qfi in (0, 64, -1, 1.5, 9.0, "9", True, [9], {"qfi": 9})),
+        (without(qfi=9, rqi=1), ["rqi"]),
+        (without(qfi=9, rqi=None), ["rqi"]),
+        (without(qfi=9, qfi_required="yes", qfi_check=0), ["qfi_required", "qfi_check"]),
+        (without(rqi=True), ["rqi"]),
+        (without(qfi=None, rqi=True, qfi_check=True), ["rqi", "qfi_check"]),
+        (without(qfi=99, rqi=True), ["qfi"]),
         ([], [""]),
         ("session", [""]),
         (None, [""]),

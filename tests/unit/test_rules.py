@@ -24,9 +24,11 @@ from ofgtp.core.flow import (
     cookie_number,
     match,
 )
-from ofgtp.core.model import AccessRoute, Uplink
+from ofgtp.core.model import AccessRoute, Qos, Uplink
 from ofgtp.core.pipeline import (
     ACCESS,
+    CONTAIN,
+    CONTAINER,
     CORE,
     DOWNLINK,
     EPOCH,
@@ -34,12 +36,15 @@ from ofgtp.core.pipeline import (
     GUARD,
     INGRESS,
     LEASE,
+    MEASURE,
     METERS,
     NORMALISE,
     PIPELINE,
+    QFI,
     RETYPE,
     ROUTE,
     TOO_BIG,
+    UNWRAP,
     UPLINK,
     DropReason,
 )
@@ -114,11 +119,18 @@ def test_every_table_says_what_a_miss_is(change: dict[str, Any]) -> None:
     for table in PIPELINE:
         lowest = min(f.priority for f in flows if f.table == table.number)
         found = [f for f in flows if f.table == table.number and f.priority == lowest]
+        if table is CONTAIN:
+            # Of the lowest bit of a QFI there is one for each value.
+            assert len(found) == 2 and all(f.actions for f in found)
+            continue
         [miss] = [f for f in found if not _misses(f)]
         if table is TOO_BIG:
             assert miss.goto is None
+        elif table is QFI:
+            assert cookie_number(miss.cookie) == DropReason.CONTAINER_MISSING
         elif table.miss is None:
-            assert miss.goto == {GUARD: ROUTE, EPOCH: UPLINK, FIT: DOWNLINK}[table].number
+            ways = {GUARD: ROUTE, EPOCH: UPLINK, FIT: DOWNLINK, MEASURE: CONTAIN}
+            assert miss.goto == ways[table].number
         else:
             assert cookie_number(miss.cookie) == table.miss
             assert miss.priority == 0
@@ -139,20 +151,26 @@ def test_fields_that_are_always_0_are_asked_for_nothing_else() -> None:
             assert each.field not in ALWAYS_0 or each.value == 0, str(flow)
 
 
+EPOCH_BITS = 0x00FF0FF0
+
+
 def test_what_the_epoch_is_asked_of() -> None:
-    """Table epoch, and what comes by the gtpu port; nothing that other packets need."""
-    flows = all_flows(gateway(), session())
+    """What comes by the gtpu port, and goes on in each further pass; nothing that others need."""
+    links = replace(LINKS, epoch=EPOCH_BITS)
+    flows = all_flows(gateway(), session(), links=links)
     asked = {f.key for f in flows if any(_epoch(each) for each in f.match)}
-    assert asked == {f.key for f in epoch_flows(LINKS)}
+    assert asked == {f.key for f in epoch_flows(links)}
     by_gtpu = {f.key for f in flows if Condition("in_port", LINKS.gtpu, 0xFFFFFFFF) in f.match}
-    assert asked - by_gtpu == {f.key for f in flows if f.table == EPOCH.number}
+    later = (EPOCH.number, CONTAINER.number, UNWRAP.number)
+    rest = {f.key for f in flows if f.table in later and f.goto}
+    assert asked - by_gtpu == rest
     for flow in epoch_flows(replace(LINKS, epoch=0x00FF00FF)):
-        field = {INGRESS.number: "ct_mark", EPOCH.number: "pkt_mark"}[flow.table]
+        field = "ct_mark" if flow.table == INGRESS.number else "pkt_mark"
         assert Condition(field, 0, 0x00FF00FF) in flow.match
 
 
 def _epoch(asked: Condition) -> bool:
-    return asked.field in ("pkt_mark", "ct_mark") and asked.mask == LINKS.epoch
+    return asked.field in ("pkt_mark", "ct_mark") and asked.mask == EPOCH_BITS
 
 
 def test_another_epoch_changes_the_flows_that_ask_for_it_only() -> None:
@@ -244,7 +262,7 @@ def test_versions_come_back_as_the_types_they_are() -> None:
             continue
         assert (asked["dl_type"], asked["vlan_vid"]) == (0x8847, 0x1000)
         types[asked["vlan_pcp"]] = [a.eth_type for a in flow.actions if isinstance(a, PopMpls)]
-    assert types == {4: [0x0800], 6: [0x86DD], EXTENDED: [], EXTENDED_NUMBERED: []}
+    assert types == {4: [0x0800], 6: [0x86DD], EXTENDED: [0x86DD], EXTENDED_NUMBERED: [0x86DD]}
     sent = {
         a.value
         for f in flows
@@ -260,6 +278,26 @@ def test_two_flows_a_session() -> None:
     assert up.match == match(reg0=0x1001, dl_type=0x800, nw_src=IPv4Address("10.45.0.2"))
     assert {cookie_number(f.cookie) for f in (up, down)} == {1}
     assert {cookie_kind(f.cookie) for f in (up, down)} == {CookieKind.SESSION}
+
+
+def test_two_flows_a_session_with_a_qfi() -> None:
+    """They differ in what they do, not in what they match: a PATCH modifies them in place."""
+    plain = session_flows(session(), LINKS)
+    for qos, wanted, octet in (
+        (Qos(9), 0x80, 9),
+        (Qos(63, rqi=True, check=True), 0xFF, 0x7F),
+        (Qos(1, check=True, required=False), 0x41, 1),
+        (Qos(5, required=False), None, 5),
+    ):
+        up, down = session_flows(session(qos=qos), LINKS)
+        assert (up.key, down.key) == (plain[0].key, plain[1].key)
+        assert {up.cookie, down.cookie} == {plain[0].cookie}
+        assert up.actions == (() if wanted is None else (SetField("reg4", wanted),))
+        assert up.goto == (GUARD if wanted is None else QFI).number
+        assert down.actions[0] == SetField("reg4", octet)
+        assert down.goto == MEASURE.number
+    idle = session(qos=Qos(9), downlink=None)
+    assert session_flows(idle, LINKS)[1] == session_flows(session(downlink=None), LINKS)[1]
 
 
 def test_an_idle_session_drops_under_its_reason() -> None:

@@ -24,7 +24,7 @@ from ofgtp.control.signalling import CUT_OFF, ERROR_INDICATIONS, NOTIFICATIONS, 
 from ofgtp.core.errors import SwitchRefused
 from ofgtp.core.model import AccessRoute, FTeid, Gateway, Session, SessionState
 from ofgtp.core.paths import PathState
-from ofgtp.core.rules import EXTENDED, EXTENDED_NUMBERED, HEADER_SAMPLE
+from ofgtp.core.rules import EXTENDED, EXTENDED_NUMBERED, EXTENSION_SAMPLE
 from ofgtp.northbound.events import EventLog
 from ofgtp.store import SessionStore
 from tests.support import gtpu
@@ -467,7 +467,7 @@ def no_session(scene: Scene, peer: IPv4Address) -> None:
 
 
 def container(scene: Scene, peer: IPv4Address) -> None:
-    scene.of.extended(7, peer, sample(EXTENDED, whole(0x85, header(2, 0))))
+    scene.of.extended(7, peer, EXTENDED, sample(whole(0xC0, header(2, 0))))
 
 
 @pytest.mark.parametrize(
@@ -504,12 +504,9 @@ def test_answers_are_limited_per_peer_and_in_total(
 # --- T-PDUs with extension headers
 
 
-def sample(form: int, rest: bytes) -> bytes:
-    """What the switch shows: Ethernet, a VLAN tag, a label, and what is behind the GTP-U header."""
-    tag = form << 13 | 0xABC
-    return (bytes(12) + struct.pack("!HHHI", 0x8100, tag, 0x8847, 0x12345140) + rest)[
-        :HEADER_SAMPLE
-    ]
+def sample(rest: bytes) -> bytes:
+    """What the switch shows: Ethernet, 24 octets of its own, what is behind the GTP-U header."""
+    return (bytes(12) + b"\x86\xdd" + bytes(24) + rest)[:EXTENSION_SAMPLE]
 
 
 def whole(first: int, *rest: bytes) -> bytes:
@@ -528,15 +525,19 @@ INNER = gtpu.ipv4("10.45.0.2", "192.0.2.1", size=200)
 @pytest.mark.parametrize(
     ("form", "rest", "types", "notified"),
     [
-        (EXTENDED, whole(0x85, header(1, 0), INNER), {"0x85"}, True),
+        (EXTENDED, whole(0x85, header(1, 0), INNER), {"0x85"}, False),
+        (EXTENDED, whole(0x82, header(1, 0), INNER), {"0x82"}, True),
+        (EXTENDED << 4 | 1, whole(0x85, header(1, 0x20), header(1, 0)), {"0x85", "0x20"}, False),
+        (EXTENDED << 4 | 1, whole(0x85, header(1, 0xC0), header(1, 0)), {"0x85", "0xc0"}, True),
+        (EXTENDED_NUMBERED << 4 | 2, header(1, 0x20) + header(1, 0), {"hidden", "0x20"}, True),
         (EXTENDED, whole(0xC0, header(1, 0), INNER), {"0xc0"}, True),
         (EXTENDED, whole(0x40, header(1, 0), INNER), {"0x40"}, False),
         (EXTENDED, whole(0x03, header(2, 0x20), header(3, 0), INNER), {"0x03", "0x20"}, False),
         (EXTENDED, whole(0x20, header(1, 0x84), header(4, 0), INNER), {"0x20", "0x84"}, True),
         (EXTENDED, whole(0, INNER), {"0x00"}, False),
-        (EXTENDED, whole(0x85, header(18, 0)[:200]), None, False),
-        (EXTENDED, whole(0x85, header(17, 0)), {"0x85"}, True),
-        (EXTENDED, whole(0x85, header(17, 0x20)), None, False),
+        (EXTENDED, whole(0x85, header(23, 0)[:200]), None, False),
+        (EXTENDED, whole(0x85, header(21, 0)), {"0x85"}, False),
+        (EXTENDED, whole(0x85, header(21, 0x20)), None, False),
         (EXTENDED, whole(0x85, b"\0", INNER), None, False),
         (EXTENDED, whole(0x85), None, False),
         (EXTENDED, whole(0x85)[:3], None, False),
@@ -545,8 +546,8 @@ INNER = gtpu.ipv4("10.45.0.2", "192.0.2.1", size=200)
         (EXTENDED_NUMBERED, header(2, 0x20) + header(1, 0) + INNER, {"hidden", "0x20"}, True),
         (EXTENDED_NUMBERED, header(1, 0x85) + header(2, 0x85) + header(1, 0), {}, True),
         (EXTENDED_NUMBERED, header(1, 0), {"hidden"}, True),
-        (EXTENDED_NUMBERED, header(18, 0), {"hidden"}, True),
-        (EXTENDED_NUMBERED, header(19, 0), None, False),
+        (EXTENDED_NUMBERED, header(22, 0), {"hidden"}, True),
+        (EXTENDED_NUMBERED, header(23, 0), None, False),
         (EXTENDED_NUMBERED, b"\0" + INNER, None, False),
         (EXTENDED_NUMBERED, header(1, 0)[:3], None, False),
     ],
@@ -557,7 +558,7 @@ def test_extension_headers(
 ) -> None:
     scene.have(session())
     scene.resolve(ENB)
-    scene.of.extended(0x1001, ENB, sample(form, rest))
+    scene.of.extended(0x1001, ENB, form, sample(rest))
     said = scene.take()
     if types is None:
         assert (+scene.of.bad, scene.of.extensions) == ({}, {CUT_OFF: 1})
@@ -569,7 +570,7 @@ def test_extension_headers(
     for frame in said:
         gtp = frame[GTP_U_Header]
         assert (gtp.gtp_type, gtp.teid, gtp.S) == (NOTIFICATION, 0, 1)
-        assert bytes(frame)[-2:] == b"\x8d\x00", "we know none"
+        assert bytes(frame)[-3:] == b"\x8d\x01\x85", "the one that we know"
         assert (frame.dst, frame[IP].dst, frame[UDP].dport) == (ENB_MAC, str(ENB), 2152)
     assert scene.sent("supported_extension_headers_notification") == notified
     assert +scene.of.ignored == {}
@@ -592,20 +593,26 @@ MESSAGES = st.one_of(
         st.binary(max_size=40),
     ),
 )
-SAMPLES = st.builds(sample, st.integers(0, 7), st.binary(max_size=90)) | st.binary(max_size=96)
+SAMPLES = st.builds(sample, st.binary(max_size=90)) | st.binary(max_size=128)
+FORMS = st.sampled_from([EXTENDED, EXTENDED_NUMBERED, 0x11, 0x23, 0])
 
 
-@given(messages=st.lists(MESSAGES, max_size=4), samples=st.lists(SAMPLES, max_size=4))
-@example([], [b""])
+@given(
+    messages=st.lists(MESSAGES, max_size=4),
+    samples=st.lists(st.tuples(FORMS, SAMPLES), max_size=4),
+)
+@example([], [(EXTENDED, b"")])
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_nothing_is_too_strange(scene: Scene, messages: list[bytes], samples: list[bytes]) -> None:
+def test_nothing_is_too_strange(
+    scene: Scene, messages: list[bytes], samples: list[tuple[int, bytes]]
+) -> None:
     before = scene.counted()
     for frame in messages:
         scene.of.message(frame)
-    for frame in samples:
-        scene.of.extended(0x1001, ENB, frame)
+    for form, frame in samples:
+        scene.of.extended(0x1001, ENB, form, frame)
         scene.of.peers.heard_arp(frame, scene.now)
     scene.now += 1
     scene.work()

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
-from ofgtp.core.model import FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
 from ofgtp.store.sqlite import _PEERS, FORGET_EVERY, RELEASES_KEPT
 
@@ -465,6 +465,77 @@ def test_another_programs_database_and_a_later_schema(tmp_path: Path, path: Path
     db.close()
     with pytest.raises(StoreError, match="schema version 99"):
         SessionStore(path)
+
+
+OLD_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE sessions (
+    number           INTEGER PRIMARY KEY AUTOINCREMENT CHECK (number < 1 << 40),
+    id               TEXT NOT NULL UNIQUE,
+    gateway          TEXT NOT NULL,
+    ue_ip            INTEGER NOT NULL,
+    uplink_teid      INTEGER NOT NULL,
+    uplink_remote_ip INTEGER,
+    downlink_teid    INTEGER,
+    downlink_ip      INTEGER,
+    state            TEXT NOT NULL,
+    reason           TEXT,
+    created_at       INTEGER NOT NULL,
+    updated_at       INTEGER NOT NULL,
+    UNIQUE (gateway, uplink_teid),
+    UNIQUE (gateway, ue_ip),
+    UNIQUE (gateway, downlink_ip, downlink_teid),
+    CHECK ((downlink_teid IS NULL) = (downlink_ip IS NULL))
+) STRICT;
+CREATE TABLE released (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    gateway TEXT NOT NULL,
+    teid    INTEGER NOT NULL,
+    UNIQUE (gateway, teid)
+) STRICT;
+INSERT INTO meta VALUES ('instance_id', 'kept');
+INSERT INTO sessions VALUES
+    (7, 'ue-1', 'gw1', 170721281, 4097, NULL, 8193, 167837698, 'active', NULL, 1000000, 2000000);
+PRAGMA application_id = 0x6F666774;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    db = sqlite3.connect(path)
+    db.executescript(OLD_SCHEMA)
+    db.close()
+    for _ in range(2):
+        store = SessionStore(path)
+        stored = store.get("ue-1")
+        assert stored is not None
+        assert (stored.session.number, stored.session.uplink.teid) == (7, 4097)
+        assert (stored.state, stored.updated_at.timestamp()) == (SessionState.ACTIVE, 2.0)
+        assert stored.session.qos is None
+        assert [each.qos for each in store.values("gw1")] == [0]
+        assert store.instance_id == "kept"
+        with store.transaction() as tx:
+            number = tx.insert(make(9, qos=Qos(9))).number
+            assert number > 7
+            tx.delete("ue-9")
+        store.close()
+
+
+@pytest.mark.parametrize("qos", [None, Qos(1), Qos(63, True, False, True), Qos(32, check=True)])
+def test_what_is_said_of_the_container_is_kept(
+    store: SessionStore, path: Path, qos: Qos | None
+) -> None:
+    with store.transaction() as tx:
+        one = tx.insert(make(1, qos=qos))
+        assert one.qos == qos
+        other = tx.replace(replace(tx.insert(make(2, qos=Qos(5))), qos=qos))
+        assert other.qos == qos
+    assert [each.qos for each in store.iterate("gw1")] == [qos, qos]
+    assert [Qos.of(each.qos) for each in store.values("gw1")] == [qos, qos]
+    again = store.get("ue-1")
+    assert again is not None
+    assert again.session == one
 
 
 def test_a_path_that_cannot_be_made(tmp_path: Path) -> None:

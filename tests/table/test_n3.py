@@ -1,0 +1,195 @@
+"""The PDU Session Container (TS 38.415), through the model of the tables."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ofgtp.core.flow import cookie_number
+from ofgtp.core.model import FTeid, Qos
+from ofgtp.core.pipeline import CONTAINER, EPOCH, UNWRAP, UPLINK, DropReason, Report
+from tests.support.sample import ENB, LINKS, session
+from tests.table.simulator import TUNNEL, Trace
+from tests.table.test_cache import Way, ends, second_pass
+from tests.table.world import (
+    PN,
+    SERVER,
+    E,
+    S,
+    contained,
+    from_core,
+    gtpu,
+    inner,
+    inner_ipv6,
+    only,
+    switch,
+    why,
+)
+
+FORMS = pytest.mark.parametrize("flags", [E, E | PN, E | S, E | S | PN])
+
+
+def container(qfi: int, units: int = 1, first: int = 0x10) -> bytes:
+    return bytes([units, first, qfi]) + b"\xa5" * (4 * units - 4) + b"\0"
+
+
+@FORMS
+@pytest.mark.parametrize("units", [1, 2, 3])
+def test_every_qfi_and_ttl(flags: int, units: int) -> None:
+    gw = switch(session(qos=Qos(9)))
+    for ttl in (*range(1, 256, 5), 64, 79, 95, 96, 111, 112, 255):
+        packet = inner(ttl=ttl, id=ttl << 8)
+        of_ttl = container(ttl % 64, units)
+        frame = gtpu(packet, flags=flags, container=of_ttl, sequence=ttl << 8 | ttl)
+        trace = gw.receive(LINKS.access, frame)
+        assert only(trace, LINKS.core)[12:] == b"\x08\0" + packet, f"TTL {ttl}"
+        [seen] = trace.at(UPLINK.number)
+        assert seen.reg3 == 0x80 | ttl % 64
+
+
+@FORMS
+@pytest.mark.parametrize("units", [1, 2, 3])
+def test_every_size(flags: int, units: int) -> None:
+    gw = switch(session(qos=Qos(9)))
+    for size in (0, 1, 4, 5, 8, 9, 400, 1400):
+        packet = inner(size=size)
+        frame = gtpu(packet, flags=flags, container=container(9, units))
+        assert only(gw.receive(LINKS.access, frame), LINKS.core)[14:] == packet
+
+
+@FORMS
+def test_ipv6_is_typed_rightly(flags: int) -> None:
+    gw = switch(session(qos=Qos(9)))
+    for units in (1, 2, 3):
+        for source in ("2001:db8::2", "4001::1", "6001::1"):
+            packet = inner_ipv6(source)
+            trace = gw.receive(
+                LINKS.access, gtpu(packet, flags=flags, container=container(9, units))
+            )
+            assert why(trace) is DropReason.INNER_IPV6
+            [seen] = trace.at(UPLINK.number)
+            assert seen.data[14:] == packet
+
+
+def test_the_ways_of_a_container() -> None:
+    """Each pass of the switch asks for the epoch: it leads to the next by a number."""
+    trace = switch(session(qos=Qos(9))).receive(LINKS.access, gtpu(inner(), flags=E))
+    tables = [flow.table for flow in trace.flows]
+    assert tables == [0, 10, 25, 0, 20, 0, 22, 23, 24, 26, 27, 28, 30, 35, 40, 50]
+    for table in (CONTAINER, UNWRAP, EPOCH):
+        [packet] = trace.at(table.number)
+        assert [getattr(packet, name) for name in (*TUNNEL, "pkt_mark")] == [0] * 6
+    assert (trace.at(UPLINK.number)[0].reg0, trace.at(UPLINK.number)[0].reg1) == (0x1001, int(ENB))
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("check", [True, False])
+def test_what_a_session_asks_for(required: bool, check: bool) -> None:
+    for qfi in (1, 6, 63):
+        gw = switch(session(qos=Qos(qfi, required=required, check=check)))
+        for other in (0, 1, 2, 5, 6, 7, 31, 62, 63):
+            frame = gtpu(inner(), flags=E, container=container(other))
+            trace = gw.receive(LINKS.access, frame)
+            if check and other != qfi:
+                assert why(trace) is DropReason.WRONG_QFI
+            else:
+                only(trace, LINKS.core)
+        for flags in (0, S):
+            trace = gw.receive(LINKS.access, gtpu(inner(), flags=flags))
+            if required:
+                assert why(trace) is DropReason.CONTAINER_MISSING
+            else:
+                only(trace, LINKS.core)
+
+
+def test_a_session_without_a_qfi_takes_both() -> None:
+    gw = switch(session())
+    for flags in (0, S, E, E | S):
+        assert only(gw.receive(LINKS.access, gtpu(inner(), flags=flags)), LINKS.core)
+
+
+def sent(trace: Trace) -> bytes:
+    """The GTP-U message that left, after nftables."""
+    return contained(only(trace, LINKS.access))[42:]
+
+
+def as_sent(teid: int, octet: int, packet: bytes) -> bytes:
+    head = bytes([0x34, 255]) + (8 + len(packet)).to_bytes(2, "big") + teid.to_bytes(4, "big")
+    return head + bytes([0, 0, 0, 0x85, 1, 0, octet, 0]) + packet
+
+
+@pytest.mark.parametrize("rqi", [True, False])
+def test_every_qfi_downlink(rqi: bool) -> None:
+    packet = inner(SERVER, "10.45.0.2")
+    for qfi in (1, 2, 5, 6, 8, 9, 16, 31, 32, 62, 63):
+        gw = switch(session(qos=Qos(qfi, rqi)))
+        wanted = as_sent(0x2001, rqi << 6 | qfi, packet)
+        assert sent(gw.receive(LINKS.core, from_core(packet))) == wanted
+
+
+PLAIN = switch(session())
+
+
+@given(st.binary(max_size=60))
+def test_nftables_leaves_plain_t_pdus_alone(options: bytes) -> None:
+    packet = inner(SERVER, "10.45.0.2", size=len(options))
+    packet = packet[: len(packet) - len(options)] + options
+    frame = only(PLAIN.receive(LINKS.core, from_core(packet)), LINKS.access)
+    assert contained(frame) == frame
+
+
+def test_what_fits() -> None:
+    """Eight octets less than without a container."""
+    gw = switch(session(qos=Qos(9)), session(2, qos=None), ue_to_ue="route")
+    largest = 1500 - 36 - 8 - 28
+    for size, fits in ((largest, True), (largest + 1, False), (largest + 8, False)):
+        for port, frame in (
+            (LINKS.core, from_core(inner(SERVER, "10.45.0.2", size=size))),
+            (LINKS.access, gtpu(inner("10.45.0.3", "10.45.0.2", size=size), 0x1002)),
+        ):
+            trace = gw.receive(port, frame)
+            assert [where for where, _ in trace.sent] == [LINKS.access] * fits
+            if not fits:
+                [(cookie, _)] = trace.reported
+                assert cookie_number(cookie) == Report.TOO_BIG
+    only(
+        gw.receive(LINKS.core, from_core(inner(SERVER, "10.45.0.3", size=largest + 8))),
+        LINKS.access,
+    )
+
+
+def test_what_a_session_refuses_is_noticed_by_packets_under_way() -> None:
+    """Passing, being refused and being of no session ask for different fields: see test_cache."""
+    kinds: dict[str, list[Way]] = {"live": [], "refused": [], "lost": []}
+    for qos in (None, Qos(9), Qos(9, check=True), Qos(1, check=True), Qos(9, required=False)):
+        gw = switch(session(qos=qos))
+        for frame in (
+            gtpu(inner(), flags=E),
+            gtpu(inner()),
+            gtpu(inner(), flags=E, container=container(1)),
+            gtpu(inner(), 0xBAD, flags=E),
+            gtpu(inner(), 0xBAD),
+        ):
+            trace = gw.receive(LINKS.access, frame)
+            reason = trace.drop_number
+            kind = "live" if reason is None else "refused"
+            kinds["lost" if reason == DropReason.NO_UPLINK_SESSION else kind].append(
+                Way(gw, second_pass(trace))
+            )
+    assert all(len(ways) >= 3 for ways in kinds.values())
+    for old, new in permutations(kinds, 2):
+        for before in kinds[old]:
+            assert all(ends(before, after) for after in kinds[new]), (old, new)
+
+
+def test_between_ues() -> None:
+    one = session(qos=Qos(9))
+    other = session(2, downlink=FTeid(0x2002, IPv4Address("10.1.0.3")), qos=Qos(10, rqi=True))
+    gw = switch(one, other, ue_to_ue="route")
+    packet = inner(dst="10.45.0.3")
+    trace = gw.receive(LINKS.access, gtpu(packet, flags=E))
+    assert sent(trace) == as_sent(0x2002, 0x40 | 10, packet)
