@@ -48,7 +48,7 @@ def _qos_options(command: Any) -> Any:
             "--qfi",
             metavar="N",
             type=Number(1, QFI_MAX),
-            help=f"5G: the QFI of the PDU Session Container, 1 to {QFI_MAX}.",
+            help="5G: the QFI of the PDU Session Container.",
         ),
     ):
         command = option(command)
