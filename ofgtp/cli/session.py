@@ -186,7 +186,7 @@ def _told(answer: dict[str, Any] | None) -> None:
         parts.append("no downlink: idle")
     else:
         parts.append(f"downlink TEID {output.teid(down['teid'])} at {down['remote_ip']}")
-    if answer["qfi"]:
+    if answer.get("qfi"):
         parts.append(f"QFI {answer['qfi']}")
     output.say(f"{answer['id']}: {answer['state']}: {', '.join(parts)}")
     warn_unless_active(answer)
@@ -239,7 +239,7 @@ def show(name: str, flows: bool) -> None:
 
 def _contained(session: dict[str, Any]) -> str | None:
     """What is asked of PDU Session Containers; None if there are none."""
-    if not session["qfi"]:
+    if not session.get("qfi"):
         return None
     rqi = " with RQI" if session["rqi"] else ""
     need = "required" if session["qfi_required"] else "optional"
@@ -291,7 +291,7 @@ def _row(each: dict[str, Any], several: bool) -> list[str]:
     gateway = [each["gateway"]] if several else []
     from_peer = f" from {up['remote_ip']}" if up["remote_ip"] else ""
     to_ue = f"{output.teid(down['teid'])} to {down['remote_ip']}" if down else "idle"
-    qfi = f", QFI {each['qfi']}" if each["qfi"] else ""
+    qfi = f", QFI {each['qfi']}" if each.get("qfi") else ""
     tunnels = [f"{output.teid(up['teid'])}{from_peer}", f"{to_ue}{qfi}"]
     return [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
 

@@ -416,8 +416,8 @@ def _to_csv(target: IO[str]) -> Callable[[Session], None]:
         ids = [session[key] for key in ("id", "gateway", "ue_ip")]
         to_ue = f"{down['teid']:#x}" if down else ""
         ends = [f"{up['teid']:#x}", up["remote_ip"] or "", to_ue, down.get("remote_ip", "")]
-        qos = (json.dumps(value) for value in qos_of(session).values())
-        rows.writerow([*ids, *ends, *(qos if session["qfi"] else [""] * len(QOS))])
+        qos = [json.dumps(value) for value in qos_of(session).values()]
+        rows.writerow([*ids, *ends, *(qos or [""] * len(QOS))])
 
     return write
 

@@ -46,8 +46,9 @@ def read_qfi(text: str) -> int:
 
 
 def qos_of(session: dict[str, Any]) -> dict[str, Any]:
-    """What a session of the API says of the container; nothing if it has no QFI."""
-    return {name: session[name] for name in QOS} if session["qfi"] else {}
+    """What a session of the API says of the container; nothing if it has no QFI, or is of an
+    older ofgtp that knows none."""
+    return {name: session[name] for name in QOS} if session.get("qfi") else {}
 
 
 def read_address(text: str) -> IPv4Address:
