@@ -19,7 +19,14 @@ from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from ofgtp.cli.groups import Abbreviated
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import gateway_names, items, read_address, read_teid, some_sessions
+from ofgtp.cli.values import (
+    gateway_names,
+    items,
+    qos_of,
+    read_address,
+    read_teid,
+    some_sessions,
+)
 
 STATES = ("pending", "failed", "error_indicated")
 """Stand behind a route that is not active; read, and passed over, where a route is given."""
@@ -42,7 +49,8 @@ ROUTE is:
 
 \b
 Without id and dst the UE is idle. Without lid a TEID is chosen, or stays.
-TEIDs are decimal, or 0x….
+TEIDs are decimal, or 0x…. A session's QFI is not shown, and stays as it is
+(ofgtp session set --qfi).
 """
 
 
@@ -204,7 +212,8 @@ def replace(words: tuple[str, ...]) -> None:
         gateway = given.dev or api.only_gateway()
         found = list(api.sessions(ue_ip=given.ue_ip, gateway=gateway))
         session_id = found[0]["id"] if found else tunnel_id(gateway, given.ue_ip)
-        _told(api.send("PUT", session_path(session_id), given.body(gateway)))
+        body = {**given.body(gateway), **(qos_of(found[0]) if found else {})}
+        _told(api.send("PUT", session_path(session_id), body))
 
 
 @route.command(epilog=GRAMMAR, short_help="Replace a route that is there: handover, going idle.")
@@ -215,7 +224,8 @@ def change(words: tuple[str, ...]) -> None:
     given = Given.whole(words)
     with Api() as api:
         found = _the_one(api, Given(ue_ip=given.ue_ip, dev=given.dev))
-        _told(api.send("PUT", session_path(found["id"]), given.body(found["gateway"])))
+        body = {**given.body(found["gateway"]), **qos_of(found)}
+        _told(api.send("PUT", session_path(found["id"]), body))
 
 
 @route.command("del", epilog=GRAMMAR)

@@ -15,7 +15,8 @@ from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliE
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.transfer import export_sessions, import_sessions
-from ofgtp.cli.values import ADDRESS, GATEWAY, PIN, SESSION, TEID, Number
+from ofgtp.cli.values import ADDRESS, GATEWAY, PIN, QOS, SESSION, TEID, Number
+from ofgtp.core.model import QFI_MAX
 
 AGAIN_S = 1.0
 """Pause before a broken stream of events is opened again, in seconds."""
@@ -27,6 +28,31 @@ def session() -> None:
 
     SESSION is an id, or the UE's address.
     """
+
+
+def _qos_options(command: Any) -> Any:
+    """What is said of the PDU Session Container; None where it is not said."""
+    for option in (
+        click.option(
+            "--qfi-check/--no-qfi-check",
+            default=None,
+            help="Drop uplink packets whose container has another QFI.",
+        ),
+        click.option(
+            "--qfi-required/--qfi-optional",
+            default=None,
+            help="Drop uplink packets without a container, or take them. Else required.",
+        ),
+        click.option("--rqi/--no-rqi", default=None, help="Set the Reflective QoS Indicator."),
+        click.option(
+            "--qfi",
+            metavar="N",
+            type=Number(1, QFI_MAX),
+            help="5G: the QFI of the PDU Session Container.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def _tunnel_options(command: Any) -> Any:
@@ -49,14 +75,16 @@ def _tunnel_options(command: Any) -> Any:
     epilog="""\b
 Examples:
   ofgtp session add phone-1 --ue-ip 10.45.0.7 --peer 10.1.0.2 --teid 0x2001
+  ofgtp session add phone-2 --ue-ip 10.45.0.9 --qfi 9          5G
   ofgtp session add --ue-ip 10.45.0.8          idle; the id is made up"""
 )
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--ue-ip", type=ADDRESS, required=True, help="The UE's address.")
 @_tunnel_options
+@_qos_options
 @api_options
 def add(session_id: str | None, ue_ip: str, **given: Any) -> None:
-    """Add a session. Without --peer and --teid the UE is idle.
+    """Add a session. Without --peer and --teid the UE is idle. Without --qfi it is of 4G.
 
     Refused if the id, the UE's address or a tunnel is in use.
     """
@@ -71,7 +99,8 @@ Examples:
   ofgtp session set phone-1 --peer 10.1.0.3 --teid 0x2002     handover
   ofgtp session set phone-1 --idle                            no downlink
   ofgtp session set phone-1 --uplink-peer 10.1.0.3            from there alone
-  ofgtp session set phone-1 --uplink-peer any                 from any peer again""",
+  ofgtp session set phone-1 --uplink-peer any                 from any peer again
+  ofgtp session set phone-1 --peer 10.1.0.9 --teid 7 --no-qfi     from 5G to 4G""",
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
 @click.option("--ue-ip", type=ADDRESS, help="Another address for the UE.")
@@ -82,20 +111,26 @@ Examples:
 @click.option(
     "--uplink-peer", metavar="IP|any", type=PIN, help="Take uplink packets from this peer alone."
 )
+@_qos_options
+@click.option("--no-qfi", is_flag=True, help="4G: no PDU Session Container any more.")
 @click.option("--create", is_flag=True, help="Add the session if there is none; needs --ue-ip.")
 @click.option("--gateway", type=GATEWAY, help="With --create: where.")
 @api_options
-def set_(name: str, idle: bool, create: bool, **given: Any) -> None:
+def set_(name: str, idle: bool, no_qfi: bool, create: bool, **given: Any) -> None:
     """Change a session: handover, going idle. What is not named stays as it is."""
     pin = given["uplink_peer"]
     given["uplink_peer"] = None if pin == "any" else pin
     if idle and (given["peer"] or given["teid"]):
         raise click.UsageError("--idle, or --peer and --teid, but not both")
+    change: dict[str, Any] = _qos(given)
+    if no_qfi and change:
+        raise click.UsageError("--no-qfi goes without --qfi, --rqi, --qfi-… of any kind")
+    if no_qfi:
+        change["qfi"] = None
     if create and not given["ue_ip"]:
         raise click.UsageError("--create needs --ue-ip")
     if given["gateway"] and not create:
         raise click.UsageError("--gateway goes with --create: a session stays on its gateway")
-    change: dict[str, Any] = {}
     if given["ue_ip"]:
         change["ue_ip"] = given["ue_ip"]
     down = {"teid": given["teid"], "remote_ip": given["peer"]}
@@ -107,7 +142,7 @@ def set_(name: str, idle: bool, create: bool, **given: Any) -> None:
     if up:
         change["uplink"] = up
     if not change:
-        raise click.UsageError("say what to change: --peer, --teid, --idle, …")
+        raise click.UsageError("say what to change: --peer, --teid, --idle, --qfi, …")
     with Api() as api:
         try:
             _told(api.send("PATCH", api.path_of(name), change))
@@ -123,10 +158,17 @@ def set_(name: str, idle: bool, create: bool, **given: Any) -> None:
 def _body(session_id: str | None, ue_ip: str, **given: Any) -> dict[str, Any]:
     if (given["peer"] is None) != (given["teid"] is None):
         raise click.UsageError("--peer and --teid go together: the downlink needs both")
+    qos = _qos(given)
+    if qos and "qfi" not in qos:
+        raise click.UsageError("--rqi and --qfi-… go with --qfi in a session that is new")
     down = {"teid": given["teid"], "remote_ip": given["peer"]}
     up = _some({"teid": given["uplink_teid"], "remote_ip": given["uplink_peer"]})
-    body = {"id": session_id, "gateway": given["gateway"], "ue_ip": ue_ip}
+    body = {"id": session_id, "gateway": given["gateway"], "ue_ip": ue_ip, **qos}
     return _some({**body, "uplink": up or None, "downlink": _some(down) or None})
+
+
+def _qos(given: dict[str, Any]) -> dict[str, Any]:
+    return _some({name: given[name] for name in QOS})
 
 
 def _some(values: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +186,8 @@ def _told(answer: dict[str, Any] | None) -> None:
         parts.append("no downlink: idle")
     else:
         parts.append(f"downlink TEID {output.teid(down['teid'])} at {down['remote_ip']}")
+    if answer.get("qfi"):
+        parts.append(f"QFI {answer['qfi']}")
     output.say(f"{answer['id']}: {answer['state']}: {', '.join(parts)}")
     warn_unless_active(answer)
 
@@ -182,6 +226,7 @@ def show(name: str, flows: bool) -> None:
             ("reason", found["reason"]),
             ("uplink", f"{_teids(up['teid'])} at {up['local_ip']}, {pinned}"),
             ("downlink", to_ue),
+            ("QFI", _contained(found)),
             ("sent up", _counted(counters["uplink"])),
             ("sent down", _counted(counters["downlink"])),
             ("created", _when(found["created_at"])),
@@ -190,6 +235,16 @@ def show(name: str, flows: bool) -> None:
     )
     for flow in found.get("flows", ()):
         output.say(f"\n{flow['direction']} flow, {_counted(flow)}:\n  {flow['flow']}")
+
+
+def _contained(session: dict[str, Any]) -> str | None:
+    """What is asked of PDU Session Containers; None if there are none."""
+    if not session.get("qfi"):
+        return None
+    rqi = " with RQI" if session["rqi"] else ""
+    need = "required" if session["qfi_required"] else "optional"
+    qfis = "this QFI alone" if session["qfi_check"] else "any QFI"
+    return f"{session['qfi']}{rqi} downlink; uplink a container is {need}, of {qfis}"
 
 
 def _teids(value: int) -> str:
@@ -236,7 +291,8 @@ def _row(each: dict[str, Any], several: bool) -> list[str]:
     gateway = [each["gateway"]] if several else []
     from_peer = f" from {up['remote_ip']}" if up["remote_ip"] else ""
     to_ue = f"{output.teid(down['teid'])} to {down['remote_ip']}" if down else "idle"
-    tunnels = [f"{output.teid(up['teid'])}{from_peer}", to_ue]
+    qfi = f", QFI {each['qfi']}" if each.get("qfi") else ""
+    tunnels = [f"{output.teid(up['teid'])}{from_peer}", f"{to_ue}{qfi}"]
     return [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
 
 

@@ -85,8 +85,9 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     switch and ofgtp.toml alone.
 
     The switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where
-    it is parsed anew: an uplink packet is asked for three times. Not seen are nftables, the
-    network beyond the ports, rate limits, and the host's firewall where the host routes.
+    it is parsed anew: an uplink packet is asked for three times. It has no PDU Session Container,
+    so that a session that requires one drops it. Not seen are nftables, the network beyond the
+    ports, rate limits, and the host's firewall where the host routes.
 
     \b
     Exit codes: 0 delivered, in all directions asked for; 1 dropped in one, or

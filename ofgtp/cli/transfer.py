@@ -25,7 +25,7 @@ from ofgtp.cli import output
 from ofgtp.cli.api import BATCH_S, Api, Refused, tunnel_id
 from ofgtp.cli.errors import EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ADDRESS, GATEWAY, read_teid
+from ofgtp.cli.values import ADDRESS, GATEWAY, QOS, qos_of, read_qfi, read_teid
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -49,8 +49,14 @@ COLUMNS = {
     "uplink_remote_ip": ("uplink", "remote_ip"),
     "downlink_teid": ("downlink", "teid"),
     "downlink_remote_ip": ("downlink", "remote_ip"),
+    "qfi": ("qfi",),
+    "rqi": ("rqi",),
+    "qfi_required": ("qfi_required",),
+    "qfi_check": ("qfi_check",),
 }
 """The columns of CSV, and where each stands in a session."""
+BOOLEANS = {"true": True, "false": False}
+"""How CSV has them."""
 SHOWN_ONLY = ("state", "reason", "created_at", "updated_at", "counters")
 """Members of a session as the API shows it, which an import passes over."""
 SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
@@ -77,6 +83,8 @@ CSV: the first line names the columns. All but ue_ip may be left out, or be
 empty; no downlink is an idle UE.
   id,gateway,ue_ip,uplink_teid,uplink_remote_ip,downlink_teid,downlink_remote_ip
   phone-1,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2
+Further columns are qfi, 1 to 63, and rqi, qfi_required and qfi_check, each
+true or false. Without a qfi there is no PDU Session Container, as on S1-U.
 
 \b
 NDJSON: each line a session as the API writes it, or an operation.
@@ -262,12 +270,25 @@ def _of_row(head: list[str], row: list[str]) -> Session | str:
             *outer, inner = COLUMNS[name]
             place = session.setdefault(outer[0], {}) if outer else session
             place[inner] = value
-            if inner == "teid":
-                try:
-                    place[inner] = read_teid(value)
-                except ValueError as error:
-                    return f"{name}: {error}"
+            try:
+                place[inner] = READERS.get(inner, str)(value)
+            except ValueError as error:
+                return f"{name}: {error}"
     return session
+
+
+def _read_boolean(text: str) -> bool:
+    if text.lower() not in BOOLEANS:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return BOOLEANS[text.lower()]
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "teid": read_teid,
+    "qfi": read_qfi,
+    **dict.fromkeys(QOS[1:], _read_boolean),
+}
+"""How the cells of CSV are read that are not just text, by the member that they are."""
 
 
 # ---- what is sent
@@ -380,7 +401,7 @@ def _to_ndjson(target: IO[str]) -> Callable[[Session], None]:
         uplink = {"teid": up["teid"], "remote_ip": up["remote_ip"]}
         if up["remote_ip"] is None:
             del uplink["remote_ip"]
-        json.dump({**kept, "uplink": uplink, "downlink": down}, target)
+        json.dump({**kept, "uplink": uplink, "downlink": down, **qos_of(session)}, target)
         target.write("\n")
 
     return write
@@ -394,9 +415,9 @@ def _to_csv(target: IO[str]) -> Callable[[Session], None]:
         up, down = session["uplink"], session["downlink"] or {}
         ids = [session[key] for key in ("id", "gateway", "ue_ip")]
         to_ue = f"{down['teid']:#x}" if down else ""
-        rows.writerow(
-            [*ids, f"{up['teid']:#x}", up["remote_ip"] or "", to_ue, down.get("remote_ip", "")]
-        )
+        ends = [f"{up['teid']:#x}", up["remote_ip"] or "", to_ue, down.get("remote_ip", "")]
+        qos = [json.dumps(value) for value in qos_of(session).values()]
+        rows.writerow([*ids, *ends, *(qos or [""] * len(QOS))])
 
     return write
 

@@ -10,10 +10,13 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ofgtp.core.model import TEID_MAX
+from ofgtp.core.model import QFI_MAX, TEID_MAX
 
 QUICK_S = 0.5
 """Completion waits no longer than this for the API, in seconds: somebody has pressed Tab."""
+
+QOS = ("qfi", "rqi", "qfi_required", "qfi_check")
+"""Members of a session that speak of the PDU Session Container; but for the first, of a QFI."""
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[1-9][0-9]{0,9}")
 
@@ -28,6 +31,24 @@ def read_teid(text: str) -> int:
     if not 1 <= found <= TEID_MAX:
         raise ValueError(f"{text!r} is not a TEID: 1 to {TEID_MAX}, or 0x1 to {TEID_MAX:#x}")
     return found
+
+
+def read_qfi(text: str) -> int:
+    """A QFI, decimal.
+
+    Raises:
+        ValueError: it is not one from 1 to 63.
+    """
+    found = int(text) if re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) else 0
+    if not 1 <= found <= QFI_MAX:
+        raise ValueError(f"{text!r} is not a QFI: 1 to {QFI_MAX}")
+    return found
+
+
+def qos_of(session: dict[str, Any]) -> dict[str, Any]:
+    """What a session of the API says of the container; nothing if it has no QFI, or is of an
+    older ofgtp that knows none."""
+    return {name: session[name] for name in QOS} if session.get("qfi") else {}
 
 
 def read_address(text: str) -> IPv4Address:

@@ -129,6 +129,15 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 " asked, and does it answer?",
                 f"tcpdump -ni {gateway.core_port} arp",
             )
+        case DropReason.CONTAINER_MISSING:
+            return (
+                f"{session.name} has a QFI and requires a PDU Session Container, and the trace asks"
+                " for a packet without one: this is what a 4G base station (eNB) would get",
+                "nothing, if its base station is a gNB: that sends a container, which no trace can"
+                " ask for; whether its packets pass, the counters tell (ofgtp session show). If it"
+                " is an eNB: ofgtp session set --no-qfi; if it may be either: --qfi-optional",
+                None,
+            )
         case DropReason.ACCESS_OTHER | DropReason.CORE_OTHER | DropReason.LOCAL_OTHER:
             return (
                 f"the switch does not take it for what it is: {reason.meaning} ({reason.label})",

@@ -61,6 +61,20 @@ def test_what_is_shown_can_be_pasted(ofgtp: Shell, written: str, shown: str) -> 
     assert again == before
 
 
+@pytest.mark.parametrize("word", ["change", "replace"])
+def test_the_qfi_stays(ofgtp: Shell, word: str) -> None:
+    """A route does not name it."""
+    qos = {"qfi": 9, "rqi": True, "qfi_required": False, "qfi_check": True}
+    given = {"id": "phone", "gateway": "gw1", "ue_ip": "10.45.0.7", **qos}
+    assert ofgtp("session import -", stdin=json.dumps(given).encode()).code == 0
+    assert ofgtp(f"route {word} {ROUTE}").lines == []
+    (session,) = sessions(ofgtp)
+    assert (session["id"], session["downlink"]["teid"]) == ("phone", 0x2001)
+    assert session.items() >= qos.items()
+    assert ofgtp("tunnel add gw1 v1 5 6 10.45.0.7 10.1.0.9").code == 1  # refused, not replaced
+    assert sessions(ofgtp) == [session]
+
+
 @pytest.mark.parametrize(
     "short, word",
     [

@@ -116,6 +116,11 @@ def test_refusals_are_one_line(ofgtp: Shell, command: str, code: int, line: str)
         ("session set x --idle --teid 1", "--idle, or --peer and --teid"),
         ("session set x --idle --create", "--create needs --ue-ip"),
         ("session set x --idle --gateway gw1", "a session stays on its gateway"),
+        ("session add x --ue-ip 10.45.0.9 --qfi 0", "0 is not in the range 1<=x<=63"),
+        ("session add x --ue-ip 10.45.0.9 --qfi 64", "64 is not in the range 1<=x<=63"),
+        ("session add x --ue-ip 10.45.0.9 --qfi-optional", "go with --qfi"),
+        ("session set x --no-qfi --qfi 5", "--no-qfi goes without --qfi"),
+        ("session set x --no-qfi --no-rqi", "--no-qfi goes without --qfi"),
         ("session set x --uplink-peer some", "'some' is not an IPv4 address"),
         ("session delete", "Missing argument 'SESSION...'"),
         ("session list --stat active", "Did you mean '--state'?"),
@@ -142,6 +147,52 @@ def test_set_handover_idle_and_pinned(ofgtp: Shell) -> None:
     ofgtp("session set phone --uplink-peer any --ue-ip 10.45.0.8")
     assert shown(ofgtp)["uplink"]["remote_ip"] is None
     assert shown(ofgtp)["ue_ip"] == "10.45.0.8"
+
+
+def container(ofgtp: Shell) -> list[Any]:
+    found = shown(ofgtp)
+    return [found[name] for name in ("qfi", "rqi", "qfi_required", "qfi_check")]
+
+
+def says_of_qfi(ofgtp: Shell) -> list[str]:
+    lines = ofgtp("session show phone").lines
+    return [line.removeprefix("QFI").strip() for line in lines if line.startswith("QFI ")]
+
+
+def test_the_qfi(ofgtp: Shell) -> None:
+    (line,) = ofgtp(f"{WHOLE} --qfi 9").lines
+    assert line.endswith("downlink TEID 0x2001 at 10.1.0.2, QFI 9")
+    assert container(ofgtp) == [9, False, True, False]
+    assert says_of_qfi(ofgtp) == ["9 downlink; uplink a container is required, of any QFI"]
+    assert ofgtp("session list").lines[1].endswith("0x2001 to 10.1.0.2, QFI 9")
+
+    ofgtp("session set phone --rqi --qfi-optional --qfi-check")
+    assert container(ofgtp) == [9, True, False, True]
+    ofgtp("session set phone --peer 10.1.0.3 --teid 0x2002")  # a handover from gNB to gNB
+    ofgtp("session set phone --qfi 63")
+    assert container(ofgtp) == [63, True, False, True]
+    assert says_of_qfi(ofgtp) == [
+        "63 with RQI downlink; uplink a container is optional, of this QFI alone"
+    ]
+    ofgtp("session set phone --no-rqi --qfi-required --no-qfi-check")
+    assert container(ofgtp) == [63, False, True, False]
+
+    (line,) = ofgtp("session set phone --no-qfi").lines
+    assert "QFI" not in line
+    assert container(ofgtp) == [None, False, False, False] and says_of_qfi(ofgtp) == []
+    assert ofgtp("session set phone --rqi").line == (
+        "ofgtp: rqi: needs a qfi: it stands in the PDU Session Container beside it"
+    )
+    ofgtp("session set phone --qfi 5")  # from 4G to 5G
+    assert container(ofgtp) == [5, False, True, False]
+
+
+def test_add_and_create_with_all_of_the_container(ofgtp: Shell) -> None:
+    options = "--ue-ip 10.45.0.7 --gateway gw1 --qfi 7 --rqi --qfi-optional --qfi-check"
+    for command in ("session add phone", "session set phone --create"):
+        assert ofgtp(f"{command} {options}").code == 0
+        assert container(ofgtp) == [7, True, False, True]
+        ofgtp("session delete phone")
 
 
 def test_set_can_create(ofgtp: Shell) -> None:

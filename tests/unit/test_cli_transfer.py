@@ -12,22 +12,26 @@ from typing import Any
 import pytest
 
 from ofgtp.cli import transfer
+from ofgtp.cli.values import QOS
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Done, Shell
 
 HEAD = "id,gateway,ue_ip,uplink_teid,uplink_remote_ip,downlink_teid,downlink_remote_ip"
+"""The columns that must do."""
 CSV = f"""\
-{HEAD}
-phone-1,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2
-phone-2,gw1,10.45.0.8,0x1002,10.1.0.3,,
-phone-3,gw2,10.46.0.9,0x1001,,0xffffffff,10.3.0.2
+{HEAD},qfi,rqi,qfi_required,qfi_check
+phone-1,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2,9,true,false,true
+phone-2,gw1,10.45.0.8,0x1002,10.1.0.3,,,63,false,true,false
+phone-3,gw2,10.46.0.9,0x1001,,0xffffffff,10.3.0.2,,,,
 """
 NDJSON = """\
 {"id": "phone-1", "gateway": "gw1", "ue_ip": "10.45.0.7", "uplink": {"teid": 4097}, \
-"downlink": {"teid": 8193, "remote_ip": "10.1.0.2"}}
+"downlink": {"teid": 8193, "remote_ip": "10.1.0.2"}, \
+"qfi": 9, "rqi": true, "qfi_required": false, "qfi_check": true}
 {"id": "phone-2", "gateway": "gw1", "ue_ip": "10.45.0.8", "uplink": {"teid": 4098, \
-"remote_ip": "10.1.0.3"}, "downlink": null}
+"remote_ip": "10.1.0.3"}, "downlink": null, \
+"qfi": 63, "rqi": false, "qfi_required": true, "qfi_check": false}
 {"id": "phone-3", "gateway": "gw2", "ue_ip": "10.46.0.9", "uplink": {"teid": 4097}, \
 "downlink": {"teid": 4294967295, "remote_ip": "10.3.0.2"}}
 """
@@ -129,6 +133,20 @@ def test_columns_in_any_order_and_few(ofgtp: Shell) -> None:
     assert ids(ofgtp) == ["gw1-10.45.0.7", "gw1-10.45.0.8"]
 
 
+def test_older_files_and_empty_cells(ofgtp: Shell) -> None:
+    """Without the columns of the container, or without a value there, it is as by default."""
+    old = many(1)[0].replace("s0", "old")
+    assert ofgtp("session import -", stdin=f"{HEAD}\n{old}\n".encode()).code == 0
+    few = "ue_ip,gateway,id,qfi,rqi\n10.45.1.1,gw1,few,5,\n10.45.1.2,gw1,none,,FALSE\n"
+    assert ofgtp("session import -", stdin=few.encode()).code == 0
+    found = {
+        each["id"]: [each[name] for name in QOS]
+        for each in json.loads(ofgtp("session list --json").out)["items"]
+    }
+    without = [None, False, False, False]
+    assert found == {"old": without, "few": [5, False, True, False], "none": without}
+
+
 def test_operations_in_order(ofgtp: Shell) -> None:
     ofgtp("session import -", stdin=CSV.encode())
     lines = [
@@ -171,6 +189,10 @@ def test_a_switch_that_is_away(api: Background, ofgtp: Shell) -> None:
             "ue_ip,gateway,uplink_teid\n10.45.0.1,gw1,0",
             ["2: uplink_teid: '0' is not a TEID: 1 to "],
         ),
+        ("ue_ip,gateway,qfi\n10.45.0.1,gw1,64", ["2: qfi: '64' is not a QFI: 1 to 63"]),
+        ("ue_ip,gateway,qfi\n10.45.0.1,gw1,0x9", ["2: qfi: '0x9' is not a QFI: 1 to 63"]),
+        ("ue_ip,gateway,rqi\n10.45.0.1,gw1,true", ["2: rqi: needs a qfi"]),
+        ("ue_ip,gateway,rqi\n10.45.0.1,gw1,1", ["2: rqi: '1' is neither true nor false"]),
         ("ue_ip,gateway\n10.45.0.1,gw1\n10.99.0.1,gw1", ["3: ue_ip: 10.99.0.1 is not in the UE"]),
         ("ue_ip\n10.45.0.1", ["2: gateway: "]),
         ("ue_ip,gateway\n10.45.0.1,gw9", ["2: gateway: no gateway has the name 'gw9'"]),

@@ -158,6 +158,14 @@ def test_every_drop_reason_is_said(reason: DropReason) -> None:
 # what is asked
 
 
+def test_a_container_that_the_trace_cannot_ask_for() -> None:
+    """A 5G session is not said to be broken because it drops what only an eNB sends."""
+    end = verdict.dropped(verdict.Case(UP, SESSION, gateway()), DropReason.CONTAINER_MISSING)
+    assert (end.delivered, end.reason) == (False, "container_missing")
+    assert "the trace asks for a packet without one: this is what a 4G base station" in end.says
+    assert end.do and end.do.startswith("nothing, if its base station is a gNB")
+
+
 def test_questions_are_quoted_for_names_of_any_kind() -> None:
     odd = gateway(access_port="eth1.7", bridge="br-x")
     asked = probe.from_access(UP, odd, "02:00:00:00:00:01").arguments("br-x")
