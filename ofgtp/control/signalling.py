@@ -26,7 +26,7 @@ from ofgtp.core.gtpu import MessageType
 from ofgtp.core.limits import Limit
 from ofgtp.core.model import FTeid, Gateway, SessionState
 from ofgtp.core.paths import PathChanged, PathState, PathStatus
-from ofgtp.core.rules import EXTENDED_NUMBERED, GTP, PDU_SESSION_CONTAINER, PROLOGUE_WORDS, E
+from ofgtp.core.rules import EXTENDED_NUMBERED, GTP, PROLOGUE_WORDS, E
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import PeerView
 from ofgtp.store.sqlite import SessionStore
@@ -45,7 +45,7 @@ ERROR_INDICATIONS = ((10.0, 10.0), (100.0, 100.0))
 NOTIFICATIONS = ((1.0, 5.0), (50.0, 50.0))
 """Most a second, and at once: to each peer, and to all. What they answer can be forged."""
 
-SUPPORTED_EXTENSIONS = (PDU_SESSION_CONTAINER,)
+SUPPORTED_EXTENSIONS = (gtpu.Extension.PDU_SESSION_CONTAINER,)
 """Extension headers that T-PDUs may have (TS 29.281, 5.2.1)."""
 
 HIDDEN = "hidden"

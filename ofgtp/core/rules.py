@@ -29,6 +29,7 @@ from ofgtp.core.flow import (
     move,
     set_field,
 )
+from ofgtp.core.gtpu import Extension
 from ofgtp.core.model import GTPU_PORT, QFI_MAX, Gateway, Qos, Session
 from ofgtp.core.pipeline import (
     ACCESS,
@@ -86,9 +87,6 @@ E, S, PN = 0x04, 0x02, 0x01
 EXTENDED, EXTENDED_NUMBERED = 1, 2
 """Stand in the VLAN priority, where an IP version may stand, of T-PDUs with an extension header:
 with the whole optional part in front of it, and without (the switch takes it off if S is set)."""
-
-PDU_SESSION_CONTAINER = 0x85
-"""Its extension header type (TS 29.281, 5.2.1)."""
 
 CONTAINED, CHECKED = 0x80, 0x40
 """In register 3: the T-PDU had a container. In register 4: its session wants one; its session wants
@@ -454,7 +452,7 @@ def _container_at(form: int) -> int:
 
 def _typed(form: int) -> dict[str, tuple[int, int]]:
     """The first extension header's type, where the switch has not taken it off."""
-    return {"o3": (PDU_SESSION_CONTAINER, 0xFF)} if form == EXTENDED else {}
+    return {"o3": (Extension.PDU_SESSION_CONTAINER, 0xFF)} if form == EXTENDED else {}
 
 
 def _measured(form: int, units: int, links: Links) -> Flow:
@@ -576,7 +574,7 @@ def _contain(links: Links) -> Iterator[Flow]:
             Encap(Header.MPLS),
             SetField("mpls_label", 0),
             SetField("mpls_tc", 0),
-            SetField("mpls_ttl", PDU_SESSION_CONTAINER),
+            SetField("mpls_ttl", Extension.PDU_SESSION_CONTAINER),
             Output(links.gtpu),
         )
 
