@@ -26,10 +26,7 @@ from ofgtp.control.host import RETRY_S, Host, say
 from ofgtp.control.lease import Lease
 from ofgtp.control.misses import Misses
 from ofgtp.control.peers import difference
-from ofgtp.control.signalling import (
-    TICK_S,
-    Signalling,
-)
+from ofgtp.control.signalling import TICK_S, Signalling
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
     COOKIE_OWNER,
