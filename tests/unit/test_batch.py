@@ -779,7 +779,7 @@ def test_flow_mods_are_counted(worlds: dict[int, World], places: list[int]) -> N
     """By what is carried out, in batches as elsewhere."""
     world = worlds[1]
     world.reset()
-    tally = world.agents["gw1"]._tally.flow_mods
+    tally = world.agents["gw1"].tally.flow_mods
     before = Counter(tally)
     ask(world, [put(n) for n in dict.fromkeys(places)], 2)
     assert tally["add"] - before["add"] == 2 * len(set(places))
