@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 Version = tuple[int, int]
-"""Major and minor: no fault came or went with a patch release."""
+"""Major and minor: a fault that a patch release mends is taken to be in all of its minor."""
 
 GTPU_SINCE: Version = (2, 13)
 """The first Open vSwitch with a gtpu port."""
