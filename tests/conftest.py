@@ -2,10 +2,10 @@
 
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# No test is timed: a busy machine may take any time for an example.
-settings.register_profile("untimed", deadline=None)
+# No test is timed: a busy machine may take any time for an example, and to think of one.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 # A shell's background job ignores Ctrl-C, and so would all that the tests start.

@@ -104,7 +104,7 @@ def test_watch(site: Site) -> None:
     )
     looks: list[dict[str, Any]] = [json.loads(running.stdout.readline()) for _ in range(2)]
     running.send_signal(signal.SIGINT)
-    assert running.wait(10) == 130
+    assert running.wait(60) == 130
     assert [look["well"] for look in looks] == [True, True]
     assert looks[1]["gateways"][0]["rates"]["forwarded"]["uplink"]["packets"] >= 0
 
