@@ -7,7 +7,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
 from tests.support import gtpu, tshark
-from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site
+from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site, until
 
 pytestmark = pytest.mark.switch
 
@@ -146,15 +146,18 @@ def test_a_session_goes_idle_and_wakes_up(site: Site) -> None:
     session = site.session("10.45.0.6", teid=0x1006, downlink=0x2006)
     packets = [gtpu.ipv4(PDN_IP, "10.45.0.6")] * 5
     assert len(tunnelled(site, *packets)) == 5
+
+    def become(teids: list[int]) -> None:
+        """From the moment on when the cache has followed."""
+        until(lambda: [got.teid for got in tunnelled(site, *packets)] == teids, f"{teids}")
+        assert [got.teid for got in tunnelled(site, *packets)] == teids
+
     site.patch(session, {"downlink": None})
-    site.lab.cache_follows()
-    assert tunnelled(site, *packets) == []
+    become([])
     site.patch(session, {"downlink": {"teid": 0x3006, "remote_ip": ENB_IP["enb"]}})
-    site.lab.cache_follows()
-    assert [got.teid for got in tunnelled(site, *packets)] == [0x3006] * 5
+    become([0x3006] * 5)
     site.delete(session)
-    site.lab.cache_follows()
-    assert tunnelled(site, *packets) == []
+    become([])
     with site.counted(unknown_ue=5):
         assert tunnelled(site, *packets) == []
 

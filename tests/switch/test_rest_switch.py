@@ -109,9 +109,11 @@ def test_life_of_a_session(scene: Scene) -> None:
     other = lab.http("PUT", "/v1/sessions/a", body(UE, 1, 201))
     assert (other.status, other.json()["state"]) == (200, "active")
     assert counters(other.json()) == wanted  # the flow was modified, not made anew
-    lab.cache_follows()
-    got = gw.down(scene.pdn, ip(PDN, UE), scene.enb)
-    assert got[GTP_U_Header].teid == 201
+
+    def teid() -> int:
+        return int(gw.down(scene.pdn, ip(PDN, UE), scene.enb)[GTP_U_Header].teid)
+
+    until(lambda: teid() == 201, "packets go the new way")
 
     idle = lab.http("PATCH", "/v1/sessions/a", {"downlink": None})
     assert (idle.status, idle.json()["downlink"]) == (200, None)
