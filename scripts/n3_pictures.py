@@ -433,18 +433,20 @@ def left() -> Picture:
         [(octet, "gone") for octet in sent[:8]] + coloured(rest, (8, "new"), (8, "ue")),
         below=[
             (0, 8, "taken off: 8 octets, always"),
-            (8, 24, "“an IPv4 packet” (its first digit is 0)"),
+            (8, 16, "“an IPv4 packet”, since"),
+            (16, 17, f"{rest[8][0]} is IP"),
         ],
     )
     both = STEPS["uplink, E and S, 4"]
     picture.heading("2  Behind the gtpu port, if S was set too")
     sent, rest = octets(both["sent"]), octets(both["gtpu"])
-    frame = read(both["gtpu"])
+    assert "packet_type" not in read(both["gtpu"])
     picture.octets(
         [(octet, "gone") for octet in sent[:12]] + coloured(rest, (4, "new"), (8, "ue")),
         below=[
             (0, 12, "taken off: 4 more"),
-            (12, 24, f"“an Ethernet frame” (to {frame['dl_dst']})"),
+            (12, 20, "“an Ethernet frame”, since"),
+            (20, 21, f"{rest[8][0]} is not"),
         ],
     )
     return picture

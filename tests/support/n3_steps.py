@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from tests.support import gtpu
 from tests.support.gtpu import E, S
-from tests.support.lab import Lab
+from tests.support.lab import ROOT, Lab
 from tests.support.site import BRIDGE, PDN_IP, Site, is_gtpu, until
 
 UE, UP, DOWN = "10.45.0.2", 0x1001, 0x2001
@@ -152,6 +152,19 @@ def _read(text: str) -> Step | None:
         if len(octets) == int(size):
             return {"octets": octets.hex(" "), "read as": read_as}
     return None
+
+
+def on_the_page() -> list[str]:
+    """The flows, rules and entries of the cache that docs/5g.md shows, a line each; in them …
+    stands for what is left out."""
+    blocks = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "5g.md").read_text(), re.S)
+    joined = re.sub(r"(?<=[,…])\n +", "", "".join(blocks))
+    return re.sub(r"\n +", " ", joined).splitlines()
+
+
+def is_part(shown: str, whole: str) -> bool:
+    """Whether a line of the page is of that text."""
+    return re.search(".*".join(map(re.escape, shown.split("…"))), whole) is not None
 
 
 if __name__ == "__main__":

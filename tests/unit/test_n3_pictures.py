@@ -13,6 +13,7 @@ import pytest
 
 from ofgtp.southbound import netfilter
 from tests.support.lab import gateway
+from tests.support.n3_steps import is_part, on_the_page
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "5g.md"
@@ -47,28 +48,17 @@ def test_it_is_legible(path: Path) -> None:
         assert 20 <= float(part.get("x", 0)) <= 780 and 0 < float(part.get("y", 0)) < high
 
 
-def matches(shown: str, whole: str) -> bool:
-    """Whether a text that has … for what it leaves out is of the other."""
-    return re.search(".*".join(map(re.escape, shown.split("…"))), whole) is not None
-
-
-def blocks() -> list[str]:
-    """The page's blocks of text, one flow or rule a line."""
-    found = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.S)
-    return [re.sub(r"\n +(?=actions=)", " ", block).replace("\n    ", "") for block in found]
-
-
 def test_its_flows_are_those_of_the_pipeline() -> None:
     every = (ROOT / "docs" / "pipeline.md").read_text().splitlines()
-    shown = [line for block in blocks() for line in block.splitlines() if line.startswith("table=")]
+    shown = [line for line in on_the_page() if line.startswith("table=")]
     assert len(shown) >= 9
     for line in shown:
-        assert any(matches(f",{line}", flow) for flow in every), line
+        assert any(is_part(f",{line}", flow) for flow in every), line
 
 
 def test_its_rules_are_those_of_the_gateway() -> None:
     rules = netfilter.ruleset(gateway(), (3, 1))
-    shown = [line for block in blocks() for line in block.splitlines() if line.startswith("udp ")]
+    shown = [line for line in on_the_page() if line.startswith("udp ")]
     assert len(shown) == 2
     for line in shown:
         assert f" {line}\n" in rules
