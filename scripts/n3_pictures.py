@@ -43,7 +43,6 @@ LIGHT = {
     "plain": "fill:#eff2f5;stroke:#afb8c1",
     "gone": "fill:none;stroke:#afb8c1",
     "changed": "fill:#ff818240;stroke:#cf222e",
-    "alarm": "fill:#cf222e",
 }
 DARK = {
     "card": "fill:#0d1117;stroke:#3d444d",
@@ -61,12 +60,10 @@ DARK = {
     "plain": "fill:#212830;stroke:#656c76",
     "gone": "fill:none;stroke:#656c76",
     "changed": "fill:#8e1519;stroke:#ff7b72",
-    "alarm": "fill:#ff7b72",
 }
 FONTS = """\
 text{font-family:system-ui,"Segoe UI",Helvetica,Arial,sans-serif;font-size:13px}
 .octet{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:14px}
-.flow{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:12.5px}
 .head{font-size:15px;font-weight:600}.gone{stroke-dasharray:3 3}"""
 
 Label = tuple[int, int, str]
@@ -86,18 +83,17 @@ class Picture:
             f'<text x="{x:g}" y="{y:g}" class="{css}" text-anchor="{anchor}">{escape(text)}</text>'
         )
 
-    def heading(self, text: str, note: str = "", css: str = "soft") -> None:
-        self.y += 14 if len(self._parts) == 0 else 26
+    def line(self, path: str, css: str) -> None:
+        self._parts.append(f'<path d="{path}" class="{css}" fill="none"/>')
+
+    def heading(self, text: str) -> None:
+        self.y += 26 if self._parts else 14
         self.text(MARGIN, self.y, text, "text head")
         self.y += 8
-        if note:
-            self.y += 12
-            self.text(MARGIN, self.y, note, css)
-            self.y += 6
 
-    def note(self, text: str, css: str = "soft") -> None:
+    def note(self, text: str) -> None:
         self.y += 16
-        self.text(MARGIN, self.y, text, css)
+        self.text(MARGIN, self.y, text, "soft")
 
     def box(
         self,
@@ -151,9 +147,9 @@ class Picture:
             self.y += 15 * lines
         for first, end, text in labels:
             a, b = left + first * wide + 3, left + end * wide - 3
-            y, tick = (self.y - 0, 5) if over else (self.y + 7, -5)
+            y, tick = (self.y, 5) if over else (self.y + 7, -5)
             path = f"M{a:g} {y + tick:g}V{y:g}H{b:g}V{y + tick:g}"
-            self._parts.append(f'<path d="{path}" class="{css}-line" fill="none"/>')
+            self.line(path, f"{css}-line")
             parts = text.split("|")
             for number, part in enumerate(parts):
                 place = y - 5 - 15 * (len(parts) - 1 - number) if over else y + 15 + 15 * number
@@ -208,7 +204,7 @@ def packet() -> Picture:
     """What is new on N3."""
     picture = Picture("A T-PDU on N3: 8 octets more than on S1-U")
     sent = octets(UP["sent"])
-    picture.heading("A UE's packet on N3, from the gNB", "Eight octets of it are new in 5G.")
+    picture.heading("A phone's packet on N3, from the gNB: eight octets are new")
     picture.y += 8
     x: float = MARGIN
     blocks = (
@@ -224,7 +220,7 @@ def packet() -> Picture:
         x += wide
     left, high = picture.y + HIGH, picture.y + HIGH + 34
     for a, b in ((MARGIN + 230, MARGIN), (MARGIN + 482, MARGIN + 704)):
-        picture._parts.append(f'<path d="M{a} {left:g}L{b} {high:g}" class="line" fill="none"/>')
+        picture.line(f"M{a} {left:g}L{b} {high:g}", "line")
     picture.y = high + 2
     picture.octets(
         [*coloured(sent, (8, "gtpu"), (8, "new")), ("…", "ue")],
@@ -570,7 +566,7 @@ def gone() -> Picture:
     )
     picture.heading("6  decap(), decap(): Ethernet header off, Network Service Header off")
     bare = octets(UP["bare"])
-    assert bare == octets(UP["core"])
+    assert bare == octets(UP["core"]) == octets(UP["sent"])[16:], "as the phone sent it"
     picture.octets(
         [(octet, "gone") for octet in whole[24:32]] + coloured(bare, (16, "ue")),
         above=[(8, 24, "the UE's packet, every bit as the phone sent it")],

@@ -1,6 +1,6 @@
 """The octets of T-PDUs with a PDU Session Container, step by step, as a real switch has them.
 
-    PYTHONPATH=. .venv/bin/python -m tests.support.n3_steps > docs/images/n3-steps.json
+    .venv/bin/python -m tests.support.n3_steps > docs/images/n3-steps.json
 
 For each step, the flow that the packet meets there gets a twin of a higher priority, which carries
 out the first of its actions and then shows the packet to `ovs-ofctl monitor`. It ends there: a
@@ -74,6 +74,7 @@ def _uplink(switch: _Switch, flags: int, container: bytes, *, whole: bool) -> St
         at |= {"nsh": (20, 2), "ipv6": (23, 0), "length": (24, 1), "bare": (26, 2)}
     steps = {"sent": {"octets": message.hex(" ")}}
     steps |= {name: shown(*where) for name, where in at.items()}
+    switch.forget()
     [out] = site.uplink(frame)
     return steps | {"core": {"octets": out[14:].hex(" ")}}
 
@@ -94,6 +95,7 @@ def _downlink(switch: _Switch, qfi: int) -> Steps:
         "gtpu": shown(80, 0, "nw_proto=17"),
     }
     steps["gtpu"] = {"octets": bytes.fromhex(steps["gtpu"]["octets"])[OUTER:].hex(" ")}
+    switch.forget()
     [out] = [each for each in site.downlink(frame) if is_gtpu(each, DOWN)]
     return steps | {"wire": {"octets": out[OUTER:].hex(" ")}}
 
@@ -109,13 +111,17 @@ class _Switch:
         with self._log.open("wb") as out:
             site.lab.spawn("gw", argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
+    def forget(self) -> None:
+        """Empty its cache, of what it did while there was another twin or none."""
+        self.site.lab.appctl("revalidator/purge")
+
     def shown(self, table: int, done: int, send: Callable[[], None], part: str = "") -> Step:
         """A packet in that table, when so many actions of its flow are carried out."""
         flows = self.site.lab.http("GET", "/v1/flows").body.decode().splitlines()
         here = [flow for flow in flows if f"table={table}," in flow and part in flow]
         twins = "\n".join(filter(None, (_twin(flow, done) for flow in here)))
         self.site.lab.exec("gw", [*self._ofctl, "add-flows", BRIDGE, "-"], stdin=twins)
-        self.site.lab.appctl("revalidator/purge")
+        self.forget()
         self._log.write_bytes(b"")
 
         def found() -> Step | None:
@@ -127,7 +133,6 @@ class _Switch:
             step: Step = until(found, f"a packet shown in table {table}")
         finally:
             self.site.lab.ofctl("del-flows", BRIDGE, f"cookie={TWIN}/-1")
-            self.site.lab.appctl("revalidator/purge")
         return step
 
 
