@@ -130,17 +130,17 @@ def world() -> Iterator[World]:
             OPEN5GS: open5gs,
             FORGER: other_sequence,
         }
-        them.answers.update(answers)
         with them.answering():
-            watch(world)
+            watch(world, answers)
             yield world
         finish(world)
 
 
-def watch(world: World) -> None:
+def watch(world: World, answers: dict[str, Answer]) -> None:
     """Make sessions with all of them; what is told until three have twice not answered."""
     site, them, lab = world.site, world.peers, world.site.lab
     with events(lab) as heard:
+        them.answers.update(answers)
         for number, peer in enumerate((STEADY, SILENT, SRSENB, OPEN5GS, FORGER, OTHERS), 1):
             world.ue(number, peer)
         site.session("10.45.1.7", teid=0x107, pinned=PINNED)
@@ -363,8 +363,8 @@ def removing() -> Iterator[World]:
 def test_sessions_of_a_peer_that_is_down_are_removed(removing: World) -> None:
     site, them = removing.site, removing.peers
     lab = site.lab
-    them.answers.update({STEADY: properly, SRSENB: srsenb, PINNED: properly})
     with events(lab) as heard:
+        them.answers.update({STEADY: properly, SRSENB: srsenb, PINNED: properly})
         ids = [removing.ue(number, SRSENB) for number in (1, 2, 3)]
         ids.append(site.session("10.45.1.4", teid=0x104, pinned=SRSENB))
         kept = [removing.ue(5, PINNED), removing.ue(6, SILENT)]
@@ -397,10 +397,10 @@ def test_sessions_of_a_peer_that_is_down_are_removed(removing: World) -> None:
 
 def test_a_removed_peer_may_come_back(removing: World) -> None:
     them = removing.peers
-    them.answers[SRSENB] = srsenb
     with events(removing.site.lab) as heard:
         removing.ue(1, SRSENB)
         assert peers(removing.site.lab)[SRSENB]["state"] == "unknown"
+        them.answers[SRSENB] = srsenb
         them.until(lambda: heard.of("path_up", peer=SRSENB), "it answers")
     assert removing.reaches(1)
     until(lambda: peers(removing.site.lab)[SRSENB]["state"] == "up", "it is up")
