@@ -203,9 +203,9 @@ def change_of_qfi(stage: Stage, script: Script) -> None:
     lost, stats = none_lost(stream), nothing_dropped(stage.gnb1)
     if stats["downlink_rqi"] != stats["downlink_qfi_12"]:
         raise Failed(f"the gNB has not seen RQI in each packet of QFI 12: {stats}")
+    took = stats["downlink_qfi_9"] - before
     script.ok(
-        f"{lost}: {stats['downlink_qfi_9'] - before} answers had QFI 9, the next"
-        f" {stats['downlink_rqi']} QFI 12 and RQI"
+        f"{lost}; at gnb1 {took} answers had QFI 9, and then {stats['downlink_rqi']} QFI 12 and RQI"
     )
     octets = headers(capture, f"ip.src == {GATEWAY} && icmp")[-1]
     script.quote(f"octets: {octets}")
