@@ -15,8 +15,10 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.core import checks, faults
-from ofgtp.core.checks import Controller, Finding, Switch, Verdict, skipped
+from ofgtp.core import faults
+from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_switch
+from ofgtp.core.doctor.facts import Controller, Switch
+from ofgtp.core.doctor.finding import Finding, Verdict, failed, skipped
 from ofgtp.core.errors import ConfigError, GatewayNotReady, OfgtpError
 
 if TYPE_CHECKING:
@@ -74,13 +76,13 @@ def _examine(packet: bool) -> Iterator[Finding]:
     from ofgtp.control import survey
 
     is_root = os.geteuid() == 0
-    yield checks.root(is_root)
+    yield of_host.root(is_root)
     missing = survey.missing_programs()
-    yield checks.programs(missing)
+    yield of_host.programs(missing)
     config, finding = _configuration()
     yield finding
     if config is not None and is_root:
-        yield checks.store(*survey.store(config.controller.store))
+        yield of_host.store(*survey.store(config.controller.store))
     if not is_root or missing:
         why = "this needs root" if not is_root else "this needs the programs above"
         yield skipped("all else", why)
@@ -92,7 +94,7 @@ def _examine(packet: bool) -> Iterator[Finding]:
     }
     for switch in switches.values():
         yield from _switch(switch)
-    yield checks.nftables(survey.nft_error(), survey.kernel())
+    yield of_host.nftables(survey.nft_error(), survey.kernel())
     if config is not None:
         installed = any(switches[g.ovsdb].installed(g) for g in config.gateways)
         controller = _ask()
@@ -102,7 +104,7 @@ def _examine(packet: bool) -> Iterator[Finding]:
                 for finding in _gateway(gateway, switches[gateway.ovsdb], controller):
                     yield finding.of(gateway.name)
             except GatewayNotReady as error:
-                yield checks.failed("reading", str(error)).of(gateway.name)
+                yield failed("reading", str(error)).of(gateway.name)
     if packet:
         for switch in switches.values():
             yield _packet(switch)
@@ -115,23 +117,23 @@ def _configuration() -> tuple[Config | None, Finding]:
     try:
         found = config.load(path)
     except ConfigError as error:
-        return None, checks.configuration(str(path), str(error), [], Path(path).exists())
+        return None, of_host.configuration(str(path), str(error), [], Path(path).exists())
     names = [gateway.name for gateway in found.gateways]
-    return found, checks.configuration(str(path), None, names, True)
+    return found, of_host.configuration(str(path), None, names, True)
 
 
 def _switch(switch: Switch) -> Iterator[Finding]:
     from ofgtp.control import proof
 
-    yield checks.ovsdb(switch)
+    yield of_switch.ovsdb(switch)
     if switch.ovsdb_error is not None:
         yield skipped("vswitchd", "its database does not answer")
         return
-    yield checks.vswitchd(switch)
+    yield of_switch.vswitchd(switch)
     if switch.daemon_error is None:
-        yield checks.version(switch)
-        yield checks.datapath(switch)
-    left = checks.leftover(switch, proof.BRIDGE)
+        yield of_switch.version(switch)
+        yield of_switch.datapath(switch)
+    left = of_switch.leftover(switch, proof.BRIDGE)
     if left is not None:
         yield left
 
@@ -160,14 +162,14 @@ def _controller(config: Config, controller: Controller, installed: bool) -> Iter
     from ofgtp.control import survey
 
     sockets, gateways = survey.sockets(), config.gateways
-    yield checks.controller(controller, installed)
+    yield of_controller.controller(controller, installed)
     rest = config.rest
-    yield checks.listens("listen", "listen", rest.host, rest.port, sockets, controller)
+    yield of_host.listens("listen", "listen", rest.host, rest.port, sockets, controller)
     for target in dict.fromkeys(gateway.openflow for gateway in gateways):
         host, port = target.removeprefix("tcp:").rsplit(":", 1)
-        yield checks.listens("openflow", "openflow", host, int(port), sockets, controller)
-    yield checks.gtp_port(sockets, survey.kernel_gtp(), gateways)
-    yield checks.firewall(survey.chains(), survey.legacy_tables(), gateways)
+        yield of_host.listens("openflow", "openflow", host, int(port), sockets, controller)
+    yield of_host.gtp_port(sockets, survey.kernel_gtp(), gateways)
+    yield of_host.firewall(survey.chains(), survey.legacy_tables(), gateways)
 
 
 def _gateway(gateway: Gateway, switch: Switch, controller: Controller) -> Iterator[Finding]:
@@ -179,7 +181,7 @@ def _gateway(gateway: Gateway, switch: Switch, controller: Controller) -> Iterat
         yield skipped("rules", "Open vSwitch does not run")
         yield skipped("flows", "Open vSwitch does not run")
         return
-    yield checks.bridge(gateway, switch)
+    yield of_gateway.bridge(gateway, switch)
     if not installed:
         yield skipped("rules", "nothing is installed yet")
         yield skipped("flows", "nothing is installed yet")
@@ -188,16 +190,16 @@ def _gateway(gateway: Gateway, switch: Switch, controller: Controller) -> Iterat
     controlled = gateway.name in controller.gateways
     yield _rules(gateway, switch, controlled, needed=controlled or sessions is not None)
     if controller.error is not None:
-        yield checks.forwarding(sessions)
+        yield of_controller.forwarding(sessions)
         yield skipped("flows", "only the controller knows what they should be")
         return
-    yield checks.connected(gateway, controller)
+    yield of_controller.connected(gateway, controller)
     report = controller.gateways.get(gateway.name)
     if report is None:
         return
-    yield checks.next_hop(gateway, report)
-    yield checks.peers(gateway, controller.peers)
-    yield checks.lease(report)
+    yield of_controller.next_hop(gateway, report)
+    yield of_controller.peers(gateway, controller.peers)
+    yield of_controller.lease(report)
     yield _flows(gateway)
 
 
@@ -208,17 +210,17 @@ def _host(gateway: Gateway, switch: Switch, installed: bool) -> Iterator[Finding
     core = None if gateway.host_core else survey.interface(gateway.core_port)
     ports = [access] if core is None else [access, core]
     for role, port in zip(("access port", "core port"), ports, strict=False):
-        yield checks.port(role, port, installed)
+        yield of_gateway.port(role, port, installed)
     there = [port for port in ports if port.link != "missing"]
     if len(there) == len(ports):
-        yield checks.mtu(access, core)
-    yield checks.offloads(there, installed)
-    yield checks.addresses(gateway, survey.addresses(), installed)
+        yield of_gateway.mtu(access, core)
+    yield of_gateway.offloads(there, installed)
+    yield of_gateway.addresses(gateway, survey.addresses(), installed)
     routes = survey.routes()
-    yield checks.routes(gateway, routes)
+    yield of_gateway.routes(gateway, routes)
     if gateway.host_core:
         device = next((route.device for route in routes if not route.to.prefixlen), None)
-        yield checks.routing(gateway, device, device is not None and survey.forwards(device))
+        yield of_gateway.routing(gateway, device, device is not None and survey.forwards(device))
 
 
 def _rules(gateway: Gateway, switch: Switch, controlled: bool, needed: bool) -> Finding:
@@ -228,7 +230,7 @@ def _rules(gateway: Gateway, switch: Switch, controlled: bool, needed: bool) -> 
         return skipped("rules", "nothing is forwarded, so none are needed")
     version = faults.parse(switch.version)
     exact = netfilter.check(gateway, version)
-    return checks.rules(exact or netfilter.present(gateway, version), exact, controlled)
+    return of_gateway.rules(exact or netfilter.present(gateway, version), exact, controlled)
 
 
 def _flows(gateway: Gateway) -> Finding:
@@ -246,7 +248,7 @@ def _flows(gateway: Gateway) -> Finding:
         return skipped("flows", str(error))
     missing = set.intersection(*(set(lacks) for lacks, _ in looks))
     surplus = set.intersection(*(set(has) for _, has in looks))
-    return checks.flows(gateway.bridge, sorted(missing), sorted(surplus))
+    return of_controller.flows(gateway.bridge, sorted(missing), sorted(surplus))
 
 
 def _packet(switch: Switch) -> Finding:
@@ -256,9 +258,9 @@ def _packet(switch: Switch) -> Finding:
         return skipped("packet", "Open vSwitch does not run")
     try:
         with Proof(switch.ovsdb) as proof:
-            return checks.packet(proof.run())
+            return of_gateway.packet(proof.run())
     except OfgtpError as error:
-        return checks.failed(
+        return failed(
             "packet", f"it could not be tried: {error}", "ofgtp doctor --packet   # again"
         )
 

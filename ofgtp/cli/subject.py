@@ -14,7 +14,7 @@ from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliEr
 from ofgtp.core.flow import CookieKind, cookie_kind
 from ofgtp.core.model import FTeid
 from ofgtp.core.pipeline import DOWNLINK, UPLINK
-from ofgtp.core.verdict import Known
+from ofgtp.core.trace.verdict import Known
 
 if TYPE_CHECKING:
     from ofgtp.core.model import Gateway

@@ -21,11 +21,11 @@ from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number
 
 if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
-    from ofgtp.core.explain import Part, Step, Story
     from ofgtp.core.model import Direction, Gateway
-    from ofgtp.core.probe import Packet, Question
-    from ofgtp.core.symptoms import Symptom
-    from ofgtp.core.verdict import Verdict
+    from ofgtp.core.trace.explain import Part, Step, Story
+    from ofgtp.core.trace.probe import Packet, Question
+    from ofgtp.core.trace.symptoms import Symptom
+    from ofgtp.core.trace.verdict import Verdict
     from ofgtp.southbound.ovstools import Tools
 
 ARP_S = 1.0
@@ -133,7 +133,7 @@ class _Run:
     def trace(self, ways: Sequence[Direction]) -> None:
         """Ask the switch and the host, and add up what the API said."""
         from ofgtp.cli import subject as subjects
-        from ofgtp.core import symptoms
+        from ofgtp.core.trace import symptoms
         from ofgtp.southbound import hostnet
 
         subject, gateway = self.subject, self.subject.gateway
@@ -165,7 +165,7 @@ class _Run:
 
     def _by_host(self, story: Story) -> Verdict:
         """What the host makes of a packet that it is to route on."""
-        from ofgtp.core import verdict
+        from ofgtp.core.trace import verdict
         from ofgtp.southbound import hostnet
 
         packet, gateway = story.packet, self.subject.gateway
@@ -178,8 +178,8 @@ class _Run:
         return replace(story.verdict, says=f"{story.verdict.says} by {dev}{router}")
 
     def _follow(self, packet: Packet) -> Story:
-        from ofgtp.core import explain, verdict
         from ofgtp.core.errors import GatewayNotReady
+        from ofgtp.core.trace import explain, verdict
         from ofgtp.southbound import hostnet
 
         known, gateway = self.subject.known, self.subject.gateway
@@ -195,7 +195,7 @@ class _Run:
         return explain.follow(packet, known, gateway, local_mac=local, core_mac=core, ask=self._ask)
 
     def _ask(self, question: Question) -> str:
-        from ofgtp.core.explain import TraceRefused
+        from ofgtp.core.trace.explain import TraceRefused
         from ofgtp.southbound.ovstools import CommandRefused
 
         try:
@@ -204,7 +204,7 @@ class _Run:
             raise TraceRefused(str(refused)) from refused
 
     def _packet(self, way: Direction) -> Packet:
-        from ofgtp.core.probe import Packet
+        from ofgtp.core.trace.probe import Packet
 
         given, known, gateway = self._given, self.subject.known, self.subject.gateway
         host = given["host"] or gateway.next_hop or FAR_HOST
@@ -226,8 +226,8 @@ class _Run:
         )
 
     def _symptoms(self, missing: Sequence[str]) -> Iterator[Symptom]:
-        from ofgtp.core import symptoms
-        from ofgtp.core.verdict import delete_command, place
+        from ofgtp.core.trace import symptoms
+        from ofgtp.core.trace.verdict import delete_command, place
 
         subject = self.subject
         if subject.unreachable:

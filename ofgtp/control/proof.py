@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from ofgtp.control import survey
 from ofgtp.core import arp, faults, frames
-from ofgtp.core.checks import Route
+from ofgtp.core.doctor.facts import Route
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
 from ofgtp.core.model import GTPU_PORT, FTeid, Gateway, Session, Uplink
 from ofgtp.core.pipeline import METERS

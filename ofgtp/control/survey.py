@@ -13,7 +13,8 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from ofgtp.core.checks import PACKAGES, Chain, Interface, Route, Socket, Switch
+from ofgtp.core.doctor.facts import Chain, Interface, Route, Socket, Switch
+from ofgtp.core.doctor.of_host import PACKAGES
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.command import attempt, run

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from ofgtp.core.explain import Story, TraceRefused, follow
 from ofgtp.core.model import FTeid, Gateway
-from ofgtp.core.probe import Packet, Question
-from ofgtp.core.verdict import Known
+from ofgtp.core.trace.explain import Story, TraceRefused, follow
+from ofgtp.core.trace.probe import Packet, Question
+from ofgtp.core.trace.verdict import Known
 from ofgtp.southbound.ovstools import CommandRefused, Tools
 from tests.support.lab import Lab, gateway
 from tests.support.site import BRIDGE, PDN_IP, Site

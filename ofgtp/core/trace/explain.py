@@ -9,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from ofgtp.core import oftrace, probe, verdict
 from ofgtp.core.flow import CookieKind, cookie_kind, cookie_number
 from ofgtp.core.model import Gateway
-from ofgtp.core.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.pipeline import (
     ACCESS,
     CONTAIN,
@@ -32,9 +30,11 @@ from ofgtp.core.pipeline import (
     DropReason,
     Table,
 )
-from ofgtp.core.probe import Packet, Question
 from ofgtp.core.rules import ETHERNET_HEADER
-from ofgtp.core.verdict import TABLES, Case, Known, Verdict
+from ofgtp.core.trace import oftrace, probe, verdict
+from ofgtp.core.trace.oftrace import Hop, Trace, Tunnel
+from ofgtp.core.trace.probe import Packet, Question
+from ofgtp.core.trace.verdict import TABLES, Case, Known, Verdict
 
 Ask = Callable[[Question], str]
 """Asks the switch, and returns what it prints.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from ofgtp.core.model import FTeid, Gateway
-from ofgtp.core.oftrace import Hop
 from ofgtp.core.pipeline import INGRESS, PIPELINE, DropReason
-from ofgtp.core.probe import Packet
 from ofgtp.core.rules import ETHERNET_HEADER, TUNNEL_HEADERS
+from ofgtp.core.trace.oftrace import Hop
+from ofgtp.core.trace.probe import Packet
 
 TABLES = {table.number: table for table in PIPELINE}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ofgtp.core.model import Direction, Gateway
-from ofgtp.core.verdict import LOOK, Known, Verdict
+from ofgtp.core.trace.verdict import LOOK, Known, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from ofgtp.core import oftrace, probe, symptoms, verdict
-from ofgtp.core.explain import Story
 from ofgtp.core.frames import checksum
 from ofgtp.core.model import AccessRoute, FTeid
 from ofgtp.core.pipeline import DropReason
 from ofgtp.core.rules import IPV4_TYPED
+from ofgtp.core.trace import oftrace, probe, symptoms, verdict
+from ofgtp.core.trace.explain import Story
 from tests.support import traces
 from tests.support.lab import gateway
 from tests.support.traces import DOWN, SESSION, UP, WAYS, story

@@ -14,17 +14,10 @@ import pytest
 
 from ofgtp import cli
 from ofgtp.control import proof, survey
-from ofgtp.core import checks, frames
-from ofgtp.core.checks import (
-    Chain,
-    Controller,
-    Finding,
-    Interface,
-    Route,
-    Socket,
-    Switch,
-    Verdict,
-)
+from ofgtp.core import frames
+from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_switch
+from ofgtp.core.doctor.facts import Chain, Controller, Interface, Route, Socket, Switch
+from ofgtp.core.doctor.finding import Finding, Verdict
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import AccessRoute
 from ofgtp.southbound import ovstools
@@ -65,11 +58,11 @@ def judged(finding: Finding, verdict: Verdict, *parts: str) -> None:
 
 
 def test_root_and_programs() -> None:
-    judged(checks.root(True), OK)
-    judged(checks.root(False), FAILED, "sudo ofgtp doctor")
-    judged(checks.programs([]), OK)
+    judged(of_host.root(True), OK)
+    judged(of_host.root(False), FAILED, "sudo ofgtp doctor")
+    judged(of_host.programs([]), OK)
     judged(
-        checks.programs(["nft", "ovs-ofctl", "ovs-vsctl"]),
+        of_host.programs(["nft", "ovs-ofctl", "ovs-vsctl"]),
         FAILED,
         "apt-get install nftables openvswitch-switch",
     )
@@ -78,29 +71,29 @@ def test_root_and_programs() -> None:
 def test_configuration() -> None:
     path = "/etc/ofgtp/ofgtp.toml"
     names = ["gw1", "gw2", "gw3", "gw4"]
-    good = checks.configuration(path, None, names, True)
+    good = of_host.configuration(path, None, names, True)
     judged(good, OK, "gateways gw1, gw2, gw3 and 1 more")
-    missing = checks.configuration(path, "cannot be read", [], False)
+    missing = of_host.configuration(path, "cannot be read", [], False)
     judged(missing, FAILED, "is not there", f"install -D -m 644 etc/ofgtp.toml {path}")
-    wrong = checks.configuration(path, f"{path}:6: gateway.x: unknown key", [], True)
+    wrong = of_host.configuration(path, f"{path}:6: gateway.x: unknown key", [], True)
     judged(wrong, FAILED, ":6: gateway.x", "ofgtp check-config")
 
 
 def test_store() -> None:
-    judged(checks.store("/var/lib/ofgtp", 1 << 40, None), OK)
-    judged(checks.store("/var/lib/ofgtp", 5 << 20, None), WARNING, "5 MB", "df -h /var/lib/ofgtp")
-    judged(checks.store("/x", None, "/x cannot be written"), FAILED, "mkdir -p /x")
+    judged(of_host.store("/var/lib/ofgtp", 1 << 40, None), OK)
+    judged(of_host.store("/var/lib/ofgtp", 5 << 20, None), WARNING, "5 MB", "df -h /var/lib/ofgtp")
+    judged(of_host.store("/x", None, "/x cannot be written"), FAILED, "mkdir -p /x")
 
 
 def test_the_switch() -> None:
-    judged(checks.ovsdb(SWITCH), OK, OVSDB)
-    judged(checks.vswitchd(SWITCH), OK)
-    judged(checks.datapath(SWITCH), OK)
+    judged(of_switch.ovsdb(SWITCH), OK, OVSDB)
+    judged(of_switch.vswitchd(SWITCH), OK)
+    judged(of_switch.datapath(SWITCH), OK)
     gone = replace(SWITCH, ovsdb_error="x does not exist", daemon_error="y")
-    judged(checks.ovsdb(gone), FAILED, "x does not exist", "restart openvswitch-switch")
-    judged(checks.vswitchd(gone), FAILED, "y", "ovs-vswitchd.log")
+    judged(of_switch.ovsdb(gone), FAILED, "x does not exist", "restart openvswitch-switch")
+    judged(of_switch.vswitchd(gone), FAILED, "y", "ovs-vswitchd.log")
     bare = replace(SWITCH, datapath_types=["system"], interface_types=["vxlan"])
-    judged(checks.datapath(bare), FAILED, "netdev", "gtpu ports")
+    judged(of_switch.datapath(bare), FAILED, "netdev", "gtpu ports")
 
 
 @pytest.mark.parametrize(
@@ -114,20 +107,20 @@ def test_the_switch() -> None:
     ],
 )
 def test_version(version: str | None, verdict: Verdict, part: str) -> None:
-    judged(checks.version(replace(SWITCH, version=version)), verdict, part)
+    judged(of_switch.version(replace(SWITCH, version=version)), verdict, part)
 
 
 def test_leftover() -> None:
-    assert checks.leftover(SWITCH, proof.BRIDGE) is None
+    assert of_switch.leftover(SWITCH, proof.BRIDGE) is None
     left = replace(SWITCH, bridges={proof.BRIDGE: proof.BRIDGE})
-    found = checks.leftover(left, proof.BRIDGE)
+    found = of_switch.leftover(left, proof.BRIDGE)
     assert found is not None
     judged(found, WARNING, "ofgtp doctor --packet")
 
 
 def test_nftables() -> None:
-    judged(checks.nftables(None, "6.1.0"), OK, "6.1.0")
-    judged(checks.nftables("Error: unknown chain hook", "5.10.0"), FAILED, "5.10.0", "5.16")
+    judged(of_host.nftables(None, "6.1.0"), OK, "6.1.0")
+    judged(of_host.nftables("Error: unknown chain hook", "5.10.0"), FAILED, "5.10.0", "5.16")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", None])
@@ -135,7 +128,7 @@ def test_an_address_to_listen_on(address: str | None) -> None:
     taken = [Socket("tcp", address, 8080, "nginx", 17)]
 
     def listens(sockets: list[Socket], controller: Controller) -> Finding:
-        return checks.listens("listen", "listen", "127.0.0.1", 8080, sockets, controller)
+        return of_host.listens("listen", "listen", "127.0.0.1", 8080, sockets, controller)
 
     judged(listens([], AWAY), OK, "is free")
     judged(listens(taken, RUNS), OK, "nginx (pid 17)")
@@ -151,44 +144,46 @@ def test_an_address_to_listen_on(address: str | None) -> None:
 
 
 def test_others_that_speak_gtp_u() -> None:
-    judged(checks.gtp_port([], [], [GW]), OK)
-    judged(checks.gtp_port([Socket("udp", "192.0.2.1", 2152, "x", 1)], [], [GW]), OK)
+    judged(of_host.gtp_port([], [], [GW]), OK)
+    judged(of_host.gtp_port([Socket("udp", "192.0.2.1", 2152, "x", 1)], [], [GW]), OK)
     for address in (None, "0.0.0.0", "10.1.0.1"):
         taken = [Socket("udp", address, 2152, "osmo-ggsn", 5)]
-        judged(checks.gtp_port(taken, [], [GW]), WARNING, "osmo-ggsn (pid 5)")
-    judged(checks.gtp_port([], ["gtp0"], [GW]), WARNING, "ip link del gtp0")
+        judged(of_host.gtp_port(taken, [], [GW]), WARNING, "osmo-ggsn (pid 5)")
+    judged(of_host.gtp_port([], ["gtp0"], [GW]), WARNING, "ip link del gtp0")
 
 
 def test_firewall() -> None:
     ours = Chain("netdev", "ofgtp_br-ofgtp", "access_in", "ingress", "drop", ("eth1",))
-    judged(checks.firewall([ours], [], [GW]), OK, "no other rules")
+    judged(of_host.firewall([ours], [], [GW]), OK, "no other rules")
     theirs = Chain("netdev", "mine", "c", "ingress", "accept", ("lo", "eth1"))
-    judged(checks.firewall([ours, theirs], [], [GW]), WARNING, "nft list chain netdev mine c")
+    judged(of_host.firewall([ours, theirs], [], [GW]), WARNING, "nft list chain netdev mine c")
     elsewhere = replace(theirs, devices=("eth9",))
-    judged(checks.firewall([elsewhere], [], [GW]), OK)
+    judged(of_host.firewall([elsewhere], [], [GW]), OK)
     forward = Chain("ip", "filter", "FORWARD", "forward", "drop")
-    judged(checks.firewall([forward], [], [GW]), OK)
+    judged(of_host.firewall([forward], [], [GW]), OK)
     judged(
-        checks.firewall([forward], [], [HOST_GW]),
+        of_host.firewall([forward], [], [HOST_GW]),
         WARNING,
         "nft insert rule ip filter FORWARD iifname br-ofgtp-c accept",
         "nft insert rule ip filter FORWARD oifname br-ofgtp-c accept",
     )
-    judged(checks.firewall([replace(forward, policy="accept")], [], [HOST_GW]), OK)
-    judged(checks.firewall([], ["filter"], [HOST_GW]), WARNING, "iptables-legacy -S FORWARD")
-    judged(checks.firewall([], ["filter"], [GW]), OK)
+    judged(of_host.firewall([replace(forward, policy="accept")], [], [HOST_GW]), OK)
+    judged(of_host.firewall([], ["filter"], [HOST_GW]), WARNING, "iptables-legacy -S FORWARD")
+    judged(of_host.firewall([], ["filter"], [GW]), OK)
     daemon = Chain("inet", "firewalld", "filter_INPUT", "input", "accept")
-    judged(checks.firewall([daemon], [], [GW]), OK, "firewalld is active")
+    judged(of_host.firewall([daemon], [], [GW]), OK, "firewalld is active")
 
 
 def test_controller() -> None:
-    judged(checks.controller(RUNS, True), OK, URL)
-    judged(checks.controller(AWAY, True), FAILED, "no answer", "systemctl start ofgtp")
-    judged(checks.controller(AWAY, False), SKIPPED, "nothing is installed yet")
-    judged(checks.controller(replace(AWAY, refuses=True), False), FAILED, "--token-file")
-    judged(checks.controller(replace(AWAY, hangs=True), True), FAILED, "systemctl restart ofgtp")
+    judged(of_controller.controller(RUNS, True), OK, URL)
+    judged(of_controller.controller(AWAY, True), FAILED, "no answer", "systemctl start ofgtp")
+    judged(of_controller.controller(AWAY, False), SKIPPED, "nothing is installed yet")
+    judged(of_controller.controller(replace(AWAY, refuses=True), False), FAILED, "--token-file")
+    judged(
+        of_controller.controller(replace(AWAY, hangs=True), True), FAILED, "systemctl restart ofgtp"
+    )
     full = replace(RUNS, health={"store": "disk full"})
-    judged(checks.controller(full, True), FAILED, "disk full")
+    judged(of_controller.controller(full, True), FAILED, "disk full")
 
 
 def of_report(**changes: Any) -> Controller:
@@ -196,20 +191,20 @@ def of_report(**changes: Any) -> Controller:
 
 
 def test_connected() -> None:
-    judged(checks.connected(GW, RUNS), OK)
-    judged(checks.connected(GW, of_report(in_sync=False)), WARNING)
+    judged(of_controller.connected(GW, RUNS), OK)
+    judged(of_controller.connected(GW, of_report(in_sync=False)), WARNING)
     away = of_report(connected=False, problem="no ovsdb-server")
-    judged(checks.connected(GW, away), FAILED, "no ovsdb-server", "br-ofgtp")
-    judged(checks.connected(GW, of_report(problem="interface eth1 does not exist")), FAILED)
-    judged(checks.connected(gateway(name="new"), RUNS), FAILED, "no gateway new", "restart")
+    judged(of_controller.connected(GW, away), FAILED, "no ovsdb-server", "br-ofgtp")
+    judged(of_controller.connected(GW, of_report(problem="interface eth1 does not exist")), FAILED)
+    judged(of_controller.connected(gateway(name="new"), RUNS), FAILED, "no gateway new", "restart")
 
 
 def test_next_hop() -> None:
-    judged(checks.next_hop(GW, REPORT), OK, "52:54:00:00:00:03")
-    judged(checks.next_hop(HOST_GW, {**REPORT, "next_hop": None}), SKIPPED)
+    judged(of_controller.next_hop(GW, REPORT), OK, "52:54:00:00:00:03")
+    judged(of_controller.next_hop(HOST_GW, {**REPORT, "next_hop": None}), SKIPPED)
     for state in ("unresolved", "stale"):
         report = {**REPORT, "next_hop": {"ip": "10.2.0.2", "mac": None, "state": state}}
-        judged(checks.next_hop(GW, report), FAILED, "tcpdump -eni eth2 arp")
+        judged(of_controller.next_hop(GW, report), FAILED, "tcpdump -eni eth2 arp")
 
 
 def test_peers() -> None:
@@ -217,59 +212,65 @@ def test_peers() -> None:
     peer = {"gateway": "gw1", "ip": "10.1.0.2", "state": "up", "next_hop": hop}
     other = {**peer, "gateway": "gw2", "state": "down"}
     silent = [{**peer, "ip": f"10.1.0.{n}", "next_hop": {**hop, "mac": None}} for n in range(5)]
-    judged(checks.peers(GW, []), OK)
-    judged(checks.peers(GW, [peer, other]), OK, "1 peer,")
-    judged(checks.peers(GW, [{**peer, "state": "down"}]), WARNING, "peer 10.1.0.2 does not")
-    judged(checks.peers(GW, silent), WARNING, "10.1.0.2 and 2 more do not answer ARP", "eth1")
-    judged(checks.peers(GW, [{**peer, "next_hop": None}]), FAILED, "access_routes")
+    judged(of_controller.peers(GW, []), OK)
+    judged(of_controller.peers(GW, [peer, other]), OK, "1 peer,")
+    judged(of_controller.peers(GW, [{**peer, "state": "down"}]), WARNING, "peer 10.1.0.2 does not")
+    judged(
+        of_controller.peers(GW, silent), WARNING, "10.1.0.2 and 2 more do not answer ARP", "eth1"
+    )
+    judged(of_controller.peers(GW, [{**peer, "next_hop": None}]), FAILED, "access_routes")
 
 
 def test_lease_and_forwarding() -> None:
     lease = REPORT["lease"]
-    judged(checks.lease(REPORT), OK, "10 s left of 10")
-    judged(checks.lease({"lease": None}), OK)
-    judged(checks.lease({"lease": {**lease, "seconds_left": None}}), SKIPPED)
-    judged(checks.lease({"lease": {**lease, "seconds_left": 0.0}}), FAILED, "nothing is forwarded")
-    judged(checks.lease({"lease": {**lease, "expiries": 2}}), WARNING, "2 times")
-    judged(checks.forwarding(None), FAILED, "systemctl start ofgtp")
-    judged(checks.forwarding(0), WARNING, "0 sessions")
+    judged(of_controller.lease(REPORT), OK, "10 s left of 10")
+    judged(of_controller.lease({"lease": None}), OK)
+    judged(of_controller.lease({"lease": {**lease, "seconds_left": None}}), SKIPPED)
+    judged(
+        of_controller.lease({"lease": {**lease, "seconds_left": 0.0}}),
+        FAILED,
+        "nothing is forwarded",
+    )
+    judged(of_controller.lease({"lease": {**lease, "expiries": 2}}), WARNING, "2 times")
+    judged(of_controller.forwarding(None), FAILED, "systemctl start ofgtp")
+    judged(of_controller.forwarding(0), WARNING, "0 sessions")
 
 
 def test_flows() -> None:
-    judged(checks.flows("br", [], []), OK)
-    found = checks.flows("br", ["table=30 a", "table=70 b"], ["table=1 c"])
+    judged(of_controller.flows("br", [], []), OK)
+    found = of_controller.flows("br", ["table=30 a", "table=70 b"], ["table=1 c"])
     judged(found, FAILED, "lacks 2 flows and has 1 too many; the first: table=30 a")
-    judged(checks.flows("br", [], ["table=1 c"]), FAILED, "lacks 0 flows", "table=1 c")
+    judged(of_controller.flows("br", [], ["table=1 c"]), FAILED, "lacks 0 flows", "table=1 c")
 
 
 def test_bridge() -> None:
-    judged(checks.bridge(GW, SWITCH), OK, "is there")
-    judged(checks.bridge(GW, replace(SWITCH, bridges={}, ports={})), OK, "not there yet")
-    judged(checks.bridge(GW, replace(SWITCH, bridges={"br-ofgtp": None})), FAILED, "del-br")
+    judged(of_gateway.bridge(GW, SWITCH), OK, "is there")
+    judged(of_gateway.bridge(GW, replace(SWITCH, bridges={}, ports={})), OK, "not there yet")
+    judged(of_gateway.bridge(GW, replace(SWITCH, bridges={"br-ofgtp": None})), FAILED, "del-br")
     foreign = replace(SWITCH, bridges={"br-ofgtp": "old"})
-    judged(checks.bridge(GW, foreign), FAILED, "ofgtp gateway remove old")
+    judged(of_gateway.bridge(GW, foreign), FAILED, "ofgtp gateway remove old")
     taken = replace(SWITCH, bridges={"br0": None}, ports={"eth2": "br0"})
-    judged(checks.bridge(GW, taken), FAILED, "ovs-vsctl del-port br0 eth2")
+    judged(of_gateway.bridge(GW, taken), FAILED, "ovs-vsctl del-port br0 eth2")
 
 
 def test_port() -> None:
-    judged(checks.port("access port", ETH1, True), OK)
+    judged(of_gateway.port("access port", ETH1, True), OK)
     veth = replace(ETH1, kind="veth")
-    judged(checks.port("access port", veth, True), OK, "ethtool -K")
-    judged(checks.port("core port", Interface("eth9", "missing"), True), FAILED, "core_port")
+    judged(of_gateway.port("access port", veth, True), OK, "ethtool -K")
+    judged(of_gateway.port("core port", Interface("eth9", "missing"), True), FAILED, "core_port")
     refused = replace(ETH1, refusal="interface eth1 carries the host's address")
-    judged(checks.port("access port", refused, True), FAILED, "ip addr show dev eth1")
+    judged(of_gateway.port("access port", refused, True), FAILED, "ip addr show dev eth1")
     down = replace(ETH1, link="down")
-    judged(checks.port("access port", down, False), OK, "sets it up when it starts")
-    judged(checks.port("access port", down, True), FAILED, "ip link set dev eth1 up")
-    judged(checks.port("access port", replace(ETH1, link="no carrier"), False), FAILED, "cable")
+    judged(of_gateway.port("access port", down, False), OK, "sets it up when it starts")
+    judged(of_gateway.port("access port", down, True), FAILED, "ip link set dev eth1 up")
+    judged(of_gateway.port("access port", replace(ETH1, link="no carrier"), False), FAILED, "cable")
 
 
 def test_offloads() -> None:
     on = replace(ETH1, offloads={"gro": "on", "lro": "off"})
-    judged(checks.offloads([ETH1, ETH2], True), OK)
-    judged(checks.offloads([on, ETH2], False), OK, "turns them off")
-    judged(checks.offloads([on, ETH2], True), FAILED, "ethtool -K eth1 gro off")
+    judged(of_gateway.offloads([ETH1, ETH2], True), OK)
+    judged(of_gateway.offloads([on, ETH2], False), OK, "turns them off")
+    judged(of_gateway.offloads([on, ETH2], True), FAILED, "ethtool -K eth1 gro off")
 
 
 @pytest.mark.parametrize(
@@ -286,16 +287,16 @@ def test_offloads() -> None:
 )
 def test_mtu(access: int, core: int | None, verdict: Verdict, part: str) -> None:
     far = None if core is None else replace(ETH2, mtu=core)
-    judged(checks.mtu(replace(ETH1, mtu=access), far), verdict, part)
+    judged(of_gateway.mtu(replace(ETH1, mtu=access), far), verdict, part)
 
 
 def test_addresses() -> None:
     ours, theirs = IPv4Interface("10.1.0.1/24"), IPv4Interface("10.1.0.1/16")
-    judged(checks.addresses(GW, {}, False), OK, "free")
-    judged(checks.addresses(GW, {"br-ofgtp": [ours]}, True), OK)
-    judged(checks.addresses(GW, {"br-ofgtp": []}, True), FAILED, "does not carry 10.1.0.1/24")
-    judged(checks.addresses(GW, {"eth9": [theirs]}, False), FAILED, "is on eth9")
-    judged(checks.addresses(HOST_GW, {"br-ofgtp": [ours]}, True), FAILED, "br-ofgtp-c")
+    judged(of_gateway.addresses(GW, {}, False), OK, "free")
+    judged(of_gateway.addresses(GW, {"br-ofgtp": [ours]}, True), OK)
+    judged(of_gateway.addresses(GW, {"br-ofgtp": []}, True), FAILED, "does not carry 10.1.0.1/24")
+    judged(of_gateway.addresses(GW, {"eth9": [theirs]}, False), FAILED, "is on eth9")
+    judged(of_gateway.addresses(HOST_GW, {"br-ofgtp": [ours]}, True), FAILED, "br-ofgtp-c")
 
 
 @pytest.mark.parametrize(
@@ -314,30 +315,32 @@ def test_addresses() -> None:
 )
 def test_routes(to: str, device: str, ours: bool, of: Any, verdict: Verdict) -> None:
     far = AccessRoute(IPv4Network("10.9.0.0/16"), IPv4Address("10.1.0.254"))
-    found = checks.routes(replace(of, access_routes=(far,)), [Route(IPv4Network(to), device, ours)])
+    found = of_gateway.routes(
+        replace(of, access_routes=(far,)), [Route(IPv4Network(to), device, ours)]
+    )
     judged(found, verdict)
     if verdict is FAILED:
         assert found.remedy == (f"ip route del {to} dev eth9",)
 
 
 def test_routing() -> None:
-    judged(checks.routing(GW, "eth0", False), SKIPPED)
-    judged(checks.routing(HOST_GW, "eth0", True), OK)
-    off = checks.routing(HOST_GW, "eth0", False)
+    judged(of_gateway.routing(GW, "eth0", False), SKIPPED)
+    judged(of_gateway.routing(HOST_GW, "eth0", True), OK)
+    off = of_gateway.routing(HOST_GW, "eth0", False)
     judged(off, FAILED, "sysctl -w net.ipv4.conf.eth0.forwarding=1")
 
 
 def test_rules() -> None:
-    judged(checks.rules(True, True, False), OK)
-    judged(checks.rules(True, False, True), OK)
-    judged(checks.rules(True, False, False), WARNING, "systemctl start ofgtp")
-    judged(checks.rules(False, False, False), FAILED, "systemctl start ofgtp")
-    judged(checks.rules(False, False, True), FAILED, "journalctl")
+    judged(of_gateway.rules(True, True, False), OK)
+    judged(of_gateway.rules(True, False, True), OK)
+    judged(of_gateway.rules(True, False, False), WARNING, "systemctl start ofgtp")
+    judged(of_gateway.rules(False, False, False), FAILED, "systemctl start ofgtp")
+    judged(of_gateway.rules(False, False, True), FAILED, "journalctl")
 
 
 def test_packet() -> None:
-    judged(checks.packet([]), OK)
-    judged(checks.packet(["downlink: a", "uplink: b"]), FAILED, "downlink: a; uplink: b")
+    judged(of_gateway.packet([]), OK)
+    judged(of_gateway.packet(["downlink: a", "uplink: b"]), FAILED, "downlink: a; uplink: b")
 
 
 # --- reading the host's tools

@@ -1,0 +1,100 @@
+"""What `ofgtp doctor` judges by: facts of the host, of its switch and of the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Any
+
+from ofgtp.core.model import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What the switch behind an OVSDB socket says of itself."""
+
+    ovsdb: str
+    ovsdb_error: str | None = None
+    """Why the database does not answer."""
+    daemon_error: str | None = None
+    """Why ovs-vswitchd does not."""
+    version: str | None = None
+    datapath_types: Sequence[str] = ()
+    interface_types: Sequence[str] = ()
+    bridges: Mapping[str, str | None] = field(default_factory=dict)
+    """Bridge -> the gateway that ofgtp made it for; None: ofgtp did not make it."""
+    ports: Mapping[str, str] = field(default_factory=dict)
+    """Port -> the bridge that it is in."""
+
+    def installed(self, gateway: Gateway) -> bool:
+        """Whether the gateway's bridge is there."""
+        return self.bridges.get(gateway.bridge) == gateway.name
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """A socket that waits for packets: of `tcp` or `udp`; an address of None is any."""
+
+    protocol: str
+    address: str | None
+    port: int
+    process: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """An nftables chain that packets pass by a hook."""
+
+    family: str
+    table: str
+    name: str
+    hook: str
+    policy: str
+    devices: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the host to a prefix."""
+
+    to: IPv4Network
+    device: str
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An interface of the host; `link` is missing, down, no carrier or up."""
+
+    name: str
+    link: str
+    mtu: int = 0
+    kind: str | None = None
+    """Such as veth; None is a real one."""
+    refusal: str | None = None
+    """Why it cannot be a gateway's port."""
+    offloads: Mapping[str, str] = field(default_factory=dict)
+    """Of those that merge received packets, what can be changed: name -> on or off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """What the API says; `error` is why it does not."""
+
+    url: str
+    error: str | None = None
+    refuses: bool = False
+    """It runs, but does not tell us."""
+    hangs: bool = False
+    """Somebody listens there and says nothing."""
+    health: Mapping[str, Any] | None = None
+    gateways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name."""
+    peers: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a controller that answers at all."""
+        return self.error is None or self.refuses

@@ -1,0 +1,121 @@
+"""Checks of the controller, by what its API says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ofgtp.core.doctor.facts import Controller
+from ofgtp.core.doctor.finding import (
+    LOG,
+    RESTART,
+    START,
+    Finding,
+    count,
+    failed,
+    ok,
+    skipped,
+    some,
+    verb,
+    warning,
+)
+from ofgtp.core.model import GTPU_PORT, Gateway
+
+
+def controller(found: Controller, installed: bool) -> Finding:
+    check = "controller"
+    if found.error is not None:
+        if found.refuses:
+            return failed(
+                check, f"it runs, but refuses: {found.error}", "ofgtp doctor --token-file FILE"
+            )
+        if found.hangs:
+            return failed(check, found.error, LOG, RESTART)
+        if not installed:
+            return skipped(check, f"not running, and nothing is installed yet: {START}")
+        return failed(check, found.error, START, LOG)
+    health = found.health or {}
+    if health.get("store", "ok") != "ok":
+        return failed(check, f"its session store: {health['store']}", LOG)
+    return ok(check, f"it runs and answers at {found.url}")
+
+
+def connected(gateway: Gateway, found: Controller) -> Finding:
+    check = "connected"
+    report = found.gateways.get(gateway.name)
+    if report is None:
+        text = f"the running controller has no gateway {gateway.name}: its file is an older one"
+        return failed(check, text, RESTART)
+    if not report["connected"] or report["problem"]:
+        text = str(report["problem"] or "the switch is not connected")
+        return failed(check, text, LOG, f"ovs-vsctl get-controller {gateway.bridge}")
+    if not report["in_sync"]:
+        return warning(check, "flows are being compared with the sessions", "ofgtp status --watch")
+    return ok(check, "the switch is connected and in sync")
+
+
+def next_hop(gateway: Gateway, report: Mapping[str, Any]) -> Finding:
+    check, hop = "next hop", report["next_hop"]
+    if hop is None:
+        return skipped(check, "the host's own routes decide")
+    if hop["state"] == "resolved":
+        return ok(check, f"{hop['ip']} is at {hop['mac']}")
+    return failed(
+        check,
+        f"{hop['ip']} does not answer ARP on {gateway.core_port}: no uplink leaves",
+        f"tcpdump -eni {gateway.core_port} arp   # is it asked, and does it answer?",
+        "is `next_hop` the router's address, and `core_ip` in its subnet?",
+    )
+
+
+def peers(gateway: Gateway, found: Sequence[Mapping[str, Any]]) -> Finding:
+    check = "peers"
+    mine = [peer for peer in found if peer["gateway"] == gateway.name]
+    if not mine:
+        return ok(check, "no session names a peer yet")
+    stranded = [peer["ip"] for peer in mine if peer["next_hop"] is None]
+    if stranded:
+        text = f"no route leads to {some('peer', stranded)}"
+        return failed(check, text, "add them to `access_routes` of the gateway", RESTART)
+    silent = [peer["ip"] for peer in mine if peer["next_hop"]["mac"] is None]
+    if silent:
+        text = f"{some('peer', silent)} {verb(silent)} not answer ARP: no downlink goes there"
+        return warning(check, text, f"tcpdump -eni {gateway.access_port} arp")
+    down = [peer["ip"] for peer in mine if peer["state"] == "down"]
+    if down:
+        text = f"{some('peer', down)} {verb(down)} not answer Echo Requests any more"
+        return warning(check, text, f"tcpdump -ni {gateway.access_port} udp port {GTPU_PORT}")
+    return ok(check, f"{count(mine, 'peer')}, and their MAC addresses are known")
+
+
+def lease(report: Mapping[str, Any]) -> Finding:
+    check, found = "lease", report["lease"]
+    if found is None:
+        return ok(check, 'none: ownership = "switch"')
+    if found["seconds_left"] is None:
+        return skipped(check, "it has not begun")
+    if found["seconds_left"] <= 0:
+        return failed(check, "it has run out: nothing is forwarded", LOG, RESTART)
+    if found["expiries"]:
+        text = f"renewed, but it ran out {found['expiries']} times: traffic stopped meanwhile"
+        return warning(check, text, "a longer `lease_seconds`", LOG)
+    return ok(check, f"renewed, {found['seconds_left']:.0f} s left of {found['seconds']}")
+
+
+def forwarding(sessions: int | None) -> Finding:
+    """What the switch does without a controller: by how many sessions' flows it forwards."""
+    if sessions is None:
+        return failed("forwarding", "the switch forwards nothing", START, LOG)
+    text = f"without its controller the switch forwards: {sessions} sessions"
+    return warning("forwarding", text, START)
+
+
+def flows(bridge: str, missing: Sequence[str], surplus: Sequence[str]) -> Finding:
+    """What the switch lacks, and what it has of ours beside what it should have."""
+    if not missing and not surplus:
+        return ok("flows", "the switch has exactly the flows that it should have")
+    text = (
+        f"{bridge} lacks {count(missing, 'flow')} and has {len(surplus)} too many; the first: "
+        f"{(missing or surplus)[0]}"
+    )
+    return failed("flows", text, RESTART, LOG)

@@ -1,0 +1,172 @@
+"""Checks of a gateway's part of the host: bridge, ports, addresses, routes and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Interface
+
+from ofgtp.core.doctor.facts import Interface, Route, Switch
+from ofgtp.core.doctor.finding import LOG, RESTART, START, Finding, failed, ok, skipped, warning
+from ofgtp.core.model import Gateway
+
+TUNNEL, TUNNEL_5G = 20 + 8 + 8, 20 + 8 + 8 + 8
+"""Octets that a tunnel adds: outer IPv4, UDP and GTP-U; and a PDU Session Container (N3)."""
+SMALLEST_MTU = 576
+"""Every IPv4 host takes packets of this many octets (RFC 791)."""
+
+
+def bridge(gateway: Gateway, switch: Switch) -> Finding:
+    check = "bridge"
+    if gateway.bridge in switch.bridges:
+        owner = switch.bridges[gateway.bridge]
+        if owner is None:
+            text = f"{gateway.bridge} exists, and ofgtp did not make it"
+            return failed(check, text, f"ovs-vsctl del-br {gateway.bridge}   # or another `bridge`")
+        if owner != gateway.name:
+            text = f"{gateway.bridge} was made for gateway {owner}"
+            return failed(check, text, f"ofgtp gateway remove {owner}   # with the old file")
+    for port in (gateway.access_port, gateway.core_device):
+        at = switch.ports.get(port, gateway.bridge)
+        if at != gateway.bridge:
+            return failed(check, f"{port} is in bridge {at}", f"ovs-vsctl del-port {at} {port}")
+    if gateway.bridge in switch.bridges:
+        return ok(check, f"{gateway.bridge} is there")
+    return ok(check, f"{gateway.bridge} is not there yet, and nothing is in its way")
+
+
+def port(role: str, found: Interface, installed: bool) -> Finding:
+    name = found.name
+    if found.link == "missing":
+        return failed(
+            role,
+            f"interface {name} does not exist",
+            f"ip -br link   # which one is it? put its name in `{role.replace(' ', '_')}`",
+        )
+    if found.refusal is not None:
+        return failed(role, found.refusal, f"ip addr show dev {name}; ip route show dev {name}")
+    if found.link == "down":
+        up = f"ip link set dev {name} up"
+        if installed:
+            return failed(role, f"{name} is down", up)
+        return ok(role, f"{name} is down, ofgtp sets it up when it starts")
+    if found.link == "no carrier":
+        text = f"{name} is up, but has no carrier: the cable, or the other end, which may be down"
+        return failed(role, text, f"ethtool {name}")
+    note = ""
+    if found.kind == "veth":
+        note = "; a veth: its other end must send whole checksums (ethtool -K … tx off)"
+    return ok(role, f"{name} is up and carries no address or default route of the host{note}")
+
+
+def offloads(ports: Sequence[Interface], installed: bool) -> Finding:
+    check = "offloads"
+    on = {p.name: [f for f, state in p.offloads.items() if state == "on"] for p in ports}
+    if not any(on.values()):
+        return ok(check, "packets are not merged on receipt (GRO, LRO)")
+    shown = ", ".join(f"{name}: {' '.join(names)}" for name, names in on.items() if names)
+    if not installed:
+        return ok(check, f"{shown} on; ofgtp turns them off when it starts")
+    text = f"{shown} on: merged packets do not fit the tunnel"
+    off = [
+        f"ethtool -K {name} {' '.join(f'{each} off' for each in names)}"
+        for name, names in on.items()
+        if names
+    ]
+    return failed(check, text, *off)
+
+
+def mtu(access: Interface, core: Interface | None) -> Finding:
+    """`core` None: the host routes, and knows the tunnel's MTU."""
+    fits, check = access.mtu - TUNNEL, "mtu"
+    if fits < SMALLEST_MTU:
+        text = f"{access.name} has MTU {access.mtu}: too small for a tunnel"
+        return failed(check, text, f"ip link set dev {access.name} mtu 1544")
+    if core is None or access.mtu >= core.mtu + TUNNEL_5G:
+        return ok(check, f"{access.name} has {access.mtu}: packets of {fits} octets fit a tunnel")
+    wanted = core.mtu + TUNNEL_5G
+    text = (
+        f"{access.name} has {access.mtu}, {core.name} {core.mtu}: packets to UEs of more than"
+        f" {fits} octets do not fit a tunnel ({access.mtu - TUNNEL_5G} on N3)"
+    )
+    if access.mtu >= core.mtu + TUNNEL:
+        text = f"{access.name} has {access.mtu}: enough on S1-U, 8 octets short on N3 (5G)"
+    return warning(
+        check,
+        text,
+        f"ip link set dev {access.name} mtu {wanted}   # if the base stations' network takes it",
+        f"or give UEs an MTU of {access.mtu - TUNNEL_5G} or less",
+    )
+
+
+def addresses(
+    gateway: Gateway, present: Mapping[str, Sequence[IPv4Interface]], installed: bool
+) -> Finding:
+    """`present`: the host's addresses by interface."""
+    check = "addresses"
+    wanted = {gateway.bridge: gateway.access_ip}
+    if gateway.host_core:
+        wanted[gateway.core_device] = gateway.core_ip
+    for device, address in wanted.items():
+        for other, theirs in present.items():
+            if other != device and address.ip in [each.ip for each in theirs]:
+                text = f"{address.ip} is on {other}: it must be ofgtp's alone"
+                return failed(check, text, f"ip addr del {address} dev {other}")
+        if installed and address not in present.get(device, ()):
+            text = f"{device} does not carry {address}"
+            return failed(check, text, f"ip link set dev {device} up", RESTART)
+    shown = ", ".join(f"{address} on {device}" for device, address in wanted.items())
+    return ok(check, shown if installed else f"free: {shown}")
+
+
+def routes(gateway: Gateway, present: Iterable[Route]) -> Finding:
+    """Routes of the host that lead away what a gateway sends: to its peers, and to its UEs."""
+    check = "routes"
+    nets = [gateway.access_ip.network, *(route.to for route in gateway.access_routes)]
+    if gateway.host_core:
+        nets += [gateway.core_ip.network, *gateway.ue_pools]
+    ours = {gateway.bridge, gateway.core_device}
+    for route in present:
+        if route.ours or route.device in ours or route.to.prefixlen == 0:
+            continue
+        for net in nets:
+            if route.to.subnet_of(net):
+                text = f"the host has a route to {route.to} by {route.device}, inside {net}"
+                return failed(check, text, f"ip route del {route.to} dev {route.device}")
+    return ok(check, f"nothing leads away from {', '.join(map(str, nets))}")
+
+
+def routing(gateway: Gateway, device: str | None, forwards: bool) -> Finding:
+    """With `core_port = "host"`: the way back in, by the device of the default route."""
+    check = "routing"
+    if not gateway.host_core:
+        return skipped(check, "the host does not route for this gateway")
+    if device is None:
+        return warning(check, "the host has no default route: UEs reach what it has routes to")
+    if forwards:
+        return ok(check, f"{device} lets packets for UEs in")
+    text = f"forwarding is off on {device}: answers to UEs are dropped there"
+    return failed(check, text, f"sysctl -w net.ipv4.conf.{device}.forwarding=1")
+
+
+def rules(present: bool, exact: bool, controlled: bool) -> Finding:
+    """The gateway's nftables; `controlled`: its controller runs and looks after them."""
+    check = "rules"
+    if exact or (present and controlled):
+        return ok(check, "the nftables rules are in place")
+    if not present:
+        text = "nftables rules are missing: somebody has flushed them"
+        if controlled:
+            again = "ofgtp doctor   # within 3 s the controller has put them back"
+            return failed(check, text, again, LOG)
+        return failed(check, text, START)
+    return warning(check, "the nftables rules are not as ofgtp makes them", START)
+
+
+def packet(wrong: Sequence[str]) -> Finding:
+    """What a real packet through a tunnel has shown."""
+    check = "packet"
+    if not wrong:
+        text = "went through a tunnel both ways: headers, checksums and content are right"
+        return ok(check, text)
+    text = "; ".join(wrong)
+    return failed(check, text, "nft list ruleset", "ofgtp status   # the faults of this version")
