@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stage import Enb, Failed, PingStream, Script, Stage, bearer, perform, run, tshark, wait_for
 
@@ -39,10 +39,31 @@ WRONG_QFI = 5  # that the gNB puts into its containers by mistake
 N3_MTU, S1U_MTU = 1456, 1464  # what fits 1500 octets behind IPv4, UDP, GTP-U, and the container
 UL, DL = "1", "0"  # PDU types (TS 38.415)
 GTPU = ("udp", "port", "2152")
-CONTAINER = "gtp.ext_hdr.pdu_ses_con"
-FIELDS = ("ip.src", "ip.dst", "gtp.teid", f"{CONTAINER}.pdu_type", f"{CONTAINER}.qos_flow_id")
 
 Kind = tuple[str, str, int, str, str]  # of T-PDUs: outer from, to, TEID, PDU type and QFI, or ""
+
+
+class TPdu(NamedTuple):
+    """A T-PDU as tshark decodes it; of the container "" where there is none."""
+
+    kind: Kind
+    rqi: str
+    units: str  # of 4 octets
+    octets: bytes
+    complaint: str  # of tshark's
+
+    def header(self) -> str:
+        """GTP-U header, container, and the inner packet's first octet."""
+        end = 12 + 4 * int(self.units)
+        parts = (self.octets[a:b].hex(" ") for a, b in ((0, 8), (8, 12), (12, end), (end, end + 1)))
+        return " | ".join(parts) + " …"
+
+
+FIELDS = (
+    *("ip.src", "ip.dst", "gtp.teid"),
+    *("gtp.ext_hdr.pdu_ses_con.pdu_type", "gtp.ext_hdr.pdu_ses_con.qos_flow_id"),
+    *("gtp.ext_hdr.pdu_ses_cont.rqi", "gtp.ext_hdr.length", "udp.payload", "_ws.expert.message"),
+)
 
 PICTURE = """
 5G: ue1 10.45.0.2 ── gnb1 10.1.0.2 ══ GTP-U (N3) ════╗
@@ -104,20 +125,19 @@ def decode(stage: Stage, script: Script) -> None:
     )
     with stage.capture("gnb1", "gnb1-eth0", *GTPU) as capture:
         answered(stage, "ue1", PDN, 1)
-    decoded = run("tshark", "-n", "-r", capture, "-O", "gtp", "-Y", "icmp")
-    for what, packet, octets in zip(
-        ("uplink", "downlink"), decoded.split("\n\n"), headers(capture, "icmp"), strict=False
-    ):
-        lines = [line for line in packet.splitlines() if not line.startswith("Internet Control")]
+    packets = t_pdus(capture)
+    if kinds(packets) != [(GNB1, GATEWAY, 4097, UL, "9"), (GATEWAY, GNB1, 8193, DL, "9")]:
+        raise Failed(f"not a container with QFI 9 each way: {packets}")
+    decoded = run("tshark", "-n", "-r", capture, "-O", "gtp", "-Y", "icmp").split("\n\n")
+    for what, packet, text in zip(("uplink", "downlink"), packets, decoded, strict=False):
+        lines = [line for line in text.splitlines() if not line.startswith("Internet Control")]
         outer, *_, inner = (line for line in lines if line.startswith("Internet"))
         begin = next(at for at, line in enumerate(lines) if "TEID" in line)
-        script.quote("\n  ".join([f"{what}:", outer, *lines[begin:-1], inner, f"octets: {octets}"]))
-    if tunnels(capture) != [(GNB1, GATEWAY, 4097, UL, "9"), (GATEWAY, GNB1, 8193, DL, "9")]:
-        raise Failed(f"not a container with QFI 9 each way: {tunnels(capture)}")
+        shown = [f"{what}:", outer, *lines[begin:-1], inner, f"octets: {packet.header()}"]
+        script.quote("\n  ".join(shown))
     script.ok("uplink PDU type 1, downlink PDU type 0, QFI 9 in both")
-    wrong = "_ws.malformed || _ws.expert || udp.checksum.status == 0"
-    if faults := tshark(capture, ("frame.number", "_ws.expert.message"), wrong):
-        raise Failed(f"tshark finds fault with them: {faults}")
+    if any(packet.complaint for packet in packets):
+        raise Failed(f"tshark finds fault with them: {packets}")
     script.ok("tshark finds no fault with them")
 
 
@@ -129,7 +149,7 @@ def side_by_side(stage: Stage, script: Script) -> None:
     )
     with stage.capture("gw", "gw-eth1", *GTPU) as capture, pinging(stage) as stream:
         answered(stage, "ue2", PDN, 10)
-    show(script, seen := tunnels(capture))
+    show(script, seen := kinds(t_pdus(capture)))
     wanted = {
         (GNB1, GATEWAY, 4097, UL, "9"),
         (GATEWAY, GNB1, 8193, DL, "9"),
@@ -193,11 +213,12 @@ def change_of_qfi(stage: Stage, script: Script) -> None:
         patch(stage, script, EVEN)
         wait_for("QFI 12", lambda: stage.gnb1.stats().get("downlink_qfi_12", 0) > 10, 5)
         stage.gnb1.ask(f"add {bearer(UE1 | EVEN)}")
-    show(script, seen := tunnels(capture))
+    packets = t_pdus(capture)
+    show(script, seen := kinds(packets))
     if {row[3:] for row in seen} != {(UL, "9"), (UL, "12"), (DL, "9"), (DL, "12")}:
         raise Failed(f"not from QFI 9 to 12 both ways: {seen}")
-    fields = (f"{CONTAINER}.qos_flow_id", f"{CONTAINER}t.rqi")
-    marks = [tuple(row) for row in tshark(capture, fields, f"ip.src == {GATEWAY} && icmp")]
+    downlink = [packet for packet in packets if packet.kind[0] == GATEWAY]
+    marks = [(packet.kind[4], packet.rqi) for packet in downlink]
     if marks != [("9", "0")] * marks.count(("9", "0")) + [("12", "1")] * marks.count(("12", "1")):
         raise Failed(f"not first QFI 9 without RQI, then QFI 12 with it: {marks}")
     lost, stats = none_lost(stream), nothing_dropped(stage.gnb1)
@@ -207,9 +228,8 @@ def change_of_qfi(stage: Stage, script: Script) -> None:
     script.ok(
         f"{lost}; at gnb1 {took} answers had QFI 9, and then {stats['downlink_rqi']} QFI 12 and RQI"
     )
-    octets = headers(capture, f"ip.src == {GATEWAY} && icmp")[-1]
-    script.quote(f"octets: {octets}")
-    if "| 01 00 4c 00 |" not in octets:
+    script.quote(f"octets: {downlink[-1].header()}")
+    if "| 01 00 4c 00 |" not in downlink[-1].header():
         raise Failed("not one unit of type 0, with RQI (40) and QFI 12 (0c)")
     script.ok("4c is RQI, 40, and QFI 12, 0c; an even QFI is sent in the same form as an odd one")
 
@@ -223,11 +243,11 @@ def longer_containers(stage: Stage, script: Script) -> None:
     stage.gnb1.ask(f"add {bearer(UE1 | EVEN, ul_delay=7, qfi_sequence=1)}")
     with stage.capture("gnb1", "gnb1-eth0", *GTPU) as capture:
         answered(stage, "ue1", PDN, 3)
-    for octets in headers(capture, f"ip.dst == {GATEWAY} && icmp"):
-        script.quote(f"uplink: {octets}")
-    lengths = tshark(capture, ("gtp.ext_hdr.length",), f"ip.dst == {GATEWAY} && icmp")
-    if lengths != [["3"]] * 3:
-        raise Failed(f"not three containers of three units of 4 octets: {lengths}")
+    uplink = [packet for packet in t_pdus(capture) if packet.kind[1] == GATEWAY][:3]
+    for packet in uplink:
+        script.quote(f"uplink: {packet.header()}")
+    if [packet.units for packet in uplink] != ["3"] * 3:
+        raise Failed(f"not three containers of three units of 4 octets: {uplink}")
     stage.gnb1.ask(f"add {bearer(UE1 | EVEN)}")
     script.ok("all three are taken off: 3 of 3 pings answered")
 
@@ -245,15 +265,17 @@ def path_mtu(stage: Stage, script: Script) -> None:
             stage.net[node].run("ip", "link", "set", device, "mtu", 1500)
     stage.net["pdn"].run("ip", "route", "replace", "10.45.0.0/16", "via", "10.2.0.1")
     for what, session, most in (("N3", UE1, N3_MTU), ("S1-U", UE2, S1U_MTU)):
+        told = f"From 10.2.0.1 icmp_seq=1 Frag needed and DF set (mtu = {most})"
         for size in (most, most + 1):
-            data = size - 28  # behind 20 octets of IPv4 and 8 of ICMP
-            options = ("-M", "do", "-s", str(data))
-            answers, text = stage.ping("pdn", session["ue_ip"], 2, *options)
-            said = [line for line in text.splitlines() if "icmp_seq=1" in line]
-            script.quote(f"ping -M do -s {data} {session['ue_ip']}: {' '.join(said)}")
-            told = f"From 10.2.0.1 icmp_seq=1 Frag needed and DF set (mtu = {most})"
-            if (answers, told in said) != ((2, False) if size == most else (0, True)):
-                raise Failed(f"{what}, {size} octets: {text}")
+            options = ("-M", "do", "-s", str(size - 28))  # behind 20 octets of IPv4, 8 of ICMP
+            if size == most:
+                text = answered(stage, "pdn", session["ue_ip"], 2, *options)
+            else:
+                answers, text = stage.ping("pdn", session["ue_ip"], 2, "-W", "5", *options)
+                if answers or told not in text:
+                    raise Failed(f"{what}, {size} octets: {text}")
+            said = [line for line in text.splitlines() if "icmp_seq=1 " in line]
+            script.quote(f"ping {' '.join(options)} {session['ue_ip']}: {said[0]}")
         script.ok(f"{what}: {most} octets pass, of one more the sender is told {most}")
 
 
@@ -286,7 +308,7 @@ def wrong_qfi(stage: Stage, script: Script) -> None:
     script.ok(
         "wrong_qfi: they have a container, but not with the session's QFI. On N3, with which?"
     )
-    show(script, seen := tunnels(capture))
+    show(script, seen := kinds(t_pdus(capture)))
     if seen != [(GNB1, GATEWAY, 4097, UL, str(WRONG_QFI))]:
         raise Failed(f"not three packets with QFI {WRONG_QFI}: {seen}")
     script.say("Without qfi_check a container is taken off whatever its QFI.")
@@ -320,7 +342,7 @@ def handover(stage: Stage, script: Script) -> None:
         patch(stage, script, TO_GNB)
         wait_for("an End Marker at enb1", lambda: markers(stage)[1] > counted[1], 5)
         script.ok("at the gNB again; each way the base station that was left got an End Marker")
-    show(script, seen := tunnels(capture))
+    show(script, seen := kinds(t_pdus(capture)))
     wanted = {
         (GATEWAY, GNB1, 8193, DL, "12"),
         (GNB1, GATEWAY, 4097, UL, "12"),
@@ -351,11 +373,17 @@ def end(stage: Stage, script: Script) -> None:
 # -- what the steps share ------------------------------------------------------------------------
 
 
-def answered(stage: Stage, node: str, address: str, count: int = 5) -> None:
-    """Ping; Failed unless all are answered."""
-    answers, text = stage.ping(node, address, count)
-    if answers != count:
-        raise Failed(f"{node} → {address}: {answers} answers to {count} pings: {text}")
+def answered(stage: Stage, node: str, address: str, count: int = 5, *options: str) -> str:
+    """Ping; Failed unless the first `count` are answered. Returns what ping printed.
+
+    Ping itself would not wait for the last answer on a busy machine: with -w it goes on until it
+    has `count`, or for ten seconds.
+    """
+    _, text = stage.ping(node, address, count, "-w", "10", *options)
+    numbers = set(map(int, re.findall(r"icmp_seq=(\d+) ttl", text)))
+    if not numbers.issuperset(range(1, count + 1)):
+        raise Failed(f"{node} → {address}: pings without an answer: {text}")
+    return text
 
 
 @contextlib.contextmanager
@@ -408,13 +436,22 @@ def nothing_dropped(*stations: Enb) -> dict[str, int]:
     return stats
 
 
-def tunnels(capture: Path) -> list[Kind]:
-    """The kinds of T-PDUs in a capture, as they first came."""
-    found: dict[Kind, None] = {}
-    for source, target, teid, pdu_type, qfi in tshark(capture, FIELDS, "gtp.message == 255 && ip"):
+def t_pdus(capture: Path) -> list[TPdu]:
+    """The T-PDUs of a capture that hold whole IPv4 packets."""
+    found = []
+    for source, target, teid, pdu_type, qfi, rqi, units, payload, complaint in tshark(
+        capture, FIELDS, "gtp.message == 255 && ip"
+    ):
         outer = source.partition(",")[0], target.partition(",")[0]
-        found[(*outer, int(teid, 16), pdu_type, qfi)] = None
-    return list(found)
+        octets = bytes.fromhex(payload.partition(",")[0])
+        kind = (*outer, int(teid, 16), pdu_type, qfi)
+        found.append(TPdu(kind, rqi, units, octets, complaint))
+    return found
+
+
+def kinds(packets: list[TPdu]) -> list[Kind]:
+    """Of what kinds they are, as they first came."""
+    return list(dict.fromkeys(packet.kind for packet in packets))
 
 
 def show(script: Script, rows: list[Kind]) -> None:
@@ -423,17 +460,6 @@ def show(script: Script, rows: list[Kind]) -> None:
         kind = {UL: "UL", DL: "DL"}.get(pdu_type, f"PDU type {pdu_type}")
         container = f"{kind}, QFI {qfi}" if pdu_type else "none"
         script.quote(f"{source + ' → ' + target:<24}0x{teid:08x}    {container}")
-
-
-def headers(capture: Path, filters: str) -> list[str]:
-    """The GTP-U header and the container of T-PDUs, and the inner packet's first octet."""
-    shown = []
-    for payload, units in tshark(capture, ("udp.payload", "gtp.ext_hdr.length"), filters):
-        octets = bytes.fromhex(payload.partition(",")[0])
-        ends = (8, 12, 12 + 4 * int(units), 12 + 4 * int(units) + 1)
-        parts = [octets[begin:end].hex(" ") for begin, end in zip((0, *ends), ends, strict=False)]
-        shown.append(" | ".join(parts) + " …")
-    return shown
 
 
 if __name__ == "__main__":
