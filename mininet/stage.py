@@ -40,7 +40,7 @@ INSIDE = "OFGTP_DEMO_INSIDE"
 API = "http://127.0.0.1:8080"
 CONFIG = ROOT / "topologies" / "mobile.toml"
 OURS = "cookie=0x0f67000000000000/0xffff000000000000"  # the mark of ofgtp's flows
-SECONDS = 90  # that a whole demo may take
+SECONDS = 180  # that a whole demo may take, on a machine with much else to do
 WIDTH = 100
 INTERVAL = 0.02  # seconds between two pings of a PingStream
 UNDER_WAY = 0.5  # seconds that an answer may take on a busy machine

@@ -72,7 +72,7 @@ class Demo:
             assert self.read(1), f"ended before {text!r}:\n{self.output}"
             assert time.monotonic() < until, f"no {text!r} in {seconds} s:\n{self.output}"
 
-    def finish(self, seconds: float = 110) -> int:
+    def finish(self, seconds: float = 200) -> int:
         until = time.monotonic() + seconds
         while self.read(1):
             assert time.monotonic() < until, f"no end within {seconds} s:\n{self.output}"
