@@ -70,7 +70,12 @@ Examples:
 @click.option(
     "--ttl", type=Number(1, 255), default=64, show_default=True, help="Of the UE's packet."
 )
-@click.option("--peer", type=ADDRESS, help="Uplink: from this base station. Else the session's.")
+@click.option(
+    "--peer",
+    type=ADDRESS,
+    help="Uplink: from this base station. Else from the one that the downlink goes to, or that the"
+    " uplink is pinned to.",
+)
 @click.option("--teid", type=TEID, help="Uplink: with this TEID. Else the session's.")
 @click.option("--source", type=ADDRESS, help="Uplink: from this inner address. Else the UE's.")
 @click.option(
@@ -230,7 +235,7 @@ class _Run:
         given, known, gateway = self._given, self.subject.known, self.subject.gateway
         host = given["host"] or gateway.next_hop or FAR_HOST
         source = given["source"] if way == "uplink" else None
-        peer = given["peer"] or known.pinned or (known.downlink and known.downlink.ip)
+        peer = given["peer"] or (known.downlink and known.downlink.ip) or known.pinned
         sport, dport = given["sport"], given["dport"]
         return Packet(
             direction=way,
@@ -278,6 +283,8 @@ class _Run:
                 )
         if self._asked_arp:
             yield symptoms.ARP_ASKED
+        if all(story.verdict.reason != "wrong_peer" for story in self.stories):
+            yield from symptoms.of_pin(subject.known)
         if subject.peer:
             yield from symptoms.of_peer(subject.peer)
         if subject.session:

@@ -136,6 +136,27 @@ def test_uplink_packets_that_are_not_the_session_s(site: Site) -> None:
     site.patch(f"ue-{UE}", {"uplink": {"remote_ip": ENB_IP["enb"]}})
     assert reason(site, "uplink") == "delivered"
     assert reason(site, "uplink", "--peer", "10.1.0.77") == "wrong_peer"
+    assert trace(site).also == ""
+    site.patch(f"ue-{UE}", {"uplink": {"remote_ip": None}})
+
+
+def test_an_uplink_that_is_pinned_to_another_than_the_downlink_goes_to(site: Site) -> None:
+    """As after half a handover: the base station that gets the downlink may not send."""
+    site.patch(f"ue-{UE}", {"uplink": {"remote_ip": ENB_IP["enb2"]}})
+    site.lab.appctl("revalidator/purge")
+    with site.counted(no_uplink_session=1, seen_wrong_peer=1):
+        assert site.uplink(site.t_pdu(UP, gtpu.ipv4(UE, PDN_IP))) == []
+    told = trace(site)
+    assert [told.reason(way) for way in BOTH] == ["wrong_peer", "delivered"]
+    up = told.way("uplink")
+    assert f"pinned to {ENB_IP['enb2']}" in up["says"] and "where the downlink goes" in up["says"]
+    pinned = trace(site, "--peer", ENB_IP["enb2"])
+    assert pinned.reason("uplink") == "delivered"
+    warned = f"accepted from {ENB_IP['enb2']} alone, and the downlink goes to {ENB_IP['enb']}"
+    assert warned in pinned.also and warned in trace(site, "--downlink").also
+    mend = up["run"].replace("ofgtp", str(OFGTP), 1)
+    site.lab.exec("gw", ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", *mend.split()])
+    assert trace(site).also == "" and reason(site, "uplink") == "delivered"
     site.patch(f"ue-{UE}", {"uplink": {"remote_ip": None}})
 
 

@@ -344,6 +344,22 @@ def test_counters_tell_on_which_side_to_look() -> None:
     assert told(0, 0, uplink=False, downlink=False) == [], "the verdicts say it"
 
 
+def test_an_uplink_pinned_elsewhere() -> None:
+    elsewhere = replace(SESSION, pinned=IPv4Address("10.1.0.3"))
+    [told] = symptoms.of_pin(elsewhere)
+    assert "accepted from 10.1.0.3 alone, and the downlink goes to 10.1.0.2" in told.says
+    for well in (SESSION, replace(SESSION, pinned=traces.PEER), replace(elsewhere, downlink=None)):
+        assert list(symptoms.of_pin(well)) == []
+    end = verdict.dropped(verdict.Case(UP, elsewhere, gateway()), DropReason.NO_UPLINK_SESSION)
+    assert end.reason == "wrong_peer" and "10.1.0.2, where the downlink goes" in end.says
+    assert end.do and "--peer 10.1.0.3" in end.do
+    assert end.run == "ofgtp session set phone-1 --uplink-peer 10.1.0.2"
+    other = verdict.Case(replace(UP, peer=IPv4Address("10.1.0.4")), elsewhere, gateway())
+    end = verdict.dropped(other, DropReason.NO_UPLINK_SESSION)
+    assert "downlink" not in end.says and end.do and "--peer" not in end.do
+    assert end.run is None
+
+
 def test_links() -> None:
     pulled = {"eth1": "no carrier", "eth2": "up"}
     up = symptoms.link_verdict("uplink", gateway(), pulled)

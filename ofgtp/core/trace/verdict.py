@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -37,6 +38,12 @@ class Known:
     """None: idle, or not known."""
     qos: Qos | None = None
     """None: its T-PDUs carry no PDU Session Container. A QFI of 0 is one that is not known."""
+
+    @property
+    def stranger(self) -> IPv4Address | None:
+        """The downlink's peer, if the uplink is pinned to another, so that it may not send."""
+        far = self.downlink
+        return far.ip if far and self.pinned not in (None, far.ip) else None
 
     @property
     def name(self) -> str:
@@ -212,14 +219,27 @@ def _missed(case: Case) -> Verdict:
             " behind it",
         )
     if session.pinned not in (None, packet.peer):
-        return Verdict(
-            False,
-            f"the uplink is pinned to {session.pinned}, and the packet comes from {packet.peer}",
-            "wrong_peer",
-            "after a handover give the session its new uplink.remote_ip, or none (ofgtp session"
-            " set)",
-        )
+        return _wrong_peer(case)
     return _not_installed(session, "uplink")
+
+
+def _wrong_peer(case: Case) -> Verdict:
+    packet, session = case.packet, case.session
+    says = (
+        f"the uplink is pinned to {session.pinned}: T-PDUs are accepted from there alone, and this"
+        f" one comes from {packet.peer}"
+    )
+    do = "after a handover give the session its new uplink.remote_ip, or none"
+    run = None
+    if packet.peer == session.stranger:
+        says += ", where the downlink goes"
+        do += (
+            f". If the base station has two addresses and sends from {session.pinned}, all is"
+            f" well: see --peer {session.pinned}"
+        )
+        if session.id is not None:
+            run = f"ofgtp session set {shlex.quote(session.id)} --uplink-peer {packet.peer}"
+    return Verdict(False, says, "wrong_peer", do, run)
 
 
 def _no_downlink(case: Case) -> Verdict:
