@@ -39,6 +39,7 @@ def site() -> Iterator[Site]:
         site.ready()
         site.session(UE, teid=UP, downlink=DOWN)
         site.session(OTHER_UE, teid=0x1003, downlink=0x2003)
+        site.session(UE_5G, teid=UP_5G, downlink=DOWN_5G, qfi=9, rqi=True, qfi_check=True)
         yield site
 
 
@@ -174,7 +175,6 @@ CONTAINERS = {
 
 def test_containers(site: Site) -> None:
     """What is said of them is what real packets meet."""
-    site.session(UE_5G, teid=UP_5G, downlink=DOWN_5G, qfi=9, rqi=True, qfi_check=True)
     inner, dropped = gtpu.ipv4(UE_5G, PDN_IP), [w for w in CONTAINERS.values() if w != "delivered"]
     frames = [
         site.from_enb(
