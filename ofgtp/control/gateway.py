@@ -3,108 +3,69 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import Any, TypeVar
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.change import Change, add_sessions, put_sessions
-from ofgtp.control.comparison import Comparison
+from ofgtp.control.change import Change, add_sessions
+from ofgtp.control.core_side import CoreSide
 from ofgtp.control.counters import Counters
-from ofgtp.control.garbage import garbage_left_alone
+from ofgtp.control.end_markers import EndMarkers
+from ofgtp.control.equalise import SLICE, Equaliser, in_turns
 from ofgtp.control.host import RETRY_S, Host, say
+from ofgtp.control.lease import Lease
+from ofgtp.control.links import LinksNow
+from ofgtp.control.misses import Misses
 from ofgtp.control.peers import difference
-from ofgtp.control.signalling import (
-    END_MARKER_S,
-    END_MARKER_SESSION_S,
-    TICK_S,
-    Ignored,
-    Signalling,
-)
-from ofgtp.core import arp, faults, frames
+from ofgtp.control.signalling import TICK_S, Signalling
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
     CookieKind,
     Flow,
-    FlowKey,
-    Port,
     cookie_kind,
     cookie_number,
-    mac_text,
     make_cookie,
 )
-from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
-from ofgtp.core.next_hop import NextHop
+from ofgtp.core.model import FlowValues, Gateway, Session, SessionState
 from ofgtp.core.pipeline import (
-    EPOCH,
     LEASE,
-    METERS,
-    ROUTE,
     UPLINK,
     DropReason,
     Report,
 )
-from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import (
-    CONTAINER_HEADERS,
-    ETHERNET_HEADER,
-    TUNNEL_HEADERS,
     Links,
     epoch_flows,
     gateway_flows,
-    lease_flows,
-    lease_timeout,
     session_flows,
 )
 from ofgtp.northbound.events import EventLog
-from ofgtp.northbound.service import Counters as Forwarded
-from ofgtp.northbound.service import GatewayMetrics, Histogram, Lease
-from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import (
     CONFIRM_S,
-    LATENCY_BOUNDS,
     Channel,
     Disconnected,
     FlowsRefused,
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import Command, FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts
-from ofgtp.southbound.prepared import FLOWS, Prepared
+from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
 
-METRICS_S = 2.0
-"""Longest wait for the switch's counters, in seconds; then the last known are shown."""
-
 PAUSE_S = 0.5
 """Seconds between two looks at whether the flows are to be compared, and at the next hop."""
-
-RENEWALS = 4
-"""Renewals of the lease within its hard timeout: so many less one may be late or lost."""
-
-SLICE = 200
-"""Sessions turned into flows between two turns of other green threads."""
-
-LOADED_SLICE = 2000
-"""Sessions read from the store between two such turns."""
-
-_T = TypeVar("_T")
-
-UNKNOWN = -1
-"""Stands in a reported flow for actions that differ from the wanted ones."""
 
 
 class GatewayAgent:
@@ -126,38 +87,34 @@ class GatewayAgent:
         events: EventLog,
     ) -> None:
         self.gateway = gateway
-        self.facts: BridgeFacts | None = None
         self.host = Host(gateway, nonce, self._repaired, self._learn)
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
-        self.misses: Counter[str] = Counter()
-        """Uplink misses that the controller saw, by what they were."""
         self.generation = 0
         """Goes up with each change of a session that the switch has not seen."""
         self.repairs = 0
         """How often flows, nftables or host settings that others changed were put right."""
-        self._tally, self._counters = Tally(), Counters()
-        self._renewals = self._expiries = 0
-        self._renewed_at: float | None = None
-        self._store, self._writer, self._protected = store, writer, protected
-        self._lease, self._events = lease_seconds, events
+        self.tally, self.totals = Tally(), Counters()
+        self.store, self._writer, self._protected = store, writer, protected
+        self._events = events
+        self.lease = None if lease_seconds is None else Lease(lease_seconds)
+        self.core_side = CoreSide(gateway, store)
+        self.links = LinksNow(gateway, self.host, self.core_side)
+        self._equaliser = Equaliser(gateway, store, self.links, self.core_side, self._base)
         self._channel: Channel | None = None
-        self._next_hop = NextHop()
         self._links: Links | None = None
         self._prepared: Prepared | None = None
-        self._epoch = new_epoch()
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
-        self._leased = False
         self._compared = False
         self._damage: str | None = None
         self._changed = 0
         """Flows that comparisons have changed since the switch was last in sync."""
         self._stopped = False
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
-        self._moved: list[FTeid] = []
-        """Tunnels that their sessions have left, whose peers do not know it yet."""
+        self.misses = Misses(gateway, store, self.signalling)
+        self._end_markers = EndMarkers(gateway, store, self.signalling)
         self._neighbours_changed = False
 
     @property
@@ -184,6 +141,11 @@ class GatewayAgent:
             raise NotConfirmed(f"the switch of gateway {self.gateway.name} does not answer")
         return self._channel
 
+    @property
+    def lease_seconds(self) -> int | None:
+        """How long the tunnels outlive the controller; None if the switch owns them."""
+        return None if self.lease is None else self.lease.seconds
+
     # --- the host's part and the bridge
 
     def run(self) -> None:
@@ -197,32 +159,14 @@ class GatewayAgent:
 
     def _learn(self, facts: BridgeFacts) -> None:
         """Take new facts of the bridge; if its links changed, its flows must change."""
-        before, self.facts = self.facts, facts
+        before, self.links.facts = self.links.facts, facts
         if before is None or before.datapath_id != facts.datapath_id:
             log.info("gateway=%s dpid=%016x: bridge ready", self.gateway.name, facts.datapath_id)
-        links, now = self._links, self._links_now()
+        links, now = self._links, self.links.get()
         if links is None or now is None:
             return
         if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links and self.synced:
             self.resync_soon("the bridge's ports changed")
-
-    def _links_now(self) -> Links | None:
-        facts = self.facts
-        if facts is None:
-            return None
-        host = self.gateway.host_core
-        return Links(
-            access=facts.access_ofport,
-            core=facts.core_ofport,
-            gtpu=facts.gtpu_ofport,
-            loop_out=facts.loop_out_ofport,
-            loop_in=facts.loop_in_ofport,
-            access_mtu=self.host.access_mtu,
-            local_mac=facts.local_mac,
-            core_mac=facts.local_mac if host else facts.core_mac,
-            peer_mac=facts.core_mac if host else self._next_hop.mac,
-            epoch=self._epoch,
-        )
 
     # --- the OpenFlow connection
 
@@ -242,7 +186,7 @@ class GatewayAgent:
             self._channel.close()
         self.host.ovs_version = version
         self._channel = channel
-        channel.tally = self._tally
+        channel.tally = self.tally
         self.synced = self._compared = False
         self._switch_problem = "comparing the switch's flows with the sessions"
         self._events.publish("connected", gateway=self.gateway.name, ovs_version=version)
@@ -256,8 +200,10 @@ class GatewayAgent:
             self.detach(channel)
             raise GatewayNotReady(str(error)) from error
         eventlet.spawn(self._serve, channel)
-        if self._lease is not None:
-            eventlet.spawn(self._renew_lease, channel)
+        if self.lease is not None:
+            eventlet.spawn(
+                self.lease.keep, channel, lambda: self._serves(channel), lambda: self._links
+            )
 
     def detach(self, channel: Channel) -> None:
         """The connection is gone."""
@@ -284,22 +230,16 @@ class GatewayAgent:
         if not ours and update.event == "removed":
             return
         if update.timed_out and update.table == LEASE.number:
-            self._expiries += 1
+            if self.lease is not None:
+                self.lease.expiries += 1
             self._events.publish("lease_expired", gateway=self.gateway.name)
             return
         self.generation += 1
         self._damage = self._damage or f"somebody {update.event} flows"
         self.resync_soon(self._damage)
 
-    def _renew_lease(self, channel: Channel) -> None:
-        """Keep the lease alive as long as this process lives and the connection holds."""
-        pause = lease_timeout(self._lease or 0) / RENEWALS
-        while self._channel is channel and not self._stopped:
-            if self._leased and self._links is not None:
-                channel.renew(lease_flows(self._links, self._lease))
-                self._renewals += 1
-                self._renewed_at = time.time()
-            eventlet.sleep(pause)
+    def _serves(self, channel: Channel) -> bool:
+        return self._channel is channel and not self._stopped
 
     def stop(self) -> None:
         """End this gateway's work. If the controller owns the tunnels, they end here.
@@ -309,7 +249,7 @@ class GatewayAgent:
         """
         self._stopped = True
         self.host.stop()
-        if self._lease is None:
+        if self.lease is None:
             return
         if self._channel is None:
             raise Disconnected("the switch is not connected")
@@ -319,11 +259,11 @@ class GatewayAgent:
 
     def _serve(self, channel: Channel) -> None:
         """Work on one connection until it ends."""
-        while self._channel is channel and not self._stopped:
+        while self._serves(channel):
             try:
                 if not self.synced:
                     self._resync(channel)
-                self._ask_next_hop(channel)
+                self.core_side.ask(channel, self._links)
             except (GatewayNotReady, FlowsRefused, StoreError) as error:
                 if self._channel is channel:
                     self._switch_problem = say(self.gateway, self._switch_problem, str(error))
@@ -338,7 +278,7 @@ class GatewayAgent:
     def _resync(self, channel: Channel) -> None:
         """Make the switch's flows those of the store. Changes meanwhile make another round."""
         self.host.apply_netfilter()
-        self._ensure_meters(channel)
+        self._equaliser.meters(channel)
         failed: dict[int, str] = {}
         while True:
             with self._writer:
@@ -356,40 +296,15 @@ class GatewayAgent:
                     return
 
     def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
-        """Read the switch's flows and put right what differs.
-
-        Returns the links that the flows are now made for; None if the switch refused a session's,
-        which is noted in `failed`: nothing was changed.
-
-        Raises:
-            GatewayNotReady: the bridge was never ready.
-        """
-        links = self._links_now()
-        if links is None:
-            raise self._not_ready()
-        with channel.flow_parts() as parts, garbage_left_alone():
-            prepared = Prepared(links)
-            found = Comparison(prepared, self._sessions(failed))
-            for part in parts:
-                found.take(part)
-        self._go_on_from(found.others)
-        try:
-            changes, links = self._equalise(channel, prepared, found)
-        except FlowsRefused as error:
-            self._note_failed(error, failed)
+        """Have what differs put right; see `Equaliser`."""
+        made = self._equaliser.equalise(channel, failed)
+        if made is None:
             return None
+        changes, links = made
         self._changed += changes
         if changes and self._damage is not None:
             self._repaired(self._damage, flows=changes)
         return links
-
-    def _sessions(self, failed: Container[int]) -> Iterator[FlowValues]:
-        """The stored sessions but for those that the switch has refused."""
-        for place, values in enumerate(self._store.values(self.gateway.name)):
-            if place % LOADED_SLICE == LOADED_SLICE - 1:
-                eventlet.sleep(0)
-            if values.number not in failed:
-                yield values
 
     def _conclude(
         self, channel: Channel, generation: int, links: Links | None, failed: dict[int, str]
@@ -397,115 +312,20 @@ class GatewayAgent:
         """Call the switch in sync, unless something changed since; with the writer lock held."""
         if self._channel is not channel:
             return False
-        if links is None or self.generation != generation or self._links_now() != links:
+        if links is None or self.generation != generation or self.links.get() != links:
             return False
-        with self._store.transaction() as tx:
+        with self.store.transaction() as tx:
             tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
             for number, reason in failed.items():
                 tx.set_state([number], SessionState.FAILED, reason)
         self._links = links
-        self.synced = self._leased = self._compared = True
+        self.synced = self._compared = True
         self._damage = self._switch_problem = None
         self._events.publish("in_sync", gateway=self.gateway.name, flows_changed=self._changed)
         self._changed = 0
-        self.signalling.peers.load(self._store.peers(self.gateway.name), time.monotonic())
-        self._end_tunnels()
+        self.signalling.peers.load(self.store.peers(self.gateway.name), time.monotonic())
+        self._end_markers.confirmed()
         return True
-
-    def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
-        """After a restart, go on with the MAC that the switch still sends to, and its epoch."""
-        for stats in reported:
-            if stats.table == ROUTE.number and not self.gateway.host_core:
-                if (mac := stats.sets("dl_dst")) is not None:
-                    self._next_hop.assume(mac_text(mac))
-            elif stats.table == EPOCH.number:
-                for condition in stats.match or ():
-                    if condition.field == "pkt_mark":
-                        self._epoch = condition.mask
-
-    def _equalise(
-        self, channel: Channel, prepared: Prepared, found: Comparison
-    ) -> tuple[int, Links]:
-        """Change what differs from what should be.
-
-        Returns the number of flows changed, and the links that all flows are made for: while the
-        switch works the ports or the next hop may change.
-        """
-        there: dict[FlowKey, FlowStats] = {}
-        foreign: list[FlowStats] = []
-        for stats in _in_turns(found.others):
-            if stats.match is None:
-                foreign.append(stats)
-            else:
-                there[FlowKey(stats.table, stats.priority, stats.match)] = stats
-        missing, single = found.missing(), list(_in_turns(found.missing_flows()))
-
-        def links_of_all() -> Links:
-            now = self._links_now() or prepared.links
-            return replace(prepared.links, peer_mac=now.peer_mac, epoch=now.epoch)
-
-        def compare(links: Links) -> Plan:
-            wanted = [*self._base(links), *single]
-            same = {
-                flow.key: flow
-                for flow in wanted
-                if (stats := there.get(flow.key)) is not None
-                and stats.cookie == flow.cookie
-                and stats.same_actions(flow)
-            }
-            reported = _in_turns(there.items())
-            return plan(wanted, (same.get(key) or _as_flow(stats) for key, stats in reported))
-
-        if not found.reported:
-            # Packets under way may still be cached by the flows that were here.
-            self._epoch = new_epoch()
-        links = links_of_all()
-        changes = compare(links)
-        if not changes and not foreign and not missing:
-            return 0, links
-        if found.reported:
-            self._epoch = new_epoch()
-            links = links_of_all()
-            changes = compare(links)
-        with channel.bundle() as bundle:
-            bundle.put_plan(changes, foreign)
-            for start in range(0, len(missing), SLICE):
-                put_sessions(bundle, prepared, Command.ADD, missing[start : start + SLICE])
-            bundle.commit()
-        return len(changes) + len(foreign) + FLOWS * len(missing), links
-
-    def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
-        """Leave the sessions out whose flows were refused; raise if a base flow was."""
-        for flow, reason in error.refused:
-            number = None if flow is None else self._session_of(flow)
-            if number is None:
-                raise error
-            failed[number] = reason
-            log.error(
-                "gateway=%s session number=%d: the switch refused %s: %s",
-                self.gateway.name,
-                number,
-                flow,
-                reason,
-            )
-
-    def _session_of(self, flow: Flow) -> int | None:
-        """The number of the session that has this flow; None for a base flow."""
-        if cookie_kind(flow.cookie) is CookieKind.SESSION:
-            return cookie_number(flow.cookie)
-        if cookie_number(flow.cookie) not in (DropReason.IDLE_UE, DropReason.ERROR_INDICATED):
-            return None
-        address = next(each.value for each in flow.match if each.field == "nw_dst")
-        stored = self._store.by_ue_ip(self.gateway.name, IPv4Address(address))
-        return None if stored is None else stored.session.number
-
-    def _ensure_meters(self, channel: Channel) -> None:
-        present = channel.meters()
-        for meter in METERS.values():
-            if meter.number not in present:
-                channel.set_meter(meter, add=True)
-            elif present[meter.number] != meter:
-                channel.set_meter(meter, add=False)
 
     @contextmanager
     def changing(self) -> Iterator[Change]:
@@ -528,17 +348,17 @@ class GatewayAgent:
         Raises:
             FlowsRefused: the switch refused a flow and has what it had.
         """
-        before, old = self._epoch, self._links
+        before, old = self.links.epoch, self._links
         try:
             if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
                 # Packets between UEs came by the gtpu port and leave by downlink flows. What else
                 # is new of the links has its own turn.
-                self._epoch = new_epoch()
-                self._links = replace(old, epoch=self._epoch)
+                self.links.next_epoch()
+                self._links = replace(old, epoch=self.links.epoch)
                 change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
         except FlowsRefused:
-            self._epoch, self._links = before, old
+            self.links.epoch, self._links = before, old
             raise
         if change.touched and not done:
             self.generation += 1
@@ -587,9 +407,9 @@ class GatewayAgent:
     def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
         """Bring base flows up to date, so that packets under way see it."""
         with self.changing() as change:
-            before, old = self._epoch, self._links
-            self._epoch = new_epoch()
-            self._links = new = self._links_now()
+            before, old = self.links.epoch, self._links
+            self.links.next_epoch()
+            self._links = new = self.links.get()
             if old is None or new is None:
                 raise Disconnected("the bridge's ports are not known")
             try:
@@ -597,7 +417,7 @@ class GatewayAgent:
                 change.replace(base(old), base(new))
                 self.commit(change)
             except FlowsRefused:
-                self._epoch, self._links = before, old
+                self.links.epoch, self._links = before, old
                 raise
 
     def settle(self) -> None:
@@ -624,7 +444,7 @@ class GatewayAgent:
                 self.resync_soon(str(error))
 
     def _base(self, links: Links) -> Iterator[Flow]:
-        return gateway_flows(self.gateway, links, self._protected, self._lease)
+        return gateway_flows(self.gateway, links, self._protected, self.lease_seconds)
 
     def wanted(self) -> Iterator[Flow]:
         """Every flow that should be in the switch.
@@ -632,18 +452,13 @@ class GatewayAgent:
         Raises:
             GatewayNotReady: the bridge was never ready.
         """
-        links = self._links_now()
-        if links is None:
-            raise self._not_ready()
+        links = self.links.ready()
         yield from self._base(links)
-        yield from _flows(self._store.iterate(self.gateway.name), links)
-
-    def _not_ready(self) -> GatewayNotReady:
-        return GatewayNotReady(f"gateway {self.gateway.name}: the bridge's ports are not known yet")
+        yield from _flows(self.store.iterate(self.gateway.name), links)
 
     def wanted_of(self, session: Session) -> tuple[Flow, Flow] | None:
         """A session's uplink and downlink flow; None while the bridge's ports are not known."""
-        links = self._links_now()
+        links = self.links.get()
         return None if links is None else session_flows(session, links)
 
     # --- what the switch tells
@@ -667,66 +482,26 @@ class GatewayAgent:
                 if signalling.peers.heard_arp(packet.frame, time.monotonic()):
                     self._neighbours_changed = True
             case CookieKind.REPORT, Report.NEXT_HOP:
-                self._hear_next_hop(packet.frame)
+                facts = self.links.facts
+                own_mac = None if facts is None else facts.core_mac
+                if self.core_side.heard_arp(packet.frame, own_mac):
+                    eventlet.spawn(self._update_route)
             case CookieKind.REPORT, Report.TOO_BIG:
-                self._too_big(packet)
+                if self._channel is not None and self._links is not None:
+                    self.core_side.too_big(packet, self._channel, self._links)
             case CookieKind.DROP, DropReason.NO_UPLINK_SESSION:
-                kind = self._classify(packet)
-                self.misses[kind] += 1
-                if kind == "unknown_teid":
-                    self._unknown_tunnel(packet)
+                self.misses.no_session(packet, self._compared)
             case CookieKind.DROP, DropReason.EXTENSION_HEADER | DropReason.EXTENSION_CHAIN:
-                if not self._unknown_tunnel(packet):
-                    peer = IPv4Address(packet.peer)
-                    signalling.extended(packet.teid, peer, packet.form, packet.frame)
-
-    def _unknown_tunnel(self, packet: PacketIn) -> bool:
-        """Whether no session has a T-PDU's TEID; if so, its peer is told.
-
-        Not before the first comparison, nor if a change that is not concluded yet knows the TEID:
-        an Error Indication makes the peer give its bearer up.
-        """
-        if self._store.knows_teid(self.gateway.name, packet.teid):
-            return False
-        if self._compared:
-            self.signalling.unknown_tunnel(packet.teid, IPv4Address(packet.peer))
-        return True
-
-    def _too_big(self, packet: PacketIn) -> None:
-        """Tell the sender of a packet that did not fit the access side (RFC 1191)."""
-        channel, links, ours = self._channel, self._links, self.gateway.core_ip.ip
-        if channel is None or links is None:
-            return
-        packet_bytes = packet.frame[ETHERNET_HEADER:]
-        mtu = links.access_mtu - TUNNEL_HEADERS - self._container_headers(packet_bytes)
-        if mtu < frames.MTU_MIN:
-            return
-        told = frames.icmp_fragmentation_needed(ours, mtu, packet_bytes)
-        if told is None:
-            return
-        if packet.in_port == links.core:
-            sender = packet.frame[6:12].hex(":")
-            frame = frames.ipv4_frame(links.core_mac, sender, told)
-            channel.packet_out(links.core, frame)
-        else:
-            # From another UE: it gets this as it gets all that comes from the core side.
-            frame = frames.ipv4_frame(links.core_mac, links.core_mac, told)
-            channel.packet_out(Port.TABLE, frame, in_port=links.core)
-
-    def _container_headers(self, packet: bytes) -> int:
-        """How many octets more than others' headers those of a UE's packets have."""
-        ue_ip = IPv4Address(packet[16:20]) if len(packet) >= 20 else None
-        stored = None if ue_ip is None else self._store.by_ue_ip(self.gateway.name, ue_ip)
-        return 0 if stored is None or stored.session.qos is None else CONTAINER_HEADERS
+                self.misses.extended(packet, self._compared)
 
     # --- what goes to the peers
 
     def _local_mac(self) -> str | None:
-        links = self._links_now()
+        links = self.links.get()
         return None if links is None or self._channel is None else links.local_mac
 
     def _send_to_peers(self, frame: bytes) -> None:
-        links = self._links_now()
+        links = self.links.get()
         if links is not None and self._channel is not None:
             self._channel.packet_out(links.access, frame)
 
@@ -770,69 +545,10 @@ class GatewayAgent:
             if place % SLICE == SLICE - 1:
                 eventlet.sleep(0)
             counts.update(difference(before, after))
-            left = left_tunnel(before, after)
-            if left is not None:
-                self._moved.append(left)
-                # Of a peer that all sessions leave the MAC address is asked for no more.
-                self.signalling.peers.keep(left.ip, time.monotonic())
+            self._end_markers.changed(before, after)
         self.signalling.peers.changed(counts, time.monotonic())
         if self.synced:
-            self._end_tunnels()
-
-    def _end_tunnels(self) -> None:
-        """Send the End Markers that are due; their changes are confirmed."""
-        moved, self._moved = self._moved, []
-        if moved:
-            wait = END_MARKER_S + END_MARKER_SESSION_S * self.signalling.peers.sessions
-            eventlet.spawn_after(wait, self._send_end_markers, moved)
-
-    def _send_end_markers(self, moved: list[FTeid]) -> None:
-        """Not for tunnels that are in use again: more T-PDUs come by those."""
-        for place, tunnel in enumerate(moved):
-            if place % SLICE == SLICE - 1:
-                eventlet.sleep(0)
-            try:
-                if self._store.by_downlink(self.gateway.name, tunnel) is None:
-                    self.signalling.end_marker(tunnel)
-            except StoreError as error:
-                log.error("gateway=%s: no End Marker for %s: %s", self.gateway.name, tunnel, error)
-            self.signalling.peers.let_go(tunnel.ip)
-
-    def _classify(self, packet: PacketIn) -> str:
-        """Why a T-PDU matched no session's uplink flow."""
-        stored = self._store.by_teid(self.gateway.name, packet.teid)
-        if stored is None:
-            return "unknown_teid"
-        session = stored.session
-        inner = packet.frame[14:]
-        if len(inner) < 20 or IPv4Address(inner[12:16]) != session.ue_ip:
-            return "spoofed_source"
-        if session.uplink.remote_ip not in (None, IPv4Address(packet.peer)):
-            return "wrong_peer"
-        return "not_installed"
-
-    def _hear_next_hop(self, frame: bytes) -> None:
-        said = arp.parse(frame)
-        if said is None or said.sender_ip != self.gateway.next_hop:
-            return
-        facts = self.facts
-        if facts is not None and said.sender_mac == facts.core_mac:
-            return
-        if self._next_hop.heard(said.sender_mac, time.monotonic()):
-            log.info(
-                "gateway=%s: next hop %s is at %s",
-                self.gateway.name,
-                said.sender_ip,
-                said.sender_mac,
-            )
-            eventlet.spawn(self._update_route)
-
-    def _ask_next_hop(self, channel: Channel) -> None:
-        next_hop, links = self.gateway.next_hop, self._links
-        if next_hop is None or links is None or not self._next_hop.due(time.monotonic()):
-            return
-        question = arp.request(links.core_mac, self.gateway.core_ip.ip, next_hop)
-        channel.packet_out(links.core, question)
+            self._end_markers.confirmed()
 
     def counters(self, numbers: Sequence[int]) -> list[tuple[FlowStats | None, FlowStats | None]]:
         """Uplink and downlink flow of each session number, as the switch reports them now.
@@ -848,156 +564,7 @@ class GatewayAgent:
             result.append((up, down))
         return result
 
-    def _count(self) -> bool:
-        """Bring the counters up to date; False if the switch does not tell."""
-        try:
-            with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
-                self._counters.read(self.channel)
-        except GatewayNotReady as error:
-            log.debug("gateway=%s: no counters: %s", self.gateway.name, error)
-            return False
-        return True
-
-    def _neighbours(self) -> dict[str, int]:
-        return {str(k): v for k, v in self.signalling.peers.neighbours.counts().items()}
-
-    def metrics(self) -> GatewayMetrics:
-        """The gateway in numbers; the switch's are the last known while it is away."""
-        self._count()
-        counters, tally = self._counters, self._tally
-        lease = None
-        if self._lease is not None:
-            lease = Lease(self._lease, self._renewed_at, self._renewals, self._expiries)
-        return GatewayMetrics(
-            name=self.gateway.name,
-            connected=self.connected,
-            in_sync=self.synced,
-            sessions=self._store.count(self.gateway.name),
-            forwarded={
-                direction: Forwarded(counters.packets[direction], counters.bytes[direction])
-                for direction in counters.packets
-            },
-            drops=merged(counters.drops, self.signalling.unreadable()),
-            flow_mods=dict(tally.flow_mods),
-            barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
-            openflow_errors=dict(tally.errors),
-            lease=lease,
-            repairs=self.repairs,
-            gtpu_messages=dict(self.signalling.messages),
-            gtpu_ignored={str(why): self.signalling.ignored[why] for why in Ignored},
-            extension_headers=dict(self.signalling.extensions),
-            paths=self.signalling.peers.paths.counts(),
-            neighbours=self._neighbours(),
-        )
-
-    def report(self) -> dict[str, Any]:
-        """The gateway for operators, ready for JSON; the cost does not grow with its flows."""
-        gateway, facts, counters = self.gateway, self.facts, self._counters
-        counted, version = self._count(), self.host.ovs_version
-        shown: dict[str, Any] = {
-            "name": gateway.name,
-            "connected": self.connected,
-            "in_sync": self.synced,
-            "problem": self.problem,
-            "bridge": gateway.bridge,
-            "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
-            "ovs_version": version,
-            "faults": [] if version is None else _known_faults(version),
-            "access": {
-                "port": gateway.access_port,
-                "link": hostnet.link_state(gateway.access_port),
-                "ip": str(gateway.access_ip),
-                "mtu": self.host.access_mtu,
-                "mac": None if facts is None else facts.local_mac,
-            },
-            "core": {
-                "port": gateway.core_port,
-                "device": gateway.core_device,
-                "link": hostnet.link_state(gateway.core_device),
-                "ip": str(gateway.core_ip),
-                "mac": None if facts is None else facts.core_mac,
-            },
-            "next_hop": None,
-            "ue_pools": [str(pool) for pool in gateway.ue_pools],
-            "sessions": {str(k): v for k, v in self._store.count(gateway.name).items()},
-            "paths": {str(k): v for k, v in self.signalling.peers.paths.counts().items()},
-            "neighbours": self._neighbours(),
-            "forwarded": {
-                way: {"packets": counters.packets[way], "bytes": counters.bytes[way]}
-                for way in counters.packets
-            },
-            "drops": None,
-            "uplink_misses_seen": dict(self.misses),
-            "repairs": self.repairs,
-            "lease_seconds": self._lease,
-            "lease": None,
-        }
-        if self._lease is not None:
-            age = None if self._renewed_at is None else time.time() - self._renewed_at
-            shown["lease"] = {
-                "seconds": self._lease,
-                "seconds_left": None if age is None else round(max(self._lease - age, 0.0), 1),
-                "renewals": self._renewals,
-                "expiries": self._expiries,
-            }
-        if gateway.next_hop is not None:
-            shown["next_hop"] = {
-                "ip": str(gateway.next_hop),
-                "mac": self._next_hop.mac,
-                "state": self._next_hop.state(time.monotonic()),
-            }
-        if counted:
-            shown["drops"] = merged(counters.standing, self.signalling.unreadable())
-        return shown
-
-
-def _known_faults(version: str) -> list[dict[str, str]]:
-    """The faults of the switch's version, and what is done about each, ready for JSON."""
-    number = faults.parse(version)
-    return [
-        {
-            "name": fault.name,
-            "summary": fault.summary,
-            "remedy": fault.remedy,
-            "basis": str(fault.basis(number)),
-            "reference": fault.reference,
-        }
-        for fault in faults.of(number)
-    ]
-
-
-def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:
-    """The downlink tunnel that a session has left for another, and whose peer knows it still."""
-    if before is None or after is None or before.error_indicated:
-        return None
-    moved = before.downlink and after.downlink and before.downlink != after.downlink
-    return before.downlink if moved else None
-
-
-def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    """The sums of two mappings; each key of the first, and of the second, is there."""
-    return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)}
-
-
-def new_epoch() -> int:
-    """16 of 32 bits, other ones each time."""
-    return sum(1 << bit for bit in random.sample(range(32), 16))
-
 
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
-    for session in _in_turns(sessions):
+    for session in in_turns(sessions):
         yield from session_flows(session, links)
-
-
-def _in_turns(items: Iterable[_T]) -> Iterator[_T]:
-    """The same, with turns of other green threads between."""
-    for place, item in enumerate(items):
-        if place % SLICE == SLICE - 1:
-            eventlet.sleep(0)
-        yield item
-
-
-def _as_flow(stats: FlowStats) -> Flow:
-    """A reported flow that is not as it should be; one with a timeout must be added anew."""
-    cookie = 0 if any(stats.timeouts) else stats.cookie
-    return Flow(stats.table, stats.priority, stats.match or (), cookie, goto=UNKNOWN)

@@ -18,6 +18,7 @@ from typing import Any
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control import report
 from ofgtp.control.arrivals import Arrivals
 from ofgtp.control.batch import SLICE, Batch
 from ofgtp.control.garbage import garbage_left_alone
@@ -352,7 +353,7 @@ class SessionService:
 
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Every gateway; see `Service`."""
-        return [*eventlet.GreenPool().imap(GatewayAgent.report, self._agents.values())]
+        return [*eventlet.GreenPool().imap(report.report, self._agents.values())]
 
     def peers(
         self,
@@ -367,7 +368,7 @@ class SessionService:
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Every gateway in numbers; see `Service`."""
         pool = eventlet.GreenPool()
-        return [*pool.imap(GatewayAgent.metrics, self._agents.values())]
+        return [*pool.imap(report.metrics, self._agents.values())]
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether the store can be written and every gateway works; see `Service`."""

@@ -36,11 +36,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 """Seconds between two looks at what is due."""
 
-END_MARKER_S, END_MARKER_SESSION_S = 0.1, 0.00003
-"""Seconds from a confirmed change of a tunnel to its End Marker, and as many more for each session
-with a peer: the switch has the new flow when it confirms, but forwards by what it has cached until
-it has gone through all of that. Seen were 0.5 s with 20,000 UEs that all get packets."""
-
 ERROR_INDICATIONS = ((10.0, 10.0), (100.0, 100.0))
 NOTIFICATIONS = ((1.0, 5.0), (50.0, 50.0))
 """Most a second, and at once: to each peer, and to all. What they answer can be forged."""

@@ -534,10 +534,10 @@ def test_new_sessions_of_two_gateways_in_one_slice(two: World, first: str) -> No
 def test_where_ues_reach_each_other_each_change_begins_an_epoch(two: World, ops: list[Op]) -> None:
     """Packets between UEs are cached by the downlink flows; on the other gateway they are not."""
     same(two, [put(5, name="gw2", id="old")], 2)
-    before = {name: agent._epoch for name, agent in two.agents.items()}
+    before = {name: agent.links.epoch for name, agent in two.agents.items()}
     same(two, [op if isinstance(op, str) else op._replace(gateway="gw2") for op in ops], 2)
-    assert two.agents["gw2"]._epoch != before["gw2"]
-    assert two.agents["gw1"]._epoch == before["gw1"]
+    assert two.agents["gw2"].links.epoch != before["gw2"]
+    assert two.agents["gw1"].links.epoch == before["gw1"]
 
 
 @pytest.mark.parametrize("ops", [[put(0)], [put(0, uplink_teid=None)], ["old"], []])
@@ -779,7 +779,7 @@ def test_flow_mods_are_counted(worlds: dict[int, World], places: list[int]) -> N
     """By what is carried out, in batches as elsewhere."""
     world = worlds[1]
     world.reset()
-    tally = world.agents["gw1"]._tally.flow_mods
+    tally = world.agents["gw1"].tally.flow_mods
     before = Counter(tally)
     ask(world, [put(n) for n in dict.fromkeys(places)], 2)
     assert tally["add"] - before["add"] == 2 * len(set(places))

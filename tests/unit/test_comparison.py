@@ -331,7 +331,7 @@ def test_ports_that_change_while_flows_are_compared(
     """What is called in sync was made for the ports that there are."""
     agent = net.agents["gw1"]
     fill(net, [session(1), session(2)])
-    before = agent.facts
+    before = agent.links.facts
     assert before is not None
     real = Channel._parts_of
     changed = []
@@ -363,7 +363,7 @@ def test_a_next_hop_that_answers_while_flows_are_changed(net: Net) -> None:
     def meanwhile(kind: int) -> None:
         if kind == of.Type.BUNDLE_CONTROL and not heard:
             heard.append(True)
-            agent._next_hop.mac = "52:54:00:00:00:77"
+            agent.core_side.next_hop.mac = "52:54:00:00:00:77"
 
     table.before = meanwhile
     try:

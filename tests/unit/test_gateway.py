@@ -13,8 +13,10 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.batch import SLICE
 from ofgtp.control.comparison import Comparison
-from ofgtp.control.gateway import SLICE as TURN
+from ofgtp.control.equalise import SLICE as TURN
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.lease import Lease
+from ofgtp.control.report import report
 from ofgtp.control.service import SessionService
 from ofgtp.core import faults
 from ofgtp.core.flow import CookieKind, make_cookie
@@ -55,10 +57,10 @@ class World:
         self.agent = GatewayAgent(
             gateway(ue_to_ue=ue_to_ue), store, Semaphore(1), [], "nonce", None, EventLog()
         )
-        self.agent.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
+        self.agent.links.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
         self.agent._channel = self.switch.channel
-        self.agent._next_hop.assume(str(LINKS.peer_mac))
-        self.agent._links = self.agent._links_now()
+        self.agent.core_side.next_hop.assume(str(LINKS.peer_mac))
+        self.agent._links = self.agent.links.get()
         self.agent.synced = self.agent._compared = True
 
 
@@ -88,7 +90,7 @@ def test_a_comparison_of_a_connection_that_is_gone_ends_nothing(world: World) ->
     agent, old = world.agent, world.switch.channel
     agent.detach(old)
     agent._channel = Switch().channel
-    links = agent._links_now()
+    links = agent.links.get()
     assert not agent._conclude(old, agent.generation, links, {})
     assert not agent.synced
 
@@ -97,8 +99,8 @@ def test_a_new_next_hop_is_not_lost_to_a_change_of_a_session(store: SessionStore
     world = World(store, ue_to_ue="route")
     agent = world.agent
     assert agent._links is not None
-    agent._next_hop.assume("52:54:00:00:00:99")
-    agent._next_hop.heard("52:54:00:00:00:99", 0.0)
+    agent.core_side.next_hop.assume("52:54:00:00:00:99")
+    agent.core_side.next_hop.heard("52:54:00:00:00:99", 0.0)
     assert agent.change([], [session(1)])
     assert agent._links.peer_mac == LINKS.peer_mac, "no flow has been sent for the new one"
     agent._update_route()
@@ -166,7 +168,7 @@ def test_others_get_turns_while_all_flows_are_found_to_differ(
     turns: list[float] = []
     monkeypatch.setattr(eventlet, "sleep", turns.append)
     monkeypatch.setattr(Bundle, "put", lambda *_: None)
-    world.agent._equalise(world.switch.channel, Prepared(links), found)
+    world.agent._equaliser.put_right(world.switch.channel, Prepared(links), found)
     # What was reported is gone through to sort it, and to compare it twice.
     assert len(turns) >= 3 * 2 * count // TURN
 
@@ -212,7 +214,7 @@ def test_each_tunnel_of_a_peer_that_all_sessions_leave_gets_its_end_marker(world
     agent.changed(pairs)
     assert peers.neighbours.mac(ENB) == mac, "they are yet to be sent"
     world.switch.got.clear()
-    agent._send_end_markers(tunnels)
+    agent._end_markers._send(tunnels)
     sent = [body for kind, _, body in world.switch.got if kind == of.Type.PACKET_OUT]
     assert [int.from_bytes(body[-4:], "big") for body in sent] == [each.teid for each in tunnels]
     assert {body[32:38].hex(":") for body in sent} == {mac}
@@ -223,21 +225,22 @@ def test_report_of_a_silent_switch(world: World) -> None:
     """What is known without it: its version's faults, the lease, what was forwarded before."""
     agent = world.agent
     world.switch.channel.silent = True
-    agent._counters.packets["uplink"] = 7
-    report = agent.report()
-    schema.GatewayOutput.model_validate(report, strict=True)
-    assert report["faults"] == [] and report["lease"] is None
-    assert report["drops"] is None
-    assert report["forwarded"]["uplink"] == {"packets": 7, "bytes": 0}
-    assert report["access"]["link"] == "missing"
+    agent.totals.packets["uplink"] = 7
+    shown = report(agent)
+    schema.GatewayOutput.model_validate(shown, strict=True)
+    assert shown["faults"] == [] and shown["lease"] is None
+    assert shown["drops"] is None
+    assert shown["forwarded"]["uplink"] == {"packets": 7, "bytes": 0}
+    assert shown["access"]["link"] == "missing"
 
     agent.host.ovs_version = "3.2.1"
-    agent._lease, agent._renewed_at = 10, time.time() - 3
-    report = agent.report()
-    schema.GatewayOutput.model_validate(report, strict=True)
-    names = [fault["name"] for fault in report["faults"]]
+    agent.lease = Lease(10)
+    agent.lease.renewed_at = time.time() - 3
+    shown = report(agent)
+    schema.GatewayOutput.model_validate(shown, strict=True)
+    names = [fault["name"] for fault in shown["faults"]]
     assert names == [fault.name for fault in faults.of((3, 2))]
-    assert {fault["basis"] for fault in report["faults"]} == {"read in its source", "not tried"}
-    assert 6.5 < report["lease"]["seconds_left"] <= 7.1
-    agent._renewed_at = time.time() - 30
-    assert agent.report()["lease"]["seconds_left"] == 0
+    assert {fault["basis"] for fault in shown["faults"]} == {"read in its source", "not tried"}
+    assert 6.5 < shown["lease"]["seconds_left"] <= 7.1
+    agent.lease.renewed_at = time.time() - 30
+    assert report(agent)["lease"]["seconds_left"] == 0

@@ -28,7 +28,8 @@ from ofgtp.core.errors import OfgtpError, StoreError, SwitchRefused
 from ofgtp.core.model import FTeid, SessionState
 from ofgtp.core.paths import PathState
 from ofgtp.northbound import openapi, pages, schema
-from ofgtp.northbound.rest import RestApp, merge_patch
+from ofgtp.northbound.bodies import merge_patch
+from ofgtp.northbound.rest import RestApp
 from ofgtp.northbound.service import PeerView, Service, SessionFilter
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,8 @@ import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.gateway import left_tunnel, merged
+from ofgtp.control.end_markers import left_tunnel
+from ofgtp.control.report import merged
 from ofgtp.control.service import SessionService
 from ofgtp.core.errors import StoreError
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, SessionState, Uplink

@@ -1,0 +1,73 @@
+"""The core side of one gateway: its next hop, and what the senders of too big packets are told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from ipaddress import IPv4Address
+
+from ofgtp.core import arp, frames
+from ofgtp.core.flow import Port
+from ofgtp.core.model import Gateway
+from ofgtp.core.next_hop import NextHop
+from ofgtp.core.rules import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, Links
+from ofgtp.southbound.channel import Channel
+from ofgtp.southbound.openflow import PacketIn
+from ofgtp.store.sqlite import SessionStore
+
+log = logging.getLogger(__name__)
+
+
+class CoreSide:
+    """What the flows and the controller must know of SGi or N6."""
+
+    def __init__(self, gateway: Gateway, store: SessionStore) -> None:
+        self.next_hop = NextHop()
+        self._gateway, self._store = gateway, store
+
+    def heard_arp(self, frame: bytes, own_mac: str | None) -> bool:
+        """Take an ARP packet; True if the next hop is now known by another MAC address."""
+        said = arp.parse(frame)
+        if said is None or said.sender_ip != self._gateway.next_hop or said.sender_mac == own_mac:
+            return False
+        news = self.next_hop.heard(said.sender_mac, time.monotonic())
+        if news:
+            log.info(
+                "gateway=%s: next hop %s is at %s",
+                self._gateway.name,
+                said.sender_ip,
+                said.sender_mac,
+            )
+        return news
+
+    def ask(self, channel: Channel, links: Links | None) -> None:
+        """Send an ARP request to the next hop, if one is due."""
+        next_hop = self._gateway.next_hop
+        if next_hop is None or links is None or not self.next_hop.due(time.monotonic()):
+            return
+        question = arp.request(links.core_mac, self._gateway.core_ip.ip, next_hop)
+        channel.packet_out(links.core, question)
+
+    def too_big(self, packet: PacketIn, channel: Channel, links: Links) -> None:
+        """Tell the sender of a packet that did not fit the access side (RFC 1191)."""
+        packet_bytes = packet.frame[ETHERNET_HEADER:]
+        mtu = links.access_mtu - TUNNEL_HEADERS - self._container_headers(packet_bytes)
+        if mtu < frames.MTU_MIN:
+            return
+        told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, packet_bytes)
+        if told is None:
+            return
+        if packet.in_port == links.core:
+            sender = packet.frame[6:12].hex(":")
+            frame = frames.ipv4_frame(links.core_mac, sender, told)
+            channel.packet_out(links.core, frame)
+        else:
+            # From another UE: it gets this as it gets all that comes from the core side.
+            frame = frames.ipv4_frame(links.core_mac, links.core_mac, told)
+            channel.packet_out(Port.TABLE, frame, in_port=links.core)
+
+    def _container_headers(self, packet: bytes) -> int:
+        """How many octets more than others' headers those of a UE's packets have."""
+        ue_ip = IPv4Address(packet[16:20]) if len(packet) >= 20 else None
+        stored = None if ue_ip is None else self._store.by_ue_ip(self._gateway.name, ue_ip)
+        return 0 if stored is None or stored.session.qos is None else CONTAINER_HEADERS

@@ -1,0 +1,153 @@
+"""A gateway as operators and their tools see it; the cost does not grow with its flows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import eventlet
+
+from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.signalling import Ignored
+from ofgtp.core import faults
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram
+from ofgtp.southbound import hostnet
+from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed
+
+log = logging.getLogger(__name__)
+
+METRICS_S = 2.0
+"""Longest wait for the switch's counters, in seconds; then the last known are shown."""
+
+
+def metrics(agent: GatewayAgent) -> GatewayMetrics:
+    """In numbers; the switch's are the last known while it is away."""
+    _count(agent)
+    counters, tally, signalling = agent.totals, agent.tally, agent.signalling
+    return GatewayMetrics(
+        name=agent.gateway.name,
+        connected=agent.connected,
+        in_sync=agent.synced,
+        sessions=agent.store.count(agent.gateway.name),
+        forwarded={
+            direction: Counters(counters.packets[direction], counters.bytes[direction])
+            for direction in counters.packets
+        },
+        drops=merged(counters.drops, signalling.unreadable()),
+        flow_mods=dict(tally.flow_mods),
+        barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
+        openflow_errors=dict(tally.errors),
+        lease=None if agent.lease is None else agent.lease.metrics(),
+        repairs=agent.repairs,
+        gtpu_messages=dict(signalling.messages),
+        gtpu_ignored={str(why): signalling.ignored[why] for why in Ignored},
+        extension_headers=dict(signalling.extensions),
+        paths=signalling.peers.paths.counts(),
+        neighbours=_neighbours(agent),
+    )
+
+
+def report(agent: GatewayAgent) -> dict[str, Any]:
+    """In words, ready for JSON."""
+    gateway, facts, counters = agent.gateway, agent.links.facts, agent.totals
+    counted, version = _count(agent), agent.host.ovs_version
+    return {
+        "name": gateway.name,
+        "connected": agent.connected,
+        "in_sync": agent.synced,
+        "problem": agent.problem,
+        "bridge": gateway.bridge,
+        "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
+        "ovs_version": version,
+        "faults": [] if version is None else _known_faults(version),
+        "access": {
+            "port": gateway.access_port,
+            "link": hostnet.link_state(gateway.access_port),
+            "ip": str(gateway.access_ip),
+            "mtu": agent.host.access_mtu,
+            "mac": None if facts is None else facts.local_mac,
+        },
+        "core": {
+            "port": gateway.core_port,
+            "device": gateway.core_device,
+            "link": hostnet.link_state(gateway.core_device),
+            "ip": str(gateway.core_ip),
+            "mac": None if facts is None else facts.core_mac,
+        },
+        "next_hop": _next_hop(agent),
+        "ue_pools": [str(pool) for pool in gateway.ue_pools],
+        "sessions": {str(k): v for k, v in agent.store.count(gateway.name).items()},
+        "paths": {str(k): v for k, v in agent.signalling.peers.paths.counts().items()},
+        "neighbours": _neighbours(agent),
+        "forwarded": {
+            way: {"packets": counters.packets[way], "bytes": counters.bytes[way]}
+            for way in counters.packets
+        },
+        "drops": merged(counters.standing, agent.signalling.unreadable()) if counted else None,
+        "uplink_misses_seen": dict(agent.misses.seen),
+        "repairs": agent.repairs,
+        "lease_seconds": None if agent.lease is None else agent.lease.seconds,
+        "lease": _lease(agent),
+    }
+
+
+def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """The sums of two mappings; each key of the first, and of the second, is there."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)}
+
+
+def _count(agent: GatewayAgent) -> bool:
+    """Bring the totals up to date; False if the switch does not tell."""
+    try:
+        with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
+            agent.totals.read(agent.channel)
+    except GatewayNotReady as error:
+        log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
+        return False
+    return True
+
+
+def _neighbours(agent: GatewayAgent) -> dict[str, int]:
+    return {str(k): v for k, v in agent.signalling.peers.neighbours.counts().items()}
+
+
+def _next_hop(agent: GatewayAgent) -> dict[str, str | None] | None:
+    if agent.gateway.next_hop is None:
+        return None
+    known = agent.core_side.next_hop
+    return {
+        "ip": str(agent.gateway.next_hop),
+        "mac": known.mac,
+        "state": known.state(time.monotonic()),
+    }
+
+
+def _lease(agent: GatewayAgent) -> dict[str, Any] | None:
+    lease = agent.lease
+    if lease is None:
+        return None
+    left = lease.seconds_left()
+    return {
+        "seconds": lease.seconds,
+        "seconds_left": None if left is None else round(left, 1),
+        "renewals": lease.renewals,
+        "expiries": lease.expiries,
+    }
+
+
+def _known_faults(version: str) -> list[dict[str, str]]:
+    """The faults of the switch's version, and what is done about each."""
+    number = faults.parse(version)
+    return [
+        {
+            "name": fault.name,
+            "summary": fault.summary,
+            "remedy": fault.remedy,
+            "basis": str(fault.basis(number)),
+            "reference": fault.reference,
+        }
+        for fault in faults.of(number)
+    ]
