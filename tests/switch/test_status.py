@@ -27,7 +27,7 @@ UE, IDLE = "10.45.0.7", "10.45.0.8"
 def site() -> Iterator[Site]:
     """With a long lease: what the switch does without its controller is looked at in time."""
     with Lab() as lab:
-        site = Site(lab, lab.config(controller="lease_seconds = 60"))
+        site = Site(lab, lab.config(controller="lease_seconds = 20"))
         site.ready()
         yield site
         site.alive()
@@ -73,7 +73,7 @@ def test_one_screen(site: Site) -> None:
     assert line(text, "access") == "eth1 10.1.0.1/24, up, MTU 1500"
     assert line(text, "core").startswith("eth2 10.2.0.1/24, up; next hop 10.2.0.2 ")
     assert line(text, "core").endswith(f"{site.pdn_mac} resolved")
-    assert "of 60; " in line(text, "lease") and "renewal" in line(text, "lease")
+    assert "of 20; " in line(text, "lease") and "renewal" in line(text, "lease")
     assert line(text, "sessions") == "3 active"
     for way in line(text, "traffic").split(", "):
         rate = int(way.split()[1].replace(",", ""))
@@ -85,6 +85,7 @@ def test_one_screen(site: Site) -> None:
 
 
 def test_json(site: Site) -> None:
+    until(lambda: site.gateway()["lease"]["renewals"], "the lease is renewed")
     done = status(site.lab, "--quick", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
