@@ -27,6 +27,10 @@ FORMS = pytest.mark.parametrize(
     "flags", (E, E | PN, E | S, E | S | PN), ids=["E", "E+PN", "E+S", "E+S+PN"]
 )
 INNER = gtpu.ipv4(UE, PDN_IP)
+QMP_TIMES = b"".join(
+    (0xEC00_0000 + number).to_bytes(4, "big") + number.to_bytes(4, "little") for number in range(3)
+)
+"""Sent, received, sent again (TS 38.415, 5.5.3): of 8 octets each."""
 OVERHEAD = gtpu.OVERHEAD + 8
 
 
@@ -114,7 +118,7 @@ def test_every_ttl_uplink(site: Site, flags: int) -> None:
 
 
 @FORMS
-@pytest.mark.parametrize("units", (1, 2, 3))
+@pytest.mark.parametrize("units", range(1, 8))
 def test_every_size_uplink(site: Site, units: int, flags: int) -> None:
     """From a bare header to what fits the access MTU."""
     most = 1500 - gtpu.OVERHEAD - 4 - 4 * units
@@ -133,11 +137,19 @@ def test_every_size_uplink(site: Site, units: int, flags: int) -> None:
         (0x10, 2, b"\x45\0\0\x54"),
         (0x16, 3, bytes(8)),
         (0x17, 3, b"\x60" * 8),
+        (0x17, 4, bytes(4) + b"\0\0\1\2" + b"\0\0\7"),
+        (0x17, 5, b"\x45" * 16),
+        (0x17, 6, bytes(20)),
+        (0x18, 7, QMP_TIMES),
+        (0x18, 7, b"\x60" * 24),
     ],
-    ids=["DL delay", "UL delay", "SNP", "as IPv4", "both delays", "as IPv6"],
+    ids=[
+        *("DL delay", "UL delay", "SNP", "as IPv4", "both delays", "as IPv6"),
+        *("delays and SNP", "N3 delay", "PDCP delay", "QMP", "QMP, as IPv6"),
+    ],
 )
 def test_longer_containers(site: Site, first: int, units: int, rest: bytes, flags: int) -> None:
-    """Delays and sequence numbers are taken off unread, whatever they say."""
+    """Delays, sequence numbers and times are taken off unread, whatever they say."""
     inners = [gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in (1, 64, 100, 128)]
     frames = [
         up(site, ul(0x40 | 9, units=units, first=first, rest=rest), inner, flags=flags)
@@ -155,21 +167,18 @@ def test_ipv6_inside(site: Site, flags: int) -> None:
     frames = [
         up(site, ul(9, units=units), packet, flags=flags)
         for packet in packets
-        for units in (1, 2, 3)
+        for units in range(1, 8)
     ]
     with site.counted(inner_ipv6=len(frames)):
         assert passed(site, *frames) == []
-
-
-QMP = ul(9, units=7, first=0x18, rest=bytes(24))
 
 
 @pytest.mark.parametrize("ttl", (1, 64, 100, 128))
 @pytest.mark.parametrize(
     ("container", "reason"),
     [
-        (QMP, "long_container"),
-        (ul(9, units=4, first=0x17), "long_container"),
+        (ul(9, units=8, first=0x1F), "long_container"),
+        (ul(9, units=12, first=0x1F), "long_container"),
         (b"\xff\x10\x09\x00", "long_container"),
         (b"\x11\x10\x09\x00", "long_container"),
         (b"\x00\x10\x09\x00", "bad_container"),
@@ -183,8 +192,12 @@ QMP = ul(9, units=7, first=0x18, rest=bytes(24))
         (ul(9, following=0x40) + b"\x01\x08\x68\x00", "extension_chain"),
         (ul(9, units=2, following=0x40), "extension_chain"),
         (ul(9, units=3, following=1), "extension_chain"),
+        (ul(9, units=4, following=0x40), "extension_chain"),
+        (ul(9, units=7, following=CONTAINER), "extension_chain"),
         (ul(9) + b"\x05", "not_ip"),
         (ul(9, units=3) + b"\xf5", "not_ip"),
+        (ul(9, units=4) + b"\x05", "not_ip"),
+        (ul(9, units=7) + b"\xf5", "not_ip"),
         (b"\x02\x10\x09\x00", "extension_chain"),
     ],
 )
@@ -196,7 +209,7 @@ def test_what_is_not_taken_off(site: Site, container: bytes, reason: str, ttl: i
 def test_nothing_behind_the_container(site: Site) -> None:
     frames = [
         up(site, ul(9, units=units), b"", flags=flags)
-        for units in (1, 2, 3)
+        for units in range(1, 9)
         for flags in (E, E | S)
     ]
     assert passed(site, *frames) == []
@@ -434,7 +447,9 @@ def test_between_ues() -> None:
         ):
             for size in (28, 84, 1476, 1477):
                 packet = gtpu.ipv4(source, far, size=size, flags="DF")
-                frame = up(site, ul(9), packet, teid=source_teid)
+                # The longest way that a packet takes, but what it may be is bounded by the MTU.
+                container = ul(9, units=7, first=0x18) if size < 1000 else ul(9)
+                frame = up(site, container, packet, teid=source_teid)
                 if source == UE_4G:
                     frame = site.t_pdu(source_teid, packet)
                 site.enb.all()
