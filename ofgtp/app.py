@@ -191,7 +191,8 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
 
     def _agent_of(self, datapath_id: int) -> GatewayAgent | None:
         for agent in self._agents:
-            if agent.facts is not None and agent.facts.datapath_id == datapath_id:
+            facts = agent.links.facts
+            if facts is not None and facts.datapath_id == datapath_id:
                 return agent
         return None
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import TypeVar
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.change import Change, add_sessions, put_sessions
-from ofgtp.control.comparison import Comparison
+from ofgtp.control.change import Change, add_sessions
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.counters import Counters
 from ofgtp.control.end_markers import EndMarkers
-from ofgtp.control.garbage import garbage_left_alone
+from ofgtp.control.equalise import SLICE, Equaliser, in_turns
 from ofgtp.control.host import RETRY_S, Host, say
 from ofgtp.control.lease import Lease
+from ofgtp.control.links import LinksNow
 from ofgtp.control.misses import Misses
 from ofgtp.control.peers import difference
 from ofgtp.control.signalling import TICK_S, Signalling
@@ -33,23 +31,17 @@ from ofgtp.core.flow import (
     COOKIE_OWNER_MASK,
     CookieKind,
     Flow,
-    FlowKey,
     cookie_kind,
     cookie_number,
-    mac_text,
     make_cookie,
 )
 from ofgtp.core.model import FlowValues, Gateway, Session, SessionState
 from ofgtp.core.pipeline import (
-    EPOCH,
     LEASE,
-    METERS,
-    ROUTE,
     UPLINK,
     DropReason,
     Report,
 )
-from ofgtp.core.reconcile import Plan, plan
 from ofgtp.core.rules import (
     Links,
     epoch_flows,
@@ -65,32 +57,15 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import Command, FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts
-from ofgtp.southbound.prepared import FLOWS, Prepared
+from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
 
-METRICS_S = 2.0
-"""Longest wait for the switch's counters, in seconds; then the last known are shown."""
-
 PAUSE_S = 0.5
 """Seconds between two looks at whether the flows are to be compared, and at the next hop."""
-
-RENEWALS = 4
-"""Renewals of the lease within its hard timeout: so many less one may be late or lost."""
-
-SLICE = 200
-"""Sessions turned into flows between two turns of other green threads."""
-
-LOADED_SLICE = 2000
-"""Sessions read from the store between two such turns."""
-
-_T = TypeVar("_T")
-
-UNKNOWN = -1
-"""Stands in a reported flow for actions that differ from the wanted ones."""
 
 
 class GatewayAgent:
@@ -112,7 +87,6 @@ class GatewayAgent:
         events: EventLog,
     ) -> None:
         self.gateway = gateway
-        self.facts: BridgeFacts | None = None
         self.host = Host(gateway, nonce, self._repaired, self._learn)
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
@@ -126,10 +100,11 @@ class GatewayAgent:
         self._events = events
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
         self.core_side = CoreSide(gateway, store)
+        self.links = LinksNow(gateway, self.host, self.core_side)
+        self._equaliser = Equaliser(gateway, store, self.links, self.core_side, self._base)
         self._channel: Channel | None = None
         self._links: Links | None = None
         self._prepared: Prepared | None = None
-        self._epoch = new_epoch()
         self._owns_flows = lease_seconds is None
         """Whether what the switch has of ours is this process's, or the switch's to keep."""
         self._compared = False
@@ -184,32 +159,14 @@ class GatewayAgent:
 
     def _learn(self, facts: BridgeFacts) -> None:
         """Take new facts of the bridge; if its links changed, its flows must change."""
-        before, self.facts = self.facts, facts
+        before, self.links.facts = self.links.facts, facts
         if before is None or before.datapath_id != facts.datapath_id:
             log.info("gateway=%s dpid=%016x: bridge ready", self.gateway.name, facts.datapath_id)
-        links, now = self._links, self._links_now()
+        links, now = self._links, self.links.get()
         if links is None or now is None:
             return
         if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links and self.synced:
             self.resync_soon("the bridge's ports changed")
-
-    def _links_now(self) -> Links | None:
-        facts = self.facts
-        if facts is None:
-            return None
-        host = self.gateway.host_core
-        return Links(
-            access=facts.access_ofport,
-            core=facts.core_ofport,
-            gtpu=facts.gtpu_ofport,
-            loop_out=facts.loop_out_ofport,
-            loop_in=facts.loop_in_ofport,
-            access_mtu=self.host.access_mtu,
-            local_mac=facts.local_mac,
-            core_mac=facts.local_mac if host else facts.core_mac,
-            peer_mac=facts.core_mac if host else self.core_side.next_hop.mac,
-            epoch=self._epoch,
-        )
 
     # --- the OpenFlow connection
 
@@ -321,7 +278,7 @@ class GatewayAgent:
     def _resync(self, channel: Channel) -> None:
         """Make the switch's flows those of the store. Changes meanwhile make another round."""
         self.host.apply_netfilter()
-        self._ensure_meters(channel)
+        self._equaliser.meters(channel)
         failed: dict[int, str] = {}
         while True:
             with self._writer:
@@ -339,40 +296,15 @@ class GatewayAgent:
                     return
 
     def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
-        """Read the switch's flows and put right what differs.
-
-        Returns the links that the flows are now made for; None if the switch refused a session's,
-        which is noted in `failed`: nothing was changed.
-
-        Raises:
-            GatewayNotReady: the bridge was never ready.
-        """
-        links = self._links_now()
-        if links is None:
-            raise self._not_ready()
-        with channel.flow_parts() as parts, garbage_left_alone():
-            prepared = Prepared(links)
-            found = Comparison(prepared, self._sessions(failed))
-            for part in parts:
-                found.take(part)
-        self._go_on_from(found.others)
-        try:
-            changes, links = self._equalise(channel, prepared, found)
-        except FlowsRefused as error:
-            self._note_failed(error, failed)
+        """Have what differs put right; see `Equaliser`."""
+        made = self._equaliser.equalise(channel, failed)
+        if made is None:
             return None
+        changes, links = made
         self._changed += changes
         if changes and self._damage is not None:
             self._repaired(self._damage, flows=changes)
         return links
-
-    def _sessions(self, failed: Container[int]) -> Iterator[FlowValues]:
-        """The stored sessions but for those that the switch has refused."""
-        for place, values in enumerate(self.store.values(self.gateway.name)):
-            if place % LOADED_SLICE == LOADED_SLICE - 1:
-                eventlet.sleep(0)
-            if values.number not in failed:
-                yield values
 
     def _conclude(
         self, channel: Channel, generation: int, links: Links | None, failed: dict[int, str]
@@ -380,7 +312,7 @@ class GatewayAgent:
         """Call the switch in sync, unless something changed since; with the writer lock held."""
         if self._channel is not channel:
             return False
-        if links is None or self.generation != generation or self._links_now() != links:
+        if links is None or self.generation != generation or self.links.get() != links:
             return False
         with self.store.transaction() as tx:
             tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
@@ -394,101 +326,6 @@ class GatewayAgent:
         self.signalling.peers.load(self.store.peers(self.gateway.name), time.monotonic())
         self._end_markers.confirmed()
         return True
-
-    def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
-        """After a restart, go on with the MAC that the switch still sends to, and its epoch."""
-        for stats in reported:
-            if stats.table == ROUTE.number and not self.gateway.host_core:
-                if (mac := stats.sets("dl_dst")) is not None:
-                    self.core_side.next_hop.assume(mac_text(mac))
-            elif stats.table == EPOCH.number:
-                for condition in stats.match or ():
-                    if condition.field == "pkt_mark":
-                        self._epoch = condition.mask
-
-    def _equalise(
-        self, channel: Channel, prepared: Prepared, found: Comparison
-    ) -> tuple[int, Links]:
-        """Change what differs from what should be.
-
-        Returns the number of flows changed, and the links that all flows are made for: while the
-        switch works the ports or the next hop may change.
-        """
-        there: dict[FlowKey, FlowStats] = {}
-        foreign: list[FlowStats] = []
-        for stats in _in_turns(found.others):
-            if stats.match is None:
-                foreign.append(stats)
-            else:
-                there[FlowKey(stats.table, stats.priority, stats.match)] = stats
-        missing, single = found.missing(), list(_in_turns(found.missing_flows()))
-
-        def links_of_all() -> Links:
-            now = self._links_now() or prepared.links
-            return replace(prepared.links, peer_mac=now.peer_mac, epoch=now.epoch)
-
-        def compare(links: Links) -> Plan:
-            wanted = [*self._base(links), *single]
-            same = {
-                flow.key: flow
-                for flow in wanted
-                if (stats := there.get(flow.key)) is not None
-                and stats.cookie == flow.cookie
-                and stats.same_actions(flow)
-            }
-            reported = _in_turns(there.items())
-            return plan(wanted, (same.get(key) or _as_flow(stats) for key, stats in reported))
-
-        if not found.reported:
-            # Packets under way may still be cached by the flows that were here.
-            self._epoch = new_epoch()
-        links = links_of_all()
-        changes = compare(links)
-        if not changes and not foreign and not missing:
-            return 0, links
-        if found.reported:
-            self._epoch = new_epoch()
-            links = links_of_all()
-            changes = compare(links)
-        with channel.bundle() as bundle:
-            bundle.put_plan(changes, foreign)
-            for start in range(0, len(missing), SLICE):
-                put_sessions(bundle, prepared, Command.ADD, missing[start : start + SLICE])
-            bundle.commit()
-        return len(changes) + len(foreign) + FLOWS * len(missing), links
-
-    def _note_failed(self, error: FlowsRefused, failed: dict[int, str]) -> None:
-        """Leave the sessions out whose flows were refused; raise if a base flow was."""
-        for flow, reason in error.refused:
-            number = None if flow is None else self._session_of(flow)
-            if number is None:
-                raise error
-            failed[number] = reason
-            log.error(
-                "gateway=%s session number=%d: the switch refused %s: %s",
-                self.gateway.name,
-                number,
-                flow,
-                reason,
-            )
-
-    def _session_of(self, flow: Flow) -> int | None:
-        """The number of the session that has this flow; None for a base flow."""
-        if cookie_kind(flow.cookie) is CookieKind.SESSION:
-            return cookie_number(flow.cookie)
-        if cookie_number(flow.cookie) not in (DropReason.IDLE_UE, DropReason.ERROR_INDICATED):
-            return None
-        address = next(each.value for each in flow.match if each.field == "nw_dst")
-        stored = self.store.by_ue_ip(self.gateway.name, IPv4Address(address))
-        return None if stored is None else stored.session.number
-
-    def _ensure_meters(self, channel: Channel) -> None:
-        present = channel.meters()
-        for meter in METERS.values():
-            if meter.number not in present:
-                channel.set_meter(meter, add=True)
-            elif present[meter.number] != meter:
-                channel.set_meter(meter, add=False)
 
     @contextmanager
     def changing(self) -> Iterator[Change]:
@@ -511,17 +348,17 @@ class GatewayAgent:
         Raises:
             FlowsRefused: the switch refused a flow and has what it had.
         """
-        before, old = self._epoch, self._links
+        before, old = self.links.epoch, self._links
         try:
             if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
                 # Packets between UEs came by the gtpu port and leave by downlink flows. What else
                 # is new of the links has its own turn.
-                self._epoch = new_epoch()
-                self._links = replace(old, epoch=self._epoch)
+                self.links.next_epoch()
+                self._links = replace(old, epoch=self.links.epoch)
                 change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
         except FlowsRefused:
-            self._epoch, self._links = before, old
+            self.links.epoch, self._links = before, old
             raise
         if change.touched and not done:
             self.generation += 1
@@ -570,9 +407,9 @@ class GatewayAgent:
     def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
         """Bring base flows up to date, so that packets under way see it."""
         with self.changing() as change:
-            before, old = self._epoch, self._links
-            self._epoch = new_epoch()
-            self._links = new = self._links_now()
+            before, old = self.links.epoch, self._links
+            self.links.next_epoch()
+            self._links = new = self.links.get()
             if old is None or new is None:
                 raise Disconnected("the bridge's ports are not known")
             try:
@@ -580,7 +417,7 @@ class GatewayAgent:
                 change.replace(base(old), base(new))
                 self.commit(change)
             except FlowsRefused:
-                self._epoch, self._links = before, old
+                self.links.epoch, self._links = before, old
                 raise
 
     def settle(self) -> None:
@@ -615,18 +452,13 @@ class GatewayAgent:
         Raises:
             GatewayNotReady: the bridge was never ready.
         """
-        links = self._links_now()
-        if links is None:
-            raise self._not_ready()
+        links = self.links.ready()
         yield from self._base(links)
         yield from _flows(self.store.iterate(self.gateway.name), links)
 
-    def _not_ready(self) -> GatewayNotReady:
-        return GatewayNotReady(f"gateway {self.gateway.name}: the bridge's ports are not known yet")
-
     def wanted_of(self, session: Session) -> tuple[Flow, Flow] | None:
         """A session's uplink and downlink flow; None while the bridge's ports are not known."""
-        links = self._links_now()
+        links = self.links.get()
         return None if links is None else session_flows(session, links)
 
     # --- what the switch tells
@@ -650,7 +482,8 @@ class GatewayAgent:
                 if signalling.peers.heard_arp(packet.frame, time.monotonic()):
                     self._neighbours_changed = True
             case CookieKind.REPORT, Report.NEXT_HOP:
-                own_mac = None if self.facts is None else self.facts.core_mac
+                facts = self.links.facts
+                own_mac = None if facts is None else facts.core_mac
                 if self.core_side.heard_arp(packet.frame, own_mac):
                     eventlet.spawn(self._update_route)
             case CookieKind.REPORT, Report.TOO_BIG:
@@ -664,11 +497,11 @@ class GatewayAgent:
     # --- what goes to the peers
 
     def _local_mac(self) -> str | None:
-        links = self._links_now()
+        links = self.links.get()
         return None if links is None or self._channel is None else links.local_mac
 
     def _send_to_peers(self, frame: bytes) -> None:
-        links = self._links_now()
+        links = self.links.get()
         if links is not None and self._channel is not None:
             self._channel.packet_out(links.access, frame)
 
@@ -732,25 +565,6 @@ class GatewayAgent:
         return result
 
 
-def new_epoch() -> int:
-    """16 of 32 bits, other ones each time."""
-    return sum(1 << bit for bit in random.sample(range(32), 16))
-
-
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:
-    for session in _in_turns(sessions):
+    for session in in_turns(sessions):
         yield from session_flows(session, links)
-
-
-def _in_turns(items: Iterable[_T]) -> Iterator[_T]:
-    """The same, with turns of other green threads between."""
-    for place, item in enumerate(items):
-        if place % SLICE == SLICE - 1:
-            eventlet.sleep(0)
-        yield item
-
-
-def _as_flow(stats: FlowStats) -> Flow:
-    """A reported flow that is not as it should be; one with a timeout must be added anew."""
-    cookie = 0 if any(stats.timeouts) else stats.cookie
-    return Flow(stats.table, stats.priority, stats.match or (), cookie, goto=UNKNOWN)

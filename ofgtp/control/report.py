@@ -52,7 +52,7 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
 
 def report(agent: GatewayAgent) -> dict[str, Any]:
     """In words, ready for JSON."""
-    gateway, facts, counters = agent.gateway, agent.facts, agent.totals
+    gateway, facts, counters = agent.gateway, agent.links.facts, agent.totals
     counted, version = _count(agent), agent.host.ovs_version
     return {
         "name": gateway.name,

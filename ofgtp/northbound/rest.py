@@ -7,43 +7,31 @@ problem documents (RFC 9457), and no traceback leaves at all.
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
-import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from http import HTTPStatus
-from ipaddress import IPv6Address, ip_address
 from itertools import chain, islice
-from socket import MSG_PEEK
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import eventlet
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
 from ofgtp.core.errors import (
-    Conflict,
-    GatewayNotReady,
-    InvalidSession,
     OfgtpError,
-    StoreError,
-    SwitchRefused,
-    UnknownGateway,
-    UnknownSession,
 )
 from ofgtp.core.model import SESSION_ID
-from ofgtp.northbound import docs, lines, openapi, pages, plain, schema
-from ofgtp.northbound.events import Event
+from ofgtp.northbound import bodies, docs, lines, openapi, pages, plain, problem, schema, stream
+from ofgtp.northbound.access import Access
 from ofgtp.northbound.metrics import Exposition
-from ofgtp.northbound.service import BatchError, Service, SessionFilter, SessionRequest
+from ofgtp.northbound.problem import ProblemError
+from ofgtp.northbound.service import Service, SessionFilter, SessionRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -62,39 +50,11 @@ MAX_STREAMS = 32
 """So many streams of events may be open; they do not count as requests under way."""
 KEEP_ALIVE = 15.0
 """Seconds without an event before a stream of events shows that it lives."""
-LOOK_SECONDS = 1.0
-"""Seconds between two looks at whether the reader of a stream has gone."""
-BODY_SECONDS = 60
-"""A request's body must have arrived within this time."""
-
-HOSTS_KEPT = 64
-"""Host headers whose verdict is remembered."""
-
 JSON_TYPES = frozenset({"application/json"})
 PATCH_TYPES = frozenset({"application/json", "application/merge-patch+json"})
 NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
-_CHUNK = 64 << 10
 _LINES_AT_ONCE = 500
-_V6_HOST = re.compile(r"\[([0-9a-f:.]+)\](?::[0-9]+)?")
-_Query = TypeVar("_Query", bound=BaseModel)
-
-
-class ProblemError(Exception):
-    """A request that is answered with a problem document."""
-
-    def __init__(
-        self,
-        status: HTTPStatus,
-        detail: str,
-        errors: Sequence[Mapping[str, object]] = (),
-        *,
-        headers: Mapping[str, str] | None = None,
-        **members: object,
-    ) -> None:
-        self.status, self.detail, self.headers = status, detail, dict(headers or {})
-        self.errors, self.members = list(errors), members
-        super().__init__(detail)
 
 
 class RestApp:
@@ -123,17 +83,14 @@ class RestApp:
     ) -> None:
         self._service = service
         self._exposition = Exposition(service)
-        self._token = token.encode() if token else None
-        self._hosts = {name.lower() for name in (host, *hosts)}
-        self._any_address = host in ("0.0.0.0", "::")
+        self._access = Access(host, hosts, token)
         self._body_limit, self._batch_limit = body_limit, batch_limit
         self._batch_lines, self._max_requests = batch_lines, max_requests
         self._max_streams, self._keep_alive = max_streams, keep_alive
-        self._names_us = lru_cache(HOSTS_KEPT)(self._is_ours)
         self._under_way = 0
         self._streams: set[object] = set()
         self._batch_runs = False
-        self._openapi = _dump(openapi.document(token is not None))
+        self._openapi = _dump(openapi.document(self._access.needs_token))
         self._routes = Map(
             [
                 Rule("/", methods=["GET"], endpoint=self._root),
@@ -184,13 +141,13 @@ class RestApp:
         """The response, whatever happens."""
         try:
             return self._route(request)
-        except ProblemError as problem:
-            return _problem(problem)
+        except ProblemError as error:
+            return problem.document(error)
         except OfgtpError as error:
-            return _problem(_translate(error))
+            return problem.document(problem.translate(error))
         except MethodNotAllowed as error:
             allow = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
-            return _problem(
+            return problem.document(
                 ProblemError(
                     HTTPStatus.METHOD_NOT_ALLOWED,
                     f"{request.method} is not possible here",
@@ -199,21 +156,21 @@ class RestApp:
             )
         except HTTPException as error:
             if isinstance(error, (NotFound, RequestRedirect)):
-                return _problem(_nothing_here())
+                return problem.document(problem.nothing_here())
             status = HTTPStatus(error.code or 500)
-            return _problem(ProblemError(status, status.phrase))
+            return problem.document(ProblemError(status, status.phrase))
         except Exception:
             log.exception("rest: %s %r failed", request.method, request.path)
             detail = "an error of ofgtp's own; its log says more"
-            return _problem(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
+            return problem.document(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 
     def _route(self, request: Request) -> Response:
         self._check_host(request)
         open_path = request.path == "/v1/health"
-        if not open_path and not self._authorized(request.headers.get("Authorization", "")):
+        if not open_path and not self._access.authorized(request.headers.get("Authorization", "")):
             return self._unauthorized(request)
         if not open_path and self._under_way - len(self._streams) > self._max_requests:
-            raise _busy(f"{self._max_requests} requests are under way")
+            raise problem.busy(f"{self._max_requests} requests are under way")
         routes: MapAdapter = self._routes.bind_to_environ(request.environ)
         endpoint, arguments = routes.match()
         response: Response = endpoint(request, **arguments)
@@ -230,9 +187,9 @@ class RestApp:
             OSError: as `send` does; the session is made.
         """
         found = plain.put(ahead)
-        if found is None or not self._names_us(found.host, None):
+        if found is None or not self._access.names_us(found.host, None):
             return 0
-        if not self._authorized(found.authorization):
+        if not self._access.authorized(found.authorization):
             return 0
         if self._under_way - len(self._streams) >= self._max_requests:
             return 0
@@ -255,35 +212,16 @@ class RestApp:
         return found.size
 
     def _check_host(self, request: Request) -> None:
-        """Refuse a Host that a web page of somebody else's may have made up (DNS rebinding)."""
         header = request.headers.get("Host", "")
         if not header:
             raise ProblemError(HTTPStatus.BAD_REQUEST, "the Host header is missing")
-        local = request.environ.get("SERVER_NAME") if self._any_address else None
-        if not self._names_us(header, local):
+        local = request.environ.get("SERVER_NAME") if self._access.any_address else None
+        if not self._access.names_us(header, local):
             raise ProblemError(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "the Host header names neither the listen address, nor a loopback name, nor a name"
                 " in [rest] hosts",
             )
-
-    def _is_ours(self, header: str, local: str | None) -> bool:
-        """Whether a Host header names us; `local` is our end of the connection, if that counts."""
-        name = _host_name(header)
-        if name in self._hosts or name == "localhost":
-            return True
-        try:
-            address = ip_address(name)
-        except ValueError:
-            return False
-        return address.is_loopback or str(address) in self._hosts or str(address) == local
-
-    def _authorized(self, header: str) -> bool:
-        if self._token is None:
-            return True
-        scheme, _, given = header.partition(" ")
-        given_bytes = given.strip().encode("utf-8", "surrogateescape")
-        return hmac.compare_digest(given_bytes, self._token) and scheme.lower() == "bearer"
 
     def _unauthorized(self, request: Request) -> Response:
         """401; to a browser that opens a page, as that page, which then asks for the token."""
@@ -308,89 +246,72 @@ class RestApp:
     def _docs_asset(self, request: Request, name: str) -> Response:
         response = docs.asset(name)
         if response is None:
-            raise _nothing_here()
+            raise problem.nothing_here()
         return response
 
     def _openapi_json(self, request: Request) -> Response:
         return Response(self._openapi, mimetype="application/json")
 
     def _health(self, request: Request) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         well, body = self._service.health()
         return _json(body, HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _gateways(self, request: Request) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         return _json({"items": list(self._service.gateways())})
 
     def _peers(self, request: Request) -> Response:
-        query = _query(request, schema.PeersQuery)
+        query = bodies.query(request, schema.PeersQuery)
         views = self._service.peers(query.gateway, query.state, query.worst)
         items = [schema.PeerOutput.of(view) for view in views]
         return _model(schema.PeerList.model_construct(items=items, next=None))
 
     def _flows(self, request: Request) -> Response:
-        query = _query(request, schema.FlowsQuery)
+        query = bodies.query(request, schema.FlowsQuery)
         lines = self._service.flows_text(query.gateway)
         first = next(lines, None)  # what fails at once still gets its own status
         rest = iter(()) if first is None else chain([first], lines)
         return Response(_text(rest), mimetype="text/plain")
 
     def _metrics(self, request: Request) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         return Response(self._exposition.text(), content_type=self._exposition.content_type)
 
     def _events(self, request: Request) -> Response:
         """What happens, from now on or from after `Last-Event-ID`, until the reader goes."""
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         if len(self._streams) >= self._max_streams:
-            raise _busy(f"{self._max_streams} streams of events are open")
+            raise problem.busy(f"{self._max_streams} streams of events are open")
         events = self._service.events
         last_id = request.headers.get("Last-Event-ID")
         after = events.last if last_id is None else events.position(last_id)
+        shown = stream.stream(events, request, after, self._keep_alive)
         request.environ["eventlet.minimum_write_chunk_size"] = 0  # each event at once
-        response = Response(self._stream(request, after), mimetype="text/event-stream")
-        stream = object()
-        self._streams.add(stream)
-        response.call_on_close(lambda: self._streams.discard(stream))  # may come twice
+        response = Response(shown, mimetype="text/event-stream")
+        reader = object()
+        self._streams.add(reader)
+        response.call_on_close(lambda: self._streams.discard(reader))  # may come twice
         return response
-
-    def _stream(self, request: Request, after: int) -> Iterator[bytes]:
-        events = self._service.events
-        # A reader that is cut off before the first event knows all the same where to go on.
-        yield f": events of ofgtp\nid: {events.id(after)}\n\n".encode()
-        quiet = 0.0
-        while not _gone(request):
-            patience = min(LOOK_SECONDS, self._keep_alive)
-            if found := events.wait(after, patience):
-                after, quiet = found[-1].number, 0.0
-                for start in range(0, len(found), _LINES_AT_ONCE):
-                    some = found[start : start + _LINES_AT_ONCE]
-                    yield b"".join(_sse(events.id(event.number), event) for event in some)
-                continue
-            quiet += patience
-            if quiet >= self._keep_alive:
-                quiet = 0.0
-                yield b": still here\n\n"
 
     # ---- sessions
 
     def _list(self, request: Request) -> Response:
-        query = _query(request, schema.ListQuery)
+        query = bodies.query(request, schema.ListQuery)
         views, cursor = self._service.list(SessionFilter(**dict(query)))
         items = [schema.SessionOutput.of(view) for view in views]
         return _model(schema.SessionList.model_construct(items=items, next=cursor))
 
     def _create(self, request: Request) -> Response:
-        _query(request, schema.NoQuery)
-        body = self._session_body(request)
+        bodies.query(request, schema.NoQuery)
+        body = self._session(request)
         view = self._service.create(body.request())
         return _model(schema.SessionOutput.of(view), HTTPStatus.CREATED, _location(view.session.id))
 
     def _put(self, request: Request, session_id: str) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         _check_id(session_id)
-        body = self._session_body(request)
+        body = self._session(request)
         _same_id(body.id, session_id)
         view, created = self._service.put(body.request(session_id))
         if not created:
@@ -398,30 +319,33 @@ class RestApp:
         return _model(schema.SessionOutput.of(view), HTTPStatus.CREATED, _location(view.session.id))
 
     def _patch(self, request: Request, session_id: str) -> Response:
-        _query(request, schema.NoQuery)
-        patch = _parse(self._body(request, PATCH_TYPES, self._body_limit))
+        bodies.query(request, schema.NoQuery)
+        patch = bodies.parse(bodies.read(request, PATCH_TYPES, self._body_limit))
 
         def change(present: dict[str, Any]) -> SessionRequest:
             if isinstance(patch, dict) and "qfi" in patch and patch["qfi"] is None:
                 # What it said of the QFI that goes would be wrong without one.
                 present = {k: v for k, v in present.items() if k not in schema.OF_QFI}
-            body = _session(_dump(merge_patch(present, patch)))
+            body = bodies.session(_dump(bodies.merge_patch(present, patch)))
             _same_id(body.id, session_id)
             return body.request(session_id)
 
         return _model(schema.SessionOutput.of(self._service.patch(session_id, change)))
 
     def _get(self, request: Request, session_id: str) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         return _model(schema.SessionOutput.of(self._service.get(session_id)))
 
     def _delete(self, request: Request, session_id: str) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         confirmed = self._service.delete(session_id)
         return Response(status=HTTPStatus.NO_CONTENT if confirmed else HTTPStatus.ACCEPTED)
 
+    def _session(self, request: Request) -> schema.SessionInput:
+        return bodies.session(bodies.read(request, JSON_TYPES, self._body_limit))
+
     def _of(self, request: Request, session_id: str) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         flows = self._service.session_flows(session_id)
         items = [
             {
@@ -435,137 +359,32 @@ class RestApp:
         return _json({"items": items})
 
     def _batch(self, request: Request) -> Response:
-        _query(request, schema.NoQuery)
+        bodies.query(request, schema.NoQuery)
         if self._batch_runs:
-            raise _busy("another batch runs")
+            raise problem.busy("another batch runs")
         self._batch_runs = True
         try:
-            raw = self._body(request, NDJSON_TYPES, self._batch_limit)
+            raw = bodies.read(request, NDJSON_TYPES, self._batch_limit)
             result = self._service.batch(lines.read(raw, self._batch_lines))
         except lines.LinesError as error:
-            raise _unprocessable(error.errors[: schema.MAX_ERRORS]) from None
+            raise problem.unprocessable(error.errors[: schema.MAX_ERRORS]) from None
         except lines.TooManyLines:
-            raise _too_large(f"a batch has at most {self._batch_lines} lines") from None
+            raise problem.too_large(f"a batch has at most {self._batch_lines} lines") from None
         finally:
             self._batch_runs = False
         return _json(
             {"created": result.created, "replaced": result.replaced, "deleted": result.deleted}
         )
 
-    # ---- bodies
-
-    def _session_body(self, request: Request) -> schema.SessionInput:
-        return _session(self._body(request, JSON_TYPES, self._body_limit))
-
-    def _body(self, request: Request, types: Collection[str], limit: int) -> bytes:
-        """The whole body, of one of these content types and no longer than `limit` bytes.
-
-        Whatever Content-Length says, and also when the body comes in chunks without one.
-        """
-        if request.mimetype not in types:
-            wanted = ", ".join(sorted(types))
-            raise ProblemError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the Content-Type must be one of: {wanted}"
-            )
-        if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-            raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the charset must be UTF-8")
-        declared = request.content_length
-        if declared is not None and declared > limit:
-            raise _too_large(f"the body may have {limit} bytes")
-        chunked = request.headers.get("Transfer-Encoding", "").lower() == "chunked"
-        if declared is None and not chunked:
-            return b""
-        read: Callable[[int], bytes] = request.environ["wsgi.input"].read
-        left = limit + 1 if declared is None else declared
-        parts: list[bytes] = []
-        late = TimeoutError("the body did not arrive in time")
-        try:
-            with eventlet.Timeout(BODY_SECONDS, late):
-                while left and (part := read(min(left, _CHUNK))):
-                    parts.append(part)
-                    left -= len(part)
-        except TimeoutError:
-            raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, str(late)) from None
-        except (OSError, ValueError) as error:
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST, "the body cannot be read to its end"
-            ) from error
-        if declared is not None and left:
-            raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is shorter than Content-Length")
-        if declared is None and not left:
-            raise _too_large(f"the body may have {limit} bytes")
-        return b"".join(parts)
-
-
-def merge_patch(target: object, patch: object) -> object:
-    """Apply a JSON merge patch (RFC 7396, 2); `target` itself is not changed."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge_patch(merged.get(key), value)
-    return merged
-
-
-def _parse(raw: bytes) -> Any:
-    try:
-        return from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise _not_json(str(error)) from None
-
-
-def _session(raw: bytes) -> schema.SessionInput:
-    _parse(raw)  # the model's own parser lets NaN pass, and does not tell syntax from content
-    try:
-        return schema.SessionInput.model_validate_json(raw)
-    except ValidationError as error:
-        found = schema.field_errors(error)
-    raise _unprocessable([{"loc": loc, "msg": msg} for loc, msg in found])
-
-
-def _query(request: Request, model: type[_Query]) -> _Query:
-    """The query parameters; an empty one is one not given, and one given twice is an error."""
-    errors = [
-        {"loc": name, "msg": "is given more than once"}
-        for name, values in request.args.lists()
-        if len(values) > 1
-    ]
-    try:
-        query = model.model_validate({k: v for k, v in request.args.items() if v})
-    except ValidationError as error:
-        for loc, msg in schema.field_errors(error):
-            known = "is not a known query parameter" if msg.endswith("known field") else msg
-            errors.append({"loc": loc, "msg": known})
-    else:
-        unknown = set(request.args) - set(model.model_fields)
-        errors += [{"loc": k, "msg": "is not a known query parameter"} for k in sorted(unknown)]
-        if not errors:
-            return query
-    raise _unprocessable(errors)
-
 
 def _check_id(session_id: str) -> None:
     if not SESSION_ID.fullmatch(session_id):
-        raise _unprocessable([{"loc": "id", "msg": "1 to 128 of A-Z a-z 0-9 . _ : @ -"}])
+        raise problem.unprocessable([{"loc": "id", "msg": "1 to 128 of A-Z a-z 0-9 . _ : @ -"}])
 
 
 def _same_id(given: str | None, session_id: str) -> None:
     if given is not None and given != session_id:
-        raise _unprocessable([{"loc": "id", "msg": f"is not the path's ({session_id})"}])
-
-
-def _host_name(header: str) -> str:
-    """The Host header's name without a port, in lower case and in its shortest form."""
-    name = header.strip().lower()
-    if found := _V6_HOST.fullmatch(name):
-        try:
-            return str(IPv6Address(found[1]))
-        except ValueError:
-            return ""
-    return name.partition(":")[0].removesuffix(".")
+        raise problem.unprocessable([{"loc": "id", "msg": f"is not the path's ({session_id})"}])
 
 
 def _text(lines: Iterator[str]) -> Iterator[bytes]:
@@ -576,27 +395,6 @@ def _text(lines: Iterator[str]) -> Iterator[bytes]:
     except Exception:
         log.exception("rest: the flows could not be written to their end")
         raise
-
-
-def _gone(request: Request) -> bool:
-    """Whether the reader of a response has closed the connection."""
-    source = request.environ.get("eventlet.input")
-    if source is None:
-        return False
-    try:
-        # Not a green socket: it does not wait.
-        return not source.get_socket().fd.recv(1, MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-
-
-def _sse(event_id: str, event: Event) -> bytes:
-    """One event as a stream of server-sent events writes it."""
-    at = event.at.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    data = json.dumps({"at": at, "kind": event.kind, **event.facts}, separators=(",", ":"))
-    return f"id: {event_id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
 
 
 def _dump(value: object) -> bytes:
@@ -616,71 +414,3 @@ def _model(
 
 def _location(session_id: str) -> dict[str, str]:
     return {"Location": f"/v1/sessions/{quote(session_id, safe=':@')}"}
-
-
-def _problem(problem: ProblemError) -> Response:
-    body: dict[str, object] = {
-        "type": "about:blank",
-        "title": problem.status.phrase,
-        "status": problem.status.value,
-        "detail": problem.detail,
-        **problem.members,
-    }
-    if problem.errors:
-        body["errors"] = problem.errors
-    return Response(
-        _dump(body),
-        status=problem.status,
-        mimetype="application/problem+json",
-        headers=problem.headers,
-    )
-
-
-def _unprocessable(errors: Sequence[Mapping[str, object]]) -> ProblemError:
-    first = errors[0]
-    where = f"line {first['line']}: " if "line" in first else ""
-    field = f"{first['loc']} " if first["loc"] else ""
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    detail = f"{where}{field}{first['msg']}{more}"
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors)
-
-
-def _nothing_here() -> ProblemError:
-    return ProblemError(HTTPStatus.NOT_FOUND, "there is nothing at this path")
-
-
-def _not_json(why: str) -> ProblemError:
-    return ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {why}")
-
-
-def _too_large(detail: str) -> ProblemError:
-    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-
-
-def _busy(detail: str) -> ProblemError:
-    return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "1"})
-
-
-def _translate(error: OfgtpError) -> ProblemError:
-    """What the service raised, as HTTP says it."""
-    match error:
-        case Conflict():
-            errors = [{"loc": error.loc, "msg": error.msg}]
-            return ProblemError(HTTPStatus.CONFLICT, error.msg, errors, session=error.session_id)
-        case InvalidSession():
-            return _unprocessable([{"loc": error.loc, "msg": error.msg}])
-        case UnknownGateway():
-            return _unprocessable([{"loc": "gateway", "msg": str(error)}])
-        case BatchError():
-            lines = error.errors[: schema.MAX_ERRORS]
-            return _unprocessable([{"line": n, "loc": loc, "msg": msg} for n, loc, msg in lines])
-        case UnknownSession():
-            return ProblemError(HTTPStatus.NOT_FOUND, str(error))
-        case SwitchRefused():
-            return ProblemError(HTTPStatus.BAD_GATEWAY, str(error), reason=error.reason)
-        case StoreError() | GatewayNotReady():
-            log.error("rest: %s", error)
-            return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-    log.error("rest: unexpected %s: %s", type(error).__name__, error)
-    detail = "an error of ofgtp's own; its log says more"
-    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)

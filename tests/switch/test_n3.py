@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Raw
 from scapy.utils import RawPcapReader
 
 from tests.support import gtpu, tshark
@@ -215,6 +218,53 @@ def test_nothing_behind_the_container(site: Site) -> None:
     assert passed(site, *frames) == []
 
 
+def of_tunnel(site: Site) -> int:
+    """How many classes the switch's cache has for the session's uplink, in all passes."""
+    shown = site.lab.appctl("dpctl/dump-flows").splitlines()
+    return len([line for line in shown if f"tun_id={UP:#x}" in line])
+
+
+def upcalls(site: Site) -> int:
+    """How many packets of any kind the cache had no class for."""
+    shown = site.lab.appctl("dpif-netdev/pmd-stats-show")
+    return sum(int(number) for number in re.findall(r"miss with \S+ upcall: (\d+)", shown))
+
+
+def random_inner(rng: random.Random, **fields: int) -> bytes:
+    """A packet of the UE's to a server of many, nothing of it twice the same."""
+    there = {"dst": f"198.51.{rng.randrange(256)}.{rng.randrange(1, 255)}"}
+    head = {"tos": rng.choice((0, 0, 0x2E << 2)), "id": rng.getrandbits(16)} | fields
+    ports = UDP(sport=rng.getrandbits(16), dport=rng.getrandbits(16))
+    return bytes(IP(src=UE, **there, **head) / ports / Raw(rng.randbytes(rng.randrange(80))))
+
+
+@FORMS
+def test_classes_of_packets_are_bounded(site: Site, flags: int) -> None:
+    """Whatever ports, identification, sequence and N-PDU number: some for each QFI that is used.
+
+    With E and S, TTL and protocol of the UE's packet stand in the cache, too.
+    """
+    rng, qfis, count = random.Random(29281), (1, 9, 10, 63), 600
+    site.lab.appctl("revalidator/purge")
+    before, inners, frames = upcalls(site), [], []
+    for _ in range(count):
+        ttl = rng.choice((63, 127)) if flags & S else rng.randrange(256)
+        inners.append(random_inner(rng, ttl=ttl))
+        octets = gtpu.message(
+            255,
+            UP,
+            ul(rng.choice(qfis)) + inners[-1],
+            flags=gtpu.PLAIN | flags,
+            sequence=rng.getrandbits(16),
+            npdu=rng.getrandbits(8),
+            extension=CONTAINER,
+        )
+        frames.append(site.from_enb(octets))
+    assert passed(site, *frames) == sorted(inners)
+    assert 10 < of_tunnel(site) < 24 * len(qfis)
+    assert upcalls(site) - before < count / 3
+
+
 @pytest.mark.parametrize("flags", (E, E | S))
 def test_classes_of_packets_are_few(site: Site, flags: int) -> None:
     """None for each size, identification, sequence number or delay."""
@@ -236,8 +286,7 @@ def test_classes_of_packets_are_few(site: Site, flags: int) -> None:
         )
         frames.append(site.from_enb(octets))
     assert passed(site, *frames) == sorted(inners)
-    shown = site.lab.appctl("dpctl/dump-flows").splitlines()
-    assert len([line for line in shown if f"tun_id={UP:#x}" in line]) < 20
+    assert of_tunnel(site) < 20
 
 
 def test_the_core_sees_what_the_base_station_of_a_capture_sent(site: Site) -> None:

@@ -20,7 +20,7 @@ from itertools import permutations
 
 import pytest
 
-from ofgtp.control.gateway import new_epoch
+from ofgtp.control.links import new_epoch
 from ofgtp.core.flow import FIELDS, Flow, Match, Move, SetField, match
 from ofgtp.core.model import Uplink
 from ofgtp.core.pipeline import EPOCH, GUARD, INGRESS, NORMALISE, RETYPE, UPLINK, DropReason
@@ -248,7 +248,7 @@ def test_the_first_pass_asks_for_the_epoch() -> None:
 
 
 def test_every_two_epochs_differ_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ofgtp.control.gateway.random", random.Random(29281))
+    monkeypatch.setattr("ofgtp.control.links.random", random.Random(29281))
     epochs = [new_epoch() for _ in range(300)]
     assert len(set(epochs)) == len(epochs)
     for one, other in permutations(epochs, 2):

@@ -534,10 +534,10 @@ def test_new_sessions_of_two_gateways_in_one_slice(two: World, first: str) -> No
 def test_where_ues_reach_each_other_each_change_begins_an_epoch(two: World, ops: list[Op]) -> None:
     """Packets between UEs are cached by the downlink flows; on the other gateway they are not."""
     same(two, [put(5, name="gw2", id="old")], 2)
-    before = {name: agent._epoch for name, agent in two.agents.items()}
+    before = {name: agent.links.epoch for name, agent in two.agents.items()}
     same(two, [op if isinstance(op, str) else op._replace(gateway="gw2") for op in ops], 2)
-    assert two.agents["gw2"]._epoch != before["gw2"]
-    assert two.agents["gw1"]._epoch == before["gw1"]
+    assert two.agents["gw2"].links.epoch != before["gw2"]
+    assert two.agents["gw1"].links.epoch == before["gw1"]
 
 
 @pytest.mark.parametrize("ops", [[put(0)], [put(0, uplink_teid=None)], ["old"], []])

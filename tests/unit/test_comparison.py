@@ -331,7 +331,7 @@ def test_ports_that_change_while_flows_are_compared(
     """What is called in sync was made for the ports that there are."""
     agent = net.agents["gw1"]
     fill(net, [session(1), session(2)])
-    before = agent.facts
+    before = agent.links.facts
     assert before is not None
     real = Channel._parts_of
     changed = []

@@ -13,7 +13,7 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.batch import SLICE
 from ofgtp.control.comparison import Comparison
-from ofgtp.control.gateway import SLICE as TURN
+from ofgtp.control.equalise import SLICE as TURN
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.lease import Lease
 from ofgtp.control.report import report
@@ -57,10 +57,10 @@ class World:
         self.agent = GatewayAgent(
             gateway(ue_to_ue=ue_to_ue), store, Semaphore(1), [], "nonce", None, EventLog()
         )
-        self.agent.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
+        self.agent.links.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
         self.agent._channel = self.switch.channel
         self.agent.core_side.next_hop.assume(str(LINKS.peer_mac))
-        self.agent._links = self.agent._links_now()
+        self.agent._links = self.agent.links.get()
         self.agent.synced = self.agent._compared = True
 
 
@@ -90,7 +90,7 @@ def test_a_comparison_of_a_connection_that_is_gone_ends_nothing(world: World) ->
     agent, old = world.agent, world.switch.channel
     agent.detach(old)
     agent._channel = Switch().channel
-    links = agent._links_now()
+    links = agent.links.get()
     assert not agent._conclude(old, agent.generation, links, {})
     assert not agent.synced
 
@@ -168,7 +168,7 @@ def test_others_get_turns_while_all_flows_are_found_to_differ(
     turns: list[float] = []
     monkeypatch.setattr(eventlet, "sleep", turns.append)
     monkeypatch.setattr(Bundle, "put", lambda *_: None)
-    world.agent._equalise(world.switch.channel, Prepared(links), found)
+    world.agent._equaliser.put_right(world.switch.channel, Prepared(links), found)
     # What was reported is gone through to sort it, and to compare it twice.
     assert len(turns) >= 3 * 2 * count // TURN
 

@@ -28,7 +28,8 @@ from ofgtp.core.errors import OfgtpError, StoreError, SwitchRefused
 from ofgtp.core.model import FTeid, SessionState
 from ofgtp.core.paths import PathState
 from ofgtp.northbound import openapi, pages, schema
-from ofgtp.northbound.rest import RestApp, merge_patch
+from ofgtp.northbound.bodies import merge_patch
+from ofgtp.northbound.rest import RestApp
 from ofgtp.northbound.service import PeerView, Service, SessionFilter
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +164,12 @@ def test_a_session_with_a_qfi(client: Client) -> None:
         body = answer(client.put(PATH, json=FULL | asked), 200, SESSION)
         assert of_qfi(body) == [qfi, True, False, True]
         assert of_qfi(answer(client.get(PATH), 200, SESSION)) == of_qfi(body)
+
+
+def test_what_is_wrong_is_said_in_words(client: Client) -> None:
+    for member in ("rqi", "qfi_required", "qfi_check"):
+        problem = client.put(PATH, json=FULL | {"qfi": 9, member: "yes"}).json or {}
+        assert problem["errors"] == [{"loc": member, "msg": "must be true or false"}]
 
 
 def test_patch_changes_the_qfi(client: Client) -> None:
