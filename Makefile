@@ -2,10 +2,11 @@
 # All but `lint` and `clean` need root: they make network namespaces.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-switches bench lint clean
+.PHONY: help setup demo demo-5g test test-long test-switches bench lint clean
 
 help:
 	@echo 'make demo           the main job, end to end, in a network namespace of its own'
+	@echo 'make demo-5g        5G: a gNB on N3, beside an eNB'
 	@echo 'make test           all tests but the long ones'
 	@echo 'make test-long      the long ones: fuzzing, faults with very many sessions'
 	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
@@ -18,6 +19,9 @@ setup:
 
 demo: setup
 	@.venv/bin/python mininet/demo.py
+
+demo-5g: setup
+	@.venv/bin/python mininet/n3.py
 
 test: setup
 	.venv/bin/pytest -n 2 --dist loadfile

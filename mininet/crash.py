@@ -5,18 +5,12 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import signal
-import subprocess
 import time
-from dataclasses import dataclass
 
-from stage import Failed, Script, Stage, bearer, perform
+from stage import Failed, PingStream, Script, Stage, bearer, perform
 
 PDN = "10.2.0.2"
-INTERVAL = 0.02  # seconds between two pings
-UNDER_WAY = 0.5  # seconds that an answer may take on a busy machine
 LEASE = 5  # seconds, the shortest that there is
 
 SESSION = {
@@ -25,55 +19,6 @@ SESSION = {
     "uplink": {"teid": 4097},
     "downlink": {"teid": 8193, "remote_ip": "10.1.0.2"},
 }
-
-
-@dataclass
-class Outage:
-    """Pings in a row without an answer."""
-
-    lost: int
-    begin: float
-    end: float
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.begin
-
-
-class Pings:
-    """ue1 pings the host, fifty times a second; each answer needs both tunnels."""
-
-    def __init__(self, stage: Stage) -> None:
-        words = ["ping", "-n", "-D", "-i", str(INTERVAL), PDN]
-        self.process = stage.net["ue1"].popen(words, stdout=subprocess.PIPE, text=True)
-        stage.child(self.process)
-        time.sleep(2)
-
-    def end(self) -> None:
-        """Stop pinging, and find what was lost."""
-        time.sleep(2)
-        self.process.send_signal(signal.SIGINT)
-        text, _ = self.process.communicate(timeout=10)
-        answers = {int(n): float(at) for at, n in re.findall(r"\[([\d.]+)\].*icmp_seq=(\d+)", text)}
-        summary = re.search(r"(\d+) packets transmitted, (\d+) received", text)
-        if summary is None or not answers:
-            raise Failed(f"ping said: {text[-300:]}")
-        places = sorted(answers)
-        self.last = answers[places[-1]]
-        self.sent = int(summary[1])
-        if time.time() - self.last < UNDER_WAY:
-            self.sent = places[-1]  # an answer to one after it was under way when ping ended
-        self.lost = self.sent - len(places)
-        self.outages = []
-        for before, after in itertools.pairwise(places):
-            if after - before > 1:
-                self.outages.append(
-                    Outage(after - before - 1, answers[before], answers[after] - INTERVAL)
-                )
-
-    def told(self) -> str:
-        longest = max((outage.seconds for outage in self.outages), default=0.0)
-        return f"{self.lost} of {self.sent} pings lost, {longest:.1f} s in a row"
 
 
 def play(stage: Stage, script: Script) -> None:
@@ -102,7 +47,7 @@ def controller_crash(stage: Stage, script: Script) -> tuple[int, str]:
     stage.create(SESSION)
     stage.enb = stage.start_enb("enb1", bearer(SESSION))
     first = stage.get("/v1/health")["instance_id"]
-    pings = Pings(stage)
+    pings = PingStream(stage, "ue1", PDN)
     killed = stage.crash_controller()
     script.ok("killed; its flows are all still in the switch, " + str(len(stage.flows())))
     time.sleep(LEASE + 2)
@@ -135,7 +80,7 @@ def controller_stop(stage: Stage, script: Script) -> tuple[int, str]:
         """On SIGTERM (or Ctrl-C) the controller takes its flows out of the switch, waits until the
         switch has confirmed, and ends.""",
     )
-    pings = Pings(stage)
+    pings = PingStream(stage, "ue1", PDN)
     asked = time.time()
     stage.stop_controller()
     ended = time.time()
@@ -157,7 +102,7 @@ def switch_crash(stage: Stage, script: Script) -> tuple[int, str]:
     stage.start_controller("switch")
     stage.create(SESSION)
     before = stage.get("/v1/health")["instance_id"]
-    pings = Pings(stage)
+    pings = PingStream(stage, "ue1", PDN)
     stage.crash_controller()
     script.ok("killed")
     time.sleep(3)
@@ -169,7 +114,7 @@ def switch_crash(stage: Stage, script: Script) -> tuple[int, str]:
 def switch_stop(stage: Stage, script: Script) -> tuple[int, str]:
     script.step("The same, stopped cleanly and started again", "As for an upgrade.")
     before = stage.get("/v1/health")["instance_id"]
-    pings = Pings(stage)
+    pings = PingStream(stage, "ue1", PDN)
     stage.stop_controller()
     script.ok(f"stopped; {len(stage.flows())} flows go on working in the switch")
     time.sleep(3)
@@ -178,7 +123,7 @@ def switch_stop(stage: Stage, script: Script) -> tuple[int, str]:
     return finish(stage, script, pings, before)
 
 
-def finish(stage: Stage, script: Script, pings: Pings, before: str) -> tuple[int, str]:
+def finish(stage: Stage, script: Script, pings: PingStream, before: str) -> tuple[int, str]:
     """What a restart must be in mode "switch": nothing lost, nothing changed."""
     compared = re.findall(r"event in_sync: .*flows_changed=\d+", stage.log.read_text())[-1]
     script.quote(f"the controller's log: {compared}")

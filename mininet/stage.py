@@ -9,9 +9,11 @@ switch, addresses and files are out of reach.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -38,8 +40,10 @@ INSIDE = "OFGTP_DEMO_INSIDE"
 API = "http://127.0.0.1:8080"
 CONFIG = ROOT / "topologies" / "mobile.toml"
 OURS = "cookie=0x0f67000000000000/0xffff000000000000"  # the mark of ofgtp's flows
-SECONDS = 90  # that a whole demo may take
+SECONDS = 180  # that a whole demo may take, on a machine with much else to do
 WIDTH = 100
+INTERVAL = 0.02  # seconds between two pings of a PingStream
+UNDER_WAY = 0.5  # seconds that an answer may take on a busy machine
 
 
 class Failed(Exception):
@@ -282,7 +286,8 @@ class Stage:
 
     def start_enb(self, name: str, *bearers: str) -> Enb:
         node = self.net[name]
-        words = [sys.executable, str(ROOT / "topologies" / "enb.py"), "--s1u", node.address]
+        words = [sys.executable, str(ROOT / "topologies" / "enb.py")]
+        words += [f"--{node.interface}", node.address]
         for bearer in bearers:
             words += ["--bearer", bearer]
         pipe = subprocess.PIPE
@@ -365,6 +370,60 @@ class Pings:
     summary: str = ""
 
 
+@dataclass
+class Outage:
+    """Pings in a row without an answer."""
+
+    lost: int
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+
+class PingStream:
+    """Pings, fifty a second, until they are ended: which were answered, and when the others were.
+
+    Each answer needs both tunnels. `calm`: seconds at the beginning, and at the end, in which
+    nothing is done to them.
+    """
+
+    def __init__(self, stage: Stage, node: str, address: str, calm: float = 2) -> None:
+        words = ["ping", "-n", "-D", "-i", str(INTERVAL), address]
+        self.process = stage.net[node].popen(words, stdout=subprocess.PIPE, text=True)
+        stage.child(self.process)
+        self.calm = calm
+        time.sleep(calm)
+
+    def end(self) -> None:
+        """Stop pinging, and find what was lost."""
+        time.sleep(self.calm)
+        self.process.send_signal(signal.SIGINT)
+        text, _ = self.process.communicate(timeout=10)
+        answers = {int(n): float(at) for at, n in re.findall(r"\[([\d.]+)\].*icmp_seq=(\d+)", text)}
+        summary = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        if summary is None or not answers:
+            raise Failed(f"ping said: {text[-300:]}")
+        places = sorted(answers)
+        self.last = answers[places[-1]]
+        self.sent = int(summary[1])
+        if time.time() - self.last < UNDER_WAY:
+            self.sent = places[-1]  # an answer to one after it was under way when ping ended
+        self.lost = self.sent - len(places)
+        self.outages = []
+        for before, after in itertools.pairwise(places):
+            if after - before > 1:
+                self.outages.append(
+                    Outage(after - before - 1, answers[before], answers[after] - INTERVAL)
+                )
+
+    def told(self) -> str:
+        longest = max((outage.seconds for outage in self.outages), default=0.0)
+        return f"{self.lost} of {self.sent} pings lost, {longest:.1f} s in a row"
+
+
 class Enb:
     """A running topologies/enb.py."""
 
@@ -386,12 +445,17 @@ class Enb:
         return {key: int(value) for key, _, value in pairs}
 
 
-def bearer(session: dict[str, Any]) -> str:
-    """A session's tunnels, as the base station is told them."""
-    return (
-        f"ue_ip={session['ue_ip']},uplink_teid={session['uplink']['teid']},"
-        f"downlink_teid={session['downlink']['teid']},gateway={mobile.GATEWAY}"
-    )
+def bearer(session: dict[str, Any], **further: object) -> str:
+    """A session's tunnels, as the base station is told them, and further fields of a bearer."""
+    fields = {
+        "ue_ip": session["ue_ip"],
+        "uplink_teid": session["uplink"]["teid"],
+        "downlink_teid": session["downlink"]["teid"],
+        "gateway": mobile.GATEWAY,
+    }
+    if session.get("qfi"):
+        fields["qfi"] = session["qfi"]
+    return ",".join(f"{name}={value}" for name, value in (fields | further).items())
 
 
 def tshark(capture: Path, fields: tuple[str, ...], filters: str) -> list[list[str]]:

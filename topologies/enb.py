@@ -1,16 +1,29 @@
 #!/usr/bin/env python3
-"""The user plane of a simulated base station (eNB): a TUN device and a GTP-U socket.
+"""The user plane of a simulated base station, eNB or gNB: a TUN device and a GTP-U socket.
 
     enb.py --s1u 10.1.0.2 \\
         --bearer ue_ip=10.45.0.2,uplink_teid=4097,downlink_teid=8193,gateway=10.1.0.1
+    enb.py --n3 10.1.0.2 \\
+        --bearer ue_ip=10.45.0.2,uplink_teid=4097,downlink_teid=8193,gateway=10.1.0.1,qfi=9
 
 What the kernel routes into the TUN device is a UE's uplink packet: it is put behind a GTP-U header
-with the bearer's uplink TEID and sent to the gateway. What comes in on UDP port 2152 of the S1-U
-address is looked up by its (downlink) TEID, stripped, and written to the TUN device, from where the
-kernel routes it to the UE. An Echo Request is answered, and so is a T-PDU of an unknown TEID, by an
-Error Indication; End Markers and Error Indications that come in are counted. GTP-U is TS 29.281;
-this file is all of it that the eNB uses, and shares nothing with ofgtp, so that each is a check on
-the other.
+with the bearer's uplink TEID and sent to the gateway. What comes in on UDP port 2152 of the S1-U or
+N3 address is looked up by its (downlink) TEID, stripped, and written to the TUN device, from where
+the kernel routes it to the UE. An Echo Request is answered, and so is a T-PDU of an unknown TEID,
+by an Error Indication; End Markers and Error Indications that come in are counted. GTP-U is TS
+29.281; this file is all of it that the base station uses, and shares nothing with ofgtp, so that
+each is a check on the other.
+
+A bearer with a QFI is a PDU session on N3: each of its T-PDUs has a PDU Session Container (TS
+38.415). Further fields of such a bearer:
+
+    qfi=9+12         downlink QFI 12 is taken, too; uplink has the first
+    ul_delay=7       the UL Delay Result in the uplink container, in milliseconds
+    qfi_sequence=1   the uplink packets of the QFI are numbered, from 1
+
+A downlink T-PDU without the container, with one that is wrong, or with a QFI of no such bearer is
+dropped and counted; so is one with the container for a bearer without a QFI, since an eNB does not
+know what it must understand there.
 
 Lines on standard input change bearers while it runs:
 
@@ -38,11 +51,19 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 GTPU_PORT = 2152
 HEADER = struct.Struct("!BBHI")  # flags, message type, length after these 8 bytes, TEID
 OPTIONAL = struct.Struct("!HBB")  # sequence number, N-PDU number, next extension header type
 VERSION_1, PT, E, S, PN = 0x20, 0x10, 0x04, 0x02, 0x01
+CONTAINER = 0x85  # the extension header type of the PDU Session Container (5.2.1)
+
+# Of the PDU Session Container's first two octets (TS 38.415, 5.5.2.1 and 5.5.2.2)
+DL_INFORMATION, UL_INFORMATION = 0x00, 0x10  # the PDU type
+UL_DELAY, SNP = 0x02, 0x01  # UL Delay Indicator, Sequence Number Presence
+PPP, RQI, QFI = 0x80, 0x40, 0x3F  # of the second octet; uplink the QFI alone
+MEASURED = ("ul_delay", "qfi_sequence")  # a bearer's fields for what the first two announce
 
 ECHO_REQUEST, ECHO_RESPONSE, ERROR_INDICATION, END_MARKER, G_PDU = 1, 2, 26, 254, 255
 IE_RECOVERY, IE_TEID_DATA, IE_PEER_ADDRESS = 14, 16, 133
@@ -61,52 +82,118 @@ BURST = 64  # packets read from one side before the other side has its turn
 
 @dataclass(frozen=True)
 class Bearer:
-    """One UE's pair of tunnels, as the eNB sees it."""
+    """One UE's pair of tunnels, as the base station sees it; with QFIs a PDU session of 5G."""
 
     ue_ip: IPv4Address
     uplink_teid: int
     downlink_teid: int
     gateway: IPv4Address
+    qfis: tuple[int, ...] = ()  # the first is put into uplink T-PDUs; all are taken downlink
+    ul_delay: int | None = None  # ms
+    qfi_sequence: int | None = None  # of the first uplink T-PDU
 
     @classmethod
     def parse(cls, text: str) -> Bearer:
-        """Read `ue_ip=…,uplink_teid=…,downlink_teid=…,gateway=…`; ValueError if it is not that."""
+        """Read `ue_ip=…,uplink_teid=…,downlink_teid=…,gateway=…` and, on N3, `qfi=…` and what
+        goes with it; ValueError if it is not that."""
         fields = dict(part.partition("=")[::2] for part in text.split(","))
         wanted = {"ue_ip", "uplink_teid", "downlink_teid", "gateway"}
-        if set(fields) != wanted:
+        optional = {"qfi", *MEASURED} if "qfi" in fields else set()
+        if not wanted <= set(fields) <= wanted | optional:
             raise ValueError(f"a bearer is {', '.join(sorted(wanted))}, not {text!r}")
         teids = [int(fields[name], 0) for name in ("uplink_teid", "downlink_teid")]
         if not all(1 <= teid <= 0xFFFF_FFFF for teid in teids):
             raise ValueError(f"a TEID is 1 to {0xFFFF_FFFF}")
-        return cls(IPv4Address(fields["ue_ip"]), *teids, IPv4Address(fields["gateway"]))
+        qfis = tuple(map(int, fields["qfi"].split("+"))) if "qfi" in fields else ()
+        delay, number = (int(fields[name]) if name in fields else None for name in MEASURED)
+        for what, most, values in (
+            ("a QFI", QFI, qfis),
+            ("ul_delay", 0xFFFF_FFFF, (delay or 0,)),
+            ("qfi_sequence", 0xFF_FFFF, (number or 0,)),
+        ):
+            if not all(0 <= value <= most for value in values):
+                raise ValueError(f"{what} is 0 to {most}")
+        ue_ip, gateway = IPv4Address(fields["ue_ip"]), IPv4Address(fields["gateway"])
+        return cls(ue_ip, *teids, gateway, qfis, delay, number)
+
+
+class Tunnel:
+    """Where a bearer's uplink goes, and with what in front."""
+
+    def __init__(self, bearer: Bearer) -> None:
+        self.teid = struct.pack("!I", bearer.uplink_teid)
+        self.gateway = (str(bearer.gateway), GTPU_PORT)
+        self.bearer = bearer
+        self.number = bearer.qfi_sequence or 0
+        self.plain = ul_container(bearer, None) if bearer.qfis else b""
+
+    def container(self) -> bytes:
+        """The next T-PDU's PDU Session Container; none on S1-U."""
+        if self.bearer.qfi_sequence is None:
+            return self.plain
+        number, self.number = self.number, (self.number + 1) & 0xFF_FFFF
+        return ul_container(self.bearer, number)
+
+
+def ul_container(bearer: Bearer, number: int | None) -> bytes:
+    """The extension header with the UL PDU SESSION INFORMATION (TS 38.415, 5.5.2.2)."""
+    first, results = UL_INFORMATION, b""
+    if bearer.ul_delay is not None:
+        first, results = first | UL_DELAY, struct.pack("!I", bearer.ul_delay)
+    if number is not None:
+        first, results = first | SNP, results + number.to_bytes(3, "big")
+    content = bytes([first, bearer.qfis[0]]) + results
+    units = (len(content) + 2 + 3) // 4  # of 4 octets, with the length and the next type
+    return bytes([units]) + content.ljust(units * 4 - 2, b"\0") + b"\0"
 
 
 class Dropped(Exception):
     """A packet goes no further; the text is the name of its counter."""
 
 
-def gtpu_payload(message: bytes) -> tuple[int, int, int | None, bytes]:
-    """Take a GTP-U message apart: (message type, TEID, sequence number or None, payload)."""
-    if len(message) < HEADER.size:
+class Message(NamedTuple):
+    """A GTP-U message, taken apart."""
+
+    kind: int
+    teid: int
+    payload: bytes
+    sequence: int | None = None
+    container: bytes | None = None  # what the PDU Session Container holds
+
+
+def gtpu_message(octets: bytes) -> Message:
+    """Take a GTP-U message apart; Dropped says what is wrong with it."""
+    if len(octets) < HEADER.size:
         raise Dropped("drop_short")
-    flags, kind, length, teid = HEADER.unpack_from(message)
+    flags, kind, length, teid = HEADER.unpack_from(octets)
     if flags & 0xE0 != VERSION_1 or not flags & PT:
         raise Dropped("drop_version")
-    body = message[HEADER.size : HEADER.size + length]
+    body = octets[HEADER.size : HEADER.size + length]
     if len(body) < length:
         raise Dropped("drop_short")
     if not flags & (E | S | PN):  # one of them brings all four bytes (5.1)
-        return kind, teid, None, body
+        return Message(kind, teid, body)
     if len(body) < OPTIONAL.size:
         raise Dropped("drop_short")
     sequence, _, extension = OPTIONAL.unpack_from(body)
     body = body[OPTIONAL.size :]
+    container = None
     while flags & E and extension:  # length in units of 4 bytes, next type in the last (5.2.1)
         size = body[0] * 4 if body else 0
         if not 0 < size <= len(body):
             raise Dropped("drop_extension")
+        if extension == CONTAINER:
+            container = body[1 : size - 1]
         extension, body = body[size - 1], body[size:]
-    return kind, teid, sequence if flags & S else None, body
+    return Message(kind, teid, body, sequence if flags & S else None, container)
+
+
+def dl_information(container: bytes) -> tuple[int, bool]:
+    """QFI and RQI of a DL PDU SESSION INFORMATION (TS 38.415, 5.5.2.1)."""
+    first, second = container[:2]
+    if first & 0xF0 != DL_INFORMATION or (second & PPP and len(container) < 3):
+        raise Dropped("drop_container")
+    return second & QFI, bool(second & RQI)
 
 
 def indicated_teid(elements: bytes) -> bytes:
@@ -124,11 +211,11 @@ def open_tun(name: str, mtu: int) -> int:
     return tun
 
 
-def open_socket(s1u: IPv4Address) -> socket.socket:
+def open_socket(address: IPv4Address) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
-    sock.bind((str(s1u), GTPU_PORT))
+    sock.bind((str(address), GTPU_PORT))
     sock.setblocking(False)
     return sock
 
@@ -136,17 +223,18 @@ def open_socket(s1u: IPv4Address) -> socket.socket:
 class Enb:
     """The two ways of a packet, and the tables that they are looked up in."""
 
-    def __init__(self, tun: int, sock: socket.socket, s1u: IPv4Address, number: bool) -> None:
-        self.tun, self.sock, self.s1u = tun, sock, s1u
+    def __init__(
+        self, tun: int, sock: socket.socket, address: IPv4Address, number: bool, kind: str = "enb"
+    ) -> None:
+        self.tun, self.sock, self.address, self.kind = tun, sock, address, kind
         self.sequence = 0 if number else None  # of the next uplink G-PDU; None: not numbered
-        self.by_ue: dict[bytes, tuple[bytes, tuple[str, int]]] = {}  # -> packed TEID, where to
+        self.by_ue: dict[bytes, Tunnel] = {}
         self.by_teid: dict[int, Bearer] = {}
         self.counters: Counter[str] = Counter()
 
     def add(self, bearer: Bearer) -> None:
         self.remove(bearer.ue_ip)
-        teid = struct.pack("!I", bearer.uplink_teid)
-        self.by_ue[bearer.ue_ip.packed] = teid, (str(bearer.gateway), GTPU_PORT)
+        self.by_ue[bearer.ue_ip.packed] = Tunnel(bearer)
         self.by_teid[bearer.downlink_teid] = bearer
 
     def remove(self, ue_ip: IPv4Address) -> None:
@@ -154,10 +242,13 @@ class Enb:
         for teid in [teid for teid, bearer in self.by_teid.items() if bearer.ue_ip == ue_ip]:
             del self.by_teid[teid]
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.address}"
+
     def stats(self) -> str:
         names = ("uplink_packets", "downlink_packets", *SIGNALLING_COUNTERS)
         shown = dict.fromkeys(names, 0) | self.counters
-        return " ".join([f"enb {self.s1u}", *(f"{key}={value}" for key, value in shown.items())])
+        return " ".join([str(self), *(f"{key}={value}" for key, value in shown.items())])
 
     def uplink(self) -> None:
         """Take packets from the UEs until there are none, or it is the other side's turn."""
@@ -176,17 +267,20 @@ class Enb:
     def send(self, packet: bytes) -> None:
         if len(packet) < 20 or packet[0] >> 4 != 4:
             raise Dropped("drop_not_ipv4")
-        bearer = self.by_ue.get(packet[12:16])
-        if bearer is None:
+        tunnel = self.by_ue.get(packet[12:16])
+        if tunnel is None:
             raise Dropped("drop_no_bearer")
-        teid, gateway = bearer
-        flags, optional = VERSION_1 | PT, b""
+        flags, optional, container = VERSION_1 | PT, b"", tunnel.container()
+        if container or self.sequence is not None:
+            following = CONTAINER if container else 0
+            optional = OPTIONAL.pack(self.sequence or 0, 0, following) + container
+            flags |= E if container else 0
         if self.sequence is not None:
-            flags, optional = flags | S, OPTIONAL.pack(self.sequence, 0, 0)
+            flags |= S
             self.sequence = (self.sequence + 1) & 0xFFFF
         length = len(optional) + len(packet)
-        header = struct.pack("!BBH4s", flags, G_PDU, length, teid)
-        self.sock.sendto(header + optional + packet, gateway)
+        header = struct.pack("!BBH4s", flags, G_PDU, length, tunnel.teid)
+        self.sock.sendto(header + optional + packet, tunnel.gateway)
         self.counters["uplink_packets"] += 1
         self.counters["uplink_bytes"] += len(packet)
 
@@ -208,23 +302,27 @@ class Enb:
                 self.counters[f"drop_{errno.errorcode.get(error.errno or 0, 'tun').lower()}"] += 1
 
     def receive(self, message: bytes, sender: tuple[str, int]) -> None:
-        kind, teid, sequence, payload = gtpu_payload(message)
+        said = gtpu_message(message)
+        kind, teid, payload = said.kind, said.teid, said.payload
         if kind == G_PDU:
-            if teid not in self.by_teid:
+            bearer = self.by_teid.get(teid)
+            if bearer is None:
                 self.error_indication(teid, sender[0])
                 raise Dropped("drop_unknown_teid")
+            self.check_container(bearer, said.container)
             os.write(self.tun, payload)
             self.counters["downlink_packets"] += 1
             self.counters["downlink_bytes"] += len(payload)
         elif kind == ECHO_REQUEST:  # answered with the request's number, to its port (7.2.2)
-            body = OPTIONAL.pack(sequence or 0, 0, 0) + bytes([IE_RECOVERY, 0])
+            body = OPTIONAL.pack(said.sequence or 0, 0, 0) + bytes([IE_RECOVERY, 0])
             header = HEADER.pack(VERSION_1 | PT | S, ECHO_RESPONSE, len(body), 0)
             self.sock.sendto(header + body, sender)
             self.counters["echo_requests"] += 1
         elif kind == ECHO_RESPONSE:
             self.counters["echo_responses"] += 1
         elif kind == ERROR_INDICATION:
-            if (indicated_teid(payload), (sender[0], GTPU_PORT)) not in self.by_ue.values():
+            ends = {(tunnel.teid, tunnel.gateway) for tunnel in self.by_ue.values()}
+            if (indicated_teid(payload), (sender[0], GTPU_PORT)) not in ends:
                 raise Dropped("drop_error_indication")
             self.counters["error_indications"] += 1
         elif kind == END_MARKER:  # never answered by an Error Indication (7.3.2)
@@ -234,10 +332,24 @@ class Enb:
         else:
             raise Dropped("drop_message_type")
 
+    def check_container(self, bearer: Bearer, container: bytes | None) -> None:
+        """Refuse a downlink T-PDU whose PDU Session Container is not right for the bearer."""
+        if not bearer.qfis:
+            if container is not None:
+                raise Dropped("drop_container_on_s1u")
+            return
+        if container is None:
+            raise Dropped("drop_no_container")
+        qfi, rqi = dl_information(container)
+        if qfi not in bearer.qfis:
+            raise Dropped("drop_qfi")
+        self.counters[f"downlink_qfi_{qfi}"] += 1
+        self.counters["downlink_rqi"] += rqi
+
     def error_indication(self, teid: int, gateway: str) -> None:
         """Tell the gateway that we know no such TEID (7.3.1)."""
         body = OPTIONAL.pack(0, 0, 0) + struct.pack("!BI", IE_TEID_DATA, teid)
-        body += struct.pack("!BH4s", IE_PEER_ADDRESS, 4, self.s1u.packed)
+        body += struct.pack("!BH4s", IE_PEER_ADDRESS, 4, self.address.packed)
         header = HEADER.pack(VERSION_1 | PT | S, ERROR_INDICATION, len(body), 0)
         self.sock.sendto(header + body, (gateway, GTPU_PORT))
         self.counters["error_indications_sent"] += 1
@@ -291,20 +403,23 @@ def leave(signum: int, frame: object) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the user plane of a simulated base station")
-    parser.add_argument("--s1u", type=IPv4Address, required=True, help="our GTP-U address")
+    ours = parser.add_mutually_exclusive_group(required=True)
+    ours.add_argument("--s1u", type=IPv4Address, help="our GTP-U address, of an eNB")
+    ours.add_argument("--n3", type=IPv4Address, help="our GTP-U address, of a gNB")
     parser.add_argument("--bearer", type=Bearer.parse, action="append", default=[])
     parser.add_argument("--tun", default="gtp0", help="the TUN device (default: gtp0)")
     parser.add_argument("--mtu", type=int, default=1400, help="of the TUN device (default: 1400)")
     parser.add_argument("--seq", action="store_true", help="number the uplink packets (S flag)")
     args = parser.parse_args()
 
-    enb = Enb(open_tun(args.tun, args.mtu), open_socket(args.s1u), args.s1u, args.seq)
+    address, kind = (args.n3, "gnb") if args.n3 else (args.s1u, "enb")
+    enb = Enb(open_tun(args.tun, args.mtu), open_socket(address), address, args.seq, kind)
     for bearer in args.bearer:
         enb.add(bearer)
     signal.signal(signal.SIGUSR1, lambda signum, frame: say(enb.stats()))
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    say(f"enb {args.s1u} ready")
+    say(f"{enb} ready")
     try:
         serve(enb)
     finally:

@@ -2,13 +2,15 @@
 
     mn --custom topologies/mobile.py --topo one_enb --controller none
     mn --custom topologies/mobile.py --topo two_enb --controller none
+    mn --custom topologies/mobile.py --topo gnb_enb --controller none
 
             10.45.0.2  ue1 ─┐                        gw (ofgtp)
                             ├─ enb1 ══ S1-U ══ gw-eth1 ┤├ gw-eth2 ── SGi ── pdn
             10.45.0.3  ue2 ─┘  10.1.0.2      10.1.0.1    10.2.0.1        10.2.0.2
 
 `two_enb` has enb2 (10.1.0.3) beside enb1, both on one segment with gw-eth1, and each UE in reach of
-both. A UE's address is the session's `ue_ip`; nothing here translates addresses.
+both. `gnb_enb` is the same with a gNB on N3, gnb1 (10.1.0.2), and an eNB on S1-U, enb1 (10.1.0.3).
+A UE's address is the session's `ue_ip`; nothing here translates addresses.
 
 `gw` is a node in the namespace that Mininet runs in. Its ports have no address: ofgtp takes them,
 with topologies/mobile.toml as configuration. The base stations' user plane is topologies/enb.py,
@@ -77,6 +79,8 @@ class Ue(Station):
         for intf in self.intfList():
             self.run("ip", "link", "set", intf, "mtu", UE_MTU)
             self.neighbour(RADIO, intf)
+        for name in ("all", *self.intfNames()):  # in a handover packets may come by the other link
+            self.sysctl(f"net.ipv4.conf.{name}.rp_filter", 0)
         self.attach(self.intfList()[0])
 
     def attach(self, intf):
@@ -89,6 +93,8 @@ class Ue(Station):
 
 class Enb(Station):
     """A base station: what comes from a radio link goes into the TUN device, and back."""
+
+    interface = "s1u"  # that it has to the gateway: the option of enb.py
 
     def config(self, address, **params):
         super().config(**params)
@@ -111,6 +117,12 @@ class Enb(Station):
             self.neighbour(ue.params["address"], intf)
         for name in ("all", "gtp0", *radio):
             self.sysctl(f"net.ipv4.conf.{name}.rp_filter", 0)
+
+
+class Gnb(Enb):
+    """A base station of 5G: nothing else differs here."""
+
+    interface = "n3"
 
 
 class GatewayHost(Station):
@@ -154,19 +166,28 @@ class OneEnb(Topo):
 class TwoEnb(Topo):
     """Two eNBs, with both UEs in reach of both; ue1 starts at enb1, ue2 at enb2."""
 
+    stations = (("enb1", Enb), ("enb2", Enb))
+
     def build(self):
         self.addHost("gw", cls=GatewayHost, inNamespace=False)
         self.addHost("pdn", cls=PdnHost, address=PDN)
         self.addHost("access", cls=Segment)
         self.addLink("access", "gw", port2=1)
         self.addLink("pdn", "gw", port2=2)
-        for number in (1, 2):
-            self.addHost(f"enb{number}", cls=Enb, address=f"10.1.0.{number + 1}")
-            self.addLink(f"enb{number}", "access")
-        for ue, order in (("ue1", ("enb1", "enb2")), ("ue2", ("enb2", "enb1"))):
+        for number, (name, cls) in enumerate(self.stations, 1):
+            self.addHost(name, cls=cls, address=f"10.1.0.{number + 1}")
+            self.addLink(name, "access")
+        first, second = (name for name, _ in self.stations)
+        for ue, order in (("ue1", (first, second)), ("ue2", (second, first))):
             self.addHost(ue, cls=Ue, address="10.45.0.2" if ue == "ue1" else "10.45.0.3")
-            for enb in order:
-                self.addLink(ue, enb)
+            for station in order:
+                self.addLink(ue, station)
 
 
-topos = {"one_enb": OneEnb, "two_enb": TwoEnb}
+class GnbEnb(TwoEnb):
+    """A gNB and an eNB, with both UEs in reach of both; ue1 starts at gnb1, ue2 at enb1."""
+
+    stations = (("gnb1", Gnb), ("enb1", Enb))
+
+
+topos = {"one_enb": OneEnb, "two_enb": TwoEnb, "gnb_enb": GnbEnb}

@@ -1,6 +1,6 @@
 """`ofgtp route`: sessions in the grammar of iproute2's lightweight tunnels.
 
-10.45.0.7 encap gtp id 0x2001 dst 10.1.0.2 lid 0x1001 dev gw1
+10.45.0.7 encap gtp id 0x2001 dst 10.1.0.2 lid 0x1001 qfi 9 dev gw1
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from ofgtp.cli.values import (
     items,
     qos_of,
     read_address,
+    read_qfi,
     read_teid,
     some_sessions,
 )
 
+NONE = "none"
+"""Instead of a QFI: no PDU Session Container."""
 STATES = ("pending", "failed", "error_indicated")
 """Stand behind a route that is not active; read, and passed over, where a route is given."""
 KEYWORDS: dict[str, Callable[[str], str | int]] = {
@@ -35,22 +38,25 @@ KEYWORDS: dict[str, Callable[[str], str | int]] = {
     "dst": lambda text: str(read_address(text)),
     "lid": read_teid,
     "from": lambda text: str(read_address(text)),
+    "qfi": lambda text: NONE if text == NONE else read_qfi(text),
     "dev": str,
 }
 GRAMMAR = """\b
 ROUTE is:
   UE-ADDRESS[/32] encap gtp [id TEID dst PEER] [lid TEID] [from PEER]
-                            [dev GATEWAY]
+                            [qfi N|none] [dev GATEWAY]
 
 \b
   id    TEID of the downlink, at the peer     dst   that peer: the gNB or eNB
   lid   TEID of the uplink, at the gateway    from  the one peer to take it from
+  qfi   that of the PDU Session Container (5G), 1 to 63; none: without one (4G)
   dev   the gateway; may be left out where there is one
 
 \b
 Without id and dst the UE is idle. Without lid a TEID is chosen, or stays.
-TEIDs are decimal, or 0x…. A session's QFI is not shown, and stays as it is
-(ofgtp session set --qfi).
+Without qfi a new route has none, and one that is there keeps its own. TEIDs
+are decimal, or 0x…. What else a session says of containers is not shown, and
+stays (ofgtp session set --rqi, --qfi-optional, --qfi-check).
 """
 
 
@@ -79,6 +85,7 @@ def route(ctx: click.Context) -> None:
 
     \b
       ofgtp route add 10.45.0.7 encap gtp id 0x2001 dst 10.1.0.2
+      ofgtp route add 10.45.0.9 encap gtp id 0x2003 dst 10.1.0.2 qfi 9
       ofgtp route change 10.45.0.7 encap gtp id 0x2002 dst 10.1.0.3
       ofgtp route show
       ofgtp route del 10.45.0.7
@@ -101,6 +108,7 @@ class Given:
     dst: str | None = None
     lid: int | None = None
     from_: str | None = None
+    qfi: int | str | None = None
     dev: str | None = None
 
     @classmethod
@@ -152,14 +160,23 @@ class Given:
         """Whether all that is given of the downlink and the pinned peer is so."""
         down = session["downlink"] or {"teid": None, "remote_ip": None}
         pinned = session["uplink"]["remote_ip"]
-        pairs = ((self.id, down["teid"]), (self.dst, down["remote_ip"]), (self.from_, pinned))
+        pairs = (
+            (self.id, down["teid"]),
+            (self.dst, down["remote_ip"]),
+            (self.from_, pinned),
+            (self.qfi, session.get("qfi") or NONE),
+        )
         return all(wanted in (None, found) for wanted, found in pairs)
 
-    def body(self, gateway: str) -> dict[str, Any]:
-        """The session that it is to be."""
+    def body(self, gateway: str, before: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The session that it is to be, in place of the one that there was."""
         down = None if self.id is None else {"teid": self.id, "remote_ip": self.dst}
         up = {"teid": self.lid, "remote_ip": self.from_}
-        return {"gateway": gateway, "ue_ip": self.ue_ip, "uplink": up, "downlink": down}
+        body = {"gateway": gateway, "ue_ip": self.ue_ip, "uplink": up, "downlink": down}
+        if self.qfi == NONE:
+            return body
+        qos = qos_of(before or {})
+        return {**body, **qos, **({} if self.qfi is None else {"qfi": self.qfi})}
 
 
 def _value(what: str, read: Callable[[str], Any], text: str) -> Any:
@@ -212,7 +229,7 @@ def replace(words: tuple[str, ...]) -> None:
         gateway = given.dev or api.only_gateway()
         found = list(api.sessions(ue_ip=given.ue_ip, gateway=gateway))
         session_id = found[0]["id"] if found else tunnel_id(gateway, given.ue_ip)
-        body = {**given.body(gateway), **(qos_of(found[0]) if found else {})}
+        body = given.body(gateway, found[0] if found else None)
         _told(api.send("PUT", session_path(session_id), body))
 
 
@@ -224,7 +241,7 @@ def change(words: tuple[str, ...]) -> None:
     given = Given.whole(words)
     with Api() as api:
         found = _the_one(api, Given(ue_ip=given.ue_ip, dev=given.dev))
-        body = {**given.body(found["gateway"]), **qos_of(found)}
+        body = given.body(found["gateway"], found)
         _told(api.send("PUT", session_path(found["id"]), body))
 
 
@@ -278,6 +295,8 @@ def line(session: dict[str, Any]) -> str:
     parts.append(f"lid {output.teid(up['teid'])}")
     if up["remote_ip"]:
         parts.append(f"from {up['remote_ip']}")
+    if session.get("qfi"):
+        parts.append(f"qfi {session['qfi']}")
     parts.append(f"dev {session['gateway']}")
     if session["state"] in STATES:
         parts.append(session["state"])

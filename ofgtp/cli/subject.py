@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ofgtp.cli.api import Api, session_path
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.core.flow import CookieKind, cookie_kind
-from ofgtp.core.model import FTeid
+from ofgtp.core.model import QFI_MAX, FTeid, Qos
 from ofgtp.core.pipeline import DOWNLINK, UPLINK
+from ofgtp.core.rules import CHECKED, CONTAINED
 from ofgtp.core.trace.verdict import Known
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ API_S = 8.0
 
 _COOKIE = re.compile(r"cookie=(0x[0-9a-f]+)")
 _TEID, _PEER = re.compile(r"\breg0=(0x[0-9a-f]+)"), re.compile(r"\breg1=(0x[0-9a-f]+)")
+_QOS = re.compile(r"set_field:(0x[0-9a-f]+)->reg4")
 _FAR = re.compile(r"set_field:(0x[0-9a-f]+)->tun_id,set_field:([\d.]+)->tun_dst")
 
 
@@ -111,6 +113,7 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
         teid=session["uplink"]["teid"],
         pinned=IPv4Address(pinned) if pinned else None,
         downlink=FTeid(down["teid"], IPv4Address(down["remote_ip"])) if down else None,
+        qos=_qos(session),
     )
     peer = next((each for each in peers if down and each["ip"] == down["remote_ip"]), None)
     return Subject(known, ours[0], session, report, peer, wanted)
@@ -140,22 +143,38 @@ def _session(api: Api, name: str, gateway: str | None) -> dict[str, Any]:
     return found
 
 
+def _qos(session: dict[str, Any]) -> Qos | None:
+    """As the API shows it; a controller of an earlier release has none."""
+    if not session.get("qfi"):
+        return None
+    return Qos(session["qfi"], session["rqi"], session["qfi_required"], session["qfi_check"])
+
+
 def _told_by(flows: Iterable[str], ue: IPv4Address) -> Known:
     """A session as its flows in the switch tell of it."""
     teid = pinned = far = cookie = None
+    wanted = sent = 0
     for flow in flows:
         head, _, actions = flow.partition(" actions=")
         found = _COOKIE.search(head)
         if found is None or cookie_kind(int(found[1], 16)) is not CookieKind.SESSION:
             continue
         cookie = int(found[1], 16)
+        container = int(told[1], 16) if (told := _QOS.search(actions)) else 0
         if told := _TEID.search(head):
             teid = int(told[1], 16)
             peer = _PEER.search(head)
             pinned = IPv4Address(int(peer[1], 16)) if peer else None
+            wanted = container
         if told := _FAR.search(actions):
             far = FTeid(int(told[1], 16), IPv4Address(told[2]))
-    return Known(ue, None, cookie, teid, pinned, far)
+            sent = container
+    qos = None
+    if wanted or sent:
+        check = bool(wanted & CHECKED)
+        qfi = (wanted if check else sent) & QFI_MAX
+        qos = Qos(qfi, sent > QFI_MAX, bool(wanted & CONTAINED), check)
+    return Known(ue, None, cookie, teid, pinned, far, qos)
 
 
 def _of_session(cookies: Iterable[int]) -> int | None:

@@ -17,7 +17,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number
+from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number, Octets
 
 if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
@@ -41,6 +41,7 @@ Examples:
   ofgtp trace phone-1 --downlink --size 1500
   ofgtp trace phone-1 --dport 80 --host 192.0.2.80
   ofgtp trace phone-1 --uplink --peer 10.1.0.3       from another base station
+  ofgtp trace phone-1 --uplink --no-qfi              as an eNB sends it
   ofgtp trace 10.45.0.7 --raw              with Open vSwitch's own words""",
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
@@ -69,9 +70,27 @@ Examples:
 @click.option(
     "--ttl", type=Number(1, 255), default=64, show_default=True, help="Of the UE's packet."
 )
-@click.option("--peer", type=ADDRESS, help="Uplink: from this base station. Else the session's.")
+@click.option(
+    "--peer",
+    type=ADDRESS,
+    help="Uplink: from this base station. Else from the one that the downlink goes to, or that the"
+    " uplink is pinned to.",
+)
 @click.option("--teid", type=TEID, help="Uplink: with this TEID. Else the session's.")
 @click.option("--source", type=ADDRESS, help="Uplink: from this inner address. Else the UE's.")
+@click.option(
+    "--qfi",
+    type=Number(0, 63),
+    help="Uplink: with a PDU Session Container of this QFI. Else the session's, if it has one.",
+)
+@click.option("--no-qfi", is_flag=True, help="Uplink: without a PDU Session Container, as of 4G.")
+@click.option(
+    "--container",
+    metavar="HEX",
+    type=Octets(4, 64),
+    help="Uplink: with these octets from the PDU Session Container to the UE's packet, as a"
+    " capture shows them: 01100900 is QFI 9.",
+)
 @click.option("--gateway", type=GATEWAY, help="Where several have the same UE address.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each flow, and what its table is for.")
 @click.option("--raw", is_flag=True, help="Show what Open vSwitch was asked and said, too.")
@@ -84,10 +103,11 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     For root, on the switch's host. With an address it works without the controller, too: by the
     switch and ofgtp.toml alone.
 
-    The switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where
-    it is parsed anew: an uplink packet is asked for three times. It has no PDU Session Container,
-    so that a session that requires one drops it. Not seen are nftables, the network beyond the
-    ports, rate limits, and the host's firewall where the host routes.
+    The uplink packet of a session with a QFI has a PDU Session Container, as a gNB sends it. The
+    switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where it is
+    parsed anew: an uplink packet is asked for three times, with a container five or six times. Not
+    seen are nftables, the network beyond the ports, rate limits, and the host's firewall where the
+    host routes.
 
     \b
     Exit codes: 0 delivered, in all directions asked for; 1 dropped in one, or
@@ -99,8 +119,14 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
 
     if given["proto"] == "icmp" and (given["sport"], given["dport"]) != (None, None):
         raise click.UsageError("icmp has no ports: --proto tcp or udp, or neither port")
-    if downlink and not uplink and (given["peer"] or given["teid"] or given["source"]):
-        raise click.UsageError("--peer, --teid and --source are for the uplink")
+    containers = [given["qfi"] is not None, given["no_qfi"], given["container"] is not None]
+    if sum(containers) > 1:
+        raise click.UsageError("--qfi, --no-qfi and --container exclude each other")
+    of_uplink = [given["peer"], given["teid"], given["source"], *containers]
+    if downlink and not uplink and any(of_uplink):
+        raise click.UsageError(
+            "--peer, --teid, --source, --qfi, --no-qfi and --container are for the uplink"
+        )
     subjects.need_root()
     subject = subjects.find(name, given["gateway"])
     switch = Tools(subject.gateway.ovsdb)
@@ -209,7 +235,7 @@ class _Run:
         given, known, gateway = self._given, self.subject.known, self.subject.gateway
         host = given["host"] or gateway.next_hop or FAR_HOST
         source = given["source"] if way == "uplink" else None
-        peer = given["peer"] or known.pinned or (known.downlink and known.downlink.ip)
+        peer = given["peer"] or (known.downlink and known.downlink.ip) or known.pinned
         sport, dport = given["sport"], given["dport"]
         return Packet(
             direction=way,
@@ -223,7 +249,17 @@ class _Run:
             ttl=given["ttl"],
             teid=given["teid"] or known.teid or 0,
             peer=IPv4Address(peer) if peer else _any_peer(gateway),
+            container=self._container() if way == "uplink" else b"",
         )
+
+    def _container(self) -> bytes:
+        from ofgtp.core.trace import probe
+
+        given, qos = self._given, self.subject.known.qos
+        if given["container"] is not None:
+            return bytes(given["container"])
+        qfi = given["qfi"] if qos is None or given["qfi"] is not None else qos.qfi
+        return b"" if given["no_qfi"] or qfi is None else probe.container(qfi)
 
     def _symptoms(self, missing: Sequence[str]) -> Iterator[Symptom]:
         from ofgtp.core.trace import symptoms
@@ -247,6 +283,8 @@ class _Run:
                 )
         if self._asked_arp:
             yield symptoms.ARP_ASKED
+        if all(story.verdict.reason != "wrong_peer" for story in self.stories):
+            yield from symptoms.of_pin(subject.known)
         if subject.peer:
             yield from symptoms.of_peer(subject.peer)
         if subject.session:
@@ -274,7 +312,11 @@ class _Run:
 
     def _story_json(self, story: Story) -> dict[str, Any]:
         packet, end = story.packet, story.verdict
-        tunnel = {"teid": packet.teid, "peer": str(packet.peer)}
+        tunnel = {
+            "teid": packet.teid,
+            "peer": str(packet.peer),
+            "container": packet.container.hex() or None,
+        }
         return {
             "direction": packet.direction,
             "delivered": end.delivered,
@@ -340,6 +382,8 @@ def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
         if story.packet.direction == "uplink":
             teid = f"{story.packet.teid:#x}" if story.packet.teid else "of unknown TEID"
             tunnel = f", in tunnel {teid} from {story.packet.peer}"
+            if story.packet.container:
+                tunnel += f", with container {story.packet.container.hex()}"
         title = story.packet.direction.capitalize()
         _hang(click.style(title, bold=True), f": {story.packet}{tunnel}", width, indent=2)
         for part in story.parts:
@@ -357,7 +401,8 @@ def _heading(subject: Subject) -> str:
     far = known.downlink
     down = f"downlink {far.teid:#x} to {far.ip}" if far else "no downlink"
     name = f"Session {known.id}" if known.id else "The session"
-    says = f"{name} on {subject.gateway.name}: UE {known.ue}, uplink {teid}{pinned}, {down}"
+    qfi = f", QFI {known.qos.qfi or 'unknown'}" if known.qos else ""
+    says = f"{name} on {subject.gateway.name}: UE {known.ue}, uplink {teid}{pinned}, {down}{qfi}"
     if session is None:
         return f"{says}."
     up, dn = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))
@@ -384,7 +429,7 @@ def _print_step(step: Step, width: int, verbose: bool) -> None:
     loud = step.owner in ("drop", "other", "")
     head = f"    {step.hop.table:>3} {name:<10} "
     styled = click.style(head, fg="red") if loud else head
-    _hang(styled, step.says, width, indent=len(head))
+    _hang(styled, step.says, width, indent=19)
     if not verbose:
         return
     if step.table:

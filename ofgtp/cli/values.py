@@ -79,6 +79,28 @@ class Seconds(click.FloatRange):
     name = "number of seconds"
 
 
+class Octets(click.ParamType[bytes]):
+    """Octets in hexadecimal digits, so many; spaces and colons between them are passed over."""
+
+    name = "octets"
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        try:
+            found = bytes.fromhex(value.replace(":", " "))
+        except ValueError:
+            self.fail(f"{value!r} is not hexadecimal, two digits an octet", param, ctx)
+        if not self._least <= len(found) <= self._most:
+            self.fail(f"{len(found)} octets, not {self._least} to {self._most}", param, ctx)
+        return found
+
+
 class _Teid(click.ParamType[int]):
     name = "teid"
 

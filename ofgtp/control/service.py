@@ -323,6 +323,8 @@ class SessionService:
             limit=filter.limit,
             cursor=filter.cursor,
         )
+        if not filter.counters:
+            return [self._view(stored) for stored in page], cursor
         return self._views(page), cursor
 
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
@@ -405,8 +407,8 @@ class SessionService:
             for stored, pair in zip(page, self._counters(page), strict=True)
         ]
 
-    def _view(self, stored: StoredSession, pair: _Pair) -> SessionView:
-        up, down = pair
+    def _view(self, stored: StoredSession, pair: _Pair | None = None) -> SessionView:
+        up, down = (None, None) if pair is None else (Counters(*_numbers(flow)) for flow in pair)
         return SessionView(
             session=stored.session,
             state=stored.state,
@@ -414,8 +416,8 @@ class SessionService:
             local_ip=self._local_ip(stored.session),
             created_at=stored.created_at,
             updated_at=stored.updated_at,
-            uplink=Counters(*_numbers(up)),
-            downlink=Counters(*_numbers(down)),
+            uplink=up,
+            downlink=down,
         )
 
     def _local_ip(self, session: Session) -> IPv4Address | None:

@@ -252,7 +252,7 @@ class Signalling:
             return
         shown = (HIDDEN if kind is None else f"{kind:#04x}" for kind in types or (0,))
         self.extensions.update(shown)
-        if not any(kind is None or self._not_understood(kind) for kind in types):
+        if not gtpu.not_comprehended(types, SUPPORTED_EXTENSIONS):
             return
         now = time.monotonic()
         if not self._notice_limit.take(peer, now):
@@ -261,10 +261,6 @@ class Signalling:
         said = gtpu.supported_extension_headers(SUPPORTED_EXTENSIONS)
         kind = MessageType.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION
         self.peers.say(peer, kind, said, now)
-
-    @staticmethod
-    def _not_understood(kind: int) -> bool:
-        return gtpu.comprehension_required(kind) and kind not in SUPPORTED_EXTENSIONS
 
     @staticmethod
     def _extension_types(teid: int, rest: bytes, hidden: bool) -> tuple[int | None, ...] | None:

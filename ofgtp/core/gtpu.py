@@ -15,7 +15,7 @@ What a peer may get wrong without being dropped stands in `TOLERATED`, type by t
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address
@@ -438,12 +438,17 @@ def comprehension_required(extension: int) -> bool:
     return bool(extension & 0x80)
 
 
-def not_comprehended(message: Message, supported: Collection[int]) -> tuple[int, ...]:
-    """The types of its extension headers that demand comprehension and are not in `supported`."""
+def not_comprehended(
+    types: Iterable[int | None], supported: Collection[int]
+) -> tuple[int | None, ...]:
+    """Of a message's extension headers those that demand comprehension and are not in `supported`.
+
+    None is one whose type cannot be seen: it may demand it.
+    """
     return tuple(
         kind
-        for kind, _ in message.extensions
-        if comprehension_required(kind) and kind not in supported
+        for kind in types
+        if kind is None or (comprehension_required(kind) and kind not in supported)
     )
 
 

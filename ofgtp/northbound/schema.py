@@ -222,6 +222,9 @@ class ListQuery(NoQuery):
     state: SessionState | None = None
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = Field(None, description="`next` of the page before")
+    counters: bool = Field(
+        True, description="false: without `counters`, for which the switch is asked: twice as fast"
+    )
 
 
 class FlowsQuery(NoQuery):
@@ -296,7 +299,9 @@ class SessionOutput(BaseModel):
     )
     created_at: datetime
     updated_at: datetime
-    counters: BothCounters
+    counters: BothCounters | None = Field(
+        description="null in a list that was asked for without them"
+    )
 
     @classmethod
     def of(cls, view: SessionView) -> SessionOutput:
@@ -321,7 +326,9 @@ class SessionOutput(BaseModel):
             reason=view.reason,
             created_at=view.created_at,
             updated_at=view.updated_at,
-            counters=BothCounters.model_construct(
+            counters=view.uplink
+            and view.downlink
+            and BothCounters.model_construct(
                 uplink=Counters.model_construct(
                     packets=view.uplink.packets, bytes=view.uplink.bytes
                 ),

@@ -35,8 +35,9 @@ class SessionView:
     """The gateway's GTP-U address, `uplink.local_ip`; None if it has left the configuration."""
     created_at: datetime
     updated_at: datetime
-    uplink: Counters
-    downlink: Counters
+    uplink: Counters | None
+    downlink: Counters | None
+    """None: they were not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ class SessionFilter:
     state: SessionState | None = None
     limit: int = 100
     cursor: str | None = None
+    counters: bool = True
+    """Whether the switch is asked for them: two flows of each session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Demo:
             assert self.read(1), f"ended before {text!r}:\n{self.output}"
             assert time.monotonic() < until, f"no {text!r} in {seconds} s:\n{self.output}"
 
-    def finish(self, seconds: float = 110) -> int:
+    def finish(self, seconds: float = 200) -> int:
         until = time.monotonic() + seconds
         while self.read(1):
             assert time.monotonic() < until, f"no end within {seconds} s:\n{self.output}"
@@ -177,6 +177,37 @@ def test_crash_ends_forwarding_in_one_mode_and_not_in_the_other(tmp_path: Path) 
     for what in ("kill -9, restart", "clean stop, restart"):
         assert re.search(rf"^ +switch +{what} +0 +0 s$", text, re.MULTILINE), text
     assert text.count("flows_changed=0") == 2
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_5g_beside_4g(tmp_path: Path) -> None:
+    """The script itself fails where a step does not show what it should; here is what it shows."""
+    with demo("n3.py", tmp_path) as running:
+        running.read_until("3. 5G and 4G at the same time")
+        namespaces = running.namespaces()
+        assert running.finish() == 0, running.output
+        running.assert_gone(namespaces)
+    text = running.output
+    for pdu_type in ("UL PDU SESSION INFORMATION (1)", "DL PDU SESSION INFORMATION (0)"):
+        assert text.count(f"PDU Type: {pdu_type}") == 1
+    assert text.count("= QoS Flow Identifier (QFI): 9") == 2
+    for kind in (
+        "10.1.0.2 → 10.1.0.1     0x00001001    UL, QFI 9",
+        "10.1.0.1 → 10.1.0.2     0x00002001    DL, QFI 12",
+        "10.1.0.1 → 10.1.0.3     0x00003002    none",
+        "10.1.0.1 → 10.1.0.3     0x00003001    none",
+        "10.1.0.3 → 10.1.0.1     0x00001001    none",
+        "10.1.0.1 → 10.1.0.2     0x00002003    DL, QFI 9",
+    ):
+        assert re.search(f"^ +{kind}$", text, re.MULTILINE), kind
+    for way in ("uplink,   ue1 → pdn", "downlink, pdn → ue1"):
+        match = re.search(re.escape(way) + r": (\d+) Mbit/s", text)
+        assert match and int(match[1]) > 0
+    assert len(re.findall(r"n_packets=\d{3}", text)) == 2
+    assert len(re.findall(r"\b0 of \d{2,} pings lost", text)) == 3
+    for mtu in (1456, 1464):
+        assert text.count(f"Frag needed and DF set (mtu = {mtu})") == 1
+    assert re.search(r"^ +drops .*3 wrong_qfi", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -96,16 +96,127 @@ def test_uplink_of_another_address_has_no_bearer(rig: Any) -> None:
     [
         GTP_U_Header(teid=8193, gtp_type=255),
         GTP_U_Header(teid=8193, gtp_type=255, S=1, seq=7),
-        GTP_U_Header(teid=8193, gtp_type=255, E=1, next_ex=0x85)
-        / GTPPDUSessionContainer(type=0, QFI=9),
     ],
-    ids=["plain", "sequence", "extension"],
+    ids=["plain", "sequence"],
 )
 def test_downlink_reaches_the_ue(rig: Any, header: Any) -> None:
     station, _, ues = rig
     station.receive(bytes(header / INNER), GATEWAY)
     assert ues.recv(2000) == bytes(INNER)
     assert station.counters["downlink_packets"] == 1
+
+
+N3 = "ue_ip=10.45.0.2,uplink_teid=0x1001,downlink_teid=8193,gateway=10.1.0.1,qfi="
+
+
+@pytest.mark.parametrize("number", [None, 7])
+@pytest.mark.parametrize(
+    ("further", "units", "delay", "sequence"),
+    [
+        ("", 1, None, None),
+        (",ul_delay=0", 2, 0, None),
+        (",ul_delay=258", 2, 258, None),
+        (",qfi_sequence=16777215", 2, None, 0xFFFFFF),
+        (",ul_delay=4294967295,qfi_sequence=5", 3, 0xFFFFFFFF, 5),
+    ],
+)
+def test_uplink_on_n3(
+    rig: Any, further: str, units: int, delay: int | None, sequence: int | None, number: int | None
+) -> None:
+    station, wire, ues = rig
+    station.sequence = number
+    station.add(enb.Bearer.parse(f"{N3}63+9{further}"))
+    packet = bytes(IP(src="10.45.0.2", dst="10.2.0.2", ttl=128) / ICMP() / b"x")
+    for turn in range(2):
+        ues.send(packet)
+        station.uplink()
+        message, _ = wire.sent.pop()
+        header = GTP_U_Header(message)
+        assert (header.gtp_type, header.teid, header.E, header.next_ex) == (255, 0x1001, 1, 0x85)
+        assert header.length == len(message) - 8
+        assert (number is not None) == header.S
+        assert header.seq == (0 if number is None else number + turn)
+        container = header[GTPPDUSessionContainer]
+        assert (container.type, container.QMP, container.QFI) == (1, 0, 63)
+        assert (container.ExtHdrLen, message[12], container.NextExtHdr) == (units, units, 0)
+        assert (delay is not None) == container.ulDelayInd and container.ulDelayRslt == delay
+        expected = None if sequence is None else (sequence + turn) % 2**24
+        assert (expected is not None) == container.SNP and container.UlQFISeqNum == expected
+        assert message[11 + 4 * units] == 0, "no extension header follows"
+        assert message[12 + 4 * units :] == bytes(container[IP]) == packet
+
+
+def downlink(container: bytes) -> bytes:
+    """A T-PDU with an extension header of type 0x85."""
+    extension = bytes([(len(container) + 2) // 4]) + container + b"\0"
+    header = GTP_U_Header(teid=8193, gtp_type=255, E=1, next_ex=0x85)
+    header.length = 4 + len(extension) + len(INNER)
+    return bytes(header) + extension + bytes(INNER)
+
+
+@pytest.mark.parametrize(
+    ("container", "qfi", "rqi"),
+    [
+        (b"\x00\x09", 9, 0),
+        (b"\x00\x49", 9, 1),
+        (b"\x00\x0c", 12, 0),
+        (b"\x00\x8c\xe0\0\0\0", 12, 0),
+        (b"\x04\xcc\xe0\0\x01\x02", 12, 1),
+    ],
+    ids=["plain", "RQI", "another", "PPI", "PPI, RQI, SNP"],
+)
+def test_downlink_on_n3(rig: Any, container: bytes, qfi: int, rqi: int) -> None:
+    station, _, ues = rig
+    station.add(enb.Bearer.parse(f"{N3}9+12"))
+    station.receive(downlink(container), GATEWAY)
+    assert ues.recv(2000) == bytes(INNER)
+    assert station.counters[f"downlink_qfi_{qfi}"] == station.counters["downlink_packets"] == 1
+    assert station.counters["downlink_rqi"] == rqi
+
+
+def test_downlink_on_n3_as_scapy_writes_it(rig: Any) -> None:
+    station, _, ues = rig
+    station.add(enb.Bearer.parse(f"{N3}9"))
+    header = GTP_U_Header(teid=8193, gtp_type=255, E=1, S=1, seq=7, next_ex=0x85)
+    station.receive(bytes(header / GTPPDUSessionContainer(QFI=9, RQI=1) / INNER), GATEWAY)
+    assert ues.recv(2000) == bytes(INNER)
+    assert station.stats().endswith("downlink_qfi_9=1 downlink_rqi=1 downlink_bytes=33")
+
+
+@pytest.mark.parametrize(
+    ("qfi", "message", "why"),
+    [
+        ("", downlink(b"\x00\x09"), "drop_container_on_s1u"),
+        ("9", bytes(GTP_U_Header(teid=8193, gtp_type=255) / INNER), "drop_no_container"),
+        ("9", bytes(GTP_U_Header(teid=8193, gtp_type=255, S=1) / INNER), "drop_no_container"),
+        ("9", downlink(b"\x00\x08"), "drop_qfi"),
+        ("9+12", downlink(b"\x00\x0b"), "drop_qfi"),
+        ("9", downlink(b"\x10\x09"), "drop_container"),
+        ("9", downlink(b"\x20\x09"), "drop_container"),
+        ("9", downlink(b"\x00\x89"), "drop_container"),
+    ],
+)
+def test_wrong_containers_are_dropped(rig: Any, qfi: str, message: bytes, why: str) -> None:
+    station, wire, ues = rig
+    station.add(enb.Bearer.parse(f"{N3}{qfi}" if qfi else N3.removesuffix(",qfi=")))
+    with pytest.raises(enb.Dropped, match=f"^{why}$"):
+        station.receive(message, GATEWAY)
+    with pytest.raises(BlockingIOError):
+        ues.recv(2000)
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize(
+    "fields", ["", "64", "-1", "9+", "nine", "9,ul_delay=-1", "9,qfi_sequence=16777216", "9,rqi=1"]
+)
+def test_wrong_bearers_of_n3(fields: str) -> None:
+    with pytest.raises(ValueError):
+        enb.Bearer.parse(N3 + fields)
+
+
+def test_only_n3_measures() -> None:
+    with pytest.raises(ValueError):
+        enb.Bearer.parse(N3.replace("qfi=", "ul_delay=7"))
 
 
 def test_echo_request_is_answered(rig: Any) -> None:

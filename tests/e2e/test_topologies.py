@@ -69,3 +69,21 @@ def test_two_enb_carry_packets() -> None:
     )
     assert "3 packets transmitted, 3 received, 0% packet loss" in text
     assert "uplink_packets=3 downlink_packets=3" in text
+
+
+def test_gnb_enb() -> None:
+    """The eNB stands for the gateway, and understands no container."""
+    text = mn(
+        "gnb_enb",
+        "gnb1 "
+        + ENB.format("10.1.0.2", "10.45.0.2", 1, 2, "10.1.0.3").replace("--s1u", "--n3")
+        + ",qfi=9 >/tmp/gnb1 &",
+        "enb1 " + ENB.format("10.1.0.3", "10.45.0.3", 2, 1, "10.1.0.2") + " >/tmp/enb1 &",
+        "sh for i in $(seq 50); do grep -q ready /tmp/gnb1 && grep -q ready /tmp/enb1 && break;"
+        " sleep 0.1; done",
+        "ue1 ping -c 2 -i 0.2 -W 0.5 10.45.0.3",
+        "enb1 pkill -USR1 -f -P $$ enb.py; sleep 0.5; cat /tmp/gnb1 /tmp/enb1",
+    )
+    assert "2 packets transmitted, 0 received" in text
+    assert "gnb 10.1.0.2 ready" in text
+    assert "drop_container_on_s1u=2" in text

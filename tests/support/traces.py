@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from ofgtp.core.model import FTeid, Gateway
+from ofgtp.core.model import FTeid, Gateway, Qos
 from ofgtp.core.trace.explain import Story, TraceRefused, follow
-from ofgtp.core.trace.probe import Packet, Question
+from ofgtp.core.trace.probe import Packet, Question, container
 from ofgtp.core.trace.verdict import Known
 from ofgtp.southbound.ovstools import CommandRefused, Tools
 from tests.support.lab import Lab, gateway
@@ -48,6 +48,13 @@ def to(peer: str) -> Known:
     return replace(SESSION, downlink=FTeid(0x2001, IPv4Address(peer)))
 
 
+def of_qfi(qfi: int) -> Packet:
+    """The uplink packet as a gNB sends it."""
+    return replace(UP, container=container(qfi))
+
+
+N3 = replace(SESSION, qos=Qos(10, rqi=True))
+CHECKED = replace(SESSION, qos=Qos(10, rqi=True, check=True))
 ALLOW = gateway(access_allow=(IPv4Network("10.1.0.0/29"),))
 ROUTED = gateway(ue_to_ue="route")
 
@@ -85,6 +92,25 @@ WAYS = {
     "up-no-flows": Way(UP),
     "up-no-port": Way(UP),
     "up-no-bridge": Way(UP),
+    "n3-up": Way(of_qfi(9), N3),
+    "n3-up-ttl-1": Way(replace(of_qfi(9), ttl=1), N3),
+    "n3-up-long": Way(replace(UP, container=bytes.fromhex("03180a000a0b0c0001010100")), N3),
+    "n3-up-checked": Way(of_qfi(10), CHECKED),
+    "n3-up-wrong-qfi": Way(of_qfi(11), CHECKED),
+    "n3-up-missing": Way(UP, N3),
+    "n3-up-optional": Way(UP, N3),
+    "n3-up-longer": Way(replace(UP, container=bytes.fromhex("07180a" + "45" * 24 + "00")), N3),
+    "n3-up-too-long": Way(replace(UP, container=bytes.fromhex("081f0a00" + "00" * 28)), N3),
+    "n3-up-bad": Way(replace(UP, container=bytes.fromhex("01000a00")), N3),
+    "n3-up-chain": Way(replace(UP, container=bytes.fromhex("01100a4001000000")), N3),
+    "n3-up-not-ip": Way(replace(UP, container=bytes.fromhex("01100a0001000000")), N3),
+    "n3-up-unknown-teid": Way(replace(of_qfi(9), teid=0x9999), N3),
+    "n3-up-to-4g": Way(replace(of_qfi(9), host=OTHER_UE), N3, gateway=ROUTED),
+    "n3-up-4g": Way(of_qfi(9)),
+    "n3-down": Way(DOWN, N3),
+    "n3-down-just-fits": Way(replace(DOWN, size=1456), N3),
+    "n3-down-too-big": Way(replace(DOWN, size=1457), N3),
+    "n3-down-far-too-big": Way(replace(DOWN, size=1465), N3),
 }
 
 
@@ -144,17 +170,39 @@ def main() -> None:
     """Record all ways."""
     FILES.mkdir(exist_ok=True)
     routed, allow = 'ue_to_ue = "route"', 'access_allow = ["10.1.0.0/29"]'
-    for more, names in ((routed, ("up-to-ue", "up-to-ue-too-big")), (allow, ("up-access-denied",))):
+    to_ues = "up-to-ue", "up-to-ue-too-big"
+    for more, names in ((routed, to_ues), (allow, ("up-access-denied",))):
         with Lab() as lab:
             site = Site(lab, lab.config(gateway=more))
             site.ready()
             site.session(str(UE), teid=0x1001, downlink=0x2001)
             site.session(str(OTHER_UE), teid=0x1003, downlink=0x2003)
             _Recorder(lab, site).record(*names)
+    record_n3()
     with Lab() as lab:
         site = Site(lab, lab.config(controller='ownership = "switch"'))
         site.ready()
         _record_all(lab, site, _Recorder(lab, site).record)
+
+
+def record_n3() -> None:
+    """Record those with a PDU Session Container."""
+    with Lab() as lab:
+        site = Site(lab, lab.config(gateway='ue_to_ue = "route"'))
+        site.ready()
+        record = _Recorder(lab, site).record
+        name = site.session(str(UE), teid=0x1001, downlink=0x2001)
+        site.session(str(OTHER_UE), teid=0x1003, downlink=0x2003)
+        record("n3-up-4g")
+        site.patch(name, {"qfi": 10, "rqi": True})
+        record("n3-up", "n3-up-ttl-1", "n3-up-long", "n3-up-longer", "n3-up-missing")
+        record("n3-up-too-long", "n3-up-bad")
+        record("n3-up-chain", "n3-up-not-ip", "n3-up-unknown-teid", "n3-up-to-4g")
+        record("n3-down", "n3-down-just-fits", "n3-down-too-big", "n3-down-far-too-big")
+        site.patch(name, {"qfi_check": True})
+        record("n3-up-checked", "n3-up-wrong-qfi")
+        site.patch(name, {"qfi_check": False, "qfi_required": False})
+        record("n3-up-optional")
 
 
 def _record_all(lab: Lab, site: Site, record: Callable[..., None]) -> None:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.switch
 OFGTP = Path(sys.executable).parent / "ofgtp"
 UE, UP, DOWN = "10.45.0.2", 0x1001, 0x2001
 OTHER_UE = "10.45.0.3"
+UE_5G, UP_5G, DOWN_5G = "10.45.0.5", 0x1005, 0x2005
 BOTH = ("uplink", "downlink")
 
 
@@ -38,6 +39,7 @@ def site() -> Iterator[Site]:
         site.ready()
         site.session(UE, teid=UP, downlink=DOWN)
         site.session(OTHER_UE, teid=0x1003, downlink=0x2003)
+        site.session(UE_5G, teid=UP_5G, downlink=DOWN_5G, qfi=9, rqi=True, qfi_check=True)
         yield site
 
 
@@ -135,7 +137,83 @@ def test_uplink_packets_that_are_not_the_session_s(site: Site) -> None:
     site.patch(f"ue-{UE}", {"uplink": {"remote_ip": ENB_IP["enb"]}})
     assert reason(site, "uplink") == "delivered"
     assert reason(site, "uplink", "--peer", "10.1.0.77") == "wrong_peer"
+    assert trace(site).also == ""
     site.patch(f"ue-{UE}", {"uplink": {"remote_ip": None}})
+
+
+def test_an_uplink_that_is_pinned_to_another_than_the_downlink_goes_to(site: Site) -> None:
+    """As after half a handover: the base station that gets the downlink may not send."""
+    site.patch(f"ue-{UE}", {"uplink": {"remote_ip": ENB_IP["enb2"]}})
+    site.lab.appctl("revalidator/purge")
+    with site.counted(no_uplink_session=1, seen_wrong_peer=1):
+        assert site.uplink(site.t_pdu(UP, gtpu.ipv4(UE, PDN_IP))) == []
+    told = trace(site)
+    assert [told.reason(way) for way in BOTH] == ["wrong_peer", "delivered"]
+    up = told.way("uplink")
+    assert f"pinned to {ENB_IP['enb2']}" in up["says"] and "where the downlink goes" in up["says"]
+    pinned = trace(site, "--peer", ENB_IP["enb2"])
+    assert pinned.reason("uplink") == "delivered"
+    warned = f"accepted from {ENB_IP['enb2']} alone, and the downlink goes to {ENB_IP['enb']}"
+    assert warned in pinned.also and warned in trace(site, "--downlink").also
+    mend = up["run"].replace("ofgtp", str(OFGTP), 1)
+    site.lab.exec("gw", ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", *mend.split()])
+    assert trace(site).also == "" and reason(site, "uplink") == "delivered"
+    site.patch(f"ue-{UE}", {"uplink": {"remote_ip": None}})
+
+
+CONTAINERS = {
+    "01100900": "delivered",
+    "03180900a1a2a3a4a5a6a700": "delivered",
+    "01100a00": "wrong_qfi",
+    "04100900a1a2a3a4a5a6a7a8a9aaab00": "delivered",
+    "071809" + "a1" * 24 + "00": "delivered",
+    "081f09" + "a1" * 28 + "00": "long_container",
+    "01000900": "bad_container",
+    "0110094001000000": "extension_chain",
+    "": "container_missing",
+}
+"""What stands between GTP-U header and packet, and what becomes of it with QFI 9 checked."""
+
+
+def test_containers(site: Site) -> None:
+    """What is said of them is what real packets meet."""
+    inner, dropped = gtpu.ipv4(UE_5G, PDN_IP), [w for w in CONTAINERS.values() if w != "delivered"]
+    frames = [
+        site.from_enb(
+            gtpu.t_pdu(UP_5G, octets + inner, flags=0x34 if octets else 0x30, extension=0x85)
+        )
+        for octets in map(bytes.fromhex, CONTAINERS)
+    ]
+    with site.counted(**dict.fromkeys(dropped, 1)):
+        assert [frame[14:] for frame in site.uplink(*frames)] == [inner] * 4
+    for octets, why in CONTAINERS.items():
+        asked = ("--container", octets) if octets else ("--no-qfi",)
+        told = trace(site, "--uplink", *asked, session=UE_5G)
+        assert told.reason("uplink") == why
+        assert told.way("uplink")["packet"]["container"] == (octets or None)
+
+
+def test_a_session_with_a_qfi(site: Site) -> None:
+    """As its gNB sends, and what it gets."""
+    told = trace(site, session=UE_5G)
+    assert [told.reason(way) for way in BOTH] == ["delivered"] * 2
+    up = told.way("uplink")
+    assert up["packet"]["container"] == "01100900"
+    names = [step["name"] for step in up["steps"]]
+    assert names[7:11] == ["container", "container_end", "unwrap", "bare"]
+    assert names[11:] == ["epoch", "uplink", "qfi", "guard", "route"]
+    assert told.way("downlink")["says"].endswith(f"tunnel {DOWN_5G:#x}, with QFI 9 and RQI")
+    nowhere = trace(site, "--url", "http://127.0.0.1:9", session=UE_5G)
+    for told_by in (told, nowhere):
+        assert told_by.way("uplink")["packet"]["container"] == "01100900"
+    assert trace(site, "--uplink", "--qfi", "8", session=UE_5G).reason("uplink") == "wrong_qfi"
+    assert trace(site, "--uplink", "--qfi", "8").reason("uplink") == "delivered", "one of 4G"
+    fits = [site.to_ue(gtpu.ipv4(PDN_IP, UE_5G, size=size)) for size in (1456, 1457)]
+    assert len(site.downlink(*fits)) == 1
+    for size, why in ((1456, "delivered"), (1457, "too_big"), (1465, "too_big")):
+        big = trace(site, "--downlink", "--size", str(size), session=UE_5G)
+        assert big.reason("downlink") == why
+        assert ("leaves 1456" in big.way("downlink")["says"]) == (why == "too_big")
 
 
 def test_a_packet_that_is_too_big(site: Site) -> None:

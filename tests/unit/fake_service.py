@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Any
@@ -243,4 +244,6 @@ class FakeService:
         if filter.cursor not in (None, "next"):
             raise InvalidSession("cursor", "is not a cursor of this list")
         views = [self._view(session) for session in self.sessions.values()]
+        if not filter.counters:
+            views = [replace(view, uplink=None, downlink=None) for view in views]
         return views[: filter.limit], "next" if len(views) > filter.limit else None

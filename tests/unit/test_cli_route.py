@@ -45,6 +45,8 @@ def test_a_route_is_a_session(ofgtp: Shell) -> None:
         ("to 10.45.0.7/32 dev gw1 encap gtp lid 4097 dst 10.1.0.2 id 8193", ROUTE),
         (f"{ROUTE} from 10.1.0.3", ROUTE.replace("dev", "from 10.1.0.3 dev")),
         ("10.45.0.7 encap gtp lid 1 dev gw1", "10.45.0.7 encap gtp lid 0x1 dev gw1"),
+        (f"{ROUTE} qfi 9", ROUTE.replace("dev", "qfi 9 dev")),
+        (f"{ROUTE} qfi none", ROUTE),
         (f"{ROUTE} pending", ROUTE),
     ],
 )
@@ -63,7 +65,7 @@ def test_what_is_shown_can_be_pasted(ofgtp: Shell, written: str, shown: str) -> 
 
 @pytest.mark.parametrize("word", ["change", "replace"])
 def test_the_qfi_stays(ofgtp: Shell, word: str) -> None:
-    """A route does not name it."""
+    """Where a route does not name it; and what else is said of containers."""
     qos = {"qfi": 9, "rqi": True, "qfi_required": False, "qfi_check": True}
     given = {"id": "phone", "gateway": "gw1", "ue_ip": "10.45.0.7", **qos}
     assert ofgtp("session import -", stdin=json.dumps(given).encode()).code == 0
@@ -73,6 +75,23 @@ def test_the_qfi_stays(ofgtp: Shell, word: str) -> None:
     assert session.items() >= qos.items()
     assert ofgtp("tunnel add gw1 v1 5 6 10.45.0.7 10.1.0.9").code == 1  # refused, not replaced
     assert sessions(ofgtp) == [session]
+    assert ofgtp(f"route {word} {ROUTE} qfi 10").lines == []
+    (session,) = sessions(ofgtp)
+    assert session.items() >= (qos | {"qfi": 10}).items()
+    assert ofgtp(f"route {word} {ROUTE} qfi none").lines == []
+    (session,) = sessions(ofgtp)
+    assert session["qfi"] is None and not session["qfi_check"]
+
+
+def test_routes_are_found_by_their_qfi(ofgtp: Shell) -> None:
+    ofgtp(f"route add {ROUTE} qfi 9")
+    ofgtp("route add 10.45.0.8 encap gtp lid 2 dev gw1")
+    assert ofgtp("route show qfi 9").lines == [ROUTE.replace("dev", "qfi 9 dev")]
+    assert ofgtp("route show qfi none").lines == ["10.45.0.8 encap gtp lid 0x2 dev gw1"]
+    assert ofgtp("route show qfi 8").lines == []
+    assert ofgtp("route del 10.45.0.7 qfi 8").code == 4
+    for wrong in ("qfi 64", "qfi 0", "qfi", "qfi 1 qfi 2"):
+        assert ofgtp(f"route add 10.45.0.9 encap gtp {wrong}").code == 2
 
 
 @pytest.mark.parametrize(

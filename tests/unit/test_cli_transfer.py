@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from ofgtp.cli import transfer
 from ofgtp.cli.values import QOS
+from ofgtp.control.gateway import GatewayAgent
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Done, Shell
@@ -97,6 +99,38 @@ def test_export_of_some(ofgtp: Shell) -> None:
     assert ofgtp("session export --gateway gw2").lines == [rows[0], rows[3]]
     assert ofgtp("session export --peer 10.1.0.3").lines == [rows[0], rows[2]]
     assert ofgtp("session export --peer 10.1.0.99").lines == [rows[0]]
+
+
+def test_export_asks_no_switch(
+    api: Background, ofgtp: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each session's counters would be two flows to read."""
+    ofgtp("session import -", stdin=CSV.encode())
+    asked: list[int] = []
+    counters = GatewayAgent.counters
+
+    def counted(self: GatewayAgent, numbers: Sequence[int]) -> Any:
+        asked.extend(numbers)
+        return counters(self, numbers)
+
+    monkeypatch.setattr(GatewayAgent, "counters", counted)
+    assert ofgtp("session export").out == CSV
+    assert asked == []
+    assert len(ofgtp("session list").lines) == 4 and len(asked) == 3
+
+
+def test_an_export_without_an_api_writes_nothing(
+    ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the line that names the columns."""
+    monkeypatch.setenv("OFGTP_URL", "http://127.0.0.1:9")
+    for more in ((), (file,)):
+        done = ofgtp("session export", *more)
+        assert done.code == 3 and "no answer at http://127.0.0.1:9" in done.line
+    assert not file.exists() and not list(file.parent.iterdir())
+    file.write_text("old\n")
+    assert ofgtp("session export", file).code == 3
+    assert file.read_text() == "old\n"
 
 
 def test_what_the_api_shows_can_be_imported(ofgtp: Shell) -> None:

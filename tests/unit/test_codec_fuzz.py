@@ -80,7 +80,7 @@ def check_message(datagram: bytes) -> str:
     assert message.faults <= set(gtpu.TOLERATED[message.type])
     assert bool(message.extensions) <= bool(message.flags & 4)
     assert sum(len(content) + 2 for _, content in message.extensions) <= message.header_length
-    gtpu.not_comprehended(message, {0x85})
+    assert 0x85 not in gtpu.not_comprehended([kind for kind, _ in message.extensions], {0x85})
     fteid = gtpu.error_indication_fteid(message, PEER)
     assert fteid is None or (fteid.ip == PEER and 1 <= fteid.teid <= 0xFFFF_FFFF)
     return "read"

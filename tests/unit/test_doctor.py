@@ -23,6 +23,7 @@ from ofgtp.core.model import AccessRoute
 from ofgtp.southbound import ovstools
 from tests.support.lab import gateway
 
+ROOT = Path(__file__).parents[2]
 GW = gateway()
 HOST_GW = gateway(core_port="host", next_hop=None)
 OVSDB = GW.ovsdb
@@ -481,3 +482,19 @@ def test_not_root(
         assert first.startswith("FAILED   root ")
         assert remedy.strip() == "do:  sudo ofgtp doctor"
         assert last.endswith("2 FAILED, 1 skipped")
+
+
+def test_not_root_the_store_is_not_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It is root's, and whether another user may write there says nothing."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("OFGTP_CONFIG", str(ROOT / "etc" / "ofgtp.toml"))
+    monkeypatch.setattr(sys, "argv", ["ofgtp", "doctor", "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    found = {
+        each["check"]: each["verdict"] for each in json.loads(capsys.readouterr().out)["checks"]
+    }
+    assert list(found) == ["root", "programs", "configuration", "all else"]
+    assert (found["configuration"], found["all else"]) == ("ok", "skipped")

@@ -276,6 +276,7 @@ def test_list(client: Client, service: FakeService) -> None:
         ("peer=::1", "peer"),
         ("state=lost", "state"),
         ("cursor=forged", "cursor"),
+        ("counters=some", "counters"),
         ("page=2", "page"),
         ("page=", "page"),
         ("limit=1&limit=2", "limit"),
@@ -283,6 +284,15 @@ def test_list(client: Client, service: FakeService) -> None:
 )
 def test_bad_queries(client: Client, query: str, loc: str) -> None:
     assert locs(client.get(f"/v1/sessions?{query}")) == [loc]
+
+
+def test_a_list_without_counters(client: Client, service: FakeService) -> None:
+    client.put(PATH, json=FULL)
+    page = answer(client.get("/v1/sessions?counters=false"), 200, schema.SessionList)
+    assert [item["counters"] for item in page["items"]] == [None]
+    assert service.filter == SessionFilter(counters=False)
+    page = answer(client.get("/v1/sessions?counters=true"), 200, schema.SessionList)
+    assert page["items"][0]["counters"]["uplink"] == {"packets": 1, "bytes": 84}
 
 
 def test_session_flows(client: Client) -> None:

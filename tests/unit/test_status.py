@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
 
+from ofgtp.cli import status
+from ofgtp.cli.api import Api
 from ofgtp.cli.status import Look, as_json, screen, troubles
 from ofgtp.core import faults
 
@@ -197,3 +200,28 @@ def test_what_is_not_known_yet() -> None:
     assert line(lines, "lease").startswith("not begun of 10")
     assert line(lines, "switch").startswith("Open vSwitch of unknown version, not connected")
     assert troubles(look(fresh))["gw1"] == ["starting"]
+
+
+@pytest.mark.parametrize("lines", [8, 40])
+def test_watched_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lines: int
+) -> None:
+    """The terminal cuts lines, and none scrolls away: else the frame before would be left above."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", str(lines))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(status, "look", lambda _: look(peers=[peer(n) for n in range(1, 200)]))
+
+    def ended(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(status.time, "sleep", ended)
+    with click.Context(status.status), pytest.raises(KeyboardInterrupt):
+        status._watch(cast(Api, None), 1.0)
+    frame = capsys.readouterr().out
+    home, unwrapped, below, wrapped = "\x1b[H", "\x1b[?7l", "\x1b[J", "\x1b[?7h"
+    assert frame.startswith(unwrapped + home) and frame.endswith(below + wrapped)
+    shown = frame.removesuffix(below + wrapped).split("\n")
+    assert shown.pop() == "" and len(shown) < lines, "the last line of the screen stays empty"
+    assert all(each.endswith("\x1b[K") for each in shown)
+    assert max(map(len, shown)) > 40, "it is the terminal that cuts"

@@ -52,6 +52,25 @@ VERDICTS = {
     "up-no-flows": "no_flows",
     "up-no-port": "no_port",
     "up-no-bridge": "no_bridge",
+    "n3-up": "delivered",
+    "n3-up-ttl-1": "delivered",
+    "n3-up-long": "delivered",
+    "n3-up-checked": "delivered",
+    "n3-up-wrong-qfi": "wrong_qfi",
+    "n3-up-missing": "container_missing",
+    "n3-up-optional": "delivered",
+    "n3-up-longer": "delivered",
+    "n3-up-too-long": "long_container",
+    "n3-up-bad": "bad_container",
+    "n3-up-chain": "extension_chain",
+    "n3-up-not-ip": "not_ip",
+    "n3-up-unknown-teid": "unknown_teid",
+    "n3-up-to-4g": "delivered",
+    "n3-up-4g": "delivered",
+    "n3-down": "delivered",
+    "n3-down-just-fits": "delivered",
+    "n3-down-too-big": "too_big",
+    "n3-down-far-too-big": "too_big",
 }
 
 
@@ -103,6 +122,75 @@ def test_the_size_decides_between_two_ways_that_the_switch_shows() -> None:
     assert tables(big) == [[0, 25, 60, 65, 76]]
     assert "the access MTU of 1500 leaves 1464" in big.verdict.says
     assert tables(story("up-to-ue-too-big"))[-1] == [28, 30, 40, 65, 76]
+
+
+N3_WAY = [[0, 10, 25], [0, 20], [0, 22], [23, 24], [26]]
+
+
+def test_a_container_is_found_taken_off_and_judged() -> None:
+    told = story("n3-up")
+    assert [part.title.split(":")[0] for part in told.parts[3:]] == [
+        "Parsed anew, as if IPv6",
+        "Parsed anew, as if NSH",
+        "Parsed anew, without its extension header",
+    ]
+    assert tables(told) == [*N3_WAY, [27, 28, 30, 35, 40, 50]]
+    assert len(told.asked) == 5
+    assert "PDU Session Container of 4 octets found: QFI 9" in says(told)
+    assert "QFI 9 is as good as any other" in says(told)
+    assert told.verdict.says == "it leaves by eth2 for the next hop 10.2.0.2"
+    assert "QFI 10 is the session's" in says(story("n3-up-checked"))
+    assert "PDU Session Container of 12 octets found: QFI 10" in says(story("n3-up-long"))
+
+
+def test_a_longer_one_is_read_twice() -> None:
+    told = story("n3-up-longer")
+    assert tables(told) == [*N3_WAY[:3], [23], [24], [26], [27, 28, 30, 35, 40, 50]]
+    assert len(told.asked) == 6
+    assert "PDU Session Container of 28 octets found: QFI 10" in says(told)
+
+
+def test_what_becomes_of_other_containers() -> None:
+    wrong = story("n3-up-wrong-qfi")
+    assert tables(wrong) == [*N3_WAY, [27, 28, 30, 35]]
+    assert wrong.verdict.says == (
+        "session phone-1 takes QFI 10 alone (qfi_check), and the container has QFI 11"
+    )
+    assert "has 32 octets, and the switch can take off 28" in story("n3-up-too-long").verdict.says
+    assert story("n3-up-bad").verdict.says.startswith("01000a00 is no uplink PDU Session Container")
+    assert "header, of type 0x40, follows" in story("n3-up-chain").verdict.says
+    assert story("n3-up-not-ip").verdict.says.startswith("no IP packet follows")
+
+
+def test_sessions_of_4g_and_5g_meet() -> None:
+    assert tables(story("n3-up-4g"))[-1] == [27, 28, 30, 40, 50], "it is taken off all the same"
+    missing = story("n3-up-missing")
+    assert tables(missing)[-1] == [28, 30, 35]
+    assert missing.verdict.do and "ofgtp session set --no-qfi" in missing.verdict.do
+    assert tables(story("n3-up-optional"))[-1] == [28, 30, 40, 50]
+    to_4g = story("n3-up-to-4g")
+    assert to_4g.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x2003", "and no QFI"
+
+
+def test_a_container_is_put_on() -> None:
+    told = story("n3-down")
+    assert tables(told) == [[0, 25, 60, 65, 70, 72, 74], [0, 80]]
+    assert "into tunnel 0x2001 to 10.1.0.2, with QFI 10 and RQI" in says(told)
+    assert "PDU Session Container put in front, with QFI 10 and RQI" in says(told)
+    assert "wrapped: GTP-U, TEID 0x2001" in says(told)
+    assert told.verdict.says.endswith("in tunnel 0x2001, with QFI 10 and RQI")
+
+
+def test_a_container_leaves_less_room() -> None:
+    assert tables(story("n3-down-just-fits")) == [[0, 25, 60, 65, 70, 72, 74], [0, 80]]
+    big, far = story("n3-down-too-big"), story("n3-down-far-too-big")
+    assert tables(big) == [[0, 25, 60, 65, 70, 72, 74, 76]]
+    assert tables(far) == [[0, 25, 60, 65, 76]]
+    for told in (big, far):
+        assert (
+            "the access MTU of 1500 leaves 1456, since 36 are tunnel headers and 8 a PDU Session"
+            " Container" in told.verdict.says
+        )
 
 
 def test_a_ue_of_another_session() -> None:
@@ -158,14 +246,6 @@ def test_every_drop_reason_is_said(reason: DropReason) -> None:
 # what is asked
 
 
-def test_a_container_that_the_trace_cannot_ask_for() -> None:
-    """A 5G session is not said to be broken because it drops what only an eNB sends."""
-    end = verdict.dropped(verdict.Case(UP, SESSION, gateway()), DropReason.CONTAINER_MISSING)
-    assert (end.delivered, end.reason) == (False, "container_missing")
-    assert "the trace asks for a packet without one: this is what a 4G base station" in end.says
-    assert end.do and end.do.startswith("nothing, if its base station is a gNB")
-
-
 def test_questions_are_quoted_for_names_of_any_kind() -> None:
     odd = gateway(access_port="eth1.7", bridge="br-x")
     asked = probe.from_access(UP, odd, "02:00:00:00:00:01").arguments("br-x")
@@ -215,8 +295,7 @@ def test_registers_are_put_together_from_their_parts() -> None:
         "     -> NXM_NX_REG1[0..19] is now 0x10002\n    move:c->d\n"
         "     -> NXM_NX_REG1[20..31] is now 0xa0\n"
     ).hops[0]
-    assert hop.written("NXM_NX_REG1") == int(traces.PEER)
-    assert hop.written("NXM_NX_REG0") is None
+    assert hop.registers == {1: int(traces.PEER)}
     assert hop.cookie == 0 and hop.match == "mpls" and hop.actions == ("move:a->b", "move:c->d")
 
 
@@ -271,6 +350,22 @@ def test_counters_tell_on_which_side_to_look() -> None:
     assert "does the next hop 10.2.0.2 route 10.45.0.2 back to 10.2.0.1" in told(5, 0, **both)[0]
     assert told(5, 5, **both) == []
     assert told(0, 0, uplink=False, downlink=False) == [], "the verdicts say it"
+
+
+def test_an_uplink_pinned_elsewhere() -> None:
+    elsewhere = replace(SESSION, pinned=IPv4Address("10.1.0.3"))
+    [told] = symptoms.of_pin(elsewhere)
+    assert "accepted from 10.1.0.3 alone, and the downlink goes to 10.1.0.2" in told.says
+    for well in (SESSION, replace(SESSION, pinned=traces.PEER), replace(elsewhere, downlink=None)):
+        assert list(symptoms.of_pin(well)) == []
+    end = verdict.dropped(verdict.Case(UP, elsewhere, gateway()), DropReason.NO_UPLINK_SESSION)
+    assert end.reason == "wrong_peer" and "10.1.0.2, where the downlink goes" in end.says
+    assert end.do and "--peer 10.1.0.3" in end.do
+    assert end.run == "ofgtp session set phone-1 --uplink-peer 10.1.0.2"
+    other = verdict.Case(replace(UP, peer=IPv4Address("10.1.0.4")), elsewhere, gateway())
+    end = verdict.dropped(other, DropReason.NO_UPLINK_SESSION)
+    assert "downlink" not in end.says and end.do and "--peer" not in end.do
+    assert end.run is None
 
 
 def test_links() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from ofgtp import cli
 from ofgtp.cli import subject
-from ofgtp.core.model import FTeid
+from ofgtp.core.model import FTeid, Qos
 
 Run = Callable[..., tuple[object, str]]
 
@@ -92,6 +92,13 @@ def test_trace_without_ovs_vswitchd(ofgtp: Run) -> None:
     [
         ("--proto icmp --dport 80", "icmp has no ports"),
         ("--downlink --peer 10.1.0.3", "are for the uplink"),
+        ("--downlink --qfi 0", "are for the uplink"),
+        ("--downlink --no-qfi", "are for the uplink"),
+        ("--qfi 64", "64 is not in the range 0<=x<=63"),
+        ("--qfi 9 --no-qfi", "exclude each other"),
+        ("--qfi 9 --container 01100900", "exclude each other"),
+        ("--container 011", "'011' is not hexadecimal"),
+        ("--container 01:10:09", "3 octets, not 4 to 64"),
         ("--size big", "'big' is not a valid number"),
         ("--size 27", "27 is not in the range 28<=x<=65535"),
     ],
@@ -128,3 +135,26 @@ def test_a_session_as_its_flows_tell() -> None:
     assert known.downlink == FTeid(0x2001, IPv4Address("10.1.0.2"))
     assert known.cookie == 0x0F67_0300_0000_0005 and known.id is None
     assert subject._told_by([], ue).teid is None
+
+
+@pytest.mark.parametrize(
+    "uplink, downlink, qos",
+    [
+        (0, 0, None),
+        (0x80, 0x09, Qos(9)),
+        (0xC9, 0x49, Qos(9, rqi=True, check=True)),
+        (0, 0x09, Qos(9, required=False)),
+        (0xC9, None, Qos(9, check=True)),
+        (0x80, None, Qos(0)),  # idle, and any will do
+    ],
+)
+def test_a_qfi_as_the_flows_tell(uplink: int, downlink: int | None, qos: Qos | None) -> None:
+    def flow(key: str, register: int, actions: str) -> str:
+        marked = f"set_field:{register:#x}->reg4," if register else ""
+        return f"cookie=0xf67030000000005, {key} actions={marked}{actions}"
+
+    flows = [flow("table=30,ip,reg0=0x1001,nw_src=10.45.0.2", uplink, "goto_table:35")]
+    if downlink is not None:
+        tunnel = "set_field:0x2001->tun_id,set_field:10.1.0.2->tun_dst,goto_table:72"
+        flows.append(flow("table=70,ip,nw_dst=10.45.0.2", downlink, tunnel))
+    assert subject._told_by(flows, IPv4Address("10.45.0.2")).qos == qos

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from ofgtp.core.flow import CookieKind, cookie_kind, cookie_number
-from ofgtp.core.model import Gateway
+from ofgtp.core.model import QFI_MAX, Gateway, Qos
 from ofgtp.core.pipeline import (
     ACCESS,
+    BARE,
     CONTAIN,
+    CONTAINER,
+    CONTAINER_END,
     CORE,
     DOWNLINK,
     EPOCH,
@@ -22,19 +25,38 @@ from ofgtp.core.pipeline import (
     INGRESS,
     LEASE,
     LOCAL,
+    MEASURE,
     NORMALISE,
+    QFI,
     RETYPE,
     ROUTE,
     TOO_BIG,
+    UNWRAP,
     UPLINK,
     DropReason,
     Table,
 )
-from ofgtp.core.rules import ETHERNET_HEADER
+from ofgtp.core.rules import CONTAINED, ETHERNET_HEADER
 from ofgtp.core.trace import oftrace, probe, verdict
 from ofgtp.core.trace.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.trace.probe import Packet, Question
 from ofgtp.core.trace.verdict import TABLES, Case, Known, Verdict
+
+PASSES_MAX = 7
+"""So many questions follow a packet that goes ofgtp's way to its end."""
+ANEW = {
+    EPOCH: "Parsed anew, as an IPv4 packet",
+    CONTAINER: "Parsed anew, as if IPv6: its extension header can be read so",
+    CONTAINER_END: "Parsed anew, as if IPv6: its end can be read so, 16 octets further",
+    UNWRAP: "Parsed anew, as if NSH: its extension header can be taken off so",
+    BARE: "Parsed anew, without its extension header",
+}
+"""Tables that follow on a new parsing -> what it is about."""
+
+EXTENDED_FORM = 5
+"""The register that says how an extension header is to be read."""
+CONTAINER_FOUND, CONTAINER_SENT = 3, 4
+"""Those that hold what container was found uplink, and what is sent downlink."""
 
 Ask = Callable[[Question], str]
 """Asks the switch, and returns what it prints.
@@ -117,6 +139,8 @@ class _Way:
 
     def __init__(self, case: Case, ask: Ask) -> None:
         self.case, self._ask = case, ask
+        self._registers: dict[int, int] = {}
+        self._sent: int | None = None
         self.parts: list[Part] = []
         self.asked: list[Asked] = []
 
@@ -127,7 +151,7 @@ class _Way:
         return self._end(*self._put(question, f"From the core, by {gateway.core_device}"))
 
     def uplink(self, local_mac: str) -> Verdict:
-        """From the access port to its end, past the two places where the switch's trace stops."""
+        """From the access port to its end, past the places where the switch's trace stops."""
         packet, gateway = self.case.packet, self.case.gateway
         question = probe.from_access(packet, gateway, local_mac)
         trace, hops = self._put(question, f"In its tunnel, by {gateway.access_port}")
@@ -137,11 +161,13 @@ class _Way:
             return verdict.not_unwrapped(self.case)
         question = probe.out_of_tunnel(packet, gateway)
         trace, hops = self._put(question, f"Out of its tunnel, by {gateway.gtpu_port}")
-        if not hops or hops[-1].table != RETYPE.number or not trace.parsed_anew:
-            return self._end(trace, hops)
-        teid, peer = _kept(hops[-1])
-        question = probe.parsed_anew(packet, gateway, teid, peer, EPOCH.number)
-        return self._end(*self._put(question, "Parsed anew, as an IPv4 packet"))
+        while trace.parsed_anew and hops and len(self.asked) < PASSES_MAX:
+            onward = _onward(hops[-1])
+            if onward is None:
+                break
+            question = probe.parsed_anew(packet, gateway, self._registers, onward)
+            trace, hops = self._put(question, ANEW[onward])
+        return self._end(trace, hops)
 
     def _put(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
         """Ask the switch, and add what it says to the story."""
@@ -151,7 +177,10 @@ class _Way:
         hops = trace.taken(self.case.packet.size + ETHERNET_HEADER)
         for entry in sorted({hop.entry for hop in hops}):
             within = [hop for hop in hops if hop.entry == entry]
-            steps = [Step(self._says(hop), hop, self._owner(hop)) for hop in within]
+            steps = []
+            for hop in within:
+                self._registers |= hop.registers
+                steps.append(Step(self._says(hop), hop, self._owner(hop)))
             if trace.tunnel is not None and within[-1].table in (DOWNLINK.number, CONTAIN.number):
                 steps.append(Step(_wrapped(trace.tunnel)))
             self.parts.append(Part(self._entered(within[0]) if entry else title, tuple(steps)))
@@ -204,15 +233,31 @@ class _Way:
             to = ": to LOCAL, where the switch unwraps it" if hop.outputs else ""
             return f"no lease has run out{to}"
         if table is NORMALISE:
-            return "a T-PDU with an IPv4 packet: round by the patch"
+            extended = any(action.startswith("encap(nsh") for action in hop.actions)
+            what = "an extension header" if extended else "an IPv4 packet"
+            return f"a T-PDU with {what}: round by the patch"
         if table is RETYPE:
-            teid, peer = _kept(hop)
-            return f"keeps TEID {teid:#x} and peer {IPv4Address(peer)}, and parses anew"
+            teid, peer = self._registers.get(0, 0), IPv4Address(self._registers.get(1, 0))
+            return f"keeps TEID {teid:#x} and peer {peer}, and parses anew"
+        if table is CONTAINER:
+            octets = 4 * (self._registers.get(EXTENDED_FORM, 0) & 0xF)
+            return f"PDU Session Container of {octets} octets found: QFI {self._qfi}"
+        if table is CONTAINER_END:
+            return "an IPv4 packet follows it: all in front is made one header to take off"
+        if table is UNWRAP:
+            return "the container is taken off"
+        if table is BARE:
+            return "the UE's packet, as without a container, in an Ethernet frame"
         if table is EPOCH:
             return "all pass it; it keeps the switch's cache right"
         if table is UPLINK:
             pinned = f", from {packet.peer}" if "reg1=" in hop.match else ""
             return f"{self._whose(hop)}: TEID {packet.teid:#x}, from {packet.source}{pinned}"
+        if table is QFI:
+            if not self._registers.get(CONTAINER_FOUND, 0) & CONTAINED:
+                return "no container, and the session does not require one"
+            alone = f"reg3={CONTAINED:#x}/{CONTAINED:#x}" not in hop.match
+            return f"QFI {self._qfi} is " + ("the session's" if alone else "as good as any other")
         if table is GUARD:
             if hop.limit is not None:
                 return f"{packet.destination} is a UE too, and UEs may send to each other"
@@ -228,11 +273,34 @@ class _Way:
             return "goes no further; its sender is told by ICMP"
         if table is DOWNLINK:
             tunnel = f"tunnel {_set(hop, 'tun_id')} to {_set(hop, 'tun_dst')}"
-            return f"{self._whose(hop)}: into {tunnel}"
+            self._sent = hop.registers.get(CONTAINER_SENT)
+            return f"{self._whose(hop)}: into {tunnel}{self._with_qfi}"
+        if table is MEASURE:
+            return f"{(hop.limit or 0) - ETHERNET_HEADER} octets fit with a container"
+        if table is CONTAIN:
+            if "reg2=" in hop.match:
+                return f"{packet.size} octets do not fit the access side with a container"
+            return (
+                f"PDU Session Container put in front{self._with_qfi}; nftables sets its flag (E) on"
+                " the way out"
+            )
         if table is LOCAL:
             return f"GTP-U of the gateway's: out by {out}"
         purpose = f"{table.purpose} " if table else ""
         return f"{purpose}({', '.join(hop.actions)})"
+
+    @property
+    def _qfi(self) -> int:
+        """Of the container that was found."""
+        return self._registers.get(CONTAINER_FOUND, 0) & QFI_MAX
+
+    @property
+    def _with_qfi(self) -> str:
+        """What is sent downlink in a container."""
+        if self._sent is None:
+            return ""
+        qos = Qos.of(self._sent) or Qos(0)
+        return f", with QFI {qos.qfi}{' and RQI' * qos.rqi}"
 
     def _whose(self, hop: Hop) -> str:
         if hop.cookie == self.case.session.cookie:
@@ -277,7 +345,8 @@ class _Way:
         if owner == "drop":
             return verdict.dropped(case, _drop_reason(last))
         if last.table == TOO_BIG.number:
-            return verdict.too_big(case, max(hop.limit or 0 for hop in hops))
+            asked = next(hop for hop in reversed(hops) if hop.limit is not None)
+            return verdict.too_big(case, asked)
         return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
 
     def _leads_to(self, hop: Hop) -> str:
@@ -302,7 +371,7 @@ class _Way:
     def _delivered(self, trace: Trace, last: Hop) -> Verdict:
         gateway, tunnel = self.case.gateway, trace.tunnel
         if tunnel is not None:
-            where = f"for {tunnel.dst}, in tunnel {tunnel.teid:#x}"
+            where = f"for {tunnel.dst}, in tunnel {tunnel.teid:#x}{self._with_qfi}"
         elif gateway.host_core:
             where = "for the host, which routes it on"
         else:
@@ -310,9 +379,12 @@ class _Way:
         return Verdict(True, f"it leaves by {self._exit} {where}")
 
 
-def _kept(hop: Hop) -> tuple[int, int]:
-    """TEID and peer, as table `retype` keeps them."""
-    return hop.written("NXM_NX_REG0") or 0, hop.written("NXM_NX_REG1") or 0
+def _onward(hop: Hop) -> Table | None:
+    """Where a packet that is parsed anew after this flow goes on, which the switch does not say."""
+    if hop.table == RETYPE.number:
+        return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
+    later = {CONTAINER.number: CONTAINER_END, CONTAINER_END.number: UNWRAP, UNWRAP.number: BARE}
+    return later.get(hop.table)
 
 
 def _drop_reason(hop: Hop) -> DropReason:

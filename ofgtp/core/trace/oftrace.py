@@ -16,7 +16,8 @@ _HOP = re.compile(r"( *)(\d+)\. (.*)")
 _FLOW = re.compile(r"(?:(.*), )?priority (\d+)(?:, cookie (0x[0-9a-f]+))?")
 _OUTPUT = re.compile(r'output:(?:"([^"]*)"|(.+))')
 _LARGER = re.compile(r"check_pkt_larger\((\d+)\)")
-_NOW = re.compile(r"-> (\w+)\[([\d.]*)\] is now (\S+)")
+_SET_REGISTER = re.compile(r"set_field:(\w+)->reg(\d+)")
+_NOW = re.compile(r"-> NXM_NX_REG(\d+)\[([\d.]*)\] is now (\S+)")
 _PUSH = re.compile(
     r"tnl_push\(.*?eth\(dst=([0-9a-f:]+),src=([0-9a-f:]+),"
     r".*?ipv4\(src=([\d.]+),dst=([\d.]+),proto=17,tos=(\w+),ttl=(\d+)"
@@ -56,15 +57,18 @@ class Hop:
         asked = (_LARGER.match(action) for action in self.actions)
         return next((int(found[1]) for found in asked if found), None)
 
-    def written(self, register: str) -> int | None:
-        """What the actions wrote to a register, put together from its parts; None: nothing."""
-        value = None
+    @property
+    def registers(self) -> dict[int, int]:
+        """What the actions wrote to registers, by number: a whole one, and then parts of it."""
+        written: dict[int, int] = {}
+        for action in self.actions:
+            if told := _SET_REGISTER.fullmatch(action):
+                written[int(told[2])] = int(told[1], 0)
         for note in self.notes:
-            told = _NOW.fullmatch(note)
-            if told and told[1] == register:
-                low = int(told[2].partition("..")[0] or 0)
-                value = (value or 0) | int(told[3], 0) << low
-        return value
+            if told := _NOW.fullmatch(note):
+                number, low = int(told[1]), int(told[2].partition("..")[0] or 0)
+                written[number] = written.get(number, 0) | int(told[3], 0) << low
+        return written
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +96,16 @@ class Trace:
         """The flows that a frame of that many octets meets.
 
         Where a flow asks for the size, the switch shows both ways: first, indented, that of frames
-        which are larger.
+        which are larger. The other may ask again.
         """
         hops: list[Hop] = []
         asked: Hop | None = None
         for hop in self.hops:
             if asked is not None and asked.limit is not None:
                 larger = hop.indent > asked.indent and hop.entry == asked.entry
-                if larger != (frame_size > asked.limit):
+                if frame_size > asked.limit and not larger:
+                    break
+                if frame_size <= asked.limit and larger:
                     continue
             if hop.limit is not None:
                 asked = hop

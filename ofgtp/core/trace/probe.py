@@ -1,19 +1,24 @@
 """A session's packet as `ofproto/trace` is asked for it: as text in ovs-ofctl's syntax.
 
 The switch's trace ends where a packet is taken out of a tunnel, and where it is parsed anew. So an
-uplink packet is asked for three times: as it comes in, as it leaves the tunnel, and from the table
-that follows on the new parsing. A downlink packet is followed to the end, into its tunnel and out.
+uplink packet is asked for several times: as it comes in, as it leaves the tunnel, and from each
+table that follows on a new parsing, of which there are three with a PDU Session Container (N3;
+docs/5g.md), and four if that is a long one. A downlink packet is followed to the end, into its
+tunnel and out.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.frames import checksum
+from ofgtp.core.gtpu import Extension
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
-from ofgtp.core.rules import GTP, IPV4_TYPED, IPV6_TYPED, T_PDU
+from ofgtp.core.pipeline import BARE, CONTAINER, CONTAINER_END, EPOCH, UNWRAP, Table
+from ofgtp.core.rules import GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 PEER_MAC, CORE_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -29,7 +34,8 @@ class Packet:
     """A UE's packet, to a host or from it, and the tunnel by which an uplink one comes.
 
     `size` is that of the IP packet in octets; `ue_port` and `host_port` are those of TCP and UDP.
-    `teid` and `peer`, an address, are of an uplink packet's tunnel.
+    `teid` and `peer`, an address, are of an uplink packet's tunnel, and so is `container`: the PDU
+    Session Container's octets (TS 38.415, 5.5.2.2), empty for none, and maybe others behind it.
     """
 
     direction: Direction
@@ -43,6 +49,7 @@ class Packet:
     ttl: int = 64
     teid: int = 0
     peer: IPv4Address | None = None
+    container: bytes = b""
 
     @property
     def source(self) -> IPv4Address:
@@ -80,11 +87,26 @@ class Packet:
             *more,
         ]
 
+    @property
+    def unwrapped(self) -> bytes:
+        """The first octets of what is left when the switch has taken it out of its tunnel.
+
+        It takes the first 8 off: of a packet with an extension header sequence number, N-PDU number
+        and the header's type stay.
+        """
+        kept = bytes([0, 0, 0, Extension.PDU_SESSION_CONTAINER]) if self.container else b""
+        return kept + self.container + self._header()
+
     def _header(self) -> bytes:
         """Its IPv4 header (RFC 791)."""
         fields = (0x45, self.dscp << 2, self.size, 0, 0x4000, self.ttl, PROTOCOLS[self.proto])
         ends = self.source.packed, self.destination.packed
         return _IPV4.pack(*fields, checksum(_IPV4.pack(*fields, 0, *ends)), *ends)
+
+
+def container(qfi: int) -> bytes:
+    """The shortest UL PDU SESSION INFORMATION, as a gNB sends it (TS 38.415, 5.5.2.2)."""
+    return bytes([1, 0x10, qfi, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,36 +147,68 @@ def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
 def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
     """The same out of its tunnel, with the type by which the switch takes it.
 
-    Open vSwitch reads the version 8 bytes too far, where the TTL stands: docs/ovs-faults.md.
+    Open vSwitch reads the version 8 bytes too far (docs/ovs-faults.md): there the TTL stands, or,
+    behind a container of 4 octets, by chance the version.
     """
+    left = packet.unwrapped
     tunnel = [
         f"tun_id={packet.teid:#x}",
         f"tun_src={packet.peer}",
         f"tun_dst={gateway.access_ip.ip}",
-        f"tun_gtpu_flags={GTP:#x}",
+        f"tun_gtpu_flags={GTP | E if packet.container else GTP:#x}",
         f"tun_gtpu_msgtype={T_PDU}",
     ]
-    typed = {4: IPV4_TYPED, 6: IPV6_TYPED}.get(packet.ttl >> 4)
+    typed = {4: IPV4_TYPED, 6: IPV6_TYPED}.get(left[8] >> 4)
     if typed is not None:
         inner = [f"packet_type=({typed >> 16},{typed & 0xFFFF:#x})"]
-        if typed == IPV4_TYPED:
+        if typed == IPV4_TYPED and not packet.container:
             inner += [f"nw_src={packet.source}", f"nw_dst={packet.destination}"]
     else:
-        header = packet._header()
-        kind = int.from_bytes(header[12:14], "big")
+        kind = int.from_bytes(left[12:14], "big")
         inner = [
-            f"dl_dst={header[:6].hex(':')}",
-            f"dl_src={header[6:12].hex(':')}",
+            f"dl_dst={left[:6].hex(':')}",
+            f"dl_src={left[6:12].hex(':')}",
             f"dl_type={kind if kind > _NO_TYPE else _NO_TYPE:#06x}",
         ]
     return _question([_in_port(gateway.gtpu_port), *tunnel, *inner])
 
 
-def parsed_anew(packet: Packet, gateway: Gateway, teid: int, peer: int, table: int) -> Question:
-    """The same after table `retype`, which leads to that table, with what this one kept."""
-    kept = [_in_port(gateway.loop_ports[1]), f"reg0={teid:#x}", f"reg1={peer:#x}"]
-    asked = _question([*kept, *packet._inner()])
-    return Question(asked.flow, f"resubmit(,{table})")
+def parsed_anew(
+    packet: Packet, gateway: Gateway, registers: Mapping[int, int], table: Table
+) -> Question:
+    """The same in a table that follows on a new parsing, with what those before kept in registers.
+
+    Raises:
+        KeyError: the packet is not parsed anew before that table.
+    """
+    left = packet.unwrapped
+    read_as = {
+        EPOCH: packet._inner(),
+        # docs/5g.md: what is left stands where an IPv6 packet has its destination, then UDP's ports
+        CONTAINER: [
+            "udp6",
+            f"ipv6_dst={IPv6Address(left[:16])}",
+            f"udp_src={int.from_bytes(left[16:18], 'big')}",
+            f"udp_dst={int.from_bytes(left[18:20], 'big')}",
+        ],
+        # the end of a long one, 16 octets further
+        CONTAINER_END: [
+            "udp6",
+            f"ipv6_src={IPv6Address(left[:16])}",
+            f"ipv6_dst={IPv6Address(left[16:32].ljust(16, bytes(1)))}",
+            f"udp_src={int.from_bytes(left[32:34], 'big')}",
+            f"udp_dst={int.from_bytes(left[34:36], 'big')}",
+        ],
+        UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", "nsh_np=1"],
+        BARE: [
+            f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})",
+            f"nw_proto={PROTOCOLS[packet.proto]}",
+            *packet._inner()[1:],
+        ],
+    }[table]
+    kept = [f"reg{number}={value:#x}" for number, value in sorted(registers.items()) if value]
+    asked = _question([_in_port(gateway.loop_ports[1]), *kept, *read_as])
+    return Question(asked.flow, f"resubmit(,{table.number})")
 
 
 def _in_port(name: str) -> str:

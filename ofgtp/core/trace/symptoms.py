@@ -93,6 +93,16 @@ def of_flows(missing: Sequence[str]) -> Iterator[Symptom]:
         yield Symptom("bad", f"this flow is not in the switch, or is another there: {flow}")
 
 
+def of_pin(known: Known) -> Iterator[Symptom]:
+    """Of a downlink that goes elsewhere than the uplink may come from."""
+    if known.stranger:
+        yield Symptom(
+            "bad",
+            f"T-PDUs are accepted from {known.pinned} alone, and the downlink goes to"
+            f" {known.stranger}: those that come from there are dropped (wrong_peer)",
+        )
+
+
 def of_peer(peer: Mapping[str, Any]) -> Iterator[Symptom]:
     """Of the base station, as GET /v1/peers shows it."""
     ip = peer["ip"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from ofgtp.core.model import FTeid, Gateway
-from ofgtp.core.pipeline import INGRESS, PIPELINE, DropReason
-from ofgtp.core.rules import ETHERNET_HEADER, TUNNEL_HEADERS
+from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos
+from ofgtp.core.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
+from ofgtp.core.rules import CONTAINER_HEADERS, ETHERNET_HEADER, EXTENDED, TUNNEL_HEADERS, units_max
 from ofgtp.core.trace.oftrace import Hop
 from ofgtp.core.trace.probe import Packet
 
@@ -35,6 +36,14 @@ class Known:
     """The peer that its uplink is pinned to."""
     downlink: FTeid | None = None
     """None: idle, or not known."""
+    qos: Qos | None = None
+    """None: its T-PDUs carry no PDU Session Container. A QFI of 0 is one that is not known."""
+
+    @property
+    def stranger(self) -> IPv4Address | None:
+        """The downlink's peer, if the uplink is pinned to another, so that it may not send."""
+        far = self.downlink
+        return far.ip if far and self.pinned not in (None, far.ip) else None
 
     @property
     def name(self) -> str:
@@ -131,11 +140,49 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
             )
         case DropReason.CONTAINER_MISSING:
             return (
-                f"{session.name} has a QFI and requires a PDU Session Container, and the trace asks"
-                " for a packet without one: this is what a 4G base station (eNB) would get",
-                "nothing, if its base station is a gNB: that sends a container, which no trace can"
-                " ask for; whether its packets pass, the counters tell (ofgtp session show). If it"
-                " is an eNB: ofgtp session set --no-qfi; if it may be either: --qfi-optional",
+                f"{session.name} has a QFI, so it requires a PDU Session Container, and the packet"
+                " has none: it is as a 4G base station (eNB) sends it",
+                "if its base station is an eNB: ofgtp session set --no-qfi; if it may be either:"
+                " --qfi-optional",
+                None,
+            )
+        case DropReason.WRONG_QFI if packet.container:
+            wanted = f"QFI {session.qos.qfi}" if session.qos else "another QFI"
+            return (
+                f"{session.name} takes {wanted} alone (qfi_check), and the container has QFI"
+                f" {packet.container[2] & QFI_MAX}",
+                "has the core network (SMF) given the base station another QFI, or a further one?"
+                " ofgtp session set --qfi, or --no-qfi-check, which takes all",
+                None,
+            )
+        case DropReason.LONG_CONTAINER if packet.container:
+            return (
+                f"its PDU Session Container has {4 * packet.container[0]} octets, and the switch"
+                f" can take off {4 * units_max(EXTENDED)}",
+                "the base station measures delays (QoS monitoring, QMP) and sends all of it: the"
+                " core network (SMF) or its own configuration can turn that off",
+                None,
+            )
+        case DropReason.BAD_CONTAINER if packet.container:
+            return (
+                f"{packet.container.hex()} is no uplink PDU Session Container (TS 38.415, 5.5.2.2)",
+                "it begins with its length in units of 4 octets, and 0x10 to 0x1f; one of a single"
+                " unit goes on with 0x10 and the QFI. The base station is at fault, or its address"
+                " is another UPF's",
+                None,
+            )
+        case DropReason.EXTENSION_CHAIN if packet.container:
+            last = packet.unwrapped[4 + 4 * packet.container[0] - 1]
+            return (
+                f"another extension header, of type {last:#04x}, follows its PDU Session Container,"
+                " and the switch can take off no more than this one",
+                "turn off in the base station what adds it",
+                None,
+            )
+        case DropReason.NOT_IP if packet.container:
+            return (
+                "no IP packet follows its PDU Session Container",
+                "the octets given by --container are not all of it, or too many",
                 None,
             )
         case DropReason.ACCESS_OTHER | DropReason.CORE_OTHER | DropReason.LOCAL_OTHER:
@@ -172,14 +219,27 @@ def _missed(case: Case) -> Verdict:
             " behind it",
         )
     if session.pinned not in (None, packet.peer):
-        return Verdict(
-            False,
-            f"the uplink is pinned to {session.pinned}, and the packet comes from {packet.peer}",
-            "wrong_peer",
-            "after a handover give the session its new uplink.remote_ip, or none (ofgtp session"
-            " set)",
-        )
+        return _wrong_peer(case)
     return _not_installed(session, "uplink")
+
+
+def _wrong_peer(case: Case) -> Verdict:
+    packet, session = case.packet, case.session
+    says = (
+        f"the uplink is pinned to {session.pinned}: T-PDUs are accepted from there alone, and this"
+        f" one comes from {packet.peer}"
+    )
+    do = "after a handover give the session its new uplink.remote_ip, or none"
+    run = None
+    if packet.peer == session.stranger:
+        says += ", where the downlink goes"
+        do += (
+            f". If the base station has two addresses and sends from {session.pinned}, all is"
+            f" well: see --peer {session.pinned}"
+        )
+        if session.id is not None:
+            run = f"ofgtp session set {shlex.quote(session.id)} --uplink-peer {packet.peer}"
+    return Verdict(False, says, "wrong_peer", do, run)
 
 
 def _no_downlink(case: Case) -> Verdict:
@@ -200,13 +260,20 @@ def _not_installed(session: Known, direction: str) -> Verdict:
     )
 
 
-def too_big(case: Case, limit: int) -> Verdict:
-    """It does not fit; `limit` is the largest frame in octets."""
-    most = limit - ETHERNET_HEADER
+def too_big(case: Case, asked: Hop) -> Verdict:
+    """It does not fit, which this flow found out by its limit."""
+    contained = asked.table == MEASURE.number
+    taken = TUNNEL_HEADERS + CONTAINER_HEADERS * contained
+    mtu = (asked.limit or 0) - ETHERNET_HEADER + taken
+    of = f"{TUNNEL_HEADERS} are tunnel headers"
+    if contained or (case.packet.direction == "downlink" and case.session.qos):
+        # one that is far too long is found out before its session is known
+        taken = TUNNEL_HEADERS + CONTAINER_HEADERS
+        of += f" and {CONTAINER_HEADERS} a PDU Session Container"
     return Verdict(
         False,
-        f"{case.packet.size} octets do not fit: the access MTU of {most + TUNNEL_HEADERS} leaves"
-        f" {most}, since {TUNNEL_HEADERS} are tunnel headers",
+        f"{case.packet.size} octets do not fit: the access MTU of {mtu} leaves {mtu - taken}, since"
+        f" {of}",
         "too_big",
         "its sender is told by ICMP (fragmentation needed) to send less. If large downloads hang"
         " all the same, ICMP is lost on its way: let it pass, or raise the access network's MTU",
