@@ -5,7 +5,8 @@
 - Open vSwitch before 3.2 sends GTP-U with wrong UDP checksums: they are set to zero, "none",
   which IPv4 allows (RFC 768; TS 29.281, 4.4.2).
 - The switch puts a PDU Session Container in front of a T-PDU, but cannot set the E flag that says
-  so, nor clear the lowest bit of its QFI (see `ofgtp.core.rules`): done here.
+  so, nor clear the lowest bit of its QFI (see `ofgtp.core.rules`): done here. Nor does the tunnel
+  inherit the DSCP of what it takes for MPLS: copied here.
 - With `masquerade`, the UE pools leave the host with the host's own addresses.
 """
 
@@ -27,6 +28,11 @@ _CONTAINED = f"{_CONTAINER} @th,64,8 set 0x34"
 """Version 1, GTP, E: there is an optional part (TS 29.281, 5.1)."""
 _EVEN = f"{_CONTAINER} @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0"
 """Where the next extension header's type reads 1, the QFI is even."""
+_INHERITED = f"{_CONTAINER} ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0"
+"""The outer packet's DSCP, and ECN, become the inner one's. nftables keeps the header's checksum
+right for fields that it knows by name, and this octet is none of them. So the inner packet's first
+two octets are written into the identification, and the second is moved from there to where it
+belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
 
 TRIAL = f"""\
 table netdev ofgtp_trial {{
@@ -34,6 +40,7 @@ table netdev ofgtp_trial {{
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
 \t\tmeta protocol ip udp dport {GTPU_PORT} {_EVEN}
+\t\tmeta protocol ip udp dport {GTPU_PORT} {_INHERITED}
 \t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} udp checksum set 0
 \t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
 \t}}
@@ -117,6 +124,8 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
     gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
     lines = [f"{gtpu} {_EVEN}", f"{gtpu} {_CONTAINED} udp checksum set 0"]
+    if gateway.dscp is None:
+        lines.insert(1, f"{gtpu} {_INHERITED}")
     if UDP_CHECKSUM.affects(ovs_version):
         lines.append(f"{gtpu} udp checksum set 0")
     chains.append(_chain("access_out", out, *lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from scapy.contrib.gtp import GTP_U_Header
 from scapy.layers.inet import IP, TCP, UDP
@@ -63,9 +64,7 @@ def datagram(
     return bytes(Ether(src=eth_src, dst=eth_dst) / header / udp / Raw(payload))
 
 
-def ipv4(
-    source: str, destination: str, *, size: int = 84, ttl: int = 64, **fields: int | str
-) -> bytes:
+def ipv4(source: str, destination: str, *, size: int = 84, ttl: int = 64, **fields: Any) -> bytes:
     """A UDP packet of `size` bytes in all; a bare IPv4 header if there is no room for UDP."""
     header = IP(src=source, dst=destination, ttl=ttl, **fields)
     room = size - IPV4_HEADER

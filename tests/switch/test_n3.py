@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
-from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP, IPOption
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
-from scapy.utils import RawPcapReader
+from scapy.utils import RawPcapReader, checksum
 
 from tests.support import gtpu, tshark
 from tests.support.gtpu import PN, E, S
@@ -408,6 +408,22 @@ def test_every_ttl_downlink(site: Site, qfi: int) -> None:
     change(site, {"qfi": qfi})
     packets = [gtpu.ipv4(PDN_IP, UE, ttl=ttl) for ttl in range(1, 256)]
     assert sent(site, *packets) == [dl(DOWN, qfi, packet) for packet in packets]
+
+
+@pytest.mark.parametrize("qfi", (9, 10))
+@pytest.mark.parametrize("options", ("", "MTU probe"))
+def test_dscp_is_inherited(site: Site, qfi: int, options: str) -> None:
+    """And ECN; the outer header is right in all else, its checksum too."""
+    change(site, {"qfi": qfi})
+    header = {"options": IPOption(b"\x0b\x04\x05\xdc")} if options else {}
+    packets = [gtpu.ipv4(PDN_IP, UE, tos=tos, **header) for tos in range(256)]
+    frames = site.downlink(*(site.to_ue(packet) for packet in packets))
+    frames = [frame for frame in frames if is_gtpu(frame, DOWN)]
+    assert [frame[42:] for frame in frames] == [dl(DOWN, qfi, packet) for packet in packets]
+    for tos, frame in enumerate(frames):
+        outer = Ether(frame)[IP]
+        assert (outer.tos, outer.id, outer.ihl, outer.proto) == (tos, 0, 5, 17)
+        assert checksum(frame[14:34]) == 0, f"TOS {tos:#04x}"
 
 
 @pytest.mark.parametrize("qfi", (9, 10))

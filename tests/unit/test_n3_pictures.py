@@ -59,6 +59,6 @@ def test_its_flows_are_those_of_the_pipeline() -> None:
 def test_its_rules_are_those_of_the_gateway() -> None:
     rules = netfilter.ruleset(gateway(), (3, 1))
     shown = [line for line in on_the_page() if line.startswith("udp ")]
-    assert len(shown) == 2
+    assert len(shown) == 3
     for line in shown:
         assert f" {line}\n" in rules

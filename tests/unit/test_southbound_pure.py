@@ -42,6 +42,7 @@ table netdev ofgtp_br-ofgtp {
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
+		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,64,8 set 0x34 udp checksum set 0
 	}
 }
@@ -55,6 +56,7 @@ table netdev ofgtp_br-ofgtp {
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
+		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,64,8 set 0x34 udp checksum set 0
 		meta protocol ip udp dport 2152 udp checksum set 0
 	}
@@ -73,6 +75,12 @@ table ip ofgtp_br-ofgtp {
 def test_ruleset_of_a_switch_with_right_checksums() -> None:
     assert ruleset(lab_gateway(), (3, 2)) == PHYSICAL
     assert ruleset(lab_gateway(), (4, 0)) == PHYSICAL
+
+
+def test_ruleset_where_the_dscp_is_a_number() -> None:
+    """Then the tunnel sets it, of all packets."""
+    without = [line for line in PHYSICAL.splitlines(True) if "ip id set" not in line]
+    assert ruleset(lab_gateway(dscp=34), (4, 0)) == "".join(without)
 
 
 def test_ruleset_of_an_old_switch_before_a_masquerading_host() -> None:
