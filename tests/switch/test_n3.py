@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.support import gtpu, tshark
 from tests.support.gtpu import PN, E, S
 from tests.support.lab import Lab
 from tests.support.malformed import CAPTURES
-from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
@@ -45,6 +46,24 @@ def site() -> Iterator[Site]:
         site.ready()
         site.session(UE_4G, teid=UP_4G, downlink=DOWN_4G)
         site.session(UE, teid=UP, downlink=DOWN, qfi=9)
+        yield site
+        site.alive()
+        site.check_sent()
+
+
+def switch_owns(lab: Lab) -> str:
+    return lab.config(controller='ownership = "switch"')
+
+
+@pytest.fixture(scope="module")
+def restarted() -> Iterator[Site]:
+    """One whose switch forwards on while the controller is away; a session with all members."""
+    with Lab() as lab:
+        site = Site(lab, switch_owns(lab))
+        site.ready()
+        site.session(
+            UE, teid=UP, downlink=DOWN, qfi=10, rqi=True, qfi_required=False, qfi_check=True
+        )
         yield site
         site.alive()
         site.check_sent()
@@ -527,3 +546,28 @@ def test_between_ues() -> None:
                 site.enb.seen.clear()
                 assert got == ([] if octet is not None and size == 1477 else [wanted]), (far, size)
         site.alive()
+
+
+@pytest.mark.parametrize("how", (signal.SIGTERM, signal.SIGKILL))
+def test_a_restart_changes_nothing(restarted: Site, how: signal.Signals) -> None:
+    """Where the switch owns the tunnels: its flows read back are those that are wanted."""
+    site, name = restarted, f"ue-{UE}"
+    members = "qfi", "rqi", "qfi_required", "qfi_check"
+    before, flows = site.lab.http("GET", f"/v1/sessions/{name}").json(), installed(site)
+    frames = [up(site, ul(10, units=units), INNER, flags=E | S) for units in (1, 3, 8)]
+    site.lab.stop_controller(how)
+    assert passed(site, *frames, up(site, ul(9), INNER)) == [INNER] * 3
+    site.lab.start_controller(switch_owns(site.lab))
+    after = site.lab.http("GET", f"/v1/sessions/{name}").json()
+    assert [after[member] for member in members] == [10, True, False, True]
+    assert [before[member] for member in members] == [10, True, False, True]
+    assert installed(site) == flows
+    changed = re.findall(r"flows_changed=(\d+)", site.lab.controller_log.read_text())
+    assert changed[1:] == ["0"] * (len(changed) - 1) and len(changed) > 1
+    packet = gtpu.ipv4(PDN_IP, UE)
+    assert sent(site, packet) == [dl(DOWN, 0x40 | 10, packet)]
+    assert passed(site, *frames) == [INNER] * 3
+
+
+def installed(site: Site) -> list[str]:
+    return sorted(site.lab.ofctl("--no-stats", "dump-flows", BRIDGE).splitlines()[1:])

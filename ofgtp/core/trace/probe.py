@@ -3,7 +3,8 @@
 The switch's trace ends where a packet is taken out of a tunnel, and where it is parsed anew. So an
 uplink packet is asked for several times: as it comes in, as it leaves the tunnel, and from each
 table that follows on a new parsing, of which there are three with a PDU Session Container (N3;
-docs/5g.md). A downlink packet is followed to the end, into its tunnel and out.
+docs/5g.md), and four if that is a long one. A downlink packet is followed to the end, into its
+tunnel and out.
 """
 
 from __future__ import annotations
