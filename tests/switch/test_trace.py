@@ -321,7 +321,7 @@ def test_a_flow_that_is_wanted_and_missing(site: Site) -> None:
 
 def test_the_controller_is_killed(site: Site) -> None:
     site.lab.stop_controller(signal.SIGKILL)
-    told = until(lambda: found if (found := trace(site)).code else None, "the lease runs out", 15)
+    told = until(lambda: found if (found := trace(site)).code else None, "the lease runs out", 30)
     assert [told.reason(way) for way in BOTH] == ["lease_expired"] * 2
     assert (told.found["session"], told.found["known_by"]) == (None, "switch")
     assert "is ofgtp running?" in told.also
