@@ -27,7 +27,7 @@ test: setup
 	.venv/bin/pytest -n 2 --dist loadfile
 
 test-long: setup
-	.venv/bin/pytest -m long
+	.venv/bin/pytest -m 'long or hypothesis'
 
 test-switches: setup
 	scripts/test-switches

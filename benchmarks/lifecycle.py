@@ -72,7 +72,7 @@ def restart(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
             with timed(dumps):
                 dump = f"ovs-ofctl -O OpenFlow14 dump-flows {site.BRIDGE} > {lab.dir}/dump"
                 lab.exec("gw", ["sh", "-c", dump])
-            with Stream(lab) as stream:
+            with Stream(lab, interval=0.005) as stream:
                 site.stop(lab)
                 runs.append(site.started(lab, "switch"))
             memory = max(memory, site.rss(lab))
@@ -83,7 +83,7 @@ def restart(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
         harm = site.file(lab, "harm", _harm(lab, changed))
         mended, lost_again = 0.0, 0
         for _ in range(rounds):
-            with Stream(lab) as stream:
+            with Stream(lab, interval=0.005) as stream:
                 site.stop(lab)
                 change = ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", site.BRIDGE]
                 lab.exec("gw", [*change, harm])

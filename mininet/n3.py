@@ -112,7 +112,7 @@ def start(stage: Stage, script: Script) -> None:
         peers = stage.get("/v1/peers")["items"]
         return {peer["ip"]: peer["state"] for peer in peers} == {GNB1: "up", ENB1: "up"}
 
-    wait_for("GET /v1/peers: both up", both_up, 5)
+    wait_for("GET /v1/peers: both up", both_up)
     script.ok("both base stations have answered an Echo Request: the paths are up")
 
 
@@ -192,7 +192,7 @@ def flows(stage: Stage, script: Script) -> None:
         counted = [int(count) for line in lines for count in re.findall(r"n_packets=(\d+)", line)]
         return lines if counted and min(counted) > 100 else []
 
-    lines = wait_for("more than 100 packets counted in each flow", dumped, 5)
+    lines = wait_for("more than 100 packets counted in each flow", dumped)
     script.quote(" ".join(command))
     script.quote("\n".join("  " + re.sub(r",\b", ", ", line) for line in lines))
     if len(lines) != 2 or len(items) != 2:
@@ -211,7 +211,7 @@ def change_of_qfi(stage: Stage, script: Script) -> None:
     with stage.capture("gnb1", "gnb1-eth0", *GTPU) as capture, pinging(stage) as stream:
         stage.gnb1.ask(f"add {bearer(UE1, qfi='9+12')}")
         patch(stage, script, EVEN)
-        wait_for("QFI 12", lambda: stage.gnb1.stats().get("downlink_qfi_12", 0) > 10, 5)
+        wait_for("QFI 12", lambda: stage.gnb1.stats().get("downlink_qfi_12", 0) > 10)
         stage.gnb1.ask(f"add {bearer(UE1 | EVEN)}")
     packets = t_pdus(capture)
     show(script, seen := kinds(packets))
@@ -297,7 +297,7 @@ def wrong_qfi(stage: Stage, script: Script) -> None:
     if answers:
         raise Failed(f"{answers} answers to pings with QFI {WRONG_QFI}")
     script.ok("ue1 → pdn: 0 of 3. Why?")
-    wait_for("3 drops counted as wrong_qfi", lambda: drops(stage) >= 3, 5)
+    wait_for("3 drops counted as wrong_qfi", lambda: drops(stage) >= 3)
     status = ofgtp(stage, "status")
     script.quote("ofgtp status")
     first, *others = status.splitlines()
@@ -313,7 +313,7 @@ def wrong_qfi(stage: Stage, script: Script) -> None:
         raise Failed(f"not three packets with QFI {WRONG_QFI}: {seen}")
     script.say("Without qfi_check a container is taken off whatever its QFI.")
     patch(stage, script, {"qfi_check": False})
-    wait_for("ue1 → pdn", lambda: stage.ping("ue1", PDN, 1)[0], 5)
+    wait_for("ue1 → pdn", lambda: stage.ping("ue1", PDN, 1)[0])
     answered(stage, "ue1", PDN)
     stage.gnb1.ask(f"add {bearer(UE1 | EVEN)}")
     script.ok("ue1 → pdn: 5 of 5")
@@ -334,13 +334,13 @@ def handover(stage: Stage, script: Script) -> None:
         stage.enb1.ask(f"add {bearer(UE1 | TO_ENB)}")
         patch(stage, script, TO_ENB)
         ue.attach(at_enb)
-        wait_for("an End Marker at gnb1", lambda: markers(stage)[0] > counted[0], 5)
+        wait_for("an End Marker at gnb1", lambda: markers(stage)[0] > counted[0])
         script.ok("at the eNB")
         time.sleep(1)
         stage.gnb1.ask(f"add {bearer(UE1 | TO_GNB)}")
         ue.attach(at_gnb)
         patch(stage, script, TO_GNB)
-        wait_for("an End Marker at enb1", lambda: markers(stage)[1] > counted[1], 5)
+        wait_for("an End Marker at enb1", lambda: markers(stage)[1] > counted[1])
         script.ok("at the gNB again; each way the base station that was left got an End Marker")
     show(script, seen := kinds(t_pdus(capture)))
     wanted = {

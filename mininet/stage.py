@@ -40,7 +40,8 @@ INSIDE = "OFGTP_DEMO_INSIDE"
 API = "http://127.0.0.1:8080"
 CONFIG = ROOT / "topologies" / "mobile.toml"
 OURS = "cookie=0x0f67000000000000/0xffff000000000000"  # the mark of ofgtp's flows
-SECONDS = 180  # that a whole demo may take, on a machine with much else to do
+SECONDS = 240  # that a whole demo may take on a busy machine; alone it is a fraction of that
+PATIENCE = 60  # seconds that anything in it may take
 WIDTH = 100
 INTERVAL = 0.02  # seconds between two pings of a PingStream
 UNDER_WAY = 0.5  # seconds that an answer may take on a busy machine
@@ -91,7 +92,7 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def wait_for(what: str, ready: Callable[[], Any], seconds: float) -> Any:
+def wait_for(what: str, ready: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Ask until `ready` answers with something true, and return that."""
     until = time.monotonic() + seconds
     while not (answer := ready()):
@@ -150,9 +151,9 @@ class Stage:
             with (rundir / f"{daemon}.log").open("wb") as log:
                 command = [daemon, *map(str, arguments), "--pidfile"]
                 self.child(subprocess.Popen(command, stderr=log))
-            wait_for(daemon, (rundir / f"{daemon}.pid").exists, 10)
+            wait_for(daemon, (rundir / f"{daemon}.pid").exists)
         run("ovs-vsctl", "--no-wait", "init")
-        run("ovs-vsctl", "--timeout=10", "get", "Open_vSwitch", ".", "external_ids")
+        run("ovs-vsctl", f"--timeout={PATIENCE}", "get", "Open_vSwitch", ".", "external_ids")
 
     def start_network(self) -> None:
         Mininet.inited = True  # else it raises kernel limits of the whole host
@@ -184,8 +185,8 @@ class Stage:
             except Failed:
                 return None
 
-        wait_for("/v1/health", lambda: answers("/v1/health"), 20)
-        wait_for("/v1/gateways: in sync, next hop known", self.gateway_ready, 10)
+        wait_for("/v1/health", lambda: answers("/v1/health"))
+        wait_for("/v1/gateways: in sync, next hop known", self.gateway_ready)
 
     def gateway_ready(self) -> bool:
         self.check_controller()
@@ -204,9 +205,9 @@ class Stage:
         assert self.controller is not None
         self.controller.terminate()
         try:
-            code = self.controller.wait(10)
+            code = self.controller.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise Failed("the controller did not end within 10 s of SIGTERM") from None
+            raise Failed(f"the controller did not end within {PATIENCE} s of SIGTERM") from None
         if code not in (0, -signal.SIGTERM):
             raise Failed(f"the controller ended with {code} on SIGTERM")
         if self.ownership == "controller" and (left := self.flows()):
@@ -246,7 +247,7 @@ class Stage:
             headers={} if body is None else {"Content-Type": kind},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 text = answer.read()
                 return answer.status, json.loads(text) if text else None
         except urllib.error.HTTPError as error:
@@ -314,7 +315,7 @@ class Stage:
         self.child(process)
         pings = Pings(sent=count)
         yield pings
-        text, _ = process.communicate(timeout=30)
+        text, _ = process.communicate(timeout=PATIENCE)
         pings.summary = "\n".join(text.strip().splitlines()[-2:])
         pings.answers = int(text.split("transmitted, ")[1].split()[0])
 
@@ -322,11 +323,11 @@ class Stage:
         """TCP for two seconds; Mbit/s as the receiving side counts them."""
         listener = self.net[server].popen(["iperf3", "-s", "-1"])
         self.child(listener)
-        wait_for("iperf3 -s", lambda: ":5201" in self.net[server].pexec(["ss", "-Htln"])[0], 5)
-        words = ["iperf3", "-c", address, "-t", "2", "-J", "--connect-timeout", "5000", *options]
+        wait_for("iperf3 -s", lambda: ":5201" in self.net[server].pexec(["ss", "-Htln"])[0])
+        words = ["iperf3", "-c", address, "-t", "2", "-J", "--connect-timeout", "20000", *options]
         out, err, code = self.net[client].pexec(words)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            listener.wait(5)  # the next one wants its port
+            listener.wait(PATIENCE)  # the next one wants its port
         try:
             result = json.loads(out)
             if code or "error" in result:
@@ -356,9 +357,9 @@ class Stage:
         self.child(process)
         process.stderr.readline()  # "tcpdump: listening on …"
         yield path
-        time.sleep(0.3)  # packets on their way through the kernel's buffer
+        time.sleep(0.5)  # packets on their way through the kernel's buffer
         process.terminate()
-        process.wait(5)
+        process.wait(PATIENCE)
 
 
 @dataclass
@@ -401,12 +402,13 @@ class PingStream:
         """Stop pinging, and find what was lost."""
         time.sleep(self.calm)
         self.process.send_signal(signal.SIGINT)
-        text, _ = self.process.communicate(timeout=10)
+        text, _ = self.process.communicate(timeout=PATIENCE)
         answers = {int(n): float(at) for at, n in re.findall(r"\[([\d.]+)\].*icmp_seq=(\d+)", text)}
         summary = re.search(r"(\d+) packets transmitted, (\d+) received", text)
         if summary is None or not answers:
             raise Failed(f"ping said: {text[-300:]}")
         places = sorted(answers)
+        self.times = sorted(answers.values())
         self.last = answers[places[-1]]
         self.sent = int(summary[1])
         if time.time() - self.last < UNDER_WAY:

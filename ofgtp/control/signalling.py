@@ -159,8 +159,12 @@ class Signalling:
     def _hand_on(self) -> None:
         try:
             while self._indicated and self.sessions is not None:
-                tunnels, self._indicated = list(self._indicated), {}
-                self.sessions.error_indicated(self._gateway.name, tunnels)
+                tunnels = list(self._indicated)
+                try:
+                    self.sessions.error_indicated(self._gateway.name, tunnels)
+                finally:  # until then, what comes for them is a repetition
+                    for tunnel in tunnels:
+                        self._indicated.pop(tunnel, None)
         except OfgtpError as error:
             log.error("gateway=%s: Error Indications are lost: %s", self._gateway.name, error)
         finally:

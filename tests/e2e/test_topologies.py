@@ -32,6 +32,11 @@ ENB = (
 )
 
 
+def until(command: str) -> str:
+    """Shell: wait until it succeeds."""
+    return f"for i in $(seq 300); do {command} && break; sleep 0.1; done"
+
+
 def mn(topology: str, *commands: str) -> str:
     """Run `mn` with a topology and commands for its prompt; what it prints."""
     unshare = "unshare --net --mount --pid --fork --kill-child --mount-proc"
@@ -42,7 +47,7 @@ def mn(topology: str, *commands: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -63,9 +68,9 @@ def test_two_enb_carry_packets() -> None:
         "two_enb",
         "enb1 " + ENB.format("10.1.0.2", "10.45.0.2", 1, 2, "10.1.0.3") + " >/tmp/enb1 &",
         "enb2 " + ENB.format("10.1.0.3", "10.45.0.3", 2, 1, "10.1.0.2") + " --seq >/tmp/enb2 &",
-        "sh for i in $(seq 50); do grep -q ready /tmp/enb1 /tmp/enb2 && break; sleep 0.1; done",
+        f"sh {until('grep -q ready /tmp/enb1 && grep -q ready /tmp/enb2')}",
         "ue1 ping -c 3 -i 0.2 -M do -s 1372 10.45.0.3",
-        "enb1 pkill -USR1 -f -P $$ enb.py; sleep 0.5; cat /tmp/enb1",
+        f"enb1 pkill -USR1 -f -P $$ enb.py; {until('grep uplink_packets /tmp/enb1')}",
     )
     assert "3 packets transmitted, 3 received, 0% packet loss" in text
     assert "uplink_packets=3 downlink_packets=3" in text

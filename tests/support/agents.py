@@ -81,7 +81,7 @@ class Net:
 
     def wait(self, name: str = "gw1") -> None:
         """Until the comparison has ended."""
-        with eventlet.Timeout(10):
+        with eventlet.Timeout(60):
             while not self.agents[name].synced:
                 eventlet.sleep(0)
 

@@ -84,22 +84,30 @@ class Hearing:
         return said(self.fence(enb, at or enb))
 
     def fence(self, enb: str = "enb", at: str = "enb") -> list[bytes]:
-        """All frames that come before the answer to an Echo Request sent now."""
-        site, got = self._site, []
-        for last in (enb, at) if enb != at else (enb,):
-            number = next(self._sequence) & 0xFFFF
-            octets = gtpu.message(_ECHO_REQUEST, 0, flags=0x32, sequence=number)
-            site.enbs[last].send(site.from_enb(octets, enb=last))
-            deadline = time.monotonic() + 5
-            while frame := site.enbs[last].next(max(deadline - time.monotonic(), 0.001)):
-                if _answers(frame, number):
-                    break
-                if last == at:
-                    got.append(frame)
-            assert frame is not None, "an Echo Request is not answered"
+        """All frames that come before the answers to Echo Requests sent now.
+
+        Two from each, the second when the first is answered: that may overtake within a batch.
+        """
+        got: list[bytes] = []
+        for last in (enb, enb, at, at) if enb != at else (enb, enb):
+            came = self._answered(last)
+            got += came if last == at else []
         return got
 
-    def wait(self, count: int, kind: int, enb: str = "enb", timeout: float = 5.0) -> list[Said]:
+    def _answered(self, enb: str) -> list[bytes]:
+        """Send an Echo Request; what comes before its answer."""
+        site, got = self._site, []
+        number = next(self._sequence) & 0xFFFF
+        octets = gtpu.message(_ECHO_REQUEST, 0, flags=0x32, sequence=number)
+        site.enbs[enb].send(site.from_enb(octets, enb=enb))
+        deadline = time.monotonic() + 20
+        while frame := site.enbs[enb].next(max(deadline - time.monotonic(), 0.001)):
+            if _answers(frame, number):
+                return got
+            got.append(frame)
+        raise AssertionError("an Echo Request is not answered")
+
+    def wait(self, count: int, kind: int, enb: str = "enb", timeout: float = 20.0) -> list[Said]:
         """The next so many messages of a type that come to a base station."""
         found: list[Said] = []
         deadline = time.monotonic() + timeout

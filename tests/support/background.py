@@ -43,14 +43,14 @@ class Background:
 
     def __exit__(self, *error: object) -> None:
         self._jobs.put((None, queue.SimpleQueue()))
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def do(self, job: Job) -> Any:
         """Run something in the thread; its answer."""
         answer: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
         self._jobs.put((job, answer))
-        well, value = answer.get(timeout=20)
+        well, value = answer.get(timeout=60)
         if not well:
             raise value
         return value

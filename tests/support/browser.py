@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, Request, Route, expect, sync_play
 from tests.support.lab import Lab
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
-PATIENCE_MS = 15_000
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 

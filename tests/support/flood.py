@@ -48,7 +48,7 @@ class Flood:
         return self
 
     def __exit__(self, *error: object) -> None:
-        output, _ = self._process.communicate("\n", timeout=20)
+        output, _ = self._process.communicate("\n", timeout=60)
         done: dict[str, Any] = json.loads(output)
         self.sent, self.seconds = done["sent"], done["seconds"]
 

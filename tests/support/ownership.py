@@ -38,7 +38,7 @@ OPENFLOW_CUT = (
 
 
 def until(
-    condition: Callable[[], Any], what: str | Callable[[], str], *, timeout: float = 10.0
+    condition: Callable[[], Any], what: str | Callable[[], str], *, timeout: float = 30.0
 ) -> Any:
     """Ask until the answer is true; returns it."""
     deadline = time.monotonic() + timeout
@@ -225,7 +225,7 @@ def flow_differences(
 
 
 def assert_settled(
-    lab: Lab, lease_seconds: int | None, others: Iterable[str] = (), *, timeout: float = 10.0
+    lab: Lab, lease_seconds: int | None, others: Iterable[str] = (), *, timeout: float = 30.0
 ) -> None:
     """Wait until the gateway says it is in sync; then the switch must be as the API says."""
     until(lambda: in_sync(lab), "in sync", timeout=timeout)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -113,6 +114,7 @@ class Peers:
         """ARP requests of the gateway: when, and for which address."""
         self.got: list[bytes] = []
         """T-PDUs, in order."""
+        self._one_at_a_time = threading.Lock()
 
     def at(self, *addresses: str) -> None:
         """Addresses of the base station's own stack, which answers ARP for them."""
@@ -122,21 +124,47 @@ class Peers:
 
     def pump(self, wait: float = 0.02) -> None:
         """Take what has come in, and answer it."""
-        for frame in self.site.enb.all(wait):
-            if frame[12:14] == b"\x08\x06":
-                self._arp(frame)
-            elif (said := read(frame)) is None:
-                continue
-            elif said.kind == gtpu.T_PDU:
-                self.got.append(frame)
-            elif said.kind == gtpu.ECHO_REQUEST:
-                self.requests.append(said)
-                answer = self.answers.get(said.peer)
-                octets = answer(said) if answer is not None else None
-                if octets is not None:
-                    self.say(said.peer, octets)
+        with self._one_at_a_time:
+            for frame in self.site.enb.all(wait):
+                self._take(frame)
 
-    def until(self, condition: Callable[[], Any], what: str, timeout: float = 8.0) -> Any:
+    def _take(self, frame: bytes) -> None:
+        if frame[12:14] == b"\x08\x06":
+            self._arp(frame)
+        elif (said := read(frame)) is None:
+            return
+        elif said.kind == gtpu.T_PDU:
+            self.got.append(frame)
+        elif said.kind == gtpu.ECHO_REQUEST:
+            self.requests.append(said)
+            answer = self.answers.get(said.peer)
+            octets = answer(said) if answer is not None else None
+            if octets is not None:
+                self.say(said.peer, octets)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Within, answer from a thread, in time whatever the test waits for."""
+        over, wrong = threading.Event(), list[BaseException]()
+
+        def work() -> None:
+            try:
+                while not over.wait(0.01):
+                    self.pump(0.001)
+            except BaseException as error:
+                wrong.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        if wrong:
+            raise wrong[0]
+
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
         """Answer until the condition is true; its value."""
 
         def look() -> Any:
@@ -232,7 +260,7 @@ def events(lab: Lab) -> Iterator[Events]:
     with lab.inside("gw"):
         sock = socket.socket()
     with sock:
-        sock.settimeout(5)
+        sock.settimeout(20)
         sock.connect(("127.0.0.1", 8080))
         sock.sendall(b"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n")
         head = b""

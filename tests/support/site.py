@@ -34,7 +34,7 @@ CHUNK = 40
 """Frames sent at once: fewer than a socket's receive buffer holds."""
 
 
-def until(condition: Callable[[], Any], what: str, timeout: float = 8.0) -> Any:
+def until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
     """Wait until the condition is true; its value."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -180,6 +180,14 @@ class Site:
             got += self._until_marker(self._mark_downlink, self.enb)
         return [frame for frame in got if frame[12:14] != b"\x08\x06" and not is_echo(frame)]
 
+    def back(self, *frames: bytes) -> list[bytes]:
+        """Send on the core side; what comes back there, ARP too."""
+        self.pdn.all()
+        for chunk in _chunks(frames):
+            self.pdn.send(*chunk)
+            self._until_marker(self._mark_downlink, self.enb)
+        return self.pdn.all()
+
     def _mark_uplink(self, mark: bytes) -> None:
         packet = gtpu.ipv4(self._marker_ue, PDN_IP)[: -len(mark)] + mark
         self.enb.send(self.t_pdu(MARKER_UP, packet))
@@ -194,7 +202,7 @@ class Site:
         for _ in range(2):
             mark = MARK + next(self._marks).to_bytes(4, "big")
             send(mark)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 20
             while (frame := wire.next(max(deadline - time.monotonic(), 0.001))) is not None:
                 if frame.endswith(mark):
                     break
@@ -231,7 +239,7 @@ class Site:
         before = self.counters()
         yield
         wanted = {name: count for name, count in expected.items() if count}
-        deadline = time.monotonic() + 4
+        deadline = time.monotonic() + 10
         while (got := self._risen(before, ignore)) != wanted and time.monotonic() < deadline:
             time.sleep(0.1)
         assert got == wanted, f"counters rose by {got}, not by {wanted}"

@@ -42,8 +42,8 @@ MARK = b"numbered"
 TTLS = (64, 128, 63, 100, 255)
 """Inner TTLs in turn: the switch types decapsulated packets by them."""
 
-PATIENCE_S = 0.3
-"""Wait for stragglers after the last packet was sent, in seconds."""
+STRAGGLERS_S, PATIENCE_S = 0.3, 2.0
+"""Wait for stragglers after the last packet has arrived both ways, and for that, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,10 @@ class Stream:
     """
 
     def __init__(
-        self, lab: Lab, *, interval: float = 0.005, session: dict[str, Any] = SESSION
+        self, lab: Lab, *, interval: float = 0.01, session: dict[str, Any] = SESSION
     ) -> None:
+        """The kernel's socket buffers in front of the switch hold some two hundred packets: while
+        others have the cores for no longer than those take, none is lost."""
         gateway = lab.http("GET", "/v1/gateways").json()["items"][0]
         self._lab = lab
         self._setup = {
@@ -113,7 +115,7 @@ class Stream:
         pipe = subprocess.PIPE
         argv = [sys.executable, __file__, json.dumps(self._setup)]
         self._process = self._lab.spawn("enb", argv, stdin=pipe, stdout=pipe, text=True)
-        if not select.select([self._process.stdout], [], [], 10)[0]:
+        if not select.select([self._process.stdout], [], [], 30)[0]:
             self._process.kill()
             raise AssertionError("no packets pass both ways")
         assert self._process.stdout.readline() == "flowing\n"
@@ -121,7 +123,7 @@ class Stream:
 
     def __exit__(self, *error: object) -> None:
         """Stop sending, wait for stragglers, and take the figures."""
-        text, _ = self._process.communicate(timeout=30)
+        text, _ = self._process.communicate(timeout=60)
         result = json.loads(text.splitlines()[-1])
         self.up, self.down = (Way(**result[name]) for name in ("up", "down"))
 
@@ -132,7 +134,7 @@ class Stream:
         up, down = json.loads(self._process.stdout.readline())
         return up, down
 
-    def wait_flowing(self, after: float | None = None, *, timeout: float = 20.0) -> float:
+    def wait_flowing(self, after: float | None = None, *, timeout: float = 30.0) -> float:
         """Wait until packets arrive both ways again, later than `after`; returns when."""
         after = time.monotonic() if after is None else after
         deadline = time.monotonic() + timeout
@@ -275,10 +277,14 @@ class Sender:
             if now >= due:
                 self.send()
                 due = max(due + self.setup["interval"], now)  # what is late is not made up for
-        while ready := select.select(ports, [], [], PATIENCE_S)[0]:
-            self.receive(ready)
-            if time.monotonic() - self.sent[-1] > 4 * PATIENCE_S:
+        last, end = len(self.sent) - 1, time.monotonic() + PATIENCE_S
+        while (wait := end - time.monotonic()) > 0:
+            if last in self.up and last in self.down:
+                wait = min(wait, STRAGGLERS_S)
+            ready = select.select(ports, [], [], wait)[0]
+            if not ready:
                 break
+            self.receive(ready)
         numbers = range(self.first or 0, len(self.sent))
         result = {
             name: {
@@ -295,7 +301,7 @@ def raw_socket() -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.setblocking(False)
     sock.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
     sock.bind(("eth0", 3))
     return sock
 

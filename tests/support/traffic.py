@@ -30,7 +30,7 @@ GTPU_PORT = 2152
 _marks = itertools.count(1)
 
 
-def until(ask: Callable[[], T], what: str, *, timeout: float = 8.0, pause: float = 0.05) -> T:
+def until(ask: Callable[[], T], what: str, *, timeout: float = 20.0, pause: float = 0.05) -> T:
     """Ask until the answer is true, and return it; AssertionError with the last one if late."""
     deadline = time.monotonic() + timeout
     while not (answer := ask()):
@@ -59,7 +59,7 @@ class Host:
         self.port = lab.port(name, dev)
         self.mac = lab.mac(name, dev)
 
-    def got(self, packet: Packet, timeout: float = 3.0) -> Packet | None:
+    def got(self, packet: Packet, timeout: float = 10.0) -> Packet | None:
         """The frame that carries the packet's mark; None if none comes in time."""
         wanted, here = mark(packet), bytes.fromhex(self.mac.replace(":", ""))
         frames = self.port.receive(
@@ -70,7 +70,7 @@ class Host:
         )
         return Ether(frames[0]) if frames else None
 
-    def reached(self, packet: Packet, send: Callable[[], None], timeout: float = 8.0) -> Packet:
+    def reached(self, packet: Packet, send: Callable[[], None], timeout: float = 20.0) -> Packet:
         """Send again and again until it comes: the first ones are lost while ARP resolves."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -235,7 +235,7 @@ class World:
         sign = f"ping {next(_marks):08d} of the tests".encode()
         echo = IP(src=ue_ip, dst=to) / ICMP(type=8, id=7, seq=1) / Raw(sign)
         frame = self.tunnel(enb, teid, echo, via=via)
-        deadline = time.monotonic() + 8
+        deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             enb.port.send(frame)
             for answer in enb.port.receive(1, want=lambda got: sign in got, timeout=0.3):

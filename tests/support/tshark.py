@@ -42,7 +42,7 @@ def rows(
     argv += [part for name in names for part in ("-e", name)]
     argv += [part for preference in PREFERENCES for part in ("-o", preference)]
     argv += ["-Y", only] if only else []
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300)
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 

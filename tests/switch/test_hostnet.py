@@ -212,7 +212,7 @@ def test_local_device_of_a_real_bridge(lab: Lab) -> None:
     assert hostnet.mtu(gateway.bridge) == 1460
     lab.ofctl("add-flow", gateway.bridge, "in_port=1,actions=LOCAL")
     lab.ofctl("add-flow", gateway.bridge, "in_port=LOCAL,actions=1")
-    lab.exec("enb", ["ping", "-c1", "-W2", "10.1.0.1"])
+    lab.exec("enb", ["ping", "-c1", "-W20", "10.1.0.1"])
     db.remove(gateway)
     db.close()
     assert not hostnet.exists(gateway.bridge)

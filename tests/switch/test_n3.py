@@ -475,8 +475,14 @@ def test_a_handover_leaves_the_container_behind(site: Site) -> None:
     site.warm("enb2", UE, 0x3001)
     plain = site.from_enb(gtpu.t_pdu(UP, INNER), enb="enb2")
     assert [frame[14:] for frame in site.uplink(plain, enb="enb2")] == [INNER]
+    site.downlink()
+    site.enbs["enb2"].all(0.1)
     site.pdn.send(site.to_ue(packet))
-    [got] = [f for f in until(lambda: site.enbs["enb2"].all(0.1), "it") if is_gtpu(f, 0x3001)]
+
+    def came() -> list[bytes]:
+        return [frame for frame in site.enbs["enb2"].all(0.1) if is_gtpu(frame, 0x3001)]
+
+    [got] = until(came, "the packet")
     assert got[42:] == gtpu.t_pdu(0x3001, packet)
     back = {"teid": DOWN, "remote_ip": ENB_IP["enb"]}
     change(site, {"qfi": 6, "downlink": back})

@@ -13,8 +13,8 @@ from tests.support.site import CORE_IP, PDN_IP, Site, until
 pytestmark = pytest.mark.switch
 
 UE, TEID = "10.45.0.2", 0x1001
-NOTICED_S = 10.0
-"""A change that nobody announces is noticed within this time."""
+NOTICED_S = 30.0
+"""A change that nobody announces is noticed within this time, on a machine that has much to do."""
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_change_of_its_mac(site: Site) -> None:
     for op, mac in ((1, by_request), (2, by_reply)):
         site.lab.exec("pdn", ["ip", "link", "set", "eth0", "address", mac])
         announce(site, mac, op)
-        until(lambda mac=mac: uplink_macs(site) == {(mac, site.core_mac)}, "at once", 2.0)
+        until(lambda mac=mac: uplink_macs(site) == {(mac, site.core_mac)}, "at once", 6.0)
         assert site.gateway()["next_hop"]["mac"] == mac
 
 
@@ -81,7 +81,7 @@ def test_arp_of_others_changes_nothing(site: Site) -> None:
     deadline = time.monotonic() + 0.5
     while time.monotonic() < deadline:
         assert uplink_macs(site) <= {(site.pdn_mac, site.core_mac)}
-    assert uplink_macs(site) == {(site.pdn_mac, site.core_mac)}
+    assert until(lambda: uplink_macs(site), "packets leave") == {(site.pdn_mac, site.core_mac)}
 
 
 @pytest.fixture
@@ -108,6 +108,5 @@ def test_a_next_hop_that_comes_late(silent_site: Site) -> None:
     until(
         lambda: uplink_macs(site) == {(site.pdn_mac, site.core_mac)},
         "packets leave, though the UE never stopped sending",
-        4.0,
     )
     site.alive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sqlite3
 import time
@@ -12,12 +13,12 @@ import pytest
 
 from tests.support import ownership as own
 from tests.support.lab import Lab
-from tests.support.stream import SESSION, Stream
+from tests.support.stream import SESSION, Stream, Way
 
 pytestmark = pytest.mark.switch
 
-STOP_S = 5.0
-"""Longest time that a clean stop may take."""
+STOP_S = 15.0
+"""Longest time that a clean stop may take, on a machine that has much to do."""
 
 
 @pytest.fixture
@@ -32,23 +33,32 @@ def ended_stores(lab: Lab) -> list[str]:
     return sorted(path.name for path in lab.dir.glob("sessions.db.ended-*"))
 
 
+def arrived(way: Way, since: float = 0.0, until: float = math.inf) -> set[bool]:
+    """Whether packets have arrived that were sent then."""
+    pairs = zip(way.sent, way.received, strict=True)
+    return {received is not None for sent, received in pairs if since < sent < until}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_clean_stop_takes_everything_along(lab: Lab, number: signal.Signals) -> None:
     foreign = "cookie=0x77,table=0,priority=1,dl_type=0x1234 actions=drop"
     lab.ofctl("add-flow", own.BRIDGE, foreign)
     with Stream(lab) as stream:
-        time.sleep(0.5)
+        time.sleep(1)
         asked = time.monotonic()
         assert lab.stop_controller(number) == 0
         ended = time.monotonic()
         assert own.our_flows(lab) == []
         assert own.our_tables(lab) == ""
+        lab.cache_follows()
+        followed = time.monotonic()
         time.sleep(0.5)
     assert ended - asked < STOP_S
     assert "cookie=0x77" in lab.ofctl("dump-flows", own.BRIDGE), "what is not ours stays"
     for name, way in (("uplink", stream.up), ("downlink", stream.down)):
-        assert way.last < ended, f"{name}: forwarded after the controller had ended"
-        assert len(way.outages()) == 1, "lost nothing before the stop"
+        assert arrived(way, since=followed) == {False}, f"{name}: forwarded after the stop"
+        # but what may have been under way when it was asked to stop
+        assert arrived(way, until=asked - 0.5) == {True}, f"{name}: lost before the stop"
     print(f"{number.name}: ended after {ended - asked:.2f} s; {stream}")
 
 
@@ -81,10 +91,9 @@ def test_lease_ends_forwarding_while_the_controller_hangs(lab: Lab) -> None:
         fault = time.monotonic()
         with own.frozen(lab):
             time.sleep(own.LEASE_S + 1)
-            silent = max(stream.last())
-        assert silent - fault <= own.LEASE_S
-        back = stream.wait_flowing() - fault - own.LEASE_S - 1
-    check_lease(stream, fault, f"SIGSTOP (back {back:.2f} s after SIGCONT)", again=True)
+            again = time.monotonic()
+        back = stream.wait_flowing() - again
+    check_lease(stream, fault, f"SIGSTOP (back {back:.2f} s after SIGCONT)", again)
     assert own.instance(lab) == before, "it was only slow: it goes on"
     own.assert_settled(lab, own.LEASE_S)
     assert own.Log(lab).events("lease_expired") == []
@@ -97,27 +106,22 @@ def test_lease_ends_forwarding_when_the_wire_is_cut(lab: Lab) -> None:
         fault = time.monotonic()
         with own.openflow_cut(lab):
             time.sleep(own.LEASE_S + 1)
-            silent = max(stream.last())
             during = own.put(lab, own.nth_session(1), "pending")
-        assert silent - fault <= own.LEASE_S
-        mended = time.monotonic()
-        back = stream.wait_flowing(timeout=30) - mended
+            mended = time.monotonic()
+        back = stream.wait_flowing() - mended
     assert during["id"] in own.sessions(lab)
-    check_lease(stream, fault, f"wire cut (back {back:.2f} s after it was mended)", again=True)
+    check_lease(stream, fault, f"wire cut (back {back:.2f} s after it was mended)", mended)
     assert own.instance(lab) == before
     own.assert_settled(lab, own.LEASE_S)
 
 
-def check_lease(stream: Stream, fault: float, what: str, *, again: bool = False) -> None:
-    """Each way: nothing lost before the fault, and its end within the lease."""
+def check_lease(stream: Stream, fault: float, what: str, again: float = math.inf) -> None:
+    """Each way: nothing lost before the fault, and its end within the lease, till it was mended."""
     for name, way in (("uplink", stream.up), ("downlink", stream.down)):
-        outages = way.outages()
-        assert len(outages) == 1, (name, outages)
-        first, seconds, lost = outages[0]
-        assert lost > 10, name
-        assert fault < first <= fault + own.LEASE_S, (name, first - fault)
-        if not again:
-            assert way.last <= fault + own.LEASE_S, name
+        assert arrived(way, until=fault) == {True}, f"{name}: lost before the fault"
+        ended = fault + own.LEASE_S
+        assert arrived(way, since=ended, until=again) == {False}, f"{name}: after the lease"
+        first, seconds, lost = max(way.outages(), key=lambda each: each[2])
         print(
             f"{what}: {name} ended {first - fault:.2f} s after the fault; "
             f"{lost} lost in {seconds:.2f} s"

@@ -19,6 +19,8 @@ from tests.support.stream import SESSION, Stream
 
 pytestmark = pytest.mark.switch
 
+LONG_LEASE_S = 30
+
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
@@ -50,17 +52,21 @@ def test_a_restart_loses_no_packet_and_sends_no_flow_mod(lab: Lab, number: signa
     assert [line for line in log.events("in_sync") if "flows_changed=0" in line]
     assert own.instance(lab) == before
     assert own.our_flows(lab) == flows
-    assert abs(flow_starts(lab) - durations) < 1.0, "the flows are as old as they were"
+    earliest, latest = flow_starts(lab)
+    assert earliest <= durations[1] and durations[0] <= latest, "the flows are as old as they were"
     assert len(own.sessions(lab)) == 501
     own.put(lab, own.nth_session(9000))
     assert heard.flow_mods() == 2, "the count does count"
     print(f"{number.name} and restart: {stream}; {sent} flow-mods")
 
 
-def flow_starts(lab: Lab) -> float:
-    """When the youngest of our flows was added, by the switch's account."""
+def flow_starts(lab: Lab) -> tuple[float, float]:
+    """When the youngest of our flows was added, by the switch's account: between these times."""
+    asked = time.monotonic()
     text = lab.ofctl("dump-flows", own.BRIDGE, own.OURS)
-    return time.monotonic() - min(float(age) for age in re.findall(r"duration=([0-9.]+)s", text))
+    answered = time.monotonic()
+    age = min(float(age) for age in re.findall(r"duration=([0-9.]+)s", text))
+    return asked - age - 0.01, answered - age + 0.01
 
 
 def test_damage_done_while_away_is_put_right_and_reported(lab: Lab) -> None:
@@ -104,11 +110,10 @@ def test_a_crash_in_the_middle_of_puts(lab: Lab, seed: int) -> None:
                 return
             answered[session["id"]] = session
 
-    crash_during(lab, work, client, 0.2 + chance.random())
+    crash_during(lab, work, client, chance.random(), lambda: len(answered) > 10)
     last = asked[-1]
     told = own.sessions(lab)
     del told[SESSION["id"]]
-    assert len(answered) > 10
     for session_id, wanted in answered.items():
         if session_id != last["id"]:
             assert same(told[session_id], wanted)
@@ -162,9 +167,12 @@ def test_a_crash_in_the_middle_of_a_batch(lab: Lab, seed: int) -> None:
     print(f"{len(statuses)} batches answered; the last was {'done' if told == ids[1] else 'not'}")
 
 
-def crash_during(lab: Lab, work: Any, client: own.Client, seconds: float) -> None:
+def crash_during(
+    lab: Lab, work: Any, client: own.Client, seconds: float, begun: Any = lambda: True
+) -> None:
     worker = threading.Thread(target=work)
     worker.start()
+    own.until(begun, "the work has begun")
     time.sleep(seconds)
     own.crash(lab)
     worker.join(60)
@@ -186,7 +194,7 @@ def test_a_damaged_store_is_set_aside_and_nothing_is_touched(lab: Lab, damage: s
         with pytest.raises(LabError, match="it ended"):
             lab.start_controller(lab.config(controller=own.SWITCH))
         assert lab.controller is not None
-        assert lab.controller.wait(5) == 3
+        assert lab.controller.wait(30) == 3
         [aside] = lab.dir.glob("sessions.db.damaged-*")
         assert str(aside) in log.text(), "it is named"
         assert own.our_flows(lab) == flows
@@ -215,7 +223,7 @@ def test_a_switch_that_was_killed_is_filled_again(lab: Lab, what: str) -> None:
         until_sync = own.until(lambda: own.in_sync(lab), "in sync") and time.monotonic() - started
         time.sleep(1)
     own.assert_settled(lab, None)
-    assert back < 10
+    assert back < 30
     print(f"{what} killed: forwarding {back:.2f} s after its start, in sync {until_sync:.2f} s")
     print(f"  {stream}")
 
@@ -224,9 +232,13 @@ def test_a_switch_that_was_killed_is_filled_again(lab: Lab, what: str) -> None:
 def test_a_restart_of_the_ovsdb_server_loses_nothing(mode: str) -> None:
     """Packets wait while ovs-vswitchd has no database (a second or so), and then go on."""
     with Lab() as lab:
-        own.start(lab, mode)
+        # a machine that has much to do may take longer for it than the shortest lease
+        config = own.SWITCH if mode == "switch" else f"lease_seconds = {LONG_LEASE_S}"
+        lab.start_controller(lab.config(controller=config))
+        own.until(lambda: own.in_sync(lab), "in sync")
         own.put(lab)
-        with Stream(lab) as stream:
+        # 50 packets a second: the kernel's socket buffers hold some two hundred
+        with Stream(lab, interval=0.02) as stream:
             heard, log = own.SwitchLog(lab), own.Log(lab)
             changes = own.flow_mods_but_renewals(heard)
             time.sleep(0.5)
@@ -239,7 +251,7 @@ def test_a_restart_of_the_ovsdb_server_loses_nothing(mode: str) -> None:
         assert stream.lost == 0, str(stream)
         assert log.events("disconnected") == log.events("lease_expired") == [], "nothing flaps"
         assert own.gateway(lab)["repairs"] == 0
-        own.assert_settled(lab, own.LEASE_S if mode == "controller" else None)
+        own.assert_settled(lab, LONG_LEASE_S if mode == "controller" else None)
         print(f"ovsdb-server restarted, {mode}: {stream}; {stream.delay:.2f} s late at most")
 
 

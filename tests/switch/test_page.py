@@ -123,7 +123,7 @@ def test_full(site: Site, view: Watched, pictures: Path) -> None:
         seen = rates.all_text_contents()
         return all(text and " 0/s" not in text for text in seen)
 
-    until(flowing, "the page shows packets a second both ways", timeout=20)
+    until(flowing, "the page shows packets a second both ways", timeout=60)
     expect(page.locator(".wire.uplink.flows")).to_have_count(2)
     expect(page.locator(".graph .line.up").first).to_have_attribute("d", LINE)
     drops = page.locator(".drops tr", has_text="unknown_ue")

@@ -43,7 +43,7 @@ class Scene:
         return Stream(self.pdn, frame, packet, self.enb)
 
     def settled(self) -> None:
-        until(self.gw.in_sync, "store and switch are equal", timeout=15)
+        until(self.gw.in_sync, "store and switch are equal", timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -230,8 +230,8 @@ def test_ovsdb_restart(scene: Scene) -> None:
         until(lambda: lab.http("GET", "/v1/health").json()["gateways"][0]["problem"], "it shows")
         assert gw.session("c", UE3, 3, 103)["state"] == "pending"
         lab.start_ovsdb()
-        until(lambda: up.arrives(0.1) and down.arrives(0.1), "packets go on", timeout=20)
-        until(lambda: gw.state("c") == "active", "the new session is installed", timeout=20)
+        until(lambda: up.arrives(0.1) and down.arrives(0.1), "packets go on", timeout=30)
+        until(lambda: gw.state("c") == "active", "the new session is installed", timeout=30)
         lab.wait_health(200)
     touched = [event for event in watch.events if "_mark=" not in event]  # the epoch
     assert [event.split()[0] for event in touched] == ["event=ADDED"] * 2
@@ -251,7 +251,7 @@ def test_impostor_is_refused(scene: Scene, description: str) -> None:
         sock = socket.create_connection(("127.0.0.1", 6653))
     fake = impostor.Impostor(sock, int(scene.gw.report()["datapath_id"], 16), description)
     with sock, FlowWatch(lab) as watch, scene.uplink() as up:
-        assert fake.run(8.0), "the controller keeps the connection"
+        assert fake.run(30.0), "the controller keeps the connection"
     assert impostor.MULTIPART_REQUEST in fake.heard
     wrong = {impostor.FLOW_MOD, impostor.BUNDLE_CONTROL, impostor.BUNDLE_ADD}
     assert not wrong.intersection(fake.heard)
@@ -270,7 +270,7 @@ def test_deleted_session_ends_under_traffic(scene: Scene, ttl: int) -> None:
     with scene.uplink(ttl) as up:
         until(lambda: up.take(), "the session works")
         assert scene.lab.http("DELETE", "/v1/sessions/a").status == 204
-        scene.lab.appctl("revalidator/wait")  # the cache follows the flows
+        scene.lab.cache_follows()
         up.take()
         assert up.arrives(0.7) == 0
         assert up.sent > 50
@@ -285,8 +285,7 @@ def test_new_session_begins_under_traffic(scene: Scene, ttl: int) -> None:
         for number in range(3):
             scene.gw.session("c", UE3, 3, 103)
             scene.gw.session(f"d{number}", f"10.45.1.{1 + number}", 50 + number, 150 + number)
-            up.arrives(0.2)
-            assert up.arrives(0.3) > 30
+            until(lambda: up.arrives(0.3) > 30, "its packets pass")
 
 
 def test_next_hop_moves_under_traffic(scene: Scene) -> None:
@@ -313,5 +312,5 @@ def test_next_hop_moves_under_traffic(scene: Scene) -> None:
     finally:
         scene.lab.exec("pdn", ["ip", "link", "set", "eth0", "address", mac])
         until(
-            lambda: scene.gw.report()["next_hop"]["mac"] == mac, "the old MAC is back", timeout=12
+            lambda: scene.gw.report()["next_hop"]["mac"] == mac, "the old MAC is back", timeout=30
         )

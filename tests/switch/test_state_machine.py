@@ -159,7 +159,7 @@ class Gateway(RuleBasedStateMachine):
         forwards = any(body["downlink"] for body in self.model.values())
         self.harm(harm)
         if harm != "downlink flows changed" or forwards:  # else they drop already
-            own.until(lambda: log.events("repaired"), f"{harm}: event `repaired`", timeout=6)
+            own.until(lambda: log.events("repaired"), f"{harm}: event `repaired`")
         self.settle()
 
     @rule(
@@ -213,7 +213,7 @@ class Gateway(RuleBasedStateMachine):
     def settle(self) -> None:
         """Wait for `in_sync`, and compare."""
         lease = own.LEASE_S if self.mode == "controller" else None
-        own.until(lambda: own.in_sync(self.lab), "in sync", timeout=20)
+        own.until(lambda: own.in_sync(self.lab), "in sync")
         told = own.sessions(self.lab)
         assert set(told) == set(self.model)
         for name, body in self.model.items():
@@ -226,7 +226,6 @@ class Gateway(RuleBasedStateMachine):
         own.until(
             lambda: not own.flow_differences(self.lab, self.expected(), lease),
             lambda: f"flows: {own.flow_differences(self.lab, self.expected(), lease)}",
-            timeout=6,
         )
         assert own.our_tables(self.lab)
 

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.switch
 
 UE = "10.45.0.2"
 PDN = "10.2.0.2"
-AUDIT = 5.0
-"""Within this time, in seconds, the host's part must be put right."""
+AUDIT = 20.0
+"""Within this time, in seconds, the host's part must be put right, however much the machine has to
+do."""
 
 OPTIONS = 'access_routes = [{to = "10.9.0.0/16", via = "10.1.0.254"}]'
 
@@ -131,16 +132,16 @@ def test_controller_setting_deleted_by_hand(scene: Scene) -> None:
     """Deleting it makes the switch throw its flows away: they come back with it."""
     flows = scene.gw.flows()
     scene.lab.vsctl("del-controller", "br-ofgtp")
-    until(lambda: scene.gw.flows() == flows, "all flows are back", timeout=10)
+    until(lambda: scene.gw.flows() == flows, "all flows are back")
     scene.lab.wait_health(200)
     scene.both_ways()
 
 
 def test_bridge_deleted_by_hand(scene: Scene) -> None:
     scene.lab.vsctl("del-br", "br-ofgtp")
-    until(lambda: "br-ofgtp" in scene.lab.vsctl("list-br"), "the bridge is back", timeout=10)
+    until(lambda: "br-ofgtp" in scene.lab.vsctl("list-br"), "the bridge is back")
     scene.lab.wait_health(200)
-    until(scene.gw.in_sync, "its flows are back", timeout=10)
+    until(scene.gw.in_sync, "its flows are back")
     scene.both_ways()
 
 

@@ -166,8 +166,8 @@ CONTAINERS = {
     "03180900a1a2a3a4a5a6a700": "delivered",
     "01100a00": "wrong_qfi",
     "04100900a1a2a3a4a5a6a7a8a9aaab00": "delivered",
-    "071809" + "a1" * 24 + "00": "delivered",
-    "081f09" + "a1" * 28 + "00": "long_container",
+    "071809" + "a5" * 24 + "00": "delivered",
+    "081809" + "a5" * 28 + "00": "long_container",
     "01000900": "bad_container",
     "0110094001000000": "extension_chain",
     "": "container_missing",
@@ -321,7 +321,7 @@ def test_a_flow_that_is_wanted_and_missing(site: Site) -> None:
 
 def test_the_controller_is_killed(site: Site) -> None:
     site.lab.stop_controller(signal.SIGKILL)
-    told = until(lambda: found if (found := trace(site)).code else None, "the lease runs out", 15)
+    told = until(lambda: found if (found := trace(site)).code else None, "the lease runs out", 30)
     assert [told.reason(way) for way in BOTH] == ["lease_expired"] * 2
     assert (told.found["session"], told.found["known_by"]) == (None, "switch")
     assert "is ofgtp running?" in told.also
@@ -331,7 +331,7 @@ def test_the_flows_are_gone(site: Site) -> None:
     site.lab.ofctl("del-flows", BRIDGE)
     assert [trace(site).reason(way) for way in BOTH] == ["no_flows"] * 2
     site.lab.vsctl("del-port", "eth1")
-    assert trace(site, "--uplink").reason("uplink") == "no_port"
+    until(lambda: trace(site, "--uplink").reason("uplink") == "no_port", "the port is gone")
     site.lab.vsctl("del-br", BRIDGE)
     assert [trace(site).reason(way) for way in BOTH] == ["no_bridge"] * 2
 

@@ -25,7 +25,7 @@ def ofgtp(*arguments: str | Path, config: Path | None = None) -> subprocess.Comp
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

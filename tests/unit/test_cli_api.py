@@ -266,7 +266,7 @@ def talker(talk: Callable[[socket.socket], None]) -> Iterator[str]:
         thread = threading.Thread(target=run)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(10)
+        thread.join(60)
 
 
 def test_an_answer_that_breaks_off(ofgtp: Shell) -> None:
@@ -313,7 +313,7 @@ def test_the_url_of_something_within(server: Scripted, ofgtp: Shell) -> None:
 
 def test_no_answer_in_time(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    with talker(lambda connection: print(ended.wait(10))) as url:
+    with talker(lambda connection: print(ended.wait(60))) as url:
         monkeypatch.setenv("OFGTP_URL", url)
         with Api(seconds=0.1) as api, pytest.raises(CliError, match="in time") as caught:
             api.get("/v1/gateways")

@@ -67,7 +67,7 @@ def server(service: Counting) -> Iterator[Server]:
 
 def send(server: Server, *parts: bytes) -> bytes:
     """Send, say that this was all, and read what comes."""
-    with socket.create_connection(server.address, timeout=5) as connection:
+    with socket.create_connection(server.address, timeout=30) as connection:
         for part in parts:
             connection.sendall(part)
             eventlet.sleep(0.01)

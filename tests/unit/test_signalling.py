@@ -410,6 +410,15 @@ def test_what_comes_while_sessions_change_is_handled_after(scene: Scene) -> None
     assert scene.recorder.told == [("gw1", [tunnel(1)]), ("gw1", [tunnel(2), tunnel(3)])]
 
 
+def test_what_is_being_handled_is_repeated(scene: Scene) -> None:
+    scene.have(session(1))
+    scene.recorder.meanwhile = [lambda: scene.indicated(tunnel(1))]
+    scene.indicated(tunnel(1))
+    scene.work()
+    assert scene.recorder.told == [("gw1", [tunnel(1)])]
+    assert +scene.of.ignored == {"error_indication_repeated": 1}
+
+
 def test_a_batch_that_fails_does_not_stop_the_next(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -599,10 +599,10 @@ def test_a_killed_process_loses_nothing_it_reported(path: Path) -> None:
         [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    process.stdout.readline()
+    first = process.stdout.readline()
     time.sleep(0.3)
     process.send_signal(signal.SIGKILL)
-    reported = [int(line) for line in process.communicate()[0].split()]
+    reported = [int(line) for line in (first, *process.communicate()[0].split())]
     store = SessionStore(path)
     count = sum(store.count().values())
     assert count % 50 == 0

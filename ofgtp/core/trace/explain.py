@@ -47,7 +47,7 @@ PASSES_MAX = 7
 ANEW = {
     EPOCH: "Parsed anew, as an IPv4 packet",
     CONTAINER: "Parsed anew, as if IPv6: its extension header can be read so",
-    CONTAINER_END: "Parsed anew, as if IPv6: its end can be read so, 16 octets further",
+    CONTAINER_END: "Parsed anew, 16 octets further on: it is a long one",
     UNWRAP: "Parsed anew, as if NSH: its extension header can be taken off so",
     BARE: "Parsed anew, without its extension header",
 }
@@ -383,8 +383,8 @@ def _onward(hop: Hop) -> Table | None:
     """Where a packet that is parsed anew after this flow goes on, which the switch does not say."""
     if hop.table == RETYPE.number:
         return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
-    later = {CONTAINER.number: CONTAINER_END, CONTAINER_END.number: UNWRAP, UNWRAP.number: BARE}
-    return later.get(hop.table)
+    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: BARE}
+    return next((to for table, to in onward.items() if table.number == hop.table), None)
 
 
 def _drop_reason(hop: Hop) -> DropReason:

@@ -159,7 +159,7 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
             return (
                 f"its PDU Session Container has {4 * packet.container[0]} octets, and the switch"
                 f" can take off {4 * units_max(EXTENDED)}",
-                "the base station measures delays (QoS monitoring, QMP) and sends all of it: the"
+                "the base station measures delays (QoS monitoring, QMP), which makes it longer: the"
                 " core network (SMF) or its own configuration can turn that off",
                 None,
             )
