@@ -465,8 +465,8 @@ def ipv6() -> Picture:
     picture = Picture("Uplink: 24 octets in front, and the T-PDU is an IPv6 destination")
     whole = octets(UP["ipv6"])[14:]
     fields = read(UP["ipv6"])
-    assert int(fields["nw_ttl"]) == 255 and fields["ipv6_src"] == "::"
-    picture.heading("3  encap(nsh): an empty Network Service Header in front; read as IPv6")
+    assert int(fields["nw_ttl"]) == 255 and fields["ipv6_src"] == "::fc0:0:8:11ff"
+    picture.heading("3  encap(nsh): a Network Service Header in front; read as IPv6")
     picture.octets(
         coloured(whole, (24, "ours")),
         above=[(0, 24, "Network Service Header, ours: 24 octets")],
@@ -475,7 +475,7 @@ def ipv6() -> Picture:
             (4, 6, "length|8"),
             (6, 7, "next|UDP"),
             (7, 8, "limit|255"),
-            (8, 24, "source address|::"),
+            (8, 24, f"source address|{fields['ipv6_src']}"),
         ],
     )
     picture.y += 6
@@ -577,7 +577,7 @@ def gone() -> Picture:
 
 def forms() -> Picture:
     """The longer ones, and those with a sequence number."""
-    picture = Picture("The six forms that are taken off")
+    picture = Picture("Six of the forms that are taken off")
     texts = {4: "QFI alone", 8: "and a delay", 12: "and two delays"}
     for form, first in (("E", 4), ("E and S", 0)):
         picture.heading(f"{form} set")

@@ -236,7 +236,12 @@ parses, as IPv6, 24 octets that table `normalise` put in front, and then these:
 The container's length (in units of 4 octets), type and QFI can be matched that way, and the QFI
 copied to `reg3`, with a mask for each: nothing else of the packet enters the switch's cache.
 `01 10` is a UL PDU SESSION INFORMATION (TS 38.415, 5.5.2.2) of one unit without flags. One of two
-or three units has room for delays or a sequence number; these are taken off unread.
+units or more has room for delays, a sequence number and times; these are taken off unread.
+
+The end of one of more than 12 octets is not seen here, with S of more than 16. Then 16 octets of
+those in front are taken off, the way table `container_end` does it, and the last 8 stay:
+`0f c0 00 00 00 08 11 ff`. What is left is parsed as IPv6 again. The T-PDU's octets 16 to 31 are the
+destination then, and 32 to 35 the UDP ports: containers of up to 28 octets end there, or of 32.
 
 What has another first extension header is dropped, and some of it shown to the controller. With E
 and S set the switch has taken the first header's type off; what looks like a container in all its

@@ -26,7 +26,7 @@ from ofgtp.core.gtpu import MessageType
 from ofgtp.core.limits import Limit
 from ofgtp.core.model import FTeid, Gateway, SessionState
 from ofgtp.core.paths import PathChanged, PathState, PathStatus
-from ofgtp.core.rules import EXTENDED_NUMBERED, GTP, PROLOGUE_WORDS, E
+from ofgtp.core.rules import EXTENDED_NUMBERED, GTP, E, t_pdu_at
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import PeerView
 from ofgtp.store.sqlite import SessionStore
@@ -49,10 +49,6 @@ HIDDEN = "hidden"
 CUT_OFF = "unreadable"
 """Stands for the types of extension headers of which one is cut off or has length 0. Such a T-PDU
 is counted as dropped like the rest: by the switch."""
-
-_T_PDU_AT = 14 + 4 * PROLOGUE_WORDS
-"""Where the headers end that were put in front: Ethernet's, and table normalise's prologue."""
-
 
 BAD_FRAME = "bad_frame"
 
@@ -254,7 +250,7 @@ class Signalling:
         `form` is what its register 5 said: of what was left of it, and of its container if any.
         """
         numbered = EXTENDED_NUMBERED in (form, form >> 4)
-        types = self._extension_types(teid, frame, numbered)
+        types = self._extension_types(teid, frame[t_pdu_at(form) :], numbered)
         if types is None:
             self.extensions[CUT_OFF] += 1
             return
@@ -271,11 +267,13 @@ class Signalling:
         self.peers.say(peer, kind, said, now)
 
     @staticmethod
-    def _extension_types(teid: int, frame: bytes, hidden: bool) -> tuple[int | None, ...] | None:
-        """The types of a T-PDU's extension headers, None for a hidden one; None: unreadable."""
-        if len(frame) < _T_PDU_AT + 4:
+    def _extension_types(teid: int, rest: bytes, hidden: bool) -> tuple[int | None, ...] | None:
+        """The types of a T-PDU's extension headers, None for a hidden one; None: unreadable.
+
+        `rest` is what stands behind the TEID, or behind the first header's type if that is hidden.
+        """
+        if len(rest) < 4:
             return None
-        rest = frame[_T_PDU_AT:]
         if hidden:
             # The switch has taken off sequence number, N-PDU number and the first header's type.
             rest = bytes(3) + b"\xff" + rest

@@ -126,6 +126,8 @@ FIELDS: dict[str, Field] = {
         Field("mpls_tc", 3, _dec, "MPLS traffic class: the three bits below the label"),
         Field("mpls_ttl", 8, _dec, "MPLS time to live: the last octet"),
         Field("nsh_spi", 24, _short_hex, "service path of a Network Service Header"),
+        Field("nsh_c3", 32, _short_hex, "its octets 16 to 19: the third of its context headers"),
+        Field("nsh_c4", 32, _short_hex, "its octets 20 to 23: the fourth"),
         Field("nw_src", 32, _ipv4, "IPv4 source"),
         Field("nw_dst", 32, _ipv4, "IPv4 destination"),
         Field("ipv6_dst", 128, _ipv6, "IPv6 destination"),

@@ -47,7 +47,7 @@ class DropReason(IntEnum):
     ERROR_INDICATED = 22, "downlink packet to a UE whose base station does not know its tunnel"
     WRONG_VERSION = 23, "GTP-U packet whose version is not 1"
     GTP_PRIME = 24, "GTP' packet (PT = 0), which is charging's and not GTP-U"
-    LONG_CONTAINER = 25, "T-PDU whose PDU Session Container has more than 12 octets"
+    LONG_CONTAINER = 25, "T-PDU whose PDU Session Container has more than 28 octets"
     BAD_CONTAINER = 26, "T-PDU whose PDU Session Container is no uplink one, or contradicts itself"
     EXTENSION_CHAIN = 27, "T-PDU with another extension header behind its PDU Session Container"
     WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
@@ -192,7 +192,7 @@ CONTAINER_END = Table(
     "container_end",
     "Whether an IP packet follows the container, and of which version. What is written into"
     " `ipv6_label` makes of all that stands in front of it one Network Service Header.",
-    _fields("reg5 dl_type ipv6_dst nw_proto udp_src"),
+    _fields("reg5 pkt_mark dl_type ipv6_dst nw_proto udp_src"),
     ("unwrap",),
     DropReason.EXTENSION_CHAIN,
 )

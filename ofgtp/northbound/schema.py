@@ -546,6 +546,7 @@ _MESSAGES = {
     "dict_type": "must be an object",
     "string_type": "must be a string",
     "int_parsing": "must be an integer",
+    "bool_type": "must be true or false",
     "union_tag_invalid": 'must be "put" or "delete"',
     "union_tag_not_found": "is required",
     "json_invalid": "is not JSON",

@@ -145,6 +145,8 @@ _OXM: dict[str, tuple[int, int]] = {
     "ct_zone": (_NXM1, 106),
     "ct_mark": (_NXM1, 107),
     "nsh_spi": (_EXPERIMENTER, 4),
+    "nsh_c3": (_EXPERIMENTER, 8),
+    "nsh_c4": (_EXPERIMENTER, 9),
     "tun_gtpu_flags": (_EXPERIMENTER, 15),
     "tun_gtpu_msgtype": (_EXPERIMENTER, 16),
 }
@@ -194,7 +196,7 @@ def _oxm(name: str, value: int, mask: int | None) -> bytes:
 
 
 def _experimenter(name: str) -> int:
-    return NSH if name == "nsh_spi" else NICIRA
+    return NSH if name.startswith("nsh_") else NICIRA
 
 
 def _wire_mask(condition: Condition) -> int | None:

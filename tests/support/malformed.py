@@ -190,7 +190,7 @@ class _Damaged:
         """PDU Session Containers, right ones and others, and an inner packet of any kind behind."""
         rng = self.rng
         flags = 0x30 | rng.choice((4, 4, 4, 6, 6, 5, 7, rng.randrange(8)))
-        units = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 7, 0, 17, 255, rng.randrange(256)))
+        units = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 7, 8, 0, 17, 255, rng.randrange(256)))
         first = rng.choice((0x10, 0x10, 0x10, 0x14, 0x11, 0x1F, 0x00, rng.randrange(256)))
         following = rng.choice((0, 0, 0, 0, 0x85, 0x40, rng.randrange(256)))
         size = units if rng.random() < 0.9 else rng.choice((0, 1, 2, 3, 4, 8))

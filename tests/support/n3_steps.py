@@ -71,7 +71,7 @@ def _uplink(switch: _Switch, flags: int, container: bytes, *, whole: bool) -> St
 
     at = {"gtpu": (20, 0), "retyped": (26, 0)}
     if whole:
-        at |= {"nsh": (20, 2), "ipv6": (23, 0), "length": (24, 1), "bare": (26, 2)}
+        at |= {"nsh": (20, 4), "ipv6": (23, 0), "length": (24, 1), "bare": (26, 2)}
     steps = {"sent": {"octets": message.hex(" ")}}
     steps |= {name: shown(*where) for name, where in at.items()}
     switch.forget()

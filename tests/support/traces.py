@@ -99,7 +99,8 @@ WAYS = {
     "n3-up-wrong-qfi": Way(of_qfi(11), CHECKED),
     "n3-up-missing": Way(UP, N3),
     "n3-up-optional": Way(UP, N3),
-    "n3-up-too-long": Way(replace(UP, container=bytes.fromhex("04100a00" + "00" * 12)), N3),
+    "n3-up-longest": Way(replace(UP, container=bytes.fromhex("07180a" + "00" * 25)), N3),
+    "n3-up-too-long": Way(replace(UP, container=bytes.fromhex("08180a" + "00" * 29)), N3),
     "n3-up-bad": Way(replace(UP, container=bytes.fromhex("01000a00")), N3),
     "n3-up-chain": Way(replace(UP, container=bytes.fromhex("01100a4001000000")), N3),
     "n3-up-not-ip": Way(replace(UP, container=bytes.fromhex("01100a0001000000")), N3),
@@ -194,7 +195,8 @@ def record_n3() -> None:
         site.session(str(OTHER_UE), teid=0x1003, downlink=0x2003)
         record("n3-up-4g")
         site.patch(name, {"qfi": 10, "rqi": True})
-        record("n3-up", "n3-up-ttl-1", "n3-up-long", "n3-up-missing", "n3-up-too-long", "n3-up-bad")
+        record("n3-up", "n3-up-ttl-1", "n3-up-long", "n3-up-longest", "n3-up-too-long", "n3-up-bad")
+        record("n3-up-missing")
         record("n3-up-chain", "n3-up-not-ip", "n3-up-unknown-teid", "n3-up-to-4g")
         record("n3-down", "n3-down-just-fits", "n3-down-too-big", "n3-down-far-too-big")
         site.patch(name, {"qfi_check": True})

@@ -128,6 +128,18 @@ CHAINS: dict[str, tuple[int, bytes, dict[str, int], bool]] = {
     "longer than the packet": (0xC0, b"\xff\x10\x09\x00", {"unreadable": 1}, False),
     "behind a container": (0x85, CONTAINER + b"\x40" + HEADER, {"0x85": 1, "0x40": 1}, False),
     "a demanding one behind it": (0x85, CONTAINER + b"\xc0" + HEADER, {"0x85": 1, "0xc0": 1}, True),
+    "behind a long container": (
+        0x85,
+        b"\x07\x18\x09" + b"\x45" * 24 + b"\x40" + HEADER,
+        {"0x85": 1, "0x40": 1},
+        False,
+    ),
+    "a demanding one behind it, long": (
+        0x85,
+        b"\x04\x17\x09" + b"\x45" * 12 + b"\xc0" + HEADER,
+        {"0x85": 1, "0xc0": 1},
+        True,
+    ),
     "two containers": (0x85, CONTAINER + b"\x85" + CONTAINER + b"\0", {"0x85": 2}, False),
     "a container behind it": (
         0x40,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import re
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,13 +13,14 @@ from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
 from scapy.layers.inet import ICMP, IP, UDP, IPOption
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Raw
 from scapy.utils import RawPcapReader, checksum
 
 from tests.support import gtpu, tshark
 from tests.support.gtpu import PN, E, S
 from tests.support.lab import Lab
 from tests.support.malformed import CAPTURES
-from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
@@ -27,6 +31,10 @@ FORMS = pytest.mark.parametrize(
     "flags", (E, E | PN, E | S, E | S | PN), ids=["E", "E+PN", "E+S", "E+S+PN"]
 )
 INNER = gtpu.ipv4(UE, PDN_IP)
+QMP_TIMES = b"".join(
+    (0xEC00_0000 + number).to_bytes(4, "big") + number.to_bytes(4, "little") for number in range(3)
+)
+"""Sent, received, sent again (TS 38.415, 5.5.3): of 8 octets each."""
 OVERHEAD = gtpu.OVERHEAD + 8
 
 
@@ -38,6 +46,24 @@ def site() -> Iterator[Site]:
         site.ready()
         site.session(UE_4G, teid=UP_4G, downlink=DOWN_4G)
         site.session(UE, teid=UP, downlink=DOWN, qfi=9)
+        yield site
+        site.alive()
+        site.check_sent()
+
+
+def switch_owns(lab: Lab) -> str:
+    return lab.config(controller='ownership = "switch"')
+
+
+@pytest.fixture(scope="module")
+def restarted() -> Iterator[Site]:
+    """One whose switch forwards on while the controller is away; a session with all members."""
+    with Lab() as lab:
+        site = Site(lab, switch_owns(lab))
+        site.ready()
+        site.session(
+            UE, teid=UP, downlink=DOWN, qfi=10, rqi=True, qfi_required=False, qfi_check=True
+        )
         yield site
         site.alive()
         site.check_sent()
@@ -114,7 +140,7 @@ def test_every_ttl_uplink(site: Site, flags: int) -> None:
 
 
 @FORMS
-@pytest.mark.parametrize("units", (1, 2, 3))
+@pytest.mark.parametrize("units", range(1, 8))
 def test_every_size_uplink(site: Site, units: int, flags: int) -> None:
     """From a bare header to what fits the access MTU."""
     most = 1500 - gtpu.OVERHEAD - 4 - 4 * units
@@ -133,11 +159,19 @@ def test_every_size_uplink(site: Site, units: int, flags: int) -> None:
         (0x10, 2, b"\x45\0\0\x54"),
         (0x16, 3, bytes(8)),
         (0x17, 3, b"\x60" * 8),
+        (0x17, 4, bytes(4) + b"\0\0\1\2" + b"\0\0\7"),
+        (0x17, 5, b"\x45" * 16),
+        (0x17, 6, bytes(20)),
+        (0x18, 7, QMP_TIMES),
+        (0x18, 7, b"\x60" * 24),
     ],
-    ids=["DL delay", "UL delay", "SNP", "as IPv4", "both delays", "as IPv6"],
+    ids=[
+        *("DL delay", "UL delay", "SNP", "as IPv4", "both delays", "as IPv6"),
+        *("delays and SNP", "N3 delay", "PDCP delay", "QMP", "QMP, as IPv6"),
+    ],
 )
 def test_longer_containers(site: Site, first: int, units: int, rest: bytes, flags: int) -> None:
-    """Delays and sequence numbers are taken off unread, whatever they say."""
+    """Delays, sequence numbers and times are taken off unread, whatever they say."""
     inners = [gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in (1, 64, 100, 128)]
     frames = [
         up(site, ul(0x40 | 9, units=units, first=first, rest=rest), inner, flags=flags)
@@ -155,21 +189,18 @@ def test_ipv6_inside(site: Site, flags: int) -> None:
     frames = [
         up(site, ul(9, units=units), packet, flags=flags)
         for packet in packets
-        for units in (1, 2, 3)
+        for units in range(1, 8)
     ]
     with site.counted(inner_ipv6=len(frames)):
         assert passed(site, *frames) == []
-
-
-QMP = ul(9, units=7, first=0x18, rest=bytes(24))
 
 
 @pytest.mark.parametrize("ttl", (1, 64, 100, 128))
 @pytest.mark.parametrize(
     ("container", "reason"),
     [
-        (QMP, "long_container"),
-        (ul(9, units=4, first=0x17), "long_container"),
+        (ul(9, units=8, first=0x1F), "long_container"),
+        (ul(9, units=12, first=0x1F), "long_container"),
         (b"\xff\x10\x09\x00", "long_container"),
         (b"\x11\x10\x09\x00", "long_container"),
         (b"\x00\x10\x09\x00", "bad_container"),
@@ -183,8 +214,12 @@ QMP = ul(9, units=7, first=0x18, rest=bytes(24))
         (ul(9, following=0x40) + b"\x01\x08\x68\x00", "extension_chain"),
         (ul(9, units=2, following=0x40), "extension_chain"),
         (ul(9, units=3, following=1), "extension_chain"),
+        (ul(9, units=4, following=0x40), "extension_chain"),
+        (ul(9, units=7, following=CONTAINER), "extension_chain"),
         (ul(9) + b"\x05", "not_ip"),
         (ul(9, units=3) + b"\xf5", "not_ip"),
+        (ul(9, units=4) + b"\x05", "not_ip"),
+        (ul(9, units=7) + b"\xf5", "not_ip"),
         (b"\x02\x10\x09\x00", "extension_chain"),
     ],
 )
@@ -196,10 +231,57 @@ def test_what_is_not_taken_off(site: Site, container: bytes, reason: str, ttl: i
 def test_nothing_behind_the_container(site: Site) -> None:
     frames = [
         up(site, ul(9, units=units), b"", flags=flags)
-        for units in (1, 2, 3)
+        for units in range(1, 9)
         for flags in (E, E | S)
     ]
     assert passed(site, *frames) == []
+
+
+def of_tunnel(site: Site) -> int:
+    """How many classes the switch's cache has for the session's uplink, in all passes."""
+    shown = site.lab.appctl("dpctl/dump-flows").splitlines()
+    return len([line for line in shown if f"tun_id={UP:#x}" in line])
+
+
+def upcalls(site: Site) -> int:
+    """How many packets of any kind the cache had no class for."""
+    shown = site.lab.appctl("dpif-netdev/pmd-stats-show")
+    return sum(int(number) for number in re.findall(r"miss with \S+ upcall: (\d+)", shown))
+
+
+def random_inner(rng: random.Random, **fields: int) -> bytes:
+    """A packet of the UE's to a server of many, nothing of it twice the same."""
+    there = {"dst": f"198.51.{rng.randrange(256)}.{rng.randrange(1, 255)}"}
+    head = {"tos": rng.choice((0, 0, 0x2E << 2)), "id": rng.getrandbits(16)} | fields
+    ports = UDP(sport=rng.getrandbits(16), dport=rng.getrandbits(16))
+    return bytes(IP(src=UE, **there, **head) / ports / Raw(rng.randbytes(rng.randrange(80))))
+
+
+@FORMS
+def test_classes_of_packets_are_bounded(site: Site, flags: int) -> None:
+    """Whatever ports, identification, sequence and N-PDU number: some for each QFI that is used.
+
+    With E and S, TTL and protocol of the UE's packet stand in the cache, too.
+    """
+    rng, qfis, count = random.Random(29281), (1, 9, 10, 63), 600
+    site.lab.appctl("revalidator/purge")
+    before, inners, frames = upcalls(site), [], []
+    for _ in range(count):
+        ttl = rng.choice((63, 127)) if flags & S else rng.randrange(256)
+        inners.append(random_inner(rng, ttl=ttl))
+        octets = gtpu.message(
+            255,
+            UP,
+            ul(rng.choice(qfis)) + inners[-1],
+            flags=gtpu.PLAIN | flags,
+            sequence=rng.getrandbits(16),
+            npdu=rng.getrandbits(8),
+            extension=CONTAINER,
+        )
+        frames.append(site.from_enb(octets))
+    assert passed(site, *frames) == sorted(inners)
+    assert 10 < of_tunnel(site) < 24 * len(qfis)
+    assert upcalls(site) - before < count / 3
 
 
 @pytest.mark.parametrize("flags", (E, E | S))
@@ -223,8 +305,7 @@ def test_classes_of_packets_are_few(site: Site, flags: int) -> None:
         )
         frames.append(site.from_enb(octets))
     assert passed(site, *frames) == sorted(inners)
-    shown = site.lab.appctl("dpctl/dump-flows").splitlines()
-    assert len([line for line in shown if f"tun_id={UP:#x}" in line]) < 20
+    assert of_tunnel(site) < 20
 
 
 def test_the_core_sees_what_the_base_station_of_a_capture_sent(site: Site) -> None:
@@ -456,7 +537,9 @@ def test_between_ues() -> None:
         ):
             for size in (28, 84, 1476, 1477):
                 packet = gtpu.ipv4(source, far, size=size, flags="DF")
-                frame = up(site, ul(9), packet, teid=source_teid)
+                # The longest way that a packet takes, but what it may be is bounded by the MTU.
+                container = ul(9, units=7, first=0x18) if size < 1000 else ul(9)
+                frame = up(site, container, packet, teid=source_teid)
                 if source == UE_4G:
                     frame = site.t_pdu(source_teid, packet)
                 site.enb.all()
@@ -469,3 +552,28 @@ def test_between_ues() -> None:
                 site.enb.seen.clear()
                 assert got == ([] if octet is not None and size == 1477 else [wanted]), (far, size)
         site.alive()
+
+
+@pytest.mark.parametrize("how", (signal.SIGTERM, signal.SIGKILL))
+def test_a_restart_changes_nothing(restarted: Site, how: signal.Signals) -> None:
+    """Where the switch owns the tunnels: its flows read back are those that are wanted."""
+    site, name = restarted, f"ue-{UE}"
+    members = "qfi", "rqi", "qfi_required", "qfi_check"
+    before, flows = site.lab.http("GET", f"/v1/sessions/{name}").json(), installed(site)
+    frames = [up(site, ul(10, units=units), INNER, flags=E | S) for units in (1, 3, 8)]
+    site.lab.stop_controller(how)
+    assert passed(site, *frames, up(site, ul(9), INNER)) == [INNER] * 3
+    site.lab.start_controller(switch_owns(site.lab))
+    after = site.lab.http("GET", f"/v1/sessions/{name}").json()
+    assert [after[member] for member in members] == [10, True, False, True]
+    assert [before[member] for member in members] == [10, True, False, True]
+    assert installed(site) == flows
+    changed = re.findall(r"flows_changed=(\d+)", site.lab.controller_log.read_text())
+    assert changed[1:] == ["0"] * (len(changed) - 1) and len(changed) > 1
+    packet = gtpu.ipv4(PDN_IP, UE)
+    assert sent(site, packet) == [dl(DOWN, 0x40 | 10, packet)]
+    assert passed(site, *frames) == [INNER] * 3
+
+
+def installed(site: Site) -> list[str]:
+    return sorted(site.lab.ofctl("--no-stats", "dump-flows", BRIDGE).splitlines()[1:])

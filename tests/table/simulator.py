@@ -119,6 +119,8 @@ def layout(packet: Packet) -> dict[str, tuple[int, int]]:
         found |= _ipv6(packet, start)
     elif eth_type == NSH and len(packet.data) >= start + 8:
         found["_path"] = (start + 4, 4)
+        if len(packet.data) >= start + 24 and packet.bits(start + 2, 1) & 0xF == 1:
+            found |= {"nsh_c3": (start + 16, 4), "nsh_c4": (start + 20, 4)}
     elif eth_type == MPLS and len(packet.data) >= start + 4:
         found["_label"] = (start, 4)
     elif eth_type == ARP and len(packet.data) >= start + 28:

@@ -85,7 +85,7 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     ],
     R.LONG_CONTAINER: lambda: [
         access(gtpu(inner(), flags=E, container=bytes([units, 0x18, 9, *bytes(4 * units - 3)])))
-        for units in (4, 7, 17)
+        for units in (8, 17)
     ],
     R.BAD_CONTAINER: lambda: [
         access(gtpu(inner(), flags=E, container=bytes(container)))
@@ -94,7 +94,8 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.EXTENSION_CHAIN: lambda: [
         access(gtpu(inner(), flags=flags, container=bytes([units, 0x10, 9, *last, 0x85])))
         for flags in (E, E | S)
-        for units, last in ((1, b""), (2, bytes(4)), (3, bytes(8)))
+        for units in range(1, 8)
+        for last in (bytes(4 * units - 4),)
     ],
     R.WRONG_QFI: lambda: [n3(gtpu(inner(), flags=E, container=b"\x01\x10\x08\x00"), check=True)],
     R.CONTAINER_MISSING: lambda: [n3(gtpu(inner())), n3(gtpu(inner(), flags=S), check=True)],

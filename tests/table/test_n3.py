@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from ofgtp.core.flow import cookie_number
 from ofgtp.core.model import FTeid, Qos
-from ofgtp.core.pipeline import CONTAINER, EPOCH, UNWRAP, UPLINK, DropReason, Report
+from ofgtp.core.pipeline import (
+    CONTAINER,
+    CONTAINER_END,
+    EPOCH,
+    UNWRAP,
+    UPLINK,
+    DropReason,
+    Report,
+)
 from tests.support.sample import ENB, LINKS, session
 from tests.table.simulator import TUNNEL, Trace
 from tests.table.test_cache import Way, ends, second_pass
@@ -31,6 +39,8 @@ from tests.table.world import (
 )
 
 FORMS = pytest.mark.parametrize("flags", [E, E | PN, E | S, E | S | PN])
+UNITS = pytest.mark.parametrize("units", range(1, 8))
+"""Up to 28 octets, the length with QMP's timestamps."""
 
 
 def container(qfi: int, units: int = 1, first: int = 0x10) -> bytes:
@@ -38,7 +48,7 @@ def container(qfi: int, units: int = 1, first: int = 0x10) -> bytes:
 
 
 @FORMS
-@pytest.mark.parametrize("units", [1, 2, 3])
+@UNITS
 def test_every_qfi_and_ttl(flags: int, units: int) -> None:
     gw = switch(session(qos=Qos(9)))
     for ttl in (*range(1, 256, 5), 64, 79, 95, 96, 111, 112, 255):
@@ -52,7 +62,7 @@ def test_every_qfi_and_ttl(flags: int, units: int) -> None:
 
 
 @FORMS
-@pytest.mark.parametrize("units", [1, 2, 3])
+@UNITS
 def test_every_size(flags: int, units: int) -> None:
     gw = switch(session(qos=Qos(9)))
     for size in (0, 1, 4, 5, 8, 9, 400, 1400):
@@ -64,7 +74,7 @@ def test_every_size(flags: int, units: int) -> None:
 @FORMS
 def test_ipv6_is_typed_rightly(flags: int) -> None:
     gw = switch(session(qos=Qos(9)))
-    for units in (1, 2, 3):
+    for units in range(1, 8):
         for source in ("2001:db8::2", "4001::1", "6001::1"):
             packet = inner_ipv6(source)
             trace = gw.receive(
@@ -84,6 +94,31 @@ def test_the_ways_of_a_container() -> None:
         [packet] = trace.at(table.number)
         assert [getattr(packet, name) for name in (*TUNNEL, "pkt_mark")] == [0] * 6
     assert (trace.at(UPLINK.number)[0].reg0, trace.at(UPLINK.number)[0].reg1) == (0x1001, int(ENB))
+
+
+@pytest.mark.parametrize(("flags", "units"), [(E, 4), (E, 7), (E | S, 5), (E | S, 8)])
+def test_a_long_one_is_read_twice(flags: int, units: int) -> None:
+    """In a pass of its own, which asks for the epoch, too: the second time 16 octets further."""
+    frame = gtpu(inner(), flags=flags, container=container(9, units))
+    trace = switch(session(qos=Qos(9))).receive(LINKS.access, frame)
+    [first], [second] = trace.at(CONTAINER.number), trace.at(CONTAINER_END.number)
+    assert len(first.data) == len(second.data) + 16
+    for table in (CONTAINER, CONTAINER_END, UNWRAP, EPOCH):
+        [met] = [flow for flow in trace.flows if flow.table == table.number]
+        assert [c.mask for c in met.match if c.field == "pkt_mark"] == [LINKS.epoch], table.name
+
+
+@pytest.mark.parametrize(("flags", "most"), [(E, 7), (E | S, 8)])
+def test_longer_ones_are_dropped(flags: int, most: int) -> None:
+    gw = switch(session(qos=Qos(9)))
+    for units in (most, most + 1, 12, 16, 17, 255):
+        frame = gtpu(inner(), flags=flags, container=container(9, units))
+        trace = gw.receive(LINKS.access, frame)
+        if units == most:
+            only(trace, LINKS.core)
+        else:
+            wanted = DropReason.EXTENSION_HEADER if flags & S else DropReason.LONG_CONTAINER
+            assert why(trace) is wanted
 
 
 @pytest.mark.parametrize("required", [True, False])

@@ -166,6 +166,12 @@ def test_a_session_with_a_qfi(client: Client) -> None:
         assert of_qfi(answer(client.get(PATH), 200, SESSION)) == of_qfi(body)
 
 
+def test_what_is_wrong_is_said_in_words(client: Client) -> None:
+    for member in ("rqi", "qfi_required", "qfi_check"):
+        problem = client.put(PATH, json=FULL | {"qfi": 9, member: "yes"}).json or {}
+        assert problem["errors"] == [{"loc": member, "msg": "must be true or false"}]
+
+
 def test_patch_changes_the_qfi(client: Client) -> None:
     """What is not named stays; what means nothing without a QFI goes with it."""
     client.put(PATH, json=FULL)

@@ -29,6 +29,7 @@ from ofgtp.core.pipeline import (
     ACCESS,
     CONTAIN,
     CONTAINER,
+    CONTAINER_END,
     CORE,
     DOWNLINK,
     EPOCH,
@@ -163,6 +164,10 @@ def test_what_the_epoch_is_asked_of() -> None:
     by_gtpu = {f.key for f in flows if Condition("in_port", LINKS.gtpu, 0xFFFFFFFF) in f.match}
     later = (EPOCH.number, CONTAINER.number, UNWRAP.number)
     rest = {f.key for f in flows if f.table in later and f.goto}
+    # E alone with four units of 4 octets and more, and with S as well with five
+    long = {*range(0x14, 0x18), *range(0x25, 0x29)}
+    ends = [f for f in flows if f.table == CONTAINER_END.number and f.goto]
+    rest |= {f.key for f in ends if any(c.field == "reg5" and c.value in long for c in f.match)}
     assert asked - by_gtpu == rest
     for flow in epoch_flows(replace(LINKS, epoch=0x00FF00FF)):
         field = "ct_mark" if flow.table == INGRESS.number else "pkt_mark"

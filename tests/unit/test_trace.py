@@ -55,6 +55,7 @@ VERDICTS = {
     "n3-up": "delivered",
     "n3-up-ttl-1": "delivered",
     "n3-up-long": "delivered",
+    "n3-up-longest": "delivered",
     "n3-up-checked": "delivered",
     "n3-up-wrong-qfi": "wrong_qfi",
     "n3-up-missing": "container_missing",
@@ -142,13 +143,20 @@ def test_a_container_is_found_taken_off_and_judged() -> None:
     assert "PDU Session Container of 12 octets found: QFI 10" in says(story("n3-up-long"))
 
 
+def test_a_long_container_takes_one_pass_more() -> None:
+    told = story("n3-up-longest")
+    assert tables(told) == [*N3_WAY[:3], [23], [24], [26], [27, 28, 30, 35, 40, 50]]
+    assert "PDU Session Container of 28 octets found: QFI 10" in says(told)
+    assert told.verdict.delivered and len(told.asked) == 6
+
+
 def test_what_becomes_of_other_containers() -> None:
     wrong = story("n3-up-wrong-qfi")
     assert tables(wrong) == [*N3_WAY, [27, 28, 30, 35]]
     assert wrong.verdict.says == (
         "session phone-1 takes QFI 10 alone (qfi_check), and the container has QFI 11"
     )
-    assert "has 16 octets, and the switch can take off 12" in story("n3-up-too-long").verdict.says
+    assert "has 32 octets, and the switch can take off 28" in story("n3-up-too-long").verdict.says
     assert story("n3-up-bad").verdict.says.startswith("01000a00 is no uplink PDU Session Container")
     assert "header, of type 0x40, follows" in story("n3-up-chain").verdict.says
     assert story("n3-up-not-ip").verdict.says.startswith("no IP packet follows")

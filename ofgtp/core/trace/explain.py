@@ -42,11 +42,12 @@ from ofgtp.core.trace.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.trace.probe import Packet, Question
 from ofgtp.core.trace.verdict import TABLES, Case, Known, Verdict
 
-PASSES_MAX = 6
+PASSES_MAX = 7
 """So many questions follow a packet that goes ofgtp's way to its end."""
 ANEW = {
     EPOCH: "Parsed anew, as an IPv4 packet",
     CONTAINER: "Parsed anew, as if IPv6: its extension header can be read so",
+    CONTAINER_END: "Parsed anew, 16 octets further on: it is a long one",
     UNWRAP: "Parsed anew, as if NSH: its extension header can be taken off so",
     BARE: "Parsed anew, without its extension header",
 }
@@ -382,7 +383,8 @@ def _onward(hop: Hop) -> Table | None:
     """Where a packet that is parsed anew after this flow goes on, which the switch does not say."""
     if hop.table == RETYPE.number:
         return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
-    return {CONTAINER_END.number: UNWRAP, UNWRAP.number: BARE}.get(hop.table)
+    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: BARE}
+    return next((to for table, to in onward.items() if table.number == hop.table), None)
 
 
 def _drop_reason(hop: Hop) -> DropReason:

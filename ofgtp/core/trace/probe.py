@@ -3,7 +3,8 @@
 The switch's trace ends where a packet is taken out of a tunnel, and where it is parsed anew. So an
 uplink packet is asked for several times: as it comes in, as it leaves the tunnel, and from each
 table that follows on a new parsing, of which there are three with a PDU Session Container (N3;
-docs/5g.md). A downlink packet is followed to the end, into its tunnel and out.
+docs/5g.md), and four if that is a long one. A downlink packet is followed to the end, into its
+tunnel and out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from ofgtp.core.frames import checksum
 from ofgtp.core.gtpu import Extension
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
-from ofgtp.core.pipeline import BARE, CONTAINER, EPOCH, UNWRAP, Table
+from ofgtp.core.pipeline import BARE, CONTAINER, CONTAINER_END, EPOCH, UNWRAP, Table
 from ofgtp.core.rules import GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
@@ -180,16 +181,13 @@ def parsed_anew(
     Raises:
         KeyError: the packet is not parsed anew before that table.
     """
-    left = packet.unwrapped
+    left = packet.unwrapped.ljust(36, b"\0")
     read_as = {
         EPOCH: packet._inner(),
-        # docs/5g.md: what is left stands where an IPv6 packet has its destination, then UDP's ports
-        CONTAINER: [
-            "udp6",
-            f"ipv6_dst={IPv6Address(left[:16])}",
-            f"udp_src={int.from_bytes(left[16:18], 'big')}",
-            f"udp_dst={int.from_bytes(left[18:20], 'big')}",
-        ],
+        # docs/5g.md: what is left stands where IPv6 has its destination, then UDP has its ports;
+        # or its source first, where a container reaches further
+        CONTAINER: _as_ipv6(left),
+        CONTAINER_END: [*_as_ipv6(left[16:]), f"ipv6_src={IPv6Address(left[:16])}"],
         UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", "nsh_np=1"],
         BARE: [
             f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})",
@@ -200,6 +198,16 @@ def parsed_anew(
     kept = [f"reg{number}={value:#x}" for number, value in sorted(registers.items()) if value]
     asked = _question([_in_port(gateway.loop_ports[1]), *kept, *read_as])
     return Question(asked.flow, f"resubmit(,{table.number})")
+
+
+def _as_ipv6(left: bytes) -> list[str]:
+    """The octets from the destination on."""
+    return [
+        "udp6",
+        f"ipv6_dst={IPv6Address(left[:16])}",
+        f"udp_src={int.from_bytes(left[16:18], 'big')}",
+        f"udp_dst={int.from_bytes(left[18:20], 'big')}",
+    ]
 
 
 def _in_port(name: str) -> str:

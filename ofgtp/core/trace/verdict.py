@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos
 from ofgtp.core.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
-from ofgtp.core.rules import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, UNITS_MAX
+from ofgtp.core.rules import CONTAINER_HEADERS, ETHERNET_HEADER, EXTENDED, TUNNEL_HEADERS, units_max
 from ofgtp.core.trace.oftrace import Hop
 from ofgtp.core.trace.probe import Packet
 
@@ -158,7 +158,7 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
         case DropReason.LONG_CONTAINER if packet.container:
             return (
                 f"its PDU Session Container has {4 * packet.container[0]} octets, and the switch"
-                f" can take off {4 * UNITS_MAX}",
+                f" can take off {4 * units_max(EXTENDED)}",
                 "the base station measures delays (QoS monitoring, QMP), which makes it longer: the"
                 " core network (SMF) or its own configuration can turn that off",
                 None,
