@@ -32,7 +32,9 @@ _INHERITED = f"{_CONTAINER} ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 s
 """The outer packet's DSCP, and ECN, become the inner one's. nftables keeps the header's checksum
 right for fields that it knows by name, and this octet is none of them. So the inner packet's first
 two octets are written into the identification, and the second is moved from there to where it
-belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
+belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end.
+
+A field of IPv4's asks for IPv4, so that `nft list` leaves `meta protocol ip` out, and so do we."""
 
 TRIAL = f"""\
 table netdev ofgtp_trial {{
@@ -40,7 +42,7 @@ table netdev ofgtp_trial {{
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
 \t\tmeta protocol ip udp dport {GTPU_PORT} {_EVEN}
-\t\tmeta protocol ip udp dport {GTPU_PORT} {_INHERITED}
+\t\tudp dport {GTPU_PORT} {_INHERITED}
 \t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} udp checksum set 0
 \t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
 \t}}
@@ -125,7 +127,7 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
     lines = [f"{gtpu} {_EVEN}", f"{gtpu} {_CONTAINED} udp checksum set 0"]
     if gateway.dscp is None:
-        lines.insert(1, f"{gtpu} {_INHERITED}")
+        lines.insert(1, f"udp dport {GTPU_PORT} {_INHERITED}")
     if UDP_CHECKSUM.affects(ovs_version):
         lines.append(f"{gtpu} udp checksum set 0")
     chains.append(_chain("access_out", out, *lines))
