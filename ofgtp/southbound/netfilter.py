@@ -40,7 +40,7 @@ table netdev ofgtp_trial {{
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
 \t\tmeta protocol ip udp dport {GTPU_PORT} {_EVEN}
-\t\tmeta protocol ip udp dport {GTPU_PORT} {_INHERITED}
+\t\tudp dport {GTPU_PORT} {_INHERITED}
 \t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} udp checksum set 0
 \t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
 \t}}
@@ -125,7 +125,8 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
     lines = [f"{gtpu} {_EVEN}", f"{gtpu} {_CONTAINED} udp checksum set 0"]
     if gateway.dscp is None:
-        lines.insert(1, f"{gtpu} {_INHERITED}")
+        # Without `meta protocol ip`, which `ip id` implies: nft lists it so, and `check` compares.
+        lines.insert(1, f"udp dport {GTPU_PORT} {_INHERITED}")
     if UDP_CHECKSUM.affects(ovs_version):
         lines.append(f"{gtpu} udp checksum set 0")
     chains.append(_chain("access_out", out, *lines))

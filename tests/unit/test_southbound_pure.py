@@ -42,7 +42,7 @@ table netdev ofgtp_br-ofgtp {
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
+		udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,64,8 set 0x34 udp checksum set 0
 	}
 }
@@ -56,7 +56,7 @@ table netdev ofgtp_br-ofgtp {
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
+		udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,64,8 set 0x34 udp checksum set 0
 		meta protocol ip udp dport 2152 udp checksum set 0
 	}
