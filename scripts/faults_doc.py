@@ -8,7 +8,7 @@ What stands between the two markers of the file is replaced. A test fails while 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ofgtp.core import faults
@@ -18,12 +18,17 @@ END = "<!-- End of what is generated -->"
 
 
 def table() -> Iterator[str]:
-    yield "| fault | name | versions | measured on | remedy of ofgtp |"
-    yield "|---|---|---|---|---|"
+    yield "| fault | name | versions | measured on | right on | remedy of ofgtp |"
+    yield "|---|---|---|---|---|---|"
     for fault in faults.FAULTS:
         link = f"[{fault.section}](#{faults.anchor(fault.section)})"
-        measured = ", ".join(f"{major}.{minor}" for major, minor in fault.measured)
-        yield f"| {link} | `{fault.name}` | {fault.versions} | {measured} | {fault.remedy} |"
+        right = [version for version in faults.TRIED if not fault.affects(version)]
+        tried = f"{_listed(fault.measured)} | {_listed(right)}"
+        yield f"| {link} | `{fault.name}` | {fault.versions} | {tried} | {fault.remedy} |"
+
+
+def _listed(versions: Sequence[faults.Version]) -> str:
+    return ", ".join(f"{major}.{minor}" for major, minor in versions)
 
 
 def main(path: Path) -> None:

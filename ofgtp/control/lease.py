@@ -13,6 +13,8 @@ from ofgtp.southbound.channel import Channel
 
 RENEWALS = 4
 """Renewals of the lease within its hard timeout: so many less one may be late or lost."""
+SOON_S = 0.5
+"""Seconds after which it looks again, while there is nothing to lease."""
 
 
 class Lease:
@@ -31,10 +33,11 @@ class Lease:
 
         `links` are what the lease's flows are made for; None while there is nothing to lease.
         """
-        pause = lease_timeout(self.seconds) / RENEWALS
+        between = lease_timeout(self.seconds) / RENEWALS
         while holds():
-            now = links()
+            now, pause = links(), min(between, SOON_S)
             if now is not None:
+                pause = between
                 channel.renew(lease_flows(now, self.seconds))
                 self.renewals += 1
                 self.renewed_at = time.time()

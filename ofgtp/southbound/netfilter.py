@@ -32,7 +32,9 @@ _INHERITED = f"{_CONTAINER} ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 s
 """The outer packet's DSCP, and ECN, become the inner one's. nftables keeps the header's checksum
 right for fields that it knows by name, and this octet is none of them. So the inner packet's first
 two octets are written into the identification, and the second is moved from there to where it
-belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
+belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end.
+
+A field of IPv4's asks for IPv4, so that `nft list` leaves `meta protocol ip` out, and so do we."""
 
 TRIAL = f"""\
 table netdev ofgtp_trial {{

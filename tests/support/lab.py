@@ -305,8 +305,12 @@ class Lab:
         """Start ovs-vswitchd; returns when it has read its configuration."""
         self.vsctl("--no-wait", "clear", "Open_vSwitch", ".", "ovs_version")
         self._daemon("ovs-vswitchd", [self.ovsdb, "--disable-system"])
-        version = self.appctl("version").split()[3]
-        self.vsctl("set", "Open_vSwitch", ".", f"ovs_version={version}")
+        self.vsctl("set", "Open_vSwitch", ".", f"ovs_version={self.switch_version}")
+
+    @property
+    def switch_version(self) -> str:
+        """The version of the ovs-vswitchd that runs."""
+        return self.appctl("version").split()[3]
 
     def stop_ovsdb(self) -> None:
         """Kill ovsdb-server."""

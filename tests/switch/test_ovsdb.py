@@ -452,4 +452,5 @@ def test_green_threads_run_while_it_waits(lab: Lab, gateway: Gateway) -> None:
     argv = [sys.executable, "-c", GREEN.format(gateway=gateway)]
     told = dict(line.split() for line in lab.exec("gw", argv).stdout.splitlines())
     assert set(told) == {"ensure", "wait", "ensure_address", "offloads_off", "apply"}
-    assert all(int(ticks) > 1 for ticks in told.values()), told
+    # where one blocks, no other runs at all
+    assert all(int(ticks) > 0 for ticks in told.values()), told

@@ -256,7 +256,7 @@ def test_a_restart_of_the_ovsdb_server_loses_nothing(mode: str) -> None:
 
 
 def test_ovsdb_server_away_for_longer(lab: Lab) -> None:
-    """Without a database ovs-vswitchd 3.1 forwards nothing; when it is back all is as before."""
+    """Without a database ovs-vswitchd forwards nothing; when it is back all is as before."""
     flows, before = own.our_flows(lab), own.instance(lab)
     with Stream(lab) as stream:
         log = own.Log(lab)

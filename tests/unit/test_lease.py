@@ -1,0 +1,41 @@
+"""When the lease is renewed, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ofgtp.control import lease as lease_module
+from ofgtp.control.lease import RENEWALS, SOON_S, Lease
+from ofgtp.core.flow import Flow
+from ofgtp.core.rules import lease_flows, lease_timeout
+from tests.support.sample import LINKS
+
+SECONDS = 60
+
+
+class Channel:
+    def __init__(self) -> None:
+        self.renewed: list[list[Flow]] = []
+
+    def renew(self, flows: Sequence[Flow]) -> None:
+        self.renewed.append(list(flows))
+
+
+def test_it_begins_soon_after_there_is_something_to_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    lease, channel, pauses = Lease(SECONDS), Channel(), list[float]()
+    monkeypatch.setattr(lease_module.eventlet, "sleep", pauses.append)
+    links = iter([None, None, LINKS, LINKS])
+    switch: Any = channel
+    lease.keep(switch, lambda: len(pauses) < 4, lambda: next(links))
+    between = lease_timeout(SECONDS) / RENEWALS
+    assert pauses == [SOON_S, SOON_S, between, between]
+    assert channel.renewed == [list(lease_flows(LINKS, SECONDS))] * 2
+    left = lease.seconds_left()
+    assert lease.renewals == 2 and left is not None and left > SECONDS - 10
+
+
+def test_none_is_left_before_it_begins() -> None:
+    assert Lease(SECONDS).seconds_left() is None
