@@ -127,7 +127,6 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
     lines = [f"{gtpu} {_EVEN}", f"{gtpu} {_CONTAINED} udp checksum set 0"]
     if gateway.dscp is None:
-        # Without `meta protocol ip`, which `ip id` implies: nft lists it so, and `check` compares.
         lines.insert(1, f"udp dport {GTPU_PORT} {_INHERITED}")
     if UDP_CHECKSUM.affects(ovs_version):
         lines.append(f"{gtpu} udp checksum set 0")
