@@ -84,10 +84,10 @@ def test_gnb_enb() -> None:
         + ENB.format("10.1.0.2", "10.45.0.2", 1, 2, "10.1.0.3").replace("--s1u", "--n3")
         + ",qfi=9 >/tmp/gnb1 &",
         "enb1 " + ENB.format("10.1.0.3", "10.45.0.3", 2, 1, "10.1.0.2") + " >/tmp/enb1 &",
-        "sh for i in $(seq 50); do grep -q ready /tmp/gnb1 && grep -q ready /tmp/enb1 && break;"
-        " sleep 0.1; done",
+        f"sh {until('grep -q ready /tmp/gnb1 && grep -q ready /tmp/enb1')}",
         "ue1 ping -c 2 -i 0.2 -W 0.5 10.45.0.3",
-        "enb1 pkill -USR1 -f -P $$ enb.py; sleep 0.5; cat /tmp/gnb1 /tmp/enb1",
+        f"enb1 pkill -USR1 -f -P $$ enb.py; {until('grep drop_container /tmp/enb1')};"
+        " cat /tmp/gnb1",
     )
     assert "2 packets transmitted, 0 received" in text
     assert "gnb 10.1.0.2 ready" in text

@@ -9,6 +9,7 @@ switch that shows a packet between these actions, and goes on with it, aborts (O
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -29,8 +30,9 @@ FORMS = {"E": E, "E and S": E | S}
 OUTER = 14 + 20 + 8
 """Octets in front of the GTP-U header. They are left out, and MAC addresses are written as 0 where
 they are not: both are other ones each time."""
-TWIN = 0x5EE
-"""The twins' cookie."""
+TWINS = 0x5EE0000
+"""The twins' cookies: those of each step have the next, and a packet that was shown late for one
+step is not taken for the next one's."""
 
 Step = dict[str, str]
 """`octets`, and what the switch reads them as: `packet_type` and fields."""
@@ -106,6 +108,7 @@ class _Switch:
     def __init__(self, site: Site) -> None:
         self.site = site
         self._ofctl = ["ovs-ofctl", "-O", "OpenFlow14"]
+        self._cookies = itertools.count(TWINS)
         self._log = site.lab.dir / "shown"
         argv = [*self._ofctl, "-mm", "-P", "nxt_packet_in2", "monitor", BRIDGE, "65535"]
         with self._log.open("wb") as out:
@@ -119,7 +122,8 @@ class _Switch:
         """A packet in that table, when so many actions of its flow are carried out."""
         flows = self.site.lab.http("GET", "/v1/flows").body.decode().splitlines()
         here = [flow for flow in flows if f"table={table}," in flow and part in flow]
-        twins = "\n".join(filter(None, (_twin(flow, done) for flow in here)))
+        cookie = next(self._cookies)
+        twins = "\n".join(filter(None, (_twin(flow, done, cookie) for flow in here)))
         self.site.lab.exec("gw", [*self._ofctl, "add-flows", BRIDGE, "-"], stdin=twins)
         self.forget()
         self._log.write_bytes(b"")
@@ -127,32 +131,32 @@ class _Switch:
         def found() -> Step | None:
             send()
             time.sleep(0.02)
-            return _read(self._log.read_text(errors="replace"))
+            return _read(self._log.read_text(errors="replace"), cookie)
 
         try:
             step: Step = until(found, f"a packet shown in table {table}")
         finally:
-            self.site.lab.ofctl("del-flows", BRIDGE, f"cookie={TWIN}/-1")
+            self.site.lab.ofctl("del-flows", BRIDGE, f"cookie={cookie}/-1")
         return step
 
 
-def _twin(flow: str, done: int) -> str | None:
+def _twin(flow: str, done: int, cookie: int) -> str | None:
     asked, _, text = flow.partition(" actions=")
     actions = re.split(r",(?![^(]*\))", text)
     if actions[0] == "drop" or actions[0].startswith("meter") or len(actions) <= done:
         return None
-    asked = re.sub(r"cookie=\w+", f"cookie={TWIN}", asked)
+    asked = re.sub(r"cookie=\w+", f"cookie={cookie}", asked)
     asked = re.sub(r"priority=(\d+)", lambda found: f"priority={int(found[1]) + 1000}", asked)
     return f"{asked},actions={','.join([*actions[:done], 'controller(max_len=65535)'])}"
 
 
-_SHOWN = re.compile(
-    rf"cookie={TWIN:#x} total_len=(\d+) [^\n]*\n([^\n]*)\n((?:[0-9a-f]{{8}}  .*\n)+)"
-)
+_SHOWN = re.compile(r"cookie=(0x\w+) total_len=(\d+) [^\n]*\n([^\n]*)\n((?:[0-9a-f]{8}  .*\n)+)")
 
 
-def _read(text: str) -> Step | None:
-    for size, read_as, dump in _SHOWN.findall(text):
+def _read(text: str, cookie: int) -> Step | None:
+    for its, size, read_as, dump in _SHOWN.findall(text):
+        if int(its, 16) != cookie:
+            continue
         octets = bytes.fromhex(re.sub(r"(?m)^[0-9a-f]{8}|-|\n", " ", dump))
         if len(octets) == int(size):
             return {"octets": octets.hex(" "), "read as": read_as}

@@ -61,4 +61,4 @@ def test_its_rules_are_those_of_the_gateway() -> None:
     shown = [line for line in on_the_page() if line.startswith("udp ")]
     assert len(shown) == 3
     for line in shown:
-        assert f" {line}\n" in rules
+        assert f"{line}\n" in rules
