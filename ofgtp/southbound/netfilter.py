@@ -21,29 +21,30 @@ from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
 
-_CONTAINER = "@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85"
+_CONTAINED = "@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85"
 """A T-PDU (type 255) behind whose GTP-U header no IP packet begins, but the optional part: no
 sequence number, and a PDU Session Container next. Bits are counted from the UDP header's first."""
-_CONTAINED = f"{_CONTAINER} @th,64,8 set 0x34"
-"""Version 1, GTP, E: there is an optional part (TS 29.281, 5.1)."""
-_EVEN = f"{_CONTAINER} @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0"
+_EVEN = "@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0"
 """Where the next extension header's type reads 1, the QFI is even."""
-_INHERITED = f"{_CONTAINER} ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0"
+_INHERIT = "ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0"
 """The outer packet's DSCP, and ECN, become the inner one's. nftables keeps the header's checksum
 right for fields that it knows by name, and this octet is none of them. So the inner packet's first
 two octets are written into the identification, and the second is moved from there to where it
-belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end.
-
-A field of IPv4's asks for IPv4, so that `nft list` leaves `meta protocol ip` out, and so do we."""
+belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
+_FLAG = "@th,64,8 set 0x34 udp checksum set 0"
+"""Version 1, GTP, E: there is an optional part (TS 29.281, 5.1)."""
 
 TRIAL = f"""\
 table netdev ofgtp_trial {{
 \tchain in {{ type filter hook ingress device "lo" priority 0; policy drop; }}
+\tchain contained {{
+\t\t{_EVEN}
+\t\t{_INHERIT}
+\t\t{_FLAG}
+\t}}
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
-\t\tmeta protocol ip udp dport {GTPU_PORT} {_EVEN}
-\t\tudp dport {GTPU_PORT} {_INHERITED}
-\t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} udp checksum set 0
+\t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} goto contained
 \t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
 \t}}
 }}
@@ -125,9 +126,8 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
         chains.append(_drop("core_in", gateway.core_port))
     out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
     gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
-    lines = [f"{gtpu} {_EVEN}", f"{gtpu} {_CONTAINED} udp checksum set 0"]
-    if gateway.dscp is None:
-        lines.insert(1, f"udp dport {GTPU_PORT} {_INHERITED}")
+    chains.append(_chain("contained", _EVEN, *[_INHERIT] * (gateway.dscp is None), _FLAG))
+    lines = [f"{gtpu} {_CONTAINED} goto contained"]
     if UDP_CHECKSUM.affects(ovs_version):
         lines.append(f"{gtpu} udp checksum set 0")
     chains.append(_chain("access_out", out, *lines))

@@ -39,25 +39,31 @@ table netdev ofgtp_br-ofgtp {
 	chain core_in {
 		type filter hook ingress device "eth2" priority 0; policy drop;
 	}
+	chain contained {
+		@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
+		ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
+		@th,64,8 set 0x34 udp checksum set 0
+	}
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
-		udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,64,8 set 0x34 udp checksum set 0
+		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
 	}
 }
-"""  # noqa: E501
+"""
 HOST = """\
 table netdev ofgtp_br-ofgtp {
 	comment "ofgtp: keeps the host's stack off the gateway's ports"
 	chain access_in {
 		type filter hook ingress device "eth1" priority 0; policy drop;
 	}
+	chain contained {
+		@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
+		ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
+		@th,64,8 set 0x34 udp checksum set 0
+	}
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
-		udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 @th,64,8 set 0x34 udp checksum set 0
+		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
 		meta protocol ip udp dport 2152 udp checksum set 0
 	}
 }
@@ -69,7 +75,7 @@ table ip ofgtp_br-ofgtp {
 		ip saddr 10.45.0.0/16 oifname != "br-ofgtp" oifname != "br-ofgtp-c" masquerade
 	}
 }
-"""  # noqa: E501
+"""
 
 
 def test_ruleset_of_a_switch_with_right_checksums() -> None:
