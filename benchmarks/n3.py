@@ -13,7 +13,7 @@ QFI = 9
 LENGTHS = (64, 1400)
 """Of the inner packet, in bytes."""
 LEAST = 0.8
-ROUNDS = 5
+ROUNDS = 9
 WARM_S, WINDOW_S = 0.15, 0.4
 
 
