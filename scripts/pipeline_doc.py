@@ -224,13 +224,13 @@ and Open vSwitch knows no extension headers: what it leaves of a T-PDU begins wi
 parses, as IPv6, 24 octets that table `normalise` put in front, and then these:
 
 ```
- 24 octets of ours                ipv6_dst, 16 octets                            UDP ports
-                                    0           4           8          12            16
-┌─────────────┬─────────────┬──────┬───────────┬───────────┬──────────────────────────┬───────
-│ 0f c6 01 .. │ 00 08 11 ff │ 16 0 │ sequ N 85 │ 01 10 Q 00│ 45 …  the UE's packet     │         E
-│             │             │      ├───────────┼───────────┴──────────────────────────┤
-│             │             │      │ 01 10 Q 00│ 45 …  the UE's packet                 │  E and S
-└─────────────┴─────────────┴──────┴───────────┴──────────────────────────────────────┴───────
+ 24 octets of ours                        ipv6_dst, 16 octets                           UDP ports
+                                            0           4           8          12         16
+┌─────────────┬─────────────┬───┬─────────────┬───────────┬───────────┬───────────────────────┬───
+│ 0f c6 01 .. │ 00 08 11 ff │ … │ 00 08 11 ff │ sequ N 85 │ 01 10 Q 00│ 45 …  the UE's packet │  E
+│             │             │   │             ├───────────┼───────────┴───────────────────────┤
+│             │             │   │             │ 01 10 Q 00│ 45 …  the UE's packet             │ E, S
+└─────────────┴─────────────┴───┴─────────────┴───────────┴───────────────────────────────────┴───
 ```
 
 The container's length (in units of 4 octets), type and QFI can be matched that way, and the QFI
@@ -266,7 +266,7 @@ next extension header 0x85; one unit, DL PDU SESSION INFORMATION (TS 38.415, 5.5
 no further header. `reg4` holds RQI and QFI as one octet. The lowest bit of a label's third octet
 says whether it is the last one; Open vSwitch sets it for the second label, in which it is the
 lowest bit of the QFI. So for an even QFI the label's last octet is made 1, and an nftables rule
-clears both. Another has to set the E flag of the GTP-U header anyway.
+clears both; nftables has to set the E flag of the GTP-U header anyway.
 """
 
 NOTES = {
