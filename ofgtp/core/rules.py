@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -440,6 +440,8 @@ _DST_BITS = 128
 _DST = _DST_BITS // 8
 """What follows the prologue is read as the IPv6 destination, and then as UDP ports: these are 16
 octets and 4. What follows the short one, as source, destination and ports."""
+_Octets = Mapping[int, tuple[int, int]]
+"""Of the destination: place -> value and mask."""
 SEEN_MAX = 2 * _DST
 """So the longest container that is taken off ends here, and the UE's packet begins."""
 
@@ -456,11 +458,11 @@ def t_pdu_at(container: int) -> int:
     return ETHERNET_HEADER + 4 * (SHORT_PROLOGUE_WORDS if far else PROLOGUE_WORDS)
 
 
-def _octets(**asked: tuple[int, int]) -> tuple[int, int]:
-    """The IPv6 destination with these octets, each a value and a mask: `o4` is the one at 4."""
+def _octets(asked: _Octets) -> tuple[int, int]:
+    """The IPv6 destination with these octets."""
     value = mask = 0
-    for name, (octet, of) in asked.items():
-        shift = _DST_BITS - 8 - 8 * int(name[1:])
+    for place, (octet, of) in asked.items():
+        shift = _DST_BITS - 8 - 8 * place
         value, mask = value | (octet & of) << shift, mask | of << shift
     return value, mask
 
@@ -480,9 +482,9 @@ def _far(form: int, units: int) -> bool:
     return _packet_at(form, units) > _DST
 
 
-def _typed(form: int) -> dict[str, tuple[int, int]]:
+def _typed(form: int) -> _Octets:
     """The first extension header's type, where the switch has not taken it off."""
-    return {"o3": (Extension.PDU_SESSION_CONTAINER, 0xFF)} if form == EXTENDED else {}
+    return {3: (Extension.PDU_SESSION_CONTAINER, 0xFF)} if form == EXTENDED else {}
 
 
 def _measured(form: int, units: int, links: Links) -> Flow:
@@ -494,9 +496,9 @@ def _measured(form: int, units: int, links: Links) -> Flow:
     """
     at, single = _container_at(form), units == 1
     octets = {
-        f"o{at}": (units, 0xFF),
-        f"o{at + 1}": (0x10, 0xFF if single else 0xF0),
-        **({f"o{at + 2}": (0, 0xC0)} if single else {}),
+        at: (units, 0xFF),
+        at + 1: (0x10, 0xFF if single else 0xF0),
+        **({at + 2: (0, 0xC0)} if single else {}),
     }
     qfi = _DST_BITS - 8 - 8 * (at + 2)
     return CONTAINER.flow(
@@ -505,7 +507,7 @@ def _measured(form: int, units: int, links: Links) -> Flow:
             reg5=form,
             pkt_mark=(0, links.epoch),
             dl_type=IPV6,
-            ipv6_dst=_octets(**_typed(form), **octets),
+            ipv6_dst=_octets({**_typed(form), **octets}),
         ),
         SetField("reg5", form << 4 | units),
         SetField("reg3", CONTAINED),
@@ -543,19 +545,17 @@ _SHORTEN = (
 
 def _container(links: Links) -> Iterator[Flow]:
     show = Output(Port.CONTROLLER, max_len=EXTENSION_SAMPLE)
-    typed = _typed(EXTENDED)
 
-    def bad(priority: int, reason: DropReason, **octets: tuple[int, int]) -> Flow:
-        asked = match(reg5=EXTENDED, dl_type=IPV6, ipv6_dst=_octets(**typed, **octets))
-        return CONTAINER.drop(priority, asked, reason)
+    def bad(priority: int, reason: DropReason, octets: _Octets) -> Flow:
+        typed = _octets({**_typed(EXTENDED), **octets})
+        return CONTAINER.drop(priority, match(reg5=EXTENDED, dl_type=IPV6, ipv6_dst=typed), reason)
 
     for units in (0, 1):
-        yield bad(92, DropReason.BAD_CONTAINER, o4=(units, 0xFF))
-    yield bad(90, DropReason.LONG_CONTAINER, o5=(0x10, 0xF0))
-    yield bad(80, DropReason.BAD_CONTAINER)
-    other = CONTAINER.miss
-    if other is not None:
-        yield CONTAINER.drop(0, (), other, show, meter=EXTENSION_METER)
+        yield bad(92, DropReason.BAD_CONTAINER, {4: (units, 0xFF)})
+    yield bad(90, DropReason.LONG_CONTAINER, {5: (0x10, 0xF0)})
+    yield bad(80, DropReason.BAD_CONTAINER, {})
+    other = DropReason.EXTENSION_HEADER
+    yield CONTAINER.drop(0, (), other, show, meter=EXTENSION_METER)
     for form in (EXTENDED, EXTENDED_NUMBERED):
         for units in range(1, units_max(form) + 1):
             if not _far(form, units):
@@ -573,27 +573,27 @@ def _ended(form: int, units: int, links: Links) -> Iterator[Flow]:
     packet_at, far = _packet_at(form, units), _far(form, units)
     words = (SHORT_PROLOGUE_WORDS if far else PROLOGUE_WORDS) + packet_at // 4
     for version, protocol in ((4, _NSH_IPV4), (6, _NSH_IPV6)):
-        asked, further = _last(form, units), dict[str, Value]()
+        asked, further = dict(_last(form, units)), dict[str, Value]()
         if at := packet_at % _DST:
-            asked |= {f"o{at}": (version << 4, 0xF0)}
+            asked[at] = version << 4, 0xF0
         else:
             further |= {"nw_proto": UDP, "udp_src": (version << 12, 0xF000)}
         if far:
             # A pass of the switch of its own: it, too, leads to the next by a number.
             further |= {"pkt_mark": (0, links.epoch)}
-        ends = match(reg5=form << 4 | units, dl_type=IPV6, ipv6_dst=_octets(**asked), **further)
+        ends = match(reg5=form << 4 | units, dl_type=IPV6, ipv6_dst=_octets(asked), **further)
         yield CONTAINER_END.flow(100, ends, *_as_nsh(words, protocol), goto=UNWRAP)
 
 
 def _not_ip(form: int, units: int) -> Flow:
     """The container is the last extension header, and no IP packet follows."""
-    asked = match(reg5=form << 4 | units, dl_type=IPV6, ipv6_dst=_octets(**_last(form, units)))
+    asked = match(reg5=form << 4 | units, dl_type=IPV6, ipv6_dst=_octets(_last(form, units)))
     return CONTAINER_END.drop(50, asked, DropReason.NOT_IP)
 
 
-def _last(form: int, units: int) -> dict[str, tuple[int, int]]:
+def _last(form: int, units: int) -> _Octets:
     """No further header's type stands at the container's end."""
-    return {f"o{(_packet_at(form, units) - 1) % _DST}": (0, 0xFF)}
+    return {(_packet_at(form, units) - 1) % _DST: (0, 0xFF)}
 
 
 def _qfi() -> Iterator[Flow]:
