@@ -47,8 +47,8 @@ class Flooding:
 
 
 FLOODS = [
-    # a machine that has much to do sends no more, and its queues are full for longer
-    pytest.param(Flooding(2_000, 0.5, 10.0, 3.0, 0.5, 0.2, 3.0), id="busy"),
+    # a machine that has much to do sends less, and its queues are full for longer
+    pytest.param(Flooding(20_000, 0.25, 10.0, 3.0, 0.5, 0.2, 3.0), id="busy"),
     pytest.param(Flooding(20_000, 0.8, 1.0, 0.5, 0.9, 0.05, 1.0), id="quiet", marks=LONG),
 ]
 N3 = 3
