@@ -28,9 +28,9 @@ from ryu.ofproto import ofproto_v1_4, ofproto_v1_4_parser
 
 from ofgtp import config as configuration
 from ofgtp.control.gateway import GatewayAgent
-from ofgtp.control.service import SessionService
+from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreDamaged, StoreError
-from ofgtp.core.rules import protected_networks
+from ofgtp.core.rules.base import protected_networks
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.rest import RestApp
 from ofgtp.northbound.serve import Server, serve

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ofgtp.core import faults
+from ofgtp.core.flows import faults
 
 BEGIN = "<!-- Generated: .venv/bin/python scripts/faults_doc.py -->"
 END = "<!-- End of what is generated -->"

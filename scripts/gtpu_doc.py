@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 
-from ofgtp.core.gtpu import (
+from ofgtp.core.packets.gtpu import (
     FORMATS,
     TOLERATED,
     Extension,

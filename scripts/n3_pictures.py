@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline_doc import flows
 
-from ofgtp.core.flow import Flow
+from ofgtp.core.flows.flow import Flow
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"

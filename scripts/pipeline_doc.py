@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
     FIELDS,
@@ -22,8 +22,7 @@ from ofgtp.core.flow import (
     Port,
     make_cookie,
 )
-from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos, Session, Uplink
-from ofgtp.core.pipeline import (
+from ofgtp.core.flows.pipeline import (
     CONTAIN,
     METERS,
     PIPELINE,
@@ -34,16 +33,16 @@ from ofgtp.core.pipeline import (
     DropReason,
     Table,
 )
-from ofgtp.core.rules import (
+from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos, Session, Uplink
+from ofgtp.core.rules.base import gateway_flows, protected_networks
+from ofgtp.core.rules.lease import lease_timeout
+from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.terms import (
     CONTAINER_HEADERS,
     EXTENDED,
     EXTENDED_NUMBERED,
     TUNNEL_HEADERS,
     Links,
-    gateway_flows,
-    lease_timeout,
-    protected_networks,
-    session_flows,
 )
 
 GATEWAY = Gateway(
@@ -87,8 +86,8 @@ HEAD = """\
 <!-- Generated: .venv/bin/python scripts/pipeline_doc.py > docs/pipeline.md -->
 
 How packets go through the switch, table by table, with the flows of a sample gateway and a sample
-session. This file is generated from `ofgtp/core/pipeline.py` and `ofgtp/core/rules.py`, and a test
-fails when it is older than they are.
+session. This file is generated from `ofgtp/core/flows/pipeline.py` and `ofgtp/core/rules/`, and a
+test fails when it is older than they are.
 
 ## For a newcomer
 

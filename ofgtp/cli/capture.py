@@ -21,7 +21,7 @@ from ofgtp.cli.values import GATEWAY, SESSION, Number, Seconds
 
 if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
-    from ofgtp.core.capture import Seen, Watch
+    from ofgtp.core.packets.capture import Seen, Watch
 
 LOOK_S = 0.2
 """So often it is looked whether the time is up, in seconds."""
@@ -107,7 +107,7 @@ class _Capture:
 
     def _watch(self, open_: ExitStack) -> int:
         """Take frames in; how many were lost."""
-        from ofgtp.core.capture import kernel_filter
+        from ofgtp.core.packets.capture import kernel_filter
         from ofgtp.southbound.sniffer import Sniffer
 
         subject, watch = self._subject, _watch_for(self._subject)
@@ -167,7 +167,7 @@ class Pcap:
 
 
 def _watch_for(subject: Subject) -> Watch:
-    from ofgtp.core.capture import Watch
+    from ofgtp.core.packets.capture import Watch
 
     known = subject.known
     watch = Watch(subject.gateway.access_ip.ip, known.ue)

@@ -15,11 +15,11 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.core import faults
 from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_switch
 from ofgtp.core.doctor.facts import Controller, Switch
 from ofgtp.core.doctor.finding import Finding, Verdict, failed, skipped
 from ofgtp.core.errors import ConfigError, GatewayNotReady, OfgtpError
+from ofgtp.core.flows import faults
 
 if TYPE_CHECKING:
     from ofgtp.config import Config
@@ -73,7 +73,7 @@ def doctor(packet: bool) -> None:
 
 
 def _examine(packet: bool) -> Iterator[Finding]:
-    from ofgtp.control import survey
+    from ofgtp.control.host import survey
 
     is_root = os.geteuid() == 0
     yield of_host.root(is_root)
@@ -123,7 +123,7 @@ def _configuration() -> tuple[Config | None, Finding]:
 
 
 def _switch(switch: Switch) -> Iterator[Finding]:
-    from ofgtp.control import proof
+    from ofgtp.control.host import proof
 
     yield of_switch.ovsdb(switch)
     if switch.ovsdb_error is not None:
@@ -159,7 +159,7 @@ def _ask() -> Controller:
 
 
 def _controller(config: Config, controller: Controller, installed: bool) -> Iterator[Finding]:
-    from ofgtp.control import survey
+    from ofgtp.control.host import survey
 
     sockets, gateways = survey.sockets(), config.gateways
     yield of_controller.controller(controller, installed)
@@ -204,7 +204,7 @@ def _gateway(gateway: Gateway, switch: Switch, controller: Controller) -> Iterat
 
 
 def _host(gateway: Gateway, switch: Switch, installed: bool) -> Iterator[Finding]:
-    from ofgtp.control import survey
+    from ofgtp.control.host import survey
 
     access = survey.interface(gateway.access_port)
     core = None if gateway.host_core else survey.interface(gateway.core_port)
@@ -252,7 +252,7 @@ def _flows(gateway: Gateway) -> Finding:
 
 
 def _packet(switch: Switch) -> Finding:
-    from ofgtp.control.proof import Proof
+    from ofgtp.control.host.proof import Proof
 
     if switch.ovsdb_error is not None or switch.daemon_error is not None:
         return skipped("packet", "Open vSwitch does not run")

@@ -90,7 +90,7 @@ def remove(name: str | None, everything: bool) -> None:
     nothing is left, so it can be repeated.
     """
     from ofgtp import config
-    from ofgtp.control import removal
+    from ofgtp.control.host import removal
     from ofgtp.core.errors import UnknownGateway
 
     if everything == (name is not None):
@@ -111,7 +111,7 @@ def remove(name: str | None, everything: bool) -> None:
 
 def _take_back(gateway: Gateway) -> tuple[dict[str, object], bool]:
     """Take one gateway back and tell; the flag is False if something was in the way."""
-    from ofgtp.control import removal
+    from ofgtp.control.host import removal
     from ofgtp.core.errors import OfgtpError
 
     quiet, facts = output.wants_json(), list[str]()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ofgtp.cli.api import Api, session_path
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
-from ofgtp.core.flow import CookieKind, cookie_kind
+from ofgtp.core.flows.flow import CookieKind, cookie_kind
+from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import QFI_MAX, FTeid, Qos
-from ofgtp.core.pipeline import DOWNLINK, UPLINK
-from ofgtp.core.rules import CHECKED, CONTAINED
+from ofgtp.core.rules.terms import CHECKED, CONTAINED
 from ofgtp.core.trace.verdict import Known
 
 if TYPE_CHECKING:

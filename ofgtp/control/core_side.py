@@ -6,11 +6,11 @@ import logging
 import time
 from ipaddress import IPv4Address
 
-from ofgtp.core import arp, frames
-from ofgtp.core.flow import Port
+from ofgtp.core.flows.flow import Port
 from ofgtp.core.model import Gateway
-from ofgtp.core.next_hop import NextHop
-from ofgtp.core.rules import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, Links
+from ofgtp.core.packets import arp, frames
+from ofgtp.core.peers.next_hop import NextHop
+from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, Links
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import PacketIn
 from ofgtp.store.sqlite import SessionStore

@@ -14,19 +14,19 @@ from types import MappingProxyType
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.change import Change, add_sessions
 from ofgtp.control.core_side import CoreSide
-from ofgtp.control.counters import Counters
-from ofgtp.control.end_markers import EndMarkers
-from ofgtp.control.equalise import SLICE, Equaliser, in_turns
-from ofgtp.control.host import RETRY_S, Host, say
-from ofgtp.control.lease import Lease
-from ofgtp.control.links import LinksNow
-from ofgtp.control.misses import Misses
-from ofgtp.control.peers import difference
-from ofgtp.control.signalling import TICK_S, Signalling
+from ofgtp.control.flows.change import Change, add_sessions
+from ofgtp.control.flows.counters import Counters
+from ofgtp.control.flows.equalise import SLICE, Equaliser, in_turns
+from ofgtp.control.flows.lease import Lease
+from ofgtp.control.flows.links import LinksNow
+from ofgtp.control.host.host import RETRY_S, Host, say
+from ofgtp.control.peers.end_markers import EndMarkers
+from ofgtp.control.peers.misses import Misses
+from ofgtp.control.peers.peers import difference
+from ofgtp.control.peers.signalling import TICK_S, Signalling
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
     CookieKind,
@@ -35,19 +35,16 @@ from ofgtp.core.flow import (
     cookie_number,
     make_cookie,
 )
-from ofgtp.core.model import FlowValues, Gateway, Session, SessionState
-from ofgtp.core.pipeline import (
+from ofgtp.core.flows.pipeline import (
     LEASE,
     UPLINK,
     DropReason,
     Report,
 )
-from ofgtp.core.rules import (
-    Links,
-    epoch_flows,
-    gateway_flows,
-    session_flows,
-)
+from ofgtp.core.model import FlowValues, Gateway, Session, SessionState
+from ofgtp.core.rules.base import epoch_flows, gateway_flows
+from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.terms import Links
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound.channel import (
     CONFIRM_S,

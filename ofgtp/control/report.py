@@ -10,9 +10,9 @@ from typing import Any
 import eventlet
 
 from ofgtp.control.gateway import GatewayAgent
-from ofgtp.control.signalling import Ignored
-from ofgtp.core import faults
+from ofgtp.control.peers.signalling import Ignored
 from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.flows import faults
 from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram
 from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from werkzeug.wrappers import Response
 
-from ofgtp.core.drops import MEANINGS
+from ofgtp.core.flows.drops import MEANINGS
 
 STATIC = Path(__file__).parent / "static"
 

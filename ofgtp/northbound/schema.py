@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, Direction, FTeid, Qos, SessionState
-from ofgtp.core.paths import PathState
+from ofgtp.core.peers.paths import PathState
 from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
 
 MAX_ERRORS = 100

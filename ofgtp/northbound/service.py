@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
-from ofgtp.core.paths import PathState
+from ofgtp.core.peers.paths import PathState
 from ofgtp.northbound.events import EventLog
 
 

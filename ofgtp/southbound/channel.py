@@ -21,14 +21,14 @@ from eventlet.event import Event
 from eventlet.queue import LightQueue
 
 from ofgtp.core.errors import CodecError, GatewayNotReady, SwitchRefused
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
     Flow,
     Meter,
     Port,
 )
-from ofgtp.core.reconcile import Plan
+from ofgtp.core.flows.reconcile import Plan
 from ofgtp.southbound import openflow as of
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@
 - Open vSwitch before 3.2 sends GTP-U with wrong UDP checksums: they are set to zero, "none",
   which IPv4 allows (RFC 768; TS 29.281, 4.4.2).
 - The switch puts a PDU Session Container in front of a T-PDU, but cannot set the E flag that says
-  so, nor clear the lowest bit of its QFI (see `ofgtp.core.rules`): done here. Nor does the tunnel
-  inherit the DSCP of what it takes for MPLS: copied here.
+  so, nor clear the lowest bit of its QFI (see `ofgtp.core.rules.downlink`): done here. Nor does
+  the tunnel inherit the DSCP of what it takes for MPLS: copied here.
 - With `masquerade`, the UE pools leave the host with the host's own addresses.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import re
 
-from ofgtp.core.faults import UDP_CHECKSUM, Version
+from ofgtp.core.flows.faults import UDP_CHECKSUM, Version
 from ofgtp.core.model import GTPU_PORT, Gateway
 from ofgtp.southbound.command import attempt, run
 

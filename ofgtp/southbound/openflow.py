@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ofgtp.core.errors import CodecError
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     FIELDS,
     VALUE_IS_MASK,
     Action,

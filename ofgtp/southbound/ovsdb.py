@@ -19,7 +19,7 @@ from ovs.poller import Poller
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Gateway
-from ofgtp.core.rules import TUNNEL_HEADERS
+from ofgtp.core.rules.terms import TUNNEL_HEADERS
 from ofgtp.southbound import hostnet
 
 log = logging.getLogger(__name__)

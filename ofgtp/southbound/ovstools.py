@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.flow import COOKIE_OWNER, COOKIE_OWNER_MASK, CookieKind, make_cookie
+from ofgtp.core.flows.flow import COOKIE_OWNER, COOKIE_OWNER_MASK, CookieKind, make_cookie
+from ofgtp.core.flows.pipeline import LEASE, UPLINK
 from ofgtp.core.model import Gateway
-from ofgtp.core.pipeline import LEASE, UPLINK
 from ofgtp.southbound.command import attempt, run
 
 KIND_MASK = 0xFF << 40

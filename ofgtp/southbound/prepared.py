@@ -12,9 +12,10 @@ from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Address
 
-from ofgtp.core.flow import CookieKind, Flow, Match, make_cookie
+from ofgtp.core.flows.flow import CookieKind, Flow, Match, make_cookie
 from ofgtp.core.model import FlowValues, FTeid, Qos, Session, Uplink
-from ofgtp.core.rules import Links, session_flows, wanted_container
+from ofgtp.core.rules.session import session_flows, wanted_container
+from ofgtp.core.rules.terms import Links
 from ofgtp.southbound import openflow as of
 
 FLOWS = 2

@@ -12,8 +12,8 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from ofgtp.core.capture import Instruction
 from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.packets.capture import Instruction
 
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_STATISTICS = 263, 6

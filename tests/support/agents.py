@@ -11,11 +11,11 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control import gateway as module
-from ofgtp.control import host
 from ofgtp.control.gateway import GatewayAgent
-from ofgtp.control.service import SessionService
-from ofgtp.core.flow import Flow
-from ofgtp.core.rules import protected_networks
+from ofgtp.control.host import host
+from ofgtp.control.sessions.service import SessionService
+from ofgtp.core.flows.flow import Flow
+from ofgtp.core.rules.base import protected_networks
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.ovsdb import BridgeFacts

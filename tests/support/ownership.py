@@ -18,7 +18,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from ofgtp.core.model import Gateway
-from ofgtp.core.rules import Links, gateway_flows, protected_networks
+from ofgtp.core.rules.base import gateway_flows, protected_networks
+from ofgtp.core.rules.terms import Links
 from tests.support.lab import Lab
 from tests.support.stream import SESSION
 

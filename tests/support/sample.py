@@ -5,9 +5,11 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Any
 
-from ofgtp.core.flow import Flow
+from ofgtp.core.flows.flow import Flow
 from ofgtp.core.model import FTeid, Gateway, Session, Uplink
-from ofgtp.core.rules import Links, gateway_flows, protected_networks, session_flows
+from ofgtp.core.rules.base import gateway_flows, protected_networks
+from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.terms import Links
 
 LINKS = Links(
     access=1,

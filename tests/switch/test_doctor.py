@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ofgtp.control import proof
-from ofgtp.control.proof import Proof
-from ofgtp.core import faults
+from ofgtp.control.host import proof
+from ofgtp.control.host.proof import Proof
+from ofgtp.core.flows import faults
 from tests.support import gtpu
 from tests.support.lab import Lab
 from tests.support.site import BRIDGE, PDN_IP, Site, is_gtpu, until

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from ofgtp.control.end_markers import END_MARKER_S
+from ofgtp.control.peers.end_markers import END_MARKER_S
 from tests.support import gtpu, tshark
 from tests.support import ownership as own
 from tests.support.answers import Counted, Hearing, Said, judge, said

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ofgtp.control.signalling import ERROR_INDICATIONS
+from ofgtp.control.peers.signalling import ERROR_INDICATIONS
 from tests.support import gtpu, tshark
 from tests.support import ownership as own
 from tests.support.answers import Counted, Hearing, Said, add_peers, judge, said

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ofgtp.control.signalling import NOTIFICATIONS
+from ofgtp.control.peers.signalling import NOTIFICATIONS
 from tests.support import gtpu, tshark
 from tests.support.answers import NOTIFICATION, Counted, Hearing, Said, add_peers, judge, said
 from tests.support.gtpu import ERROR_INDICATION, PN, E, S

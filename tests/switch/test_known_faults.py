@@ -13,9 +13,9 @@ import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from ofgtp.core import faults
-from ofgtp.core.faults import FAULTS, Fault
-from ofgtp.core.flow import Flow, Output, match
+from ofgtp.core.flows import faults
+from ofgtp.core.flows.faults import FAULTS, Fault
+from ofgtp.core.flows.flow import Flow, Output, match
 from ofgtp.southbound import openflow as of
 from tests.support import gtpu
 from tests.support.lab import Lab

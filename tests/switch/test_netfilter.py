@@ -7,8 +7,8 @@ import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from ofgtp.core import faults
 from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.flows import faults
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
 from tests.support.lab import Lab, RawPort

@@ -12,7 +12,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from ofgtp.core.gtpu import GtpuError, parse
+from ofgtp.core.packets.gtpu import GtpuError, parse
 from tests.support import gtpu
 from tests.support.answers import Counted
 from tests.support.gtpu import PN, E, S

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ofgtp.core import faults
+from ofgtp.core.flows import faults
 from tests.support import gtpu
 from tests.support.lab import Lab
 from tests.support.site import PDN_IP, Site, until

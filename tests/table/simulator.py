@@ -3,8 +3,8 @@
 The gtpu port types packets as wrongly as the real one does. Packets are raw bytes and what the
 switch knows besides (`packet_type`, tunnel metadata, registers, the packet's mark). Written
 from the OpenFlow 1.4 and 1.5 specifications, ovs-fields(7) and ovs-actions(7), and from what the
-gtpu port was measured to do; it shares with ofgtp only the values of `ofgtp.core.flow`. What makes
-a real switch refuse a flow, or abort, is an error here.
+gtpu port was measured to do; it shares with ofgtp only the values of `ofgtp.core.flows.flow`. What
+makes a real switch refuse a flow, or abort, is an error here.
 
 Left out: meters (nothing is over its limit), counters, groups, IPv6 and TCP fields.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     FIELDS,
     Action,
     Bits,

@@ -20,10 +20,10 @@ from itertools import permutations
 
 import pytest
 
-from ofgtp.control.links import new_epoch
-from ofgtp.core.flow import FIELDS, Flow, Match, Move, SetField, match
+from ofgtp.control.flows.links import new_epoch
+from ofgtp.core.flows.flow import FIELDS, Flow, Match, Move, SetField, match
+from ofgtp.core.flows.pipeline import EPOCH, GUARD, INGRESS, NORMALISE, RETYPE, UPLINK, DropReason
 from ofgtp.core.model import Uplink
-from ofgtp.core.pipeline import EPOCH, GUARD, INGRESS, NORMALISE, RETYPE, UPLINK, DropReason
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
 from tests.table.simulator import REGISTERS, TUNNEL, Switch, Trace
@@ -248,7 +248,7 @@ def test_the_first_pass_asks_for_the_epoch() -> None:
 
 
 def test_every_two_epochs_differ_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ofgtp.control.links.random", random.Random(29281))
+    monkeypatch.setattr("ofgtp.control.flows.links.random", random.Random(29281))
     epochs = [new_epoch() for _ in range(300)]
     assert len(set(epochs)) == len(epochs)
     for one, other in permutations(epochs, 2):

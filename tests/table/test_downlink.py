@@ -9,11 +9,12 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 
-from ofgtp.core.flow import CookieKind, Flow, FlowKey, Port, cookie_kind, make_cookie
+from ofgtp.core.flows.flow import CookieKind, Flow, FlowKey, Port, cookie_kind, make_cookie
+from ofgtp.core.flows.pipeline import TOO_BIG_METER, DropReason, Report
+from ofgtp.core.flows.reconcile import plan
 from ofgtp.core.model import FTeid
-from ofgtp.core.pipeline import TOO_BIG_METER, DropReason, Report
-from ofgtp.core.reconcile import plan
-from ofgtp.core.rules import HEADER_SAMPLE, session_flows
+from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.terms import HEADER_SAMPLE
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
 from tests.table.world import (

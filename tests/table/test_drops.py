@@ -9,9 +9,9 @@ from ipaddress import IPv4Network
 import pytest
 from scapy.layers.l2 import Dot1Q, Ether
 
-from ofgtp.core.flow import CookieKind, Port, cookie_kind
+from ofgtp.core.flows.flow import CookieKind, Port, cookie_kind
+from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import Qos
-from ofgtp.core.pipeline import DropReason
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows, session
 from tests.table.simulator import Trace

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofgtp.core.flow import cookie_number
-from ofgtp.core.model import FTeid, Qos
-from ofgtp.core.pipeline import (
+from ofgtp.core.flows.flow import cookie_number
+from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
     EPOCH,
@@ -20,6 +19,7 @@ from ofgtp.core.pipeline import (
     DropReason,
     Report,
 )
+from ofgtp.core.model import FTeid, Qos
 from tests.support.sample import ENB, LINKS, session
 from tests.table.simulator import TUNNEL, Trace
 from tests.table.test_cache import Way, ends, second_pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     Bits,
     Decap,
     Encap,

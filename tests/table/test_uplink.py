@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 
-from ofgtp.core.flow import CookieKind, Port, make_cookie
+from ofgtp.core.flows.flow import CookieKind, Port, make_cookie
+from ofgtp.core.flows.pipeline import EPOCH, GUARD, ROUTE, UPLINK, DropReason, Report
 from ofgtp.core.model import AccessRoute, Uplink
-from ofgtp.core.pipeline import EPOCH, GUARD, ROUTE, UPLINK, DropReason, Report
-from ofgtp.core.rules import HEADER_SAMPLE
+from ofgtp.core.rules.terms import HEADER_SAMPLE
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, session
 from tests.table.simulator import IPV4, IPV6, TUNNEL, values

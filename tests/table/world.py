@@ -12,10 +12,10 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from ofgtp.core.flow import Flow
+from ofgtp.core.flows.flow import Flow
+from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import Gateway, Session
-from ofgtp.core.pipeline import DropReason
-from ofgtp.core.rules import Links
+from ofgtp.core.rules.terms import Links
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows
 from tests.table.simulator import Switch, Trace

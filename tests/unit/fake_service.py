@@ -10,7 +10,7 @@ from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, Session, SessionState, Uplink
-from ofgtp.core.paths import PathState
+from ofgtp.core.peers.paths import PathState
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.l2 import ARP, Ether
 
-from ofgtp.core.arp import Arp, parse, request
+from ofgtp.core.packets.arp import Arp, parse, request
 
 MAC = "06:00:00:00:00:02"
 US, HOP = IPv4Address("10.2.0.1"), IPv4Address("10.2.0.2")

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ofgtp.control import batch as batch_module
-from ofgtp.control import service as service_module
+from ofgtp.control.sessions import batch as batch_module
+from ofgtp.control.sessions import service as service_module
 from ofgtp.core.errors import InvalidSession, StoreError
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Qos, Session, SessionState, Uplink
-from ofgtp.core.rules import session_flows
+from ofgtp.core.rules.session import session_flows
 from ofgtp.northbound.service import BatchError, BatchResult
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ofgtp.core.errors import SwitchRefused
-from ofgtp.core.flow import Flow
-from ofgtp.core.reconcile import Plan
+from ofgtp.core.flows.flow import Flow
+from ofgtp.core.flows.reconcile import Plan
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from ofgtp.core.capture import Instruction, Seen, Watch, kernel_filter
 from ofgtp.core.model import FTeid
+from ofgtp.core.packets.capture import Instruction, Seen, Watch, kernel_filter
 from tests.support import gtpu
 
 UE, OTHER = "10.45.0.2", "10.45.0.3"

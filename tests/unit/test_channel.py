@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ofgtp.core.errors import SwitchRefused
-from ofgtp.core.flow import COOKIE_OWNER, COOKIE_OWNER_MASK, Flow, Output, match
-from ofgtp.core.pipeline import ARP_METER
-from ofgtp.core.reconcile import Plan
+from ofgtp.core.flows.flow import COOKIE_OWNER, COOKIE_OWNER_MASK, Flow, Output, match
+from ofgtp.core.flows.pipeline import ARP_METER
+from ofgtp.core.flows.reconcile import Plan
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import (

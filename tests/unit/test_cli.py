@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from ofgtp import __version__, cli
-from ofgtp.control import removal
+from ofgtp.control.host import removal
 
 ROOT = Path(__file__).parents[2]
 OFGTP = Path(sys.executable).parent / "ofgtp"

@@ -16,8 +16,8 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from ofgtp.core import frames, gtpu
-from ofgtp.core.gtpu import Extension, MessageType
+from ofgtp.core.packets import frames, gtpu
+from ofgtp.core.packets.gtpu import Extension, MessageType
 from tests.support import tshark
 
 OURS, PEER = IPv4Address("192.0.2.31"), IPv4Address("192.0.2.40")

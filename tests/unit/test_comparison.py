@@ -15,12 +15,12 @@ from eventlet.queue import LightQueue
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ofgtp.control.comparison import Comparison
+from ofgtp.control.flows.comparison import Comparison
 from ofgtp.core.errors import CodecError
-from ofgtp.core.flow import SESSION_NUMBER_MAX, CookieKind, Flow, FlowKey, make_cookie
+from ofgtp.core.flows.flow import SESSION_NUMBER_MAX, CookieKind, Flow, FlowKey, make_cookie
+from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK, DropReason
 from ofgtp.core.model import FlowValues, FTeid, Session, SessionState, Uplink
-from ofgtp.core.pipeline import DOWNLINK, UPLINK, DropReason
-from ofgtp.core.rules import session_flows
+from ofgtp.core.rules.session import session_flows
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.prepared import Prepared

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from ofgtp import cli
-from ofgtp.control import proof, survey
-from ofgtp.core import frames
+from ofgtp.control.host import proof, survey
 from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_switch
 from ofgtp.core.doctor.facts import Chain, Controller, Interface, Route, Socket, Switch
 from ofgtp.core.doctor.finding import Finding, Verdict
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import AccessRoute
+from ofgtp.core.packets import frames
 from ofgtp.southbound import ovstools
 from tests.support.lab import gateway
 

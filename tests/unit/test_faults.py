@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ofgtp.core import faults
-from ofgtp.core.faults import FAULTS, INNER_VERSION, UDP_CHECKSUM, Basis
+from ofgtp.core.flows import faults
+from ofgtp.core.flows.faults import FAULTS, INNER_VERSION, UDP_CHECKSUM, Basis
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "ovs-faults.md"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     SESSION_NUMBER_MAX,
     Bits,
     CookieKind,
@@ -33,7 +33,7 @@ from ofgtp.core.flow import (
     move,
     set_field,
 )
-from ofgtp.core.pipeline import (
+from ofgtp.core.flows.pipeline import (
     ACCESS,
     ARP_METER,
     GUARD,

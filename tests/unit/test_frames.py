@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, IPOption_NOP, UDPerro
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from ofgtp.core import frames
+from ofgtp.core.packets import frames
 from tests.support import tshark
 
 MAC_A, MAC_B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"

@@ -11,18 +11,18 @@ import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.batch import SLICE
-from ofgtp.control.comparison import Comparison
-from ofgtp.control.equalise import SLICE as TURN
+from ofgtp.control.flows.comparison import Comparison
+from ofgtp.control.flows.equalise import SLICE as TURN
+from ofgtp.control.flows.lease import Lease
 from ofgtp.control.gateway import GatewayAgent
-from ofgtp.control.lease import Lease
 from ofgtp.control.report import report
-from ofgtp.control.service import SessionService
-from ofgtp.core import faults
-from ofgtp.core.flow import CookieKind, make_cookie
+from ofgtp.control.sessions.batch import SLICE
+from ofgtp.control.sessions.service import SessionService
+from ofgtp.core.flows import faults
+from ofgtp.core.flows.flow import CookieKind, make_cookie
+from ofgtp.core.flows.pipeline import Report
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
-from ofgtp.core.pipeline import Report
-from ofgtp.core.rules import session_flows
+from ofgtp.core.rules.session import session_flows
 from ofgtp.northbound import schema
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound import openflow as of

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.contrib import gtp as scapy_gtp
 
-from ofgtp.core import frames, gtpu
-from ofgtp.core.gtpu import Extension, Fault, Ie, MessageType
 from ofgtp.core.model import FTeid
+from ofgtp.core.packets import frames, gtpu
+from ofgtp.core.packets.gtpu import Extension, Fault, Ie, MessageType
 from tests.support import tshark
 
 DATA = Path(__file__).parent.parent / "data"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ofgtp.core.gtpu import TOLERATED, Extension, Fault
+from ofgtp.core.packets.gtpu import TOLERATED, Extension, Fault
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "gtpu.md"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ofgtp.control import lease as lease_module
-from ofgtp.control.lease import RENEWALS, SOON_S, Lease
-from ofgtp.core.flow import Flow
-from ofgtp.core.rules import lease_flows, lease_timeout
+from ofgtp.control.flows import lease as lease_module
+from ofgtp.control.flows.lease import RENEWALS, SOON_S, Lease
+from ofgtp.core.flows.flow import Flow
+from ofgtp.core.rules.lease import lease_flows, lease_timeout
 from tests.support.sample import LINKS
 
 SECONDS = 60

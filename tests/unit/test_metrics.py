@@ -17,15 +17,16 @@ from fake_service import GATEWAY, FakeService
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import Client
 
-from ofgtp.control.counters import OUTER_BYTES, Counters
-from ofgtp.control.signalling import UNREADABLE, Ignored
-from ofgtp.core.drops import MEANINGS
+from ofgtp.control.flows.counters import OUTER_BYTES, Counters
+from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
-from ofgtp.core.flow import CookieKind, Flow, cookie_kind, make_cookie
+from ofgtp.core.flows.drops import MEANINGS
+from ofgtp.core.flows.flow import CookieKind, Flow, cookie_kind, make_cookie
+from ofgtp.core.flows.pipeline import FIT, GUARD, LOCAL, PIPELINE, ROUTE, DropReason
+from ofgtp.core.flows.reconcile import Plan
 from ofgtp.core.model import FTeid, Session, Uplink
-from ofgtp.core.pipeline import FIT, GUARD, LOCAL, PIPELINE, ROUTE, DropReason
-from ofgtp.core.reconcile import Plan
-from ofgtp.core.rules import gateway_flows, protected_networks, session_flows
+from ofgtp.core.rules.base import gateway_flows, protected_networks
+from ofgtp.core.rules.session import session_flows
 from ofgtp.northbound.rest import RestApp
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ofgtp.core.agenda import SLACK
-from ofgtp.core.neighbours import (
+from ofgtp.core.flows.pipeline import NEIGHBOUR_METER
+from ofgtp.core.peers.neighbours import (
     DOUBTED_S,
     FIRST_S,
     KNOWN_S,
@@ -20,8 +21,7 @@ from ofgtp.core.neighbours import (
     Neighbours,
     NeighbourState,
 )
-from ofgtp.core.paths import Paths, PathTimers
-from ofgtp.core.pipeline import NEIGHBOUR_METER
+from ofgtp.core.peers.paths import Paths, PathTimers
 
 ONE, TWO, THREE = (IPv4Address(f"10.1.0.{n}") for n in (2, 3, 4))
 MAC, OTHER_MAC = "52:54:00:00:00:02", "52:54:00:00:00:03"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ofgtp.core.next_hop import ASK_KNOWN_S, ASK_UNKNOWN_S, STALE_S, NextHop
+from ofgtp.core.peers.next_hop import ASK_KNOWN_S, ASK_UNKNOWN_S, STALE_S, NextHop
 
 MAC, OTHER = "52:54:00:00:00:03", "52:54:00:00:00:04"
 

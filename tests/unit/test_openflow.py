@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ofgtp.core.errors import CodecError
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
     FIELDS,
@@ -35,9 +35,9 @@ from ofgtp.core.flow import (
     match,
     move,
 )
+from ofgtp.core.flows.pipeline import METERS
 from ofgtp.core.model import AccessRoute, FTeid, Uplink
-from ofgtp.core.pipeline import METERS
-from ofgtp.core.rules import lease_flows
+from ofgtp.core.rules.lease import lease_flows
 from ofgtp.southbound import openflow as of
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session

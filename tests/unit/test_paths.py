@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ofgtp.core.paths import (
+from ofgtp.core.peers.paths import (
     TRANSITIONS,
     Outcome,
     PathChanged,

@@ -14,11 +14,11 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from ofgtp.control.peers import WAIT_S, WAITING_EACH, WAITING_HOPS, Peers, difference
-from ofgtp.core import frames, gtpu
-from ofgtp.core.gtpu import MessageType
+from ofgtp.control.peers.peers import WAIT_S, WAITING_EACH, WAITING_HOPS, Peers, difference
 from ofgtp.core.model import AccessRoute, FTeid, Session, Uplink
-from ofgtp.core.neighbours import NeighbourState
+from ofgtp.core.packets import frames, gtpu
+from ofgtp.core.packets.gtpu import MessageType
+from ofgtp.core.peers.neighbours import NeighbourState
 from tests.support.lab import gateway
 from tests.support.sample import ENB, OTHER_ENB, session
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ofgtp.core.pipeline import METERS, PIPELINE, DropReason
+from ofgtp.core.flows.pipeline import METERS, PIPELINE, DropReason
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "pipeline.md"

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ofgtp.core.flow import SESSION_NUMBER_MAX, CookieKind, Match, cookie_kind, cookie_number
+from ofgtp.core.flows.flow import SESSION_NUMBER_MAX, CookieKind, Match, cookie_kind, cookie_number
 from ofgtp.core.model import FlowValues, FTeid, Qos, Session, Uplink
-from ofgtp.core.rules import Links, session_flows
+from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.terms import Links
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound import prepared as module
 from ofgtp.southbound.prepared import FLOWS, Form, Prepared, session_of

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofgtp.core.flow import Flow, FlowKey, Output, match
+from ofgtp.core.flows.flow import Flow, FlowKey, Output, match
+from ofgtp.core.flows.reconcile import Plan, plan
 from ofgtp.core.model import FTeid, Session, Uplink
-from ofgtp.core.reconcile import Plan, plan
-from ofgtp.core.rules import session_flows
+from ofgtp.core.rules.session import session_flows
 from tests.support.sample import ENB, LINKS, OTHER_ENB, session
 
 flows = st.builds(

@@ -23,10 +23,10 @@ from pydantic import BaseModel
 from werkzeug import test as werkzeug_test
 from werkzeug.test import TestResponse
 
-from ofgtp.core.drops import MEANINGS
 from ofgtp.core.errors import OfgtpError, StoreError, SwitchRefused
+from ofgtp.core.flows.drops import MEANINGS
 from ofgtp.core.model import FTeid, SessionState
-from ofgtp.core.paths import PathState
+from ofgtp.core.peers.paths import PathState
 from ofgtp.northbound import openapi, pages, schema
 from ofgtp.northbound.bodies import merge_patch
 from ofgtp.northbound.rest import RestApp

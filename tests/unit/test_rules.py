@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ofgtp.core.flow import (
+from ofgtp.core.flows.flow import (
     FIELDS,
     Condition,
     CookieKind,
@@ -24,8 +24,7 @@ from ofgtp.core.flow import (
     cookie_number,
     match,
 )
-from ofgtp.core.model import AccessRoute, Qos, Uplink
-from ofgtp.core.pipeline import (
+from ofgtp.core.flows.pipeline import (
     ACCESS,
     CONTAIN,
     CONTAINER,
@@ -49,15 +48,11 @@ from ofgtp.core.pipeline import (
     UPLINK,
     DropReason,
 )
-from ofgtp.core.rules import (
-    EXTENDED,
-    EXTENDED_NUMBERED,
-    UNREACHABLE_FOR_UES,
-    epoch_flows,
-    lease_flows,
-    protected_networks,
-    session_flows,
-)
+from ofgtp.core.model import AccessRoute, Qos, Uplink
+from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
+from ofgtp.core.rules.lease import lease_flows
+from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows, session
 

@@ -16,9 +16,9 @@ import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.end_markers import left_tunnel
+from ofgtp.control.peers.end_markers import left_tunnel
 from ofgtp.control.report import merged
-from ofgtp.control.service import SessionService
+from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import StoreError
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, SessionState, Uplink
 from ofgtp.northbound.events import EventLog

@@ -19,12 +19,12 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from ofgtp.control import signalling as module
-from ofgtp.control.signalling import CUT_OFF, ERROR_INDICATIONS, NOTIFICATIONS, Signalling
+from ofgtp.control.peers import signalling as module
+from ofgtp.control.peers.signalling import CUT_OFF, ERROR_INDICATIONS, NOTIFICATIONS, Signalling
 from ofgtp.core.errors import SwitchRefused
 from ofgtp.core.model import AccessRoute, FTeid, Gateway, Session, SessionState
-from ofgtp.core.paths import PathState
-from ofgtp.core.rules import EXTENDED, EXTENDED_NUMBERED, EXTENSION_SAMPLE
+from ofgtp.core.peers.paths import PathState
+from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, EXTENSION_SAMPLE
 from ofgtp.northbound.events import EventLog
 from ofgtp.store import SessionStore
 from tests.support import gtpu

@@ -12,7 +12,7 @@ import pytest
 from ofgtp.cli import status
 from ofgtp.cli.api import Api
 from ofgtp.cli.status import Look, as_json, screen, troubles
-from ofgtp.core import faults
+from ofgtp.core.flows import faults
 
 
 def gateway(name: str = "gw1", version: str = "3.1.0", **changes: Any) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from ofgtp.core.frames import checksum
+from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import AccessRoute, FTeid
-from ofgtp.core.pipeline import DropReason
-from ofgtp.core.rules import IPV4_TYPED
+from ofgtp.core.packets.frames import checksum
+from ofgtp.core.rules.terms import IPV4_TYPED
 from ofgtp.core.trace import oftrace, probe, symptoms, verdict
 from ofgtp.core.trace.explain import Story
 from tests.support import traces

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ofgtp.core import faults
 from ofgtp.core.doctor.facts import Switch
 from ofgtp.core.doctor.finding import RESTART_OVS, Finding, failed, ok, warning
+from ofgtp.core.flows import faults
 
 
 def ovsdb(switch: Switch) -> Finding:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from ofgtp.core.flow import CookieKind, cookie_kind, cookie_number
-from ofgtp.core.model import QFI_MAX, Gateway, Qos
-from ofgtp.core.pipeline import (
+from ofgtp.core.flows.flow import CookieKind, cookie_kind, cookie_number
+from ofgtp.core.flows.pipeline import (
     ACCESS,
     BARE,
     CONTAIN,
@@ -36,7 +35,8 @@ from ofgtp.core.pipeline import (
     DropReason,
     Table,
 )
-from ofgtp.core.rules import CONTAINED, ETHERNET_HEADER
+from ofgtp.core.model import QFI_MAX, Gateway, Qos
+from ofgtp.core.rules.terms import CONTAINED, ETHERNET_HEADER
 from ofgtp.core.trace import oftrace, probe, verdict
 from ofgtp.core.trace.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.trace.probe import Packet, Question

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from ofgtp.core.frames import checksum
-from ofgtp.core.gtpu import Extension
+from ofgtp.core.flows.pipeline import BARE, CONTAINER, CONTAINER_END, EPOCH, UNWRAP, Table
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
-from ofgtp.core.pipeline import BARE, CONTAINER, CONTAINER_END, EPOCH, UNWRAP, Table
-from ofgtp.core.rules import GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
+from ofgtp.core.packets.frames import checksum
+from ofgtp.core.packets.gtpu import Extension
+from ofgtp.core.rules.terms import GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 PEER_MAC, CORE_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"

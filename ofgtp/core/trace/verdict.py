@@ -6,9 +6,10 @@ import shlex
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
 from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos
-from ofgtp.core.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
-from ofgtp.core.rules import CONTAINER_HEADERS, ETHERNET_HEADER, EXTENDED, TUNNEL_HEADERS, units_max
+from ofgtp.core.rules.container import units_max
+from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, EXTENDED, TUNNEL_HEADERS
 from ofgtp.core.trace.oftrace import Hop
 from ofgtp.core.trace.probe import Packet
 

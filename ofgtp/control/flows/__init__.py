@@ -1,0 +1,1 @@
+"""The switch's flows of one gateway: changed, compared, counted, and leased."""

@@ -1,0 +1,55 @@
+"""The lease on which the switch forwards, where the controller owns the tunnels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import eventlet
+
+from ofgtp.core.rules.lease import lease_flows, lease_timeout
+from ofgtp.core.rules.terms import Links
+from ofgtp.northbound import service
+from ofgtp.southbound.channel import Channel
+
+RENEWALS = 4
+"""Renewals of the lease within its hard timeout: so many less one may be late or lost."""
+SOON_S = 0.5
+"""Seconds after which it looks again, while there is nothing to lease."""
+
+
+class Lease:
+    """How long the tunnels outlive the controller: `seconds`."""
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+        self.renewals = self.expiries = 0
+        self.renewed_at: float | None = None
+        """Seconds since the epoch."""
+
+    def keep(
+        self, channel: Channel, holds: Callable[[], bool], links: Callable[[], Links | None]
+    ) -> None:
+        """Renew it as long as this process lives and `holds`; to be spawned.
+
+        `links` are what the lease's flows are made for; None while there is nothing to lease.
+        """
+        between = lease_timeout(self.seconds) / RENEWALS
+        while holds():
+            now, pause = links(), min(between, SOON_S)
+            if now is not None:
+                pause = between
+                channel.renew(lease_flows(now, self.seconds))
+                self.renewals += 1
+                self.renewed_at = time.time()
+            eventlet.sleep(pause)
+
+    def seconds_left(self) -> float | None:
+        """Until the tunnels end if nothing more is heard; None if it was never renewed."""
+        if self.renewed_at is None:
+            return None
+        return max(self.seconds - (time.time() - self.renewed_at), 0.0)
+
+    def metrics(self) -> service.Lease:
+        """It in numbers."""
+        return service.Lease(self.seconds, self.renewed_at, self.renewals, self.expiries)

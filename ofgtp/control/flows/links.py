@@ -1,0 +1,62 @@
+"""What a gateway's flows are made for, as it is now: ports, MAC addresses, MTU, epoch."""
+
+from __future__ import annotations
+
+import random
+
+from ofgtp.control.core_side import CoreSide
+from ofgtp.control.host.host import Host
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.model import Gateway
+from ofgtp.core.rules.terms import Links
+from ofgtp.southbound.ovsdb import BridgeFacts
+
+
+class LinksNow:
+    """Gathered from the bridge, the host and the core side."""
+
+    def __init__(self, gateway: Gateway, host: Host, core_side: CoreSide) -> None:
+        self.facts: BridgeFacts | None = None
+        """None until the bridge is ready."""
+        self.epoch = new_epoch()
+        self._gateway, self._host, self._core_side = gateway, host, core_side
+
+    def next_epoch(self) -> None:
+        """Take another epoch, so that packets under way are not cached by flows that were."""
+        self.epoch = new_epoch()
+
+    def get(self) -> Links | None:
+        """None until the bridge is ready."""
+        facts = self.facts
+        if facts is None:
+            return None
+        host = self._gateway.host_core
+        return Links(
+            access=facts.access_ofport,
+            core=facts.core_ofport,
+            gtpu=facts.gtpu_ofport,
+            loop_out=facts.loop_out_ofport,
+            loop_in=facts.loop_in_ofport,
+            access_mtu=self._host.access_mtu,
+            local_mac=facts.local_mac,
+            core_mac=facts.local_mac if host else facts.core_mac,
+            peer_mac=facts.core_mac if host else self._core_side.next_hop.mac,
+            epoch=self.epoch,
+        )
+
+    def ready(self) -> Links:
+        """The same.
+
+        Raises:
+            GatewayNotReady: the bridge was never ready.
+        """
+        links = self.get()
+        if links is None:
+            name = self._gateway.name
+            raise GatewayNotReady(f"gateway {name}: the bridge's ports are not known yet")
+        return links
+
+
+def new_epoch() -> int:
+    """16 of 32 bits, other ones each time."""
+    return sum(1 << bit for bit in random.sample(range(32), 16))

@@ -1,0 +1,1 @@
+"""GTP-U peers of one gateway: what they are told, and what they say."""

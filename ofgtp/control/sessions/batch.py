@@ -1,0 +1,212 @@
+"""Many changes of sessions at once: what is plainly right by the hundred, the rest one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address
+
+from ofgtp.control.flows.change import Change
+from ofgtp.control.gateway import GatewayAgent
+from ofgtp.core.admission import Admission
+from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownSession
+from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
+from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
+from ofgtp.southbound.channel import FlowsRefused
+from ofgtp.store.sqlite import StoredSession, Transaction
+
+SLICE = 200
+"""Lines between two turns of other green threads."""
+
+ERRORS = 100
+"""Errors of a batch that are told; the first is enough to refuse it."""
+
+Line = tuple[int, BatchPut | str]
+Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session]]
+
+
+class _Part:
+    """What of a batch is one gateway's."""
+
+    def __init__(self, agent: GatewayAgent, change: Change) -> None:
+        self.agent, self.change = agent, change
+        self.admission = Admission(agent.gateway)
+        self.before: dict[str, Session] = {}
+        self.after: dict[str, Session] = {}
+        """Sessions that lines of this slice changed one by one: as the switch has them, and as they
+        are now."""
+        self.first: dict[str, Session | None] = {}
+        """As they were before."""
+        self.pairs: list[tuple[Session | None, Session | None]] = []
+        self.peers: Counter[tuple[int | None, int | None]] = Counter()
+        """Sessions more or less of each pair of peers (the uplink's, the downlink's)."""
+        self.known: set[tuple[int | None, int | None]] = set()
+        self.ranges: list[tuple[int, int]] = []
+        """Numbers of sessions that were created together."""
+        self.numbers: list[int] = []
+        """Those of the others that were created or replaced."""
+
+
+class Batch:
+    """Lines are taken in slices, and carried out, or not, at the end."""
+
+    def __init__(
+        self,
+        tx: Transaction,
+        changes: Mapping[str, tuple[GatewayAgent, Change]],
+        write: Write,
+    ) -> None:
+        """`write` puts a session into the transaction, and knows all that can be wrong with it."""
+        self._tx, self._write = tx, write
+        self._parts = {name: _Part(*pair) for name, pair in changes.items()}
+        self._errors: list[tuple[int, str, str]] = []
+        self._created = self._replaced = self._deleted = 0
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """Do these lines after the ones before them."""
+        if self._errors or not (self._create(lines) or self._delete(lines)):
+            for number, op in lines:
+                if len(self._errors) < ERRORS:
+                    self._one(number, op)
+            self._flush()
+
+    def carry_out(self) -> BatchResult:
+        """Have the switches do it.
+
+        Raises:
+            BatchError: a line is wrong.
+            FlowsRefused: a switch refused, and each has what it had, or will be compared.
+        """
+        if self._errors:
+            raise BatchError(self._errors)
+        parts = self._parts.values()
+        for part in parts:
+            part.change.prepare()
+        done: list[GatewayAgent] = []
+        for part in parts:
+            try:
+                confirmed = part.agent.commit(part.change)
+            except FlowsRefused:
+                for agent in done:
+                    agent.forget()
+                raise
+            done.append(part.agent)
+            if confirmed:
+                self._tx.set_state(part.numbers, SessionState.ACTIVE)
+            else:
+                for first, last in part.ranges:
+                    self._tx.set_range_state(first, last, SessionState.PENDING)
+        return BatchResult(self._created, self._replaced, self._deleted)
+
+    def tell(self) -> None:
+        """Tell the agents that it is in the store."""
+        for part in self._parts.values():
+            part.agent.changed(part.pairs, part.peers)
+
+    # --- many at once
+
+    def _create(self, lines: Sequence[Line]) -> bool:
+        """Whether all of these lines put new sessions, with nothing wrong: then it is done."""
+        puts = [op for _, op in lines if not isinstance(op, str)]
+        if len(puts) < len(lines):
+            return False
+        part = self._part_of(puts[0].gateway)
+        if part is None or any(put.gateway != puts[0].gateway for put in puts):
+            return False
+        if not all(map(part.admission.admits, puts)):
+            return False
+        state = SessionState.ACTIVE if part.change.active else SessionState.PENDING
+        values = self._tx.insert_many(part.agent.gateway.name, puts, state)
+        if values is None:
+            return False
+        self._count_peers(part, values, 1)
+        part.change.create(values)
+        part.ranges.append((values[0].number, values[-1].number))
+        self._created += len(values)
+        return True
+
+    def _delete(self, lines: Sequence[Line]) -> bool:
+        """Whether all of these lines delete sessions that are there: then it is done."""
+        ids = [op for _, op in lines if isinstance(op, str)]
+        if len(ids) < len(lines):
+            return False
+        deleted = self._tx.delete_many(ids)
+        if deleted is None:
+            return False
+        for name, part in self._parts.items():
+            values = [values for gateway, values in deleted if gateway == name]
+            if values:
+                self._count_peers(part, values, -1)
+                part.change.delete(values)
+        self._deleted += len(ids)
+        return True
+
+    def _part_of(self, name: str | None) -> _Part | None:
+        if name is None:
+            return next(iter(self._parts.values())) if len(self._parts) == 1 else None
+        return self._parts.get(name)
+
+    def _count_peers(self, part: _Part, sessions: Sequence[FlowValues], each: int) -> None:
+        for pair, count in Counter([(values.peer, values.far_ip) for values in sessions]).items():
+            part.peers[pair] += each * count
+            if each > 0 and pair not in part.known:
+                part.known.add(pair)
+                part.agent.named({IPv4Address(ip) for ip in pair if ip is not None})
+
+    # --- one by one
+
+    def _one(self, line: int, op: BatchPut | str) -> None:
+        try:
+            if isinstance(op, str):
+                self._delete_one(op)
+            else:
+                self._put_one(op)
+        except (InvalidSession, Conflict) as error:
+            self._errors.append((line, error.loc, error.msg))
+        except UnknownSession as error:
+            self._errors.append((line, "id", str(error)))
+        except UnknownGateway as error:
+            self._errors.append((line, "gateway", str(error)))
+
+    def _put_one(self, put: BatchPut) -> None:
+        stored, session = self._write(self._tx, SessionRequest.of(put))
+        there = None if stored is None else stored.session
+        installed = None if stored is None else stored.installed
+        self._created += stored is None
+        self._replaced += stored is not None
+        part = self._parts[session.gateway]
+        self._begin(part, session.id, there, installed)
+        part.after[session.id] = session
+        part.numbers.append(session.number)
+        part.agent.named(session.peers)
+
+    def _delete_one(self, session_id: str) -> None:
+        stored = self._tx.get(session_id)
+        session = self._tx.delete(session_id)
+        self._deleted += 1
+        part = self._parts.get(session.gateway)
+        if part is not None:
+            installed = None if stored is None else stored.installed
+            self._begin(part, session_id, session, installed)
+            part.after.pop(session_id, None)
+
+    @staticmethod
+    def _begin(
+        part: _Part, session_id: str, there: Session | None, installed: Session | None
+    ) -> None:
+        if session_id not in part.first:
+            part.first[session_id] = there
+            if installed is not None:
+                part.before[session_id] = installed
+
+    def _flush(self) -> None:
+        """Tell the switches what was done one by one: what follows may build on it, and to tell
+        all of a long batch at once would keep other green threads waiting for seconds."""
+        if self._errors:
+            return
+        for part in self._parts.values():
+            if not part.first:
+                continue
+            part.change.alter(part.before.values(), part.after.values())
+            part.pairs += [(was, part.after.get(each)) for each, was in part.first.items()]
+            part.before, part.after, part.first = {}, {}, {}

@@ -1,0 +1,465 @@
+"""The sessions of all gateways: what is asked is in the store and in the switch, or in neither.
+
+One writer at a time: a change is written into an open transaction, carried to the switch, and
+committed when the switch has confirmed it. What the switch refuses is rolled back.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from itertools import islice
+from typing import Any
+
+import eventlet
+from eventlet.semaphore import Semaphore
+
+from ofgtp.control import report
+from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.sessions.arrivals import Arrivals
+from ofgtp.control.sessions.batch import SLICE, Batch
+from ofgtp.control.sessions.garbage import garbage_left_alone
+from ofgtp.core.errors import (
+    Conflict,
+    GatewayNotReady,
+    InvalidSession,
+    OfgtpError,
+    StoreError,
+    UnknownGateway,
+    UnknownSession,
+)
+from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
+from ofgtp.core.peers.paths import PathState
+from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import (
+    BatchError,
+    BatchResult,
+    Counters,
+    FlowView,
+    GatewayMetrics,
+    NewSession,
+    PeerView,
+    SessionFilter,
+    SessionRequest,
+    SessionView,
+)
+from ofgtp.southbound.openflow import FlowStats
+from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
+
+log = logging.getLogger(__name__)
+
+_Pair = tuple[FlowStats | None, FlowStats | None]
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a request has done to a session; `before` is None if there was none."""
+
+    before: StoredSession | None
+    after: StoredSession
+    changed: bool
+
+
+class SessionService:
+    """Implements northbound's `Service` over a store and the gateways' agents."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        agents: Iterable[GatewayAgent],
+        writer: Semaphore,
+        events: EventLog,
+    ) -> None:
+        self.events = events
+        self._store = store
+        self._agents = {agent.gateway.name: agent for agent in agents}
+        self._writer = writer
+        self._arrivals = {
+            name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
+        }
+        for agent in self._agents.values():
+            agent.signalling.sessions = self
+
+    # --- changes
+
+    def create(self, request: SessionRequest) -> SessionView:
+        """Make a session; see `Service`."""
+        session_id = request.id or f"s-{secrets.token_hex(8)}"
+        with self._turn():
+            with self._transaction() as tx:
+                if tx.get(session_id) is not None:
+                    raise Conflict("id", f"the id {session_id!r} is in use", session_id)
+                done = self._put(tx, replace(request, id=session_id))
+            return self._told(done)
+
+    def put(self, request: SessionRequest) -> tuple[SessionView, bool]:
+        """Make or replace a session; see `Service`."""
+        if request.id is None:
+            raise InvalidSession("id", "is missing")
+        with self._turn():
+            with self._transaction() as tx:
+                done = self._put(tx, request)
+            return self._told(done), done.before is None
+
+    def put_new(self, put: BatchPut) -> NewSession | None:
+        """Make a session that is plainly right and new; see `Service`."""
+        name = put.gateway or (next(iter(self._agents)) if len(self._agents) == 1 else "")
+        arrivals = self._arrivals.get(name)
+        made = None if arrivals is None else arrivals.make(put, self._turn)
+        if made is None or made.state is None or made.at is None:
+            return None
+        self.events.publish(
+            "session_created", gateway=name, session=str(put.id), state=made.state.value
+        )
+        return NewSession(put, name, self._agents[name].gateway.access_ip.ip, made.state, made.at)
+
+    def patch(
+        self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
+    ) -> SessionView:
+        """Replace a session by what `change` makes of it; see `Service`."""
+        with self._turn():
+            with self._transaction() as tx:
+                stored = tx.get(session_id)
+                if stored is None:
+                    raise UnknownSession(session_id)
+                done = self._put(tx, change(_resource(stored.session)))
+            return self._told(done)
+
+    def delete(self, session_id: str) -> bool:
+        """Delete a session; see `Service`."""
+        with self._turn():
+            with self._transaction() as tx:
+                session = tx.delete(session_id)
+                confirmed = self._carry_out(tx, session.gateway, [session], [])
+            self._changed(session, None)
+            self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
+            return confirmed
+
+    def batch(self, ops: Iterable[tuple[int, BatchPut | str]]) -> BatchResult:
+        """Do all of it in order, or nothing; see `Service`."""
+        with self._turn(), garbage_left_alone():
+            with self._transaction() as tx, ExitStack() as stack:
+                changes = {
+                    name: (agent, stack.enter_context(agent.changing()))
+                    for name, agent in self._agents.items()
+                }
+                batch, lines = Batch(tx, changes, self._write), iter(ops)
+                while some := list(islice(lines, SLICE)):
+                    batch.take(some)
+                    eventlet.sleep(0)
+                result = batch.carry_out()
+            batch.tell()
+        self.events.publish(
+            "batch", created=result.created, replaced=result.replaced, deleted=result.deleted
+        )
+        return result
+
+    # --- what peers cause
+
+    def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
+        """Stop the downlink of the sessions that these tunnels are; see `Sessions`."""
+        told: list[Session] = []
+        with self._turn(), self._transaction() as tx:
+            for tunnel in tunnels:
+                stored = self._store.by_downlink(gateway, tunnel)
+                if stored is None or stored.state is SessionState.FAILED:
+                    continue
+                if not stored.session.error_indicated:
+                    told.append(stored.session)
+            if told:
+                after = [replace(each, error_indicated=True) for each in told]
+                self._carry_out(tx, gateway, told, after)
+            for session in told:
+                reason = "its peer does not know the downlink TEID (Error Indication)"
+                tx.set_state([session.number], SessionState.ERROR_INDICATED, reason)
+        for session in told:
+            if session.downlink is not None:
+                tunnel = session.downlink
+                facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
+                self.events.publish("error_indicated", gateway=gateway, session=session.id, **facts)
+
+    def path_down(self, gateway: str, peer: IPv4Address) -> None:
+        """Remove the sessions of a peer that does not answer; see `Sessions`."""
+        removed = 0
+        try:
+            while page := self._store.list(gateway=gateway, peer=peer, limit=_AT_ONCE)[0]:
+                ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
+                try:
+                    removed += self.batch(ops).deleted
+                except BatchError:
+                    log.debug("gateway=%s: others delete sessions of %s too", gateway, peer)
+        except OfgtpError as error:
+            log.error("gateway=%s: sessions of %s not removed: %s", gateway, peer, error)
+        self.events.publish("sessions_removed", gateway=gateway, peer=str(peer), deleted=removed)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The right to change sessions: one caller at a time."""
+        for agent in self._agents.values():
+            agent.settle()
+        with self._writer:
+            yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        """A transaction of the store; should it fail to commit, the switches are read again."""
+        try:
+            with self._store.transaction() as tx:
+                yield tx
+        except StoreError:
+            for agent in self._agents.values():
+                agent.forget()
+            raise
+
+    def _told(self, done: _Done) -> SessionView:
+        """The session after a change; the change is made known, if it was one."""
+        before, after = done.before, done.after
+        if done.changed:
+            self._changed(None if before is None else before.session, after.session)
+            kind = "session_created" if before is None else "session_changed"
+            facts = {"session": after.session.id, "state": str(after.state)}
+            self.events.publish(kind, gateway=after.session.gateway, **facts)
+        if before is None:
+            return self._view(after, (None, None))  # its flows have counted nothing yet
+        return self._views([after])[0]
+
+    def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
+        """Write one session and carry it to the switch."""
+        old, new = self._write(tx, request)
+        if old is not None and old.session == new and old.state is SessionState.ACTIVE:
+            tx.set_state([new.number], SessionState.ACTIVE)
+            return _Done(old, replace(old, updated_at=tx.time), changed=False)
+        installed = None if old is None else old.installed
+        active = self._carry_out(tx, new.gateway, [] if installed is None else [installed], [new])
+        state = SessionState.ACTIVE if active else SessionState.PENDING
+        made = tx.time if old is None else old.created_at
+        return _Done(old, StoredSession(new, state, None, made, tx.time), changed=True)
+
+    def _write(
+        self, tx: Transaction, request: SessionRequest
+    ) -> tuple[StoredSession | None, Session]:
+        """Write a session into the transaction; the one it replaces, and what it is now."""
+        if request.id is None:
+            request = replace(request, id=f"s-{secrets.token_hex(8)}")
+        session_id = str(request.id)
+        old = tx.get(session_id)
+        present = None if old is None else old.session.gateway
+        agent = self._agent_for(request.gateway or present)
+        gateway = agent.gateway
+        if old is not None and old.session.gateway != gateway.name:
+            raise InvalidSession(
+                "gateway", f"session {session_id!r} is on {old.session.gateway}: it cannot move"
+            )
+        teid = request.uplink_teid
+        if teid is None:
+            teid = old.session.uplink.teid if old else tx.allocate_teid(gateway.name)
+        session = Session(
+            number=old.session.number if old else 0,
+            id=session_id,
+            gateway=gateway.name,
+            ue_ip=request.ue_ip,
+            uplink=Uplink(teid, request.uplink_remote_ip),
+            downlink=request.downlink,
+            qos=request.qos,
+        )
+        gateway.check_session(session)
+        return old, tx.insert(session) if old is None else tx.replace(session)
+
+    def _carry_out(
+        self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
+    ) -> bool:
+        """Bring a switch from `before` to `after`; True if it has confirmed.
+
+        Raises:
+            FlowsRefused: the switch refused, and has what it had.
+        """
+        agent = self._agents.get(gateway)
+        if agent is None:
+            return True
+        for session in after:
+            agent.named(session.peers)
+        active = agent.change(before, after)
+        if active:
+            tx.set_state((session.number for session in after), SessionState.ACTIVE)
+        return active
+
+    def _changed(self, before: Session | None, after: Session | None) -> None:
+        """Tell an agent that a session is now another one in the store."""
+        session = after or before
+        if session is not None and session.gateway in self._agents:
+            self._agents[session.gateway].changed([(before, after)])
+
+    def _agent_for(self, name: str | None) -> GatewayAgent:
+        if name is None:
+            if len(self._agents) > 1:
+                names = ", ".join(self._agents)
+                raise InvalidSession("gateway", f"is missing; there are several: {names}")
+            return next(iter(self._agents.values()))
+        try:
+            return self._agents[name]
+        except KeyError:
+            raise UnknownGateway(name) from None
+
+    # --- reading
+
+    def get(self, session_id: str) -> SessionView:
+        """One session; see `Service`."""
+        return self._views([self._stored(session_id)])[0]
+
+    def list(self, filter: SessionFilter) -> tuple[Sequence[SessionView], str | None]:
+        """One page of sessions; see `Service`."""
+        page, cursor = self._store.list(
+            gateway=filter.gateway,
+            part_of_id=filter.id,
+            ue_ip=filter.ue_ip,
+            teid=filter.teid,
+            peer=filter.peer,
+            state=filter.state,
+            limit=filter.limit,
+            cursor=filter.cursor,
+        )
+        if not filter.counters:
+            return [self._view(stored) for stored in page], cursor
+        return self._views(page), cursor
+
+    def session_flows(self, session_id: str) -> Sequence[FlowView]:
+        """The flows of a session; see `Service`."""
+        stored = self._stored(session_id)
+        agent = self._agents.get(stored.session.gateway)
+        wanted = None if agent is None else agent.wanted_of(stored.session)
+        if wanted is None:
+            return []
+        counted = self._counters([stored])[0]
+        up, down = wanted
+        shown = [FlowView(str(up), "uplink", *_numbers(counted[0]))]
+        shown.append(FlowView(str(down), "downlink", *_numbers(counted[1])))
+        return shown
+
+    def flows_text(self, gateway: str | None) -> Iterator[str]:
+        """All wanted flows, as ovs-ofctl lines; see `Service`."""
+        if gateway is not None:
+            self._agent_for(gateway)
+        names = [gateway] if gateway is not None else list(self._agents)
+        for name in names:
+            for place, flow in enumerate(self._agents[name].wanted()):
+                if place % SLICE == SLICE - 1:
+                    eventlet.sleep(0)
+                yield str(flow)
+
+    def gateways(self) -> Sequence[dict[str, Any]]:
+        """Every gateway; see `Service`."""
+        return [*eventlet.GreenPool().imap(report.report, self._agents.values())]
+
+    def peers(
+        self,
+        gateway: str | None = None,
+        state: PathState | None = None,
+        worst: int | None = None,
+    ) -> Sequence[PeerView]:
+        """The GTP-U peers in use; see `Service`."""
+        agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
+        return [peer for agent in agents for peer in agent.signalling.report(state, worst)]
+
+    def metrics(self) -> Sequence[GatewayMetrics]:
+        """Every gateway in numbers; see `Service`."""
+        pool = eventlet.GreenPool()
+        return [*pool.imap(report.metrics, self._agents.values())]
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the store can be written and every gateway works; see `Service`."""
+        store = "ok"
+        try:
+            self._store.check()
+            instance_id: str | None = self._store.instance_id
+        except StoreError as error:
+            store, instance_id = str(error), None
+        gateways = [
+            {
+                "name": name,
+                "connected": agent.connected,
+                "in_sync": agent.synced,
+                "problem": agent.problem,
+            }
+            for name, agent in self._agents.items()
+        ]
+        well = store == "ok" and all(agent.connected for agent in self._agents.values())
+        return well, {
+            "status": "ok" if well else "degraded",
+            "instance_id": instance_id,
+            "store": store,
+            "gateways": gateways,
+        }
+
+    def _stored(self, session_id: str) -> StoredSession:
+        stored = self._store.get(session_id)
+        if stored is None:
+            raise UnknownSession(session_id)
+        return stored
+
+    def _views(self, page: Sequence[StoredSession]) -> Sequence[SessionView]:
+        return [
+            self._view(stored, pair)
+            for stored, pair in zip(page, self._counters(page), strict=True)
+        ]
+
+    def _view(self, stored: StoredSession, pair: _Pair | None = None) -> SessionView:
+        up, down = (None, None) if pair is None else (Counters(*_numbers(flow)) for flow in pair)
+        return SessionView(
+            session=stored.session,
+            state=stored.state,
+            reason=stored.reason,
+            local_ip=self._local_ip(stored.session),
+            created_at=stored.created_at,
+            updated_at=stored.updated_at,
+            uplink=up,
+            downlink=down,
+        )
+
+    def _local_ip(self, session: Session) -> IPv4Address | None:
+        """Our side of its tunnel; None if its gateway has left the configuration."""
+        agent = self._agents.get(session.gateway)
+        return None if agent is None else agent.gateway.access_ip.ip
+
+    def _counters(self, page: Sequence[StoredSession]) -> Sequence[_Pair]:
+        """Each session's two flows as the switch has them; None where it cannot say."""
+        found: dict[int, _Pair] = {}
+        for name, agent in self._agents.items():
+            numbers = [s.session.number for s in page if s.session.gateway == name]
+            try:
+                found.update(zip(numbers, agent.counters(numbers), strict=True))
+            except GatewayNotReady as error:
+                log.debug("gateway=%s: no counters: %s", name, error)
+        return [found.get(stored.session.number, (None, None)) for stored in page]
+
+
+def _numbers(stats: FlowStats | None) -> tuple[int, int]:
+    return (0, 0) if stats is None else (stats.packets, stats.bytes)
+
+
+def _resource(session: Session) -> dict[str, Any]:
+    """A session's writable fields as the REST API writes them."""
+    remote, down = session.uplink.remote_ip, session.downlink
+    uplink: dict[str, Any] = {"teid": session.uplink.teid}
+    if remote is not None:
+        uplink["remote_ip"] = str(remote)
+    container: dict[str, Any] = {}
+    if (qos := session.qos) is not None:
+        container = {
+            "qfi": qos.qfi,
+            "rqi": qos.rqi,
+            "qfi_required": qos.required,
+            "qfi_check": qos.check,
+        }
+    return {
+        "id": session.id,
+        "gateway": session.gateway,
+        "ue_ip": str(session.ue_ip),
+        "uplink": uplink,
+        "downlink": None if down is None else {"teid": down.teid, "remote_ip": str(down.ip)},
+        **container,
+    }

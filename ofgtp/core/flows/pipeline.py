@@ -1,0 +1,383 @@
+"""The flow tables, declared once: purpose, fields to match, tables to lead to, what a miss is.
+
+A rule is made through its table (`Table.flow`), which refuses what it did not declare. The document
+`docs/pipeline.md` is generated from this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ofgtp.core.flows.flow import Action, CookieKind, Flow, Match, Meter, RuleError, make_cookie
+
+
+class DropReason(IntEnum):
+    """Why a packet goes no further. The number stands in the cookie of each flow that drops."""
+
+    def __new__(cls, number: int, meaning: str) -> DropReason:
+        """Keep the meaning beside the number."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.meaning = meaning
+        return member
+
+    meaning: str
+
+    UNKNOWN_PORT = 1, "came in by a port that is not ofgtp's"
+    VLAN = 2, "VLAN-tagged frame on a port that carries none"
+    OUTER_FRAGMENT = 3, "fragment of a packet to the access address"
+    ACCESS_DENIED = 4, "GTP-U from an address outside access_allow"
+    ACCESS_OTHER = 5, "on the access port, and neither GTP-U, ARP nor ping to us"
+    LOCAL_OTHER = 6, "from the host towards the access port, and neither GTP-U, ARP nor ping"
+    EXTENSION_HEADER = 7, "T-PDU whose first extension header is no PDU Session Container"
+    NPDU_NUMBER = 8, "T-PDU with an N-PDU number but no sequence number"
+    INNER_MPLS = 9, "T-PDU whose bytes 12 and 13 read as an MPLS Ethernet type"
+    FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
+    NOT_IP = 12, "T-PDU whose inner packet is neither IPv4 nor IPv6"
+    NO_UPLINK_SESSION = 13, "T-PDU of no session: unknown TEID, wrong inner source or wrong peer"
+    INNER_IPV6 = 14, "IPv6 T-PDU: sessions carry IPv4"
+    PROTECTED_DESTINATION = 15, "uplink packet to an address that no UE may reach"
+    UE_TO_UE = 16, "uplink packet to another UE while ue_to_ue is deny"
+    NEXT_HOP_UNRESOLVED = 17, "uplink packet while the next hop has not answered ARP"
+    CORE_OTHER = 18, "on the core port, and not for a UE or for us"
+    UNKNOWN_UE = 19, "downlink packet to a UE address without a session"
+    IDLE_UE = 20, "downlink packet to a UE whose session has no downlink"
+    LEASE_EXPIRED = 21, "the controller that owns the tunnels has not renewed its lease"
+    ERROR_INDICATED = 22, "downlink packet to a UE whose base station does not know its tunnel"
+    WRONG_VERSION = 23, "GTP-U packet whose version is not 1"
+    GTP_PRIME = 24, "GTP' packet (PT = 0), which is charging's and not GTP-U"
+    LONG_CONTAINER = 25, "T-PDU whose PDU Session Container has more than 28 octets"
+    BAD_CONTAINER = 26, "T-PDU whose PDU Session Container is no uplink one, or contradicts itself"
+    EXTENSION_CHAIN = 27, "T-PDU with another extension header behind its PDU Session Container"
+    WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
+    CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
+
+    @property
+    def label(self) -> str:
+        """Its name as counters, logs and the REST API show it."""
+        return self.name.lower()
+
+
+class Report(IntEnum):
+    """What is shown to the controller though it is not dropped; the number stands in the cookie."""
+
+    NEXT_HOP = 1
+    """ARP from the next hop on the core side."""
+    ACCESS_ARP = 2
+    """ARP on the access side, whose sender may be a peer's next hop."""
+    SIGNALLING = 3
+    """A GTP-U message that is no T-PDU, as its whole frame."""
+    TOO_BIG = 4
+    """The beginning of a packet that does not fit the access MTU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One flow table; `next` names the tables its flows may lead to."""
+
+    number: int
+    name: str
+    purpose: str
+    fields: frozenset[str]
+    next: tuple[str, ...]
+    miss: DropReason | None
+
+    def flow(
+        self,
+        priority: int,
+        match: Match,
+        *actions: Action,
+        goto: Table | None = None,
+        meter: Meter | None = None,
+        cookie: int | None = None,
+        hard_timeout: int = 0,
+    ) -> Flow:
+        """A flow of this table.
+
+        Raises:
+            RuleError: it matches a field or leads to a table that this one does not declare.
+        """
+        undeclared = {condition.field for condition in match} - self.fields
+        if undeclared:
+            raise RuleError(f"table {self.name} does not declare {sorted(undeclared)}")
+        if goto is not None and goto.name not in self.next:
+            raise RuleError(f"table {self.name} does not lead to {goto.name}")
+        return Flow(
+            table=self.number,
+            priority=priority,
+            match=match,
+            cookie=make_cookie(CookieKind.BASE) if cookie is None else cookie,
+            actions=actions,
+            goto=None if goto is None else goto.number,
+            meter=None if meter is None else meter.number,
+            hard_timeout=hard_timeout,
+        )
+
+    def drop(
+        self,
+        priority: int,
+        match: Match,
+        reason: DropReason,
+        *actions: Action,
+        meter: Meter | None = None,
+    ) -> Flow:
+        """A flow that ends the packet and counts it under `reason`; actions may report it."""
+        cookie = make_cookie(CookieKind.DROP, reason)
+        return self.flow(priority, match, *actions, meter=meter, cookie=cookie)
+
+    def report(
+        self, priority: int, match: Match, kind: Report, *actions: Action, meter: Meter
+    ) -> Flow:
+        """A flow one of whose actions shows packets to the controller as being of that kind."""
+        cookie = make_cookie(CookieKind.REPORT, kind)
+        return self.flow(priority, match, *actions, meter=meter, cookie=cookie)
+
+
+def _fields(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+INGRESS = Table(
+    0,
+    "ingress",
+    "Sorts packets by the port they came in by.",
+    _fields("packet_type in_port ct_mark"),
+    ("access", "normalise", "retype", "lease", "local"),
+    DropReason.UNKNOWN_PORT,
+)
+ACCESS = Table(
+    10,
+    "access",
+    "From the radio side (N3, S1-U). ARP and ping to the access address go to the LOCAL port, and"
+    " so does GTP-U, while the lease lasts.",
+    _fields(
+        "dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type arp_op arp_tpa"
+    ),
+    ("lease",),
+    DropReason.ACCESS_OTHER,
+)
+NORMALISE = Table(
+    20,
+    "normalise",
+    "Decapsulated packets, typed at random by the switch. Tells T-PDUs from signalling, and sends"
+    " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
+    " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
+    " makes the switch forget the tunnel's metadata.",
+    _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
+    (),
+    DropReason.NOT_IP,
+)
+RETYPE = Table(
+    22,
+    "retype",
+    "T-PDUs come back: TEID and peer go into registers, and the label is popped with the type that"
+    " the packet really has; the switch parses it anew. Those with an extension header are parsed"
+    " as IPv6, which they are not. Signalling goes to the controller.",
+    _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
+    ("container", "epoch"),
+    DropReason.NOT_IP,
+)
+CONTAINER = Table(
+    23,
+    "container",
+    "T-PDUs with an extension header, read as IPv6: what stands in `ipv6_dst` says whether it is a"
+    " PDU Session Container (TS 38.415), and how long. Its QFI goes into a register.",
+    _fields("reg5 pkt_mark dl_type ipv6_dst"),
+    ("container_end",),
+    DropReason.EXTENSION_HEADER,
+)
+CONTAINER_END = Table(
+    24,
+    "container_end",
+    "Whether an IP packet follows the container, and of which version. What is written into"
+    " `ipv6_label` makes of all that stands in front of it one Network Service Header.",
+    _fields("reg5 pkt_mark dl_type ipv6_dst nw_proto udp_src"),
+    ("unwrap",),
+    DropReason.EXTENSION_CHAIN,
+)
+UNWRAP = Table(
+    26,
+    "unwrap",
+    "Takes this header off, and the container with it. The switch parses the packet anew.",
+    _fields("dl_type pkt_mark"),
+    ("bare",),
+    DropReason.NOT_IP,
+)
+BARE = Table(
+    27,
+    "bare",
+    "The UE's packet, typed rightly, gets an Ethernet header.",
+    _fields("packet_type"),
+    ("epoch",),
+    DropReason.NOT_IP,
+)
+LEASE = Table(
+    25,
+    "lease",
+    'All user traffic passes here, each direction by one flow. With `ownership = "controller"`'
+    " these two have a hard timeout, and the controller adds them anew as long as it lives: when it"
+    " does not, forwarding ends, whatever the number of sessions. Uplink is still in its tunnel"
+    " here: it goes to the LOCAL port, where the switch decapsulates it, and comes back by the gtpu"
+    " port.",
+    _fields("in_port"),
+    ("core",),
+    DropReason.LEASE_EXPIRED,
+)
+EPOCH = Table(
+    28,
+    "epoch",
+    "One flow, which asks for a field that is always 0, each time it is changed for other bits of"
+    " it; those of table ingress for the gtpu port ask for the same. Open vSwitch before 3.2 cannot"
+    " change what it has cached for decapsulated packets, but drops it when something new is asked:"
+    " so a changed next hop, say, holds for packets under way.",
+    _fields("pkt_mark"),
+    ("uplink",),
+    None,
+)
+UPLINK = Table(
+    30,
+    "uplink",
+    "One flow a session: TEID, inner source and, if pinned, the peer.",
+    _fields("reg0 reg1 dl_type nw_src ct_mark"),
+    ("qfi", "guard"),
+    DropReason.NO_UPLINK_SESSION,
+)
+QFI = Table(
+    35,
+    "qfi",
+    "For sessions with a QFI: the container that a T-PDU had against what its session wants, which"
+    " is in a register: 0x80 a container, 0x40 and the QFI this QFI if there is one.",
+    _fields("reg3 reg4 ct_mark"),
+    ("guard",),
+    None,
+)
+GUARD = Table(
+    40,
+    "guard",
+    "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
+    " multicast; other UEs, as configured.",
+    _fields("dl_type nw_dst ct_zone"),
+    ("route", "fit"),
+    None,
+)
+ROUTE = Table(
+    50,
+    "route",
+    "Towards the packet data network (N6, SGi): the next hop's MAC, and out.",
+    _fields("dl_type"),
+    (),
+    DropReason.NEXT_HOP_UNRESOLVED,
+)
+CORE = Table(
+    60,
+    "core",
+    "From the packet data network: ARP and ping for the core address are answered here, packets"
+    " for UEs go on.",
+    _fields("dl_dst dl_type vlan_vid nw_dst nw_proto ip_frag icmp_type arp_op arp_spa arp_tpa"),
+    ("fit",),
+    DropReason.CORE_OTHER,
+)
+FIT = Table(
+    65,
+    "fit",
+    "Keeps what would not fit the access MTU once it is encapsulated from the port: the kernel"
+    " refuses it, and the switch then loses the packets that wait behind it, too.",
+    _fields("reg2"),
+    ("downlink", "too_big"),
+    None,
+)
+DOWNLINK = Table(
+    70,
+    "downlink",
+    "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
+    " a session with a QFI go on, RQI and QFI in a register.",
+    _fields("dl_type nw_dst"),
+    ("measure",),
+    DropReason.UNKNOWN_UE,
+)
+MEASURE = Table(
+    72,
+    "measure",
+    "Compares the size of what gets a container with what fits the access MTU then.",
+    _fields(""),
+    ("contain",),
+    None,
+)
+CONTAIN = Table(
+    74,
+    "contain",
+    "Puts the PDU Session Container in front, as two MPLS labels, and out by the gtpu port.",
+    _fields("reg2 reg4"),
+    ("too_big",),
+    None,
+)
+TOO_BIG = Table(
+    76,
+    "too_big",
+    "Shows some of what does not fit to the controller, which tells the sender by ICMP (RFC 1191)."
+    " Nothing of it goes further.",
+    _fields(""),
+    (),
+    None,
+)
+LOCAL = Table(
+    80,
+    "local",
+    "From the host: encapsulated packets, ARP and ping of the access address go out.",
+    _fields("dl_type nw_src nw_proto udp_dst icmp_type"),
+    (),
+    DropReason.LOCAL_OTHER,
+)
+
+PIPELINE: tuple[Table, ...] = (
+    INGRESS,
+    ACCESS,
+    NORMALISE,
+    RETYPE,
+    CONTAINER,
+    CONTAINER_END,
+    LEASE,
+    UNWRAP,
+    BARE,
+    EPOCH,
+    UPLINK,
+    QFI,
+    GUARD,
+    ROUTE,
+    CORE,
+    FIT,
+    DOWNLINK,
+    MEASURE,
+    CONTAIN,
+    TOO_BIG,
+    LOCAL,
+)
+
+PING_METER = Meter(1, rate=100, burst=100)
+ARP_METER = Meter(2, rate=1000, burst=1000)
+UPLINK_MISS_METER = Meter(3, rate=200, burst=200)
+NEXT_HOP_METER = Meter(4, rate=20, burst=20)
+TOO_BIG_METER = Meter(5, rate=10_000_000, burst=10_000_000)
+"""Limits nothing: it counts. The switch counts a packet whose size was compared on both flows that
+it may take, but a meter counts what really passes it."""
+EXTENSION_METER = Meter(6, rate=200, burst=200)
+TOO_BIG_REPORT_METER = Meter(7, rate=100, burst=100)
+NEIGHBOUR_METER = Meter(8, rate=500, burst=500)
+OTHER_ARP_METER = Meter(9, rate=100, burst=100)
+SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in range(8))
+"""One for each eighth of the peers, told apart by the last three bits of their addresses: one that
+floods the gateway drowns the signalling of one eighth and not of all."""
+
+METERS: dict[str, Meter] = {
+    "ping": PING_METER,
+    "arp": ARP_METER,
+    "uplink_miss": UPLINK_MISS_METER,
+    "next_hop": NEXT_HOP_METER,
+    "too_big": TOO_BIG_METER,
+    "extension": EXTENSION_METER,
+    "too_big_report": TOO_BIG_REPORT_METER,
+    "neighbour": NEIGHBOUR_METER,
+    "other_arp": OTHER_ARP_METER,
+    **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
+}

@@ -1,0 +1,1 @@
+"""Gateway -> base flows, session -> its flows. Pure functions of their arguments."""

@@ -1,0 +1,88 @@
+"""Tables ingress, access and local: the access side, and the host's own packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+
+from ofgtp.core.flows.flow import Flow, Match, Output, Port, match
+from ofgtp.core.flows.pipeline import (
+    ACCESS,
+    ARP_METER,
+    INGRESS,
+    LEASE,
+    LOCAL,
+    NEIGHBOUR_METER,
+    OTHER_ARP_METER,
+    PING_METER,
+    RETYPE,
+    DropReason,
+    Report,
+)
+from ofgtp.core.model import GTPU_PORT, Gateway
+from ofgtp.core.rules.terms import (
+    ANY_FRAGMENT,
+    ARP,
+    ECHO_REPLY,
+    ECHO_REQUEST,
+    HEADER_SAMPLE,
+    ICMP,
+    IPV4,
+    TAGGED,
+    UDP,
+    Links,
+)
+
+
+def ingress(links: Links) -> Iterator[Flow]:
+    yield INGRESS.flow(100, match(in_port=links.access), goto=ACCESS)
+    yield INGRESS.flow(100, match(in_port=links.core), goto=LEASE)
+    yield INGRESS.flow(100, match(in_port=Port.LOCAL), goto=LOCAL)
+    yield INGRESS.flow(100, match(in_port=links.loop_in), goto=RETYPE)
+
+
+def access(gateway: Gateway, links: Links) -> Iterator[Flow]:
+    local, ours = Output(Port.LOCAL), gateway.access_ip.ip
+    yield ACCESS.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
+    # The controller learns its peers' MAC addresses from what they answer; the rest tells it when
+    # one may have changed.
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    answer = match(dl_type=ARP, arp_op=2, arp_tpa=ours)
+    question = match(dl_type=ARP, arp_op=1, arp_tpa=ours)
+    yield ACCESS.report(102, answer, Report.ACCESS_ARP, local, show, meter=NEIGHBOUR_METER)
+    yield ACCESS.flow(102, question, local, meter=ARP_METER)
+    other = match(dl_type=ARP)
+    yield ACCESS.report(100, other, Report.ACCESS_ARP, local, show, meter=OTHER_ARP_METER)
+    fragment = match(dl_type=IPV4, nw_dst=ours, ip_frag=ANY_FRAGMENT)
+    yield ACCESS.drop(100, fragment, DropReason.OUTER_FRAGMENT)
+    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
+        asked = match(
+            dl_dst=links.local_mac, dl_type=IPV4, nw_dst=ours, nw_proto=ICMP, icmp_type=icmp_type
+        )
+        yield ACCESS.flow(90, asked, local, meter=PING_METER)
+
+    def gtpu(source: IPv4Network) -> Match:
+        return match(
+            dl_dst=links.local_mac,
+            dl_type=IPV4,
+            nw_src=source,
+            nw_dst=ours,
+            nw_proto=UDP,
+            udp_dst=GTPU_PORT,
+        )
+
+    anyone = IPv4Network("0.0.0.0/0")
+    for prefix in gateway.access_allow or (anyone,):
+        yield ACCESS.flow(80, gtpu(prefix), goto=LEASE)
+    if gateway.access_allow and anyone not in gateway.access_allow:
+        yield ACCESS.drop(70, gtpu(anyone), DropReason.ACCESS_DENIED)
+
+
+def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
+    access, ours = Output(links.access), gateway.access_ip.ip
+    yield LOCAL.flow(100, match(dl_type=ARP), access)
+    gtpu = match(dl_type=IPV4, nw_src=ours, nw_proto=UDP, udp_dst=GTPU_PORT)
+    yield LOCAL.flow(100, gtpu, access)
+    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
+        asked = match(dl_type=IPV4, nw_src=ours, nw_proto=ICMP, icmp_type=icmp_type)
+        yield LOCAL.flow(100, asked, access)

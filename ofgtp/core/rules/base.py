@@ -1,0 +1,100 @@
+"""The flows of a gateway that are there without any session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+
+from ofgtp.core.flows.flow import Flow, Value, match
+from ofgtp.core.flows.pipeline import (
+    CONTAINER,
+    CONTAINER_END,
+    EPOCH,
+    INGRESS,
+    NORMALISE,
+    PIPELINE,
+    UPLINK,
+)
+from ofgtp.core.model import Gateway
+from ofgtp.core.rules.access import access, ingress, local
+from ofgtp.core.rules.container import container
+from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
+from ofgtp.core.rules.downlink import contain, core, fit
+from ofgtp.core.rules.lease import lease_flows
+from ofgtp.core.rules.normalise import normalise, retype
+from ofgtp.core.rules.terms import (
+    IPV4_TYPED,
+    IPV6_TYPED,
+    Links,
+)
+from ofgtp.core.rules.uplink import guard, qfi, route, uplink
+
+SHOWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK)
+"""Tables whose misses are shown to the controller, and made where the rest of the table is."""
+
+
+UNREACHABLE_FOR_UES = tuple(
+    IPv4Network(prefix)
+    for prefix in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+"""This network, loopback, link-local, multicast, reserved and broadcast (RFC 6890)."""
+
+
+def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
+    """Where no UE of these gateways may send.
+
+    All gateways' access networks are meant, not only the own one's: with `core_port = "host"` the
+    host would route from one to the other. A default route among the access routes is left out,
+    since it would forbid everything.
+    """
+    networks = list(UNREACHABLE_FOR_UES)
+    for gateway in gateways:
+        networks += [gateway.access_ip.network, IPv4Network(gateway.core_ip.ip)]
+        networks += [route.to for route in gateway.access_routes if route.to.prefixlen]
+    return tuple(dict.fromkeys(networks))
+
+
+def gateway_flows(
+    gateway: Gateway, links: Links, protected: Iterable[IPv4Network], lease_seconds: int | None
+) -> Iterator[Flow]:
+    """All flows of a gateway that are there without any session.
+
+    With `lease_seconds` (5 or more) they forward nothing unless the lease is renewed; with None
+    the switch forwards on for ever.
+    """
+    yield from ingress(links)
+    yield from access(gateway, links)
+    yield from normalise(links)
+    yield from lease_flows(links, lease_seconds)
+    yield from retype()
+    yield from container(links)
+    yield from epoch_flows(links)
+    yield from uplink()
+    yield from qfi()
+    yield from guard(gateway, links, protected)
+    yield from route(links)
+    yield from core(gateway, links)
+    yield from fit()
+    yield from contain(links)
+    yield from local(gateway, links)
+    for table in PIPELINE:
+        if table.miss is not None and table not in SHOWN_MISSES:
+            yield table.drop(0, (), table.miss)
+
+
+def epoch_flows(links: Links) -> Iterator[Flow]:
+    """The flows that each decapsulated packet passes, on both of its passes; see NO_SESSION.
+
+    The first pass leads to the second by a number which the switch draws anew when the flows were
+    away for a moment, so that what it has cached for the first must be forgotten too.
+    """
+    # Not pkt_mark: the TEID is copied onto it in this pass, which asks for all of it in any epoch.
+    asked: dict[str, Value] = {"ct_mark": (0, links.epoch)}
+    yield INGRESS.flow(100, match(in_port=links.gtpu, **asked), goto=NORMALISE)
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        # A match without packet_type means Ethernet, so the other types need their own.
+        typed = match(packet_type=packet_type, in_port=links.gtpu, **asked)
+        yield INGRESS.flow(100, typed, goto=NORMALISE)
+    yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=UPLINK)
+    # The passes between the first and the last lead to the next by such a number as well.
+    yield from container_epoch_flows(links)

@@ -1,0 +1,116 @@
+"""What the rules of several tables speak of: numbers, flags, registers, sizes, links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ofgtp.core.flows.flow import Value
+
+IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST, NSH = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848, 0x894F
+
+
+ICMP, UDP = 1, 17
+
+
+ECHO_REPLY, ECHO_REQUEST = 0, 8
+
+
+TAGGED = (0x1000, 0x1000)
+
+
+ANY_FRAGMENT = (1, 1)
+
+
+IPV4_TYPED, IPV6_TYPED = 1 << 16 | IPV4, 1 << 16 | IPV6
+"""packet_type as the switch sets it, rightly or wrongly, on what it decapsulated."""
+
+
+T_PDU = 255
+
+
+VERSION_1, GTP = 0x20, 0x30
+"""Of the flags' octet: version 1 (of which one bit is set), and PT as well (TS 29.281, 5.1)."""
+
+
+LATER_VERSIONS = (0x40, 0x80)
+"""The bits of the version that are clear in version 1."""
+
+
+E, S, PN = 0x04, 0x02, 0x01
+
+
+EXTENDED, EXTENDED_NUMBERED = 1, 2
+"""Stand in the VLAN priority, where an IP version may stand, of T-PDUs with an extension header:
+with the whole optional part in front of it, and without (the switch takes it off if S is set)."""
+
+
+CONTAINED, CHECKED = 0x80, 0x40
+"""In register 3: the T-PDU had a container. In register 4: its session wants one; its session wants
+its QFI in it."""
+
+
+SESSION_PRIORITY = 100
+
+
+HEADER_SAMPLE = 96
+"""Bytes of a packet that the controller sees: Ethernet, IPv4 with all its options, UDP, or ARP."""
+
+
+EXTENSION_SAMPLE = 128
+"""Bytes of a T-PDU with extension headers that the controller sees, those put in front included."""
+
+
+SIGNALLING_SAMPLE = 2048
+"""Bytes of signalling that the controller sees: all of it. What is longer is no message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What the switch and the network told us about a gateway's ports, and the flows' epoch.
+
+    `core_mac` is ours on the core side; `peer_mac` is where uplink packets are sent: the next
+    hop's MAC, None until it has answered ARP, or that of the host's own interface.
+    """
+
+    access: int
+    core: int
+    gtpu: int
+    loop_out: int
+    loop_in: int
+    access_mtu: int
+    local_mac: str
+    core_mac: str
+    peer_mac: str | None
+    epoch: int = 0x0000FFFF
+    """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
+
+
+NO_SESSION: dict[str, Value] = {"ct_mark": (0, 0x0000FFFF)}
+
+
+REFUSED: dict[str, Value] = {"ct_mark": (0, 0xFFFF0000)}
+
+
+LIVE: dict[str, Value] = {"ct_zone": 0}
+"""Conditions that always hold, asked for on the ways that packets of no session take, of one that
+refuses them for their container, and of a live one, and on no other.
+
+Open vSwitch before 3.2 cannot change a cached class ("megaflow") of packets that came by a gtpu
+port: `failed to put[modify]`. It can delete one, and does so when the class turns out too coarse:
+when packets of it are now asked for something that was not asked for before. So whatever may change
+while traffic is under way must lead over a field that the way before did not ask for: between
+having a session, having none and being refused by it these three, for the rest the epoch: 16 bits
+of a field of 32, so that none asks for all that another asked for, and one drawn at random does
+where the last is not known.
+"""
+
+
+ETHERNET_HEADER = 14
+
+
+TUNNEL_HEADERS = 20 + 8 + 8
+"""Octets of the outer IPv4, UDP and GTP-U headers (TS 29.281, 5.1)."""
+
+
+CONTAINER_HEADERS = 4 + 4
+"""And of the optional part with the first extension header's type, and the container."""
