@@ -43,7 +43,8 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import FlowValues, Gateway, Session, SessionState
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
-from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import Links
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound.channel import (
@@ -453,10 +454,10 @@ class GatewayAgent:
         yield from self._base(links)
         yield from _flows(self.store.iterate(self.gateway.name), links)
 
-    def wanted_of(self, session: Session) -> tuple[Flow, Flow] | None:
-        """A session's uplink and downlink flow; None while the bridge's ports are not known."""
+    def wanted_of(self, session: Session) -> list[Owned] | None:
+        """A session's flows and whose each is; None while the bridge's ports are not known."""
         links = self.links.get()
-        return None if links is None else session_flows(session, links)
+        return None if links is None else owned_flows(session, links)
 
     # --- what the switch tells
 

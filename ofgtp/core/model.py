@@ -1,7 +1,7 @@
 """What ofgtp knows: gateways and sessions. Frozen values, validated where they are made.
 
-A session is today the simplest set of packet detection rules (TS 29.244): one uplink rule keyed by
-the local F-TEID, one downlink rule keyed by the UE address.
+A session is a set of rules (`core/sessions/`). The plainest, and what most sessions are, is one
+uplink rule keyed by the local F-TEID and one downlink rule keyed by the UE's address.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ofgtp.core.errors import InvalidSession
+
+if TYPE_CHECKING:
+    from ofgtp.core.sessions.detail import Detail
 
 GTPU_PORT = 2152
 """UDP port of GTP-U (TS 29.281, 4.4.2.0)."""
@@ -93,7 +96,7 @@ class Qos:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A UE's tunnel pair on one gateway.
+    """What a UE has on one gateway: a set of rules, at the least a tunnel pair.
 
     `number` is the session's identity in flow cookies: 1 to 2^40-1, never reused, given by the
     store. `downlink` is None while the UE is idle.
@@ -102,7 +105,8 @@ class Session:
     number: int
     id: str
     gateway: str
-    ue_ip: IPv4Address
+    ue_ip: IPv4Address | None
+    """None of a relay that takes any content."""
     uplink: Uplink
     downlink: FTeid | None
     error_indicated: bool = False
@@ -110,12 +114,8 @@ class Session:
     is sent there until the session is put or patched."""
     qos: Qos | None = None
     """None: T-PDUs are sent without extension headers, as on S1-U."""
-
-    @property
-    def peers(self) -> set[IPv4Address]:
-        """The GTP-U peers that it names."""
-        named = {self.uplink.remote_ip, self.downlink.ip if self.downlink else None}
-        return {peer for peer in named if peer is not None}
+    detail: Detail | None = None
+    """None: it is but a tunnel pair, the plainest set of rules."""
 
 
 class BatchPut(NamedTuple):
@@ -158,8 +158,10 @@ class FlowValues(NamedTuple):
 
     @classmethod
     def of(cls, session: Session) -> FlowValues:
-        """Those of a session."""
+        """Those of a session that is but a tunnel pair."""
         peer, far = session.uplink.remote_ip, session.downlink
+        if session.ue_ip is None or session.detail is not None:
+            raise InvalidSession("ue_ip", f"session {session.id} is more than a tunnel pair")
         return cls(
             session.number,
             int(session.ue_ip),
@@ -245,11 +247,8 @@ class Gateway:
         """
         if not SESSION_ID.fullmatch(session.id):
             raise InvalidSession("id", "1 to 128 of A-Z a-z 0-9 . _ : @ -")
-        if not any(session.ue_ip in pool for pool in self.ue_pools):
-            pools = ", ".join(str(pool) for pool in self.ue_pools)
-            raise InvalidSession("ue_ip", f"{session.ue_ip} is not in the UE pools ({pools})")
-        if session.ue_ip in (self.access_ip.ip, self.core_ip.ip, self.next_hop):
-            raise InvalidSession("ue_ip", f"{session.ue_ip} is an address of the gateway's own")
+        if session.ue_ip is not None:
+            self._check_ue_ip(session.ue_ip)
         check_teid("uplink.teid", session.uplink.teid)
         if session.uplink.remote_ip is not None:
             self.check_peer("uplink.remote_ip", session.uplink.remote_ip)
@@ -258,6 +257,13 @@ class Gateway:
             self.check_peer("downlink.remote_ip", session.downlink.ip)
         if session.qos is not None and not 1 <= session.qos.qfi <= QFI_MAX:
             raise InvalidSession("qfi", f"a QFI is 1 to {QFI_MAX}, not {session.qos.qfi}")
+
+    def _check_ue_ip(self, ue_ip: IPv4Address) -> None:
+        if not any(ue_ip in pool for pool in self.ue_pools):
+            pools = ", ".join(str(pool) for pool in self.ue_pools)
+            raise InvalidSession("ue_ip", f"{ue_ip} is not in the UE pools ({pools})")
+        if ue_ip in (self.access_ip.ip, self.core_ip.ip, self.next_hop):
+            raise InvalidSession("ue_ip", f"{ue_ip} is an address of the gateway's own")
 
     def check_peer(self, loc: str, ip: IPv4Address) -> None:
         """A GTP-U peer is a unicast address that is not ours.

@@ -34,6 +34,7 @@ from ofgtp.core.flows.flow import (
     Port,
     PushVlan,
     SetField,
+    Unit,
 )
 
 VERSION = 5
@@ -113,11 +114,16 @@ _OXM: dict[str, tuple[int, int]] = {
     "dl_type": (_BASIC, 5),
     "vlan_vid": (_BASIC, 6),
     "vlan_pcp": (_BASIC, 7),
+    "ip_dscp": (_BASIC, 8),
     "nw_proto": (_BASIC, 10),
     "nw_src": (_BASIC, 11),
     "nw_dst": (_BASIC, 12),
+    "tcp_src": (_BASIC, 13),
+    "tcp_dst": (_BASIC, 14),
     "udp_src": (_BASIC, 15),
     "udp_dst": (_BASIC, 16),
+    "sctp_src": (_BASIC, 17),
+    "sctp_dst": (_BASIC, 18),
     "icmp_type": (_BASIC, 19),
     "arp_op": (_BASIC, 21),
     "arp_spa": (_BASIC, 22),
@@ -136,6 +142,8 @@ _OXM: dict[str, tuple[int, int]] = {
     "reg3": (_NXM1, 3),
     "reg4": (_NXM1, 4),
     "reg5": (_NXM1, 5),
+    "reg6": (_NXM1, 6),
+    "reg7": (_NXM1, 7),
     "ip_frag": (_NXM1, 26),
     "nw_ttl": (_NXM1, 29),
     "mpls_ttl": (_NXM1, 30),
@@ -144,6 +152,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "pkt_mark": (_NXM1, 33),
     "ct_zone": (_NXM1, 106),
     "ct_mark": (_NXM1, 107),
+    "ct_label": (_NXM1, 108),
     "nsh_spi": (_EXPERIMENTER, 4),
     "nsh_c3": (_EXPERIMENTER, 8),
     "nsh_c4": (_EXPERIMENTER, 9),
@@ -391,9 +400,13 @@ def barrier(xid: int) -> bytes:
     return message(Type.BARRIER_REQUEST, xid)
 
 
+_UNITS = {Unit.KBPS: 1, Unit.PACKETS: 2}
+"""Flags of a meter (7.3.4.5)."""
+
+
 def meter_mod(meter: Meter, xid: int, *, add: bool) -> bytes:
-    """Add or modify a meter (7.3.4.5): packets a second with burst, one dropping band."""
-    flags = 2 | 4 | 8
+    """Add or modify a meter (7.3.4.5): with burst and statistics, one dropping band."""
+    flags = _UNITS[meter.unit] | 4 | 8
     body = struct.pack("!HHI", 0 if add else 1, flags, meter.number)
     body += struct.pack("!HHII4x", 1, 16, meter.rate, meter.burst)
     return message(Type.METER_MOD, xid, body)
@@ -561,10 +574,11 @@ def decode_meters(body: bytes) -> dict[int, Meter | None]:
         if size < 8 or offset + size > len(body):
             raise CodecError("a meter configuration has a wrong length")
         meters[number] = None
-        if size == 24 and flags & 6 == 6:
+        unit = next((unit for unit, flag in _UNITS.items() if flags & 3 == flag), None)
+        if size == 24 and flags & 4 and unit is not None:
             kind, _, rate, burst = struct.unpack_from("!HHII", body, offset + 8)
             if kind == 1:
-                meters[number] = Meter(number, rate, burst)
+                meters[number] = Meter(number, rate, burst, unit)
         offset += size
     return meters
 

@@ -14,8 +14,8 @@ from ipaddress import IPv4Address
 
 from ofgtp.core.flows.flow import CookieKind, Flow, Match, make_cookie
 from ofgtp.core.model import FlowValues, FTeid, Qos, Session, Uplink
-from ofgtp.core.rules.session import session_flows, wanted_container
-from ofgtp.core.rules.terms import Links
+from ofgtp.core.rules.session import tunnel_pair_flows
+from ofgtp.core.rules.terms import Links, wanted_container
 from ofgtp.southbound import openflow as of
 
 FLOWS = 2
@@ -188,7 +188,7 @@ class Prepared:
     def _check_flows(self, sessions: Sequence[Session]) -> None:
         for session in sessions:
             values = FlowValues.of(session)
-            flows = session_flows(session, self.links)
+            flows = tunnel_pair_flows(session, self.links)
             for command, made in (
                 (of.Command.ADD, self.add(values, 5, 6)),
                 (of.Command.DELETE_STRICT, self.delete(values, 5, 6)),
@@ -230,7 +230,7 @@ def session_of(values: FlowValues) -> Session:
 
 
 def _flows(session: Session, links: Links) -> tuple[Flow, Flow]:
-    return session_flows(session, links)
+    return tunnel_pair_flows(session, links)
 
 
 def _message(

@@ -6,7 +6,7 @@ from the OpenFlow 1.4 and 1.5 specifications, ovs-fields(7) and ovs-actions(7), 
 gtpu port was measured to do; it shares with ofgtp only the values of `ofgtp.core.flows.flow`. What
 makes a real switch refuse a flow, or abort, is an error here.
 
-Left out: meters (nothing is over its limit), counters, groups, IPv6 and TCP fields.
+Left out: meters (nothing is over its limit), counters, groups, IPv6 fields.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ IPV4, IPV6, ARP, VLAN, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8100, 0x
 NSH = 0x894F
 NSH_NEXT = {1: 1 << 16 | IPV4, 2: 1 << 16 | IPV6, 3: 0}
 """packet_type behind a Network Service Header, by its next protocol (RFC 8300, 2.2)."""
-ICMP, UDP = 1, 17
+ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
+PORTS = {TCP: ("tcp", 20), UDP: ("udp", 8), SCTP: ("sctp", 12)}
+"""Name, and the least octets, of what has ports."""
 GTPU_PORT = 2152
 T_PDU = 255
 FAR_MAC = bytes.fromhex("5254000000fe")
@@ -82,9 +84,12 @@ class Packet:
     reg3: int = 0
     reg4: int = 0
     reg5: int = 0
+    reg6: int = 0
+    reg7: int = 0
     pkt_mark: int = 0
     ct_mark: int = 0
     ct_zone: int = 0
+    ct_label: int = 0
 
     def bits(self, offset: int, size: int) -> int:
         """A big-endian number in the bytes."""
@@ -92,8 +97,17 @@ class Packet:
 
 
 TUNNEL = ("tun_id", "tun_src", "tun_dst", "tun_gtpu_flags", "tun_gtpu_msgtype")
-REGISTERS = ("reg0", "reg1", "reg2", "reg3", "reg4", "reg5")
-METADATA = ("packet_type", "in_port", *TUNNEL, *REGISTERS, "pkt_mark", "ct_mark", "ct_zone")
+REGISTERS = ("reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7")
+METADATA = (
+    "packet_type",
+    "in_port",
+    *TUNNEL,
+    *REGISTERS,
+    "pkt_mark",
+    "ct_mark",
+    "ct_zone",
+    "ct_label",
+)
 WRITABLE = ("tun_id", "tun_src", "tun_dst", *REGISTERS, "pkt_mark")
 """ct_* are what connection tracking leaves in a packet, and no flow of ours sends one there."""
 ASKS_ALL_BITS = ("tun_gtpu_flags", "tun_gtpu_msgtype")
@@ -153,6 +167,7 @@ def _ipv4(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
     if total > len(packet.data) - start:
         return {}
     found = {
+        "_tos": (start + 1, 1),
         "nw_ttl": (start + 8, 1),
         "nw_proto": (start + 9, 1),
         "nw_src": (start + 12, 4),
@@ -162,8 +177,9 @@ def _ipv4(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
     }
     payload, protocol = start + header, packet.bits(start + 9, 1)
     if packet.bits(start + 6, 2) & 0x1FFF == 0:
-        if protocol == UDP and total >= header + 8:
-            found |= {"udp_src": (payload, 2), "udp_dst": (payload + 2, 2)}
+        name, least = PORTS.get(protocol, ("", 0))
+        if name and total >= header + least:
+            found |= {f"{name}_src": (payload, 2), f"{name}_dst": (payload + 2, 2)}
         if protocol == ICMP and total >= header + 8:
             found["icmp_type"] = (payload, 1)
             found["_icmp"] = (payload, total - header)
@@ -204,6 +220,9 @@ def _matches(flow: Flow, fields: dict[str, int]) -> bool:
 
 PREREQUISITES: dict[str, dict[str, int]] = {
     "nw_": {"dl_type": IPV4},
+    "ip_dscp": {"dl_type": IPV4},
+    "tcp_": {"dl_type": IPV4, "nw_proto": TCP},
+    "sctp_": {"dl_type": IPV4, "nw_proto": SCTP},
     "ip_frag": {"dl_type": IPV4},
     "ipv6_": {"dl_type": IPV6},
     "icmp_": {"dl_type": IPV4, "nw_proto": ICMP},
@@ -256,6 +275,7 @@ PARTS: dict[str, tuple[str, int, int]] = {
     "mpls_ttl": ("_label", 0, 8),
     "ipv6_label": ("_flow", 0, 20),
     "nsh_spi": ("_path", 8, 24),
+    "ip_dscp": ("_tos", 2, 6),
 }
 """Fields that are bits of a number in the packet: which, the lowest bit, and how many."""
 

@@ -12,6 +12,7 @@ from ofgtp.core.model import GTPU_PORT, Gateway, Session
 from ofgtp.core.packets import arp, frames, gtpu
 from ofgtp.core.peers.neighbours import Neighbours
 from ofgtp.core.peers.paths import PathChanged, Paths, PathStatus, PathTimers
+from ofgtp.core.sessions.rules import peers_of
 
 log = logging.getLogger(__name__)
 
@@ -212,5 +213,5 @@ class Peers:
 
 def difference(before: Session | None, after: Session | None) -> Counter[IPv4Address]:
     """How many sessions more, or less, name each peer, if a session is now another one."""
-    was, is_ = (set() if each is None else each.peers for each in (before, after))
+    was, is_ = (set() if each is None else peers_of(each) for each in (before, after))
     return Counter({peer: (peer in is_) - (peer in was) for peer in was ^ is_})

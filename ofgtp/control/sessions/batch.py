@@ -11,6 +11,7 @@ from ofgtp.control.gateway import GatewayAgent
 from ofgtp.core.admission import Admission
 from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
+from ofgtp.core.sessions.rules import peers_of
 from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store.sqlite import StoredSession, Transaction
@@ -178,7 +179,7 @@ class Batch:
         self._begin(part, session.id, there, installed)
         part.after[session.id] = session
         part.numbers.append(session.number)
-        part.agent.named(session.peers)
+        part.agent.named(peers_of(session))
 
     def _delete_one(self, session_id: str) -> None:
         stored = self._tx.get(session_id)

@@ -34,6 +34,7 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.sessions.rules import peers_of
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
@@ -282,7 +283,7 @@ class SessionService:
         if agent is None:
             return True
         for session in after:
-            agent.named(session.peers)
+            agent.named(peers_of(session))
         active = agent.change(before, after)
         if active:
             tx.set_state((session.number for session in after), SessionState.ACTIVE)

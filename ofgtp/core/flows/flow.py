@@ -110,9 +110,17 @@ FIELDS: dict[str, Field] = {
         Field("reg3", 32, _short_hex, "the container of a T-PDU: 0x80 if it has one, and its QFI"),
         Field("reg4", 32, _short_hex, "what its session wants: see tables qfi and contain"),
         Field("reg5", 32, _short_hex, "extension header under way: see table container"),
+        Field(
+            "reg6",
+            32,
+            _short_hex,
+            "its session's rules: 0x80000000 if one of their filters must match, slot and group",
+        ),
+        Field("reg7", 32, _short_hex, "always 0: keeps the filters of many sessions apart"),
         Field("pkt_mark", 32, _short_hex, "always 0: see table epoch"),
         Field("ct_mark", 32, _short_hex, "always 0: asked for where packets of no session end"),
         Field("ct_zone", 16, _short_hex, "always 0: asked for where packets of a session go on"),
+        Field("ct_label", 128, _short_hex, "always 0: asked for in tables rules and other_rules"),
         Field(
             "tun_gtpu_flags", 8, _short_hex, "GTP-U flags; the switch asks: are all of these set"
         ),
@@ -134,9 +142,14 @@ FIELDS: dict[str, Field] = {
         Field("ipv6_label", 20, _short_hex, "IPv6 flow label"),
         Field("nw_proto", 8, _dec, "IP protocol"),
         Field("nw_ttl", 8, _dec, "IPv4 time to live"),
+        Field("ip_dscp", 6, _dec, "DSCP"),
         Field("ip_frag", 8, _short_hex, "fragment bits: 1 any fragment, 2 a later one"),
+        Field("tcp_src", 16, _short_hex, "TCP source port"),
+        Field("tcp_dst", 16, _short_hex, "TCP destination port"),
         Field("udp_src", 16, _short_hex, "UDP source port"),
         Field("udp_dst", 16, _dec, "UDP destination port"),
+        Field("sctp_src", 16, _short_hex, "SCTP source port"),
+        Field("sctp_dst", 16, _short_hex, "SCTP destination port"),
         Field("icmp_type", 8, _dec, "ICMP type"),
         Field("arp_op", 16, _dec, "1 request, 2 reply"),
         Field("arp_spa", 32, _ipv4, "ARP sender's address"),
@@ -416,17 +429,26 @@ class Flow:
         return f"{','.join(head)} actions={','.join(steps) or 'drop'}"
 
 
+class Unit(StrEnum):
+    """What a meter's rate counts in a second, and its burst at once."""
+
+    PACKETS = "pktps"
+    KBPS = "kbps"
+    """Kilobits of frames: the IP packet and 14 octets of Ethernet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A limit in packets a second, with a burst in packets; what is over it is dropped."""
+    """A limit, with a burst; what is over it is dropped."""
 
     number: int
     rate: int
     burst: int
+    unit: Unit = Unit.PACKETS
 
     def __str__(self) -> str:
         return (
-            f"meter={self.number} pktps burst stats "
+            f"meter={self.number} {self.unit} burst stats "
             f"bands=type=drop rate={self.rate} burst_size={self.burst}"
         )
 

@@ -52,6 +52,9 @@ class DropReason(IntEnum):
     EXTENSION_CHAIN = 27, "T-PDU with another extension header behind its PDU Session Container"
     WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
     CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
+    WRONG_BEARER = 50, "T-PDU in a bearer's tunnel that matches none of the bearer's filters"
+    GATE_CLOSED = 51, "packet of a bearer whose gate is closed in its direction"
+    NO_RULE = 52, "downlink packet that none of its session's rules takes"
 
     @property
     def label(self) -> str:
@@ -89,7 +92,7 @@ class Table:
         match: Match,
         *actions: Action,
         goto: Table | None = None,
-        meter: Meter | None = None,
+        meter: Meter | int | None = None,
         cookie: int | None = None,
         hard_timeout: int = 0,
     ) -> Flow:
@@ -110,7 +113,7 @@ class Table:
             cookie=make_cookie(CookieKind.BASE) if cookie is None else cookie,
             actions=actions,
             goto=None if goto is None else goto.number,
-            meter=None if meter is None else meter.number,
+            meter=meter.number if isinstance(meter, Meter) else meter,
             hard_timeout=hard_timeout,
         )
 
@@ -143,7 +146,7 @@ INGRESS = Table(
     "ingress",
     "Sorts packets by the port they came in by.",
     _fields("packet_type in_port ct_mark"),
-    ("access", "normalise", "retype", "lease", "local"),
+    ("access", "relay_form", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
 ACCESS = Table(
@@ -156,6 +159,24 @@ ACCESS = Table(
     ),
     ("lease",),
     DropReason.ACCESS_OTHER,
+)
+RELAY_FORM = Table(
+    15,
+    "relay_form",
+    "T-PDUs that a relay may send on as they came: those without a sequence number. The GTP-U flags"
+    " of a packet go out again, so each combination has a flow of its own.",
+    _fields("packet_type tun_gtpu_flags tun_gtpu_msgtype"),
+    ("relay", "normalise"),
+    None,
+)
+RELAY = Table(
+    16,
+    "relay",
+    "One set of flows for each direction of a relay: out again with another TEID to another peer."
+    " Neither unwrapped nor looked at; extension headers stay as they are.",
+    _fields("packet_type tun_id tun_src"),
+    ("normalise", "refusal"),
+    None,
 )
 NORMALISE = Table(
     20,
@@ -240,8 +261,32 @@ UPLINK = Table(
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
     _fields("reg0 reg1 dl_type nw_src ct_mark"),
-    ("qfi", "guard"),
+    ("rules", "other_rules", "qfi", "onward", "guard", "refusal"),
     DropReason.NO_UPLINK_SESSION,
+)
+_OF_RULES = _fields(
+    "reg4 reg6 reg7 ct_label dl_type nw_src nw_dst nw_proto ip_dscp tcp_src tcp_dst udp_src udp_dst"
+    " sctp_src sctp_dst"
+)
+_FROM_RULES = ("qfi", "onward", "guard", "refusal")
+RULES = Table(
+    31,
+    "rules",
+    "Uplink packets of sessions with bearers, rates or breakout: which rule takes them, by its"
+    " filters. A tunnel whose rules all have filters lets nothing else pass.",
+    _OF_RULES,
+    _FROM_RULES,
+    None,
+)
+OTHER_RULES = Table(
+    32,
+    "other_rules",
+    "The same. When a session's uplink rules change they move to the other of these two tables,"
+    " which asks for other bits that are always 0: so the switch notices the change, and it is made"
+    " at one moment.",
+    _OF_RULES,
+    _FROM_RULES,
+    None,
 )
 QFI = Table(
     35,
@@ -252,13 +297,22 @@ QFI = Table(
     ("guard",),
     None,
 )
+ONWARD = Table(
+    36,
+    "onward",
+    "Uplink packets that leave in a tunnel after all. Those that had a PDU Session Container get"
+    " one again, an uplink one with their QFI.",
+    _fields("reg3"),
+    (),
+    None,
+)
 GUARD = Table(
     40,
     "guard",
     "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
     " multicast; other UEs, as configured.",
     _fields("dl_type nw_dst ct_zone"),
-    ("route", "fit"),
+    ("route", "fit", "refusal"),
     None,
 )
 ROUTE = Table(
@@ -293,8 +347,20 @@ DOWNLINK = Table(
     "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
     " a session with a QFI go on, RQI and QFI in a register.",
     _fields("dl_type nw_dst"),
-    ("measure",),
+    ("choose", "measure", "refusal"),
     DropReason.UNKNOWN_UE,
+)
+CHOOSE = Table(
+    71,
+    "choose",
+    "Downlink packets of sessions with bearers: the first bearer one of whose filters matches, else"
+    " the tunnel that table downlink has set.",
+    _fields(
+        "reg4 reg6 reg7 dl_type nw_src nw_dst nw_proto ip_dscp tcp_src tcp_dst udp_src udp_dst"
+        " sctp_src sctp_dst"
+    ),
+    ("measure", "refusal"),
+    None,
 )
 MEASURE = Table(
     72,
@@ -330,9 +396,20 @@ LOCAL = Table(
     DropReason.LOCAL_OTHER,
 )
 
+REFUSAL = Table(
+    90,
+    "refusal",
+    "Packets that a session's rule refuses: the reason is in a register.",
+    _fields("packet_type reg5"),
+    (),
+    None,
+)
+
 PIPELINE: tuple[Table, ...] = (
     INGRESS,
     ACCESS,
+    RELAY_FORM,
+    RELAY,
     NORMALISE,
     RETYPE,
     CONTAINER,
@@ -342,16 +419,21 @@ PIPELINE: tuple[Table, ...] = (
     BARE,
     EPOCH,
     UPLINK,
+    RULES,
+    OTHER_RULES,
     QFI,
+    ONWARD,
     GUARD,
     ROUTE,
     CORE,
     FIT,
     DOWNLINK,
+    CHOOSE,
     MEASURE,
     CONTAIN,
     TOO_BIG,
     LOCAL,
+    REFUSAL,
 )
 
 PING_METER = Meter(1, rate=100, burst=100)

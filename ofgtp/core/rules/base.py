@@ -11,23 +11,24 @@ from ofgtp.core.flows.pipeline import (
     CONTAINER_END,
     EPOCH,
     INGRESS,
-    NORMALISE,
     PIPELINE,
+    RELAY_FORM,
     UPLINK,
 )
 from ofgtp.core.model import Gateway
 from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
-from ofgtp.core.rules.downlink import contain, core, fit
+from ofgtp.core.rules.downlink import choose, contain, core, fit, refusal
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
+from ofgtp.core.rules.relay import relay_form
 from ofgtp.core.rules.terms import (
     IPV4_TYPED,
     IPV6_TYPED,
     Links,
 )
-from ofgtp.core.rules.uplink import guard, qfi, route, uplink
+from ofgtp.core.rules.uplink import guard, onward, qfi, route, rules, uplink
 
 SHOWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK)
 """Tables whose misses are shown to the controller, and made where the rest of the table is."""
@@ -64,17 +65,22 @@ def gateway_flows(
     """
     yield from ingress(links)
     yield from access(gateway, links)
+    yield from relay_form()
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
     yield from retype()
     yield from container(links)
     yield from epoch_flows(links)
     yield from uplink()
+    yield from rules()
     yield from qfi()
+    yield from onward(links)
     yield from guard(gateway, links, protected)
     yield from route(links)
     yield from core(gateway, links)
     yield from fit()
+    yield from choose(links)
+    yield from refusal()
     yield from contain(links)
     yield from local(gateway, links)
     for table in PIPELINE:
@@ -90,11 +96,11 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
     """
     # Not pkt_mark: the TEID is copied onto it in this pass, which asks for all of it in any epoch.
     asked: dict[str, Value] = {"ct_mark": (0, links.epoch)}
-    yield INGRESS.flow(100, match(in_port=links.gtpu, **asked), goto=NORMALISE)
+    yield INGRESS.flow(100, match(in_port=links.gtpu, **asked), goto=RELAY_FORM)
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
         # A match without packet_type means Ethernet, so the other types need their own.
         typed = match(packet_type=packet_type, in_port=links.gtpu, **asked)
-        yield INGRESS.flow(100, typed, goto=NORMALISE)
+        yield INGRESS.flow(100, typed, goto=RELAY_FORM)
     yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=UPLINK)
     # The passes between the first and the last lead to the next by such a number as well.
     yield from container_epoch_flows(links)

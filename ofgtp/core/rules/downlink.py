@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from ofgtp.core.flows.flow import (
+    Action,
     Bits,
     CheckBigger,
     Decap,
@@ -21,6 +22,7 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     ARP_METER,
+    CHOOSE,
     CONTAIN,
     CORE,
     DOWNLINK,
@@ -28,6 +30,7 @@ from ofgtp.core.flows.pipeline import (
     MEASURE,
     NEXT_HOP_METER,
     PING_METER,
+    REFUSAL,
     TOO_BIG,
     TOO_BIG_METER,
     TOO_BIG_REPORT_METER,
@@ -42,9 +45,14 @@ from ofgtp.core.rules.terms import (
     ECHO_REPLY,
     ECHO_REQUEST,
     ETHERNET_HEADER,
+    HAS_CONTAINER,
     HEADER_SAMPLE,
     ICMP,
     IPV4,
+    IPV4_TYPED,
+    IPV6_TYPED,
+    REASONS_OF_RULES,
+    STRICT,
     TAGGED,
     TUNNEL_HEADERS,
     Links,
@@ -62,21 +70,46 @@ def contain(links: Links) -> Iterator[Flow]:
     yield MEASURE.flow(0, (), CheckBigger(bare - CONTAINER_HEADERS, "reg2", 1), goto=CONTAIN)
     yield CONTAIN.flow(100, match(reg2=(2, 2)), goto=TOO_BIG, meter=TOO_BIG_METER)
     for odd in (0, 1):
-        yield CONTAIN.flow(
-            50,
-            match(reg4=(odd, 1)),
-            Decap(),
-            Encap(Header.MPLS),
-            SetField("mpls_label", 0x01000),
-            move(Bits("reg4", 4, 7), Bits("mpls_label", 0, 3)),
-            move(Bits("reg4", 1, 3), Bits("mpls_tc", 0, 2)),
-            SetField("mpls_ttl", 1 - odd),
-            Encap(Header.MPLS),
-            SetField("mpls_label", 0),
-            SetField("mpls_tc", 0),
-            SetField("mpls_ttl", Extension.PDU_SESSION_CONTAINER),
-            Output(links.gtpu),
-        )
+        front = container_in_front("reg4", 0x01000, 4, 7, odd)
+        yield CONTAIN.flow(50, match(reg4=(odd, 1)), *front, Output(links.gtpu))
+
+
+def container_in_front(
+    register: str, label: int, first: int, last: int, odd: int
+) -> tuple[Action, ...]:
+    """Actions that put a container of one unit in front of an IP packet: see `contain`.
+
+    `label` has its length and PDU type; bits `first` to `last` of the register stand in its lowest
+    bits, bits 1 to 3 in the traffic class.
+    """
+    return (
+        Decap(),
+        Encap(Header.MPLS),
+        SetField("mpls_label", label),
+        move(Bits(register, first, last), Bits("mpls_label", 0, last - first)),
+        move(Bits(register, 1, 3), Bits("mpls_tc", 0, 2)),
+        SetField("mpls_ttl", 1 - odd),
+        Encap(Header.MPLS),
+        SetField("mpls_label", 0),
+        SetField("mpls_tc", 0),
+        SetField("mpls_ttl", Extension.PDU_SESSION_CONTAINER),
+    )
+
+
+def choose(links: Links) -> Iterator[Flow]:
+    """Downlink packets that none of their session's filters takes: the tunnel is set already."""
+    bare = match(reg4=(0, HAS_CONTAINER), reg6=(0, STRICT))
+    yield CHOOSE.flow(0, bare, Decap(), Output(links.gtpu))
+    contained = match(reg4=(HAS_CONTAINER, HAS_CONTAINER), reg6=(0, STRICT))
+    yield CHOOSE.flow(0, contained, goto=MEASURE)
+    yield CHOOSE.drop(0, match(reg6=(STRICT, STRICT)), DropReason.NO_RULE)
+
+
+def refusal() -> Iterator[Flow]:
+    """One flow for each reason that a session's rule may have, and each type of packet."""
+    for reason in REASONS_OF_RULES:
+        for packet_type in ({}, {"packet_type": IPV4_TYPED}, {"packet_type": IPV6_TYPED}):
+            yield REFUSAL.drop(100, match(**packet_type, reg5=int(reason)), reason)
 
 
 def core(gateway: Gateway, links: Links) -> Iterator[Flow]:

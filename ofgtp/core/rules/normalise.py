@@ -73,14 +73,14 @@ def normalise(links: Links) -> Iterator[Flow]:
     for mpls in (MPLS, MPLS_MULTICAST):
         yield NORMALISE.drop(100, match(dl_type=mpls), DropReason.INNER_MPLS)
     for later in LATER_VERSIONS:
-        for asked in _any_type(later):
+        for asked in any_type(later):
             yield NORMALISE.drop(96, asked, DropReason.WRONG_VERSION)
     for priority, flags, form in ((92, E | S, EXTENDED_NUMBERED), (90, E, EXTENDED)):
         # The first bytes are no inner packet's, so the type says nothing.
-        for asked in _any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
+        for asked in any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
             yield NORMALISE.flow(priority, asked, *PROLOGUE, *_round_as(form, links))
     # The switch takes the optional four bytes off only if the S flag is set.
-    for asked in _any_type(GTP | PN, tun_gtpu_msgtype=T_PDU):
+    for asked in any_type(GTP | PN, tun_gtpu_msgtype=T_PDU):
         yield NORMALISE.drop(70, asked, DropReason.NPDU_NUMBER)
     for priority, flags in ((80, GTP | S | PN), (60, GTP)):
         yield from _send_round(priority, flags, links)
@@ -94,13 +94,13 @@ def normalise(links: Links) -> Iterator[Flow]:
     yield NORMALISE.flow(40, signalling, Output(links.loop_out))
     # Flags can only be asked to be set: what is left has PT clear, or no bit of the version set.
     yield NORMALISE.drop(30, match(tun_gtpu_flags=GTP), DropReason.NOT_IP)
-    for asked in _any_type(VERSION_1):
+    for asked in any_type(VERSION_1):
         yield NORMALISE.drop(20, asked, DropReason.GTP_PRIME)
-    for asked in _any_type(0):
+    for asked in any_type(0):
         yield NORMALISE.drop(10, asked, DropReason.WRONG_VERSION)
 
 
-def _any_type(flags: int, **asked: Value) -> Iterator[Match]:
+def any_type(flags: int, **asked: Value) -> Iterator[Match]:
     """Matches for GTP-U flags, whatever the switch has taken the packet for."""
     of_flags: dict[str, Value] = {"tun_gtpu_flags": flags} if flags else {}
     yield match(**of_flags, **asked)

@@ -1,4 +1,4 @@
-"""A session's flows."""
+"""A session's flows: two of one that is but a tunnel pair, those of its rules of any other."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ from ofgtp.core.flows.flow import (
     Decap,
     Flow,
     Output,
+    RuleError,
     SetField,
     make_cookie,
     match,
     set_field,
 )
 from ofgtp.core.flows.pipeline import DOWNLINK, GUARD, MEASURE, QFI, UPLINK, DropReason
-from ofgtp.core.model import Qos, Session
-from ofgtp.core.rules.terms import CHECKED, CONTAINED, IPV4, SESSION_PRIORITY, Links
+from ofgtp.core.model import Session
+from ofgtp.core.rules import ruleset
+from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.rules.terms import IPV4, SESSION_PRIORITY, Links, wanted_container
 
 
-def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
-    """A session's flows: uplink first, then downlink."""
+def session_flows(session: Session, links: Links) -> tuple[Flow, ...]:
+    """All flows of a session; of one that is but a tunnel pair, uplink first, then downlink."""
+    if session.detail is None:
+        return tunnel_pair_flows(session, links)
+    return tuple(owned.flow for owned in ruleset.flows(session, session.detail, links))
+
+
+def tunnel_pair_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
+    """The flows of a session without detail: what is made of its two rules, by the short way that
+    `southbound/prepared.py` holds its bytes to."""
+    if session.ue_ip is None:
+        raise RuleError(f"session {session.id} has neither a UE address nor rules")
     cookie = make_cookie(CookieKind.SESSION, session.number)
     peer, qos = session.uplink.remote_ip, session.qos
     wanted = 0 if qos is None else wanted_container(qos)
@@ -50,6 +63,9 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *marked, goto=MEASURE, cookie=cookie)
 
 
-def wanted_container(qos: Qos) -> int:
-    """What table qfi asks of a session's uplink T-PDUs; 0: nothing."""
-    return CONTAINED * qos.required | (CHECKED | qos.qfi) * qos.check
+def owned_flows(session: Session, links: Links) -> list[Owned]:
+    """The same, each with the rule whose it is."""
+    if session.detail is not None:
+        return list(ruleset.flows(session, session.detail, links))
+    up, down = tunnel_pair_flows(session, links)
+    return [Owned(up, "", "uplink"), Owned(down, "", "downlink")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ofgtp.core.flows.flow import Value
+from ofgtp.core.flows.pipeline import OTHER_RULES, RULES, DropReason
+from ofgtp.core.model import Qos
 
 IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST, NSH = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848, 0x894F
 
@@ -81,6 +83,8 @@ class Links:
     local_mac: str
     core_mac: str
     peer_mac: str | None
+    ue_to_ue: bool = False
+    """Whether packets from a UE to another are let pass, as the gateway is configured."""
     epoch: int = 0x0000FFFF
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
 
@@ -114,3 +118,40 @@ TUNNEL_HEADERS = 20 + 8 + 8
 
 CONTAINER_HEADERS = 4 + 4
 """And of the optional part with the first extension header's type, and the container."""
+
+
+def wanted_container(qos: Qos) -> int:
+    """What table qfi asks of a session's uplink T-PDUs; 0: nothing."""
+    return CONTAINED * qos.required | (CHECKED | qos.qfi) * qos.check
+
+
+STRICT = 1 << 31
+"""In register 6: one of the rules' filters must match."""
+
+
+GROUP_BITS = 7
+"""Below the slot in register 6: which of the session's tunnels it is."""
+
+
+HAS_CONTAINER = 1 << 8
+"""In register 4, downlink: RQI and QFI stand below, and a container is wanted."""
+
+
+WAY_TABLES = {1: RULES, 2: OTHER_RULES}
+"""Where a session's uplink rules stand, by `Detail.way`."""
+
+
+ASKED: dict[int, dict[str, Value]] = {
+    RULES.number: {"ct_label": (0, 0x0000_0000_FFFF_0000)},
+    OTHER_RULES.number: {"ct_label": (0, 0x0000_FFFF_0000_0000)},
+}
+"""What every flow of these tables asks for besides: see NO_SESSION."""
+
+
+REASONS_OF_RULES = (
+    DropReason.IDLE_UE,
+    DropReason.ERROR_INDICATED,
+    DropReason.UE_TO_UE,
+    DropReason.GATE_CLOSED,
+)
+"""For which a session's rule may refuse packets, by table refusal."""

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from ofgtp.core.flows.flow import Flow, ForgetInPort, Output, Port, match, set_field
-from ofgtp.core.flows.pipeline import FIT, GUARD, QFI, ROUTE, UPLINK, UPLINK_MISS_METER, DropReason
+from ofgtp.core.flows.flow import Decap, Flow, ForgetInPort, Output, Port, match, set_field
+from ofgtp.core.flows.pipeline import (
+    FIT,
+    GUARD,
+    ONWARD,
+    QFI,
+    ROUTE,
+    UPLINK,
+    UPLINK_MISS_METER,
+    DropReason,
+)
 from ofgtp.core.model import QFI_MAX, Gateway
-from ofgtp.core.rules.downlink import check_size
+from ofgtp.core.rules.downlink import check_size, container_in_front
 from ofgtp.core.rules.terms import (
+    ASKED,
     CHECKED,
     CONTAINED,
     HEADER_SAMPLE,
@@ -18,6 +28,8 @@ from ofgtp.core.rules.terms import (
     LIVE,
     NO_SESSION,
     REFUSED,
+    STRICT,
+    WAY_TABLES,
     Links,
 )
 
@@ -33,6 +45,33 @@ def qfi() -> Iterator[Flow]:
     other = match(reg3=container, **REFUSED)
     yield QFI.drop(10, other, DropReason.WRONG_QFI)
     yield QFI.drop(0, match(**REFUSED), DropReason.CONTAINER_MISSING)
+
+
+_WANTS = CONTAINED | CHECKED
+
+
+def rules() -> Iterator[Flow]:
+    """What happens to packets that none of their session's filters takes."""
+    for table in WAY_TABLES.values():
+        asked = ASKED[table.number]
+        strict = match(reg6=(STRICT, STRICT), **asked)
+        yield table.drop(0, strict, DropReason.WRONG_BEARER)
+        for wants, goto in (
+            ((0, _WANTS), GUARD),
+            ((CONTAINED, CONTAINED), QFI),
+            ((CHECKED, _WANTS), QFI),
+        ):
+            yield table.flow(0, match(reg4=wants, reg6=(0, STRICT), **asked), goto=goto)
+
+
+def onward(links: Links) -> Iterator[Flow]:
+    """A UL PDU SESSION INFORMATION (TS 38.415, 5.5.2.2) in front of those that had one, as in table
+    contain; the others as they are."""
+    out = Output(links.gtpu)
+    yield ONWARD.flow(0, match(reg3=(0, CONTAINED)), Decap(), out)
+    for odd in (0, 1):
+        asked = match(reg3=(CONTAINED | odd, CONTAINED | 1))
+        yield ONWARD.flow(0, asked, *container_in_front("reg3", 0x01100, 4, 5, odd), out)
 
 
 def uplink() -> Iterator[Flow]:

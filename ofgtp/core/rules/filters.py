@@ -1,0 +1,82 @@
+"""Packet filters -> what flows match: exactly what the filters say, or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from itertools import product
+
+from ofgtp.core.filters import ASSIGNED, WITH_PORTS, FilterError, PacketFilter, Ports, protocol_text
+from ofgtp.core.flows.flow import Value
+from ofgtp.core.rules.terms import IPV4
+
+MATCHES_MAX = 256
+"""Flows of one filter: each range of ports takes up to 30, and two ranges their product."""
+
+_PORT_FIELDS = {6: "tcp", 17: "udp", 132: "sctp"}
+_PORT_BITS = 16
+
+
+def matches(asked: PacketFilter, *, uplink: bool) -> list[dict[str, Value]]:
+    """What flows must match so that together they match exactly what the filter does.
+
+    A filter is written as for downlink; `uplink` swaps its ends (TS 29.244, 5.2.1A.2A).
+
+    Raises:
+        FilterError: it takes more than `MATCHES_MAX` of them, or cannot be matched.
+    """
+    source, target = (asked.remote, asked.local)[:: -1 if uplink else 1]
+    base: dict[str, Value] = {"dl_type": IPV4}
+    for name, network in (("nw_src", source), ("nw_dst", target)):
+        if network is None or network is ASSIGNED:
+            continue
+        if not isinstance(network, IPv4Network):
+            raise FilterError(f"{network}: sessions carry IPv4")
+        base[name] = network
+    if asked.protocol is not None:
+        base["nw_proto"] = asked.protocol
+    if asked.dscp is not None:
+        base["ip_dscp"] = asked.dscp
+    source_ports, target_ports = (asked.remote_ports, asked.local_ports)[:: -1 if uplink else 1]
+    pairs = list(_pairs(source_ports, target_ports))
+    if len(pairs) > MATCHES_MAX:
+        raise FilterError(
+            f"its ports take {len(pairs)} flows, of at most {MATCHES_MAX}: the switch matches"
+            " ranges of ports by their bits"
+        )
+    if pairs == [(None, None)]:
+        return [base]
+    protocol = _PORT_FIELDS.get(asked.protocol or 0)
+    if protocol is None:
+        known = ", ".join(protocol_text(number) for number in sorted(WITH_PORTS))
+        raise FilterError(f"ports of protocol {asked.protocol}: only {known} have any")
+    return [
+        base
+        | ({} if source is None else {f"{protocol}_src": source})
+        | ({} if target is None else {f"{protocol}_dst": target})
+        for source, target in pairs
+    ]
+
+
+_Masked = tuple[int, int] | None
+
+
+def _pairs(source: Ports, target: Ports) -> Iterator[tuple[_Masked, _Masked]]:
+    yield from product(_masked(source), _masked(target))
+
+
+def _masked(ports: Ports) -> list[_Masked]:
+    if not ports:
+        return [None]
+    return [each for first, last in ports for each in port_masks(first, last)]
+
+
+def port_masks(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Values and masks that together match the ports from `first` to `last`, and no others."""
+    while first <= last:
+        # The largest block that begins here and does not reach beyond the end.
+        size = first & -first or 1 << _PORT_BITS
+        while first + size - 1 > last:
+            size >>= 1
+        yield first, (1 << _PORT_BITS) - size
+        first += size

@@ -1,0 +1,27 @@
+"""Tables relay_form and relay: T-PDUs that may go from tunnel to tunnel as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ofgtp.core.flows.flow import Flow
+from ofgtp.core.flows.pipeline import NORMALISE, RELAY, RELAY_FORM
+from ofgtp.core.rules.normalise import any_type
+from ofgtp.core.rules.terms import GTP, LATER_VERSIONS, PN, T_PDU, E, S
+
+
+def relay_form() -> Iterator[Flow]:
+    """By the flags, of which only can be asked whether they are set: those of the more bits first.
+
+    Packets with S are never relayed as they are: the switch has taken their number off, and sends
+    the flag all the same.
+    """
+    for bits in (*LATER_VERSIONS, S):
+        for asked in any_type(bits):
+            yield RELAY_FORM.flow(100, asked, goto=NORMALISE)
+    for priority, flags in ((90, E | PN), (80, E), (70, PN), (60, 0)):
+        for asked in any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
+            yield RELAY_FORM.flow(priority, asked, goto=RELAY)
+    for table in (RELAY_FORM, RELAY):
+        for asked in any_type(0):
+            yield table.flow(0, asked, goto=NORMALISE)

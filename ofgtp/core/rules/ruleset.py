@@ -1,0 +1,364 @@
+"""The flows of a session's rules, whatever rules it has.
+
+Uplink, table uplink finds the session by TEID, peer and UE address, and writes into register 6
+which rules are to be asked; table rules (or other_rules) has those. Downlink, table downlink finds
+it by the UE's address and sets the tunnel of the rule without filters; table choose has the rules
+with filters. What all rules of a tunnel have in common, such as the session's rate, is in the first
+of the two tables; what is a rule's own, in the second.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import NamedTuple
+
+from ofgtp.core.flows.flow import (
+    Action,
+    CookieKind,
+    Decap,
+    Flow,
+    ForgetInPort,
+    Match,
+    Output,
+    Port,
+    SetField,
+    Value,
+    make_cookie,
+    match,
+    set_field,
+)
+from ofgtp.core.flows.pipeline import (
+    CHOOSE,
+    CORE,
+    DOWNLINK,
+    FIT,
+    GUARD,
+    MEASURE,
+    ONWARD,
+    QFI,
+    REFUSAL,
+    RELAY,
+    UPLINK,
+    DropReason,
+    Table,
+)
+from ofgtp.core.model import Direction, FTeid, Session
+from ofgtp.core.rules.downlink import check_size
+from ofgtp.core.rules.filters import matches
+from ofgtp.core.rules.terms import (
+    ASKED,
+    GROUP_BITS,
+    HAS_CONTAINER,
+    IPV4,
+    IPV4_TYPED,
+    IPV6_TYPED,
+    LIVE,
+    SESSION_PRIORITY,
+    STRICT,
+    WAY_TABLES,
+    Links,
+    wanted_container,
+)
+from ofgtp.core.sessions.detail import Detail
+from ofgtp.core.sessions.rule import Refused, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.rules import meter_number, rules_of
+
+PRIORITY_MAX = 65_535
+
+CLASSES = 256
+"""Rule sets with ports are spread over so many shapes of flows. The switch remembers, for one shape
+in one table, which bits of ports set all of its flows apart, whosever they are."""
+
+
+class Owned(NamedTuple):
+    """A flow, and the rule that it is made for."""
+
+    flow: Flow
+    rule: str
+    """A bearer's id; "" for the session's own."""
+    direction: Direction
+    first: bool = True
+    """Whether it is one of those by which the session is found: each of its packets passes one of
+    these, and then, if it is a rule's with filters, one that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What all flows of a session are made with."""
+
+    detail: Detail
+    links: Links
+    cookie: int
+
+    def meter(self, place: int | None) -> int | None:
+        return None if place is None else meter_number(self.detail.slot, place)
+
+
+def flows(session: Session, detail: Detail, links: Links) -> Iterator[Owned]:
+    """The flows of a session with these rules, each key once."""
+    making = _Making(detail, links, make_cookie(CookieKind.SESSION, session.number))
+    tunnels: dict[int, list[Rule]] = defaultdict(list)
+    downlink: list[Rule] = []
+    for rule in rules_of(session):
+        if rule.teid is None:
+            downlink.append(rule)
+        else:
+            tunnels[rule.teid].append(rule)
+    for group, rules in enumerate(tunnels.values()):
+        if all(rule.tunnelled for rule in rules):
+            for rule in rules:
+                yield from _relayed(rule, making)
+        else:
+            yield from _uplink(rules, group, making)
+    if downlink:
+        yield from _downlink(downlink, making)
+    for prefix in detail.framed_routes:
+        yield from _framed(prefix, making)
+
+
+def priorities(rules: Sequence[Rule]) -> list[int]:
+    """One for each rule, those that are asked first the higher; 1 to `PRIORITY_MAX`.
+
+    A rule's precedence alone decides where it can, so that others coming and going leave it be.
+    """
+    ordered: list[int] = []
+    below = 0
+    for place in range(len(rules) - 1, -1, -1):
+        by_precedence = PRIORITY_MAX - min(rules[place].precedence, PRIORITY_MAX)
+        below = min(max(by_precedence, below + 1), PRIORITY_MAX - place)
+        ordered.append(below)
+    return ordered[::-1]
+
+
+# --- uplink
+
+
+def _uplink(rules: Sequence[Rule], group: int, making: _Making) -> Iterator[Owned]:
+    first = rules[0]
+    common = _common_meter(rules)
+    default = _uplink_default(rules, common)
+    strict = 0 if default is not None else STRICT
+    number = strict | _number(making.detail, group)
+    wanted = _wanted(default) if default is not None else 0
+    table = WAY_TABLES[making.detail.way]
+    begin: tuple[Action, ...] = (SetField("reg6", number),)
+    if wanted:
+        begin += (SetField("reg4", wanted),)
+    for source in first.ue:
+        asked: dict[str, Value] = {"reg0": first.teid or 0, "dl_type": IPV4, "nw_src": source}
+        if first.peer is not None:
+            asked["reg1"] = first.peer
+        flow = UPLINK.flow(
+            SESSION_PRIORITY,
+            match(**asked),
+            *begin,
+            goto=table,
+            meter=making.meter(common),
+            cookie=making.cookie,
+        )
+        yield Owned(flow, first.id if strict else "", "uplink")
+    for rule, priority in zip(rules, priorities(rules), strict=True):
+        if rule is default:
+            continue
+        actions, goto = _of_uplink(rule, wanted)
+        for each in _filtered(rule, number, uplink=True, **ASKED[table.number]):
+            flow = table.flow(
+                priority,
+                each,
+                *actions,
+                goto=goto,
+                meter=making.meter(_own_meter(rule, common)),
+                cookie=making.cookie,
+            )
+            yield Owned(flow, rule.id, "uplink", first=False)
+
+
+def _uplink_default(rules: Sequence[Rule], common: int | None) -> Rule | None:
+    """The rule for what no filter matches, if the flows that all sessions share serve for it."""
+    last = rules[-1]
+    plain = not last.filters and isinstance(last.forward, ToCore)
+    return last if plain and _own_meter(last, common) is None else None
+
+
+def _of_uplink(rule: Rule, set_before: int) -> tuple[tuple[Action, ...], Table]:
+    match rule.forward:
+        case ToCore():
+            wanted = _wanted(rule)
+            actions = (SetField("reg4", wanted),) if wanted != set_before else ()
+            return actions, QFI if wanted else GUARD
+        case Tunnel(to, _):
+            return _to(to), ONWARD
+        case Refused(reason):
+            return (SetField("reg5", reason),), REFUSAL
+
+
+def _wanted(rule: Rule) -> int:
+    return 0 if rule.container is None else wanted_container(rule.container)
+
+
+def _to(tunnel: FTeid) -> tuple[Action, ...]:
+    return set_field("tun_id", tunnel.teid), set_field("tun_dst", tunnel.ip)
+
+
+# --- downlink
+
+
+def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
+    common = _common_meter(rules)
+    last = rules[-1]
+    tunnel = None
+    if not last.filters and isinstance(last.forward, Tunnel) and _own_meter(last, common) is None:
+        tunnel = last.forward
+    alone = len(rules) == 1 and tunnel is not None
+    number = (STRICT if tunnel is None else 0) | _number(making.detail, 0)
+    actions: tuple[Action, ...] = () if alone else (SetField("reg6", number),)
+    goto: Table | None = CHOOSE
+    if tunnel is not None:
+        if tunnel.octet is not None:
+            marked = tunnel.octet if alone else HAS_CONTAINER | tunnel.octet
+            actions += (SetField("reg4", marked),)
+        actions += _to(tunnel.to)
+        if alone:
+            goto = MEASURE if tunnel.octet is not None else None
+            if goto is None:
+                actions = Decap(), *actions, Output(making.links.gtpu)
+    for target in last.ue:
+        flow = DOWNLINK.flow(
+            SESSION_PRIORITY,
+            match(dl_type=IPV4, nw_dst=target),
+            *actions,
+            goto=goto,
+            meter=making.meter(common),
+            cookie=making.cookie,
+        )
+        yield Owned(flow, "", "downlink")
+    if alone:
+        return
+    for rule, priority in zip(rules, priorities(rules), strict=True):
+        if rule is last and tunnel is not None:
+            continue
+        chosen, then = _of_downlink(rule, tunnel, making.links)
+        for each in _filtered(rule, number, uplink=False):
+            flow = CHOOSE.flow(
+                priority,
+                each,
+                *chosen,
+                goto=then,
+                meter=making.meter(_own_meter(rule, common)),
+                cookie=making.cookie,
+            )
+            yield Owned(flow, rule.id, "downlink", first=False)
+
+
+def _of_downlink(
+    rule: Rule, default: Tunnel | None, links: Links
+) -> tuple[tuple[Action, ...], Table | None]:
+    match rule.forward:
+        case Tunnel(to, octet):
+            actions = _to(to) if default is None or default.to != to else ()
+            if octet is None:
+                return (Decap(), *actions, Output(links.gtpu)), None
+            return (SetField("reg4", octet), *actions), MEASURE
+        case Refused(reason):
+            return (SetField("reg5", reason),), REFUSAL
+        case ToCore():
+            raise AssertionError(f"a downlink rule leads to the core port: {rule}")
+
+
+def _framed(prefix: IPv4Network, making: _Making) -> Iterator[Owned]:
+    """What the base flows have for the UE pools, for a prefix that is in none of them."""
+    links = making.links
+    from_core = match(dl_dst=links.core_mac, dl_type=IPV4, nw_dst=prefix)
+    entered = CORE.flow(80, from_core, check_size(links), goto=FIT, cookie=making.cookie)
+    yield Owned(entered, "", "downlink", first=False)
+    from_ue = match(dl_type=IPV4, nw_dst=prefix, **LIVE)
+    if links.ue_to_ue:
+        actions: tuple[Action, ...] = (ForgetInPort(), check_size(links))
+        goto = FIT
+    else:
+        actions, goto = (SetField("reg5", DropReason.UE_TO_UE),), REFUSAL
+    barred = GUARD.flow(90, from_ue, *actions, goto=goto, cookie=making.cookie)
+    yield Owned(barred, "", "uplink", first=False)
+
+
+# --- what both have in common
+
+
+def _number(detail: Detail, group: int) -> int:
+    return detail.slot << GROUP_BITS | group
+
+
+def _common_meter(rules: Sequence[Rule]) -> int | None:
+    """The place of the meter that all packets of these rules pass first, if there is one."""
+    firsts = {rule.meters[0] if rule.meters else None for rule in rules}
+    return firsts.pop() if len(firsts) == 1 else None
+
+
+def _own_meter(rule: Rule, common: int | None) -> int | None:
+    own = [place for place in rule.meters if place != common]
+    return own[0] if own else None
+
+
+def _filtered(rule: Rule, number: int, *, uplink: bool, **further: Value) -> Iterator[Match]:
+    """What flows of a rule match: one for each form of its filters, each once."""
+    seen: set[Match] = set()
+    for asked in _asked(rule, uplink=uplink):
+        of_ports = {name for name in asked if name.endswith(("_src", "_dst")) and name[:2] != "nw"}
+        spread: dict[str, Value] = {"reg7": (0, _class(number))} if of_ports else {}
+        made = match(reg6=number, **spread, **asked, **further)
+        if made not in seen:
+            seen.add(made)
+            yield made
+
+
+def _asked(rule: Rule, *, uplink: bool) -> Iterator[dict[str, Value]]:
+    if not rule.filters:
+        yield {}
+    for each in rule.filters:
+        yield from matches(each, uplink=uplink)
+
+
+def _class(number: int) -> int:
+    """A mask, 1 to `CLASSES`, the same for all rules of one set."""
+    return 1 + zlib.crc32(number.to_bytes(4, "big")) % CLASSES
+
+
+# --- relays
+
+
+def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
+    """T-PDUs go on as they are. Those with a sequence number take the long way: the switch takes
+    the number off, and would go on saying that there is one."""
+    direction: Direction = "uplink" if rule.source is Source.ACCESS else "downlink"
+    teid, peer = rule.teid or 0, rule.peer
+    actions: tuple[Action, ...]
+    match rule.forward:
+        case Tunnel(to, _):
+            actions, goto = (*_to(to), Output(Port.IN_PORT)), None
+            onward = _to(to), ONWARD
+        case Refused(reason):
+            actions, goto = (SetField("reg5", reason),), REFUSAL
+            onward = actions, REFUSAL
+        case ToCore():
+            raise AssertionError(f"a relay's rule leads to the core port: {rule}")
+    of_tunnel: dict[str, Value] = {"tun_id": teid}
+    unwrapped: dict[str, Value] = {"reg0": teid}
+    if peer is not None:
+        of_tunnel["tun_src"], unwrapped["reg1"] = peer, peer
+    typed: tuple[dict[str, Value], ...] = (
+        {},
+        {"packet_type": IPV4_TYPED},
+        {"packet_type": IPV6_TYPED},
+    )
+    for packet_type in typed:
+        asked = match(**packet_type, **of_tunnel)
+        flow = RELAY.flow(100, asked, *actions, goto=goto, cookie=making.cookie)
+        yield Owned(flow, rule.id, direction)
+    flow = UPLINK.flow(
+        SESSION_PRIORITY, match(**unwrapped), *onward[0], goto=onward[1], cookie=making.cookie
+    )
+    yield Owned(flow, rule.id, direction)

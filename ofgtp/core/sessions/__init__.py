@@ -1,0 +1,1 @@
+"""What a session is made of beyond one tunnel pair: rules, bearers, rates, relays."""

@@ -1,0 +1,96 @@
+"""What makes a session more than one tunnel pair and one UE address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network
+
+from ofgtp.core.filters import PacketFilter
+from ofgtp.core.model import FTeid, Qos, Uplink
+
+BEARERS_MAX = 63
+FILTERS_MAX = 16
+PRECEDENCE_MAX = 65_535
+RATE_MAX_KBPS = 100_000_000
+SLOT_MAX = (1 << 24) - 1
+WAYS = (1, 2)
+"""The tables in which a session's uplink rules may stand: a change puts them into the other one."""
+
+
+class Gate(StrEnum):
+    """What of a bearer may pass (TS 29.244, 8.2.7)."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UPLINK = "uplink"
+    DOWNLINK = "downlink"
+
+    def passes(self, direction: str) -> bool:
+        """Whether packets of a direction may pass."""
+        return self is Gate.OPEN or self.value == direction
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Limits in kbit/s, 1 to 10^8; None: none."""
+
+    uplink: int | None = None
+    downlink: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.uplink is not None or self.downlink is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Some of a session's traffic, by filters, with a tunnel, a rate and a gate of its own.
+
+    An EPS bearer (TS 23.401, 4.7.2) or a QoS flow (TS 23.501, 5.7.1).
+    """
+
+    id: str
+    precedence: int
+    filters: tuple[PacketFilter, ...]
+    uplink: Uplink | None = None
+    """None: it comes by the session's TEID."""
+    downlink: FTeid | None = None
+    """None: idle, unless it shares the session's."""
+    shares_downlink: bool = False
+    qos: Qos | None = None
+    """None: the session's."""
+    mbr: Rates = Rates()
+    gate: Gate = Gate.OPEN
+    error_indicated: bool = False
+    """Its peer does not know its downlink tunnel."""
+    index: int = 0
+    """0 to 62, unique in the session, kept as long as the bearer lives: by it the switch knows its
+    rules and meters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The other side of a relay: T-PDUs come by `teid` and leave to `remote`."""
+
+    teid: int
+    remote: FTeid
+    error_indicated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """All that a session has besides its tunnel pair; an empty one changes nothing for its UE.
+
+    `slot` is 1 to `SLOT_MAX`, given by the store, unique among the sessions that are: it stands in
+    the registers and meter numbers of the session's rules. `way` is one of `WAYS`.
+    """
+
+    slot: int = 0
+    way: int = WAYS[0]
+    ambr: Rates = Rates()
+    bearers: tuple[Bearer, ...] = ()
+    relay: Relay | None = None
+    breakout: tuple[IPv4Network, ...] = field(default=())
+    """Destinations that leave by the core port, though the session is a relay."""
+    framed_routes: tuple[IPv4Network, ...] = ()
+    """Prefixes behind the UE, routed as its address is (TS 29.244, 8.2.109)."""

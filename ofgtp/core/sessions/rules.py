@@ -1,0 +1,221 @@
+"""A session of tunnels and bearers -> its rules. Pure; what `core/rules/` makes flows of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+from ofgtp.core.filters import PacketFilter
+from ofgtp.core.flows.flow import Meter, Unit
+from ofgtp.core.flows.pipeline import DropReason
+from ofgtp.core.model import FTeid, Qos, Session
+from ofgtp.core.sessions.detail import Bearer, Detail, Rates
+from ofgtp.core.sessions.rule import (
+    LOWEST_PRECEDENCE,
+    Forward,
+    Refused,
+    Rule,
+    Source,
+    ToCore,
+    Tunnel,
+)
+
+AMBR_UPLINK, AMBR_DOWNLINK = 0, 1
+"""Places in a session's list of meters; those of a bearer follow, two for each index."""
+
+METERS_OF_A_SESSION = 128
+METERS_FROM = 1 << 16
+"""Numbers of sessions' meters begin here: those below are the pipeline's own."""
+
+BURST_MS = 250
+"""What a meter lets through at once, in milliseconds of its rate. With less, TCP, whose senders
+send in bursts, gets a fraction of the rate only."""
+BURST_LEAST_KBIT = 25
+"""Two packets of 1,514 octets: a burst below one lets nothing through."""
+
+
+def rules_of(session: Session) -> tuple[Rule, ...]:
+    """The rules of a session, those that are asked first in front of those behind."""
+    return tuple(_rules(session, session.detail or Detail()))
+
+
+def _rules(session: Session, detail: Detail) -> Iterator[Rule]:
+    ue = ue_prefixes(session)
+    for bearer in sorted(detail.bearers, key=lambda each: each.precedence):
+        yield from _of_bearer(session, detail, bearer, ue)
+    up = Rule(
+        id="",
+        source=Source.ACCESS,
+        precedence=LOWEST_PRECEDENCE,
+        forward=ToCore(),
+        teid=session.uplink.teid,
+        peer=session.uplink.remote_ip,
+        ue=ue,
+        container=session.qos,
+        meters=_ambr(detail, AMBR_UPLINK),
+    )
+    if detail.breakout:
+        local = tuple(PacketFilter(remote=prefix) for prefix in detail.breakout)
+        yield replace(up, precedence=LOWEST_PRECEDENCE - 1, filters=local)
+    if detail.relay is not None:
+        relay = detail.relay
+        yield replace(up, forward=_tunnel(relay.remote, relay.error_indicated, None))
+        yield Rule(
+            id="",
+            source=Source.CORE,
+            precedence=LOWEST_PRECEDENCE,
+            forward=_tunnel(session.downlink, session.error_indicated, None),
+            teid=relay.teid,
+        )
+    else:
+        yield up
+    if ue:
+        yield Rule(
+            id="",
+            source=Source.CORE,
+            precedence=LOWEST_PRECEDENCE,
+            forward=_tunnel(session.downlink, session.error_indicated, session.qos),
+            ue=ue,
+            meters=_ambr(detail, AMBR_DOWNLINK),
+        )
+
+
+def _of_bearer(
+    session: Session, detail: Detail, bearer: Bearer, ue: tuple[IPv4Network, ...]
+) -> Iterator[Rule]:
+    qos = bearer.qos or session.qos
+    far, indicated = bearer.downlink, bearer.error_indicated
+    if bearer.shares_downlink:
+        far, indicated = session.downlink, session.error_indicated
+    closed = Refused(DropReason.GATE_CLOSED)
+    uplink = bearer.uplink or session.uplink
+    yield Rule(
+        id=bearer.id,
+        source=Source.ACCESS,
+        precedence=bearer.precedence,
+        forward=ToCore() if bearer.gate.passes("uplink") else closed,
+        teid=uplink.teid,
+        peer=uplink.remote_ip,
+        ue=ue,
+        filters=bearer.filters,
+        container=qos,
+        meters=_ambr(detail, AMBR_UPLINK) + _mbr(bearer, 0, bearer.mbr.uplink),
+    )
+    down = _tunnel(far, indicated, qos)
+    yield Rule(
+        id=bearer.id,
+        source=Source.CORE,
+        precedence=bearer.precedence,
+        forward=down if bearer.gate.passes("downlink") else closed,
+        ue=ue,
+        filters=bearer.filters,
+        meters=_ambr(detail, AMBR_DOWNLINK) + _mbr(bearer, 1, bearer.mbr.downlink),
+    )
+
+
+def _tunnel(far: FTeid | None, indicated: bool, qos: Qos | None) -> Forward:
+    if far is None:
+        return Refused(DropReason.IDLE_UE)
+    if indicated:
+        return Refused(DropReason.ERROR_INDICATED)
+    return Tunnel(far, None if qos is None else qos.octet)
+
+
+def ue_prefixes(session: Session) -> tuple[IPv4Network, ...]:
+    """The UE's address and the prefixes behind it; none of a relay that takes any content."""
+    own = () if session.ue_ip is None else (IPv4Network(session.ue_ip),)
+    return own + (() if session.detail is None else session.detail.framed_routes)
+
+
+def _ambr(detail: Detail, place: int) -> tuple[int, ...]:
+    rate = detail.ambr.uplink if place == AMBR_UPLINK else detail.ambr.downlink
+    return () if rate is None else (place,)
+
+
+def _mbr(bearer: Bearer, direction: int, rate: int | None) -> tuple[int, ...]:
+    return () if rate is None else (2 + 2 * bearer.index + direction,)
+
+
+def meter_number(slot: int, place: int) -> int:
+    """The switch's number of the meter at a place in the list of the session with a slot."""
+    return METERS_FROM + slot * METERS_OF_A_SESSION + place
+
+
+def meters_of(session: Session) -> list[Meter]:
+    """The meters that a session's rules pass."""
+    detail = session.detail
+    if detail is None:
+        return []
+    limits = [(AMBR_UPLINK, detail.ambr)]
+    limits += [(2 + 2 * bearer.index, bearer.mbr) for bearer in detail.bearers]
+    return [
+        meter(detail.slot, place, rate)
+        for first, rates in limits
+        for place, rate in _rated(first, rates)
+    ]
+
+
+def _rated(first: int, rates: Rates) -> Iterator[tuple[int, int]]:
+    for place, rate in enumerate((rates.uplink, rates.downlink), first):
+        if rate is not None:
+            yield place, rate
+
+
+def meter(slot: int, place: int, kbps: int) -> Meter:
+    """A meter that polices a rate in kbit/s."""
+    burst = max(kbps * BURST_MS // 1000, BURST_LEAST_KBIT)
+    return Meter(meter_number(slot, place), rate=kbps, burst=burst, unit=Unit.KBPS)
+
+
+def all_teids(session: Session) -> Iterator[tuple[str, int]]:
+    """Every TEID of ours that a session uses, with the field that names it."""
+    yield "uplink.teid", session.uplink.teid
+    detail = session.detail
+    if detail is None:
+        return
+    if detail.relay is not None:
+        yield "core.teid", detail.relay.teid
+    for place, bearer in enumerate(detail.bearers):
+        if bearer.uplink is not None:
+            yield f"bearers.{place}.uplink.teid", bearer.uplink.teid
+
+
+def all_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
+    """Every tunnel of a peer's to which a session sends, with the field that names it."""
+    if session.downlink is not None:
+        yield "downlink", session.downlink
+    detail = session.detail
+    if detail is None:
+        return
+    if detail.relay is not None:
+        yield "core", detail.relay.remote
+    for place, bearer in enumerate(detail.bearers):
+        if bearer.downlink is not None:
+            yield f"bearers.{place}.downlink", bearer.downlink
+
+
+def peers_of(session: Session) -> set[IPv4Address]:
+    """The GTP-U peers that a session names."""
+    named = {session.uplink.remote_ip} | {far.ip for _, far in all_tunnels(session)}
+    if session.detail is not None:
+        named |= {each.uplink.remote_ip for each in session.detail.bearers if each.uplink}
+    return {peer for peer in named if peer is not None}
+
+
+def next_way(before: Session | None, after: Session) -> int:
+    """In which of the two tables a session's uplink rules must stand after a change.
+
+    Open vSwitch before 3.2 does not notice a change behind table uplink but by what is asked of
+    packets: the two tables ask for different bits (docs/ovs-faults.md).
+    """
+    if after.detail is None:
+        return 0
+    if before is None or before.detail is None:
+        return after.detail.way
+    same = _uplink_part(before) == _uplink_part(after)
+    return before.detail.way if same else 3 - before.detail.way
+
+
+def _uplink_part(session: Session) -> list[Rule]:
+    return [rule for rule in rules_of(session) if rule.uplink]
