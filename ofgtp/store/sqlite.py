@@ -41,8 +41,11 @@ from ofgtp.core.model import (
     SessionState,
     Uplink,
 )
+from ofgtp.core.sessions.detail import SLOT_MAX
+from ofgtp.store import further
+from ofgtp.store.detail import from_text, to_text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -64,13 +67,12 @@ _CHUNK = 5_000
 _MAX_LIMIT = 1_000
 _BUSY_SECONDS = 1.0
 
-_SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+_SESSIONS = """
 CREATE TABLE sessions (
     number           INTEGER PRIMARY KEY AUTOINCREMENT CHECK (number < 1 << 40),
     id               TEXT NOT NULL UNIQUE,
     gateway          TEXT NOT NULL,
-    ue_ip            INTEGER NOT NULL,
+    ue_ip            INTEGER,
     uplink_teid      INTEGER NOT NULL,
     uplink_remote_ip INTEGER,
     downlink_teid    INTEGER,
@@ -80,17 +82,17 @@ CREATE TABLE sessions (
     reason           TEXT,
     created_at       INTEGER NOT NULL,
     updated_at       INTEGER NOT NULL,
+    slot             INTEGER UNIQUE,
+    detail           TEXT,
     UNIQUE (gateway, uplink_teid),
     UNIQUE (gateway, ue_ip),
     UNIQUE (gateway, downlink_ip, downlink_teid),
-    CHECK ((downlink_teid IS NULL) = (downlink_ip IS NULL))
+    CHECK ((downlink_teid IS NULL) = (downlink_ip IS NULL)),
+    CHECK ((slot IS NULL) = (detail IS NULL)),
+    CHECK (ue_ip IS NOT NULL OR detail IS NOT NULL)
 ) STRICT;
-CREATE TABLE released (
-    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
-    gateway TEXT NOT NULL,
-    teid    INTEGER NOT NULL,
-    UNIQUE (gateway, teid)
-) STRICT;
+"""
+_TRIGGERS = """
 CREATE TRIGGER session_deleted AFTER DELETE ON sessions BEGIN
     INSERT OR REPLACE INTO released (gateway, teid) VALUES (old.gateway, old.uplink_teid);
 END;
@@ -98,24 +100,51 @@ CREATE TRIGGER session_moved AFTER UPDATE OF gateway, uplink_teid ON sessions
 WHEN old.uplink_teid <> new.uplink_teid OR old.gateway <> new.gateway BEGIN
     INSERT OR REPLACE INTO released (gateway, teid) VALUES (old.gateway, old.uplink_teid);
 END;
+"""
+_SCHEMA = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE released (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    gateway TEXT NOT NULL,
+    teid    INTEGER NOT NULL,
+    UNIQUE (gateway, teid)
+) STRICT;
+{_SESSIONS}
+{_TRIGGERS}
+{further.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 _MIGRATIONS = {
     1: "ALTER TABLE sessions ADD COLUMN qos INTEGER NOT NULL DEFAULT 0;",
+    # SQLite cannot take NOT NULL off a column: the table is made anew. Numbers are not reused.
+    2: f"""
+ALTER TABLE sessions RENAME TO sessions_2;
+DROP TRIGGER IF EXISTS session_deleted;
+DROP TRIGGER IF EXISTS session_moved;
+{_SESSIONS}
+INSERT INTO sessions SELECT number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,
+    downlink_teid, downlink_ip, qos, state, reason, created_at, updated_at, NULL, NULL
+    FROM sessions_2;
+DELETE FROM sqlite_sequence WHERE name = 'sessions';
+UPDATE sqlite_sequence SET name = 'sessions' WHERE name = 'sessions_2';
+DROP TABLE sessions_2;
+{_TRIGGERS}
+{further.SCHEMA}
+""",
 }
 """From each older schema version to the next."""
 
 _COLUMNS = (
     "number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip, qos,"
-    " state, reason, created_at, updated_at"
+    " state, reason, created_at, updated_at, slot, detail"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM sessions"
 _INSERT = (
     "INSERT INTO sessions (id, gateway, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid,"
-    " downlink_ip, qos, state, reason, created_at, updated_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " downlink_ip, qos, slot, detail, state, reason, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_MANY = (
     "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
@@ -126,13 +155,15 @@ _NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlin
 _VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}', qos"
 _DELETE_MANY = (
     "DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
-    f" RETURNING gateway, {_VALUES}"
+    f" RETURNING slot, gateway, {_VALUES}"
 )
 """One statement for many: each that starts the trigger costs 20 microseconds more."""
+_SLOT_OF = "SELECT number, slot FROM sessions WHERE id = ?"
 _LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _UPDATE = (
     "UPDATE sessions SET gateway = ?, ue_ip = ?, uplink_teid = ?, uplink_remote_ip = ?,"
-    " downlink_teid = ?, downlink_ip = ?, qos = ?, state = ?, reason = ?, updated_at = ?"
+    " downlink_teid = ?, downlink_ip = ?, qos = ?, slot = ?, detail = ?, state = ?, reason = ?,"
+    " updated_at = ?"
     " WHERE id = ? RETURNING number"
 )
 _COUNT = f"""
@@ -150,6 +181,12 @@ SELECT ip, sum(sessions) FROM (
     WHERE gateway = :gateway
         AND uplink_remote_ip IS NOT NULL AND uplink_remote_ip IS NOT downlink_ip
     GROUP BY uplink_remote_ip
+    UNION ALL
+    SELECT t.ip, count(DISTINCT t.number) FROM tunnels AS t
+    JOIN sessions AS s ON s.number = t.number
+    WHERE t.gateway = :gateway
+        AND t.ip IS NOT s.downlink_ip AND t.ip IS NOT s.uplink_remote_ip
+    GROUP BY t.ip
 ) GROUP BY ip
 """
 """A session that names one peer on both sides counts once, by its downlink. No index has both
@@ -203,9 +240,13 @@ class Transaction:
         Raises:
             Conflict: its id, uplink TEID, UE address or downlink F-TEID is in use.
         """
-        values = (session.id, *_fields(session), state.value, reason, self._now, self._now)
-        written = self._write(session, _INSERT, values, new=True)
-        return _in_state(session, written.lastrowid or 0, state)
+        with self._all_or_nothing():
+            session = self._with_slot(session, None)
+            values = (session.id, *_fields(session), state.value, reason, self._now, self._now)
+            written = self._write(session, _INSERT, values, new=True)
+            made = _in_state(session, written.lastrowid or 0, state)
+            self._write_further(made)
+        return made
 
     def insert_many(
         self, gateway: str, puts: Sequence[BatchPut], state: SessionState
@@ -231,6 +272,9 @@ class Transaction:
             self._db.execute("SAVEPOINT many")
             try:
                 self._db.executemany(_INSERT_MANY, rows)
+                if further.any_in_range(self._db, first, first + len(rows) - 1):
+                    self._db.execute("ROLLBACK TO many")
+                    return None
             except sqlite3.IntegrityError:
                 self._db.execute("ROLLBACK TO many")
                 return None
@@ -239,20 +283,21 @@ class Transaction:
         return values
 
     def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues]] | None:
-        """Delete sessions; the gateway and the numbers of each, in no order.
+        """Delete sessions that are but tunnel pairs; the gateway and the numbers of each, in no
+        order.
 
-        None, and nothing is changed, if one is not there, or is named twice.
+        None, and nothing is changed, if one is not there, is named twice, or is more than that.
         """
         with _errors():
             self._db.execute("SAVEPOINT many")
             try:
                 deleted = self._db.execute(_DELETE_MANY, (json.dumps(ids),)).fetchall()
-                if len(deleted) < len(ids):
+                if len(deleted) < len(ids) or any(slot is not None for slot, *_ in deleted):
                     self._db.execute("ROLLBACK TO many")
                     return None
             finally:
                 self._db.execute("RELEASE many")
-        return [(gateway, FlowValues._make(numbers)) for gateway, *numbers in deleted]
+        return [(gateway, FlowValues._make(numbers)) for _, gateway, *numbers in deleted]
 
     def replace(
         self,
@@ -266,11 +311,19 @@ class Transaction:
             UnknownSession: none has this id.
             Conflict: its uplink TEID, UE address or downlink F-TEID is another session's.
         """
-        values = (*_fields(session), state.value, reason, self._now, session.id)
-        rows = self._write(session, _UPDATE, values, new=False).fetchall()
-        if not rows:
-            raise UnknownSession(session.id)
-        return _in_state(session, rows[0][0], state)
+        with self._all_or_nothing():
+            there = self._db.execute(_SLOT_OF, (session.id,)).fetchone()
+            if there is None:
+                raise UnknownSession(session.id)
+            number, slot = there
+            session = self._with_slot(session, slot)
+            values = (*_fields(session), state.value, reason, self._now, session.id)
+            self._write(session, _UPDATE, values, new=False).fetchall()
+            if slot is not None:
+                further.remove(self._db, number)
+            made = _in_state(session, number, state)
+            self._write_further(made)
+        return made
 
     def delete(self, session_id: str) -> Session:
         """Delete a session and return it; its TEID counts as released.
@@ -282,9 +335,49 @@ class Transaction:
             rows = self._db.execute(
                 f"DELETE FROM sessions WHERE id = ? RETURNING {_COLUMNS}", (session_id,)
             ).fetchall()
-        if not rows:
-            raise UnknownSession(session_id)
-        return _session(rows[0])
+            if not rows:
+                raise UnknownSession(session_id)
+            deleted = _session(rows[0])
+            if deleted.detail is not None:
+                further.remove(self._db, deleted.number)
+        return deleted
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """What raises in the block has changed nothing, and the transaction can go on."""
+        with _errors():
+            self._db.execute("SAVEPOINT one")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK TO one")
+                raise
+            finally:
+                self._db.execute("RELEASE one")
+
+    def _with_slot(self, session: Session, slot: int | None) -> Session:
+        """The session with the slot that it has, or a new one, if it needs any."""
+        if session.detail is None:
+            return session
+        if slot is None:
+            (last,) = self._db.execute("SELECT max(slot) FROM sessions").fetchone()
+            slot = (last or 0) + 1
+        if slot > SLOT_MAX:
+            free = "SELECT a.slot + 1 FROM sessions AS a WHERE a.slot IS NOT NULL AND NOT EXISTS"
+            free += " (SELECT 1 FROM sessions AS b WHERE b.slot = a.slot + 1) LIMIT 1"
+            row = self._db.execute(free).fetchone()
+            slot = row[0] if row else SLOT_MAX + 1
+        if slot > SLOT_MAX:
+            raise StoreError("no slot is free for a session with bearers")
+        return replace(session, detail=replace(session.detail, slot=slot))
+
+    def _write_further(self, session: Session) -> None:
+        """Write what does not stand in its row, unless another session has some of it."""
+        conflict = further.conflict(self._db, session)
+        if conflict is not None:
+            raise conflict
+        if session.detail is not None:
+            further.write(self._db, session)
 
     def set_state(
         self, numbers: Iterable[int], state: SessionState, reason: str | None = None
@@ -331,11 +424,14 @@ class Transaction:
         taken = (
             "SELECT EXISTS (SELECT 1 FROM sessions WHERE gateway = :g AND uplink_teid = :t)"
             " OR EXISTS (SELECT 1 FROM released WHERE gateway = :g AND teid = :t)"
+            " OR EXISTS (SELECT 1 FROM teids WHERE gateway = :g AND teid = :t)"
         )
         oldest = (
             "SELECT teid FROM released AS r WHERE gateway = ? AND teid BETWEEN ? AND ?"
             " AND NOT EXISTS (SELECT 1 FROM sessions AS s"
-            " WHERE s.gateway = r.gateway AND s.uplink_teid = r.teid) ORDER BY seq"
+            " WHERE s.gateway = r.gateway AND s.uplink_teid = r.teid)"
+            " AND NOT EXISTS (SELECT 1 FROM teids AS t"
+            " WHERE t.gateway = r.gateway AND t.teid = r.teid) ORDER BY seq"
         )
         with _errors():
             for _ in range(ALLOCATION_TRIES):
@@ -372,8 +468,9 @@ class Transaction:
         teid, ue_ip, down = session.uplink.teid, session.ue_ip, session.downlink
         checks: list[tuple[str, str, str, tuple[int, ...]]] = [
             ("uplink.teid", f"the uplink TEID {teid}", "uplink_teid = ?", (teid,)),
-            ("ue_ip", f"the UE address {ue_ip}", "ue_ip = ?", (int(ue_ip),)),
         ]
+        if ue_ip is not None:
+            checks.append(("ue_ip", f"the UE address {ue_ip}", "ue_ip = ?", (int(ue_ip),)))
         if down is not None:
             what = f"the downlink TEID {down.teid} at {down.ip}"
             where = "downlink_teid = ? AND downlink_ip = ?"
@@ -489,6 +586,7 @@ class SessionStore:
         instance_id = str(uuid.uuid4())
         with self.transaction(), _errors():
             self._db.execute("DELETE FROM sessions")
+            further.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
 
@@ -528,9 +626,15 @@ class SessionStore:
         return _one(self._reader, f"{_SELECT} WHERE id = ?", (session_id,))
 
     def by_teid(self, gateway: str, teid: int) -> StoredSession | None:
-        """The session of the gateway with this uplink TEID."""
+        """The session of the gateway that is reached by this TEID of ours."""
         where = "gateway = ? AND uplink_teid = ?"
-        return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, teid))
+        own = _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, teid))
+        return own or self._by_number(further.number_by_teid(self._reader, gateway, teid))
+
+    def _by_number(self, number: int | None) -> StoredSession | None:
+        if number is None:
+            return None
+        return _one(self._reader, f"{_SELECT} WHERE number = ?", (number,))
 
     def knows_teid(self, gateway: str, teid: int) -> bool:
         """Whether a session of the gateway has this uplink TEID, or had or gets it by a change that
@@ -538,17 +642,22 @@ class SessionStore:
         where = "gateway = ? AND uplink_teid = ?"
         asked = (gateway, teid)
         found = (_one(db, f"{_SELECT} WHERE {where}", asked) for db in (self._reader, self._db))
-        return any(each is not None for each in found)
+        return any(each is not None for each in found) or any(
+            further.number_by_teid(db, gateway, teid) is not None for db in (self._reader, self._db)
+        )
 
     def by_ue_ip(self, gateway: str, ue_ip: IPv4Address) -> StoredSession | None:
-        """The session of the gateway with this UE address."""
+        """The session of the gateway with this UE address, or with a prefix that holds it."""
         where = "gateway = ? AND ue_ip = ?"
-        return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
+        own = _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
+        return own or self._by_number(further.number_by_address(self._reader, gateway, ue_ip))
 
     def by_downlink(self, gateway: str, fteid: FTeid) -> StoredSession | None:
-        """The session of the gateway whose downlink goes to this tunnel."""
+        """The session of the gateway that sends to this tunnel of a peer's."""
         where = "gateway = ? AND downlink_ip = ? AND downlink_teid = ?"
-        return _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(fteid.ip), fteid.teid))
+        values = gateway, int(fteid.ip), fteid.teid
+        own = _one(self._reader, f"{_SELECT} WHERE {where}", values)
+        return own or self._by_number(further.number_by_tunnel(self._reader, gateway, fteid))
 
     def peers(self, gateway: str) -> dict[IPv4Address, int]:
         """The peers that a gateway's sessions name on either side, and how many name each."""
@@ -556,8 +665,11 @@ class SessionStore:
             rows = self._reader.execute(_PEERS, {"gateway": gateway}).fetchall()
         return {IPv4Address(ip): count for ip, count in rows}
 
-    def iterate(self, gateway: str, state: SessionState | None = None) -> Iterator[Session]:
-        """The sessions of a gateway, in the order of their numbers.
+    def iterate(
+        self, gateway: str, state: SessionState | None = None, *, detailed: bool = False
+    ) -> Iterator[Session]:
+        """The sessions of a gateway, in the order of their numbers; if asked for, only those that
+        are more than a tunnel pair.
 
         Read in chunks: what changes while the caller takes its time may or may not be seen.
         """
@@ -565,6 +677,9 @@ class SessionStore:
         values: tuple[Any, ...] = (gateway,)
         if state is not None:
             sql, values = f"{sql} AND state = ?", (gateway, state.value)
+        if detailed:
+            sql = sql.replace("NOT INDEXED", "")
+            sql += " AND slot IS NOT NULL"
         sql += f" ORDER BY number LIMIT {_CHUNK}"
         after = 0
         while True:
@@ -577,14 +692,14 @@ class SessionStore:
             after = rows[-1][0]
 
     def values(self, gateway: str) -> Iterator[FlowValues]:
-        """What the flows of a gateway's sessions are made from, in the order of their numbers.
+        """What the flows of a gateway's tunnel pairs are made from, in the order of their numbers.
 
         Read in chunks, as by `iterate`; and, as there, from end to end of the table: by an index
         of the gateway SQLite would jump about in it.
         """
         sql = (
             f"SELECT {_VALUES} FROM sessions NOT INDEXED"
-            f" WHERE number > ? AND gateway = ? ORDER BY number LIMIT {_CHUNK}"
+            f" WHERE number > ? AND gateway = ? AND slot IS NULL ORDER BY number LIMIT {_CHUNK}"
         )
         after = 0
         while True:
@@ -636,16 +751,19 @@ class SessionStore:
             ("gateway = ?", gateway),
             ("instr(id, ?) > 0", part_of_id),
             ("ue_ip = ?", ue_ip and int(ue_ip)),
-            ("uplink_teid = ?", teid),
             ("state = ?", state and state.value),
         ]
         for condition, value in filters:
             if value is not None:
                 where.append(condition)
                 values.append(value)
+        if teid is not None:
+            where.append("(uplink_teid = ? OR number IN (SELECT number FROM teids WHERE teid = ?))")
+            values += [teid, teid]
         if peer is not None:
-            where.append("(uplink_remote_ip = ? OR downlink_ip = ?)")
-            values += [int(peer), int(peer)]
+            own = "uplink_remote_ip = ? OR downlink_ip = ?"
+            where.append(f"({own} OR number IN (SELECT number FROM tunnels WHERE ip = ?))")
+            values += [int(peer)] * 3
         # An index of the gateway alone would lead through all of its sessions, in no order.
         found = gateway is not None and (ue_ip is not None or teid is not None)
         table = _SELECT if found else f"{_SELECT} NOT INDEXED"
@@ -712,21 +830,25 @@ def _errors() -> Iterator[None]:
         raise StoreError(f"the session store: {error}") from error
 
 
-def _fields(session: Session) -> tuple[str, int, int, int | None, int | None, int | None, int]:
+def _fields(session: Session) -> tuple[str | int | None, ...]:
     remote, down = session.uplink.remote_ip, session.downlink
     return (
         session.gateway,
-        int(session.ue_ip),
+        None if session.ue_ip is None else int(session.ue_ip),
         session.uplink.teid,
         None if remote is None else int(remote),
         None if down is None else down.teid,
         None if down is None else int(down.ip),
         0 if session.qos is None else session.qos.number,
+        None if session.detail is None else session.detail.slot,
+        to_text(session),
     )
 
 
 def _in_state(session: Session, number: int, state: SessionState) -> Session:
     """The session as it is read back."""
+    if session.detail is not None:
+        return replace(session, number=number)
     indicated = state is SessionState.ERROR_INDICATED
     return replace(session, number=number, error_indicated=indicated)
 
@@ -739,15 +861,20 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
 
 def _session(row: Sequence[Any]) -> Session:
     number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, qos, state = row[:10]
+    slot, text = row[13:15]
+    detail, indicated = None, state == SessionState.ERROR_INDICATED
+    if text is not None:
+        detail, indicated = from_text(text, slot)
     return Session(
         number,
         session_id,
         gateway,
-        IPv4Address(ue_ip),
+        None if ue_ip is None else IPv4Address(ue_ip),
         Uplink(teid, None if remote is None else IPv4Address(remote)),
         None if down_teid is None else FTeid(down_teid, IPv4Address(down_ip)),
-        state == SessionState.ERROR_INDICATED,
+        indicated,
         Qos.of(qos),
+        detail,
     )
 
 

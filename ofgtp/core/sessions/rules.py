@@ -196,10 +196,8 @@ def all_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
 
 
 def peers_of(session: Session) -> set[IPv4Address]:
-    """The GTP-U peers that a session names."""
+    """The GTP-U peers that a session sends to, or takes its own tunnel's packets from alone."""
     named = {session.uplink.remote_ip} | {far.ip for _, far in all_tunnels(session)}
-    if session.detail is not None:
-        named |= {each.uplink.remote_ip for each in session.detail.bearers if each.uplink}
     return {peer for peer in named if peer is not None}
 
 

@@ -1,0 +1,137 @@
+"""What makes a session more than a tunnel pair, as the store keeps it: JSON with short names."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from ofgtp.core.filters import ASSIGNED, Network, PacketFilter, parse_prefix
+from ofgtp.core.model import FTeid, Qos, Session, Uplink
+from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
+
+
+def to_text(session: Session) -> str | None:
+    """The detail of a session; its slot has a column of its own. None: it has none."""
+    detail = session.detail
+    if detail is None:
+        return None
+    made: dict[str, Any] = {"way": detail.way}
+    if session.error_indicated:
+        made["indicated"] = True
+    if detail.ambr:
+        made["ambr"] = _rates(detail.ambr)
+    if detail.bearers:
+        made["bearers"] = [_bearer(each) for each in detail.bearers]
+    if detail.relay is not None:
+        relay = detail.relay
+        made["relay"] = [relay.teid, *_fteid(relay.remote), relay.error_indicated]
+    if detail.breakout:
+        made["breakout"] = [str(each) for each in detail.breakout]
+    if detail.framed_routes:
+        made["framed"] = [str(each) for each in detail.framed_routes]
+    return json.dumps(made, separators=(",", ":"))
+
+
+def from_text(text: str, slot: int) -> tuple[Detail, bool]:
+    """What `to_text` has written, and whether the session's own downlink is error_indicated."""
+    made = json.loads(text)
+    relay = None
+    if (of_relay := made.get("relay")) is not None:
+        teid, far_teid, far_ip, indicated = of_relay
+        relay = Relay(teid, FTeid(far_teid, IPv4Address(far_ip)), indicated)
+    detail = Detail(
+        slot=slot,
+        way=made["way"],
+        ambr=Rates(*made["ambr"]) if "ambr" in made else Rates(),
+        bearers=tuple(_read_bearer(each) for each in made.get("bearers", ())),
+        relay=relay,
+        breakout=tuple(IPv4Network(each) for each in made.get("breakout", ())),
+        framed_routes=tuple(IPv4Network(each) for each in made.get("framed", ())),
+    )
+    return detail, made.get("indicated", False)
+
+
+def _rates(rates: Rates) -> list[int | None]:
+    return [rates.uplink, rates.downlink]
+
+
+def _fteid(fteid: FTeid) -> list[int]:
+    return [fteid.teid, int(fteid.ip)]
+
+
+def _bearer(bearer: Bearer) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "id": bearer.id,
+        "index": bearer.index,
+        "precedence": bearer.precedence,
+        "filters": [_filter(each) for each in bearer.filters],
+    }
+    if bearer.uplink is not None:
+        peer = bearer.uplink.remote_ip
+        made["up"] = [bearer.uplink.teid, None if peer is None else int(peer)]
+    if bearer.downlink is not None:
+        made["down"] = _fteid(bearer.downlink)
+    if bearer.shares_downlink:
+        made["shares"] = True
+    if bearer.qos is not None:
+        made["qos"] = bearer.qos.number
+    if bearer.mbr:
+        made["mbr"] = _rates(bearer.mbr)
+    if bearer.gate is not Gate.OPEN:
+        made["gate"] = bearer.gate.value
+    if bearer.error_indicated:
+        made["indicated"] = True
+    return made
+
+
+def _read_bearer(made: dict[str, Any]) -> Bearer:
+    up, down = made.get("up"), made.get("down")
+    uplink = None
+    if up is not None:
+        uplink = Uplink(up[0], None if up[1] is None else IPv4Address(up[1]))
+    return Bearer(
+        id=made["id"],
+        precedence=made["precedence"],
+        filters=tuple(_read_filter(each) for each in made["filters"]),
+        uplink=uplink,
+        downlink=None if down is None else FTeid(down[0], IPv4Address(down[1])),
+        shares_downlink=made.get("shares", False),
+        qos=Qos.of(made.get("qos", 0)),
+        mbr=Rates(*made["mbr"]) if "mbr" in made else Rates(),
+        gate=Gate(made.get("gate", Gate.OPEN.value)),
+        error_indicated=made.get("indicated", False),
+        index=made["index"],
+    )
+
+
+def _filter(each: PacketFilter) -> list[Any]:
+    local = "assigned" if each.local is ASSIGNED else _network(each.local)
+    return [
+        each.protocol,
+        _network(each.remote),
+        each.remote_ports,
+        local,
+        each.local_ports,
+        each.dscp,
+    ]
+
+
+def _network(network: object) -> str | None:
+    return None if network is None else str(network)
+
+
+def _read_filter(made: list[Any]) -> PacketFilter:
+    protocol, remote, remote_ports, local, local_ports, dscp = made
+    return PacketFilter(
+        protocol,
+        _read_network(remote),
+        tuple((first, last) for first, last in remote_ports),
+        ASSIGNED if local == ASSIGNED.value else _read_network(local),
+        tuple((first, last) for first, last in local_ports),
+        dscp,
+    )
+
+
+def _read_network(text: str | None) -> Network | None:
+    return None if text is None else parse_prefix(text)

@@ -1,0 +1,165 @@
+"""TEIDs, tunnels and prefixes that sessions have besides those in their own rows.
+
+A plain session, which most are, has all of its keys in its row. Those of bearers, relays and
+framed routes stand in tables of their own; each is unique among both.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+from ofgtp.core.errors import Conflict
+from ofgtp.core.model import FTeid, Session
+from ofgtp.core.sessions.rules import all_teids, all_tunnels
+
+SCHEMA = """
+CREATE TABLE teids (
+    gateway TEXT NOT NULL,
+    teid    INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    PRIMARY KEY (gateway, teid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX teids_of ON teids (number);
+CREATE TABLE tunnels (
+    gateway TEXT NOT NULL,
+    ip      INTEGER NOT NULL,
+    teid    INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    PRIMARY KEY (gateway, ip, teid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tunnels_of ON tunnels (number);
+CREATE TABLE framed (
+    gateway TEXT NOT NULL,
+    first   INTEGER NOT NULL,
+    last    INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    PRIMARY KEY (gateway, first)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX framed_of ON framed (number);
+"""
+
+_OWN_TEID, _OWN_TUNNEL = "uplink.teid", "downlink"
+"""Fields whose values stand in the session's row."""
+
+
+def write(db: sqlite3.Connection, session: Session) -> None:
+    """Write down what a session has besides; it has its number, and no conflicts."""
+    db.executemany(
+        "INSERT INTO teids VALUES (?, ?, ?)",
+        [(session.gateway, teid, session.number) for _, teid in _teids(session)],
+    )
+    db.executemany(
+        "INSERT INTO tunnels VALUES (?, ?, ?, ?)",
+        [(session.gateway, int(far.ip), far.teid, session.number) for _, far in _tunnels(session)],
+    )
+    db.executemany(
+        "INSERT INTO framed VALUES (?, ?, ?, ?)",
+        [(session.gateway, *_bounds(prefix), session.number) for prefix in _framed(session)],
+    )
+
+
+def remove(db: sqlite3.Connection, number: int) -> None:
+    """Forget what the session with this number has besides; its TEIDs count as released."""
+    db.execute(
+        "INSERT OR REPLACE INTO released (gateway, teid)"
+        " SELECT gateway, teid FROM teids WHERE number = ?",
+        (number,),
+    )
+    for table in ("teids", "tunnels", "framed"):
+        db.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+
+
+def clear(db: sqlite3.Connection) -> None:
+    """Forget all of it."""
+    for table in ("teids", "tunnels", "framed"):
+        db.execute(f"DELETE FROM {table}")
+
+
+def conflict(db: sqlite3.Connection, session: Session) -> Conflict | None:
+    """What of a session another one has, where one of the two does not have it in its row."""
+    mine = session.id
+    for loc, teid in all_teids(session):
+        where = "s.gateway = ? AND s.uplink_teid = ?"
+        known = () if loc == _OWN_TEID else _own(db, where, (session.gateway, teid))
+        where = "t.gateway = ? AND t.teid = ?"
+        for other in (*known, *_other(db, "teids", where, (session.gateway, teid))):
+            if other != mine:
+                return Conflict(loc, f"the TEID {teid} is in use by session {other!r}", other)
+    for loc, far in all_tunnels(session):
+        values = (session.gateway, int(far.ip), far.teid)
+        where = "s.gateway = ? AND s.downlink_ip = ? AND s.downlink_teid = ?"
+        known = () if loc == _OWN_TUNNEL else _own(db, where, values)
+        where = "t.gateway = ? AND t.ip = ? AND t.teid = ?"
+        for other in (*known, *_other(db, "tunnels", where, values)):
+            if other != mine:
+                what = f"the TEID {far.teid} at {far.ip}"
+                return Conflict(loc, f"{what} is in use by session {other!r}", other)
+    for place, prefix in enumerate(_framed(session)):
+        first, last = _bounds(prefix)
+        where = "t.gateway = ? AND t.first <= ? AND t.last >= ?"
+        for other in _other(db, "framed", where, (session.gateway, last, first)):
+            if other != mine:
+                loc = f"framed_routes.{place}"
+                return Conflict(loc, f"{prefix} overlaps a prefix of session {other!r}", other)
+    return None
+
+
+def any_in_range(db: sqlite3.Connection, first: int, last: int) -> bool:
+    """Whether plain sessions with these numbers have what others have besides."""
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM sessions AS s JOIN teids AS t"
+        " ON t.gateway = s.gateway AND t.teid = s.uplink_teid WHERE s.number BETWEEN ? AND ?)"
+        " OR EXISTS (SELECT 1 FROM sessions AS s JOIN tunnels AS t ON t.gateway = s.gateway"
+        " AND t.ip = s.downlink_ip AND t.teid = s.downlink_teid WHERE s.number BETWEEN ? AND ?)"
+    )
+    return bool(db.execute(sql, (first, last, first, last)).fetchone()[0])
+
+
+def number_by_teid(db: sqlite3.Connection, gateway: str, teid: int) -> int | None:
+    """The number of the session that has this TEID besides its row's."""
+    sql = "SELECT number FROM teids WHERE gateway = ? AND teid = ?"
+    return _number(db, sql, (gateway, teid))
+
+
+def number_by_tunnel(db: sqlite3.Connection, gateway: str, far: FTeid) -> int | None:
+    """The number of the session that sends to this tunnel besides its row's."""
+    sql = "SELECT number FROM tunnels WHERE gateway = ? AND ip = ? AND teid = ?"
+    return _number(db, sql, (gateway, int(far.ip), far.teid))
+
+
+def number_by_address(db: sqlite3.Connection, gateway: str, address: IPv4Address) -> int | None:
+    """The number of the session behind whose UE this address is."""
+    sql = "SELECT number FROM framed WHERE gateway = ? AND first <= ? AND last >= ?"
+    return _number(db, sql, (gateway, int(address), int(address)))
+
+
+def _number(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int | None:
+    row = db.execute(sql, values).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _own(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[str]:
+    return [row[0] for row in db.execute(f"SELECT s.id FROM sessions AS s WHERE {where}", values)]
+
+
+def _other(db: sqlite3.Connection, table: str, where: str, values: tuple[object, ...]) -> list[str]:
+    sql = f"SELECT s.id FROM {table} AS t JOIN sessions AS s ON s.number = t.number WHERE {where}"
+    return [row[0] for row in db.execute(sql, values)]
+
+
+def _teids(session: Session) -> Iterator[tuple[str, int]]:
+    return (each for each in all_teids(session) if each[0] != _OWN_TEID)
+
+
+def _tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
+    return (each for each in all_tunnels(session) if each[0] != _OWN_TUNNEL)
+
+
+def _framed(session: Session) -> tuple[IPv4Network, ...]:
+    return () if session.detail is None else session.detail.framed_routes
+
+
+def _bounds(prefix: IPv4Network) -> tuple[int, int]:
+    return int(prefix.network_address), int(prefix.broadcast_address)
