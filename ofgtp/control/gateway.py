@@ -31,13 +31,13 @@ from ofgtp.core.flows.flow import (
     COOKIE_OWNER_MASK,
     CookieKind,
     Flow,
+    Meter,
     cookie_kind,
     cookie_number,
     make_cookie,
 )
 from ofgtp.core.flows.pipeline import (
     LEASE,
-    UPLINK,
     DropReason,
     Report,
 )
@@ -55,7 +55,7 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import FlowStats, FlowUpdate, MeterCommand, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
@@ -94,7 +94,7 @@ class GatewayAgent:
         self.repairs = 0
         """How often flows, nftables or host settings that others changed were put right."""
         self.tally, self.totals = Tally(), Counters()
-        self.store, self._writer, self._protected = store, writer, protected
+        self.store, self._writer, self.protected = store, writer, protected
         self._events = events
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
         self.core_side = CoreSide(gateway, store)
@@ -109,6 +109,8 @@ class GatewayAgent:
         self._damage: str | None = None
         self._changed = 0
         """Flows that comparisons have changed since the switch was last in sync."""
+        self._surplus: list[Meter] = []
+        """Meters that no session has any more, and that flows may use until they are in sync."""
         self._stopped = False
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
         self.misses = Misses(gateway, store, self.signalling)
@@ -276,7 +278,6 @@ class GatewayAgent:
     def _resync(self, channel: Channel) -> None:
         """Make the switch's flows those of the store. Changes meanwhile make another round."""
         self.host.apply_netfilter()
-        self._equaliser.meters(channel)
         failed: dict[int, str] = {}
         while True:
             with self._writer:
@@ -295,6 +296,7 @@ class GatewayAgent:
 
     def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
         """Have what differs put right; see `Equaliser`."""
+        self._surplus = self._equaliser.meters(channel)
         made = self._equaliser.equalise(channel, failed)
         if made is None:
             return None
@@ -312,6 +314,8 @@ class GatewayAgent:
             return False
         if links is None or self.generation != generation or self.links.get() != links:
             return False
+        channel.set_meters((MeterCommand.DELETE, meter) for meter in self._surplus)
+        self._surplus = []
         with self.store.transaction() as tx:
             tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
             for number, reason in failed.items():
@@ -335,7 +339,11 @@ class GatewayAgent:
         if self._prepared is None or self._prepared.links is not links:
             self._prepared = Prepared(links)
         with self._channel.bundle() as bundle:
-            yield Change(self._prepared, bundle)
+            change = Change(self._prepared, bundle)
+            try:
+                yield change
+            finally:
+                change.take_back()
 
     def commit(self, change: Change) -> bool:
         """Have a change carried out.
@@ -348,7 +356,8 @@ class GatewayAgent:
         """
         before, old = self.links.epoch, self._links
         try:
-            if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
+            between = change.downlink and self.gateway.ue_to_ue == "route"
+            if old is not None and (between or change.other_rules):
                 # Packets between UEs came by the gtpu port and leave by downlink flows. What else
                 # is new of the links has its own turn.
                 self.links.next_epoch()
@@ -365,7 +374,7 @@ class GatewayAgent:
 
     def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
         """Replace sessions' flows in the switch; see `commit`."""
-        if not before and len(after) == 1:
+        if not before and len(after) == 1 and after[0].detail is None:
             return self.create([FlowValues.of(after[0])])
         with self.changing() as change:
             change.alter(before, after)
@@ -442,7 +451,7 @@ class GatewayAgent:
                 self.resync_soon(str(error))
 
     def _base(self, links: Links) -> Iterator[Flow]:
-        return gateway_flows(self.gateway, links, self._protected, self.lease_seconds)
+        return gateway_flows(self.gateway, links, self.protected, self.lease_seconds)
 
     def wanted(self) -> Iterator[Flow]:
         """Every flow that should be in the switch.
@@ -548,19 +557,15 @@ class GatewayAgent:
         if self.synced:
             self._end_markers.confirmed()
 
-    def counters(self, numbers: Sequence[int]) -> list[tuple[FlowStats | None, FlowStats | None]]:
-        """Uplink and downlink flow of each session number, as the switch reports them now.
+    def counters(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
+        """The flows of each session number, as the switch reports them now.
 
         Raises:
             GatewayNotReady: the switch is away.
         """
-        cookies = [make_cookie(CookieKind.SESSION, number) for number in numbers]
-        result = []
-        for flows in self.channel.flows_of(cookies):
-            up = next((flow for flow in flows if flow.table == UPLINK.number), None)
-            down = next((flow for flow in flows if flow.table != UPLINK.number), None)
-            result.append((up, down))
-        return result
+        return self.channel.flows_of(
+            [make_cookie(CookieKind.SESSION, number) for number in numbers]
+        )
 
 
 def _flows(sessions: Iterable[Session], links: Links) -> Iterator[Flow]:

@@ -13,8 +13,9 @@ from pydantic_core import from_json
 
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, BatchPut, Qos
 from ofgtp.northbound import schema
+from ofgtp.northbound.service import SessionRequest
 
-Line = tuple[int, BatchPut | str]
+Line = tuple[int, BatchPut | SessionRequest | str]
 
 _AT_ONCE = 200
 
@@ -50,7 +51,7 @@ def read(raw: bytes, most: int) -> Iterator[Line]:
         used += 1
         if used > most:
             raise TooManyLines
-        op = plain(line)
+        op: BatchPut | SessionRequest | str | None = plain(line)
         if op is None:
             try:
                 op = judged(line)
@@ -64,7 +65,7 @@ def read(raw: bytes, most: int) -> Iterator[Line]:
         raise LinesError(errors)
 
 
-def judged(line: bytes) -> BatchPut | str:
+def judged(line: bytes) -> BatchPut | SessionRequest | str:
     """Read a line by the schema.
 
     Raises:
@@ -74,6 +75,8 @@ def judged(line: bytes) -> BatchPut | str:
     if isinstance(op, schema.DeleteLine):
         return op.id
     asked = op.session
+    if asked.ue_ip is None or asked.request().more:
+        return asked.request()
     up, down = asked.uplink, asked.downlink
     peer = up.remote_ip if up else None
     return BatchPut(

@@ -353,6 +353,7 @@ class RestApp:
                 "direction": flow.direction,
                 "packets": flow.packets,
                 "bytes": flow.bytes,
+                "bearer": flow.bearer,
             }
             for flow in flows
         ]
@@ -408,7 +409,7 @@ def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
 def _model(
     value: BaseModel, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
-    body = value.model_dump_json() + "\n"
+    body = value.model_dump_json(exclude_unset=True) + "\n"
     return Response(body, status=status, mimetype="application/json", headers=headers)
 
 

@@ -2,126 +2,58 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from ipaddress import AddressValueError, IPv4Address
 from json import dumps
 from socket import inet_ntoa
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    PlainSerializer,
-    PlainValidator,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, Direction, FTeid, Qos, SessionState
+from ofgtp.core.model import Direction, FTeid, Qos, SessionState
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.sessions.detail import Bearer, Rates
+from ofgtp.northbound import service
+from ofgtp.northbound.bearers import (
+    BearerCounters,
+    BearerOutput,
+    BearerUplinkOutput,
+    CoreOutput,
+    MoreInput,
+    Prefix,
+    RatesOutput,
+)
 from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
+from ofgtp.northbound.shapes import (
+    ID_RULE,
+    Counters,
+    DownlinkInput,
+    DownlinkOutput,
+    Ipv4,
+    Qfi,
+    QueryTeid,
+    SessionId,
+    Strict,
+    UplinkInput,
+)
 
 MAX_ERRORS = 100
 """So many errors of one request are named."""
-
-_HEX_TEID = re.compile(r"0[xX][0-9a-fA-F]{1,8}")
-_DECIMAL = re.compile(r"[0-9]{1,10}")
-_ID_RULE = "1 to 128 of A-Z a-z 0-9 . _ : @ -"
-
-
-def _teid(value: object) -> int:
-    if isinstance(value, str) and _HEX_TEID.fullmatch(value):
-        value = int(value, 16)
-    if type(value) is not int:
-        raise PydanticCustomError("teid", "must be an integer or a string like 0x1001")
-    if not 1 <= value <= TEID_MAX:
-        raise PydanticCustomError("teid", f"must be 1 to {TEID_MAX}")
-    return value
-
-
-def _qfi(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= QFI_MAX:
-        raise PydanticCustomError("qfi", f"must be an integer from 1 to {QFI_MAX}, or null")
-    return value
-
-
-def _query_teid(value: object) -> int:
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        value = int(value)
-    return _teid(value)
-
-
-def _ipv4(value: object) -> IPv4Address:
-    try:
-        if isinstance(value, str):
-            return IPv4Address(value)
-    except AddressValueError:
-        pass
-    raise PydanticCustomError("ipv4", "must be an IPv4 address like 10.45.0.2")
-
-
-def _session_id(value: str) -> str:
-    if not SESSION_ID.fullmatch(value):
-        raise PydanticCustomError("session_id", _ID_RULE)
-    return value
-
-
-_TEID_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "integer", "minimum": 1, "maximum": TEID_MAX},
-        {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{1,8}$"},
-    ],
-    "description": "A TEID, 1 to 2^32-1; a string may be hexadecimal",
-}
-_IPV4_SCHEMA = {"type": "string", "format": "ipv4"}
-
-Teid = Annotated[int, PlainValidator(_teid), WithJsonSchema(_TEID_SCHEMA)]
-QueryTeid = Annotated[int, PlainValidator(_query_teid), WithJsonSchema(_TEID_SCHEMA)]
-Qfi = Annotated[
-    int,
-    PlainValidator(_qfi),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": QFI_MAX}),
-]
-Ipv4 = Annotated[
-    IPv4Address, PlainValidator(_ipv4), PlainSerializer(str), WithJsonSchema(_IPV4_SCHEMA)
-]
-SessionId = Annotated[
-    str,
-    AfterValidator(_session_id),
-    Field(json_schema_extra={"pattern": f"^{SESSION_ID.pattern}$"}),
-]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class UplinkInput(_Strict):
-    """How the UE's uplink packets are recognised."""
-
-    teid: Teid | None = Field(None, description="Left out: kept, or allocated at random")
-    remote_ip: Ipv4 | None = Field(None, description="Take packets of this peer only")
-
-
-class DownlinkInput(_Strict):
-    """Where packets to the UE are sent: the eNB's or gNB's F-TEID."""
-
-    teid: Teid
-    remote_ip: Ipv4
 
 
 OF_QFI = frozenset({"rqi", "qfi_required", "qfi_check"})
 """Members of a session that mean something with a QFI only."""
 
 
-class SessionInput(_Strict):
+class SessionInput(MoreInput):
     """A session as the operator writes it."""
 
     model_config = ConfigDict(
@@ -138,9 +70,11 @@ class SessionInput(_Strict):
         }
     )
 
-    id: SessionId | None = Field(None, description=f"{_ID_RULE}. Left out: generated")
+    id: SessionId | None = Field(None, description=f"{ID_RULE}. Left out: generated")
     gateway: str | None = Field(None, description="May be left out when there is only one")
-    ue_ip: Ipv4 = Field(description="In the gateway's ue_pools")
+    ue_ip: Ipv4 | None = Field(
+        None, description="In the gateway's ue_pools. Left out: a relay (core) of what comes"
+    )
     uplink: UplinkInput | None = None
     downlink: DownlinkInput | None = Field(None, description="null: the UE is idle")
     qfi: Qfi | None = Field(
@@ -183,17 +117,22 @@ class SessionInput(_Strict):
             uplink_remote_ip=up.remote_ip if up else None,
             downlink=FTeid(down.teid, down.remote_ip) if down else None,
             qos=self.qos,
+            ambr=Rates() if self.ambr is None else self.ambr.rates,
+            bearers=tuple(each.request(self.qos) for each in self.bearers),
+            relay=None if self.core is None else self.core.request(),
+            breakout=tuple(self.breakout),
+            framed_routes=tuple(self.framed_routes),
         )
 
 
-class PutLine(_Strict):
+class PutLine(Strict):
     """A line of a batch that creates or replaces a session."""
 
     op: Literal["put"]
     session: SessionInput
 
 
-class DeleteLine(_Strict):
+class DeleteLine(Strict):
     """A line of a batch that deletes a session."""
 
     op: Literal["delete"]
@@ -248,13 +187,6 @@ class PeersQuery(NoQuery):
     )
 
 
-class Counters(BaseModel):
-    """What a flow has forwarded."""
-
-    packets: int
-    bytes: int
-
-
 class BothCounters(BaseModel):
     """A session's counters."""
 
@@ -270,13 +202,6 @@ class UplinkOutput(BaseModel):
     remote_ip: Ipv4 | None
 
 
-class DownlinkOutput(BaseModel):
-    """The peer's F-TEID."""
-
-    teid: int
-    remote_ip: Ipv4
-
-
 NO_QOS = Qos(0, required=False)
 """What is shown of a session without a QFI."""
 
@@ -286,7 +211,7 @@ class SessionOutput(BaseModel):
 
     id: str
     gateway: str
-    ue_ip: Ipv4
+    ue_ip: Ipv4 | None
     uplink: UplinkOutput
     downlink: DownlinkOutput | None
     qfi: int | None = Field(description="null: no PDU Session Container")
@@ -302,6 +227,11 @@ class SessionOutput(BaseModel):
     counters: BothCounters | None = Field(
         description="null in a list that was asked for without them"
     )
+    ambr: RatesOutput | None = None
+    bearers: list[BearerOutput] | None = None
+    core: CoreOutput | None = None
+    breakout: list[Prefix] | None = None
+    framed_routes: list[Prefix] | None = None
 
     @classmethod
     def of(cls, view: SessionView) -> SessionOutput:
@@ -329,14 +259,64 @@ class SessionOutput(BaseModel):
             counters=view.uplink
             and view.downlink
             and BothCounters.model_construct(
-                uplink=Counters.model_construct(
-                    packets=view.uplink.packets, bytes=view.uplink.bytes
-                ),
-                downlink=Counters.model_construct(
-                    packets=view.downlink.packets, bytes=view.downlink.bytes
-                ),
+                uplink=_counters(view.uplink), downlink=_counters(view.downlink)
             ),
+            **_more(view),
         )
+
+
+def _counters(seen: service.Counters) -> Counters:
+    return Counters.model_construct(packets=seen.packets, bytes=seen.bytes)
+
+
+def _more(view: SessionView) -> dict[str, Any]:
+    """What a session has beyond a tunnel pair; of one that has nothing, nothing is shown."""
+    detail = view.session.detail
+    if detail is None:
+        return {}
+    made: dict[str, Any] = {"ambr": RatesOutput.of(detail.ambr)}
+    made["bearers"] = [bearer_output(view, each) for each in detail.bearers]
+    if detail.relay is not None:
+        relay = detail.relay
+        made["core"] = CoreOutput.model_construct(
+            teid=relay.teid,
+            local_ip=view.local_ip,
+            remote_teid=relay.remote.teid,
+            remote_ip=relay.remote.ip,
+            error_indicated=relay.error_indicated,
+        )
+    if detail.breakout:
+        made["breakout"] = list(detail.breakout)
+    if detail.framed_routes:
+        made["framed_routes"] = list(detail.framed_routes)
+    return made
+
+
+def bearer_output(view: SessionView, bearer: Bearer) -> BearerOutput:
+    """The answer that shows a bearer of a session."""
+    up, down = bearer.uplink, bearer.downlink
+    seen = view.bearers.get(bearer.id)
+    shown: dict[str, Any] = {}
+    if not bearer.shares_downlink:
+        shown["downlink"] = down and DownlinkOutput.model_construct(
+            teid=down.teid, remote_ip=down.ip
+        )
+    return BearerOutput.model_construct(
+        id=bearer.id,
+        precedence=bearer.precedence,
+        filters=list(bearer.filters),
+        uplink=up
+        and BearerUplinkOutput.model_construct(
+            teid=up.teid, local_ip=view.local_ip, remote_ip=up.remote_ip
+        ),
+        qfi=None if bearer.qos is None else bearer.qos.qfi,
+        mbr=RatesOutput.of(bearer.mbr),
+        gate=bearer.gate,
+        error_indicated=bearer.error_indicated,
+        counters=seen
+        and BearerCounters.model_construct(uplink=_counters(seen[0]), downlink=_counters(seen[1])),
+        **shown,
+    )
 
 
 def new_session(made: NewSession) -> str:

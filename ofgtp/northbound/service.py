@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Protocol
 
 from ofgtp.core.errors import OfgtpError
+from ofgtp.core.filters import PacketFilter
 from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.sessions.detail import NO_RATES, Gate, Rates
 from ofgtp.northbound.events import EventLog
 
 
@@ -38,6 +40,39 @@ class SessionView:
     uplink: Counters | None
     downlink: Counters | None
     """None: they were not asked for."""
+    bearers: Mapping[str, tuple[Counters, Counters]] = field(default_factory=dict)
+    """Uplink and downlink of each bearer by its id; part of the session's."""
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkRequest:
+    """A tunnel to us; a TEID of None is the service's to choose."""
+
+    teid: int | None
+    remote_ip: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class BearerRequest:
+    """A bearer as asked for; see `Bearer`."""
+
+    id: str
+    precedence: int
+    filters: tuple[PacketFilter, ...]
+    uplink: UplinkRequest | None = None
+    downlink: FTeid | None = None
+    shares_downlink: bool = False
+    qos: Qos | None = None
+    mbr: Rates = NO_RATES
+    gate: Gate = Gate.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRequest:
+    """The core side of a relay as asked for; see `Relay`."""
+
+    teid: int | None
+    remote: FTeid
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +80,26 @@ class SessionRequest:
     """A session as asked for: the fields have the right shape, the gateway has not seen them.
 
     What is None is the service's to choose: a new id, the only gateway, the present TEID or a new
-    one. `downlink` None means idle.
+    one. `downlink` None means idle; `ue_ip` None, a relay of whatever comes.
     """
 
     id: str | None
     gateway: str | None
-    ue_ip: IPv4Address
+    ue_ip: IPv4Address | None
     uplink_teid: int | None
     uplink_remote_ip: IPv4Address | None
     downlink: FTeid | None
     qos: Qos | None = None
+    ambr: Rates = NO_RATES
+    bearers: tuple[BearerRequest, ...] = ()
+    relay: RelayRequest | None = None
+    breakout: tuple[IPv4Network, ...] = ()
+    framed_routes: tuple[IPv4Network, ...] = ()
+
+    @property
+    def more(self) -> bool:
+        """Whether it is more than a tunnel pair."""
+        return bool(self.ambr or self.bearers or self.relay or self.breakout or self.framed_routes)
 
     @classmethod
     def of(cls, put: BatchPut) -> SessionRequest:
@@ -112,6 +157,8 @@ class FlowView:
     direction: Direction
     packets: int
     bytes: int
+    bearer: str | None = None
+    """The id of the bearer whose it is; None: the session's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +303,7 @@ class Service(Protocol):
             UnknownSession, SwitchRefused.
         """
 
-    def batch(self, ops: Iterable[tuple[int, BatchPut | str]]) -> BatchResult:
+    def batch(self, ops: Iterable[tuple[int, BatchPut | SessionRequest | str]]) -> BatchResult:
         """Do all of it in order, or nothing: (line, session to put or id to delete).
 
         The lines are read while it is done; what reading them raises is passed on, and nothing is

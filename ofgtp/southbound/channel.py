@@ -302,17 +302,32 @@ class Channel:
         """What each meter has counted."""
         return of.decode_meter_counts(b"".join(self._multipart(of.Multipart.METER)))
 
-    def set_meter(self, meter: Meter, *, add: bool) -> None:
-        """Add or modify a meter. Raises SwitchRefused."""
-        xid = _XIDS.take()
-        self._errors[xid] = ""
+    def set_meters(self, mods: Iterable[tuple[of.MeterCommand, Meter]]) -> None:
+        """Add, modify or delete meters, confirmed by a barrier. Deleted with a meter are the flows
+        that use it.
+
+        Raises:
+            SwitchRefused: one of them; the others are carried out.
+        """
+        asked: dict[int, of.MeterCommand] = {}
         try:
-            self._send(of.meter_mod(meter, xid, add=add))
-            self.barrier()
-            if self._errors[xid]:
-                raise SwitchRefused(self._errors[xid])
+            for some in _slices(list(mods)):
+                first = _XIDS.take(len(some))
+                messages = []
+                for xid, (command, meter) in enumerate(some, first):
+                    asked[xid] = command
+                    self._errors[xid] = ""
+                    messages.append(of.meter_mod(command, meter, xid))
+                self._send(b"".join(messages))
+                eventlet.sleep(0)
+            if asked:
+                self.barrier()
+            for xid in asked:
+                if self._errors[xid]:
+                    raise SwitchRefused(self._errors[xid])
         finally:
-            del self._errors[xid]
+            for xid in asked:
+                self._errors.pop(xid, None)
 
     def packet_out(self, port: int, frame: bytes, in_port: int = Port.CONTROLLER) -> None:
         """Send a frame out of a port, or by TABLE through the tables; not confirmed."""
@@ -403,7 +418,7 @@ class Bundle:
 
     def __init__(self, channel: Channel, send: Callable[[bytes], None], number: int) -> None:
         self.number = number
-        self._channel, self._send = channel, send
+        self.channel, self._send = channel, send
         self._begun = self._prepared = self._ended = False
         self._waiting = b""
         self._ranges: list[tuple[int, int, Callable[[int], Flow | None]]] = []
@@ -424,7 +439,7 @@ class Bundle:
         Raises:
             Disconnected: the switch is gone.
         """
-        if self._channel.closed:
+        if self.channel.closed:
             raise Disconnected("the switch is not connected")
         if not count:
             return
@@ -473,7 +488,7 @@ class Bundle:
         if self._prepared or not self._ranges:
             return
         self._flush()
-        self._channel.barrier()
+        self.channel.barrier()
         self.check()
         self._prepared = True
 
@@ -490,13 +505,13 @@ class Bundle:
         xid = _XIDS.take()
         self.expect_errors(xid)
         self._ended = True
-        self._channel.barrier(of.bundle_control(self.number, of.Bundle.COMMIT, xid))
+        self.channel.barrier(of.bundle_control(self.number, of.Bundle.COMMIT, xid))
         self.check()
-        self._channel.tally.flow_mods.update(self._counts)
+        self.channel.tally.flow_mods.update(self._counts)
 
     def discard(self) -> None:
         """Have nothing of it carried out, unless it was committed; not confirmed."""
-        if self._begun and not self._ended and not self._channel.closed:
+        if self._begun and not self._ended and not self.channel.closed:
             xid = _XIDS.take()
             self._send(of.bundle_control(self.number, of.Bundle.DISCARD, xid))
         self._ended = True

@@ -23,6 +23,7 @@ from ofgtp.core.flows.flow import (
     Decap,
     Encap,
     Flow,
+    FlowKey,
     ForgetInPort,
     Header,
     Match,
@@ -71,6 +72,14 @@ class Command(IntEnum):
     MODIFY_STRICT = 2
     DELETE = 3
     DELETE_STRICT = 4
+
+
+class MeterCommand(IntEnum):
+    """Meter-mod commands."""
+
+    ADD = 0
+    MODIFY = 1
+    DELETE = 2
 
 
 class Multipart(IntEnum):
@@ -404,10 +413,10 @@ _UNITS = {Unit.KBPS: 1, Unit.PACKETS: 2}
 """Flags of a meter (7.3.4.5)."""
 
 
-def meter_mod(meter: Meter, xid: int, *, add: bool) -> bytes:
-    """Add or modify a meter (7.3.4.5): with burst and statistics, one dropping band."""
+def meter_mod(command: MeterCommand, meter: Meter, xid: int) -> bytes:
+    """Add, modify or delete a meter (7.3.4.5): with burst and statistics, one dropping band."""
     flags = _UNITS[meter.unit] | 4 | 8
-    body = struct.pack("!HHI", 0 if add else 1, flags, meter.number)
+    body = struct.pack("!HHI", command, flags, meter.number)
     body += struct.pack("!HHII4x", 1, 16, meter.rate, meter.burst)
     return message(Type.METER_MOD, xid, body)
 
@@ -471,6 +480,11 @@ class FlowStats:
     """Idle and hard timeout, in seconds; 0 for none."""
     packets: int
     bytes: int
+
+    @property
+    def key(self) -> FlowKey:
+        """Its identity in the switch, if it is one that a rule of ours could have."""
+        return FlowKey(self.table, self.priority, self.match or ())
 
     def same_actions(self, flow: Flow) -> bool:
         """Whether it does what `flow` says."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from ofgtp.core.flows.flow import Flow
+from ofgtp.core.errors import SwitchRefused
+from ofgtp.core.flows.flow import Flow, Meter
 from ofgtp.core.flows.pipeline import DOWNLINK
 from ofgtp.core.flows.reconcile import plan
 from ofgtp.core.model import FlowValues, Session
 from ofgtp.core.rules.session import session_flows
+from ofgtp.core.sessions.rules import all_teids, meters_of
 from ofgtp.southbound import openflow as of
-from ofgtp.southbound.channel import Bundle, Channel, Disconnected, NotConfirmed
+from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
 
 
@@ -29,6 +31,15 @@ class Change:
         """Whether anything was told."""
         self.downlink = False
         """Whether flows of table downlink changed."""
+        self.other_rules = False
+        """Whether a session got the TEID of another whose rules stood in a table of their own."""
+        self._there: dict[int, Meter] = {}
+        """Meters that sessions had before this change."""
+        self._wanted: dict[int, Meter] = {}
+        """Those that they have after it."""
+        self._left: set[tuple[int, int]] = set()
+        """TEIDs, with their sessions' numbers, whose rules stood in a table of their own."""
+        self._set = self._done = False
 
     @property
     def active(self) -> bool:
@@ -49,6 +60,9 @@ class Change:
         prepared = self._prepared
         if prepared is None:
             return
+        before, after = list(before), list(after)
+        self._take_meters(before, after)
+        self._note_teids(before, after)
         changes = plan(_flows(after, prepared), _flows(before, prepared))
         self.downlink |= any(flow.table == DOWNLINK.number for flow in changes.all())
         self._attempt(lambda bundle: bundle.put_plan(changes))
@@ -59,11 +73,12 @@ class Change:
         self._attempt(lambda bundle: bundle.put_plan(changes))
 
     def prepare(self) -> None:
-        """Have the switch look at all of it.
+        """Have the switch look at all of it; its meters are changed already now.
 
         Raises:
             FlowsRefused: nothing will be carried out.
         """
+        self._attempt(self._set_meters)
         self._attempt(Bundle.prepare)
 
     def commit(self) -> bool:
@@ -72,8 +87,68 @@ class Change:
         Raises:
             FlowsRefused: nothing was carried out.
         """
+        self.prepare()
         self._attempt(Bundle.commit)
+        self._done = True
+        self._attempt(self._delete_meters)
         return self._bundle is not None
+
+    def take_back(self) -> None:
+        """Have meters as they were, unless it was carried out; flows are still as they were."""
+        if self._set and not self._done:
+            self._attempt(self._unset_meters)
+
+    def _take_meters(self, before: Sequence[Session], after: Sequence[Session]) -> None:
+        had = {meter.number: meter for session in before for meter in meters_of(session)}
+        for number, meter in had.items():
+            if number in self._wanted:
+                del self._wanted[number]
+            else:
+                self._there[number] = meter
+        self._wanted |= {meter.number: meter for session in after for meter in meters_of(session)}
+
+    def _set_meters(self, bundle: Bundle) -> None:
+        mods = []
+        for number, meter in self._wanted.items():
+            there = self._there.get(number)
+            if there is None:
+                # One that somebody left there would be in the way.
+                mods += [(of.MeterCommand.DELETE, meter), (of.MeterCommand.ADD, meter)]
+            elif there != meter:
+                mods.append((of.MeterCommand.MODIFY, meter))
+        if not mods or self._set:
+            return
+        self._set = True
+        try:
+            bundle.channel.set_meters(mods)
+        except SwitchRefused as error:
+            raise FlowsRefused([(None, str(error))]) from error
+
+    def _unset_meters(self, bundle: Bundle) -> None:
+        there, wanted = self._there, self._wanted
+        mods = [
+            (of.MeterCommand.MODIFY, meter)
+            for number, meter in there.items()
+            if wanted.get(number, meter) != meter
+        ]
+        new = [meter for number, meter in wanted.items() if number not in there]
+        bundle.channel.set_meters([*mods, *((of.MeterCommand.DELETE, meter) for meter in new)])
+
+    def _delete_meters(self, bundle: Bundle) -> None:
+        gone = [meter for number, meter in self._there.items() if number not in self._wanted]
+        bundle.channel.set_meters([(of.MeterCommand.DELETE, meter) for meter in gone])
+
+    def _note_teids(self, before: Sequence[Session], after: Sequence[Session]) -> None:
+        for session in before:
+            if session.detail is not None:
+                self._left |= {(teid, session.number) for _, teid in all_teids(session)}
+        if self._left:
+            had = dict(self._left)
+            self.other_rules |= any(
+                had.get(teid, session.number) != session.number
+                for session in after
+                for _, teid in all_teids(session)
+            )
 
     def _put_sessions(self, command: of.Command, sessions: Sequence[FlowValues]) -> None:
         self.touched = self.downlink = True

@@ -15,13 +15,23 @@ from ofgtp.control.flows.change import put_sessions
 from ofgtp.control.flows.comparison import Comparison
 from ofgtp.control.flows.links import LinksNow
 from ofgtp.control.sessions.garbage import garbage_left_alone
-from ofgtp.core.flows.flow import CookieKind, Flow, FlowKey, cookie_kind, cookie_number, mac_text
+from ofgtp.core.flows.flow import (
+    CookieKind,
+    Flow,
+    FlowKey,
+    Meter,
+    cookie_kind,
+    cookie_number,
+    mac_text,
+)
 from ofgtp.core.flows.pipeline import EPOCH, METERS, ROUTE, DropReason
 from ofgtp.core.flows.reconcile import Plan, plan
 from ofgtp.core.model import FlowValues, Gateway
+from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import Links
+from ofgtp.core.sessions.rules import METERS_FROM, meters_of
 from ofgtp.southbound.channel import Channel, FlowsRefused
-from ofgtp.southbound.openflow import Command, FlowStats
+from ofgtp.southbound.openflow import Command, FlowStats, MeterCommand
 from ofgtp.southbound.prepared import FLOWS, Prepared
 from ofgtp.store.sqlite import SessionStore
 
@@ -71,13 +81,13 @@ class Equaliser:
                 found.take(part)
         self._go_on_from(found.others)
         try:
-            return self.put_right(channel, prepared, found)
+            return self.put_right(channel, prepared, found, failed)
         except FlowsRefused as error:
             self._note_failed(error, failed)
             return None
 
     def put_right(
-        self, channel: Channel, prepared: Prepared, found: Comparison
+        self, channel: Channel, prepared: Prepared, found: Comparison, failed: Container[int] = ()
     ) -> tuple[int, Links]:
         """Change what a comparison has found to differ from what should be.
 
@@ -90,8 +100,12 @@ class Equaliser:
             if stats.match is None:
                 foreign.append(stats)
             else:
-                there[FlowKey(stats.table, stats.priority, stats.match)] = stats
+                there[stats.key] = stats
         missing, single = found.missing(), list(in_turns(found.missing_flows()))
+        detailed = self._store.iterate(self._gateway.name, detailed=True)
+        for session in in_turns(detailed):
+            if session.number not in failed:
+                single += session_flows(session, prepared.links)
 
         def links_of_all() -> Links:
             now = self._links.get() or prepared.links
@@ -127,18 +141,30 @@ class Equaliser:
             bundle.commit()
         return len(changes) + len(foreign) + FLOWS * len(missing), links
 
-    def meters(self, channel: Channel) -> None:
-        """The same for meters.
+    def meters(self, channel: Channel) -> list[Meter]:
+        """The same for meters, but for those that are of no session any more: these are returned.
+
+        They may be deleted only when no flow uses them.
 
         Raises:
             GatewayNotReady: the switch went away.
+            SwitchRefused: it did not take one.
         """
         present = channel.meters()
-        for meter in METERS.values():
-            if meter.number not in present:
-                channel.set_meter(meter, add=True)
-            elif present[meter.number] != meter:
-                channel.set_meter(meter, add=False)
+        wanted = {meter.number: meter for meter in METERS.values()}
+        for session in in_turns(self._store.iterate(self._gateway.name, detailed=True)):
+            wanted |= {meter.number: meter for meter in meters_of(session)}
+        mods = [
+            (MeterCommand.MODIFY if number in present else MeterCommand.ADD, meter)
+            for number, meter in wanted.items()
+            if present.get(number) != meter
+        ]
+        channel.set_meters(mods)
+        return [
+            Meter(number, 0, 0)
+            for number in present
+            if number >= METERS_FROM and number not in wanted
+        ]
 
     def _sessions(self, failed: Container[int]) -> Iterator[FlowValues]:
         """The stored sessions but for those that the switch has refused."""

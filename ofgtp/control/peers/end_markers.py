@@ -33,8 +33,7 @@ class EndMarkers:
 
     def changed(self, before: Session | None, after: Session | None) -> None:
         """A session was the first, and is the second now."""
-        left = left_tunnel(before, after)
-        if left is not None:
+        for left in left_tunnels(before, after):
             self._owed.append(left)
             # Of a peer that all sessions leave the MAC address is asked for no more.
             self._signalling.peers.keep(left.ip, time.monotonic())
@@ -59,9 +58,25 @@ class EndMarkers:
             self._signalling.peers.let_go(tunnel.ip)
 
 
-def left_tunnel(before: Session | None, after: Session | None) -> FTeid | None:
-    """The downlink tunnel that a session has left for another, and whose peer knows it still."""
-    if before is None or after is None or before.error_indicated:
-        return None
-    moved = before.downlink and after.downlink and before.downlink != after.downlink
-    return before.downlink if moved else None
+def left_tunnels(before: Session | None, after: Session | None) -> list[FTeid]:
+    """The downlink tunnels that a session has left for others, and whose peers know them still."""
+    if before is None or after is None:
+        return []
+    now = _downlinks(after)
+    return [
+        tunnel
+        for whose, (tunnel, indicated) in _downlinks(before).items()
+        if not indicated and whose in now and now[whose][0] != tunnel
+    ]
+
+
+def _downlinks(session: Session) -> dict[str, tuple[FTeid, bool]]:
+    """Each tunnel towards the UE by the bearer that has it, "" being the session; and whether its
+    peer has said that it does not know it."""
+    found = {}
+    if session.downlink is not None:
+        found[""] = session.downlink, session.error_indicated
+    for bearer in session.detail.bearers if session.detail is not None else ():
+        if bearer.downlink is not None:
+            found[bearer.id] = bearer.downlink, bearer.error_indicated
+    return found

@@ -22,7 +22,7 @@ SLICE = 200
 ERRORS = 100
 """Errors of a batch that are told; the first is enough to refuse it."""
 
-Line = tuple[int, BatchPut | str]
+Line = tuple[int, BatchPut | SessionRequest | str]
 Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session]]
 
 
@@ -108,7 +108,7 @@ class Batch:
 
     def _create(self, lines: Sequence[Line]) -> bool:
         """Whether all of these lines put new sessions, with nothing wrong: then it is done."""
-        puts = [op for _, op in lines if not isinstance(op, str)]
+        puts = [op for _, op in lines if isinstance(op, BatchPut)]
         if len(puts) < len(lines):
             return False
         part = self._part_of(puts[0].gateway)
@@ -156,7 +156,7 @@ class Batch:
 
     # --- one by one
 
-    def _one(self, line: int, op: BatchPut | str) -> None:
+    def _one(self, line: int, op: BatchPut | SessionRequest | str) -> None:
         try:
             if isinstance(op, str):
                 self._delete_one(op)
@@ -169,8 +169,9 @@ class Batch:
         except UnknownGateway as error:
             self._errors.append((line, "gateway", str(error)))
 
-    def _put_one(self, put: BatchPut) -> None:
-        stored, session = self._write(self._tx, SessionRequest.of(put))
+    def _put_one(self, put: BatchPut | SessionRequest) -> None:
+        asked = SessionRequest.of(put) if isinstance(put, BatchPut) else put
+        stored, session = self._write(self._tx, asked)
         there = None if stored is None else stored.session
         installed = None if stored is None else stored.installed
         self._created += stored is None

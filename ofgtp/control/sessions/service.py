@@ -22,6 +22,8 @@ from ofgtp.control import report
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.sessions.arrivals import Arrivals
 from ofgtp.control.sessions.batch import SLICE, Batch
+from ofgtp.control.sessions.counted import Counted, counted
+from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.core.errors import (
     Conflict,
@@ -34,12 +36,13 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
-from ofgtp.core.sessions.rules import peers_of
+from ofgtp.core.sessions.check import check_session
+from ofgtp.core.sessions.rules import indicated, peers_of
+from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
     BatchResult,
-    Counters,
     FlowView,
     GatewayMetrics,
     NewSession,
@@ -53,7 +56,6 @@ from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
 
-_Pair = tuple[FlowStats | None, FlowStats | None]
 _AT_ONCE = 1000
 
 
@@ -141,7 +143,7 @@ class SessionService:
             self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
             return confirmed
 
-    def batch(self, ops: Iterable[tuple[int, BatchPut | str]]) -> BatchResult:
+    def batch(self, ops: Iterable[tuple[int, BatchPut | SessionRequest | str]]) -> BatchResult:
         """Do all of it in order, or nothing; see `Service`."""
         with self._turn(), garbage_left_alone():
             with self._transaction() as tx, ExitStack() as stack:
@@ -164,25 +166,31 @@ class SessionService:
 
     def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
         """Stop the downlink of the sessions that these tunnels are; see `Sessions`."""
-        told: list[Session] = []
+        told: dict[str, tuple[Session, Session]] = {}
+        after: Sequence[Session] = ()
+        tunnels_of: list[tuple[str, FTeid]] = []
         with self._turn(), self._transaction() as tx:
             for tunnel in tunnels:
                 stored = self._store.by_downlink(gateway, tunnel)
                 if stored is None or stored.state is SessionState.FAILED:
                     continue
-                if not stored.session.error_indicated:
-                    told.append(stored.session)
+                session = told[stored.session.id][1] if stored.session.id in told else None
+                stopped = indicated(session or stored.session, tunnel)
+                if stopped is not None:
+                    told[stored.session.id] = stored.session, stopped
+                    tunnels_of.append((stored.session.id, tunnel))
             if told:
-                after = [replace(each, error_indicated=True) for each in told]
-                self._carry_out(tx, gateway, told, after)
-            for session in told:
+                before, after = zip(*told.values(), strict=True)
+                for session in after:
+                    if session.detail is not None:
+                        tx.replace(session)
+                self._carry_out(tx, gateway, before, after)
+            for session in after:
                 reason = "its peer does not know the downlink TEID (Error Indication)"
                 tx.set_state([session.number], SessionState.ERROR_INDICATED, reason)
-        for session in told:
-            if session.downlink is not None:
-                tunnel = session.downlink
-                facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
-                self.events.publish("error_indicated", gateway=gateway, session=session.id, **facts)
+        for session_id, tunnel in tunnels_of:
+            facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
+            self.events.publish("error_indicated", gateway=gateway, session=session_id, **facts)
 
     def path_down(self, gateway: str, peer: IPv4Address) -> None:
         """Remove the sessions of a peer that does not answer; see `Sessions`."""
@@ -226,7 +234,7 @@ class SessionService:
             facts = {"session": after.session.id, "state": str(after.state)}
             self.events.publish(kind, gateway=after.session.gateway, **facts)
         if before is None:
-            return self._view(after, (None, None))  # its flows have counted nothing yet
+            return self._view(after, self._counted(after, ()))  # they have counted nothing yet
         return self._views([after])[0]
 
     def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
@@ -267,8 +275,14 @@ class SessionService:
             uplink=Uplink(teid, request.uplink_remote_ip),
             downlink=request.downlink,
             qos=request.qos,
+            detail=detail_of(
+                request,
+                None if old is None else old.session,
+                lambda: tx.allocate_teid(gateway.name),
+            ),
         )
-        gateway.check_session(session)
+        session = settled(None if old is None else old.session, session)
+        check_session(gateway, session, agent.protected)
         return old, tx.insert(session) if old is None else tx.replace(session)
 
     def _carry_out(
@@ -335,11 +349,16 @@ class SessionService:
         wanted = None if agent is None else agent.wanted_of(stored.session)
         if wanted is None:
             return []
-        counted = self._counters([stored])[0]
-        up, down = wanted
-        shown = [FlowView(str(up), "uplink", *_numbers(counted[0]))]
-        shown.append(FlowView(str(down), "downlink", *_numbers(counted[1])))
-        return shown
+        found = {stats.key: stats for stats in self._flow_stats([stored])[0]}
+        return [
+            FlowView(
+                str(each.flow),
+                each.direction,
+                *_numbers(found.get(each.flow.key)),
+                bearer=each.rule or None,
+            )
+            for each in wanted
+        ]
 
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         """All wanted flows, as ovs-ofctl lines; see `Service`."""
@@ -404,12 +423,17 @@ class SessionService:
 
     def _views(self, page: Sequence[StoredSession]) -> Sequence[SessionView]:
         return [
-            self._view(stored, pair)
-            for stored, pair in zip(page, self._counters(page), strict=True)
+            self._view(stored, self._counted(stored, flows))
+            for stored, flows in zip(page, self._flow_stats(page), strict=True)
         ]
 
-    def _view(self, stored: StoredSession, pair: _Pair | None = None) -> SessionView:
-        up, down = (None, None) if pair is None else (Counters(*_numbers(flow)) for flow in pair)
+    def _counted(self, stored: StoredSession, flows: Sequence[FlowStats]) -> Counted:
+        agent = self._agents.get(stored.session.gateway)
+        wanted = None if agent is None else agent.wanted_of(stored.session)
+        return counted(stored.session, flows, wanted or ())
+
+    def _view(self, stored: StoredSession, seen: Counted | None = None) -> SessionView:
+        up, down = (None, None) if seen is None else (seen.uplink, seen.downlink)
         return SessionView(
             session=stored.session,
             state=stored.state,
@@ -419,6 +443,7 @@ class SessionService:
             updated_at=stored.updated_at,
             uplink=up,
             downlink=down,
+            bearers={} if seen is None else seen.bearers,
         )
 
     def _local_ip(self, session: Session) -> IPv4Address | None:
@@ -426,16 +451,16 @@ class SessionService:
         agent = self._agents.get(session.gateway)
         return None if agent is None else agent.gateway.access_ip.ip
 
-    def _counters(self, page: Sequence[StoredSession]) -> Sequence[_Pair]:
-        """Each session's two flows as the switch has them; None where it cannot say."""
-        found: dict[int, _Pair] = {}
+    def _flow_stats(self, page: Sequence[StoredSession]) -> Sequence[Sequence[FlowStats]]:
+        """Each session's flows as the switch has them; none where it cannot say."""
+        found: dict[int, list[FlowStats]] = {}
         for name, agent in self._agents.items():
             numbers = [s.session.number for s in page if s.session.gateway == name]
             try:
                 found.update(zip(numbers, agent.counters(numbers), strict=True))
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
-        return [found.get(stored.session.number, (None, None)) for stored in page]
+        return [found.get(stored.session.number, []) for stored in page]
 
 
 def _numbers(stats: FlowStats | None) -> tuple[int, int]:
@@ -459,8 +484,9 @@ def _resource(session: Session) -> dict[str, Any]:
     return {
         "id": session.id,
         "gateway": session.gateway,
-        "ue_ip": str(session.ue_ip),
+        **({} if session.ue_ip is None else {"ue_ip": str(session.ue_ip)}),
         "uplink": uplink,
         "downlink": None if down is None else {"teid": down.teid, "remote_ip": str(down.ip)},
         **container,
+        **bearers.resource(session),
     }

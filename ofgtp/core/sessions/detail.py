@@ -42,6 +42,9 @@ class Rates:
         return self.uplink is not None or self.downlink is not None
 
 
+NO_RATES = Rates()
+
+
 @dataclass(frozen=True, slots=True)
 class Bearer:
     """Some of a session's traffic, by filters, with a tunnel, a rate and a gate of its own.
@@ -59,7 +62,7 @@ class Bearer:
     shares_downlink: bool = False
     qos: Qos | None = None
     """None: the session's."""
-    mbr: Rates = Rates()
+    mbr: Rates = NO_RATES
     gate: Gate = Gate.OPEN
     error_indicated: bool = False
     """Its peer does not know its downlink tunnel."""
@@ -87,7 +90,7 @@ class Detail:
 
     slot: int = 0
     way: int = WAYS[0]
-    ambr: Rates = Rates()
+    ambr: Rates = NO_RATES
     bearers: tuple[Bearer, ...] = ()
     relay: Relay | None = None
     breakout: tuple[IPv4Network, ...] = field(default=())

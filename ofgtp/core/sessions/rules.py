@@ -217,3 +217,25 @@ def next_way(before: Session | None, after: Session) -> int:
 
 def _uplink_part(session: Session) -> list[Rule]:
     return [rule for rule in rules_of(session) if rule.uplink]
+
+
+def indicated(session: Session, tunnel: FTeid) -> Session | None:
+    """The session once the peer of a tunnel has said that it does not know it; None if that is no
+    news, or the session sends nothing there."""
+    detail = session.detail
+    if session.downlink == tunnel:
+        return None if session.error_indicated else replace(session, error_indicated=True)
+    if detail is None:
+        return None
+    relay = detail.relay
+    if relay is not None and relay.remote == tunnel and not relay.error_indicated:
+        detail = replace(detail, relay=replace(relay, error_indicated=True))
+    bearers = tuple(
+        replace(each, error_indicated=True) if each.downlink == tunnel else each
+        for each in detail.bearers
+    )
+    detail = replace(detail, bearers=bearers)
+    if detail == session.detail:
+        return None
+    changed = replace(session, detail=detail)
+    return replace(changed, detail=replace(detail, way=next_way(session, changed)))
