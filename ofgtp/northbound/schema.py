@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import IPv4Address
 from json import dumps
 from socket import inet_ntoa
 from typing import Annotated, Any, Literal
@@ -73,7 +74,9 @@ class SessionInput(MoreInput):
     id: SessionId | None = Field(None, description=f"{ID_RULE}. Left out: generated")
     gateway: str | None = Field(None, description="May be left out when there is only one")
     ue_ip: Ipv4 | None = Field(
-        None, description="In the gateway's ue_pools. Left out: a relay (core) of what comes"
+        None,
+        description="In the gateway's ue_pools. Left out: a relay (core) of what comes",
+        validate_default=True,
     )
     uplink: UplinkInput | None = None
     downlink: DownlinkInput | None = Field(None, description="null: the UE is idle")
@@ -89,6 +92,13 @@ class SessionInput(MoreInput):
     qfi_check: bool = Field(
         False, description="Drop uplink T-PDUs whose container has another QFI; needs a qfi"
     )
+
+    @field_validator("ue_ip")
+    @classmethod
+    def _needs_ue_ip(cls, value: IPv4Address | None, info: ValidationInfo) -> IPv4Address | None:
+        if value is None and "core" in info.data and info.data["core"] is None:
+            raise PydanticCustomError("missing", "Field required: only a relay (core) has none")
+        return value
 
     @field_validator("rqi", "qfi_check")
     @classmethod

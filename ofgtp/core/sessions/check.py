@@ -61,17 +61,15 @@ def _check_relay(gateway: Gateway, session: Session, detail: Detail) -> None:
     check_teid("core.teid", relay.teid)
     check_teid("core.remote_teid", relay.remote.teid)
     gateway.check_peer("core.remote_ip", relay.remote.ip)
-    for field, given in (("ambr", detail.ambr), ("bearers", detail.bearers)):
+    for field, given in (("ambr", bool(detail.ambr)), ("bearers", bool(detail.bearers))):
         if given:
-            raise InvalidSession(
-                field, "a relay does not look at packets: it has no bearers or rates"
-            )
+            raise InvalidSession(field, "a relay has none: it does not look at packets")
     if session.ue_ip is not None:
         return
     for field, given in (
-        ("qfi", session.qos),
-        ("breakout", detail.breakout),
-        ("framed_routes", detail.framed_routes),
+        ("qfi", session.qos is not None),
+        ("breakout", bool(detail.breakout)),
+        ("framed_routes", bool(detail.framed_routes)),
     ):
         if given:
             raise InvalidSession(field, "needs a ue_ip: a relay without takes packets as they are")
