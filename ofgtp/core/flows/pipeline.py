@@ -172,10 +172,27 @@ RELAY_FORM = Table(
 RELAY = Table(
     16,
     "relay",
-    "One set of flows for each direction of a relay: out again with another TEID to another peer."
-    " Neither unwrapped nor looked at; extension headers stay as they are.",
-    _fields("packet_type tun_id tun_src"),
-    ("normalise", "refusal"),
+    "One set of flows for each direction of a relay: which TEID its T-PDUs get, and which peer.",
+    _fields("packet_type tun_id tun_src ct_label"),
+    ("relayed", "other_relayed", "normalise"),
+    None,
+)
+RELAYED = Table(
+    17,
+    "relayed",
+    "T-PDUs of relays leave again by the gtpu port. Neither unwrapped nor looked at; extension"
+    " headers stay as they are.",
+    _fields("packet_type reg5 ct_label"),
+    ("refusal",),
+    None,
+)
+OTHER_RELAYED = Table(
+    18,
+    "other_relayed",
+    "The same; a relay that changes goes over from one of the two tables to the other, as its rules"
+    " do from rules to other_rules.",
+    _fields("packet_type reg5 ct_label"),
+    ("refusal",),
     None,
 )
 NORMALISE = Table(
@@ -410,6 +427,8 @@ PIPELINE: tuple[Table, ...] = (
     ACCESS,
     RELAY_FORM,
     RELAY,
+    RELAYED,
+    OTHER_RELAYED,
     NORMALISE,
     RETYPE,
     CONTAINER,

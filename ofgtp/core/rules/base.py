@@ -22,7 +22,7 @@ from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
 from ofgtp.core.rules.downlink import choose, contain, core, fit, refusal
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
-from ofgtp.core.rules.relay import relay_form
+from ofgtp.core.rules.relay import relay, relay_form
 from ofgtp.core.rules.terms import (
     IPV4_TYPED,
     IPV6_TYPED,
@@ -66,6 +66,7 @@ def gateway_flows(
     yield from ingress(links)
     yield from access(gateway, links)
     yield from relay_form()
+    yield from relay()
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
     yield from retype()

@@ -49,13 +49,12 @@ from ofgtp.core.rules.terms import (
     HEADER_SAMPLE,
     ICMP,
     IPV4,
-    IPV4_TYPED,
-    IPV6_TYPED,
     REASONS_OF_RULES,
     STRICT,
     TAGGED,
     TUNNEL_HEADERS,
     Links,
+    each_type,
 )
 
 
@@ -108,8 +107,8 @@ def choose(links: Links) -> Iterator[Flow]:
 def refusal() -> Iterator[Flow]:
     """One flow for each reason that a session's rule may have, and each type of packet."""
     for reason in REASONS_OF_RULES:
-        for packet_type in ({}, {"packet_type": IPV4_TYPED}, {"packet_type": IPV6_TYPED}):
-            yield REFUSAL.drop(100, match(**packet_type, reg5=int(reason)), reason)
+        for asked in each_type(reg5=int(reason)):
+            yield REFUSAL.drop(100, asked, reason)
 
 
 def core(gateway: Gateway, links: Links) -> Iterator[Flow]:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ofgtp.core.flows.flow import Flow
-from ofgtp.core.flows.pipeline import NORMALISE, RELAY, RELAY_FORM
+from ofgtp.core.flows.flow import Flow, Output, Port
+from ofgtp.core.flows.pipeline import NORMALISE, REFUSAL, RELAY, RELAY_FORM
 from ofgtp.core.rules.normalise import any_type
-from ofgtp.core.rules.terms import GTP, LATER_VERSIONS, PN, T_PDU, E, S
+from ofgtp.core.rules.terms import (
+    ASKED,
+    GTP,
+    LATER_VERSIONS,
+    NO_RELAY,
+    PN,
+    RELAY_TABLES,
+    T_PDU,
+    E,
+    S,
+    each_type,
+)
 
 
 def relay_form() -> Iterator[Flow]:
@@ -22,6 +33,17 @@ def relay_form() -> Iterator[Flow]:
     for priority, flags in ((90, E | PN), (80, E), (70, PN), (60, 0)):
         for asked in any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
             yield RELAY_FORM.flow(priority, asked, goto=RELAY)
-    for table in (RELAY_FORM, RELAY):
-        for asked in any_type(0):
-            yield table.flow(0, asked, goto=NORMALISE)
+    for asked in each_type():
+        yield RELAY_FORM.flow(0, asked, goto=NORMALISE)
+
+
+def relay() -> Iterator[Flow]:
+    """What is no relay's, and how that of relays leaves."""
+    for typed in each_type(**NO_RELAY):
+        yield RELAY.flow(0, typed, goto=NORMALISE)
+    for table in RELAY_TABLES.values():
+        asked = ASKED[table.number]
+        for typed in each_type(reg5=0, **asked):
+            yield table.flow(100, typed, Output(Port.IN_PORT))
+        for typed in each_type(**asked):
+            yield table.flow(50, typed, goto=REFUSAL)

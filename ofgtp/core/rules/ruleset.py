@@ -24,7 +24,7 @@ from ofgtp.core.flows.flow import (
     ForgetInPort,
     Match,
     Output,
-    Port,
+    RuleError,
     SetField,
     Value,
     make_cookie,
@@ -54,20 +54,21 @@ from ofgtp.core.rules.terms import (
     GROUP_BITS,
     HAS_CONTAINER,
     IPV4,
-    IPV4_TYPED,
-    IPV6_TYPED,
     LIVE,
+    PRIORITY_MAX,
+    REFUSES,
+    RELAY_TABLES,
+    RELAYS,
     SESSION_PRIORITY,
     STRICT,
     WAY_TABLES,
     Links,
+    each_type,
     wanted_container,
 )
 from ofgtp.core.sessions.detail import Detail
-from ofgtp.core.sessions.rule import Refused, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.rule import Refused, Rule, ToCore, Tunnel
 from ofgtp.core.sessions.rules import meter_number, rules_of
-
-PRIORITY_MAX = 65_535
 
 CLASSES = 256
 """Rule sets with ports are spread over so many shapes of flows. The switch remembers, for one shape
@@ -266,7 +267,7 @@ def _of_downlink(
         case Refused(reason):
             return (SetField("reg5", reason),), REFUSAL
         case ToCore():
-            raise AssertionError(f"a downlink rule leads to the core port: {rule}")
+            raise RuleError(f"a downlink rule leads to the core port: {rule}")
 
 
 def _framed(prefix: IPv4Network, making: _Making) -> Iterator[Owned]:
@@ -333,32 +334,30 @@ def _class(number: int) -> int:
 def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
     """T-PDUs go on as they are. Those with a sequence number take the long way: the switch takes
     the number off, and would go on saying that there is one."""
-    direction: Direction = "uplink" if rule.source is Source.ACCESS else "downlink"
-    teid, peer = rule.teid or 0, rule.peer
-    actions: tuple[Action, ...]
+    direction: Direction = "uplink" if rule.uplink else "downlink"
+    way = making.detail.way
     match rule.forward:
         case Tunnel(to, _):
-            actions, goto = (*_to(to), Output(Port.IN_PORT)), None
-            onward = _to(to), ONWARD
+            actions, marked = _to(to), RELAYS
         case Refused(reason):
-            actions, goto = (SetField("reg5", reason),), REFUSAL
-            onward = actions, REFUSAL
+            actions, marked = (SetField("reg5", reason),), REFUSES
         case ToCore():
-            raise AssertionError(f"a relay's rule leads to the core port: {rule}")
-    of_tunnel: dict[str, Value] = {"tun_id": teid}
-    unwrapped: dict[str, Value] = {"reg0": teid}
-    if peer is not None:
-        of_tunnel["tun_src"], unwrapped["reg1"] = peer, peer
-    typed: tuple[dict[str, Value], ...] = (
-        {},
-        {"packet_type": IPV4_TYPED},
-        {"packet_type": IPV6_TYPED},
-    )
-    for packet_type in typed:
-        asked = match(**packet_type, **of_tunnel)
-        flow = RELAY.flow(100, asked, *actions, goto=goto, cookie=making.cookie)
+            raise RuleError(f"a relay's rule leads to the core port: {rule}")
+    of_tunnel: dict[str, Value] = {"tun_id": rule.teid or 0}
+    unwrapped: dict[str, Value] = {"reg0": rule.teid or 0}
+    if rule.peer is not None:
+        of_tunnel["tun_src"], unwrapped["reg1"] = rule.peer, rule.peer
+    for asked in each_type(**of_tunnel):
+        flow = RELAY.flow(
+            SESSION_PRIORITY, asked, *actions, goto=RELAY_TABLES[way], cookie=making.cookie
+        )
         yield Owned(flow, rule.id, direction)
     flow = UPLINK.flow(
-        SESSION_PRIORITY, match(**unwrapped), *onward[0], goto=onward[1], cookie=making.cookie
+        SESSION_PRIORITY,
+        match(**unwrapped),
+        SetField("reg6", marked | _number(making.detail, 0)),
+        *actions,
+        goto=WAY_TABLES[way],
+        cookie=making.cookie,
     )
     yield Owned(flow, rule.id, direction)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ofgtp.core.flows.flow import Value
-from ofgtp.core.flows.pipeline import OTHER_RULES, RULES, DropReason
+from ofgtp.core.flows.flow import Match, Value, match
+from ofgtp.core.flows.pipeline import OTHER_RELAYED, OTHER_RULES, RELAYED, RULES, DropReason
 from ofgtp.core.model import Qos
 
 IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST, NSH = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848, 0x894F
@@ -52,6 +53,17 @@ its QFI in it."""
 
 
 SESSION_PRIORITY = 100
+
+
+PRIORITY_MAX = 65_535
+
+
+def each_type(**asked: Value) -> Iterator[Match]:
+    """Matches for these fields, whatever the switch has taken the packet for: one that names no
+    packet type is for Ethernet frames alone."""
+    yield match(**asked)
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        yield match(packet_type=packet_type, **asked)
 
 
 HEADER_SAMPLE = 96
@@ -141,11 +153,27 @@ WAY_TABLES = {1: RULES, 2: OTHER_RULES}
 """Where a session's uplink rules stand, by `Detail.way`."""
 
 
+RELAY_TABLES = {1: RELAYED, 2: OTHER_RELAYED}
+"""Where T-PDUs of a relay leave, likewise."""
+
+
 ASKED: dict[int, dict[str, Value]] = {
-    RULES.number: {"ct_label": (0, 0x0000_0000_FFFF_0000)},
-    OTHER_RULES.number: {"ct_label": (0, 0x0000_FFFF_0000_0000)},
+    table.number: {"ct_label": (0, 0xFFFF << 16 * place)}
+    for place, table in enumerate((RULES, OTHER_RULES, RELAYED, OTHER_RELAYED))
 }
 """What every flow of these tables asks for besides: see NO_SESSION."""
+
+
+NO_RELAY: dict[str, Value] = {"ct_label": (0, 0xFFFF << 64)}
+"""The same for what is no relay's."""
+
+
+RELAYS = 1 << 30
+"""In register 6: packets of a relay, which leave in the tunnel that is set."""
+
+
+REFUSES = 1 << 29
+"""In register 6: packets that are refused, for the reason in register 5."""
 
 
 REASONS_OF_RULES = (

@@ -11,6 +11,7 @@ from ofgtp.core.flows.pipeline import (
     GUARD,
     ONWARD,
     QFI,
+    REFUSAL,
     ROUTE,
     UPLINK,
     UPLINK_MISS_METER,
@@ -27,7 +28,10 @@ from ofgtp.core.rules.terms import (
     IPV6,
     LIVE,
     NO_SESSION,
+    PRIORITY_MAX,
     REFUSED,
+    REFUSES,
+    RELAYS,
     STRICT,
     WAY_TABLES,
     Links,
@@ -54,6 +58,8 @@ def rules() -> Iterator[Flow]:
     """What happens to packets that none of their session's filters takes."""
     for table in WAY_TABLES.values():
         asked = ASKED[table.number]
+        for bit, goto in ((RELAYS, ONWARD), (REFUSES, REFUSAL)):
+            yield table.flow(PRIORITY_MAX, match(reg6=(bit, bit), **asked), goto=goto)
         strict = match(reg6=(STRICT, STRICT), **asked)
         yield table.drop(0, strict, DropReason.WRONG_BEARER)
         for wants, goto in (

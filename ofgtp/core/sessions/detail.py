@@ -13,7 +13,7 @@ BEARERS_MAX = 63
 FILTERS_MAX = 16
 PRECEDENCE_MAX = 65_535
 RATE_MAX_KBPS = 100_000_000
-SLOT_MAX = (1 << 24) - 1
+SLOT_MAX = (1 << 22) - 1
 WAYS = (1, 2)
 """The tables in which a session's uplink rules may stand: a change puts them into the other one."""
 

@@ -202,7 +202,7 @@ def peers_of(session: Session) -> set[IPv4Address]:
 
 
 def next_way(before: Session | None, after: Session) -> int:
-    """In which of the two tables a session's uplink rules must stand after a change.
+    """In which of two tables a session's rules for what comes in tunnels must stand after a change.
 
     Open vSwitch before 3.2 does not notice a change behind table uplink but by what is asked of
     packets: the two tables ask for different bits (docs/ovs-faults.md).
@@ -211,12 +211,12 @@ def next_way(before: Session | None, after: Session) -> int:
         return 0
     if before is None or before.detail is None:
         return after.detail.way
-    same = _uplink_part(before) == _uplink_part(after)
+    same = _from_tunnels(before) == _from_tunnels(after)
     return before.detail.way if same else 3 - before.detail.way
 
 
-def _uplink_part(session: Session) -> list[Rule]:
-    return [rule for rule in rules_of(session) if rule.uplink]
+def _from_tunnels(session: Session) -> list[Rule]:
+    return [rule for rule in rules_of(session) if rule.teid is not None]
 
 
 def indicated(session: Session, tunnel: FTeid) -> Session | None:
