@@ -1,0 +1,122 @@
+"""Rates on a real switch: policed by meters, changed in place, counted, and taken away."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.inet import IP, UDP
+
+from tests.support import gtpu
+from tests.support.lab import Lab
+from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_gtpu, until
+
+pytestmark = pytest.mark.switch
+
+UE, UP, DOWN = "10.45.0.2", 0x1001, 0x2001
+VIDEO = {
+    "id": "video",
+    "precedence": 10,
+    "filters": ["permit out udp from any 7000 to assigned"],
+    "uplink": {"teid": 0x1002},
+    "downlink": {"teid": 0x2002, "remote_ip": ENB_IP["enb"]},
+}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Lab() as lab:
+        site = Site(lab)
+        site.ready()
+        yield site
+
+
+@pytest.fixture
+def limited(site: Site) -> Iterator[str]:
+    name = site.session(UE, teid=UP, downlink=DOWN, bearers=[VIDEO])
+    site.warm("enb", UE, DOWN)
+    yield name
+    site.delete(name)
+
+
+def meters(site: Site) -> dict[int, tuple[int, int]]:
+    """Number -> rate and burst of the meters that are sessions'."""
+    shown = site.lab.ofctl("dump-meters", BRIDGE)
+    found = re.findall(r"meter=(\d+) kbps.*?\n.*?rate=(\d+) burst_size=(\d+)", shown)
+    return {int(number): (int(rate), int(burst)) for number, rate, burst in found}
+
+
+def octets(site: Site, direction: str, port: int, seconds: float = 1.5) -> int:
+    """IP octets that pass of what is sent at some 16 Mbit/s for so long."""
+    if direction == "uplink":
+        packet = bytes(IP(src=UE, dst=PDN_IP) / UDP(sport=9, dport=port) / bytes(972))
+        frame = site.t_pdu(0x1002 if port == 7000 else UP, packet)
+        sender, wire = site.enb, site.pdn
+    else:
+        packet = bytes(IP(src=PDN_IP, dst=UE) / UDP(sport=port, dport=9) / bytes(972))
+        frame, sender, wire = site.to_ue(packet), site.pdn, site.enb
+    wire.all()
+    end, passed = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        sender.send(*[frame] * 4)
+        time.sleep(0.002)
+        passed += sum(len(packet) for got in wire.all(0.0001) if len(got) > 900)
+    return passed + sum(len(packet) for got in wire.all(0.2) if len(got) > 900)
+
+
+@pytest.mark.parametrize("direction", ["uplink", "downlink"])
+def test_mbr_and_ambr(site: Site, limited: str, direction: str) -> None:
+    """What passes is the burst and the rate, of a bearer's own traffic and of all together."""
+    rate = {f"{direction}_kbps": 2000}
+    free = octets(site, direction, 7000)
+    assert free > 1_000_000
+    site.patch(limited, {"bearers": [VIDEO | {"mbr": rate}]})
+    for port, less in ((7000, True), (7001, False)):
+        passed = octets(site, direction, port)
+        assert (passed < free / 2) is less, (port, passed, free)
+    site.patch(limited, {"ambr": rate, "bearers": [VIDEO]})
+    for port in (7000, 7001):
+        assert octets(site, direction, port) < free / 2
+    site.patch(limited, {"ambr": None})
+    assert octets(site, direction, 7000) > free / 2
+    assert meters(site) == {}
+
+
+def test_changed_in_place(site: Site, limited: str) -> None:
+    site.patch(limited, {"ambr": {"uplink_kbps": 1000, "downlink_kbps": 100_000}})
+    [up, down] = sorted(meters(site))
+    assert meters(site) == {up: (1000, 250), down: (100_000, 25_000)}
+    slow = octets(site, "uplink", 7000)
+    flows = site.lab.ofctl("dump-flows", BRIDGE, "table=31") + site.lab.ofctl(
+        "dump-flows", BRIDGE, "table=32"
+    )
+    site.patch(limited, {"ambr": {"uplink_kbps": 50_000, "downlink_kbps": 100_000}})
+    assert meters(site)[up] == (50_000, 12_500)
+    assert octets(site, "uplink", 7000) > 2 * slow
+    assert re.findall("reg6=[^,]*", flows)
+
+
+def test_rates_come_and_go_with_the_session(site: Site) -> None:
+    name = site.session(UE, teid=UP, downlink=DOWN, ambr={"uplink_kbps": 1000})
+    assert len(meters(site)) == 1
+    site.delete(name)
+    assert meters(site) == {}
+
+
+def test_a_tiny_rate_lets_something_through(site: Site, limited: str) -> None:
+    site.patch(limited, {"ambr": {"uplink_kbps": 1, "downlink_kbps": 1}})
+    packet = gtpu.ipv4(UE, PDN_IP, size=1400)
+    assert site.uplink(site.t_pdu(UP, packet))
+    assert [f for f in site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1400))) if is_gtpu(f)]
+
+
+def test_a_restart_of_the_switch_brings_them_back(site: Site, limited: str) -> None:
+    site.patch(limited, {"ambr": {"uplink_kbps": 1000}})
+    before = meters(site)
+    assert len(before) == 1
+    site.lab.stop_vswitchd()
+    site.lab.start_vswitchd()
+    until(lambda: site.gateway()["in_sync"], "in sync again", 30)
+    assert meters(site) == before
