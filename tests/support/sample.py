@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import Flow
-from ofgtp.core.model import FTeid, Gateway, Session, Uplink
+from ofgtp.core.model import FTeid, Gateway, Qos, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import Links
+from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
 
 LINKS = Links(
     access=1,
@@ -37,6 +41,74 @@ def session(number: int = 1, **changes: Any) -> Session:
         "downlink": FTeid(0x2000 + n, ENB),
     }
     return Session(**{**fields, **changes})
+
+
+def bearer(name: str, precedence: int, *filters: str | PacketFilter, **changes: Any) -> Bearer:
+    """One that shares its session's tunnels, unless changed; filters are texts or values."""
+    read = (PacketFilter.parse(each) if isinstance(each, str) else each for each in filters)
+    return Bearer(name, precedence, tuple(read), **{"shares_downlink": True, **changes})
+
+
+def detailed(number: int = 1, *, bearers: Sequence[Bearer] = (), **changes: Any) -> Session:
+    """The session with that number, with a detail: its slot is the number's lowest byte, and its
+    bearers have indices in their order. `changes` are the detail's fields, or the session's."""
+    names = set(Detail.__dataclass_fields__) & set(changes)
+    of_detail = {"slot": number & 0xFF, **{name: changes.pop(name) for name in names}}
+    numbered = tuple(replace(each, index=index) for index, each in enumerate(bearers))
+    return session(number, detail=Detail(bearers=numbered, **of_detail), **changes)
+
+
+def relay(number: int = 1, *, error_indicated: bool = False, **changes: Any) -> Session:
+    """As `detailed`, a relay of anything: core TEID 0x5000 + n, to 0x6000 + n at FAR."""
+    n = number & 0xFF
+    side = Relay(0x5000 + n, FTeid(0x6000 + n, FAR), error_indicated)
+    return detailed(number, **{"ue_ip": None, "relay": side, **changes})
+
+
+FAR = IPv4Address("10.1.0.4")
+"""The peer on the core side of relays."""
+
+ALL_KINDS: dict[str, Session] = {
+    "emptied": detailed(),
+    "rates": detailed(ambr=Rates(50_000, 100_000)),
+    "bearers": detailed(
+        bearers=[
+            bearer(
+                "voice",
+                10,
+                "permit out udp from 10.2.0.0/24 5004-5060 to assigned",
+                uplink=Uplink(0x4001),
+                downlink=FTeid(0x4101, OTHER_ENB),
+                shares_downlink=False,
+                qos=Qos(1),
+                mbr=Rates(128, 128),
+            ),
+            bearer(
+                "video",
+                20,
+                "permit out tcp from any 80,443,8000-8080 to assigned",
+                PacketFilter(protocol=132, local_ports=((2905, 2905),)),
+                qos=Qos(5, check=True),
+                gate=Gate.DOWNLINK,
+            ),
+            bearer("signalling", 30, PacketFilter(dscp=46), mbr=Rates(downlink=64)),
+            bearer("ping", 40, "permit out icmp from any to any", uplink=Uplink(0x4002, ENB)),
+            bearer("idle", 50, PacketFilter(protocol=47), shares_downlink=False),
+        ],
+        qos=Qos(9),
+        ambr=Rates(50_000, 100_000),
+        way=2,
+    ),
+    "framed": detailed(framed_routes=(IPv4Network("192.168.7.0/24"),), downlink=None),
+    "relay": relay(),
+    "pinned relay": relay(uplink=Uplink(0x1001, ENB), error_indicated=True),
+    "breakout": relay(
+        ue_ip=IPv4Address("10.45.0.2"),
+        breakout=(IPv4Network("10.3.0.0/16"), IPv4Network("198.51.100.0/24")),
+        qos=Qos(9),
+    ),
+}
+"""Sessions that are more than a tunnel pair, all with the number 1."""
 
 
 def all_flows(

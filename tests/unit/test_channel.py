@@ -372,10 +372,10 @@ def test_parts_of_several_replies_are_not_mixed(switch: Switch) -> None:
 
 
 def test_a_meter(switch: Switch) -> None:
-    switch.channel.set_meter(ARP_METER, add=True)
+    switch.channel.set_meters([(of.MeterCommand.ADD, ARP_METER)])
     switch.refuse_meter = struct.pack("!HH", 12, 1)
     with pytest.raises(SwitchRefused, match="OFPET_METER_MOD_FAILED: METER_EXISTS"):
-        switch.channel.set_meter(ARP_METER, add=True)
+        switch.channel.set_meters([(of.MeterCommand.ADD, ARP_METER)])
     assert switch.words() == ["METER_MOD", "BARRIER_REQUEST"] * 2
 
 
@@ -385,7 +385,7 @@ def test_description_and_meter_counters(switch: Switch) -> None:
     assert switch.channel.description() == ("3.1.0", "gw1")
     switch.parts = [struct.pack("!IH6xIQQIIQQ", 2, 56, 0, 30, 0, 0, 0, 12, 0)]
     assert switch.channel.meter_counts() == {2: of.MeterCounts(packets=30, dropped=12)}
-    mod = of.meter_mod(ARP_METER, 1, add=True)
+    mod = of.meter_mod(of.MeterCommand.ADD, ARP_METER, 1)
     switch.parts = [struct.pack("!HHI", 24, 14, ARP_METER.number) + mod[16:]]
     assert switch.channel.meters() == {ARP_METER.number: ARP_METER}
 

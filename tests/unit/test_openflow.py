@@ -238,9 +238,11 @@ def test_a_flow_mod_in_a_bundle() -> None:
 
 @pytest.mark.parametrize("meter", METERS.values(), ids=METERS.keys())
 def test_meters(meter: Meter) -> None:
-    for add, word in ((True, "ADD"), (False, "MOD")):
-        words = re.sub(r"\s+", " ", printed(of.meter_mod(meter, 9, add=add)))
+    for command, word in ((of.MeterCommand.ADD, "ADD"), (of.MeterCommand.MODIFY, "MOD")):
+        words = re.sub(r"\s+", " ", printed(of.meter_mod(command, meter, 9)))
         assert f"{word} {str(meter).replace('bands=', 'bands= ')}" in words
+    words = re.sub(r"\s+", " ", printed(of.meter_mod(of.MeterCommand.DELETE, meter, 9)))
+    assert f"DEL meter={meter.number} " in words
 
 
 # --- from the switch
@@ -363,7 +365,7 @@ def test_a_flow_stats_entry_holds_its_match() -> None:
 
 
 def test_meter_configurations() -> None:
-    ours = [of.meter_mod(meter, 1, add=True)[8:] for meter in METERS.values()]
+    ours = [of.meter_mod(of.MeterCommand.ADD, meter, 1)[8:] for meter in METERS.values()]
     body = b""
     for meter, mod in zip(METERS.values(), ours, strict=True):
         body += struct.pack("!HHI", 24, 14, meter.number) + mod[8:]
@@ -444,7 +446,7 @@ GOOD = [
         match(dl_type=0x800, nw_src=ENB, tun_gtpu_flags=4, dl_dst=(0x40 << 40, 15 << 44))
     ),
     b"".join(entry(flow) for flow in flows_of("physical core")[:4]),
-    struct.pack("!HHI", 24, 14, 1) + of.meter_mod(METERS["arp"], 1, add=True)[16:],
+    struct.pack("!HHI", 24, 14, 1) + of.meter_mod(of.MeterCommand.ADD, METERS["arp"], 1)[16:],
     struct.pack("!IH6xIQQIIQQ", 1, 56, 0, 1, 2, 3, 4, 5, 6),
     packet_in(of.encode_match(match(tun_id=1, tun_src=ENB))[4:28], b"frame"),
 ]

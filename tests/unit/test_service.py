@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -16,7 +16,7 @@ import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.peers.end_markers import left_tunnel
+from ofgtp.control.peers.end_markers import left_tunnels
 from ofgtp.control.report import merged
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import StoreError
@@ -58,10 +58,10 @@ class Agent:
     def named(self, sessions: Iterable[Session]) -> None:
         pass
 
-    def change(self, before: list[Session], after: list[Session]) -> bool:
+    def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
         if self.refuses & {each.id for each in after}:
             raise FlowsRefused([(None, "table full")])
-        self.flows.append((before, after))
+        self.flows.append((list(before), list(after)))
         return self.confirms
 
     def create(self, sessions: list[FlowValues]) -> bool:
@@ -356,11 +356,12 @@ HERE, THERE = tunnel(1), tunnel(1, OTHER_ENB)
 )
 def test_left_tunnel(before: FTeid | None, after: FTeid | None, left: FTeid | None) -> None:
     one, other = session(downlink=before), session(downlink=after)
-    assert left_tunnel(one, other) == left
-    assert left_tunnel(replace(one, error_indicated=True), other) is None
-    assert left_tunnel(one, replace(other, ue_ip=IPv4Address("10.45.9.9"))) == left
-    assert left_tunnel(None, other) is None
-    assert left_tunnel(one, None) is None
+    expected = [] if left is None else [left]
+    assert left_tunnels(one, other) == expected
+    assert left_tunnels(replace(one, error_indicated=True), other) == []
+    assert left_tunnels(one, replace(other, ue_ip=IPv4Address("10.45.9.9"))) == expected
+    assert left_tunnels(None, other) == []
+    assert left_tunnels(one, None) == []
 
 
 def test_merged() -> None:
