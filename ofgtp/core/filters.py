@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
 
@@ -95,6 +96,7 @@ class PacketFilter:
         object.__setattr__(self, "local_ports", _merged(self.local_ports))
 
     @classmethod
+    @lru_cache(maxsize=4_096)
     def parse(cls, text: str) -> PacketFilter:
         """Read a Flow-Description.
 

@@ -226,12 +226,13 @@ class MoreInput(Strict):
     """What a session may have beyond a tunnel pair."""
 
     ambr: RatesInput | None = Field(None, description="Limits of the whole session")
-    bearers: list[BearerInput] = Field(default=[], max_length=BEARERS_MAX)
+    bearers: list[BearerInput] = Field(default_factory=list, max_length=BEARERS_MAX)
     core: CoreInput | None = Field(None, description="A relay: the tunnel to and from the core")
     breakout: list[Prefix] = Field(
-        default=[], description="Of a relay with a ue_ip: what leaves by the core port instead"
+        default_factory=list,
+        description="Of a relay with a ue_ip: what leaves by the core port instead",
     )
-    framed_routes: list[Prefix] = Field(default=[], description="Prefixes behind the UE")
+    framed_routes: list[Prefix] = Field(default_factory=list, description="Prefixes behind the UE")
 
 
 class RatesOutput(BaseModel):

@@ -75,14 +75,15 @@ def judged(line: bytes) -> BatchPut | SessionRequest | str:
     if isinstance(op, schema.DeleteLine):
         return op.id
     asked = op.session
-    if asked.ue_ip is None or asked.request().more:
-        return asked.request()
+    request = asked.request()
+    if request.ue_ip is None or request.more:
+        return request
     up, down = asked.uplink, asked.downlink
     peer = up.remote_ip if up else None
     return BatchPut(
         asked.id,
         asked.gateway,
-        int(asked.ue_ip),
+        int(request.ue_ip),
         up.teid if up else None,
         None if peer is None else int(peer),
         down.teid if down else None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address
+from socket import AF_INET, inet_pton
 from typing import Annotated, Any
 
 from pydantic import (
@@ -51,8 +52,9 @@ def _query_teid(value: object) -> int:
 def _ipv4(value: object) -> IPv4Address:
     try:
         if isinstance(value, str):
-            return IPv4Address(value)
-    except AddressValueError:
+            # Many times as fast as to read it by `ipaddress`, and as strict.
+            return IPv4Address(inet_pton(AF_INET, value))
+    except (OSError, ValueError):
         pass
     raise PydanticCustomError("ipv4", "must be an IPv4 address like 10.45.0.2")
 

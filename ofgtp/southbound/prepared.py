@@ -17,6 +17,7 @@ from ofgtp.core.model import FlowValues, FTeid, Qos, Session, Uplink
 from ofgtp.core.rules.session import tunnel_pair_flows
 from ofgtp.core.rules.terms import Links, wanted_container
 from ofgtp.southbound import openflow as of
+from ofgtp.southbound.templates import Templates
 
 FLOWS = 2
 """Flows of a session, and so the transaction ids that its messages take."""
@@ -79,6 +80,8 @@ class Prepared:
 
     def __init__(self, links: Links) -> None:
         self.links = links
+        self.templates = Templates(links)
+        """For the sessions that are more than tunnel pairs."""
         up, down = _flows(_SAMPLE, links)
         pinned, idle, indicated = (_flows(each, links) for each in (_PINNED, _IDLE, _INDICATED))
         ue, teid, peer = ("I", _UE), ("I", _TEID), ("I", _PEER)

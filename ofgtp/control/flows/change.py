@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import accumulate
 
 from ofgtp.core.errors import SwitchRefused
 from ofgtp.core.flows.flow import Flow, Meter
@@ -15,6 +17,7 @@ from ofgtp.core.sessions.rules import all_teids, meters_of
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
+from ofgtp.southbound.templates import numbers_of
 
 
 class Change:
@@ -63,9 +66,20 @@ class Change:
         before, after = list(before), list(after)
         self._take_meters(before, after)
         self._note_teids(before, after)
-        changes = plan(_flows(after, prepared), _flows(before, prepared))
-        self.downlink |= any(flow.table == DOWNLINK.number for flow in changes.all())
+        numbers_before, numbers_after = ({each.number for each in some} for some in (before, after))
+        gone = [each for each in before if each.detail and each.number not in numbers_after]
+        new = [each for each in after if each.detail and each.number not in numbers_before]
+        apart = {each.number for each in (*gone, *new)}
+        changes = plan(
+            _flows((each for each in after if each.number not in apart), prepared),
+            _flows((each for each in before if each.number not in apart), prepared),
+        )
+        changed = (flow.table == DOWNLINK.number for flow in changes.all())
+        self.downlink |= bool(apart) or any(changed)
+        # What goes makes room for what comes.
+        self._put_detailed(of.Command.DELETE_STRICT, gone, prepared)
         self._attempt(lambda bundle: bundle.put_plan(changes))
+        self._put_detailed(of.Command.ADD, new, prepared)
 
     def replace(self, before: Iterable[Flow], after: Iterable[Flow]) -> None:
         """Base flows: the first are replaced by the second."""
@@ -156,6 +170,37 @@ class Change:
         if prepared is None:
             return
         self._attempt(lambda bundle: put_sessions(bundle, prepared, command, sessions))
+
+    def _put_detailed(
+        self, command: of.Command, sessions: Sequence[Session], prepared: Prepared
+    ) -> None:
+        """Put the flows of sessions that are more than tunnel pairs in, to be added or deleted."""
+        if not sessions:
+            return
+        made = [
+            (prepared.templates.of(each, each.detail), numbers_of(each, each.detail))
+            for each in sessions
+            if each.detail is not None
+        ]
+        places = [*accumulate((template.flows for template, _ in made), initial=0)]
+
+        def put(bundle: Bundle) -> None:
+            def make(first: int) -> bytes:
+                encoded = (
+                    (template.add if command is of.Command.ADD else template.delete)(
+                        numbers, bundle.number, first + place
+                    )
+                    for (template, numbers), place in zip(made, places, strict=False)
+                )
+                return b"".join(encoded)
+
+            bundle.put(command, places[-1], make, flow_at)
+
+        def flow_at(place: int) -> Flow:
+            which = bisect_right(places, place) - 1
+            return session_flows(sessions[which], prepared.links)[place - places[which]]
+
+        self._attempt(put)
 
     def _attempt(self, work: Callable[[Bundle], None]) -> None:
         if self._bundle is None:

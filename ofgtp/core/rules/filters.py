@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Network
 from itertools import product
 
@@ -17,7 +18,8 @@ _PORT_FIELDS = {6: "tcp", 17: "udp", 132: "sctp"}
 _PORT_BITS = 16
 
 
-def matches(asked: PacketFilter, *, uplink: bool) -> list[dict[str, Value]]:
+@lru_cache(maxsize=4_096)
+def matches(asked: PacketFilter, *, uplink: bool) -> tuple[dict[str, Value], ...]:
     """What flows must match so that together they match exactly what the filter does.
 
     A filter is written as for downlink; `uplink` swaps its ends (TS 29.244, 5.2.1A.2A).
@@ -45,17 +47,17 @@ def matches(asked: PacketFilter, *, uplink: bool) -> list[dict[str, Value]]:
             " ranges of ports by their bits"
         )
     if pairs == [(None, None)]:
-        return [base]
+        return (base,)
     protocol = _PORT_FIELDS.get(asked.protocol or 0)
     if protocol is None:
         known = ", ".join(protocol_text(number) for number in sorted(WITH_PORTS))
         raise FilterError(f"ports of protocol {asked.protocol}: only {known} have any")
-    return [
+    return tuple(
         base
         | ({} if source is None else {f"{protocol}_src": source})
         | ({} if target is None else {f"{protocol}_dst": target})
         for source, target in pairs
-    ]
+    )
 
 
 _Masked = tuple[int, int] | None

@@ -124,7 +124,7 @@ def _tunnel(far: FTeid | None, indicated: bool, qos: Qos | None) -> Forward:
 
 def ue_prefixes(session: Session) -> tuple[IPv4Network, ...]:
     """The UE's address and the prefixes behind it; none of a relay that takes any content."""
-    own = () if session.ue_ip is None else (IPv4Network(session.ue_ip),)
+    own = () if session.ue_ip is None else (IPv4Network((int(session.ue_ip), 32)),)
     return own + (() if session.detail is None else session.detail.framed_routes)
 
 
