@@ -32,15 +32,18 @@ from ofgtp.core.flows.flow import (
     Port,
     PushVlan,
     SetField,
+    Unit,
     match,
     move,
 )
 from ofgtp.core.flows.pipeline import METERS
 from ofgtp.core.model import AccessRoute, FTeid, Uplink
 from ofgtp.core.rules.lease import lease_flows
+from ofgtp.core.rules.session import session_flows
+from ofgtp.core.sessions.rules import meters_of
 from ofgtp.southbound import openflow as of
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
+from tests.support.sample import ALL_KINDS, ENB, LINKS, OTHER_ENB, all_flows, session
 
 CASES: dict[str, dict[str, Any]] = {
     "physical core": {},
@@ -56,6 +59,9 @@ SESSIONS = (
     session(3, uplink=Uplink(0xFFFFFFFF, OTHER_ENB), downlink=FTeid(0xFFFFFFFF, OTHER_ENB)),
     session((1 << 40) - 1),
 )
+OTHERS = [replace(each, number=9) for each in ALL_KINDS.values()]
+"""Beside each other these would have flows with one key."""
+RATED = [meter for each in OTHERS for meter in meters_of(each)]
 
 
 def flows_of(case: str) -> list[Flow]:
@@ -94,6 +100,16 @@ def same_to_ofctl(flows: list[Flow], tmp_path: Path) -> None:
     said = [line.strip() for line in ofctl("ofp-parse", wire).splitlines()]
     assert len(meant) == len(flows)
     assert [line for line in said if line] == [line.strip() for line in meant]
+
+
+def test_flows_of_all_kinds_of_sessions(tmp_path: Path) -> None:
+    for each in OTHERS:
+        flows = list(session_flows(each, LINKS))
+        same_to_ofctl(flows, tmp_path)
+        for flow in flows:
+            [stats] = of.decode_flow_stats(entry(flow))
+            assert stats.key == flow.key
+            assert stats.same_actions(flow)
 
 
 @pytest.mark.parametrize("lease_seconds", [None, 5, 10])
@@ -236,7 +252,7 @@ def test_a_flow_mod_in_a_bundle() -> None:
     assert printed(of.flow_mod(of.Command.ADD, flow, 9)) in words
 
 
-@pytest.mark.parametrize("meter", METERS.values(), ids=METERS.keys())
+@pytest.mark.parametrize("meter", [*METERS.values(), *RATED], ids=str)
 def test_meters(meter: Meter) -> None:
     for command, word in ((of.MeterCommand.ADD, "ADD"), (of.MeterCommand.MODIFY, "MOD")):
         words = re.sub(r"\s+", " ", printed(of.meter_mod(command, meter, 9)))
@@ -365,12 +381,15 @@ def test_a_flow_stats_entry_holds_its_match() -> None:
 
 
 def test_meter_configurations() -> None:
-    ours = [of.meter_mod(of.MeterCommand.ADD, meter, 1)[8:] for meter in METERS.values()]
+    wanted = {meter.number: meter for meter in (*METERS.values(), *RATED)}
+    assert {meter.unit for meter in wanted.values()} == set(Unit)
+    ours = [of.meter_mod(of.MeterCommand.ADD, meter, 1)[8:] for meter in wanted.values()]
     body = b""
-    for meter, mod in zip(METERS.values(), ours, strict=True):
-        body += struct.pack("!HHI", 24, 14, meter.number) + mod[8:]
+    for meter, mod in zip(wanted.values(), ours, strict=True):
+        flags = {Unit.PACKETS: 14, Unit.KBPS: 13}[meter.unit]
+        body += struct.pack("!HHI", 24, flags, meter.number) + mod[8:]
     body += struct.pack("!HHI", 8, 1, 77)
-    assert of.decode_meters(body) == {m.number: m for m in METERS.values()} | {77: None}
+    assert of.decode_meters(body) == {**wanted, 77: None}
 
 
 def test_meter_counts() -> None:

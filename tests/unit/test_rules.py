@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import chain, combinations, product
 from typing import Any
 
 import pytest
@@ -22,10 +25,12 @@ from ofgtp.core.flows.flow import (
     SetField,
     cookie_kind,
     cookie_number,
+    make_cookie,
     match,
 )
 from ofgtp.core.flows.pipeline import (
     ACCESS,
+    CHOOSE,
     CONTAIN,
     CONTAINER,
     CONTAINER_END,
@@ -39,22 +44,31 @@ from ofgtp.core.flows.pipeline import (
     MEASURE,
     METERS,
     NORMALISE,
+    ONWARD,
+    OTHER_RELAYED,
+    OTHER_RULES,
     PIPELINE,
     QFI,
+    REFUSAL,
+    RELAY,
+    RELAY_FORM,
+    RELAYED,
     RETYPE,
     ROUTE,
+    RULES,
     TOO_BIG,
     UNWRAP,
     UPLINK,
     DropReason,
+    Table,
 )
 from ofgtp.core.model import AccessRoute, Qos, Uplink
 from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.session import session_flows
-from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED
+from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, REASONS_OF_RULES
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, all_flows, session
+from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, session
 
 GATEWAYS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -71,8 +85,9 @@ changed = pytest.mark.parametrize("change", GATEWAYS.values(), ids=GATEWAYS.keys
 @pytest.mark.parametrize("peer_mac", [LINKS.peer_mac, None])
 def test_no_two_flows_have_one_key(change: dict[str, Any], peer_mac: str | None) -> None:
     links = replace(LINKS, peer_mac=peer_mac)
-    flows = all_flows(gateway(**change), session(), session(2, downlink=None), links=links)
-    assert len({flow.key for flow in flows}) == len(flows)
+    for one in (session(), *ALL_KINDS.values()):
+        flows = all_flows(gateway(**change), one, session(2, downlink=None), links=links)
+        assert len({flow.key for flow in flows}) == len(flows)
 
 
 @changed
@@ -85,15 +100,42 @@ def test_every_drop_reason_has_a_flow_to_count_it(change: dict[str, Any]) -> Non
         if cookie_kind(flow.cookie) is CookieKind.DROP
     }
     missing = set(DropReason) - counted
-    expected = set() if "access_allow" in change else {DropReason.ACCESS_DENIED}
-    expected |= {DropReason.UE_TO_UE} if change.get("ue_to_ue") == "route" else set()
-    assert missing == expected
+    assert missing == (set() if "access_allow" in change else {DropReason.ACCESS_DENIED})
+    # With "route" no pool's flow does, only what a session's rules may refuse.
+    barred = {flow.table for flow in flows if flow.cookie == _drop(DropReason.UE_TO_UE)}
+    routed = change.get("ue_to_ue") == "route"
+    assert barred == ({REFUSAL.number} if routed else {GUARD.number, REFUSAL.number})
+
+
+def _drop(reason: DropReason) -> int:
+    return make_cookie(CookieKind.DROP, reason)
+
+
+def test_every_reason_of_a_rule_is_counted_whatever_the_packet() -> None:
+    """Rules of relays refuse what is not unwrapped, and so has any type."""
+    types = {None, 0x1_0800, 0x1_86DD}
+    found: dict[int, set[int | None]] = defaultdict(set)
+    for flow in (f for f in all_flows(gateway()) if f.table == REFUSAL.number):
+        asked = {each.field: each.value for each in flow.match}
+        assert flow.cookie == _drop(DropReason(asked["reg5"]))
+        found[asked["reg5"]].add(asked.get("packet_type"))
+    assert found == dict.fromkeys(REASONS_OF_RULES, types)
+    refused = {
+        action.value
+        for each in ALL_KINDS.values()
+        for flow in session_flows(each, LINKS)
+        for action in flow.actions
+        if isinstance(action, SetField) and action.field == "reg5"
+    }
+    assert refused
+    assert refused <= found.keys()
 
 
 @changed
 def test_what_ends_a_packet_says_why(change: dict[str, Any]) -> None:
     """No flow drops without a reason, and no flow with a reason lets a packet out."""
-    for flow in all_flows(gateway(**change), session(), session(2, downlink=None)):
+    others = [flow for each in ALL_KINDS.values() for flow in session_flows(each, LINKS)]
+    for flow in (*all_flows(gateway(**change), session(), session(2, downlink=None)), *others):
         outputs = [a.port for a in flow.actions if isinstance(a, Output)]
         leaves = flow.goto is not None or bool(outputs)
         shown = cookie_kind(flow.cookie) is CookieKind.REPORT
@@ -109,27 +151,77 @@ def test_what_reaches_the_controller_is_limited(change: dict[str, Any]) -> None:
             assert flow.meter in {meter.number for meter in METERS.values()}, str(flow)
 
 
+LEADS_ON = {
+    RELAY_FORM: {NORMALISE},
+    RELAY: {NORMALISE},
+    RELAYED: {REFUSAL},
+    OTHER_RELAYED: {REFUSAL},
+    EPOCH: {UPLINK},
+    GUARD: {ROUTE},
+    FIT: {DOWNLINK},
+    MEASURE: {CONTAIN},
+    RULES: {GUARD, QFI, DropReason.WRONG_BEARER},
+    OTHER_RULES: {GUARD, QFI, DropReason.WRONG_BEARER},
+    CHOOSE: {MEASURE, DropReason.NO_RULE, LINKS.gtpu},
+    QFI: {DropReason.CONTAINER_MISSING},
+    CONTAIN: {LINKS.gtpu},
+    ONWARD: {LINKS.gtpu},
+    TOO_BIG: {Port.CONTROLLER},
+}
+"""What becomes of packets that only the last flows of a table match: where they are led, why they
+are dropped, or the port by which they leave."""
+
+
 @changed
 def test_every_table_says_what_a_miss_is(change: dict[str, Any]) -> None:
+    """Whatever a packet holds, exactly one of a table's last flows matches it."""
     flows = all_flows(gateway(**change))
-    for table in PIPELINE:
+    numbers = {table.number: table for table in PIPELINE}
+    for table in set(PIPELINE) - {REFUSAL}:
         lowest = min(f.priority for f in flows if f.table == table.number)
         found = [f for f in flows if f.table == table.number and f.priority == lowest]
-        if table is CONTAIN:
-            # Of the lowest bit of a QFI there is one for each value.
-            assert len(found) == 2 and all(f.actions for f in found)
-            continue
-        [miss] = [f for f in found if not _misses(f)]
-        if table is TOO_BIG:
-            assert miss.goto is None
-        elif table is QFI:
-            assert cookie_number(miss.cookie) == DropReason.CONTAINER_MISSING
-        elif table.miss is None:
-            ways = {GUARD: ROUTE, EPOCH: UPLINK, FIT: DOWNLINK, MEASURE: CONTAIN}
-            assert miss.goto == ways[table].number
+        for packet in _packets(found):
+            assert len([f for f in found if _takes(f, packet)]) == 1, f"{table.name}: {packet}"
+        then: set[Table | DropReason | int] = set()
+        for flow in found:
+            if flow.goto is not None:
+                then.add(numbers[flow.goto])
+            elif cookie_kind(flow.cookie) is CookieKind.DROP:
+                then.add(DropReason(cookie_number(flow.cookie)))
+            else:
+                then |= {a.port for a in flow.actions if isinstance(a, Output)}
+        if table.miss is None:
+            assert then == LEADS_ON[table], table.name
         else:
-            assert cookie_number(miss.cookie) == table.miss
-            assert miss.priority == 0
+            assert then == {table.miss}
+            assert lowest == 0
+
+
+def _packets(flows: list[Flow]) -> Iterator[dict[str, int]]:
+    """All combinations of the bits that some flows ask for, and of the types of packets."""
+    asked: dict[str, set[int]] = defaultdict(set)
+    for flow in flows:
+        for each in _misses(flow):
+            asked[each.field] |= {1 << bit for bit in range(32) if each.mask >> bit & 1}
+    typed = asked.pop("packet_type", None) is not None
+    names = list(asked)
+    every = [[sum(some) for some in _subsets(asked[name])] for name in names]
+    for packet_type in (0, 0x1_0800, 0x1_86DD) if typed else (0,):
+        for values in product(*every):
+            yield {"packet_type": packet_type, **dict(zip(names, values, strict=True))}
+
+
+def _subsets(bits: set[int]) -> Iterator[tuple[int, ...]]:
+    assert len(bits) <= 8, "too many to try"
+    return chain.from_iterable(combinations(bits, size) for size in range(len(bits) + 1))
+
+
+def _takes(flow: Flow, packet: dict[str, int]) -> bool:
+    asked = {each.field: each for each in _misses(flow)}
+    of_type = asked.pop("packet_type", None)
+    if (0 if of_type is None else of_type.value) != packet["packet_type"]:
+        return False
+    return all(packet[name] & each.mask == each.value for name, each in asked.items())
 
 
 def _misses(flow: Flow) -> list[Condition]:
@@ -141,8 +233,10 @@ ALWAYS_0 = {name for name, field in FIELDS.items() if field.meaning.startswith("
 
 
 def test_fields_that_are_always_0_are_asked_for_nothing_else() -> None:
-    assert {"pkt_mark", "ct_mark", "ct_zone"} == ALWAYS_0
-    for flow in all_flows(gateway(), session(), session(2, downlink=None)):
+    assert {"pkt_mark", "ct_mark", "ct_zone", "ct_label", "reg7"} == ALWAYS_0
+    others = (flow for each in ALL_KINDS.values() for flow in session_flows(each, LINKS))
+    for flow in (*all_flows(gateway(), session(), session(2, downlink=None)), *others):
+        assert not any(isinstance(a, SetField) and a.field == "reg7" for a in flow.actions)
         for each in flow.match:
             assert each.field not in ALWAYS_0 or each.value == 0, str(flow)
 
