@@ -107,7 +107,8 @@ class Session:
     gateway: str
     ue_ip: IPv4Address | None
     """None of a relay that takes any content."""
-    uplink: Uplink
+    uplink: Uplink | None
+    """None where a control plane says by rules which TEIDs there are."""
     downlink: FTeid | None
     error_indicated: bool = False
     """The peer has said by an Error Indication that it does not know the downlink tunnel: nothing
@@ -159,13 +160,14 @@ class FlowValues(NamedTuple):
     @classmethod
     def of(cls, session: Session) -> FlowValues:
         """Those of a session that is but a tunnel pair."""
-        peer, far = session.uplink.remote_ip, session.downlink
-        if session.ue_ip is None or session.detail is not None:
+        uplink, far = session.uplink, session.downlink
+        if session.ue_ip is None or uplink is None or session.detail is not None:
             raise InvalidSession("ue_ip", f"session {session.id} is more than a tunnel pair")
+        peer = uplink.remote_ip
         return cls(
             session.number,
             int(session.ue_ip),
-            session.uplink.teid,
+            uplink.teid,
             None if peer is None else int(peer),
             None if far is None else far.teid,
             None if far is None else int(far.ip),
@@ -249,9 +251,10 @@ class Gateway:
             raise InvalidSession("id", "1 to 128 of A-Z a-z 0-9 . _ : @ -")
         if session.ue_ip is not None:
             self._check_ue_ip(session.ue_ip)
-        check_teid("uplink.teid", session.uplink.teid)
-        if session.uplink.remote_ip is not None:
-            self.check_peer("uplink.remote_ip", session.uplink.remote_ip)
+        if session.uplink is not None:
+            check_teid("uplink.teid", session.uplink.teid)
+            if session.uplink.remote_ip is not None:
+                self.check_peer("uplink.remote_ip", session.uplink.remote_ip)
         if session.downlink is not None:
             check_teid("downlink.teid", session.downlink.teid)
             self.check_peer("downlink.remote_ip", session.downlink.ip)

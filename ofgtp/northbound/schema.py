@@ -222,7 +222,7 @@ class SessionOutput(BaseModel):
     id: str
     gateway: str
     ue_ip: Ipv4 | None
-    uplink: UplinkOutput
+    uplink: UplinkOutput | None = Field(description="null: a control plane's rules say which")
     downlink: DownlinkOutput | None
     qfi: int | None = Field(description="null: no PDU Session Container")
     rqi: bool
@@ -252,7 +252,8 @@ class SessionOutput(BaseModel):
             id=session.id,
             gateway=session.gateway,
             ue_ip=session.ue_ip,
-            uplink=UplinkOutput.model_construct(
+            uplink=session.uplink
+            and UplinkOutput.model_construct(
                 teid=session.uplink.teid,
                 local_ip=view.local_ip,
                 remote_ip=session.uplink.remote_ip,
@@ -365,6 +366,7 @@ class FlowOutput(BaseModel):
     direction: Direction
     packets: int
     bytes: int
+    bearer: str | None = Field(description="Whose it is; null: the session's own")
 
 
 class FlowList(BaseModel):

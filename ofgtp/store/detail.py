@@ -7,8 +7,12 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from ofgtp.core.filters import ASSIGNED, Network, PacketFilter, parse_prefix
+from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
+from ofgtp.core.sessions.rule import Forward, Held, Refused, Rule, Source, ToCore, Tunnel
+
+_REASONS = {int(reason): reason for reason in DropReason}
 
 
 def to_text(session: Session) -> str | None:
@@ -28,6 +32,10 @@ def to_text(session: Session) -> str | None:
         made["relay"] = [relay.teid, *_fteid(relay.remote), relay.error_indicated]
     if detail.breakout:
         made["breakout"] = [str(each) for each in detail.breakout]
+    if detail.rules:
+        made["rules"] = [_rule(each) for each in detail.rules]
+    if detail.limits:
+        made["limits"] = detail.limits
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
@@ -48,6 +56,8 @@ def from_text(text: str, slot: int) -> tuple[Detail, bool]:
         relay=relay,
         breakout=tuple(IPv4Network(each) for each in made.get("breakout", ())),
         framed_routes=tuple(IPv4Network(each) for each in made.get("framed", ())),
+        rules=tuple(_read_rule(each) for each in made.get("rules", ())),
+        limits=tuple((place, rate) for place, rate in made.get("limits", ())),
     )
     return detail, made.get("indicated", False)
 
@@ -102,6 +112,51 @@ def _read_bearer(made: dict[str, Any]) -> Bearer:
         gate=Gate(made.get("gate", Gate.OPEN.value)),
         error_indicated=made.get("indicated", False),
         index=made["index"],
+    )
+
+
+def _rule(rule: Rule) -> list[Any]:
+    match rule.forward:
+        case Tunnel(to, octet):
+            forward: list[int | None] = [to.teid, int(to.ip), octet]
+        case ToCore():
+            forward = []
+        case Refused(reason):
+            forward = [int(reason)]
+        case Held():
+            forward = [0]
+    return [
+        rule.id,
+        rule.source.value,
+        rule.precedence,
+        forward,
+        rule.teid,
+        None if rule.peer is None else int(rule.peer),
+        [str(prefix) for prefix in rule.ue],
+        [_filter(each) for each in rule.filters],
+        0 if rule.container is None else rule.container.number,
+        rule.meters,
+    ]
+
+
+def _read_rule(made: list[Any]) -> Rule:
+    name, source, precedence, forward, teid, peer, ue, filters, container, meters = made
+    to: Forward = ToCore()
+    if len(forward) == 1:
+        to = Refused(_REASONS[forward[0]]) if forward[0] else Held()
+    elif forward:
+        to = Tunnel(FTeid(forward[0], IPv4Address(forward[1])), forward[2])
+    return Rule(
+        id=name,
+        source=Source(source),
+        precedence=precedence,
+        forward=to,
+        teid=teid,
+        peer=None if peer is None else IPv4Address(peer),
+        ue=tuple(IPv4Network(prefix) for prefix in ue),
+        filters=tuple(_read_filter(each) for each in filters),
+        container=Qos.of(container),
+        meters=tuple(meters),
     )
 
 

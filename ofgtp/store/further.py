@@ -27,7 +27,7 @@ CREATE TABLE tunnels (
     ip      INTEGER NOT NULL,
     teid    INTEGER NOT NULL,
     number  INTEGER NOT NULL,
-    PRIMARY KEY (gateway, ip, teid)
+    PRIMARY KEY (gateway, ip, teid, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tunnels_of ON tunnels (number);
 CREATE TABLE framed (
@@ -87,7 +87,9 @@ def conflict(db: sqlite3.Connection, session: Session) -> Conflict | None:
         for other in (*known, *_other(db, "teids", where, (session.gateway, teid))):
             if other != mine:
                 return Conflict(loc, f"the TEID {teid} is in use by session {other!r}", other)
-    for loc, far in all_tunnels(session):
+    # A control plane may have several sessions send to one tunnel: of a base station that has
+    # restarted, say, and gives its TEIDs again before the old sessions are released.
+    for loc, far in all_tunnels(session) if session.uplink is not None else ():
         values = (session.gateway, int(far.ip), far.teid)
         where = "s.gateway = ? AND s.downlink_ip = ? AND s.downlink_teid = ?"
         known = () if loc == _OWN_TUNNEL else _own(db, where, values)

@@ -73,7 +73,7 @@ CREATE TABLE sessions (
     id               TEXT NOT NULL UNIQUE,
     gateway          TEXT NOT NULL,
     ue_ip            INTEGER,
-    uplink_teid      INTEGER NOT NULL,
+    uplink_teid      INTEGER,
     uplink_remote_ip INTEGER,
     downlink_teid    INTEGER,
     downlink_ip      INTEGER,
@@ -89,11 +89,11 @@ CREATE TABLE sessions (
     UNIQUE (gateway, downlink_ip, downlink_teid),
     CHECK ((downlink_teid IS NULL) = (downlink_ip IS NULL)),
     CHECK ((slot IS NULL) = (detail IS NULL)),
-    CHECK (ue_ip IS NOT NULL OR detail IS NOT NULL)
+    CHECK (ue_ip IS NOT NULL AND uplink_teid IS NOT NULL OR detail IS NOT NULL)
 ) STRICT;
 """
 _TRIGGERS = """
-CREATE TRIGGER session_deleted AFTER DELETE ON sessions BEGIN
+CREATE TRIGGER session_deleted AFTER DELETE ON sessions WHEN old.uplink_teid IS NOT NULL BEGIN
     INSERT OR REPLACE INTO released (gateway, teid) VALUES (old.gateway, old.uplink_teid);
 END;
 CREATE TRIGGER session_moved AFTER UPDATE OF gateway, uplink_teid ON sessions
@@ -465,10 +465,11 @@ class Transaction:
         """Which field of `session` another session has, and which session that is."""
         if new and self.get(session.id) is not None:
             return Conflict("id", f"the id {session.id!r} is in use", session.id)
-        teid, ue_ip, down = session.uplink.teid, session.ue_ip, session.downlink
-        checks: list[tuple[str, str, str, tuple[int, ...]]] = [
-            ("uplink.teid", f"the uplink TEID {teid}", "uplink_teid = ?", (teid,)),
-        ]
+        uplink, ue_ip, down = session.uplink, session.ue_ip, session.downlink
+        checks: list[tuple[str, str, str, tuple[int, ...]]] = []
+        if uplink is not None:
+            what = f"the uplink TEID {uplink.teid}"
+            checks.append(("uplink.teid", what, "uplink_teid = ?", (uplink.teid,)))
         if ue_ip is not None:
             checks.append(("ue_ip", f"the UE address {ue_ip}", "ue_ip = ?", (int(ue_ip),)))
         if down is not None:
@@ -831,11 +832,12 @@ def _errors() -> Iterator[None]:
 
 
 def _fields(session: Session) -> tuple[str | int | None, ...]:
-    remote, down = session.uplink.remote_ip, session.downlink
+    uplink, down = session.uplink, session.downlink
+    remote = None if uplink is None else uplink.remote_ip
     return (
         session.gateway,
         None if session.ue_ip is None else int(session.ue_ip),
-        session.uplink.teid,
+        None if uplink is None else uplink.teid,
         None if remote is None else int(remote),
         None if down is None else down.teid,
         None if down is None else int(down.ip),
@@ -870,7 +872,7 @@ def _session(row: Sequence[Any]) -> Session:
         session_id,
         gateway,
         None if ue_ip is None else IPv4Address(ue_ip),
-        Uplink(teid, None if remote is None else IPv4Address(remote)),
+        None if teid is None else Uplink(teid, None if remote is None else IPv4Address(remote)),
         None if down_teid is None else FTeid(down_teid, IPv4Address(down_ip)),
         indicated,
         Qos.of(qos),

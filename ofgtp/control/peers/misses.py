@@ -53,6 +53,7 @@ class Misses:
         inner = packet.frame[ETHERNET_HEADER:]
         if len(inner) < 20 or IPv4Address(inner[12:16]) != session.ue_ip:
             return "spoofed_source"
-        if session.uplink.remote_ip not in (None, IPv4Address(packet.peer)):
+        uplink = session.uplink
+        if uplink and uplink.remote_ip not in (None, IPv4Address(packet.peer)):
             return "wrong_peer"
         return "not_installed"

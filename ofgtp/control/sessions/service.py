@@ -266,7 +266,8 @@ class SessionService:
             )
         teid = request.uplink_teid
         if teid is None:
-            teid = old.session.uplink.teid if old else tx.allocate_teid(gateway.name)
+            known = old and old.session.uplink
+            teid = known.teid if known else tx.allocate_teid(gateway.name)
         session = Session(
             number=old.session.number if old else 0,
             id=session_id,
@@ -469,10 +470,10 @@ def _numbers(stats: FlowStats | None) -> tuple[int, int]:
 
 def _resource(session: Session) -> dict[str, Any]:
     """A session's writable fields as the REST API writes them."""
-    remote, down = session.uplink.remote_ip, session.downlink
-    uplink: dict[str, Any] = {"teid": session.uplink.teid}
-    if remote is not None:
-        uplink["remote_ip"] = str(remote)
+    up, down = session.uplink, session.downlink
+    uplink: dict[str, Any] = {} if up is None else {"teid": up.teid}
+    if up is not None and up.remote_ip is not None:
+        uplink["remote_ip"] = str(up.remote_ip)
     container: dict[str, Any] = {}
     if (qos := session.qos) is not None:
         container = {

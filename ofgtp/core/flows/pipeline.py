@@ -73,6 +73,8 @@ class Report(IntEnum):
     """A GTP-U message that is no T-PDU, as its whole frame."""
     TOO_BIG = 4
     """The beginning of a packet that does not fit the access MTU."""
+    HELD = 10
+    """A downlink packet whose session's rule holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,7 @@ _OF_RULES = _fields(
     "reg4 reg6 reg7 ct_label dl_type nw_src nw_dst nw_proto ip_dscp tcp_src tcp_dst udp_src udp_dst"
     " sctp_src sctp_dst"
 )
-_FROM_RULES = ("qfi", "onward", "guard", "refusal")
+_FROM_RULES = ("qfi", "onward", "guard", "measure", "held", "refusal")
 RULES = Table(
     31,
     "rules",
@@ -364,7 +366,7 @@ DOWNLINK = Table(
     "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
     " a session with a QFI go on, RQI and QFI in a register.",
     _fields("dl_type nw_dst"),
-    ("choose", "measure", "refusal"),
+    ("choose", "measure", "held", "refusal"),
     DropReason.UNKNOWN_UE,
 )
 CHOOSE = Table(
@@ -376,7 +378,7 @@ CHOOSE = Table(
         "reg4 reg6 reg7 dl_type nw_src nw_dst nw_proto ip_dscp tcp_src tcp_dst udp_src udp_dst"
         " sctp_src sctp_dst"
     ),
-    ("measure", "refusal"),
+    ("measure", "held", "refusal"),
     None,
 )
 MEASURE = Table(
@@ -413,6 +415,15 @@ LOCAL = Table(
     DropReason.LOCAL_OTHER,
 )
 
+HELD = Table(
+    85,
+    "held",
+    "Downlink packets of idle UEs whose control plane wants to know of them, or has them held: to"
+    " the controller, through one meter for each sixteenth of the sessions.",
+    _fields("reg6"),
+    (),
+    None,
+)
 REFUSAL = Table(
     90,
     "refusal",
@@ -452,6 +463,7 @@ PIPELINE: tuple[Table, ...] = (
     CONTAIN,
     TOO_BIG,
     LOCAL,
+    HELD,
     REFUSAL,
 )
 
@@ -470,6 +482,8 @@ SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in ra
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
 
+HELD_METERS = tuple(Meter(64 + share, rate=50, burst=50) for share in range(16))
+
 METERS: dict[str, Meter] = {
     "ping": PING_METER,
     "arp": ARP_METER,
@@ -481,4 +495,5 @@ METERS: dict[str, Meter] = {
     "neighbour": NEIGHBOUR_METER,
     "other_arp": OTHER_ARP_METER,
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
+    **{f"held_{share}": meter for share, meter in enumerate(HELD_METERS)},
 }

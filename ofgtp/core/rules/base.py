@@ -19,7 +19,7 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
-from ofgtp.core.rules.downlink import choose, contain, core, fit, refusal
+from ofgtp.core.rules.downlink import choose, contain, core, fit, held, refusal
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
 from ofgtp.core.rules.relay import relay, relay_form
@@ -81,6 +81,7 @@ def gateway_flows(
     yield from core(gateway, links)
     yield from fit()
     yield from choose(links)
+    yield from held()
     yield from refusal()
     yield from contain(links)
     yield from local(gateway, links)

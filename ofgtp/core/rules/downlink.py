@@ -27,6 +27,8 @@ from ofgtp.core.flows.pipeline import (
     CORE,
     DOWNLINK,
     FIT,
+    HELD,
+    HELD_METERS,
     MEASURE,
     NEXT_HOP_METER,
     PING_METER,
@@ -45,8 +47,10 @@ from ofgtp.core.rules.terms import (
     ECHO_REPLY,
     ECHO_REQUEST,
     ETHERNET_HEADER,
+    GROUP_BITS,
     HAS_CONTAINER,
     HEADER_SAMPLE,
+    HELD_SAMPLE,
     ICMP,
     IPV4,
     REASONS_OF_RULES,
@@ -102,6 +106,14 @@ def choose(links: Links) -> Iterator[Flow]:
     contained = match(reg4=(HAS_CONTAINER, HAS_CONTAINER), reg6=(0, STRICT))
     yield CHOOSE.flow(0, contained, goto=MEASURE)
     yield CHOOSE.drop(0, match(reg6=(STRICT, STRICT)), DropReason.NO_RULE)
+
+
+def held() -> Iterator[Flow]:
+    """What the controller holds, in shares by the session's slot."""
+    show = Output(Port.CONTROLLER, max_len=HELD_SAMPLE)
+    for share, meter in enumerate(HELD_METERS):
+        asked = match(reg6=(share << GROUP_BITS, (len(HELD_METERS) - 1) << GROUP_BITS))
+        yield HELD.report(100, asked, Report.HELD, show, meter=meter)
 
 
 def refusal() -> Iterator[Flow]:

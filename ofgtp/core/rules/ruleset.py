@@ -37,6 +37,7 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     FIT,
     GUARD,
+    HELD,
     MEASURE,
     ONWARD,
     QFI,
@@ -53,6 +54,7 @@ from ofgtp.core.rules.terms import (
     ASKED,
     GROUP_BITS,
     HAS_CONTAINER,
+    HOLDS,
     IPV4,
     LIVE,
     PRIORITY_MAX,
@@ -67,7 +69,7 @@ from ofgtp.core.rules.terms import (
     wanted_container,
 )
 from ofgtp.core.sessions.detail import Detail
-from ofgtp.core.sessions.rule import Refused, Rule, ToCore, Tunnel
+from ofgtp.core.sessions.rule import Held, Refused, Rule, ToCore, Tunnel
 from ofgtp.core.sessions.rules import meter_number, rules_of
 
 CLASSES = 256
@@ -195,6 +197,8 @@ def _of_uplink(rule: Rule, set_before: int) -> tuple[tuple[Action, ...], Table]:
             return _to(to), ONWARD
         case Refused(reason):
             return (SetField("reg5", reason),), REFUSAL
+        case Held():
+            return (), HELD
 
 
 def _wanted(rule: Rule) -> int:
@@ -215,6 +219,7 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
     if not last.filters and isinstance(last.forward, Tunnel) and _own_meter(last, common) is None:
         tunnel = last.forward
     alone = len(rules) == 1 and tunnel is not None
+    held = len(rules) == 1 and isinstance(last.forward, Held)
     number = (STRICT if tunnel is None else 0) | _number(making.detail, 0)
     actions: tuple[Action, ...] = () if alone else (SetField("reg6", number),)
     goto: Table | None = CHOOSE
@@ -227,6 +232,8 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
             goto = MEASURE if tunnel.octet is not None else None
             if goto is None:
                 actions = Decap(), *actions, Output(making.links.gtpu)
+    if held:
+        goto, common = HELD, None
     for target in last.ue:
         flow = DOWNLINK.flow(
             SESSION_PRIORITY,
@@ -237,7 +244,7 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
             cookie=making.cookie,
         )
         yield Owned(flow, "", "downlink")
-    if alone:
+    if alone or held:
         return
     for rule, priority in zip(rules, priorities(rules), strict=True):
         if rule is last and tunnel is not None:
@@ -266,6 +273,8 @@ def _of_downlink(
             return (SetField("reg4", octet), *actions), MEASURE
         case Refused(reason):
             return (SetField("reg5", reason),), REFUSAL
+        case Held():
+            return (), HELD
         case ToCore():
             raise RuleError(f"a downlink rule leads to the core port: {rule}")
 
@@ -336,18 +345,27 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
     the number off, and would go on saying that there is one."""
     direction: Direction = "uplink" if rule.uplink else "downlink"
     way = making.detail.way
+    octet: int | None = None
+    actions: tuple[Action, ...]
     match rule.forward:
-        case Tunnel(to, _):
-            actions, marked = _to(to), RELAYS
+        case Tunnel(to, of_container):
+            actions, marked, octet = _to(to), RELAYS, of_container
         case Refused(reason):
             actions, marked = (SetField("reg5", reason),), REFUSES
+        case Held():
+            actions, marked = (), HOLDS
         case ToCore():
-            raise RuleError(f"a relay's rule leads to the core port: {rule}")
+            raise RuleError(f"a relay's rule does not lead to a tunnel: {rule}")
     of_tunnel: dict[str, Value] = {"tun_id": rule.teid or 0}
     unwrapped: dict[str, Value] = {"reg0": rule.teid or 0}
     if rule.peer is not None:
         of_tunnel["tun_src"], unwrapped["reg1"] = rule.peer, rule.peer
-    for asked in each_type(**of_tunnel):
+    if octet is not None:
+        actions += (SetField("reg4", HAS_CONTAINER | octet),)
+    if octet is not None or marked == HOLDS:
+        # A container is put in front, or a packet shown, behind the patch alone.
+        of_tunnel = {}
+    for asked in each_type(**of_tunnel) if of_tunnel else ():
         flow = RELAY.flow(
             SESSION_PRIORITY, asked, *actions, goto=RELAY_TABLES[way], cookie=making.cookie
         )

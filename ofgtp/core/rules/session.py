@@ -30,7 +30,7 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, ...]:
 def tunnel_pair_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     """The flows of a session without detail: what is made of its two rules, by the short way that
     `southbound/prepared.py` holds its bytes to."""
-    if session.ue_ip is None:
+    if session.ue_ip is None or session.uplink is None:
         raise RuleError(f"session {session.id} has neither a UE address nor rules")
     cookie = make_cookie(CookieKind.SESSION, session.number)
     peer, qos = session.uplink.remote_ip, session.qos

@@ -74,6 +74,10 @@ EXTENSION_SAMPLE = 128
 """Bytes of a T-PDU with extension headers that the controller sees, those put in front included."""
 
 
+HELD_SAMPLE = 0xFFFF
+"""Bytes of a packet that the controller holds: all of it."""
+
+
 SIGNALLING_SAMPLE = 2048
 """Bytes of signalling that the controller sees: all of it. What is longer is no message."""
 
@@ -170,6 +174,10 @@ NO_RELAY: dict[str, Value] = {"ct_label": (0, 0xFFFF << 64)}
 
 RELAYS = 1 << 30
 """In register 6: packets of a relay, which leave in the tunnel that is set."""
+
+
+HOLDS = 1 << 28
+"""In register 6: packets that the controller holds."""
 
 
 REFUSES = 1 << 29

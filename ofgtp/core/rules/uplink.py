@@ -9,6 +9,8 @@ from ofgtp.core.flows.flow import Decap, Flow, ForgetInPort, Output, Port, match
 from ofgtp.core.flows.pipeline import (
     FIT,
     GUARD,
+    HELD,
+    MEASURE,
     ONWARD,
     QFI,
     REFUSAL,
@@ -23,7 +25,9 @@ from ofgtp.core.rules.terms import (
     ASKED,
     CHECKED,
     CONTAINED,
+    HAS_CONTAINER,
     HEADER_SAMPLE,
+    HOLDS,
     IPV4,
     IPV6,
     LIVE,
@@ -58,8 +62,13 @@ def rules() -> Iterator[Flow]:
     """What happens to packets that none of their session's filters takes."""
     for table in WAY_TABLES.values():
         asked = ASKED[table.number]
-        for bit, goto in ((RELAYS, ONWARD), (REFUSES, REFUSAL)):
-            yield table.flow(PRIORITY_MAX, match(reg6=(bit, bit), **asked), goto=goto)
+        for bits, goto in (
+            ({"reg6": (RELAYS, RELAYS), "reg4": (0, HAS_CONTAINER)}, ONWARD),
+            ({"reg6": (RELAYS, RELAYS), "reg4": (HAS_CONTAINER, HAS_CONTAINER)}, MEASURE),
+            ({"reg6": (REFUSES, REFUSES)}, REFUSAL),
+            ({"reg6": (HOLDS, HOLDS)}, HELD),
+        ):
+            yield table.flow(PRIORITY_MAX, match(**bits, **asked), goto=goto)
         strict = match(reg6=(STRICT, STRICT), **asked)
         yield table.drop(0, strict, DropReason.WRONG_BEARER)
         for wants, goto in (

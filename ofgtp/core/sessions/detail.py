@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
 
 from ofgtp.core.filters import PacketFilter
 from ofgtp.core.model import FTeid, Qos, Uplink
+
+if TYPE_CHECKING:
+    from ofgtp.core.sessions.rule import Rule
 
 BEARERS_MAX = 63
 FILTERS_MAX = 16
 PRECEDENCE_MAX = 65_535
 RATE_MAX_KBPS = 100_000_000
-SLOT_MAX = (1 << 22) - 1
+SLOT_MAX = (1 << 21) - 1
 WAYS = (1, 2)
 """The tables in which a session's uplink rules may stand: a change puts them into the other one."""
 
@@ -97,3 +101,8 @@ class Detail:
     """Destinations that leave by the core port, though the session is a relay."""
     framed_routes: tuple[IPv4Network, ...] = ()
     """Prefixes behind the UE, routed as its address is (TS 29.244, 8.2.109)."""
+    rules: tuple[Rule, ...] = ()
+    """As a control plane has made them, in the order in which they are asked; all of the above but
+    slot, way and framed routes is empty then."""
+    limits: tuple[tuple[int, int], ...] = ()
+    """Of these rules: places in the list of meters, and their rates in kbit/s."""

@@ -25,6 +25,8 @@ class Source(StrEnum):
     """In a tunnel, from a base station or the peer in front of us."""
     CORE = "core"
     """From the packet data network; or, for a rule with a TEID, in a tunnel from there."""
+    CONTROL = "control"
+    """In a tunnel from the control plane (CP-function)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,12 @@ class Refused:
     reason: DropReason
 
 
-Forward = Tunnel | ToCore | Refused
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Packets go to the controller, through a meter, and wait there for a tunnel (BUFF)."""
+
+
+Forward = Tunnel | ToCore | Refused | Held
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import Meter, Unit
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.model import FTeid, Qos, Session
+from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Rates
 from ofgtp.core.sessions.rule import (
     LOWEST_PRECEDENCE,
@@ -41,9 +41,12 @@ def rules_of(session: Session) -> tuple[Rule, ...]:
 
 
 def _rules(session: Session, detail: Detail) -> Iterator[Rule]:
+    if session.uplink is None:
+        yield from detail.rules
+        return
     ue = ue_prefixes(session)
     for bearer in sorted(detail.bearers, key=lambda each: each.precedence):
-        yield from _of_bearer(session, detail, bearer, ue)
+        yield from _of_bearer(session, session.uplink, detail, bearer, ue)
     up = Rule(
         id="",
         source=Source.ACCESS,
@@ -82,14 +85,18 @@ def _rules(session: Session, detail: Detail) -> Iterator[Rule]:
 
 
 def _of_bearer(
-    session: Session, detail: Detail, bearer: Bearer, ue: tuple[IPv4Network, ...]
+    session: Session,
+    common: Uplink,
+    detail: Detail,
+    bearer: Bearer,
+    ue: tuple[IPv4Network, ...],
 ) -> Iterator[Rule]:
     qos = bearer.qos or session.qos
     far, indicated = bearer.downlink, bearer.error_indicated
     if bearer.shares_downlink:
         far, indicated = session.downlink, session.error_indicated
     closed = Refused(DropReason.GATE_CLOSED)
-    uplink = bearer.uplink or session.uplink
+    uplink = bearer.uplink or common
     yield Rule(
         id=bearer.id,
         source=Source.ACCESS,
@@ -147,13 +154,10 @@ def meters_of(session: Session) -> list[Meter]:
     detail = session.detail
     if detail is None:
         return []
-    limits = [(AMBR_UPLINK, detail.ambr)]
-    limits += [(2 + 2 * bearer.index, bearer.mbr) for bearer in detail.bearers]
-    return [
-        meter(detail.slot, place, rate)
-        for first, rates in limits
-        for place, rate in _rated(first, rates)
-    ]
+    rated = [(AMBR_UPLINK, detail.ambr)]
+    rated += [(2 + 2 * bearer.index, bearer.mbr) for bearer in detail.bearers]
+    limits = [*detail.limits, *(each for first, rates in rated for each in _rated(first, rates))]
+    return [meter(detail.slot, place, rate) for place, rate in limits]
 
 
 def _rated(first: int, rates: Rates) -> Iterator[tuple[int, int]]:
@@ -170,10 +174,13 @@ def meter(slot: int, place: int, kbps: int) -> Meter:
 
 def all_teids(session: Session) -> Iterator[tuple[str, int]]:
     """Every TEID of ours that a session uses, with the field that names it."""
-    yield "uplink.teid", session.uplink.teid
+    if session.uplink is not None:
+        yield "uplink.teid", session.uplink.teid
     detail = session.detail
     if detail is None:
         return
+    teids = dict.fromkeys(rule.teid for rule in detail.rules if rule.teid is not None)
+    yield from (("rules", teid) for teid in teids)
     if detail.relay is not None:
         yield "core.teid", detail.relay.teid
     for place, bearer in enumerate(detail.bearers):
@@ -188,6 +195,9 @@ def all_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
     detail = session.detail
     if detail is None:
         return
+    forwards = (rule.forward for rule in detail.rules)
+    tunnels = dict.fromkeys(each.to for each in forwards if isinstance(each, Tunnel))
+    yield from (("rules", tunnel) for tunnel in tunnels)
     if detail.relay is not None:
         yield "core", detail.relay.remote
     for place, bearer in enumerate(detail.bearers):
@@ -197,8 +207,10 @@ def all_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
 
 def peers_of(session: Session) -> set[IPv4Address]:
     """The GTP-U peers that a session sends to, or takes its own tunnel's packets from alone."""
-    named = {session.uplink.remote_ip} | {far.ip for _, far in all_tunnels(session)}
-    return {peer for peer in named if peer is not None}
+    named = {far.ip for _, far in all_tunnels(session)}
+    if session.uplink is not None and session.uplink.remote_ip is not None:
+        named.add(session.uplink.remote_ip)
+    return named
 
 
 def next_way(before: Session | None, after: Session) -> int:
