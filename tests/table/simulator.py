@@ -532,10 +532,18 @@ class Switch:
         )
 
     def encapsulate(self, packet: Packet) -> Packet:
-        """The outer frame that output to the gtpu port makes; it comes in by LOCAL."""
-        if packet.packet_type not in (1 << 16 | IPV4, 1 << 16 | MPLS):
+        """The outer frame that output to the gtpu port makes; it comes in by LOCAL.
+
+        What came by this port, and has gone by no patch since, is sent with the GTP-U flags that it
+        had, whatever it was taken for. With S the number that was taken off would be missing.
+        """
+        flags = packet.tun_gtpu_flags
+        if flags & 2:
+            raise Aborted("the S flag goes out, and the sequence number does not")
+        known = (1 << 16 | IPV4, 1 << 16 | IPV6, 1 << 16 | MPLS)
+        if not flags and packet.packet_type not in known:
             raise Aborted("a packet of no known type to the gtpu port")
-        gtp = struct.pack("!BBHI", 0x30, T_PDU, len(packet.data), packet.tun_id)
+        gtp = struct.pack("!BBHI", flags or 0x30, T_PDU, len(packet.data), packet.tun_id)
         size = 20 + 8 + 8 + len(packet.data)
         addresses = self.local_ip.packed + packet.tun_dst.to_bytes(4, "big")
         ip = struct.pack("!BBHHHBBH", 0x45, 0, size, 0, 0x4000, 64, UDP, 0) + addresses

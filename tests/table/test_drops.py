@@ -7,13 +7,16 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
+from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Dot1Q, Ether
 
+from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import CookieKind, Port, cookie_kind
-from ofgtp.core.flows.pipeline import DropReason
+from ofgtp.core.flows.pipeline import CHOOSE, DropReason
 from ofgtp.core.model import Qos
+from ofgtp.core.sessions.detail import Gate
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, all_flows, session
+from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, bearer, detailed, session
 from tests.table.simulator import Trace
 from tests.table.world import (
     ACCESS_IP,
@@ -55,6 +58,36 @@ def tagged(port: int) -> Trace:
     frame.payload = Dot1Q(vlan=5) / frame.payload
     frame.type = 0x8100
     return switch(session()).receive(port, bytes(frame))
+
+
+UE = "10.45.0.2"
+FRAMED = (IPv4Network("192.168.7.0/24"),)
+
+
+def bearers(port: int, frame: bytes) -> Trace:
+    return switch(ALL_KINDS["bearers"]).receive(port, frame)
+
+
+def relayed(kind: str, frame: bytes) -> Trace:
+    return switch(ALL_KINDS[kind]).receive(LINKS.access, frame)
+
+
+def closed(port: int, frame: bytes) -> Trace:
+    every = bearer("all", 1, PacketFilter(), gate=Gate.CLOSED)
+    return switch(detailed(bearers=[every])).receive(port, frame)
+
+
+def without_default(frame: bytes) -> Trace:
+    """To a session all of whose rules have filters: the last one's flow is taken away."""
+    one = detailed(bearers=[bearer("ping", 1, PacketFilter(protocol=1))], downlink=None)
+    flows = all_flows(gateway(), one)
+    kept = [flow for flow in flows if (flow.table, flow.priority) != (CHOOSE.number, 1)]
+    assert len(kept) == len(flows) - 1
+    return made(kept).receive(LINKS.core, frame)
+
+
+def tcp(src: object, dst: object, **ports: int) -> bytes:
+    return bytes(IP(src=str(src), dst=str(dst)) / TCP(**ports))
 
 
 def expired(port: int, frame: bytes) -> Trace:
@@ -123,16 +156,38 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.NO_UPLINK_SESSION: lambda: [access(gtpu(inner(), 5)), access(gtpu(inner("10.45.0.9")))],
     R.INNER_IPV6: lambda: [access(gtpu(inner_ipv6()))],
     R.PROTECTED_DESTINATION: lambda: [access(gtpu(inner(dst=ACCESS_IP)))],
-    R.UE_TO_UE: lambda: [access(gtpu(inner(dst="10.45.0.3")))],
+    R.UE_TO_UE: lambda: [
+        access(gtpu(inner(dst="10.45.0.3"))),
+        switch(session(), detailed(2, framed_routes=FRAMED)).receive(
+            LINKS.access, gtpu(inner(dst="192.168.7.1"))
+        ),
+    ],
     R.NEXT_HOP_UNRESOLVED: lambda: [access(gtpu(inner()), links=replace(LINKS, peer_mac=None))],
     R.CORE_OTHER: lambda: [core(inner(SERVER, "10.46.0.1"))],
     R.UNKNOWN_UE: lambda: [core(inner(SERVER, "10.45.7.7"))],
-    R.IDLE_UE: lambda: [core(inner(SERVER, "10.45.0.3"))],
-    R.ERROR_INDICATED: lambda: [
-        switch(session(error_indicated=True)).receive(
-            LINKS.core, from_core(inner(SERVER, "10.45.0.2"))
-        )
+    R.IDLE_UE: lambda: [
+        core(inner(SERVER, "10.45.0.3")),
+        switch(ALL_KINDS["framed"]).receive(LINKS.core, from_core(inner(SERVER, "192.168.7.1"))),
+        bearers(LINKS.core, from_core(bytes(IP(src=str(SERVER), dst=UE, proto=47) / bytes(40)))),
     ],
+    R.ERROR_INDICATED: lambda: [
+        switch(session(error_indicated=True)).receive(LINKS.core, from_core(inner(SERVER, UE))),
+        switch(detailed(error_indicated=True)).receive(LINKS.core, from_core(inner(SERVER, UE))),
+        *(relayed("pinned relay", gtpu(inner(), flags=flags)) for flags in (0, S, E, E | S)),
+    ],
+    R.WRONG_BEARER: lambda: [
+        *(
+            bearers(LINKS.access, gtpu(packet, 0x4001, flags=E))
+            for packet in (inner(), echo(UE, "10.2.0.9"))
+        ),
+        bearers(LINKS.access, gtpu(inner(), 0x4002, flags=E)),
+    ],
+    R.GATE_CLOSED: lambda: [
+        bearers(LINKS.access, gtpu(tcp(UE, SERVER, dport=443), flags=E)),
+        closed(LINKS.access, gtpu(inner())),
+        closed(LINKS.core, from_core(inner(SERVER, UE))),
+    ],
+    R.NO_RULE: lambda: [without_default(from_core(inner(SERVER, UE)))],
     R.LEASE_EXPIRED: lambda: [
         expired(LINKS.access, gtpu(inner())),
         expired(LINKS.access, gtpu(b"", 0, kind=1)),

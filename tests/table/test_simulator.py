@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from ofgtp.core.flows.flow import (
@@ -25,6 +27,7 @@ from tests.table.simulator import IPV4, IPV6, Aborted, Ambiguous, Refused, Switc
 from tests.table.world import ACCESS_IP, PN, E, S, from_core, gtpu, inner, inner_ipv6
 
 PATCH = (4, 5)
+PEER = IPv4Address("10.1.0.7")
 
 
 def made(*flows: Flow) -> Switch:
@@ -201,3 +204,43 @@ def test_what_a_gtpu_port_leaves_of_other_messages() -> None:
     assert left.data == bytes.fromhex("0007098501100900") + inner()
     request = gtpu(b"", 0, kind=1, flags=S)
     assert made().decapsulate(request).data == request
+
+
+@pytest.mark.parametrize("flags", [0, E, PN, E | PN])
+@pytest.mark.parametrize("ttl", [63, 64, 96])
+def test_what_goes_out_as_it_came_keeps_its_flags(flags: int, ttl: int) -> None:
+    """But for TEID and peer, and whatever the switch has taken it for."""
+    steps = set_field("tun_id", 9), set_field("tun_dst", PEER), Output(Port.IN_PORT)
+    switch = made(
+        Flow(0, 1, match(in_port=1), 1, (Output(Port.LOCAL),)),
+        *(
+            Flow(0, 1, match(in_port=LINKS.gtpu, **typed), 2, steps)
+            for typed in ({}, {"packet_type": 1 << 16 | IPV4}, {"packet_type": 1 << 16 | IPV6})
+        ),
+        Flow(0, 1, match(in_port=Port.LOCAL), 3, (Output(1),)),
+    )
+    frame = gtpu(inner(ttl=ttl), 5, flags=flags)
+    [(_, sent)] = switch.receive(1, frame).sent
+    assert sent[30:34] == PEER.packed
+    assert sent[42:] == frame[42:46] + bytes([0, 0, 0, 9]) + frame[50:]
+    with pytest.raises(Aborted, match="sequence number"):
+        switch.receive(1, gtpu(inner(ttl=ttl), 5, flags=flags | S))
+
+
+@pytest.mark.parametrize("flags", [0, S, E])
+def test_what_has_gone_by_a_patch_has_no_flags(flags: int) -> None:
+    out, back = PATCH
+    to_patch = Encap(Header.MPLS), Encap(Header.ETHERNET), Output(out)
+    pop = PopMpls(IPV4), Decap(), set_field("tun_dst", PEER), Output(LINKS.gtpu)
+    switch = made(
+        Flow(0, 1, match(in_port=1), 1, (Output(Port.LOCAL),)),
+        Flow(0, 1, match(in_port=LINKS.gtpu, packet_type=1 << 16 | IPV4), 2, to_patch),
+        Flow(0, 1, match(in_port=back), 2, pop),
+        Flow(0, 1, match(in_port=Port.LOCAL), 3, (Output(1),)),
+    )
+    packet = inner(ttl=64)
+    [(_, sent)] = switch.receive(1, gtpu(packet, 5, flags=flags)).sent
+    taken_off = 4 if flags & S else 0
+    left = gtpu(packet, 5, flags=flags)[50 + taken_off :]
+    assert sent[42:46] == bytes([0x30, 255]) + len(left).to_bytes(2, "big")
+    assert sent[50:] == left

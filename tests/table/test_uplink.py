@@ -135,13 +135,14 @@ def test_any_teid_and_peer_come_round_whole(teid: int, peer: int, ttl: int) -> N
 BARE = switch()
 
 
-def test_no_t_pdu_takes_a_short_cut() -> None:
+@pytest.mark.parametrize(("flags", "relayable"), [(0, (15, 16)), (S, (15,)), (S | PN, (15,))])
+def test_no_t_pdu_takes_a_short_cut(flags: int, relayable: tuple[int, ...]) -> None:
     """What were typed by chance before the patch would be cached with the tunnel's metadata."""
     gw = switch(session())
     for ttl in range(1, 256):
-        trace = gw.receive(LINKS.access, gtpu(inner(ttl=ttl)))
+        trace = gw.receive(LINKS.access, gtpu(inner(ttl=ttl), flags=flags))
         tables = [flow.table for flow in trace.flows]
-        access, first, second = (0, 10, 25), (0, 20), (0, 22, 28, 30, 40, 50)
+        access, first, second = (0, 10, 25), (0, *relayable, 20), (0, 22, 28, 30, 40, 50)
         assert tables == [*access, *first, *second], f"TTL {ttl}"
 
 
