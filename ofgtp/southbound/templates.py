@@ -182,6 +182,7 @@ class _Rules:
                 None if rule.peer is None else self._peers[rule.peer],
                 tuple(self._ue.get(prefix, prefix) for prefix in rule.ue),
                 rule.filters,
+                rule.qfis,
                 rule.container,
                 rule.meters,
             )

@@ -134,13 +134,14 @@ def _rule(rule: Rule) -> list[Any]:
         None if rule.peer is None else int(rule.peer),
         [str(prefix) for prefix in rule.ue],
         [_filter(each) for each in rule.filters],
+        rule.qfis,
         0 if rule.container is None else rule.container.number,
         rule.meters,
     ]
 
 
 def _read_rule(made: list[Any]) -> Rule:
-    name, source, precedence, forward, teid, peer, ue, filters, container, meters = made
+    name, source, precedence, forward, teid, peer, ue, filters, qfis, container, meters = made
     to: Forward = ToCore()
     if len(forward) == 1:
         to = Refused(_REASONS[forward[0]]) if forward[0] else Held()
@@ -155,6 +156,7 @@ def _read_rule(made: list[Any]) -> Rule:
         peer=None if peer is None else IPv4Address(peer),
         ue=tuple(IPv4Network(prefix) for prefix in ue),
         filters=tuple(_read_filter(each) for each in filters),
+        qfis=tuple(qfis),
         container=Qos.of(container),
         meters=tuple(meters),
     )

@@ -55,6 +55,7 @@ class DropReason(IntEnum):
     WRONG_BEARER = 50, "T-PDU in a bearer's tunnel that matches none of the bearer's filters"
     GATE_CLOSED = 51, "packet of a bearer whose gate is closed in its direction"
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
+    FAR_DROP = 53, "packet that a control plane's rule drops (FAR with DROP)"
 
     @property
     def label(self) -> str:
@@ -284,8 +285,8 @@ UPLINK = Table(
     DropReason.NO_UPLINK_SESSION,
 )
 _OF_RULES = _fields(
-    "reg4 reg6 reg7 ct_label dl_type nw_src nw_dst nw_proto ip_dscp tcp_src tcp_dst udp_src udp_dst"
-    " sctp_src sctp_dst"
+    "reg3 reg4 reg6 reg7 ct_label dl_type nw_src nw_dst nw_proto ip_dscp"
+    " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
 )
 _FROM_RULES = ("qfi", "onward", "guard", "measure", "held", "refusal")
 RULES = Table(

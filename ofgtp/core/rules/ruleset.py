@@ -47,11 +47,12 @@ from ofgtp.core.flows.pipeline import (
     DropReason,
     Table,
 )
-from ofgtp.core.model import Direction, FTeid, Session
+from ofgtp.core.model import QFI_MAX, Direction, FTeid, Session
 from ofgtp.core.rules.downlink import check_size
 from ofgtp.core.rules.filters import matches
 from ofgtp.core.rules.terms import (
     ASKED,
+    CONTAINED,
     GROUP_BITS,
     HAS_CONTAINER,
     HOLDS,
@@ -151,8 +152,10 @@ def _uplink(rules: Sequence[Rule], group: int, making: _Making) -> Iterator[Owne
     begin: tuple[Action, ...] = (SetField("reg6", number),)
     if wanted:
         begin += (SetField("reg4", wanted),)
-    for source in first.ue:
-        asked: dict[str, Value] = {"reg0": first.teid or 0, "dl_type": IPV4, "nw_src": source}
+    for source in dict.fromkeys(prefix for rule in rules for prefix in rule.ue) or (None,):
+        asked: dict[str, Value] = {"reg0": first.teid or 0, "dl_type": IPV4}
+        if source is not None:
+            asked["nw_src"] = source
         if first.peer is not None:
             asked["reg1"] = first.peer
         flow = UPLINK.flow(
@@ -183,7 +186,7 @@ def _uplink(rules: Sequence[Rule], group: int, making: _Making) -> Iterator[Owne
 def _uplink_default(rules: Sequence[Rule], common: int | None) -> Rule | None:
     """The rule for what no filter matches, if the flows that all sessions share serve for it."""
     last = rules[-1]
-    plain = not last.filters and isinstance(last.forward, ToCore)
+    plain = not last.filters and not last.qfis and isinstance(last.forward, ToCore)
     return last if plain and _own_meter(last, common) is None else None
 
 
@@ -326,10 +329,14 @@ def _filtered(rule: Rule, number: int, *, uplink: bool, **further: Value) -> Ite
 
 
 def _asked(rule: Rule, *, uplink: bool) -> Iterator[dict[str, Value]]:
-    if not rule.filters:
-        yield {}
-    for each in rule.filters:
-        yield from matches(each, uplink=uplink)
+    of_qfis: Sequence[dict[str, Value]] = [
+        {"reg3": (CONTAINED | qfi, CONTAINED | QFI_MAX)} for qfi in rule.qfis
+    ]
+    for of_qfi in of_qfis or ({},):
+        if not rule.filters:
+            yield of_qfi
+        for each in rule.filters:
+            yield from (asked | of_qfi for asked in matches(each, uplink=uplink))
 
 
 def shape_class(number: int) -> int:

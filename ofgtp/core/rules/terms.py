@@ -189,5 +189,6 @@ REASONS_OF_RULES = (
     DropReason.ERROR_INDICATED,
     DropReason.UE_TO_UE,
     DropReason.GATE_CLOSED,
+    DropReason.FAR_DROP,
 )
 """For which a session's rule may refuse packets, by table refusal."""

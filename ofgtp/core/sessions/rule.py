@@ -6,7 +6,7 @@ plane by PDRs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
@@ -78,11 +78,18 @@ class Rule:
     them: the content is not looked at, as in a relay."""
     filters: tuple[PacketFilter, ...] = ()
     """One of them must match; none of them: every packet matches."""
+    qfis: tuple[int, ...] = ()
+    """The container that a packet came with must have one of these QFIs; none of them: any, and
+    none too."""
     container: Qos | None = None
     """What is asked of the uplink container (`wanted_container`)."""
     meters: tuple[int, ...] = ()
     """Places in the session's list of meters: those that all rules of its tunnel have come first.
     Two at the most, as the switch has two tables for them on a packet's way."""
+
+    def unseen(self) -> Rule:
+        """The same for packets whatever is in them."""
+        return replace(self, ue=())
 
     @property
     def uplink(self) -> bool:
