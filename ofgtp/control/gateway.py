@@ -20,6 +20,7 @@ from ofgtp.control.flows.counters import Counters
 from ofgtp.control.flows.equalise import SLICE, Equaliser, in_turns
 from ofgtp.control.flows.lease import Lease
 from ofgtp.control.flows.links import LinksNow
+from ofgtp.control.flows.rates import SLICE_S
 from ofgtp.control.host.host import RETRY_S, Host, say
 from ofgtp.control.peers.end_markers import EndMarkers
 from ofgtp.control.peers.misses import Misses
@@ -99,7 +100,9 @@ class GatewayAgent:
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
         self.core_side = CoreSide(gateway, store)
         self.links = LinksNow(gateway, self.host, self.core_side)
-        self._equaliser = Equaliser(gateway, store, self.links, self.core_side, self._base)
+        self._equaliser = Equaliser(
+            gateway, store, self.links, self.core_side, self._base, self.totals.rates
+        )
         self._channel: Channel | None = None
         self._links: Links | None = None
         self._prepared: Prepared | None = None
@@ -200,6 +203,7 @@ class GatewayAgent:
             self.detach(channel)
             raise GatewayNotReady(str(error)) from error
         eventlet.spawn(self._serve, channel)
+        eventlet.spawn(self._count_rates, channel)
         if self.lease is not None:
             eventlet.spawn(
                 self.lease.keep, channel, lambda: self._serves(channel), lambda: self._links
@@ -272,6 +276,16 @@ class GatewayAgent:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
                 eventlet.sleep(RETRY_S)
             eventlet.sleep(PAUSE_S)
+
+    def _count_rates(self, channel: Channel) -> None:
+        """Read what sessions' meters have dropped, a few at a time; to be spawned."""
+        while self._serves(channel):
+            try:
+                if self.synced and self.totals.rates:
+                    self.totals.rates.read(channel)
+            except GatewayNotReady as error:
+                log.debug("gateway=%s: meters not read: %s", self.gateway.name, error)
+            eventlet.sleep(SLICE_S)
 
     # --- flows
 
@@ -364,6 +378,7 @@ class GatewayAgent:
                 self._links = replace(old, epoch=self.links.epoch)
                 change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
+            self.totals.rates.changed(*change.meters)
         except FlowsRefused:
             self.links.epoch, self._links = before, old
             raise

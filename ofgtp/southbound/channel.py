@@ -298,9 +298,25 @@ class Channel:
         """The meters of the bridge; None for one that is not of our form."""
         return of.decode_meters(b"".join(self._multipart(of.Multipart.METER_CONFIG)))
 
-    def meter_counts(self) -> dict[int, of.MeterCounts]:
-        """What each meter has counted."""
-        return of.decode_meter_counts(b"".join(self._multipart(of.Multipart.METER)))
+    def meter_counts_of(self, numbers: Iterable[int]) -> dict[int, of.MeterCounts]:
+        """What these meters have counted; of one that is not there, nothing.
+
+        Asked for one by one and at once: there may be very many others.
+        """
+        asked: list[Event] = []
+        requests: list[bytes] = []
+        for number in numbers:
+            xid = _XIDS.take()
+            asked.append(self._expect(xid))
+            requests.append(of.meter_stats_request(of.Multipart.METER, xid, number))
+        self._send(b"".join(requests))
+        counts: dict[int, of.MeterCounts] = {}
+        for event in asked:
+            try:
+                counts |= of.decode_meter_counts(b"".join(self._await(event)))
+            except SwitchRefused:
+                continue  # it has gone
+        return counts
 
     def set_meters(self, mods: Iterable[tuple[of.MeterCommand, Meter]]) -> None:
         """Add, modify or delete meters, confirmed by a barrier. Deleted with a meter are the flows

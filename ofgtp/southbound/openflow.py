@@ -456,9 +456,12 @@ def flow_monitor_request(xid: int) -> bytes:
     return multipart_request(Multipart.FLOW_MONITOR, xid, body + encode_match(()))
 
 
-def meter_stats_request(kind: Multipart, xid: int) -> bytes:
-    """Ask for all meters' configuration (METER_CONFIG) or counters (METER)."""
-    return multipart_request(kind, xid, struct.pack("!I4x", 0xFFFFFFFF))
+ALL_METERS = 0xFFFFFFFF
+
+
+def meter_stats_request(kind: Multipart, xid: int, number: int = ALL_METERS) -> bytes:
+    """Ask for the configuration (METER_CONFIG) or the counters (METER) of a meter, or of all."""
+    return multipart_request(kind, xid, struct.pack("!I4x", number))
 
 
 def packet_out(port: int, frame: bytes, xid: int, in_port: int = Port.CONTROLLER) -> bytes:

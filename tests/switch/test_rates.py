@@ -120,3 +120,13 @@ def test_a_restart_of_the_switch_brings_them_back(site: Site, limited: str) -> N
     site.lab.start_vswitchd()
     until(lambda: site.gateway()["in_sync"], "in sync again", 30)
     assert meters(site) == before
+
+
+def test_what_is_over_is_counted(site: Site, limited: str) -> None:
+    site.patch(limited, {"ambr": {"uplink_kbps": 100}})
+    packet = gtpu.ipv4(UE, PDN_IP, size=1400)
+    before = site.gateway()["drops"]["rate_exceeded"]
+    passed = len([f for f in site.uplink(*[site.t_pdu(UP, packet)] * 30) if len(f) > 1000])
+    assert 0 < passed < 10
+    lost = 30 - passed
+    until(lambda: site.gateway()["drops"]["rate_exceeded"] - before == lost, "all counted")

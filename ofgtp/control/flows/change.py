@@ -148,6 +148,12 @@ class Change:
         new = [meter for number, meter in wanted.items() if number not in there]
         bundle.channel.set_meters([*mods, *((of.MeterCommand.DELETE, meter) for meter in new)])
 
+    @property
+    def meters(self) -> tuple[set[int], set[int]]:
+        """The numbers of meters that go with it, and of those that are new."""
+        there, wanted = set(self._there), set(self._wanted)
+        return there - wanted, wanted - there
+
     def _delete_meters(self, bundle: Bundle) -> None:
         gone = [meter for number, meter in self._there.items() if number not in self._wanted]
         bundle.channel.set_meters([(of.MeterCommand.DELETE, meter) for meter in gone])

@@ -17,11 +17,13 @@ from collections.abc import Mapping
 
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.flows.rates import RateCounts
 from ofgtp.core.flows.flow import CookieKind, Meter, cookie_kind, cookie_number, make_cookie
 from ofgtp.core.flows.pipeline import (
     ARP_METER,
     GUARD,
     LOCAL,
+    METERS,
     NEIGHBOUR_METER,
     OTHER_ARP_METER,
     PING_METER,
@@ -46,6 +48,9 @@ _COOKIES = [make_cookie(CookieKind.BASE), *(make_cookie(CookieKind.DROP, r) for 
 _Flow = tuple[int, int, int, bytes]
 
 
+_METERS = [meter.number for meter in METERS.values()]
+
+
 class Counters:
     """Totals since this process began to look, or since the switch's flows were made."""
 
@@ -59,6 +64,7 @@ class Counters:
         self._seen: dict[_Flow, tuple[int, int]] = {}
         self._seen_sums: dict[str, int] = {}
         self._reading = Semaphore(1)
+        self.rates = RateCounts()
 
     def read(self, channel: Channel) -> None:
         """Bring the totals up to date.
@@ -73,7 +79,8 @@ class Counters:
                 reason: channel.packets_of(make_cookie(CookieKind.DROP, reason))
                 for reason in _OF_SESSIONS
             }
-            metered = metered_drops(channel.meter_counts())
+            metered = metered_drops(channel.meter_counts_of(_METERS))
+            metered["rate_exceeded"] = self.rates.dropped
             seen: dict[_Flow, tuple[int, int]] = {}
             for stats in flows:
                 key = (stats.table, stats.priority, stats.cookie, stats.raw_match)
@@ -122,6 +129,7 @@ def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
         "rate_limited_arp": over(ARP_METER, NEIGHBOUR_METER, OTHER_ARP_METER),
         "rate_limited_signalling": over(*SIGNALLING_METERS),
         "too_big": 0 if too_big is None else too_big.packets,
+        "rate_exceeded": 0,
     }
 
 

@@ -14,6 +14,7 @@ from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import put_sessions
 from ofgtp.control.flows.comparison import Comparison
 from ofgtp.control.flows.links import LinksNow
+from ofgtp.control.flows.rates import RateCounts
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.core.flows.flow import (
     CookieKind,
@@ -59,9 +60,10 @@ class Equaliser:
         links: LinksNow,
         core_side: CoreSide,
         base: Callable[[Links], Iterable[Flow]],
+        rates: RateCounts,
     ) -> None:
         self._gateway, self._store, self._links = gateway, store, links
-        self._core_side, self._base = core_side, base
+        self._core_side, self._base, self._rates = core_side, base, rates
 
     def equalise(self, channel: Channel, failed: dict[int, str]) -> tuple[int, Links] | None:
         """Read the switch's flows and put right what differs.
@@ -160,6 +162,7 @@ class Equaliser:
             if present.get(number) != meter
         ]
         channel.set_meters(mods)
+        self._rates.are(meter for number, meter in wanted.items() if number >= METERS_FROM)
         return [
             Meter(number, 0, 0)
             for number in present
