@@ -15,20 +15,22 @@ from ipaddress import IPv4Address, IPv4Network
 from operator import itemgetter
 from typing import NamedTuple
 
+from ofgtp.core.errors import OfgtpError
 from ofgtp.core.flows.flow import CookieKind, Flow, SetField, make_cookie
 from ofgtp.core.model import FTeid, Session, Uplink
 from ofgtp.core.rules.ruleset import shape_class
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import GROUP_BITS, Links
-from ofgtp.core.sessions.detail import Bearer, Detail, Rates
+from ofgtp.core.sessions.detail import SLOT_MAX, Bearer, Detail, Rates
 from ofgtp.core.sessions.rule import Forward, Rule, Tunnel
 from ofgtp.core.sessions.rules import METERS_OF_A_SESSION
 from ofgtp.southbound import openflow as of
 
 _BUNDLE, _XID = 0xB1B2B3B4, 0xC1C2C3C4
-_NUMBER, _SLOT = 0xA1A2A3A4A5, 0x2A5A5B
-_FIRST, _STEP = 0x9192A3B5, 0x01020305
-"""Numbers that stand in a sample where those of a session are to go: none is another field's."""
+_NUMBER, _SLOT = 0xA1A2A3A4A5, SLOT_MAX - 0xA5A4
+_FIRSTS, _STEP = (0x9192A3B5, 0x8BADC0D1, 0xE7D6C5B4), 0x01020305
+"""Numbers that stand in a sample where those of a session are to go. Should a filter name one of
+them, others are tried."""
 _REG7 = of.oxm_header("reg7", masked=True) + bytes(4)
 
 SHAPES_KEPT = 1_000
@@ -147,6 +149,10 @@ def _with_numbers(session: Session, detail: Detail, numbers: Numbers) -> Session
     )
 
 
+class TemplateError(OfgtpError):
+    """A template that would not make what the codec makes."""
+
+
 class _Rules:
     """The numbers in a control plane's rules: each that stands in several of them once."""
 
@@ -258,9 +264,14 @@ def _found(sample: bytes, patterns: dict[bytes, int]) -> Iterator[tuple[int, int
 class Template:
     """The flows of all sessions of one shape, for a gateway's links."""
 
-    def __init__(self, session: Session, detail: Detail, links: Links) -> None:
+    def __init__(self, session: Session, detail: Detail, links: Links, first: int) -> None:
+        """`first` is the first of the sample's numbers.
+
+        Raises:
+            TemplateError: numbers of the sample stand elsewhere in the flows, too.
+        """
         count = len(numbers_of(session, detail).values)
-        magic = tuple((_FIRST + place * _STEP) & 0xFFFF_FFFF for place in range(count))
+        magic = tuple((first + place * _STEP) & 0xFFFF_FFFF for place in range(count))
         sample = _with_numbers(session, detail, Numbers(_NUMBER, _SLOT, magic))
         made = session_flows(sample, links)
         self.flows = len(made)
@@ -333,7 +344,7 @@ class Template:
             mods = [of.flow_mod(command, flow, xid) for xid, flow in enumerate(flows, 6)]
             codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
             if made != codec:
-                raise AssertionError(f"a template's bytes differ from the codec's: {session}")
+                raise TemplateError(f"the bytes differ from the codec's: {session}")
 
 
 class Templates:
@@ -344,14 +355,26 @@ class Templates:
         self._made: dict[Hashable, Template] = {}
 
     def of(self, session: Session, detail: Detail) -> Template:
-        """The template of a session's shape."""
+        """The template of a session's shape.
+
+        Raises:
+            TemplateError: its filters name numbers of every sample; its flows are to be encoded.
+        """
         shape = shape_of(session, detail)
         template = self._made.get(shape)
         if template is None:
             if len(self._made) >= SHAPES_KEPT:
                 self._made.clear()
-            template = self._made[shape] = Template(session, detail, self._links)
+            template = self._made[shape] = self._make(session, detail)
         return template
+
+    def _make(self, session: Session, detail: Detail) -> Template:
+        for first in _FIRSTS:
+            try:
+                return Template(session, detail, self._links, first)
+            except TemplateError:
+                continue
+        raise TemplateError(f"no template can be made for {session}")
 
 
 _SESSION_COOKIE = make_cookie(CookieKind.SESSION)

@@ -17,7 +17,7 @@ from ofgtp.core.sessions.rules import all_teids, meters_of
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
-from ofgtp.southbound.templates import numbers_of
+from ofgtp.southbound.templates import TemplateError, numbers_of
 
 
 class Change:
@@ -67,8 +67,8 @@ class Change:
         self._take_meters(before, after)
         self._note_teids(before, after)
         numbers_before, numbers_after = ({each.number for each in some} for some in (before, after))
-        gone = [each for each in before if each.detail and each.number not in numbers_after]
-        new = [each for each in after if each.detail and each.number not in numbers_before]
+        gone = [s for s in before if s.number not in numbers_after and _has_template(s, prepared)]
+        new = [s for s in after if s.number not in numbers_before and _has_template(s, prepared)]
         apart = {each.number for each in (*gone, *new)}
         changes = plan(
             _flows((each for each in after if each.number not in apart), prepared),
@@ -215,6 +215,16 @@ class Change:
             work(self._bundle)
         except (NotConfirmed, Disconnected) as error:
             self.problem, self._bundle = str(error), None
+
+
+def _has_template(session: Session, prepared: Prepared) -> bool:
+    if session.detail is None:
+        return False
+    try:
+        prepared.templates.of(session, session.detail)
+    except TemplateError:
+        return False
+    return True
 
 
 def put_sessions(

@@ -90,7 +90,7 @@ def onward(links: Links) -> Iterator[Flow]:
 
 
 def uplink() -> Iterator[Flow]:
-    yield UPLINK.drop(10, match(dl_type=IPV6), DropReason.INNER_IPV6)
+    yield UPLINK.drop(10, match(dl_type=IPV6, **NO_SESSION), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     asked = match(**NO_SESSION)
