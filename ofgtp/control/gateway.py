@@ -371,7 +371,7 @@ class GatewayAgent:
         before, old = self.links.epoch, self._links
         try:
             between = change.downlink and self.gateway.ue_to_ue == "route"
-            if old is not None and (between or change.other_rules):
+            if old is not None and (between or change.epoch):
                 # Packets between UEs came by the gtpu port and leave by downlink flows. What else
                 # is new of the links has its own turn.
                 self.links.next_epoch()

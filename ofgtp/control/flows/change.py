@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from ofgtp.core.errors import SwitchRefused
 from ofgtp.core.flows.flow import Flow, Meter
-from ofgtp.core.flows.pipeline import DOWNLINK
+from ofgtp.core.flows.pipeline import CHOOSE, DOWNLINK, GUARD
 from ofgtp.core.flows.reconcile import plan
 from ofgtp.core.model import FlowValues, Session
 from ofgtp.core.rules.session import session_flows
@@ -34,8 +34,9 @@ class Change:
         """Whether anything was told."""
         self.downlink = False
         """Whether flows of table downlink changed."""
-        self.other_rules = False
-        """Whether a session got the TEID of another whose rules stood in a table of their own."""
+        self.epoch = False
+        """Whether packets may be cached that the switch would not notice to go another way now: of
+        a TEID that one session with rules has from another, or from UEs to a framed route."""
         self._there: dict[int, Meter] = {}
         """Meters that sessions had before this change."""
         self._wanted: dict[int, Meter] = {}
@@ -74,8 +75,10 @@ class Change:
             _flows((each for each in after if each.number not in apart), prepared),
             _flows((each for each in before if each.number not in apart), prepared),
         )
-        changed = (flow.table == DOWNLINK.number for flow in changes.all())
-        self.downlink |= bool(apart) or any(changed)
+        tables = {flow.table for flow in changes.all()}
+        self.downlink |= bool(apart) or not tables.isdisjoint({DOWNLINK.number, CHOOSE.number})
+        framed = any(each.detail and each.detail.framed_routes for each in (*gone, *new))
+        self.epoch |= framed or GUARD.number in tables
         # What goes makes room for what comes.
         self._put_detailed(of.Command.DELETE_STRICT, gone, prepared)
         self._attempt(lambda bundle: bundle.put_plan(changes))
@@ -164,7 +167,7 @@ class Change:
                 self._left |= {(teid, session.number) for _, teid in all_teids(session)}
         if self._left:
             had = dict(self._left)
-            self.other_rules |= any(
+            self.epoch |= any(
                 had.get(teid, session.number) != session.number
                 for session in after
                 for _, teid in all_teids(session)

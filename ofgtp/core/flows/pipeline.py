@@ -285,7 +285,7 @@ UPLINK = Table(
     DropReason.NO_UPLINK_SESSION,
 )
 _OF_RULES = _fields(
-    "reg3 reg4 reg6 reg7 ct_label dl_type nw_src nw_dst nw_proto ip_dscp"
+    "reg3 reg4 reg6 reg7 ct_label dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
     " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
 )
 _FROM_RULES = ("qfi", "onward", "guard", "measure", "held", "refusal")
@@ -376,8 +376,8 @@ CHOOSE = Table(
     "Downlink packets of sessions with bearers: the first bearer one of whose filters matches, else"
     " the tunnel that table downlink has set.",
     _fields(
-        "reg4 reg6 reg7 dl_type nw_src nw_dst nw_proto ip_dscp tcp_src tcp_dst udp_src udp_dst"
-        " sctp_src sctp_dst"
+        "reg4 reg6 reg7 dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
+        " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
     ),
     ("measure", "held", "refusal"),
     None,

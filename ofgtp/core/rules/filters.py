@@ -52,6 +52,8 @@ def matches(asked: PacketFilter, *, uplink: bool) -> tuple[dict[str, Value], ...
     if protocol is None:
         known = ", ".join(protocol_text(number) for number in sorted(WITH_PORTS))
         raise FilterError(f"ports of protocol {asked.protocol}: only {known} have any")
+    # The switch reads port 0 in every fragment.
+    base["ip_frag"] = 0
     return tuple(
         base
         | ({} if source is None else {f"{protocol}_src": source})
