@@ -32,8 +32,8 @@ from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreDamaged, StoreError
 from ofgtp.core.rules.base import protected_networks
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.http.server import Server, serve
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.serve import Server, serve
 from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import PacketIn, Type

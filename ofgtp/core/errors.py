@@ -5,6 +5,7 @@ OfgtpError
 ├── InvalidSession       a session's field is wrong (loc, msg): 422
 ├── Conflict             an identity is in use by another session (loc, session id): 409
 ├── UnknownSession       no such session: 404
+├── UnknownBearer        the session has no such bearer: 404
 ├── UnknownGateway       no such gateway
 ├── SwitchRefused        the switch answered with an error (reason): 502
 ├── StoreError           the store cannot be read or written: 503
@@ -55,6 +56,14 @@ class UnknownSession(OfgtpError):
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         super().__init__(f"no session has the id {session_id!r}")
+
+
+class UnknownBearer(OfgtpError):
+    """The session has no bearer with this id."""
+
+    def __init__(self, session_id: str, bearer_id: str) -> None:
+        self.session_id, self.bearer_id = session_id, bearer_id
+        super().__init__(f"session {session_id!r} has no bearer with the id {bearer_id!r}")
 
 
 class UnknownGateway(OfgtpError):

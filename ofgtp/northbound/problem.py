@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
-
-from werkzeug.wrappers import Response
 
 from ofgtp.core.errors import (
     Conflict,
@@ -16,10 +14,12 @@ from ofgtp.core.errors import (
     OfgtpError,
     StoreError,
     SwitchRefused,
+    UnknownBearer,
     UnknownGateway,
     UnknownSession,
 )
 from ofgtp.northbound import schema
+from ofgtp.northbound.http.response import Response
 from ofgtp.northbound.service import BatchError
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,9 @@ def document(problem: ProblemError) -> Response:
         body["errors"] = problem.errors
     return Response(
         json.dumps(body, separators=(",", ":")) + "\n",
-        status=problem.status,
-        mimetype="application/problem+json",
-        headers=problem.headers,
+        problem.status,
+        "application/problem+json",
+        problem.headers,
     )
 
 
@@ -74,6 +74,13 @@ def unprocessable(errors: Sequence[Mapping[str, object]]) -> ProblemError:
 def nothing_here() -> ProblemError:
     """404."""
     return ProblemError(HTTPStatus.NOT_FOUND, "there is nothing at this path")
+
+
+def wrong_method(method: str, methods: Collection[str]) -> ProblemError:
+    """405, with the methods that are possible."""
+    allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
+    detail = f"{method} is not possible here"
+    return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allow})
 
 
 def not_json(why: str) -> ProblemError:
@@ -104,7 +111,7 @@ def translate(error: OfgtpError) -> ProblemError:
         case BatchError():
             lines = error.errors[: schema.MAX_ERRORS]
             return unprocessable([{"line": n, "loc": loc, "msg": msg} for n, loc, msg in lines])
-        case UnknownSession():
+        case UnknownSession() | UnknownBearer():
             return ProblemError(HTTPStatus.NOT_FOUND, str(error))
         case SwitchRefused():
             return ProblemError(HTTPStatus.BAD_GATEWAY, str(error), reason=error.reason)
