@@ -176,7 +176,7 @@ def _ipv4(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
         "_ipv4": (start, header),
     }
     payload, protocol = start + header, packet.bits(start + 9, 1)
-    if packet.bits(start + 6, 2) & 0x1FFF == 0:
+    if packet.bits(start + 6, 2) & 0x3FFF == 0:
         name, least = PORTS.get(protocol, ("", 0))
         if name and total >= header + least:
             found |= {f"{name}_src": (payload, 2), f"{name}_dst": (payload + 2, 2)}
@@ -184,6 +184,15 @@ def _ipv4(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
             found["icmp_type"] = (payload, 1)
             found["_icmp"] = (payload, total - header)
     return found
+
+
+def _of_protocol(protocol: int) -> tuple[str, ...]:
+    """Fields that IPv4 packets of a protocol have. Of fragments, the first included, and where the
+    packet is too short for them they read 0 (ovs-ofctl(8), set-frags, mode normal)."""
+    if protocol == ICMP:
+        return ("icmp_type",)
+    name, _ = PORTS.get(protocol, ("", 0))
+    return (f"{name}_src", f"{name}_dst") if name else ()
 
 
 def values(packet: Packet) -> dict[str, int]:
@@ -199,6 +208,8 @@ def values(packet: Packet) -> dict[str, int]:
     for name, (part, low, width) in PARTS.items():
         if part in places and part != "_vlan":
             found[name] = packet.bits(*places[part]) >> low & (1 << width) - 1
+    if "_ipv4" in places:
+        found |= {name: 0 for name in _of_protocol(found["nw_proto"]) if name not in found}
     if "_fragment" in places:
         bits = packet.bits(*places["_fragment"])
         found["ip_frag"] = (2 if bits & 0x1FFF else 0) | (1 if bits & 0x3FFF else 0)

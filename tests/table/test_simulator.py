@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 import pytest
+from scapy.layers.inet import IP, UDP
 
 from ofgtp.core.flows.flow import (
     Bits,
@@ -244,3 +245,16 @@ def test_what_has_gone_by_a_patch_has_no_flags(flags: int) -> None:
     left = gtpu(packet, 5, flags=flags)[50 + taken_off :]
     assert sent[42:46] == bytes([0x30, 255]) + len(left).to_bytes(2, "big")
     assert sent[50:] == left
+
+
+@pytest.mark.parametrize(
+    ("change", "cut", "port"),
+    [({}, 40, 5000), ({"flags": "MF"}, 40, 0), ({"frag": 3}, 40, 0), ({}, 4, 0)],
+    ids=["whole", "first fragment", "later fragment", "too short"],
+)
+def test_what_has_no_ports_has_port_0(change: dict[str, object], cut: int, port: int) -> None:
+    whole = bytes(IP(inner())[UDP])
+    packet = IP(src="10.45.0.2", dst="10.2.0.9", proto=17, **change) / whole[:cut]
+    asked = match(dl_type=IPV4, nw_proto=17, udp_dst=port)
+    trace = made(Flow(0, 1, asked, 0)).receive(1, from_core(bytes(packet)))
+    assert len(trace.flows) == 1

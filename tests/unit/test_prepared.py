@@ -79,6 +79,7 @@ def links_strategy() -> st.SearchStrategy[Links]:
         Links,
         **dict.fromkeys(("access", "core", "gtpu", "loop_out", "loop_in"), words()),
         access_mtu=st.integers(576, 65535),
+        core_mtu=st.none() | st.integers(576, 65535),
         local_mac=macs,
         core_mac=macs,
         peer_mac=st.none() | macs,

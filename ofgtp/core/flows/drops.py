@@ -13,6 +13,7 @@ MEANINGS = {reason.label: reason.meaning for reason in DropReason} | {
     ),
     "too_big": "downlink packets that would not fit the access MTU with their tunnel headers",
     "rate_exceeded": "packets over the rate of their session or bearer (ambr, mbr)",
+    "too_big_uplink": "uplink packets that would not fit the core MTU",
     # signalling that the controller cannot read
     "bad_frame": "no whole UDP packet in an unfragmented IPv4 packet, or from no host's address",
     "too_short": "the header, its optional part or an extension header is cut off",
