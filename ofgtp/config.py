@@ -448,6 +448,7 @@ def _gateway(table: _Table) -> Gateway:
         access_routes=routes,
         access_allow=_access_allow(table),
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
+        decrement_ttl=table.get("decrement_ttl", bool, True),
         dscp=_dscp(table),
         masquerade=table.get("masquerade", bool, False),
         echo_seconds=_echo_seconds(table, n3_requests * t3_response),

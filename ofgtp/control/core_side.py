@@ -55,14 +55,15 @@ class CoreSide:
         if mtu < frames.MTU_MIN:
             return
         told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, packet_bytes)
-        if told is None:
-            return
-        if packet.in_port == links.core:
-            sender = packet.frame[6:12].hex(":")
-            frame = frames.ipv4_frame(links.core_mac, sender, told)
-            channel.packet_out(links.core, frame)
-        else:
-            _tell_ue(told, channel, links)
+        if told is not None:
+            _tell_sender(packet, told, channel, links)
+
+    def ttl_expired(self, packet: PacketIn, channel: Channel, links: Links) -> None:
+        """Tell the sender of a packet that its TTL has come to an end here (RFC 792)."""
+        sent = packet.frame[ETHERNET_HEADER:]
+        told = frames.icmp_time_exceeded(self._gateway.core_ip.ip, sent)
+        if told is not None:
+            _tell_sender(packet, told, channel, links)
 
     def too_big_uplink(self, packet: PacketIn, channel: Channel, links: Links) -> None:
         """Tell the UE that sent a packet which does not fit the core side (RFC 1191)."""
@@ -79,6 +80,15 @@ class CoreSide:
         ue_ip = IPv4Address(packet[16:20]) if len(packet) >= 20 else None
         stored = None if ue_ip is None else self._store.by_ue_ip(self._gateway.name, ue_ip)
         return 0 if stored is None or stored.session.qos is None else CONTAINER_HEADERS
+
+
+def _tell_sender(packet: PacketIn, told: bytes, channel: Channel, links: Links) -> None:
+    """Send a packet back to where another came from."""
+    if packet.in_port == links.core:
+        sender = packet.frame[6:12].hex(":")
+        channel.packet_out(links.core, frames.ipv4_frame(links.core_mac, sender, told))
+    else:
+        _tell_ue(told, channel, links)
 
 
 def _tell_ue(packet: bytes, channel: Channel, links: Links) -> None:

@@ -201,6 +201,8 @@ class Gateway:
     access_routes: tuple[AccessRoute, ...] = ()
     access_allow: tuple[IPv4Network, ...] = ()
     ue_to_ue: Literal["deny", "route"] = "deny"
+    decrement_ttl: bool = True
+    """Whether the bridge takes 1 off the TTL of what it routes; with a host core the host does."""
     dscp: int | None = None
     """Outer DSCP, 0 to 63; None inherits the inner packet's."""
     masquerade: bool = False
@@ -217,6 +219,11 @@ class Gateway:
     def host_core(self) -> bool:
         """Whether packets go to the host's own routing instead of a core port."""
         return self.core_port == "host"
+
+    @property
+    def decrements_ttl(self) -> bool:
+        """Whether the switch is a router to its packets (RFC 1812, 5.3.1)."""
+        return self.decrement_ttl and not self.host_core
 
     @property
     def core_device(self) -> str:

@@ -21,6 +21,7 @@ from ofgtp.core.flows.flow import (
     CheckBigger,
     Condition,
     Decap,
+    DecTtl,
     Encap,
     Flow,
     FlowKey,
@@ -332,6 +333,8 @@ def encode_action(action: Action) -> bytes:
             return struct.pack("!HHH2x", 17, 8, 0x8100)
         case PopVlan():
             return struct.pack("!HH4x", 18, 8)
+        case DecTtl():
+            return struct.pack("!HH4x", 24, 8)
 
 
 def encode_instructions(flow: Flow) -> bytes:

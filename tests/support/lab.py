@@ -382,8 +382,12 @@ class Lab:
         rest: str = "",
         core: str = 'core_port = "eth2"\ncore_ip = "10.2.0.1/24"\nnext_hop = "10.2.0.2"',
         gateway: str = "",
+        decrement_ttl: bool = False,
     ) -> str:
-        """An `ofgtp.toml` for this lab; each argument is more lines of TOML for its table."""
+        """An `ofgtp.toml` for this lab; each argument is more lines of TOML for its table.
+
+        TTLs stay by default, unlike ofgtp's own: so what comes out is what went in.
+        """
         return f"""\
 [controller]
 store = "{self.dir}/sessions.db"
@@ -402,6 +406,7 @@ access_port = "eth1"
 access_ip = "10.1.0.1/24"
 {core}
 ue_pools = ["10.45.0.0/16"]
+{"" if decrement_ttl else "decrement_ttl = false"}
 {gateway}
 """
 
@@ -517,6 +522,7 @@ def gateway(**changes: Any) -> Gateway:
         core_ip=IPv4Interface("10.2.0.1/24"),
         next_hop=IPv4Address("10.2.0.2"),
         ue_pools=(IPv4Network("10.45.0.0/16"),),
+        decrement_ttl=False,
     )
     return replace(picture, **changes)
 

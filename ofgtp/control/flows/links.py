@@ -42,6 +42,7 @@ class LinksNow:
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._core_side.next_hop.mac,
+            decrement_ttl=self._gateway.decrements_ttl,
             ue_to_ue=self._gateway.ue_to_ue == "route",
             epoch=self.epoch,
         )

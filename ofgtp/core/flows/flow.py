@@ -347,6 +347,14 @@ class PopVlan:
 
 
 @dataclass(frozen=True, slots=True)
+class DecTtl:
+    """Take 1 off the TTL; a packet of which less than 1 would be left goes no further."""
+
+    def __str__(self) -> str:
+        return "dec_ttl"
+
+
+@dataclass(frozen=True, slots=True)
 class CheckBigger:
     """Set a bit of a register when the packet, with its Ethernet header, has more octets."""
 
@@ -368,6 +376,7 @@ Action = (
     | PopMpls
     | PushVlan
     | PopVlan
+    | DecTtl
     | CheckBigger
 )
 

@@ -56,6 +56,7 @@ class DropReason(IntEnum):
     GATE_CLOSED = 51, "packet of a bearer whose gate is closed in its direction"
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
     FAR_DROP = 53, "packet that a control plane's rule drops (FAR with DROP)"
+    TTL_EXPIRED = 54, "packet whose TTL is at its end: the gateway routes, and takes 1 off"
 
     @property
     def label(self) -> str:
@@ -341,9 +342,9 @@ GUARD = Table(
 ROUTE = Table(
     50,
     "route",
-    "Towards the packet data network (N6, SGi): the next hop's MAC, and out; what does not fit the"
-    " core MTU is kept from the port as in table `fit`.",
-    _fields("dl_type reg2"),
+    "Towards the packet data network (N6, SGi): the TTL is one less, the next hop's MAC, and out."
+    " What does not fit the core MTU is kept from the port as in table `fit`.",
+    _fields("dl_type nw_ttl reg2"),
     ("too_big",),
     DropReason.NEXT_HOP_UNRESOLVED,
 )
@@ -352,7 +353,9 @@ CORE = Table(
     "core",
     "From the packet data network: ARP and ping for the core address are answered here, packets"
     " for UEs go on.",
-    _fields("dl_dst dl_type vlan_vid nw_dst nw_proto ip_frag icmp_type arp_op arp_spa arp_tpa"),
+    _fields(
+        "dl_dst dl_type vlan_vid nw_dst nw_proto nw_ttl ip_frag icmp_type arp_op arp_spa arp_tpa"
+    ),
     ("fit",),
     DropReason.CORE_OTHER,
 )
@@ -488,6 +491,7 @@ OTHER_ARP_METER = Meter(9, rate=100, burst=100)
 TOO_BIG_UPLINK_METER = Meter(30, rate=10_000_000, burst=10_000_000)
 """Counts, as TOO_BIG_METER."""
 TOO_BIG_UPLINK_REPORT_METER = Meter(31, rate=100, burst=100)
+TTL_METER = Meter(32, rate=100, burst=100)
 SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in range(8))
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
@@ -507,5 +511,6 @@ METERS: dict[str, Meter] = {
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
     **{f"held_{share}": meter for share, meter in enumerate(HELD_METERS)},
     "too_big_uplink": TOO_BIG_UPLINK_METER,
+    "ttl": TTL_METER,
     "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,
 }

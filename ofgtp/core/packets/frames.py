@@ -154,18 +154,37 @@ def icmp_fragmentation_needed(our_ip: IPv4Address, mtu: int, packet: bytes) -> b
         ValueError: `mtu` is less than 68 or more than 65535.
     """
     _check("an MTU", mtu, MTU_MIN, 0xFFFF)
-    header = _read_ipv4(packet)
-    if header is None or len(packet) < header.length + 8 or header.total_length <= mtu:
+    header = _answerable(packet)
+    if header is None or header.total_length <= mtu or not header.fragment & _DF:
         return None
-    if not header.fragment & _DF or header.fragment & _OFFSET:
+    return _icmp_error(our_ip, header, packet, 3, 4, mtu)
+
+
+def icmp_time_exceeded(our_ip: IPv4Address, packet: bytes) -> bytes | None:
+    """The ICMP packet that tells the sender of `packet` that its TTL has come to an end here
+    (RFC 792; RFC 1812, 5.3.1). None if nothing may be sent, as for Fragmentation Needed."""
+    header = _answerable(packet)
+    return None if header is None else _icmp_error(our_ip, header, packet, 11, 0, 0)
+
+
+def _answerable(packet: bytes) -> _Ipv4 | None:
+    """The header of a packet whose sender may be sent an ICMP error (RFC 1122, 3.2.2)."""
+    header = _read_ipv4(packet)
+    if header is None or len(packet) < header.length + 8 or header.fragment & _OFFSET:
         return None
     if not _is_host(header.src) or header.dst.is_multicast or header.dst == _BROADCAST:
         return None
     if header.proto == _PROTO_ICMP and packet[header.length] not in _ICMP_QUERIES:
         return None
+    return header
+
+
+def _icmp_error(
+    our_ip: IPv4Address, header: _Ipv4, packet: bytes, kind: int, code: int, mtu: int
+) -> bytes:
     quoted = packet[: header.length + 8]
-    sum_ = checksum(_ICMP_UNREACHABLE.pack(3, 4, 0, 0, mtu) + quoted)
-    message = _ICMP_UNREACHABLE.pack(3, 4, sum_, 0, mtu) + quoted
+    sum_ = checksum(_ICMP_UNREACHABLE.pack(kind, code, 0, 0, mtu) + quoted)
+    message = _ICMP_UNREACHABLE.pack(kind, code, sum_, 0, mtu) + quoted
     return _ipv4(our_ip, header.src, _PROTO_ICMP, message, _CS6, _TTL, 0)
 
 

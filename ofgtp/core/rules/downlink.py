@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
 
 from ofgtp.core.flows.flow import (
     Action,
     Bits,
     CheckBigger,
     Decap,
+    DecTtl,
     Encap,
     Flow,
     Header,
     Output,
     Port,
     SetField,
+    Value,
     match,
     move,
     set_field,
@@ -36,8 +38,10 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG,
     TOO_BIG_METER,
     TOO_BIG_REPORT_METER,
+    TTL_METER,
     DropReason,
     Report,
+    Table,
 )
 from ofgtp.core.model import Gateway
 from ofgtp.core.packets.gtpu import Extension
@@ -126,11 +130,27 @@ def refusal() -> Iterator[Flow]:
 def core(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield CORE.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
     for pool in gateway.ue_pools:
-        asked = match(dl_dst=links.core_mac, dl_type=IPV4, nw_dst=pool)
-        yield CORE.flow(80, asked, check_size(links), goto=FIT)
+        yield from to_ues(pool, links)
     if gateway.next_hop is not None:
         yield from _next_hop(gateway.next_hop)
         yield from _answers(gateway.core_ip.ip, links.core_mac)
+
+
+def to_ues(prefix: IPv4Network, links: Links, cookie: int | None = None) -> Iterator[Flow]:
+    """Packets from the packet data network to UEs of a prefix."""
+    asked: dict[str, Value] = {"dl_dst": links.core_mac, "dl_type": IPV4, "nw_dst": prefix}
+    once_less = (DecTtl(),) if links.decrement_ttl else ()
+    if links.decrement_ttl:
+        yield from ttl_expired(CORE, 85, asked)
+    yield CORE.flow(80, match(**asked), *once_less, check_size(links), goto=FIT, cookie=cookie)
+
+
+def ttl_expired(table: Table, priority: int, asked: Mapping[str, Value]) -> Iterator[Flow]:
+    """Packets that a router does not send on; the sender of some is told (RFC 1812, 5.3.1)."""
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    yield table.drop(priority, match(**asked, nw_ttl=0), DropReason.TTL_EXPIRED)
+    last = match(**asked, nw_ttl=1)
+    yield table.drop(priority, last, DropReason.TTL_EXPIRED, show, meter=TTL_METER)
 
 
 def check_size(links: Links) -> CheckBigger:

@@ -33,7 +33,6 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     CHOOSE,
-    CORE,
     DOWNLINK,
     FIT,
     GUARD,
@@ -48,7 +47,7 @@ from ofgtp.core.flows.pipeline import (
     Table,
 )
 from ofgtp.core.model import QFI_MAX, Direction, FTeid, Session
-from ofgtp.core.rules.downlink import check_size
+from ofgtp.core.rules.downlink import check_size, to_ues
 from ofgtp.core.rules.filters import matches
 from ofgtp.core.rules.terms import (
     ASKED,
@@ -285,9 +284,8 @@ def _of_downlink(
 def _framed(prefix: IPv4Network, making: _Making) -> Iterator[Owned]:
     """What the base flows have for the UE pools, for a prefix that is in none of them."""
     links = making.links
-    from_core = match(dl_dst=links.core_mac, dl_type=IPV4, nw_dst=prefix)
-    entered = CORE.flow(80, from_core, check_size(links), goto=FIT, cookie=making.cookie)
-    yield Owned(entered, "", "downlink", first=False)
+    for entered in to_ues(prefix, links, making.cookie):
+        yield Owned(entered, "", "downlink", first=False)
     from_ue = match(dl_type=IPV4, nw_dst=prefix, **LIVE)
     if links.ue_to_ue:
         actions: tuple[Action, ...] = (ForgetInPort(), check_size(links))

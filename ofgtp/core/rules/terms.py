@@ -103,6 +103,8 @@ class Links:
     peer_mac: str | None
     ue_to_ue: bool = False
     """Whether packets from a UE to another are let pass, as the gateway is configured."""
+    decrement_ttl: bool = False
+    """Whether the switch takes 1 off the TTL of what it routes."""
     epoch: int = 0x0000FFFF
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 from ofgtp.core.flows.flow import (
     CheckBigger,
     Decap,
+    DecTtl,
     Flow,
     ForgetInPort,
     Output,
@@ -33,7 +34,7 @@ from ofgtp.core.flows.pipeline import (
     Report,
 )
 from ofgtp.core.model import QFI_MAX, Gateway
-from ofgtp.core.rules.downlink import check_size, container_in_front
+from ofgtp.core.rules.downlink import check_size, container_in_front, ttl_expired
 from ofgtp.core.rules.terms import (
     ASKED,
     CHECKED,
@@ -147,9 +148,12 @@ def route(links: Links) -> Iterator[Flow]:
     if links.peer_mac is None:
         return
     limit = core_limit(links)
+    if links.decrement_ttl:
+        yield from ttl_expired(ROUTE, 120, {"dl_type": IPV4})
     yield ROUTE.flow(
         100,
         match(dl_type=IPV4),
+        *((DecTtl(),) if links.decrement_ttl else ()),
         set_field("dl_src", links.core_mac),
         set_field("dl_dst", links.peer_mac),
         # Cut is only what stands behind an IP packet: it does not count for its size.
