@@ -646,11 +646,12 @@ class Packet(NamedTuple):
     cut: int = 32
     """Octets behind the IPv4 header."""
 
-    @property
-    def has_ports(self) -> bool:
-        """Of a fragment the switch reads none, of what is cut off there are none."""
+    def port(self, of_end: int) -> int | None:
+        """As the switch sees one: none in fragments, 0 where the packet is cut off."""
         least = {6: 20, 17: 8, 132: 12}.get(self.protocol)
-        return least is not None and self.cut >= least and self.fragment & 0x3FFF == 0
+        if least is None or self.fragment & 0x3FFF:
+            return None
+        return of_end if self.cut >= least else 0
 
     def octets(self, *, uplink: bool) -> bytes:
         ends = [(self.remote, self.remote_port), (self.local, self.local_port)]
@@ -680,11 +681,9 @@ def says(asked: PacketFilter, packet: Packet) -> bool:
         (asked.remote_ports, packet.remote_port),
         (asked.local_ports, packet.local_port),
     ):
-        if ranges:
-            if not packet.has_ports:
-                return False
-            if not any(first <= port <= last for first, last in ranges):
-                return False
+        seen = packet.port(port)
+        if ranges and (seen is None or not any(first <= seen <= last for first, last in ranges)):
+            return False
     return True
 
 
@@ -697,10 +696,7 @@ def chosen(bearers: list[Bearer], packet: Packet) -> str:
 
 @st.composite
 def ranges(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
-    # Port 0 is no port, and what has none reads as 0: see the test of it.
-    some = draw(
-        st.lists(st.tuples(st.sampled_from(PORTS[1:]), st.sampled_from(PORTS[1:])), max_size=2)
-    )
+    some = draw(st.lists(st.tuples(st.sampled_from(PORTS), st.sampled_from(PORTS)), max_size=2))
     return tuple((min(pair), max(pair)) for pair in some)
 
 
@@ -811,17 +807,19 @@ def assert_routed(trace: Trace, packet: bytes) -> None:
         assert arrived(trace) == packet
 
 
-@pytest.mark.parametrize(
-    "text", ["permit out udp from any 0-1023 to assigned", "permit out udp from any to assigned 0"]
-)
-def test_port_0_is_not_what_has_no_ports(text: str) -> None:
-    gw = switch(detailed(bearers=[bearer("1", 1, text, downlink=FIRST, shares_downlink=False)]))
-    for without in (
-        Packet(17, REMOTE, UE, 53, 0, 0, fragment=3),
-        Packet(17, REMOTE, UE, 53, 0, 0, fragment=0x2000),
-        Packet(17, REMOTE, UE, 53, 0, 0, cut=4),
-    ):
-        assert sent(down(gw, without.octets(uplink=False)))[:2] == (OWN.ip, OWN.teid)
+@WAYS
+@pytest.mark.parametrize("ports", ["0-1023", "0", "53"])
+def test_a_filter_with_ports_takes_no_fragment(ports: str, way: int) -> None:
+    """The switch reads port 0 in each of them, the first included."""
+    asked = f"permit out udp from any {ports} to assigned"
+    own = {"downlink": FIRST, "shares_downlink": False, "uplink": Uplink(0x4001)}
+    gw = switch(detailed(bearers=[bearer("1", 1, asked, **own)], way=way))
+    whole = Packet(17, REMOTE, UE, 53 if ports == "53" else 0, 9, 0)
+    assert sent(down(gw, whole.octets(uplink=False)))[:2] == (FIRST.ip, FIRST.teid)
+    for fragment in (0x2000, 0x2003, 3):
+        part = whole._replace(fragment=fragment)
+        assert sent(down(gw, part.octets(uplink=False)))[:2] == (OWN.ip, OWN.teid)
+        assert why(up(gw, part.octets(uplink=True), 0x4001)) is DropReason.WRONG_BEARER
 
 
 # --- what flows are made of

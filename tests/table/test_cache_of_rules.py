@@ -155,7 +155,7 @@ def step(name: str, before: Session | None, after: Session | None, ue_to_ue: str
     was, is_now = (() if each is None else (each,) for each in (before, after))
     change = Change(Prepared(LINKS), None)
     change.alter(was, is_now)
-    anew = change.other_rules or (change.downlink and ue_to_ue == "route")
+    anew = change.epoch or (change.downlink and ue_to_ue == "route")
     return Step(name, was, is_now, OTHER if anew else ONE)
 
 
