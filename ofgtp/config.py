@@ -604,6 +604,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             if gw.host_core
             else ("core_port", gw.core_port, "core port"),
             ("bridge", gw.gtpu_port, "gtpu port"),
+            *(("bridge", port, "gtpu port for marked packets") for port in gw.ecn_ports),
             *(("bridge", port, "patch port") for port in gw.loop_ports),
         ):
             owner = f"the {role} of {gw.name}"

@@ -17,6 +17,10 @@ from ofgtp.core.errors import InvalidSession
 GTPU_PORT = 2152
 """UDP port of GTP-U (TS 29.281, 4.4.2.0)."""
 
+ECT_1_PORT, CE_PORT = 61521, 61523
+"""UDP ports inside the switch alone, never on a wire: to them it sends GTP-U that has these marks
+of ECN, to be unwrapped (table outer_ecn). They are above those that Linux gives to clients."""
+
 TEID_MAX = 0xFFFF_FFFF
 """TEIDs are 32 bits; 0 is for signalling only (TS 29.281, 5.1)."""
 
@@ -223,6 +227,12 @@ class Gateway:
     def gtpu_port(self) -> str:
         """The name of the bridge's gtpu port (a name in OVSDB; no interface of the host)."""
         return f"{self.bridge[: IFNAMSIZ - 2]}-g"
+
+    @property
+    def ecn_ports(self) -> tuple[str, str]:
+        """The names of the gtpu ports for what is marked ECT(1) and CE (see table outer_ecn)."""
+        stem = self.bridge[: IFNAMSIZ - 2]
+        return f"{stem}-t", f"{stem}-e"
 
     @property
     def loop_ports(self) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from ovs.db.idl import Idl, SchemaHelper, Transaction
 from ovs.poller import Poller
 
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.model import Gateway
+from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway
 from ofgtp.core.rules.terms import TUNNEL_HEADERS
 from ofgtp.southbound import hostnet
 
@@ -32,6 +32,7 @@ COMMIT_S = 5.0
 TAG = "ofgtp"
 FACT = "ofgtp-"
 ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT, LOOP_OUT_OFPORT, LOOP_IN_OFPORT = 1, 2, 3, 4, 5
+ECT_1_OFPORT, CE_OFPORT = 6, 7
 PROTOCOLS = frozenset({"OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"})
 """14 and later have bundles; the others let ovs-ofctl work with its defaults."""
 
@@ -86,6 +87,8 @@ class BridgeFacts:
     access_ofport: int
     core_ofport: int
     gtpu_ofport: int
+    ect_1_ofport: int
+    ce_ofport: int
     loop_out_ofport: int
     loop_in_ofport: int
     local_mac: str
@@ -280,6 +283,7 @@ class Ovsdb:
             "packet_type": "ptap",
             "tos": "inherit" if gateway.dscp is None else str(gateway.dscp << 2),
         }
+        ect_1, ce = gateway.ecn_ports
         loop_out, loop_in = gateway.loop_ports
         wanted: dict[str, dict[str, object]] = {
             gateway.bridge: {"type": "internal"},
@@ -292,6 +296,16 @@ class Ovsdb:
                 "ofport_request": GTPU_OFPORT,
                 "type": "gtpu",
                 "options": tunnel,
+            },
+            ect_1: {
+                "ofport_request": ECT_1_OFPORT,
+                "type": "gtpu",
+                "options": tunnel | {"dst_port": str(ECT_1_PORT)},
+            },
+            ce: {
+                "ofport_request": CE_OFPORT,
+                "type": "gtpu",
+                "options": tunnel | {"dst_port": str(CE_PORT)},
             },
             loop_out: {
                 "ofport_request": LOOP_OUT_OFPORT,
@@ -424,6 +438,7 @@ class Ovsdb:
             gateway.access_port,
             gateway.core_device,
             gateway.gtpu_port,
+            *gateway.ecn_ports,
             *gateway.loop_ports,
         )
         rows = [self._interface(gateway, name) for name in names]
@@ -436,13 +451,15 @@ class Ovsdb:
                 return f"ovs-vswitchd did not open port {name}"
             if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
                 return f"ovs-vswitchd has MAC {row.mac_in_use[0]} for port {name}, not {macs[name]}"
-        local, access, core, tunnel, loop_out, loop_in = rows
+        local, access, core, tunnel, ect_1, ce, loop_out, loop_in = rows
         return BridgeFacts(
             datapath_id=int(bridge.datapath_id[0], 16),
             ovs_version=root.ovs_version[0] if root.ovs_version else None,
             access_ofport=access.ofport[0],
             core_ofport=core.ofport[0],
             gtpu_ofport=tunnel.ofport[0],
+            ect_1_ofport=ect_1.ofport[0],
+            ce_ofport=ce.ofport[0],
             loop_out_ofport=loop_out.ofport[0],
             loop_in_ofport=loop_in.ofport[0],
             local_mac=local.mac_in_use[0],

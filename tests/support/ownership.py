@@ -172,6 +172,8 @@ def wanted_flows(
         access=1,
         core=2,
         gtpu=3,
+        gtpu_ect_1=6,
+        gtpu_ce=7,
         loop_out=4,
         loop_in=5,
         access_mtu=shown["access"]["mtu"],

@@ -99,6 +99,11 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     ],
     R.WRONG_QFI: lambda: [n3(gtpu(inner(), flags=E, container=b"\x01\x10\x08\x00"), check=True)],
     R.CONTAINER_MISSING: lambda: [n3(gtpu(inner())), n3(gtpu(inner(), flags=S), check=True)],
+    R.NOT_ECN_CAPABLE: lambda: [
+        access(gtpu(packet, flags=flags, tos=3))
+        for flags in (0, S, E, E | S)
+        for packet in (inner(ttl=64), inner(ttl=100), inner(ttl=128), inner_ipv6())
+    ],
     R.NPDU_NUMBER: lambda: [access(gtpu(inner(), flags=PN))],
     R.INNER_MPLS: lambda: [
         access(gtpu(inner("136.71.0.1", ttl=63))),

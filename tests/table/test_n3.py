@@ -89,7 +89,7 @@ def test_the_ways_of_a_container() -> None:
     """Each pass of the switch asks for the epoch: it leads to the next by a number."""
     trace = switch(session(qos=Qos(9))).receive(LINKS.access, gtpu(inner(), flags=E))
     tables = [flow.table for flow in trace.flows]
-    assert tables == [0, 10, 25, 0, 20, 0, 22, 23, 24, 26, 27, 28, 30, 35, 40, 50]
+    assert tables == [0, 10, 12, 25, 0, 20, 0, 22, 23, 24, 26, 27, 28, 29, 30, 35, 40, 50]
     for table in (CONTAINER, UNWRAP, EPOCH):
         [packet] = trace.at(table.number)
         assert [getattr(packet, name) for name in (*TUNNEL, "pkt_mark")] == [0] * 6

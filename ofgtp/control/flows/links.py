@@ -35,6 +35,8 @@ class LinksNow:
             access=facts.access_ofport,
             core=facts.core_ofport,
             gtpu=facts.gtpu_ofport,
+            gtpu_ect_1=facts.ect_1_ofport,
+            gtpu_ce=facts.ce_ofport,
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
             access_mtu=self._host.access_mtu,

@@ -52,6 +52,7 @@ class DropReason(IntEnum):
     EXTENSION_CHAIN = 27, "T-PDU with another extension header behind its PDU Session Container"
     WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
     CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
+    NOT_ECN_CAPABLE = 30, "T-PDU marked CE (ECN) on its way, with a packet not capable of ECN"
 
     @property
     def label(self) -> str:
@@ -154,8 +155,18 @@ ACCESS = Table(
     _fields(
         "dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type arp_op arp_tpa"
     ),
-    ("lease",),
+    ("outer_ecn",),
     DropReason.ACCESS_OTHER,
+)
+OUTER_ECN = Table(
+    12,
+    "outer_ecn",
+    "GTP-U that a router on its way has marked (ECN, RFC 3168) is to be unwrapped by gtpu ports of"
+    " its own, which tell it from the rest: the switch itself would judge by what it wrongly takes"
+    " the inner packet for.",
+    _fields("dl_type nw_proto nw_ecn"),
+    ("lease",),
+    None,
 )
 NORMALISE = Table(
     20,
@@ -164,7 +175,7 @@ NORMALISE = Table(
     " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
     " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
     " makes the switch forget the tunnel's metadata.",
-    _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
+    _fields("packet_type reg7 dl_dst dl_type nw_proto tun_gtpu_flags tun_gtpu_msgtype"),
     (),
     DropReason.NOT_IP,
 )
@@ -232,6 +243,15 @@ EPOCH = Table(
     " change what it has cached for decapsulated packets, but drops it when something new is asked:"
     " so a changed next hop, say, holds for packets under way.",
     _fields("pkt_mark"),
+    ("inner_ecn",),
+    None,
+)
+INNER_ECN = Table(
+    29,
+    "inner_ecn",
+    "What a router marked on the outer header goes into the UE's packet, by RFC 6040. One that"
+    " cannot bear it is dropped: to its sender that says the same.",
+    _fields("reg7 dl_type nw_ecn"),
     ("uplink",),
     None,
 )
@@ -333,6 +353,7 @@ LOCAL = Table(
 PIPELINE: tuple[Table, ...] = (
     INGRESS,
     ACCESS,
+    OUTER_ECN,
     NORMALISE,
     RETYPE,
     CONTAINER,
@@ -341,6 +362,7 @@ PIPELINE: tuple[Table, ...] = (
     UNWRAP,
     BARE,
     EPOCH,
+    INNER_ECN,
     UPLINK,
     QFI,
     GUARD,

@@ -90,8 +90,12 @@ def normalise(links: Links) -> Iterator[Flow]:
         forged = match(dl_dst=links.local_mac, **t_pdu)
         yield NORMALISE.drop(priority - 2, forged, DropReason.FORGED_SIGNALLING)
         yield NORMALISE.drop(priority - 4, match(**t_pdu), DropReason.NOT_IP)
-    signalling = match(dl_dst=links.local_mac, tun_gtpu_flags=GTP)
-    yield NORMALISE.flow(40, signalling, Output(links.loop_out))
+    signalling: dict[str, Value] = {"dl_dst": links.local_mac, "tun_gtpu_flags": GTP}
+    yield NORMALISE.flow(40, match(**signalling), Output(links.loop_out))
+    # ECT(1) or CE: the outer frame has the port by which table outer_ecn had it unwrapped.
+    marked = match(reg7=(1, 1), dl_type=IPV4, nw_proto=UDP, **signalling)
+    as_sent = SetField("udp_dst", GTPU_PORT)
+    yield NORMALISE.flow(42, marked, as_sent, Output(links.loop_out))
     # Flags can only be asked to be set: what is left has PT clear, or no bit of the version set.
     yield NORMALISE.drop(30, match(tun_gtpu_flags=GTP), DropReason.NOT_IP)
     for asked in _any_type(VERSION_1):
@@ -116,6 +120,7 @@ def _round_as(form: int, links: Links) -> tuple[Action, ...]:
         Encap(Header.ETHERNET),
         # After the headers: the switch writes down what has changed before each of them, and a mark
         # that is back at 0 by then costs no action for each packet.
+        move(Bits("reg7", 0, 2), "mpls_tc"),
         move(Bits("tun_id", 0, 31), "pkt_mark"),
         move(Bits("tun_src", 0, 19), "mpls_label"),
         PushVlan(),
@@ -142,6 +147,7 @@ def retype() -> Iterator[Flow]:
         move("pkt_mark", "reg0"),
         SetField("pkt_mark", 0),
         move("mpls_label", Bits("reg1", 0, 19)),
+        move(Bits("mpls_tc", 0, 1), Bits("reg7", 0, 1)),
         move(Bits("vlan_vid", 0, 11), Bits("reg1", 20, 31)),
     )
     for version, eth_type in ((4, IPV4), (6, IPV6)):

@@ -28,6 +28,10 @@ IPV4_TYPED, IPV6_TYPED = 1 << 16 | IPV4, 1 << 16 | IPV6
 T_PDU = 255
 
 
+NOT_ECT, ECT_1, ECT_0, CE = range(4)
+"""Codepoints of ECN (RFC 3168, 5): not capable, capable (twice), congestion experienced."""
+
+
 VERSION_1, GTP = 0x20, 0x30
 """Of the flags' octet: version 1 (of which one bit is set), and PT as well (TS 29.281, 5.1)."""
 
@@ -75,6 +79,8 @@ class Links:
     access: int
     core: int
     gtpu: int
+    gtpu_ect_1: int
+    gtpu_ce: int
     loop_out: int
     loop_in: int
     access_mtu: int
