@@ -49,6 +49,7 @@ def next_cfg(lab: Lab) -> str:
 def test_everything_is_made(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
     facts = db.ensure(gateway, nonce="5eed")
     assert (facts.access_ofport, facts.core_ofport, facts.gtpu_ofport) == (1, 2, 3)
+    assert (facts.ect_1_ofport, facts.ce_ofport) == (6, 7)
     assert facts.access_mac == lab.mac("gw", "eth1")
     assert facts.core_mac == lab.mac("gw", "eth2")
     assert facts.local_mac == lab.mac("gw", "br-ofgtp") == derived_macs(facts.access_mac)[0]
@@ -66,6 +67,8 @@ def test_everything_is_made(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
     assert get(lab, "Interface", "br-ofgtp-g", "options") == (
         '{key=flow, local_ip="10.1.0.1", packet_type=ptap, remote_ip=flow, tos=inherit}'
     )
+    for name, port in (("br-ofgtp-t", 61521), ("br-ofgtp-e", 61523)):
+        assert f'dst_port="{port}"' in get(lab, "Interface", name, "options")
     for table in ("Bridge", "Port", "Interface", "Controller"):
         listing = json.loads(lab.vsctl("--format=json", "--columns=external_ids", "list", table))
         assert listing["data"]
@@ -91,7 +94,9 @@ def test_nothing_is_written_when_nothing_differs(lab: Lab, db: Ovsdb, gateway: G
         ("set Interface br-ofgtp-g options:tos=4", "Interface br-ofgtp-g options"),
         ("remove Interface eth1 ofport_request 1", "Interface eth1 ofport_request"),
         ("set Controller br-ofgtp connection_mode=in-band", "Controller br-ofgtp connection_mode"),
+        ("set Interface br-ofgtp-e options:dst_port=2152", "Interface br-ofgtp-e options"),
         ("del-port br-ofgtp br-ofgtp-g", "Interface br-ofgtp-g ofport"),
+        ("del-port br-ofgtp br-ofgtp-e", "Interface br-ofgtp-e ofport"),
     ],
 )
 def test_what_differs_is_mended(
@@ -201,9 +206,11 @@ def test_changed_configuration_moves_the_port(lab: Lab, db: Ovsdb, gateway: Gate
     assert facts.core_mac == lab.mac("gw", "eth3")
     assert facts.core_ofport == 2
     assert lab.vsctl("list-ports", "br-ofgtp").split() == [
+        "br-ofgtp-e",
         "br-ofgtp-g",
         "br-ofgtp-i",
         "br-ofgtp-o",
+        "br-ofgtp-t",
         "eth1",
         "eth3",
     ]
