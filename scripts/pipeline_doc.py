@@ -323,7 +323,6 @@ INEXACT = {
     " is assigned): these count as `no_uplink_session`",
     DropReason.NO_UPLINK_SESSION: "exact as a sum; the reasons in it are sampled, see"
     " [uplink](#30-uplink)",
-    DropReason.NPDU_NUMBER: "exact, whatever the inner packet is",
     DropReason.EXTENSION_HEADER: "exact, whatever the inner packet is",
 }
 

@@ -141,7 +141,7 @@ def test_on_the_access_side(site: Site) -> None:
     drops = Counter({k: v - before.get(k, 0) for k, v in after.items() if not k.startswith("seen")})
     expected = {
         *("access_other", "extension_header", "forged_signalling", "inner_ipv6", "inner_mpls"),
-        *("no_uplink_session", "not_ip", "npdu_number", "outer_fragment"),
+        *("no_uplink_session", "not_ip", "outer_fragment"),
         *("gtp_prime", "protected_destination", "vlan", "wrong_version"),
         *("long_container", "bad_container", "extension_chain"),
     }

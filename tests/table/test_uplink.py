@@ -287,7 +287,7 @@ def test_access_allow() -> None:
 
 @pytest.mark.parametrize("sequence", [0, 7, 0x4500, 0x6000])
 @pytest.mark.parametrize("ident", [1, 0x4001, 0x6001, 0xFFFF])
-def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, ident: int) -> None:
+def test_extension_headers_go_no_further(sequence: int, ident: int) -> None:
     """The switch takes off too little of these, so their inner packet is out of place.
 
     What it takes for addresses and type is the sequence number's and the packet's identification.
@@ -295,13 +295,7 @@ def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, 
     gw = switch(session())
     for ttl in (1, 64, 70, 96, 128, 255):
         packet = inner(ttl=ttl, id=ident)
-        for flags, reason in (
-            (E, DropReason.EXTENSION_HEADER),
-            (E | S, DropReason.EXTENSION_HEADER),
-            (E | PN, DropReason.EXTENSION_HEADER),
-            (E | S | PN, DropReason.EXTENSION_HEADER),
-            (PN, DropReason.NPDU_NUMBER),
-        ):
+        for flags in (E, E | S, E | PN, E | S | PN):
             frame = gtpu(
                 packet,
                 0x89ABCDEF,
@@ -311,16 +305,54 @@ def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, 
                 container=bytes.fromhex("01080900"),
             )
             trace = gw.receive(LINKS.access, frame)
-            assert why(trace) is reason, (ttl, flags)
-            if not flags & E:
-                assert trace.reported == []
-                continue
+            assert why(trace) is DropReason.EXTENSION_HEADER, (ttl, flags)
             # The controller sees whose it is and, unless S is set, the header's type.
             ((_, shown),) = trace.reported
             assert (shown.reg0, shown.reg1) == (0x89ABCDEF, int(ENB))
             numbers = b"" if flags & S else struct.pack("!HBB", sequence, 9, 0xC0)
             assert shown.reg5 == (2 if flags & S else 1)
             assert shown.data[38:].startswith(numbers + bytes.fromhex("01080900") + packet[:20])
+
+
+@pytest.mark.parametrize("sequence", [0, 7, 0x4500, 0x6000, 0xFFFF])
+@pytest.mark.parametrize("ident", [1, 0x4001, 0x6001, 0xFFFF])
+@pytest.mark.parametrize("flags", [E, E | PN, E | S, E | S | PN, PN])
+def test_room_for_an_extension_header_that_is_not_there(
+    sequence: int, ident: int, flags: int
+) -> None:
+    """E set, and "no more extension headers" (TS 29.281, 5.2.1); or PN alone. It is taken off."""
+    gw = switch(session())
+    for ttl in (1, 64, 70, 96, 128, 255):
+        packet = inner(ttl=ttl, id=ident)
+        for size in (len(packet), 24, 20):
+            head = packet[:2] + size.to_bytes(2, "big") + packet[4:size]
+            frame = gtpu(head, flags=flags, sequence=sequence, extension=0, container=b"")
+            trace = gw.receive(LINKS.access, frame)
+            if size == 20 and flags & E and flags & S:
+                # Too short to be read as IPv6 behind what is put in front.
+                assert why(trace) is DropReason.EXTENSION_HEADER
+                continue
+            assert only(trace, LINKS.core)[14:] == head
+            [seen] = trace.at(UPLINK.number)
+            assert seen.reg3 == 0, "it had no container"
+
+
+@pytest.mark.parametrize("extension", [0x00, 0x85, 0xFF])
+def test_without_e_the_type_means_nothing(extension: int) -> None:
+    """In front of it there is room for one all the same (5.1)."""
+    frame = bytearray(gtpu(inner(), flags=PN))
+    frame[53] = extension
+    assert only(switch(session()).receive(LINKS.access, bytes(frame)), LINKS.core)[14:] == inner()
+
+
+@pytest.mark.parametrize("flags", [E, E | PN, E | S, E | S | PN, PN])
+def test_no_ip_packet_and_no_extension_header(flags: int) -> None:
+    gw = switch(session())
+    for first in (*range(9, 0x40), *range(0x50, 0x60), *range(0x70, 0x100)):
+        payload = bytes([first]) + bytes(59)
+        trace = gw.receive(LINKS.access, gtpu(payload, flags=flags, extension=0, container=b""))
+        hidden = flags & E and flags & S
+        assert why(trace) is (DropReason.EXTENSION_HEADER if hidden else DropReason.NOT_IP)
 
 
 @FLAGS

@@ -55,7 +55,7 @@ from ofgtp.core.model import AccessRoute, Qos, Uplink
 from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.session import session_flows
-from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED
+from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, UNEXTENDED
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows, session
 
@@ -279,7 +279,8 @@ def test_versions_come_back_as_the_types_they_are() -> None:
             continue
         assert (asked["dl_type"], asked["vlan_vid"]) == (0x8847, 0x1000)
         types[asked["vlan_pcp"]] = [a.eth_type for a in flow.actions if isinstance(a, PopMpls)]
-    assert types == {4: [0x0800], 6: [0x86DD], EXTENDED: [0x86DD], EXTENDED_NUMBERED: [0x86DD]}
+    as_ipv6 = {form: [0x86DD] for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED)}
+    assert types == {4: [0x0800], 6: [0x86DD], **as_ipv6}
     sent = {
         a.value
         for f in flows

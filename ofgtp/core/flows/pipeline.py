@@ -31,7 +31,6 @@ class DropReason(IntEnum):
     ACCESS_OTHER = 5, "on the access port, and neither GTP-U, ARP nor ping to us"
     LOCAL_OTHER = 6, "from the host towards the access port, and neither GTP-U, ARP nor ping"
     EXTENSION_HEADER = 7, "T-PDU whose first extension header is no PDU Session Container"
-    NPDU_NUMBER = 8, "T-PDU with an N-PDU number but no sequence number"
     INNER_MPLS = 9, "T-PDU whose bytes 12 and 13 read as an MPLS Ethernet type"
     FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
     NOT_IP = 12, "T-PDU whose inner packet is neither IPv4 nor IPv6"
@@ -192,8 +191,9 @@ RETYPE = Table(
 CONTAINER = Table(
     23,
     "container",
-    "T-PDUs with an extension header, read as IPv6: what stands in `ipv6_dst` says whether it is a"
-    " PDU Session Container (TS 38.415), and how long. Its QFI goes into a register.",
+    "T-PDUs with something in front of their packet, read as IPv6: what stands in `ipv6_dst` says"
+    " whether it is a PDU Session Container (TS 38.415), and how long, or that no extension header"
+    " follows. The QFI goes into a register.",
     _fields("reg5 pkt_mark dl_type ipv6_dst"),
     ("container_end",),
     DropReason.EXTENSION_HEADER,
@@ -267,7 +267,7 @@ QFI = Table(
     35,
     "qfi",
     "For sessions with a QFI: the container that a T-PDU had against what its session wants, which"
-    " is in a register: 0x80 a container, 0x40 and the QFI this QFI if there is one.",
+    " is in a register: 0x80 an uplink container, 0x40 and the QFI this QFI if there is one.",
     _fields("reg3 reg4 ct_mark"),
     ("guard",),
     None,

@@ -48,6 +48,7 @@ from ofgtp.core.rules.terms import (
     T_PDU,
     TAGGED,
     UDP,
+    UNEXTENDED,
     VERSION_1,
     E,
     Links,
@@ -75,13 +76,15 @@ def normalise(links: Links) -> Iterator[Flow]:
     for later in LATER_VERSIONS:
         for asked in _any_type(later):
             yield NORMALISE.drop(96, asked, DropReason.WRONG_VERSION)
-    for priority, flags, form in ((92, E | S, EXTENDED_NUMBERED), (90, E, EXTENDED)):
+    # The switch takes the optional four bytes off only if the S flag is set.
+    for priority, flags, form in (
+        (92, E | S, EXTENDED_NUMBERED),
+        (90, E, EXTENDED),
+        (70, PN, UNEXTENDED),
+    ):
         # The first bytes are no inner packet's, so the type says nothing.
         for asked in _any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
             yield NORMALISE.flow(priority, asked, *PROLOGUE, *_round_as(form, links))
-    # The switch takes the optional four bytes off only if the S flag is set.
-    for asked in _any_type(GTP | PN, tun_gtpu_msgtype=T_PDU):
-        yield NORMALISE.drop(70, asked, DropReason.NPDU_NUMBER)
     for priority, flags in ((80, GTP | S | PN), (60, GTP)):
         yield from _send_round(priority, flags, links)
         # LOCAL's MAC begins with neither 4 nor 6, so this need not stand above the corrections,
@@ -153,7 +156,7 @@ def retype() -> Iterator[Flow]:
     for version, eth_type in ((4, IPV4), (6, IPV6)):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version)
         yield RETYPE.flow(100, t_pdu, *origin, PopVlan(), PopMpls(eth_type), goto=EPOCH)
-    for form in (EXTENDED, EXTENDED_NUMBERED):
+    for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=form)
         read_as = SetField("reg5", form), PopVlan(), PopMpls(IPV6)
         yield RETYPE.flow(100, t_pdu, *origin, *read_as, goto=CONTAINER)
