@@ -150,7 +150,8 @@ class SessionInput(_Strict):
     )
     rqi: bool = Field(False, description="Set the Reflective QoS Indicator; needs a qfi")
     qfi_required: bool = Field(
-        True, description="With a qfi: drop uplink T-PDUs that carry no container"
+        True,
+        description="With a qfi: drop uplink T-PDUs that carry no container, or one of PDU type 0",
     )
     qfi_check: bool = Field(
         False, description="Drop uplink T-PDUs whose container has another QFI; needs a qfi"

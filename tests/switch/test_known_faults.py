@@ -67,13 +67,14 @@ class Bare:
         shown = self.lab.ofctl("dump-flows", BRIDGE, f"cookie={cookie}/-1")
         return int(re.findall(r"n_packets=(\d+)", shown)[0])
 
-    def t_pdu(self, inner: bytes) -> bytes:
+    def t_pdu(self, inner: bytes, **ip: int) -> bytes:
         return gtpu.datagram(
             gtpu.t_pdu(TEID, inner),
             source=ENB_IP["enb"],
             destination=ACCESS_IP,
             eth_src=self.enb_mac,
             eth_dst=LOCAL_MAC,
+            **ip,
         )
 
     def passed(self, *packets: bytes) -> int:
@@ -123,6 +124,24 @@ def types_by_the_ttl(bare: Bare) -> bool:
     until(lambda: sum(met()) == 3, "the switch has typed them")
     assert met() in ([1, 1, 1], [3, 0, 0])
     return met() == [1, 1, 1]
+
+
+def judges_ecn_by_the_wrong_packet(bare: Bare) -> bool:
+    """All are marked CE and capable of it; by the three TTLs each is typed as something else."""
+    relabel = "encap(mpls),encap(ethernet),pop_mpls:0x800"
+    bare.flows(
+        *(
+            f"in_port={GTPU},packet_type={kind},actions={relabel},resubmit(,1)"
+            for kind in ("(0,0)", "(1,0x800)", "(1,0x86dd)")
+        ),
+        f"table=1,ip,nw_ecn=3,actions=output:{CORE}",
+    )
+    marked = {
+        ttl: bare.passed(bare.t_pdu(gtpu.ipv4(UE, PDN_IP, ttl=ttl, tos=2), tos=3))
+        for ttl in (63, 64, 96)
+    }
+    assert (marked[63], marked[64]) == (1, 1)
+    return marked[96] == 0
 
 
 def sends_wrong_checksums(bare: Bare) -> bool:
@@ -255,6 +274,7 @@ def host_answers_arp(bare: Bare) -> bool:
 
 SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.INNER_VERSION: types_by_the_ttl,
+    faults.OUTER_ECN: judges_ecn_by_the_wrong_packet,
     faults.UDP_CHECKSUM: sends_wrong_checksums,
     faults.MPLS_ABORT: aborts_at_a_label,
     faults.GTPU_BITS: matches_by_bits,

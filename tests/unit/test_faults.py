@@ -99,6 +99,7 @@ def test_names_are_different() -> None:
 def test_versions_in_words() -> None:
     assert {fault.name: fault.versions for fault in FAULTS} == {
         "inner_version": "2.13 to 4.0 at least",
+        "outer_ecn": "2.13 to 4.0 at least",
         "udp_checksum": "2.13 on, before 3.2",
         "mpls_abort": "3.1 to 4.0 at least",
         "gtpu_bits": "3.1 to 4.0 at least",

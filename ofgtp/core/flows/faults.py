@@ -95,6 +95,17 @@ INNER_VERSION = Fault(
     read=(GTPU_SINCE, (4, 0)),
 )
 
+OUTER_ECN = Fault(
+    name="outer_ecn",
+    section="A congestion mark is judged by the wrong packet",
+    summary="T-PDUs marked CE (ECN) are lost",
+    remedy="gtpu ports of their own unwrap them",
+    since=GTPU_SINCE,
+    fixed=None,
+    measured=TRIED,
+    read=(GTPU_SINCE, (4, 0)),
+)
+
 UDP_CHECKSUM = Fault(
     name="udp_checksum",
     section="UDP checksums are wrong",
@@ -168,6 +179,7 @@ BUNDLE_IN_PART = Fault(
 
 FAULTS: Sequence[Fault] = (
     INNER_VERSION,
+    OUTER_ECN,
     UDP_CHECKSUM,
     MPLS_ABORT,
     GTPU_BITS,
