@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ofgtp.core.errors import ConfigError
-from ofgtp.core.model import IFNAMSIZ, AccessRoute, Gateway
+from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway
 
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
@@ -449,6 +449,7 @@ def _gateway(table: _Table) -> Gateway:
         access_allow=_access_allow(table),
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
         dscp=_dscp(table),
+        source_port=_source_port(table),
         masquerade=table.get("masquerade", bool, False),
         echo_seconds=_echo_seconds(table, n3_requests * t3_response),
         t3_response_seconds=t3_response,
@@ -560,6 +561,15 @@ def _dscp(table: _Table) -> int | None:
         return None
     if type(value) is not int or not 0 <= value <= 63:
         raise table.error("dscp", f'must be "inherit" or a number from 0 to 63, not {value!r}')
+    return value
+
+
+def _source_port(table: _Table) -> int | None:
+    value = table.values.get("source_port", "hashed")
+    if value == "hashed":
+        return None
+    if type(value) is not int or value != GTPU_PORT:
+        raise table.error("source_port", f'must be "hashed" or {GTPU_PORT}, not {value!r}')
     return value
 
 

@@ -486,6 +486,9 @@ class GatewayAgent:
             case CookieKind.REPORT, Report.TOO_BIG:
                 if self._channel is not None and self._links is not None:
                     self.core_side.too_big(packet, self._channel, self._links)
+            case CookieKind.REPORT, Report.TOO_BIG_UPLINK:
+                if self._channel is not None and self._links is not None:
+                    self.core_side.too_big_uplink(packet, self._channel, self._links)
             case CookieKind.DROP, DropReason.NO_UPLINK_SESSION:
                 self.misses.no_session(packet, self._compared)
             case CookieKind.DROP, DropReason.EXTENSION_HEADER | DropReason.EXTENSION_CHAIN:

@@ -75,6 +75,7 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
             "device": gateway.core_device,
             "link": hostnet.link_state(gateway.core_device),
             "ip": str(gateway.core_ip),
+            "mtu": agent.host.core_mtu,
             "mac": None if facts is None else facts.core_mac,
         },
         "next_hop": _next_hop(agent),

@@ -203,6 +203,8 @@ class Gateway:
     ue_to_ue: Literal["deny", "route"] = "deny"
     dscp: int | None = None
     """Outer DSCP, 0 to 63; None inherits the inner packet's."""
+    source_port: int | None = None
+    """The UDP port that T-PDUs leave from, 2152; None: one by the hash of each packet's flow."""
     masquerade: bool = False
     echo_seconds: int = 60
     """From one Echo Request to a peer to the next; 60 at least (TS 29.281, 7.2.1)."""

@@ -281,8 +281,10 @@ def _nicira(subtype: int, body: bytes) -> bytes:
 
 
 def encode_action(action: Action) -> bytes:
-    """One action (7.2.5, and Nicira's REG_MOVE 6, REG_LOAD 7, ENCAP 46, DECAP 47, …)."""
+    """One action (7.2.5, and Nicira's: REG_MOVE 6, REG_LOAD 7, OUTPUT_TRUNC 39, ENCAP 46, …)."""
     match action:
+        case Output(port, max_len) if max_len and port != Port.CONTROLLER:
+            return _nicira(39, struct.pack("!HI", port, max_len))
         case Output(port, max_len):
             return _OUTPUT.pack(0, 16, port, max_len)
         case SetField(name, value):
@@ -573,10 +575,11 @@ def decode_meters(body: bytes) -> dict[int, Meter | None]:
 
 
 class MeterCounts(NamedTuple):
-    """Packets that came to a meter, and those of them that its band dropped."""
+    """Packets that came to a meter, those of them that its band dropped, and octets of all."""
 
     packets: int
     dropped: int
+    octets: int = 0
 
 
 def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
@@ -588,8 +591,9 @@ def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
         if size < 40 or offset + size > len(body):
             raise CodecError("a meter counter has a wrong length")
         if size >= 56:
-            packets = struct.unpack_from("!Q", body, offset + 16)[0]
-            counts[number] = MeterCounts(packets, struct.unpack_from("!Q", body, offset + 40)[0])
+            packets, octets = struct.unpack_from("!QQ", body, offset + 16)
+            dropped = struct.unpack_from("!Q", body, offset + 40)[0]
+            counts[number] = MeterCounts(packets, dropped, octets)
         offset += size
     return counts
 

@@ -63,6 +63,7 @@ class Net:
         for each in gateways:
             agent = GatewayAgent(each, store, self.writer, protected, "nonce", None, self.events)
             agent.links.facts, agent.host.access_mtu = FACTS, 1500
+            agent.host.core_mtu = 1500
             agent.core_side.next_hop.assume("52:54:00:00:00:03")
             self.agents[each.name] = agent
         self.service = SessionService(store, self.agents.values(), self.writer, self.events)

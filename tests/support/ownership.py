@@ -177,6 +177,7 @@ def wanted_flows(
         loop_out=4,
         loop_in=5,
         access_mtu=shown["access"]["mtu"],
+        core_mtu=shown["core"]["mtu"],
         local_mac=shown["access"]["mac"],
         core_mac=shown["core"]["mac"],
         peer_mac=shown["next_hop"]["mac"],

@@ -20,6 +20,7 @@ LINKS = Links(
     loop_out=4,
     loop_in=5,
     access_mtu=1500,
+    core_mtu=1500,
     local_mac="02:00:00:00:00:01",
     core_mac="06:00:00:00:00:02",
     peer_mac="52:54:00:00:00:03",

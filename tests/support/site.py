@@ -12,7 +12,9 @@ the marker, is sent behind, and what came before it is all there will be.
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -187,6 +189,28 @@ class Site:
             self.pdn.send(*chunk)
             self._until_marker(self._mark_downlink, self.enb)
         return self.pdn.all()
+
+    def at_once(
+        self, frames: Sequence[bytes], sender: Wire, receiver: Wire, count: int
+    ) -> list[bytes]:
+        """What comes, `count` IPv4 packets at least, of frames that the switch reads together, and
+        so sends together."""
+        pid = int((self.lab.dir / "ovs-vswitchd.pid").read_text())
+        receiver.all()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            sender.send(*frames)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        got: list[bytes] = []
+
+        def there() -> bool:
+            came = (frame for frame in receiver.all(0.02) if frame[12:14] == b"\x08\x00")
+            got.extend(frame for frame in came if not is_echo(frame))
+            return len(got) >= count
+
+        until(there, f"{count} of {len(frames)} frames come through")
+        return got
 
     def _mark_uplink(self, mark: bytes) -> None:
         packet = gtpu.ipv4(self._marker_ue, PDN_IP)[: -len(mark)] + mark

@@ -3,7 +3,9 @@ its version, and no other. Shown on a bare bridge, with none of ofgtp's remedies
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -272,6 +274,50 @@ def host_answers_arp(bare: Bare) -> bool:
     return answers_by(bare.access_mac)
 
 
+def takes_padding_along(bare: Bare) -> bool:
+    tunnel = f"set_field:{TEID}->tun_id,set_field:{ENB_IP['enb']}->tun_dst,output:{GTPU}"
+    bare.flows(f"in_port={CORE},ip,actions=decap(),{tunnel}")
+    packet = gtpu.ipv4(PDN_IP, UE, size=40)
+    frame = bytes(Ether(dst=bare.lab.mac("gw", "eth2")) / IP(packet)) + bytes(6)
+
+    def arrived() -> list[bytes]:
+        bare.pdn.send(frame)
+        return bare.enb.receive(1, want=is_gtpu, timeout=0.5)
+
+    got = until(arrived, "the switch knows its peer's MAC")[0]
+    length = int.from_bytes(got[44:46], "big")
+    assert length in (40, 46)
+    return length == 46
+
+
+def loses_what_is_behind_a_frame_too_long(bare: Bare) -> bool:
+    """The switch reads the frames together, and sends them together."""
+    bare.flows()
+    bare.lab.exec("gw", ["ip", "link", "set", "eth2", "mtu", "1400"])
+
+    def marked(number: int, size: int) -> bytes:
+        head = Ether(src=bare.enb_mac, dst=LOCAL_MAC, type=MARK)
+        return bytes(head) + number.to_bytes(2, "big") + bytes(size - 2)
+
+    def numbers() -> list[int]:
+        frames = bare.pdn.receive(quiet=0.5, want=lambda frame: frame[12:14] == b"\x88\xb5")
+        return [int.from_bytes(frame[14:16], "big") for frame in frames]
+
+    def sent_together(*sizes: int) -> list[int]:
+        pid = int((bare.lab.dir / "ovs-vswitchd.pid").read_text())
+        bare.pdn.drain()
+        os.kill(pid, signal.SIGSTOP)
+        bare.enb.send(*(marked(number, size) for number, size in enumerate(sizes)))
+        os.kill(pid, signal.SIGCONT)
+        return until(numbers, "the first comes through")
+
+    until(lambda: sent_together(100, 100, 100) == [0, 1, 2], "the switch knows the new MTU")
+    got = sent_together(100, 1401, 100)
+    bare.lab.exec("gw", ["ip", "link", "set", "eth2", "mtu", "1500"])
+    assert got in ([0], [0, 2])
+    return got == [0]
+
+
 SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.INNER_VERSION: types_by_the_ttl,
     faults.OUTER_ECN: judges_ecn_by_the_wrong_packet,
@@ -282,6 +328,8 @@ SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.BUNDLE_IN_PART: commits_a_bundle_in_part,
     faults.KERNEL_SEES: host_answers_by_icmp,
     faults.ARP_TWICE: host_answers_arp,
+    faults.PADDING: takes_padding_along,
+    faults.BATCH_LOST: loses_what_is_behind_a_frame_too_long,
 }
 
 

@@ -247,6 +247,34 @@ def test_a_downlink_container_from_a_base_station(site: Site) -> None:
     site.patch(name, {"qfi_required": True})
 
 
+def test_a_packet_that_is_too_big_for_the_core_port(site: Site) -> None:
+    def narrow(mtu: int) -> None:
+        site.lab.exec("gw", ["ip", "link", "set", "eth2", "mtu", str(mtu)])
+
+    def compares() -> bool:
+        return "check_pkt_larger" in site.lab.ofctl("dump-flows", BRIDGE, "table=40")
+
+    assert not compares()
+    narrow(1400)
+    try:
+        until(compares, "sizes are compared", timeout=30)
+        for session in (UE, UE_5G):
+            for size, why in ((1400, "delivered"), (1401, "too_big_uplink")):
+                told = trace(site, "--uplink", "--size", str(size), session=session)
+                assert told.reason("uplink") == why
+                assert ("eth2 has an MTU of 1400" in told.way("uplink")["says"]) == (size == 1401)
+        steps = [step["says"] for step in told.way("uplink")["steps"]]
+        assert steps[-2:] == [
+            "1401 octets do not fit the core side",
+            "goes no further; its sender is told by ICMP",
+        ]
+        assert reason(site, "downlink", "--size", "1450") == "delivered"
+    finally:
+        narrow(1500)
+    until(lambda: not compares(), "no sizes are compared any more", timeout=30)
+    assert reason(site, "uplink", "--size", "1401") == "delivered"
+
+
 def test_a_packet_that_is_too_big(site: Site) -> None:
     fits, not_ = site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1464)), 1465
     assert len(site.downlink(fits, site.to_ue(gtpu.ipv4(PDN_IP, UE, size=not_)))) == 1

@@ -468,8 +468,9 @@ class Switch:
                 trace.reported.append((flow.cookie, cut))
             case Output(Port.IN_PORT):
                 self._leave(packet.in_port, packet, trace)
-            case Output(port) if port != packet.in_port:
-                self._leave(port, packet, trace)
+            case Output(port, max_len) if port != packet.in_port:
+                size = max_len or len(packet.data)
+                self._leave(port, replace(packet, data=packet.data[:size]), trace)
         return packet
 
     def _leave(self, port: int, packet: Packet, trace: Trace) -> None:

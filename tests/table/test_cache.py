@@ -128,6 +128,7 @@ SWITCHES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "pools": ({"ue_pools": POOLS}, {}),
     "host core": ({"core_port": "host", "next_hop": None}, {}),
     "no next hop": ({}, {"peer_mac": None}),
+    "a small core MTU": ({}, {"core_mtu": 1400}),
 }
 SESSIONS = {
     "none": (),
@@ -140,6 +141,7 @@ SESSIONS = {
 }
 PACKETS = {
     "out": inner(),
+    "out, too long for some": inner(size=1400),
     "to a UE": inner(dst="10.45.0.3"),
     "to a UE that is not": inner(dst="10.45.0.77"),
     "protected": inner(dst=ACCESS_IP),

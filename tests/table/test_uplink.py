@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 
-from ofgtp.core.flows.flow import CookieKind, Port, make_cookie
-from ofgtp.core.flows.pipeline import EPOCH, GUARD, ROUTE, UPLINK, DropReason, Report
+from ofgtp.core.flows.flow import CheckBigger, CookieKind, Flow, Output, Port, make_cookie
+from ofgtp.core.flows.pipeline import (
+    EPOCH,
+    GUARD,
+    ROUTE,
+    TOO_BIG_UPLINK_METER,
+    UPLINK,
+    DropReason,
+    Report,
+)
 from ofgtp.core.model import AccessRoute, Uplink
 from ofgtp.core.rules.terms import HEADER_SAMPLE
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, OTHER_ENB, session
+from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
 from tests.table.simulator import IPV4, IPV6, TUNNEL, values
 from tests.table.world import (
     ACCESS_IP,
@@ -133,6 +141,58 @@ def test_any_teid_and_peer_come_round_whole(teid: int, peer: int, ttl: int) -> N
 
 
 BARE = switch()
+
+
+def test_what_fits_the_core_mtu() -> None:
+    """To the octet. Nothing of what does not fit leaves, and the controller is shown enough."""
+    for mtu in (576, 1280, 1400, 1463):
+        gw = switch(session(), links=replace(LINKS, core_mtu=mtu))
+        largest = mtu - (20 + 8)
+        for ttl in (63, 64, 96):
+            fits = inner(ttl=ttl, size=largest)
+            assert only(gw.receive(LINKS.access, gtpu(fits)), LINKS.core)[14:] == fits
+            longer = inner(ttl=ttl, size=largest + 1)
+            too_big = gw.receive(LINKS.access, gtpu(longer))
+            assert too_big.sent == [] and too_big.flows[-2].meter == TOO_BIG_UPLINK_METER.number
+            ((cookie, shown),) = too_big.reported
+            assert cookie == make_cookie(CookieKind.REPORT, Report.TOO_BIG_UPLINK)
+            assert shown.data[14:] == longer[: HEADER_SAMPLE - 14]
+
+
+@pytest.mark.parametrize(
+    ("access", "core", "compared"),
+    [
+        (1500, 1500, False),
+        (1500, 1468, False),  # a frame may be longer than its port's MTU by a VLAN tag
+        (1500, 1467, True),
+        (1544, 1500, True),
+        (9000, 1500, True),
+        (9000, 8968, False),
+        (1500, None, False),
+        (65535, 65535, False),
+        (65535, 65502, True),
+    ],
+)
+def test_sizes_are_compared_where_they_may_not_fit(
+    access: int, core: int | None, compared: bool
+) -> None:
+    links = replace(LINKS, access_mtu=access, core_mtu=core)
+    flows = all_flows(gateway(), session(), links=links)
+    asked = [f for f in flows if f.table == GUARD.number and _compares(f)]
+    assert len(asked) == compared
+    sends = [f for f in flows if f.table == ROUTE.number and f.actions]
+    [out] = [action for flow in sends for action in flow.actions if isinstance(action, Output)]
+    assert out.max_len == ((core or 0) + 14 if compared else 0)
+
+
+def test_no_size_is_compared_without_a_next_hop() -> None:
+    """Both ways would lead to the flow that drops, which would count each packet twice."""
+    flows = all_flows(gateway(), links=replace(LINKS, core_mtu=1400, peer_mac=None))
+    assert not any(_compares(f) for f in flows if f.table == GUARD.number)
+
+
+def _compares(flow: Flow) -> bool:
+    return any(isinstance(action, CheckBigger) for action in flow.actions)
 
 
 def test_no_t_pdu_takes_a_short_cut() -> None:

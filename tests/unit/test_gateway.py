@@ -10,6 +10,8 @@ from pathlib import Path
 import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.l2 import Ether
 
 from ofgtp.control.flows.comparison import Comparison
 from ofgtp.control.flows.equalise import SLICE as TURN
@@ -60,6 +62,7 @@ class World:
             gateway(ue_to_ue=ue_to_ue), store, Semaphore(1), [], "nonce", None, EventLog()
         )
         self.agent.links.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
+        self.agent.host.core_mtu = LINKS.core_mtu
         self.agent._channel = self.switch.channel
         self.agent.core_side.next_hop.assume(str(LINKS.peer_mac))
         self.agent._links = self.agent.links.get()
@@ -192,6 +195,29 @@ def test_no_mtu_is_told_that_no_link_has(
     too_big(mtu, world)
     assert world.switch.words() == ["PACKET_OUT"] * told
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("mtu", "told"), [(1400, 1), (68, 1), (67, 0), (1500, 0), (None, 0)], ids=str
+)
+def test_a_ue_is_told_the_core_mtu(
+    world: World, caplog: pytest.LogCaptureFixture, mtu: int | None, told: int
+) -> None:
+    """By way of the flow tables, as if it came from the core side."""
+    assert world.agent._links is not None
+    world.agent._links = replace(world.agent._links, core_mtu=mtu)
+    packet = bytes.fromhex("450005dc 00004000 40110000 0a2d0002 0a020002") + bytes(8)
+    cookie = make_cookie(CookieKind.REPORT, Report.TOO_BIG_UPLINK)
+    frame = bytes(12) + b"\x08\x00" + packet
+    world.agent.packet_in(of.PacketIn(cookie, LINKS.loop_in, 0, 0, frame))
+    assert world.switch.words() == ["PACKET_OUT"] * told
+    assert caplog.messages == []
+    for _, _, body in world.switch.got[-told:] if told else []:
+        assert int.from_bytes(body[4:8], "big") == LINKS.core, "in_port"
+        sent = Ether(body[-(14 + 56) :])
+        assert (sent.src, sent.dst) == (LINKS.core_mac, LINKS.core_mac)
+        assert (sent[IP].src, sent[IP].dst) == ("10.2.0.1", "10.45.0.2")
+        assert (sent[ICMP].type, sent[ICMP].code, sent[ICMP].nexthopmtu) == (3, 4, mtu)
 
 
 def test_a_packet_that_is_too_much_for_us_ends_nothing(

@@ -22,7 +22,15 @@ from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flows.drops import MEANINGS
 from ofgtp.core.flows.flow import CookieKind, Flow, cookie_kind, make_cookie
-from ofgtp.core.flows.pipeline import FIT, GUARD, LOCAL, PIPELINE, ROUTE, DropReason
+from ofgtp.core.flows.pipeline import (
+    FIT,
+    GUARD,
+    LOCAL,
+    PIPELINE,
+    ROUTE,
+    TOO_BIG_UPLINK_METER,
+    DropReason,
+)
 from ofgtp.core.flows.reconcile import Plan
 from ofgtp.core.model import FTeid, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
@@ -200,6 +208,8 @@ class FakeChannel:
         self.flows = {flow.key: (flow, 0, 0) for flow in flows}
         self.reported = 0
         self.limited = {1: 0, 2: 0}
+        self.passed: dict[int, tuple[int, int]] = {}
+        """Packets and octets through meters that limit nothing."""
 
     def hit(self, flow: Flow, packets: int, octets: int = 0) -> None:
         """Let packets pass a flow; one that is not there is made."""
@@ -227,7 +237,8 @@ class FakeChannel:
         return sum(count for flow, count, _ in self.flows.values() if flow.cookie == cookie)
 
     def meter_counts(self) -> dict[int, of.MeterCounts]:
-        return {number: of.MeterCounts(2 * n, n) for number, n in self.limited.items()}
+        passed = {n: of.MeterCounts(packets, 0, size) for n, (packets, size) in self.passed.items()}
+        return passed | {number: of.MeterCounts(2 * n, n) for number, n in self.limited.items()}
 
 
 BASE = list(gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]), 10))
@@ -271,6 +282,71 @@ def test_from_ue_to_ue_is_uplink_too() -> None:
     channel.hit(base(GUARD.number), 1, 100)
     read(counters, channel)
     assert counters.packets == {"uplink": 6, "downlink": 0}
+
+
+NARROW = replace(LINKS, core_mtu=1400)
+METER = TOO_BIG_UPLINK_METER.number
+
+
+def narrow() -> tuple[FakeChannel, Flow, Flow]:
+    """A switch that compares sizes, its flow to the core port, and that for what does not fit."""
+    flows = list(gateway_flows(GATEWAY, NARROW, protected_networks([GATEWAY]), 10))
+    route = [flow for flow in flows if flow.table == ROUTE.number and (flow.goto or flow.actions)]
+    (out,) = (flow for flow in route if flow.goto is None)
+    (not_,) = (flow for flow in route if flow.goto is not None)
+    return FakeChannel(flows), out, not_
+
+
+def test_what_is_too_big_for_the_core_port_is_not_forwarded() -> None:
+    """Both flows count all packets, some time after the meter has."""
+    channel, out, not_ = narrow()
+    counters = Counters()
+    read(counters, channel)
+
+    def passes(packets: int, octets: int) -> None:
+        channel.hit(out, packets, octets)
+        channel.hit(not_, packets, octets)
+
+    channel.passed[METER] = 2, 3000
+    read(counters, channel)
+    assert counters.packets["uplink"] == counters.bytes["uplink"] == 0
+    passes(5, 3000 + 300)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (3, 300)
+    assert counters.drops["too_big_uplink"] == counters.standing["too_big_uplink"] == 2
+    passes(1, 100)
+    channel.passed[METER] = 3, 4500  # its flow is late again
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (3, 300)
+    passes(1, 1500)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (4, 400)
+
+
+def test_what_was_too_big_before_the_first_look() -> None:
+    """The meter outlives the flow: more cannot be taken off than that has counted since."""
+    channel, out, _ = narrow()
+    counters = Counters()
+    channel.passed[METER] = 1000, 1_500_000
+    channel.hit(out, 5, 500)
+    read(counters, channel)
+    assert counters.packets["uplink"] == 0
+    channel.hit(out, 5, 500)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (5, 500)
+    assert counters.drops["too_big_uplink"] == 1000
+
+
+def test_a_meter_that_was_made_anew() -> None:
+    channel, out, _ = narrow()
+    counters = Counters()
+    channel.passed[METER] = 10, 15_000
+    read(counters, channel)
+    channel.passed[METER] = 1, 1500
+    channel.hit(out, 3, 1700)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (2, 200)
+    assert counters.drops["too_big_uplink"] == 11
 
 
 def test_totals_survive_flows_made_anew() -> None:

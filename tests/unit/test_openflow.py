@@ -28,6 +28,7 @@ from ofgtp.core.flows.flow import (
     Flow,
     Match,
     Meter,
+    Output,
     PopVlan,
     Port,
     PushVlan,
@@ -129,6 +130,7 @@ def test_actions_mean_what_their_text_says(tmp_path: Path) -> None:
         actions += [((), (SetField(name, value),)) for name in ("pkt_mark", "reg0", "reg1")]
     actions += [(TAGGED_LABEL, (SetField("mpls_label", 0xFFFFF),))]
     actions += [((), (CheckBigger(size, "reg2"),)) for size in (1, 1258, 1478, 65535)]
+    actions += [((), (Output(port, size),)) for port in (1, 0xFEFF) for size in (14, 1514, 65549)]
     flows = [Flow(1, n, asked, 7, steps) for n, (asked, steps) in enumerate(actions)]
     same_to_ofctl(flows, tmp_path)
     for flow in flows:
@@ -377,7 +379,7 @@ def test_meter_counts() -> None:
         return head + b"".join(struct.pack("!QQ", drops, 0) for drops in bands)
 
     counts = of.decode_meter_counts(counted(1, 10) + counted(2) + counted(3, 30))
-    assert counts == {1: of.MeterCounts(1, 10), 3: of.MeterCounts(1, 30)}
+    assert counts == {1: of.MeterCounts(1, 10, 2), 3: of.MeterCounts(1, 30, 2)}
 
 
 def test_a_description() -> None:

@@ -82,6 +82,7 @@ def links_strategy() -> st.SearchStrategy[Links]:
         Links,
         **dict.fromkeys(PORTS, words()),
         access_mtu=st.integers(576, 65535),
+        core_mtu=st.none() | st.integers(576, 65535),
         local_mac=macs,
         core_mac=macs,
         peer_mac=st.none() | macs,

@@ -2,7 +2,8 @@
 
 Only flows whose number does not grow with the sessions are read one by one:
 
-- uplink: the flows that send to the core port (`route`), and those that lead from UE to UE;
+- uplink: the flow that sends to the core port (`route`), less what did not fit it, which this flow
+  counts too; and those that lead from UE to UE;
 - downlink: the flow by which encapsulated packets leave for the access port (`local`);
 - drops: the flows of each reason, by their cookies. Idle UEs have a flow each, and so have those
   whose tunnel is not known any more; the switch adds these up.
@@ -28,6 +29,7 @@ from ofgtp.core.flows.pipeline import (
     ROUTE,
     SIGNALLING_METERS,
     TOO_BIG_METER,
+    TOO_BIG_UPLINK_METER,
     DropReason,
 )
 from ofgtp.core.model import Direction
@@ -58,6 +60,10 @@ class Counters:
         """Drops as the switch's own counters stand: from 0 again where flows were made anew."""
         self._seen: dict[_Flow, tuple[int, int]] = {}
         self._seen_sums: dict[str, int] = {}
+        self._too_big_uplink: MeterCounts | None = None
+        """As last seen; None before the first look."""
+        self._owed = 0, 0
+        """Packets and octets of it that the flow to the core port has not counted yet."""
         self._reading = Semaphore(1)
 
     def read(self, channel: Channel) -> None:
@@ -73,13 +79,16 @@ class Counters:
                 reason: channel.packets_of(make_cookie(CookieKind.DROP, reason))
                 for reason in _OF_SESSIONS
             }
-            metered = metered_drops(channel.meter_counts())
+            meters = channel.meter_counts()
+            metered = metered_drops(meters)
+            uplink = self.packets["uplink"], self.bytes["uplink"]
             seen: dict[_Flow, tuple[int, int]] = {}
             for stats in flows:
                 key = (stats.table, stats.priority, stats.cookie, stats.raw_match)
                 seen[key] = stats.packets, stats.bytes
                 self._count(stats, *self._seen.get(key, (0, 0)))
             self._seen = seen
+            self._take_off(meters.get(TOO_BIG_UPLINK_METER.number, MeterCounts(0, 0)), uplink)
             standing = Counter({reason.label: 0 for reason in DropReason})
             for stats in flows:
                 if cookie_kind(stats.cookie) is CookieKind.DROP:
@@ -104,6 +113,28 @@ class Counters:
             outer = OUTER_BYTES * packets if direction == "downlink" else 0
             self.bytes[direction] += max(octets - outer, 0)
 
+    def _take_off(self, too_big: MeterCounts, before: tuple[int, int]) -> None:
+        """Take what was too big for the core port off the uplink's totals; they were `before`.
+
+        The meter has counted a packet at once, and the flow does within half a second. What was
+        counted before the first look cannot be told apart: the flow may have been made since.
+        """
+        last = self._too_big_uplink or MeterCounts(0, 0)
+        anew = too_big.packets < last.packets  # the meter was made since
+        owed = (
+            self._owed[0] + too_big.packets - (0 if anew else last.packets),
+            self._owed[1] + too_big.octets - (0 if anew else last.octets),
+        )
+        taken = (
+            min(owed[0], self.packets["uplink"] - before[0]),
+            min(owed[1], self.bytes["uplink"] - before[1]),
+        )
+        self.packets["uplink"] -= taken[0]
+        self.bytes["uplink"] -= taken[1]
+        first = self._too_big_uplink is None
+        self._owed = (0, 0) if first else (owed[0] - taken[0], owed[1] - taken[1])
+        self._too_big_uplink = too_big
+
     def _add_sum(self, label: str, count: int, *, after_fall: int) -> None:
         before = self._seen_sums.get(label, 0)
         self.drops[label] += count - before if count >= before else after_fall
@@ -116,19 +147,24 @@ def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
     def over(*meters: Meter) -> int:
         return sum(counts[meter.number].dropped for meter in meters if meter.number in counts)
 
-    too_big = counts.get(TOO_BIG_METER.number)
+    def through(meter: Meter) -> int:
+        return counts[meter.number].packets if meter.number in counts else 0
+
     return {
         "rate_limited_ping": over(PING_METER),
         "rate_limited_arp": over(ARP_METER, NEIGHBOUR_METER, OTHER_ARP_METER),
         "rate_limited_signalling": over(*SIGNALLING_METERS),
-        "too_big": 0 if too_big is None else too_big.packets,
+        "too_big": through(TOO_BIG_METER),
+        "too_big_uplink": through(TOO_BIG_UPLINK_METER),
     }
 
 
 def _direction(stats: FlowStats) -> Direction | None:
     """Which way a base flow forwards users' packets, where each is counted once; else None."""
     fields = {condition.field for condition in stats.match or ()}
-    if stats.table == ROUTE.number or (stats.table == GUARD.number and "nw_dst" in fields):
+    # Its other flow, which asks for a register, keeps what does not fit from the port.
+    to_core = stats.table == ROUTE.number and "reg2" not in fields
+    if to_core or (stats.table == GUARD.number and "nw_dst" in fields):
         return "uplink"
     if stats.table == LOCAL.number and "udp_dst" in fields:
         return "downlink"

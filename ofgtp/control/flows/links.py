@@ -40,6 +40,7 @@ class LinksNow:
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
             access_mtu=self._host.access_mtu,
+            core_mtu=self._host.core_mtu,
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._core_side.next_hop.mac,

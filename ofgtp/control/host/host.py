@@ -39,6 +39,8 @@ class Host:
         self.gateway, self.nonce = gateway, nonce
         self.ovs_version: str | None = None
         self.access_mtu = 0
+        self.core_mtu: int | None = None
+        """None: the host routes on, and knows what fits."""
         self.problem: str | None = "starting"
         """What keeps it from being as it should be, for the operator."""
         self._repaired, self._learned = repaired, learned
@@ -120,6 +122,7 @@ class Host:
             self._repaired("addresses, routes or settings of the host were changed")
         self._configured = self._ovsdb.changes
         self.access_mtu = hostnet.mtu(gateway.access_port)
+        self.core_mtu = None if gateway.host_core else hostnet.mtu(gateway.core_port)
         if self.ovs_version is not None:
             self.apply_netfilter()
         self._made = True

@@ -189,6 +189,7 @@ class Proof:
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
             access_mtu=hostnet.mtu(ACCESS),
+            core_mtu=hostnet.mtu(CORE),
             local_mac=facts.local_mac,
             core_mac=facts.core_mac,
             peer_mac=ends.router_mac,

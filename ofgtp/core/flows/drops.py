@@ -12,6 +12,7 @@ MEANINGS = {reason.label: reason.meaning for reason in DropReason} | {
         "signalling over the limit: 100 a second from each eighth of the peers' addresses"
     ),
     "too_big": "downlink packets that would not fit the access MTU with their tunnel headers",
+    "too_big_uplink": "uplink packets that would not fit the core MTU",
     # signalling that the controller cannot read
     "bad_frame": "no whole UDP packet in an unfragmented IPv4 packet, or from no host's address",
     "too_short": "the header, its optional part or an extension header is cut off",

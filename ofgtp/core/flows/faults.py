@@ -177,6 +177,26 @@ BUNDLE_IN_PART = Fault(
     measured=TRIED,
 )
 
+PADDING = Fault(
+    name="padding",
+    section="Ethernet padding goes into the tunnel",
+    summary="short packets keep their padding",
+    remedy="nftables sets the lengths right",
+    since=None,
+    fixed=None,
+    measured=TRIED,
+)
+
+BATCH_LOST = Fault(
+    name="batch_lost",
+    section="A frame that is too long takes others along",
+    summary="what is too long loses others, too",
+    remedy="sizes are compared, and frames cut",
+    since=None,
+    fixed=None,
+    measured=TRIED,
+)
+
 FAULTS: Sequence[Fault] = (
     INNER_VERSION,
     OUTER_ECN,
@@ -187,6 +207,8 @@ FAULTS: Sequence[Fault] = (
     BUNDLE_IN_PART,
     KERNEL_SEES,
     ARP_TWICE,
+    PADDING,
+    BATCH_LOST,
 )
 
 

@@ -223,7 +223,8 @@ def match(**conditions: Value) -> Match:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Send the packet out of a port; `max_len` bytes of it where the port is the controller."""
+    """Send the packet out of a port: `max_len` octets of it at most, or of 0 all (but to the
+    controller, which gets none then)."""
 
     port: int
     max_len: int = 0
@@ -233,6 +234,8 @@ class Output:
             return f"controller(max_len={self.max_len})"
         if self.port in (Port.LOCAL, Port.IN_PORT):
             return "LOCAL" if self.port == Port.LOCAL else "IN_PORT"
+        if self.max_len:
+            return f"output(port={self.port},max_len={self.max_len})"
         return f"output:{self.port}"
 
 

@@ -70,6 +70,8 @@ class Report(IntEnum):
     """A GTP-U message that is no T-PDU, as its whole frame."""
     TOO_BIG = 4
     """The beginning of a packet that does not fit the access MTU."""
+    TOO_BIG_UPLINK = 5
+    """The beginning of an uplink packet that does not fit the core MTU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +278,8 @@ GUARD = Table(
     40,
     "guard",
     "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
-    " multicast; other UEs, as configured.",
+    " multicast; other UEs, as configured. If the core MTU is smaller than what may come out of a"
+    " tunnel, the size of what goes on is compared with it.",
     _fields("dl_type nw_dst ct_zone"),
     ("route", "fit"),
     None,
@@ -284,9 +287,10 @@ GUARD = Table(
 ROUTE = Table(
     50,
     "route",
-    "Towards the packet data network (N6, SGi): the next hop's MAC, and out.",
-    _fields("dl_type"),
-    (),
+    "Towards the packet data network (N6, SGi): the next hop's MAC, and out; what does not fit the"
+    " core MTU is kept from the port as in table `fit`.",
+    _fields("dl_type reg2"),
+    ("too_big",),
     DropReason.NEXT_HOP_UNRESOLVED,
 )
 CORE = Table(
@@ -337,14 +341,16 @@ TOO_BIG = Table(
     "too_big",
     "Shows some of what does not fit to the controller, which tells the sender by ICMP (RFC 1191)."
     " Nothing of it goes further.",
-    _fields(""),
+    _fields("reg2"),
     (),
     None,
 )
 LOCAL = Table(
     80,
     "local",
-    "From the host: encapsulated packets, ARP and ping of the access address go out.",
+    "From the host: encapsulated packets, ARP and ping of the access address go out. No frame is"
+    " longer than the access MTU allows: what a sender puts behind its IP packet is not compared"
+    " with any size, and the kernel would refuse it.",
     _fields("dl_type nw_src nw_proto udp_dst icmp_type"),
     (),
     DropReason.LOCAL_OTHER,
@@ -387,6 +393,9 @@ EXTENSION_METER = Meter(6, rate=200, burst=200)
 TOO_BIG_REPORT_METER = Meter(7, rate=100, burst=100)
 NEIGHBOUR_METER = Meter(8, rate=500, burst=500)
 OTHER_ARP_METER = Meter(9, rate=100, burst=100)
+TOO_BIG_UPLINK_METER = Meter(30, rate=10_000_000, burst=10_000_000)
+"""Counts, as TOO_BIG_METER."""
+TOO_BIG_UPLINK_REPORT_METER = Meter(31, rate=100, burst=100)
 SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in range(8))
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
@@ -402,4 +411,6 @@ METERS: dict[str, Meter] = {
     "neighbour": NEIGHBOUR_METER,
     "other_arp": OTHER_ARP_METER,
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
+    "too_big_uplink": TOO_BIG_UPLINK_METER,
+    "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,
 }

@@ -26,6 +26,7 @@ from ofgtp.core.rules.terms import (
     ARP,
     ECHO_REPLY,
     ECHO_REQUEST,
+    ETHERNET_HEADER,
     HEADER_SAMPLE,
     ICMP,
     IPV4,
@@ -83,7 +84,8 @@ def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
     access, ours = Output(links.access), gateway.access_ip.ip
     yield LOCAL.flow(100, match(dl_type=ARP), access)
     gtpu = match(dl_type=IPV4, nw_src=ours, nw_proto=UDP, udp_dst=GTPU_PORT)
-    yield LOCAL.flow(100, gtpu, access)
+    # What is longer is no packet that a receiver would take (see the table's purpose).
+    yield LOCAL.flow(100, gtpu, Output(links.access, links.access_mtu + ETHERNET_HEADER))
     for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
         asked = match(dl_type=IPV4, nw_src=ours, nw_proto=ICMP, icmp_type=icmp_type)
         yield LOCAL.flow(100, asked, access)

@@ -80,7 +80,8 @@ SIGNALLING_SAMPLE = 2048
 class Links:
     """What the switch and the network told us about a gateway's ports, and the flows' epoch.
 
-    `core_mac` is ours on the core side; `peer_mac` is where uplink packets are sent: the next
+    `core_mtu` is None where the host routes on, which takes packets of any length and knows what
+    fits. `core_mac` is ours on the core side; `peer_mac` is where uplink packets are sent: the next
     hop's MAC, None until it has answered ARP, or that of the host's own interface.
     """
 
@@ -92,6 +93,7 @@ class Links:
     loop_out: int
     loop_in: int
     access_mtu: int
+    core_mtu: int | None
     local_mac: str
     core_mac: str
     peer_mac: str | None
@@ -120,6 +122,10 @@ where the last is not known.
 
 
 ETHERNET_HEADER = 14
+
+
+VLAN_TAG = 4
+"""Octets by which a received frame may exceed the MTU: kernel and switch leave room for a tag."""
 
 
 TUNNEL_HEADERS = 20 + 8 + 8

@@ -272,10 +272,12 @@ class _Way:
             alone = f"reg3={CONTAINED:#x}/" not in hop.match
             return f"QFI {self._qfi} is " + ("the session's" if alone else "as good as any other")
         if table is GUARD:
-            if hop.limit is not None:
+            if self._to_ue:
                 return f"{packet.destination} is a UE too, and UEs may send to each other"
             return f"UEs may send to {packet.destination}"
         if table is ROUTE:
+            if "reg2=" in hop.match:
+                return f"{packet.size} octets do not fit the core side"
             return f"to MAC address {_set(hop, 'eth_dst')}, out by {out}"
         if table is CORE:
             return f"{packet.destination} is in a UE pool"
@@ -367,6 +369,8 @@ class _Way:
             return verdict.dropped(case, _drop_reason(last))
         if last.table == TOO_BIG.number:
             asked = next(hop for hop in reversed(hops) if hop.limit is not None)
+            if case.packet.direction == "uplink" and not self._to_ue:
+                return verdict.too_big_uplink(case, asked)
             return verdict.too_big(case, asked)
         return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
 
@@ -385,9 +389,12 @@ class _Way:
     @property
     def _exit(self) -> str:
         """The port by which it should leave."""
-        to, gateway = self.case.packet.destination, self.case.gateway
-        to_ue = any(to in pool for pool in gateway.ue_pools)
-        return gateway.access_port if to_ue else gateway.core_device
+        gateway = self.case.gateway
+        return gateway.access_port if self._to_ue else gateway.core_device
+
+    @property
+    def _to_ue(self) -> bool:
+        return any(self.case.packet.destination in pool for pool in self.case.gateway.ue_pools)
 
     def _delivered(self, trace: Trace, last: Hop) -> Verdict:
         gateway, tunnel = self.case.gateway, trace.tunnel

@@ -309,6 +309,19 @@ def too_big(case: Case, asked: Hop) -> Verdict:
     )
 
 
+def too_big_uplink(case: Case, asked: Hop) -> Verdict:
+    """It does not fit the core port, which this flow found out by its limit."""
+    mtu, port = (asked.limit or 0) - ETHERNET_HEADER, case.gateway.core_device
+    return Verdict(
+        False,
+        f"{case.packet.size} octets do not fit: {port} has an MTU of {mtu}",
+        "too_big_uplink",
+        "the phone is told by ICMP (fragmentation needed) to send less. If large uploads hang all"
+        f" the same, let the core network (MME, SMF) give UEs an MTU of {mtu} or less, or raise"
+        f" that of {port}",
+    )
+
+
 def no_arp(case: Case, peer: IPv4Address) -> Verdict:
     """The next hop to that base station does not answer."""
     gateway = case.gateway
