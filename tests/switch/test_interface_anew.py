@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import ARP, Ether
 
+from ofgtp.southbound.ovsdb import derived_macs
 from tests.support import ownership as own
 from tests.support.lab import Lab
 from tests.support.traffic import Host, World, ip, until
+from tests.support.watch import Stream
 
 pytestmark = pytest.mark.switch
 
@@ -209,20 +211,58 @@ def test_an_interface_with_another_mtu(one: Scene) -> None:
 
 @pytest.mark.parametrize("port", ["eth1", "eth2"])
 def test_an_interface_with_another_mac_address(one: Scene, port: str) -> None:
-    """It is the same interface; hosts and routers are told, by ARP, what they have cached."""
+    """It is the same interface; hosts and routers are told by ARP, since they have it cached."""
     lab, (far, _) = one.lab, FAR[port]
-    ours = {"eth1": "10.1.0.1", "eth2": "10.2.0.1"}[port]
-    lab.exec(far, ["ping", "-c1", "-W20", ours])
-    kept = lab.exec(far, ["ip", "neigh", "show", ours]).stdout
-    log = own.Log(lab)
-    lab.exec("gw", ["ip", "link", "set", port, "address", f"02:00:00:00:01:0{port[-1]}"])
-    until(
-        lambda: kept.split()[4] not in lab.exec(far, ["ip", "neigh", "show", ours]).stdout,
-        "the neighbour has heard",
-    )
-    one.passes()
+    ours, wire, log = {"eth1": "10.1.0.1", "eth2": "10.2.0.1"}[port], lab.port(far), own.Log(lab)
+    mac = f"02:00:00:00:01:0{port[-1]}"
+    seen = {"eth1": derived_macs(mac)[0], "eth2": mac}[port]
+    lab.exec("gw", ["ip", "link", "set", port, "address", mac])
+    announced = wire.receive(3, want=lambda frame: announces(frame, ours, seen), timeout=BACK_S)
+    assert len(announced) == 3
     until(one.gw.in_sync, "the flows fit it")
+    one.passes()
     assert not [event for event in log.events("repaired") if "made anew" in event]
+
+
+def announces(frame: bytes, address: str, mac: str) -> bool:
+    """Whether it is an ARP announcement that `mac` has `address` (RFC 5227, 2.3)."""
+    said = Ether(frame).getlayer(ARP)
+    if said is None or (said.op, said.psrc, said.hwsrc) != (1, address, mac):
+        return False
+    return bool(said.pdst == address)
+
+
+def test_a_port_that_has_another_number_in_the_datapath() -> None:
+    """Packets under way do not go where the port of its former number is: the cache of Open
+    vSwitch 3.1 knows uplink packets by that, and cannot be changed."""
+    with Lab() as lab:
+        lab.vsctl("add-br", "theirs", "--", "set", "Bridge", "theirs", "datapath_type=netdev")
+        scene = scene_of(lab, "switch")
+        before = numbers(lab)
+        enb, pdn = Host(lab, "enb", "10.1.0.2"), Host(lab, "pdn", PDN)
+        packet = ip(UE, PDN)
+        frame = scene.gw.tunnel(enb, 1, packet)
+        with Stream(enb, frame, packet, pdn) as stream:
+            until(lambda: stream.arrives() > 20, "uplink passes")
+            lab.vsctl("del-br", "theirs")
+            lab.exec(
+                "gw", ["ip", "link", "set", "eth2", "netns", lab.namespace("pdn"), "name", "x"]
+            )
+            lab.exec(
+                "pdn", ["ip", "link", "set", "x", "netns", lab.namespace("gw"), "name", "eth2"]
+            )
+            until(
+                lambda: numbers(lab)["eth2"] != before["eth2"],
+                "the port is made anew",
+                timeout=BACK_S,
+            )
+            until(lambda: stream.arrives() > 20, "uplink passes again", timeout=BACK_S)
+
+
+def numbers(lab: Lab) -> dict[str, int]:
+    """Port -> its number in the datapath."""
+    found = re.findall(r"(\S+) \d+/(\d+): ", lab.appctl("dpif/show"))
+    return {name: int(number) for name, number in found}
 
 
 def test_a_switch_that_was_away_meanwhile(one: Scene) -> None:
