@@ -253,6 +253,33 @@ def host_answers_arp(bare: Bare) -> bool:
     return answers_by(bare.access_mac)
 
 
+def loses_an_interface(bare: Bare) -> bool:
+    """It knows of the new one, and sends by it, but does not hear it until the port is new."""
+    lab = bare.lab
+    bare.flows(f"in_port={CORE},actions={ACCESS}", f"in_port={ACCESS},actions={CORE}")
+
+    def number() -> str:
+        return lab.vsctl("get", "Interface", "eth2", "ifindex")
+
+    def hears() -> bool:
+        bare.enb.drain()
+        bare.pdn.send(bytes(Ether(src="02:00:00:00:00:99", dst=LOCAL_MAC, type=MARK)) + bytes(46))
+        return bool(bare.enb.receive(1, want=lambda frame: b"\x99" in frame[6:12], timeout=0.3))
+
+    until(hears, "the interface is read")
+    before = number()
+    lab.exec("gw", ["ip", "link", "del", "eth2"])
+    lab.link("gw", "eth2", "pdn", "eth0")
+    bare.pdn = lab.port("pdn")
+    until(lambda: number() not in (before, "0\n", "[]\n"), "the switch knows of the new one")
+    bare.passed()
+    deaf = not any(hears() for _ in range(5))
+    lab.vsctl("del-port", BRIDGE, "eth2")
+    lab.vsctl("add-port", BRIDGE, "eth2", "--", "set", "Interface", "eth2", "ofport_request=2")
+    until(hears, "it is heard by a port of its own")
+    return deaf
+
+
 SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.INNER_VERSION: types_by_the_ttl,
     faults.UDP_CHECKSUM: sends_wrong_checksums,
@@ -262,6 +289,7 @@ SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.BUNDLE_IN_PART: commits_a_bundle_in_part,
     faults.KERNEL_SEES: host_answers_by_icmp,
     faults.ARP_TWICE: host_answers_arp,
+    faults.INTERFACE_LOST: loses_an_interface,
 }
 
 

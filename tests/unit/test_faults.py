@@ -106,6 +106,7 @@ def test_versions_in_words() -> None:
         "bundle_in_part": "3.1 to 4.0 at least",
         "kernel_sees": "3.1 to 4.0 at least",
         "arp_twice": "3.1 to 4.0 at least",
+        "interface_lost": "3.1 to 4.0 at least",
     }
 
 

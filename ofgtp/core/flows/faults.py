@@ -156,6 +156,16 @@ CACHE_KEPT = Fault(
     measured=((3, 1),),
 )
 
+INTERFACE_LOST = Fault(
+    name="interface_lost",
+    section="An interface that is made anew is not read",
+    summary="ports lose interfaces made anew",
+    remedy="those ports are made anew, too",
+    since=None,
+    fixed=None,
+    measured=TRIED,
+)
+
 BUNDLE_IN_PART = Fault(
     name="bundle_in_part",
     section="A bundle with a bad flow is carried out in part",
@@ -175,6 +185,7 @@ FAULTS: Sequence[Fault] = (
     BUNDLE_IN_PART,
     KERNEL_SEES,
     ARP_TWICE,
+    INTERFACE_LOST,
 )
 
 
