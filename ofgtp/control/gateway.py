@@ -14,6 +14,7 @@ from types import MappingProxyType
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.announcer import Announcer
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import Change, add_sessions
 from ofgtp.control.flows.counters import Counters
@@ -97,6 +98,9 @@ class GatewayAgent:
         self._events = events
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
         self.core_side = CoreSide(gateway, store)
+        self._announcer = Announcer(gateway)
+        self._opened = 0
+        """How often the host's part had opened ports when it was last looked at."""
         self.links = LinksNow(gateway, self.host, self.core_side)
         self._equaliser = Equaliser(gateway, store, self.links, self.core_side, self._base)
         self._channel: Channel | None = None
@@ -159,11 +163,20 @@ class GatewayAgent:
         before, self.links.facts = self.links.facts, facts
         if before is None or before.datapath_id != facts.datapath_id:
             log.info("gateway=%s dpid=%016x: bridge ready", self.gateway.name, facts.datapath_id)
+        if before is None or before.devices != facts.devices:
+            # What is at their other ends may be another thing as well.
+            self._announcer.begin()
+            self.core_side.next_hop.doubt()
+            self.signalling.peers.neighbours.doubt_all(time.monotonic())
+        if self.host.opened > self._opened:
+            self._opened, self.links.reopened = self.host.opened, True
         links, now = self._links, self.links.get()
-        if links is None or now is None:
+        if links is None or now is None or not self.synced:
             return
-        if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links and self.synced:
+        if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links:
             self.resync_soon("the bridge's ports changed")
+        elif self.links.reopened:
+            eventlet.spawn(self._update_route)
 
     # --- the OpenFlow connection
 
@@ -311,6 +324,8 @@ class GatewayAgent:
             return False
         if links is None or self.generation != generation or self.links.get() != links:
             return False
+        if self.links.reopened:
+            return False
         with self.store.transaction() as tx:
             tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
             for number, reason in failed.items():
@@ -345,17 +360,19 @@ class GatewayAgent:
         Raises:
             FlowsRefused: the switch refused a flow and has what it had.
         """
-        before, old = self.links.epoch, self._links
+        before, old = None, self._links
         try:
             if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
                 # Packets between UEs came by the gtpu port and leave by downlink flows. What else
                 # is new of the links has its own turn.
-                self.links.next_epoch()
+                before = self.links.next_epoch()
                 self._links = replace(old, epoch=self.links.epoch)
                 change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
         except FlowsRefused:
-            self.links.epoch, self._links = before, old
+            if before is not None:
+                self.links.back_to(before)
+                self._links = old
             raise
         if change.touched and not done:
             self.generation += 1
@@ -404,8 +421,7 @@ class GatewayAgent:
     def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
         """Bring base flows up to date, so that packets under way see it."""
         with self.changing() as change:
-            before, old = self.links.epoch, self._links
-            self.links.next_epoch()
+            before, old = self.links.next_epoch(), self._links
             self._links = new = self.links.get()
             if old is None or new is None:
                 raise Disconnected("the bridge's ports are not known")
@@ -414,7 +430,8 @@ class GatewayAgent:
                 change.replace(base(old), base(new))
                 self.commit(change)
             except FlowsRefused:
-                self.links.epoch, self._links = before, old
+                self.links.back_to(before)
+                self._links = old
                 raise
 
     def settle(self) -> None:
@@ -431,7 +448,7 @@ class GatewayAgent:
         self.resync_soon("the store did not keep a change")
 
     def _update_route(self) -> None:
-        """Bring the base flows up to date with the next hop."""
+        """Bring the base flows up to date with the next hop and the ports."""
         with self._writer:
             if not self.synced or self._links is None:
                 return
@@ -510,6 +527,8 @@ class GatewayAgent:
         while not self._stopped:
             try:
                 self.signalling.tick()
+                if self.synced and self._channel is not None and self._links is not None:
+                    self._announcer.tick(time.monotonic(), self._channel, self._links)
                 if self._neighbours_changed and self.synced:
                     self._neighbours_changed = False
                     self._neighbour_news()

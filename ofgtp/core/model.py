@@ -226,6 +226,16 @@ class Gateway:
         return f"{self.bridge}-c"[:IFNAMSIZ] if self.host_core else self.core_port
 
     @property
+    def ports(self) -> tuple[str, ...]:
+        """The host's interfaces that are ports of the bridge."""
+        return (self.access_port,) if self.host_core else (self.access_port, self.core_port)
+
+    @property
+    def internal_ports(self) -> tuple[str, ...]:
+        """The interfaces of the host that the bridge makes."""
+        return (self.bridge, self.core_device) if self.host_core else (self.bridge,)
+
+    @property
     def gtpu_port(self) -> str:
         """The name of the bridge's gtpu port (a name in OVSDB; no interface of the host)."""
         return f"{self.bridge[: IFNAMSIZ - 2]}-g"

@@ -36,6 +36,7 @@ FACTS = BridgeFacts(
     local_mac="02:00:00:00:00:01",
     access_mac="04:00:00:00:00:01",
     core_mac="06:00:00:00:00:02",
+    interfaces=(3, 4),
     controller_connected=True,
 )
 

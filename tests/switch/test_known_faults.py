@@ -318,6 +318,33 @@ def loses_what_is_behind_a_frame_too_long(bare: Bare) -> bool:
     return got == [0]
 
 
+def loses_an_interface(bare: Bare) -> bool:
+    """It knows of the new one, and sends by it, but does not hear it until the port is new."""
+    lab = bare.lab
+    bare.flows(f"in_port={CORE},actions={ACCESS}", f"in_port={ACCESS},actions={CORE}")
+
+    def number() -> str:
+        return lab.vsctl("get", "Interface", "eth2", "ifindex")
+
+    def hears() -> bool:
+        bare.enb.drain()
+        bare.pdn.send(bytes(Ether(src="02:00:00:00:00:99", dst=LOCAL_MAC, type=MARK)) + bytes(46))
+        return bool(bare.enb.receive(1, want=lambda frame: b"\x99" in frame[6:12], timeout=0.3))
+
+    until(hears, "the interface is read")
+    before = number()
+    lab.exec("gw", ["ip", "link", "del", "eth2"])
+    lab.link("gw", "eth2", "pdn", "eth0")
+    bare.pdn = lab.port("pdn")
+    until(lambda: number() not in (before, "0\n", "[]\n"), "the switch knows of the new one")
+    bare.passed()
+    deaf = not any(hears() for _ in range(5))
+    lab.vsctl("del-port", BRIDGE, "eth2")
+    lab.vsctl("add-port", BRIDGE, "eth2", "--", "set", "Interface", "eth2", "ofport_request=2")
+    until(hears, "it is heard by a port of its own")
+    return deaf
+
+
 SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.INNER_VERSION: types_by_the_ttl,
     faults.OUTER_ECN: judges_ecn_by_the_wrong_packet,
@@ -330,6 +357,7 @@ SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.ARP_TWICE: host_answers_arp,
     faults.PADDING: takes_padding_along,
     faults.BATCH_LOST: loses_what_is_behind_a_frame_too_long,
+    faults.INTERFACE_LOST: loses_an_interface,
 }
 
 

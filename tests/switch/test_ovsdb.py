@@ -72,7 +72,11 @@ def test_everything_is_made(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
     for table in ("Bridge", "Port", "Interface", "Controller"):
         listing = json.loads(lab.vsctl("--format=json", "--columns=external_ids", "list", table))
         assert listing["data"]
-        assert all(row == [["map", [["ofgtp", "gw1"]]]] for row in listing["data"])
+        assert all(["ofgtp", "gw1"] in row[0][1] for row in listing["data"])
+    for port in ("eth1", "eth2"):
+        assert get(lab, "Interface", port, "external_ids:ofgtp-ifindex") == (
+            f'"{hostnet.ifindex(port)}"'
+        )
 
 
 def test_nothing_is_written_when_nothing_differs(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
@@ -328,7 +332,7 @@ def test_remove_leaves_nothing_of_ours_and_all_of_others(
 
 
 def test_facts_are_kept_for_a_later_process(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
-    assert db.recall(gateway, "eth1") == {}
+    assert db.recall(gateway) == {}
     with pytest.raises(GatewayNotReady, match="not on bridge"):
         db.remember(gateway, "eth1", {"gro": "on"})
     db.ensure(gateway, nonce="a")
@@ -336,8 +340,12 @@ def test_facts_are_kept_for_a_later_process(lab: Lab, db: Ovsdb, gateway: Gatewa
     db.remember(gateway, "eth1", {"lro": "on"})
     db.ensure(gateway, nonce="b")
     later = Ovsdb(lab.ovsdb)
-    assert later.recall(gateway, "eth1") == {"gro": "on", "lro": "on"}
-    assert later.recall(gateway, "eth2") == {}
+    made_for = {name: {"ifindex": str(hostnet.ifindex(name))} for name in ("eth1", "eth2")}
+    assert later.recall(gateway) == {
+        **{name: {} for name in (gateway.bridge, gateway.gtpu_port, *gateway.loop_ports)},
+        "eth1": {**made_for["eth1"], "gro": "on", "lro": "on"},
+        "eth2": made_for["eth2"],
+    }
     later.close()
 
 

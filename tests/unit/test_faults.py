@@ -109,6 +109,7 @@ def test_versions_in_words() -> None:
         "arp_twice": "3.1 to 4.0 at least",
         "padding": "3.1 to 4.0 at least",
         "batch_lost": "3.1 to 4.0 at least",
+        "interface_lost": "3.1 to 4.0 at least",
     }
 
 

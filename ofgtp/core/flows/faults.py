@@ -167,6 +167,16 @@ CACHE_KEPT = Fault(
     measured=((3, 1),),
 )
 
+INTERFACE_LOST = Fault(
+    name="interface_lost",
+    section="An interface that is made anew is not read",
+    summary="ports lose interfaces made anew",
+    remedy="those ports are made anew, too",
+    since=None,
+    fixed=None,
+    measured=TRIED,
+)
+
 BUNDLE_IN_PART = Fault(
     name="bundle_in_part",
     section="A bundle with a bad flow is carried out in part",
@@ -209,6 +219,7 @@ FAULTS: Sequence[Fault] = (
     ARP_TWICE,
     PADDING,
     BATCH_LOST,
+    INTERFACE_LOST,
 )
 
 
