@@ -437,8 +437,13 @@ class Bundle:
             self._flush()
             eventlet.sleep(0)
 
-    def put_plan(self, plan: Plan, foreign: Sequence[of.FlowStats] = ()) -> None:
-        """Put a plan in, and the deletion of reported flows."""
+    def put_plan(
+        self, plan: Plan, foreign: Sequence[of.FlowStats] = (), *, named: bool = True
+    ) -> None:
+        """Put a plan in, and the deletion of reported flows.
+
+        Not `named`, flows are not kept, and the switch's refusal does not tell which it was.
+        """
 
         def delete(some: Sequence[of.FlowStats], first: int) -> bytes:
             mods = (of.delete_reported(stats, xid) for xid, stats in enumerate(some, first))
@@ -457,7 +462,8 @@ class Bundle:
             (plan.add, of.Command.ADD),
         ):
             for some in _slices(flows):
-                self.put(command, len(some), partial(change, command, some), some.__getitem__)
+                flow = some.__getitem__ if named else lambda place: None
+                self.put(command, len(some), partial(change, command, some), flow)
 
     def _wrap(self, mods: Iterable[bytes], first: int) -> bytes:
         return b"".join(of.bundle_add(self.number, mod, xid) for xid, mod in enumerate(mods, first))
