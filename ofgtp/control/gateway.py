@@ -54,7 +54,7 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import FlowCounts, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
@@ -552,15 +552,15 @@ class GatewayAgent:
         if self.synced:
             self._end_markers.confirmed()
 
-    def counters(self, numbers: Sequence[int]) -> list[tuple[FlowStats | None, FlowStats | None]]:
-        """Uplink and downlink flow of each session number, as the switch reports them now.
+    def counters(self, numbers: Sequence[int]) -> list[tuple[FlowCounts | None, FlowCounts | None]]:
+        """What each session's uplink and downlink flow has counted, as the switch reports it now.
 
         Raises:
             GatewayNotReady: the switch is away.
         """
         cookies = [make_cookie(CookieKind.SESSION, number) for number in numbers]
         result = []
-        for flows in self.channel.flows_of(cookies):
+        for flows in self.channel.counts_of(cookies):
             up = next((flow for flow in flows if flow.table == UPLINK.number), None)
             down = next((flow for flow in flows if flow.table != UPLINK.number), None)
             result.append((up, down))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
-from json import dumps
-from socket import inet_ntoa
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -27,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, Direction, FTeid, Qos, SessionState
 from ofgtp.core.peers.paths import PathState
-from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
+from ofgtp.northbound.service import PeerView, SessionRequest
 
 MAX_ERRORS = 100
 """So many errors of one request are named."""
@@ -280,12 +277,8 @@ class DownlinkOutput(BaseModel):
     remote_ip: Ipv4
 
 
-NO_QOS = Qos(0, required=False)
-"""What is shown of a session without a QFI."""
-
-
 class SessionOutput(BaseModel):
-    """A session as it is answered."""
+    """A session as it is answered; `shown` writes it."""
 
     id: str
     gateway: str
@@ -305,80 +298,6 @@ class SessionOutput(BaseModel):
     counters: BothCounters | None = Field(
         description="null in a list that was asked for without them"
     )
-
-    @classmethod
-    def of(cls, view: SessionView) -> SessionOutput:
-        """The answer that shows `view`."""
-        session, down = view.session, view.session.downlink
-        qos = session.qos or NO_QOS
-        return cls.model_construct(
-            id=session.id,
-            gateway=session.gateway,
-            ue_ip=session.ue_ip,
-            uplink=UplinkOutput.model_construct(
-                teid=session.uplink.teid,
-                local_ip=view.local_ip,
-                remote_ip=session.uplink.remote_ip,
-            ),
-            downlink=down and DownlinkOutput.model_construct(teid=down.teid, remote_ip=down.ip),
-            qfi=qos.qfi or None,
-            rqi=qos.rqi,
-            qfi_required=qos.required,
-            qfi_check=qos.check,
-            state=view.state,
-            reason=view.reason,
-            created_at=view.created_at,
-            updated_at=view.updated_at,
-            counters=view.uplink
-            and view.downlink
-            and BothCounters.model_construct(
-                uplink=Counters.model_construct(
-                    packets=view.uplink.packets, bytes=view.uplink.bytes
-                ),
-                downlink=Counters.model_construct(
-                    packets=view.downlink.packets, bytes=view.downlink.bytes
-                ),
-            ),
-        )
-
-
-def new_session(made: NewSession) -> str:
-    """The JSON of a session that was just made: what `SessionOutput` writes, in less time."""
-    put, at = made.put, made.at.isoformat().replace("+00:00", "Z")
-    peer = "null" if put.uplink_remote_ip is None else f'"{_dotted(put.uplink_remote_ip)}"'
-    down = "null"
-    if put.downlink_ip is not None:
-        down = f'{{"teid":{put.downlink_teid},"remote_ip":"{_dotted(put.downlink_ip)}"}}'
-    return (
-        f'{{"id":"{put.id}","gateway":{_quoted(made.gateway)},"ue_ip":"{_dotted(put.ue_ip)}",'
-        f'"uplink":{{"teid":{put.uplink_teid},"local_ip":{_quoted(str(made.local_ip))},'
-        f'"remote_ip":{peer}}},"downlink":{down},{_of_qfi(put.qos)},'
-        f'"state":"{made.state.value}","reason":null,'
-        f'"created_at":"{at}","updated_at":"{at}",'
-        '"counters":{"uplink":{"packets":0,"bytes":0},"downlink":{"packets":0,"bytes":0}}}'
-    )
-
-
-def _dotted(address: int) -> str:
-    return inet_ntoa(address.to_bytes(4, "big"))
-
-
-@lru_cache(64)
-def _quoted(name: str) -> str:
-    return dumps(name)
-
-
-@lru_cache(256)
-def _of_qfi(number: int) -> str:
-    """The members that speak of the container."""
-    qos = Qos.of(number) or NO_QOS
-    shown = {
-        "qfi": qos.qfi or None,
-        "rqi": qos.rqi,
-        "qfi_required": qos.required,
-        "qfi_check": qos.check,
-    }
-    return dumps(shown, separators=(",", ":"))[1:-1]
 
 
 class SessionList(BaseModel):
