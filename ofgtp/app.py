@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 import eventlet
+from eventlet import tpool
 from eventlet.semaphore import Semaphore
 from ryu import cfg
 from ryu.base import app_manager
@@ -32,8 +33,8 @@ from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreDamaged, StoreError
 from ofgtp.core.rules.base import protected_networks
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.http.server import Server, serve
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.serve import Server, serve
 from ofgtp.southbound import hostnet
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import PacketIn, Type
@@ -212,7 +213,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     path, owned = controller.store, controller.ownership == "controller"
     claim(path)
     try:
-        store = SessionStore(path, durability=controller.durability)
+        store = SessionStore(path, durability=controller.durability, aside=_aside)
     except StoreDamaged as error:
         aside = set_aside(path, "damaged")
         if not owned:
@@ -221,7 +222,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
                 " good copy in its place, or start again to begin with no sessions."
             ) from error
         log.error("%s. It was set aside as %s", error, aside)
-        return SessionStore(path, durability=controller.durability)
+        return SessionStore(path, durability=controller.durability, aside=_aside)
     if not owned:
         return store
     if not any(store.count().values()):
@@ -229,7 +230,12 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
         return store
     store.close()
     log.warning("the sessions of the last run were set aside as %s", set_aside(path, "ended"))
-    return SessionStore(path, durability=controller.durability)
+    return SessionStore(path, durability=controller.durability, aside=_aside)
+
+
+def _aside(work: Callable[[], None]) -> None:
+    """Run what waits for the disk in a system thread of its own; the loop goes on."""
+    eventlet.spawn(tpool.execute, work)
 
 
 def _stop_agent(agent: GatewayAgent) -> None:

@@ -18,13 +18,13 @@ from ofgtp.control.announcer import Announcer
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import Change, add_sessions
 from ofgtp.control.flows.counters import Counters
-from ofgtp.control.flows.equalise import SLICE, Equaliser, in_turns
+from ofgtp.control.flows.equalise import Equaliser, in_turns
 from ofgtp.control.flows.lease import Lease
 from ofgtp.control.flows.links import LinksNow
 from ofgtp.control.host.host import RETRY_S, Host, say
 from ofgtp.control.peers.end_markers import EndMarkers
 from ofgtp.control.peers.misses import Misses
-from ofgtp.control.peers.peers import difference
+from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
 from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flows.flow import (
@@ -55,7 +55,7 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import FlowCounts, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
@@ -552,32 +552,37 @@ class GatewayAgent:
         pairs: Iterable[tuple[Session | None, Session | None]],
         peers: Mapping[tuple[int | None, int | None], int] = MappingProxyType({}),
     ) -> None:
-        """Sessions have changed in the store, from the first to the second of each pair.
+        """Sessions have changed in the store, from the first to the second of each pair; `peers`
+        is as for `moved`."""
+        moves = Moves()
+        for before, after in pairs:
+            moves.add(before, after)
+        self.moved(moves, peers)
+
+    def moved(self, moves: Moves, peers: Mapping[tuple[int | None, int | None], int]) -> None:
+        """Sessions have changed in the store, so that peers have more or less of them.
 
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
         # Counted together: what one line of a batch did, a later one may have undone.
-        counts: Counter[IPv4Address] = Counter()
+        counts = Counter(moves.counts)
         for ips, sessions in peers.items():
             counts.update({IPv4Address(ip): sessions for ip in ips if ip is not None})
-        for place, (before, after) in enumerate(pairs):
-            if place % SLICE == SLICE - 1:
-                eventlet.sleep(0)
-            counts.update(difference(before, after))
-            self._end_markers.changed(before, after)
+        for tunnel in in_turns(moves.left):
+            self._end_markers.left(tunnel)
         self.signalling.peers.changed(counts, time.monotonic())
         if self.synced:
             self._end_markers.confirmed()
 
-    def counters(self, numbers: Sequence[int]) -> list[tuple[FlowStats | None, FlowStats | None]]:
-        """Uplink and downlink flow of each session number, as the switch reports them now.
+    def counters(self, numbers: Sequence[int]) -> list[tuple[FlowCounts | None, FlowCounts | None]]:
+        """What each session's uplink and downlink flow has counted, as the switch reports it now.
 
         Raises:
             GatewayNotReady: the switch is away.
         """
         cookies = [make_cookie(CookieKind.SESSION, number) for number in numbers]
         result = []
-        for flows in self.channel.flows_of(cookies):
+        for flows in self.channel.counts_of(cookies):
             up = next((flow for flow in flows if flow.table == UPLINK.number), None)
             down = next((flow for flow in flows if flow.table != UPLINK.number), None)
             result.append((up, down))

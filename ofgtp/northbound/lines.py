@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from socket import AF_INET, inet_pton
 from typing import Any
 
@@ -12,11 +11,16 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, BatchPut, Qos
-from ofgtp.northbound import schema
+from ofgtp.northbound import schema, strict
 
 Line = tuple[int, BatchPut | str]
 
-_AT_ONCE = 200
+LINE_LIMIT = 64 << 10
+"""Longest line, in octets: as long as the body of a request for one session."""
+
+_AT_ONCE = 32 << 10
+"""So many octets of lines are read before others get a turn."""
+_NEWLINE = 0x0A
 
 _FLAGS = {"rqi": "rqi", "qfi_required": "required", "qfi_check": "check"}
 
@@ -29,33 +33,35 @@ class LinesError(Exception):
         super().__init__(f"{len(errors)} lines are wrong")
 
 
+class WrongLine(Exception):
+    """A line that is wrong; `errors` tell each field, and what is wrong with it."""
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        self.errors = errors
+        super().__init__(f"{len(errors)} errors")
+
+
 class TooManyLines(Exception):
     """More lines than a batch may have."""
 
 
-def read(raw: bytes, most: int) -> Iterator[Line]:
+def read(raw: bytes | bytearray, most: int) -> Iterator[Line]:
     """The operations with their line numbers, from 1; blank lines count, and do nothing.
 
     Raises:
         LinesError: a line is wrong; it tells of the ones behind it too.
         TooManyLines: more than `most` lines are not blank.
     """
-    used = 0
     errors: list[dict[str, object]] = []
-    for number, line in enumerate(BytesIO(raw), 1):
-        if number % _AT_ONCE == 0:
-            eventlet.sleep(0)  # of lines that are blank or wrong the caller sees nothing
-        if line.isspace():
-            continue
-        used += 1
+    for used, (number, line) in enumerate(_split(raw), 1):
         if used > most:
             raise TooManyLines
-        op = plain(line)
+        op = plain(line) if len(line) <= LINE_LIMIT else None
         if op is None:
             try:
                 op = judged(line)
-            except ValidationError as error:
-                errors += _told(number, error)
+            except WrongLine as wrong:
+                errors += [{"line": number, "loc": loc, "msg": msg} for loc, msg in wrong.errors]
                 if len(errors) >= schema.MAX_ERRORS:
                     break
         if not errors and op is not None:
@@ -64,13 +70,46 @@ def read(raw: bytes, most: int) -> Iterator[Line]:
         raise LinesError(errors)
 
 
-def judged(line: bytes) -> BatchPut | str:
+def _split(raw: bytes | bytearray) -> Iterator[tuple[int, bytes | bytearray]]:
+    """The lines that are not blank, with their numbers. One that is longer than it may be is the
+    last, and cut off."""
+    number = start = 0
+    while start < len(raw):
+        end = raw.rfind(b"\n", start, start + _AT_ONCE)
+        if end < 0:
+            end = raw.find(b"\n", start, start + LINE_LIMIT + 1)
+        if end < 0:
+            end = start + LINE_LIMIT + 1
+        some = raw[start:end]
+        if some.isspace() and len(some) <= LINE_LIMIT:
+            number += some.count(b"\n") + 1
+            some = b""
+        for line in some.split(b"\n") if some else ():
+            number += 1
+            if line and not (line.isspace() and len(line) <= LINE_LIMIT):
+                yield number, line
+        if end < len(raw) and raw[end] != _NEWLINE:
+            return
+        start = end + 1
+        eventlet.sleep(0)  # of lines that are blank or wrong the caller sees nothing
+
+
+def judged(line: bytes | bytearray) -> BatchPut | str:
     """Read a line by the schema.
 
     Raises:
-        ValidationError: what is wrong with it.
+        WrongLine: what is wrong with it.
     """
-    op = schema.BATCH_LINE.validate_json(line)
+    if len(line) > LINE_LIMIT:
+        raise WrongLine([("", f"is longer than {LINE_LIMIT:,} bytes")])
+    try:
+        op = schema.BATCH_LINE.validate_python(strict.parse(line))
+    except strict.NotJson as error:
+        raise WrongLine([("", f"is not JSON: {error}")]) from None
+    except strict.TooMuch as error:
+        raise WrongLine([("", str(error))]) from None
+    except ValidationError as error:
+        raise WrongLine(schema.batch_line_errors(error)) from None
     if isinstance(op, schema.DeleteLine):
         return op.id
     asked = op.session
@@ -88,24 +127,39 @@ def judged(line: bytes) -> BatchPut | str:
     )
 
 
-def plain(line: bytes) -> BatchPut | str | None:
+def plain(line: bytes | bytearray) -> BatchPut | str | None:
     """Read a line that is plainly right; None if it takes the schema to tell."""
     try:
-        op = from_json(line)
+        op = from_json(line, allow_inf_nan=False)
         if op["op"] == "put" and len(op) == 2:
-            return plain_session(op["session"])
+            return _plain(op["session"], line, 2)
         if op["op"] == "delete" and len(op) == 2 and _is_id(op["id"]):
-            return str(op["id"])
+            session_id = str(op["id"])
+            return session_id if _once(line, 2 + session_id.count(":")) else None
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         pass
     return None
 
 
-def plain_session(session: dict[str, Any]) -> BatchPut | None:
-    """What a session that is plainly right asks for; None if it takes the schema to tell.
+def plain_session(raw: bytes | bytearray) -> BatchPut | None:
+    """Read a session that is plainly right; None if it takes the schema to tell."""
+    try:
+        return _plain(from_json(raw, allow_inf_nan=False), raw, 0)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return None
+
+
+def _once(raw: bytes | bytearray, colons: int) -> bool:
+    """Whether no member stands there twice: of two a parser takes one, and says nothing. `colons`
+    are those of the members that it took, and of their values."""
+    return raw.count(b":") == colons and b"\\" not in raw
+
+
+def _plain(session: dict[str, Any], raw: bytes | bytearray, around: int) -> BatchPut | None:
+    """What a session asks for; `around` members stand around it in the text.
 
     Raises:
-        KeyError, TypeError, AttributeError, OSError: likewise.
+        KeyError, TypeError, AttributeError, OSError: it takes the schema to tell.
     """
     get: Callable[[str], Any] = session.get
     session_id, gateway, uplink, downlink = (
@@ -116,15 +170,20 @@ def plain_session(session: dict[str, Any]) -> BatchPut | None:
     )
     known = ("ue_ip" in session) + ("id" in session) + ("gateway" in session)
     known += ("uplink" in session) + ("downlink" in session)
+    colons = around + len(session)
     qos = 0
     if len(session) != known:
         members, qos = _qos(session)
         if len(session) != known + members or not qos:
             return None
-    if not (session_id is None or _is_id(session_id)):
-        return None
-    if not (gateway is None or type(gateway) is str):
-        return None
+    if session_id is not None:
+        if not _is_id(session_id):
+            return None
+        colons += session_id.count(":")
+    if gateway is not None:
+        if type(gateway) is not str:
+            return None
+        colons += gateway.count(":")
     teid = peer = far_teid = far_ip = None
     if uplink is not None:
         teid, peer = uplink.get("teid"), uplink.get("remote_ip")
@@ -133,12 +192,16 @@ def plain_session(session: dict[str, Any]) -> BatchPut | None:
         if not (teid is None or _is_teid(teid)):
             return None
         peer = None if peer is None else _address(peer)
+        colons += len(uplink)
     if downlink is not None:
         far_teid = downlink["teid"]
         if len(downlink) != 2 or not _is_teid(far_teid):
             return None
         far_ip = _address(downlink["remote_ip"])
+        colons += 2
     ue_ip = _address(session["ue_ip"])
+    if not _once(raw, colons):
+        return None
     return BatchPut(session_id, gateway, ue_ip, teid, peer, far_teid, far_ip, qos)
 
 
@@ -162,8 +225,3 @@ def _is_teid(value: object) -> bool:
 
 def _address(value: str) -> int:
     return int.from_bytes(inet_pton(AF_INET, value), "big")
-
-
-def _told(number: int, error: ValidationError) -> list[dict[str, object]]:
-    found = schema.batch_line_errors(error)
-    return [{"line": number, "loc": loc, "msg": msg} for loc, msg in found]

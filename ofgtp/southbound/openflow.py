@@ -489,20 +489,41 @@ class FlowStats:
         return None
 
 
+class FlowCounts(NamedTuple):
+    """What one flow has counted, and the table that it is in."""
+
+    table: int
+    packets: int
+    bytes: int
+
+
 _FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
 
 
-def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
-    """Read the body of a flow-stats reply part. Raises CodecError."""
+def _flow_stats(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The entries of a flow-stats reply part: offset, and the fields that stand first."""
     offset = 0
     while offset < len(body):
         if len(body) - offset < _FLOW_STATS.size + 8:
             raise CodecError("a flow-stats entry is cut short")
-        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = (
-            _FLOW_STATS.unpack_from(body, offset)
-        )
+        fields = _FLOW_STATS.unpack_from(body, offset)
+        size = fields[0]
         if size < _FLOW_STATS.size + 8 or offset + size > len(body):
             raise CodecError("a flow-stats entry has a wrong length")
+        yield offset, fields
+        offset += size
+
+
+def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
+    """Read no more of a flow-stats reply part than the counters. Raises CodecError."""
+    for _, (_, table, *_, packets, octets) in _flow_stats(body):
+        yield FlowCounts(table, packets, octets)
+
+
+def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
+    """Read the body of a flow-stats reply part. Raises CodecError."""
+    for offset, fields in _flow_stats(body):
+        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = fields
         match_, behind = decode_match(body, offset + _FLOW_STATS.size)
         if behind > offset + size:
             raise CodecError("a match is longer than its flow-stats entry")
@@ -517,7 +538,6 @@ def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
             packets,
             octets,
         )
-        offset += size
 
 
 @dataclass(frozen=True, slots=True)

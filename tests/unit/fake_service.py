@@ -52,7 +52,7 @@ class FakeService:
         if self.error is not None:
             raise self.error
 
-    def _view(self, session: Session) -> SessionView:
+    def _view(self, session: Session, *, new: bool = False) -> SessionView:
         usual = SessionState.ACTIVE if self.connected else SessionState.PENDING
         state, reason = self.states.get(session.id, (usual, None))
         return SessionView(
@@ -62,8 +62,8 @@ class FakeService:
             GATEWAY.access_ip.ip,
             WHEN,
             WHEN,
-            Counters(1, 84),
-            Counters(2, 168),
+            Counters(0, 0) if new else Counters(1, 84),
+            Counters(0, 0) if new else Counters(2, 168),
         )
 
     def _keep(self, request: SessionRequest) -> Session:
@@ -96,12 +96,12 @@ class FakeService:
         self._enter()
         if request.id in self.sessions:
             raise Conflict("id", f"the id {request.id!r} is in use", str(request.id))
-        return self._view(self._keep(request))
+        return self._view(self._keep(request), new=True)
 
     def put(self, request: SessionRequest) -> tuple[SessionView, bool]:
         self._enter()
         created = request.id not in self.sessions
-        return self._view(self._keep(request)), created
+        return self._view(self._keep(request), new=created), created
 
     def put_new(self, put: BatchPut) -> NewSession | None:
         self._enter()

@@ -15,7 +15,6 @@ import eventlet
 import pytest
 from fake_service import GATEWAY, FakeService
 from prometheus_client.parser import text_string_to_metric_families
-from werkzeug.test import Client
 
 from ofgtp.control.flows.counters import OUTER_BYTES, Counters
 from ofgtp.control.peers.signalling import UNREADABLE, Ignored
@@ -39,6 +38,7 @@ from ofgtp.northbound.rest import RestApp
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import LATENCY_BOUNDS, Channel, Disconnected, NotConfirmed
+from tests.support.client import Client
 from tests.support.sample import LINKS
 
 ROOT = Path(__file__).parents[2]
