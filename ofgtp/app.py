@@ -27,6 +27,7 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_4, ofproto_v1_4_parser
 
 from ofgtp import config as configuration
+from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreDamaged, StoreError
@@ -70,6 +71,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        logs.detach_handlers()
         try:
             config = configuration.load(configuration.default_path())
             _check_host(config)
@@ -130,7 +132,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
                 self._writer.acquire()
             list(eventlet.GreenPool().imap(_stop_agent, self._agents))
         self._store.close()
-        logging.shutdown()
+        logs.drain()
         # Ryu's own way out waits for threads that never end.
         os._exit(0)
 
