@@ -8,7 +8,7 @@ import pty
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -54,11 +54,10 @@ class Reader:
 
 def many_requests(lab: Lab, count: int = REQUESTS) -> None:
     """Requests that are refused, and each of which writes a long line into the log."""
-    client = own.Client(lab, timeout=20.0)
     path = f"/v1/sessions/{'a' * 183}"
-    for _ in range(count):
-        assert client.call("DELETE", path, None, "") == 404, "no answer"
-    client.close()
+    with closing(own.Client(lab, timeout=20.0)) as client:
+        for _ in range(count):
+            assert client.call("DELETE", path, None, "") == 404, "no answer"
 
 
 @contextmanager
