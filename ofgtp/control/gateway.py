@@ -26,7 +26,7 @@ from ofgtp.control.peers.end_markers import EndMarkers
 from ofgtp.control.peers.misses import Misses
 from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
-from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
+from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
@@ -180,18 +180,22 @@ class GatewayAgent:
 
     # --- the OpenFlow connection
 
-    def attach(self, channel: Channel) -> None:
+    def attach(self, channel: Channel, recognised: Callable[[], None] = lambda: None) -> None:
         """Take over a connection that claims our datapath id, if it really is our bridge.
 
         Anybody on this host can connect and claim an id; only the bridge knows what we wrote into
-        OVSDB as its description.
+        OVSDB as its description. `recognised` is called once it has told that.
 
         Raises:
             GatewayNotReady: it is not, or it went away.
         """
-        version, description = channel.description()
+        try:
+            version, description = channel.description()
+        except (SwitchRefused, CodecError) as error:
+            raise GatewayNotReady(f"it does not describe itself: {error}") from error
         if description != self.host.nonce:
             raise GatewayNotReady("it claims the bridge's datapath id but is not that bridge")
+        recognised()
         if self._channel is not None:
             self._channel.close()
         self.host.ovs_version = version
@@ -456,6 +460,9 @@ class GatewayAgent:
                 self._apply_next_epoch(self._base)
             except (FlowsRefused, GatewayNotReady) as error:
                 self.resync_soon(str(error))
+            except Exception:
+                log.exception("gateway=%s: unexpected", self.gateway.name)
+                self.resync_soon("an internal error, see the log")
 
     def _base(self, links: Links) -> Iterator[Flow]:
         return gateway_flows(self.gateway, links, self._protected, self.lease_seconds)

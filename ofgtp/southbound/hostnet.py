@@ -120,9 +120,17 @@ def is_up(port: str) -> bool:
 
 
 def link_state(port: str) -> LinkState:
-    """The interface's state, without a command: for what is asked often."""
+    """The interface's state, without a command: for what is asked often.
+
+    Raises:
+        GatewayNotReady: no socket can be had.
+    """
     request = struct.pack("16sH14x", port.encode(), 0)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    try:
+        asks = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise GatewayNotReady(f"port {port} cannot be looked at: {error.strerror}") from error
+    with asks as sock:
         try:
             answer = fcntl.ioctl(sock, SIOCGIFFLAGS, request)
         except OSError:

@@ -50,7 +50,11 @@ NSH = 0x005AD650
 class Type(IntEnum):
     """Message types (OpenFlow 1.4, 7.1.1)."""
 
+    HELLO = 0
     ERROR = 1
+    ECHO_REQUEST = 2
+    ECHO_REPLY = 3
+    FEATURES_REPLY = 6
     PACKET_IN = 10
     PACKET_OUT = 13
     FLOW_MOD = 14
@@ -80,6 +84,7 @@ class Multipart(IntEnum):
     AGGREGATE = 2
     METER = 9
     METER_CONFIG = 10
+    PORT_DESC = 13
     FLOW_MONITOR = 16
 
 
@@ -100,6 +105,39 @@ _HEADER = struct.Struct("!BBHI")
 def message(kind: int, xid: int, body: bytes = b"") -> bytes:
     """An OpenFlow message of the given type."""
     return _HEADER.pack(VERSION, kind, 8 + len(body), xid) + body
+
+
+# --- the handshake (7.5.1) ----------------------------------------------------------------------
+
+_VERSION_BITMAP = 1
+
+
+def offered_versions(version: int, body: bytes) -> frozenset[int]:
+    """The versions that a HELLO offers; without a bitmap of them all up to the header's.
+
+    Raises:
+        CodecError: an element of it has an impossible length.
+    """
+    place = 0
+    while place < len(body):
+        if len(body) - place < 4:
+            raise CodecError("a HELLO is cut short")
+        kind, size = struct.unpack_from("!HH", body, place)
+        if not 4 <= size <= len(body) - place:
+            raise CodecError(f"a HELLO has an element of {size} bytes")
+        if kind == _VERSION_BITMAP:
+            words = struct.unpack_from(f"!{(size - 4) // 4}I", body, place + 4)
+            whole = sum(word << 32 * n for n, word in enumerate(words))
+            return frozenset(n for n in range(32 * len(words)) if whole >> n & 1)
+        place += -(-size // 8) * 8
+    return frozenset(range(1, version + 1))
+
+
+def decode_features(body: bytes) -> int:
+    """The datapath id of a FEATURES_REPLY. Raises CodecError."""
+    if len(body) != 24:
+        raise CodecError(f"a features reply of {len(body)} bytes")
+    return int.from_bytes(body[:8], "big")
 
 
 # --- fields (OXM, 7.2.3.2) ----------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pytest
 from fake_service import GATEWAY, FakeService
 from prometheus_client.parser import text_string_to_metric_families
 
+from ofgtp import logs
 from ofgtp.control.flows.counters import OUTER_BYTES, Counters
 from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
@@ -112,6 +113,11 @@ def test_without_a_lease_none_is_shown() -> None:
     assert values(shown["ofgtp_gateway_connected"]) == {(): 0}
 
 
+def test_lines_of_the_log_that_were_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "lost", lambda: 7)
+    assert values(scrape(FakeService())["ofgtp_log_lines_lost"]) == {(): 7}
+
+
 def test_the_store_fails() -> None:
     service = FakeService()
     service.error = StoreError("disk full")
@@ -127,8 +133,8 @@ def table(heading: str) -> list[list[str]]:
     """The cells of the first table below a heading of docs/metrics.md."""
     text = (ROOT / "docs/metrics.md").read_text().split(f"## {heading}\n")[1]
     text = text.split("\n#")[0]
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
-    return rows[2:]
+    rows = [line[1:-1].split("|") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
 def exposed() -> dict[str, Any]:
