@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ofgtp.core.errors import ConfigError
-from ofgtp.core.model import IFNAMSIZ, AccessRoute, Gateway
+from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway
 
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
@@ -450,6 +450,7 @@ def _gateway(table: _Table) -> Gateway:
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
         decrement_ttl=table.get("decrement_ttl", bool, True),
         dscp=_dscp(table),
+        source_port=_source_port(table),
         masquerade=table.get("masquerade", bool, False),
         echo_seconds=_echo_seconds(table, n3_requests * t3_response),
         t3_response_seconds=t3_response,
@@ -564,6 +565,15 @@ def _dscp(table: _Table) -> int | None:
     return value
 
 
+def _source_port(table: _Table) -> int | None:
+    value = table.values.get("source_port", "hashed")
+    if value == "hashed":
+        return None
+    if type(value) is not int or value != GTPU_PORT:
+        raise table.error("source_port", f'must be "hashed" or {GTPU_PORT}, not {value!r}')
+    return value
+
+
 def _echo_seconds(table: _Table, exchange: int) -> int:
     """The interval of Echo Requests, no shorter than one exchange of so many seconds may take."""
     value = table.whole("echo_seconds", 60, _echo_seconds_min(table), ECHO_SECONDS_MAX)
@@ -605,6 +615,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             if gw.host_core
             else ("core_port", gw.core_port, "core port"),
             ("bridge", gw.gtpu_port, "gtpu port"),
+            *(("bridge", port, "gtpu port for marked packets") for port in gw.ecn_ports),
             *(("bridge", port, "patch port") for port in gw.loop_ports),
         ):
             owner = f"the {role} of {gw.name}"

@@ -10,9 +10,8 @@ from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, UnknownBearer
 from ofgtp.northbound import bodies
-from ofgtp.northbound.bearers import BearerOutput
+from ofgtp.northbound.bearers import BearerOutput, bearer_output
 from ofgtp.northbound.problem import ProblemError, unprocessable
-from ofgtp.northbound.schema import bearer_output
 from ofgtp.northbound.service import Service, SessionRequest, SessionView
 
 Resource = dict[str, Any]

@@ -28,7 +28,8 @@ from ofgtp.core.sessions.detail import (
     Gate,
     Rates,
 )
-from ofgtp.northbound.service import BearerRequest, RelayRequest, UplinkRequest
+from ofgtp.northbound import service
+from ofgtp.northbound.service import BearerRequest, RelayRequest, SessionView, UplinkRequest
 from ofgtp.northbound.shapes import (
     Counters,
     DownlinkInput,
@@ -346,3 +347,67 @@ def _far(far: FTeid) -> dict[str, Any]:
 def _rates(rates: Rates) -> dict[str, int]:
     named = {"uplink_kbps": rates.uplink, "downlink_kbps": rates.downlink}
     return {name: rate for name, rate in named.items() if rate is not None}
+
+
+class MoreOutput(BaseModel):
+    """What a session has beyond a tunnel pair, as it is answered; what it has not is left out."""
+
+    ambr: RatesOutput | None
+    bearers: list[BearerOutput]
+    core: CoreOutput | None = None
+    breakout: list[Prefix] | None = None
+    framed_routes: list[Prefix] | None = None
+
+
+def more(view: SessionView) -> MoreOutput | None:
+    """The answer that shows it; None for a session that is but a tunnel pair."""
+    detail = view.session.detail
+    if detail is None:
+        return None
+    made: dict[str, Any] = {"ambr": RatesOutput.of(detail.ambr)}
+    made["bearers"] = [bearer_output(view, each) for each in detail.bearers]
+    if detail.relay is not None:
+        relay = detail.relay
+        made["core"] = CoreOutput.model_construct(
+            teid=relay.teid,
+            local_ip=view.local_ip,
+            remote_teid=relay.remote.teid,
+            remote_ip=relay.remote.ip,
+            error_indicated=relay.error_indicated,
+        )
+    if detail.breakout:
+        made["breakout"] = list(detail.breakout)
+    if detail.framed_routes:
+        made["framed_routes"] = list(detail.framed_routes)
+    return MoreOutput.model_construct(**made)
+
+
+def bearer_output(view: SessionView, bearer: Bearer) -> BearerOutput:
+    """The answer that shows a bearer of a session."""
+    up, down = bearer.uplink, bearer.downlink
+    seen = view.bearers.get(bearer.id)
+    shown: dict[str, Any] = {}
+    if not bearer.shares_downlink:
+        shown["downlink"] = down and DownlinkOutput.model_construct(
+            teid=down.teid, remote_ip=down.ip
+        )
+    return BearerOutput.model_construct(
+        id=bearer.id,
+        precedence=bearer.precedence,
+        filters=list(bearer.filters),
+        uplink=up
+        and BearerUplinkOutput.model_construct(
+            teid=up.teid, local_ip=view.local_ip, remote_ip=up.remote_ip
+        ),
+        qfi=None if bearer.qos is None else bearer.qos.qfi,
+        mbr=RatesOutput.of(bearer.mbr),
+        gate=bearer.gate,
+        error_indicated=bearer.error_indicated,
+        counters=seen
+        and BearerCounters.model_construct(uplink=_counters(seen[0]), downlink=_counters(seen[1])),
+        **shown,
+    )
+
+
+def _counters(seen: service.Counters) -> Counters:
+    return Counters.model_construct(packets=seen.packets, bytes=seen.bytes)

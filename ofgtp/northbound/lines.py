@@ -82,7 +82,11 @@ def _split(raw: bytes | bytearray) -> Iterator[tuple[int, bytes | bytearray]]:
             end = raw.find(b"\n", start, start + LINE_LIMIT + 1)
         if end < 0:
             end = start + LINE_LIMIT + 1
-        for line in raw[start:end].split(b"\n"):
+        some = raw[start:end]
+        if some.isspace() and len(some) <= LINE_LIMIT:
+            number += some.count(b"\n") + 1
+            some = b""
+        for line in some.split(b"\n") if some else ():
             number += 1
             if line and not (line.isspace() and len(line) <= LINE_LIMIT):
                 yield number, line

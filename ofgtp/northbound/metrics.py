@@ -15,6 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from ofgtp import logs
 from ofgtp.northbound.service import GatewayMetrics, Histogram, Service
 
 
@@ -26,6 +27,7 @@ class Exposition:
     def __init__(self, service: Service) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Gateways(service))
+        self._registry.register(_Process())
         ProcessCollector(registry=self._registry)
 
     def text(self) -> bytes:
@@ -49,6 +51,16 @@ class _Gateways(Collector):
         yield from _signalling(gateways)
         yield from _openflow(gateways)
         yield from _leases(gateways)
+
+
+class _Process(Collector):
+    def collect(self) -> Iterator[Metric]:
+        """What concerns no gateway in particular."""
+        yield CounterMetricFamily(
+            "ofgtp_log_lines_lost",
+            "Lines of the log that could not be written in time, or not at all",
+            value=logs.lost(),
+        )
 
 
 def _states(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:

@@ -31,6 +31,7 @@ from ofgtp.northbound import (
     pages,
     problem,
     schema,
+    shown,
     stream,
 )
 from ofgtp.northbound.access import Access
@@ -40,7 +41,7 @@ from ofgtp.northbound.http.response import Response
 from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.problem import ProblemError
 from ofgtp.northbound.routes import Route, Routes
-from ofgtp.northbound.service import Service, SessionFilter, SessionRequest
+from ofgtp.northbound.service import Service, SessionFilter, SessionRequest, SessionView
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class RestApp:
     def _peers(self, request: Request) -> Response:
         query = bodies.query(request, schema.PeersQuery)
         views = self._service.peers(query.gateway, query.state, query.worst)
-        return _page(map(schema.PeerOutput.of, views), None)
+        return _page((schema.PeerOutput.of(each).model_dump_json() for each in views), None)
 
     def _flows(self, request: Request) -> Response:
         query = bodies.query(request, schema.FlowsQuery)
@@ -275,14 +276,14 @@ class RestApp:
     def _list(self, request: Request) -> Response:
         query = bodies.query(request, schema.ListQuery)
         views, cursor = self._service.list(SessionFilter(**dict(query)))
-        return _page(map(schema.SessionOutput.of, views), cursor)
+        return _page(map(shown.session, views), cursor)
 
     def _create(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
         if (made := self._made(request, None)) is not None:
             return made
         view = self._service.create(bodies.session(bodies.parse(request.body)).request())
-        return _model(schema.SessionOutput.of(view), HTTPStatus.CREATED, _location(view.session.id))
+        return _created(shown.session(view), view.session.id)
 
     def _put(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -293,8 +294,8 @@ class RestApp:
         _same_id(body.id, session_id)
         view, created = self._service.put(body.request(session_id))
         if not created:
-            return _model(schema.SessionOutput.of(view))
-        return _model(schema.SessionOutput.of(view), HTTPStatus.CREATED, _location(view.session.id))
+            return _session(view)
+        return _created(shown.session(view), view.session.id)
 
     def _patch(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -308,11 +309,11 @@ class RestApp:
             _same_id(body.id, session_id)
             return body.request(session_id)
 
-        return _model(schema.SessionOutput.of(self._service.patch(session_id, change)))
+        return _session(self._service.patch(session_id, change))
 
     def _get(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
-        return _model(schema.SessionOutput.of(self._service.get(session_id)))
+        return _session(self._service.get(session_id))
 
     def _delete(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -323,7 +324,8 @@ class RestApp:
 
     def _bearers(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
-        return _page(iter(bearer_calls.show(self._service, session_id)), None)
+        found = bearer_calls.show(self._service, session_id)
+        return _page((each.model_dump_json(exclude_unset=True) for each in found), None)
 
     def _bearer(self, request: Request, session_id: str, bearer: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -371,8 +373,7 @@ class RestApp:
             return None
         if new is None:
             return None
-        where = _location(put.id)
-        return Response(schema.new_session(new) + "\n", HTTPStatus.CREATED, JSON, where)
+        return _created(shown.new_session(new), put.id)
 
     def _of(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -437,12 +438,19 @@ def _model(
     return Response(value.model_dump_json(exclude_unset=True) + "\n", status, JSON, headers)
 
 
-def _page(items: Iterator[BaseModel], following: str | None) -> Response:
-    """A list; others get a turn while it is written."""
+def _session(view: SessionView) -> Response:
+    return Response(shown.session(view) + "\n", HTTPStatus.OK, JSON)
+
+
+def _created(body: str, session_id: str) -> Response:
+    where = f"/v1/sessions/{quote(session_id, safe=':@')}"
+    return Response(body + "\n", HTTPStatus.CREATED, JSON, {"Location": where})
+
+
+def _page(items: Iterator[str], following: str | None) -> Response:
+    """A list of what is JSON already; others get a turn while it is made."""
     parts: list[str] = []
-    while some := [
-        item.model_dump_json(exclude_unset=True) for item in islice(items, _ITEMS_AT_ONCE)
-    ]:
+    while some := list(islice(items, _ITEMS_AT_ONCE)):
         if parts:
             eventlet.sleep(0)
         parts += some
@@ -450,9 +458,5 @@ def _page(items: Iterator[BaseModel], following: str | None) -> Response:
 
 
 def _bearer_location(session_id: str, bearer_id: str) -> dict[str, str]:
-    path = _location(session_id)["Location"]
-    return {"Location": f"{path}/bearers/{quote(bearer_id, safe=':@')}"}
-
-
-def _location(session_id: str) -> dict[str, str]:
-    return {"Location": f"/v1/sessions/{quote(session_id, safe=':@')}"}
+    session, bearer = (quote(each, safe=":@") for each in (session_id, bearer_id))
+    return {"Location": f"/v1/sessions/{session}/bearers/{bearer}"}

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import lru_cache
 from ipaddress import IPv4Address
-from json import dumps
-from socket import inet_ntoa
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,18 +19,9 @@ from pydantic_core import PydanticCustomError
 
 from ofgtp.core.model import Direction, FTeid, Qos, SessionState
 from ofgtp.core.peers.paths import PathState
-from ofgtp.core.sessions.detail import Bearer, Rates
-from ofgtp.northbound import service
-from ofgtp.northbound.bearers import (
-    BearerCounters,
-    BearerOutput,
-    BearerUplinkOutput,
-    CoreOutput,
-    MoreInput,
-    Prefix,
-    RatesOutput,
-)
-from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
+from ofgtp.core.sessions.detail import Rates
+from ofgtp.northbound.bearers import BearerOutput, CoreOutput, MoreInput, Prefix, RatesOutput
+from ofgtp.northbound.service import PeerView, SessionRequest
 from ofgtp.northbound.shapes import (
     ID_RULE,
     Counters,
@@ -90,7 +78,8 @@ class SessionInput(MoreInput):
     )
     rqi: bool = Field(False, description="Set the Reflective QoS Indicator; needs a qfi")
     qfi_required: bool = Field(
-        True, description="With a qfi: drop uplink T-PDUs that carry no container"
+        True,
+        description="With a qfi: drop uplink T-PDUs that carry no container, or one of PDU type 0",
     )
     qfi_check: bool = Field(
         False, description="Drop uplink T-PDUs whose container has another QFI; needs a qfi"
@@ -215,12 +204,8 @@ class UplinkOutput(BaseModel):
     remote_ip: Ipv4 | None
 
 
-NO_QOS = Qos(0, required=False)
-"""What is shown of a session without a QFI."""
-
-
 class SessionOutput(BaseModel):
-    """A session as it is answered."""
+    """A session as it is answered; `shown` writes it."""
 
     id: str
     gateway: str
@@ -245,131 +230,6 @@ class SessionOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
-
-    @classmethod
-    def of(cls, view: SessionView) -> SessionOutput:
-        """The answer that shows `view`."""
-        session, down = view.session, view.session.downlink
-        qos = session.qos or NO_QOS
-        return cls.model_construct(
-            id=session.id,
-            gateway=session.gateway,
-            ue_ip=session.ue_ip,
-            uplink=session.uplink
-            and UplinkOutput.model_construct(
-                teid=session.uplink.teid,
-                local_ip=view.local_ip,
-                remote_ip=session.uplink.remote_ip,
-            ),
-            downlink=down and DownlinkOutput.model_construct(teid=down.teid, remote_ip=down.ip),
-            qfi=qos.qfi or None,
-            rqi=qos.rqi,
-            qfi_required=qos.required,
-            qfi_check=qos.check,
-            state=view.state,
-            reason=view.reason,
-            created_at=view.created_at,
-            updated_at=view.updated_at,
-            counters=view.uplink
-            and view.downlink
-            and BothCounters.model_construct(
-                uplink=_counters(view.uplink), downlink=_counters(view.downlink)
-            ),
-            **_more(view),
-        )
-
-
-def _counters(seen: service.Counters) -> Counters:
-    return Counters.model_construct(packets=seen.packets, bytes=seen.bytes)
-
-
-def _more(view: SessionView) -> dict[str, Any]:
-    """What a session has beyond a tunnel pair; of one that has nothing, nothing is shown."""
-    detail = view.session.detail
-    if detail is None:
-        return {}
-    made: dict[str, Any] = {"ambr": RatesOutput.of(detail.ambr)}
-    made["bearers"] = [bearer_output(view, each) for each in detail.bearers]
-    if detail.relay is not None:
-        relay = detail.relay
-        made["core"] = CoreOutput.model_construct(
-            teid=relay.teid,
-            local_ip=view.local_ip,
-            remote_teid=relay.remote.teid,
-            remote_ip=relay.remote.ip,
-            error_indicated=relay.error_indicated,
-        )
-    if detail.breakout:
-        made["breakout"] = list(detail.breakout)
-    if detail.framed_routes:
-        made["framed_routes"] = list(detail.framed_routes)
-    return made
-
-
-def bearer_output(view: SessionView, bearer: Bearer) -> BearerOutput:
-    """The answer that shows a bearer of a session."""
-    up, down = bearer.uplink, bearer.downlink
-    seen = view.bearers.get(bearer.id)
-    shown: dict[str, Any] = {}
-    if not bearer.shares_downlink:
-        shown["downlink"] = down and DownlinkOutput.model_construct(
-            teid=down.teid, remote_ip=down.ip
-        )
-    return BearerOutput.model_construct(
-        id=bearer.id,
-        precedence=bearer.precedence,
-        filters=list(bearer.filters),
-        uplink=up
-        and BearerUplinkOutput.model_construct(
-            teid=up.teid, local_ip=view.local_ip, remote_ip=up.remote_ip
-        ),
-        qfi=None if bearer.qos is None else bearer.qos.qfi,
-        mbr=RatesOutput.of(bearer.mbr),
-        gate=bearer.gate,
-        error_indicated=bearer.error_indicated,
-        counters=seen
-        and BearerCounters.model_construct(uplink=_counters(seen[0]), downlink=_counters(seen[1])),
-        **shown,
-    )
-
-
-def new_session(made: NewSession) -> str:
-    """The JSON of a session that was just made: what `SessionOutput` writes, in less time."""
-    put, at = made.put, made.at.isoformat().replace("+00:00", "Z")
-    peer = "null" if put.uplink_remote_ip is None else f'"{_dotted(put.uplink_remote_ip)}"'
-    down = "null"
-    if put.downlink_ip is not None:
-        down = f'{{"teid":{put.downlink_teid},"remote_ip":"{_dotted(put.downlink_ip)}"}}'
-    return (
-        f'{{"id":"{put.id}","gateway":{_quoted(made.gateway)},"ue_ip":"{_dotted(put.ue_ip)}",'
-        f'"uplink":{{"teid":{put.uplink_teid},"local_ip":{_quoted(str(made.local_ip))},'
-        f'"remote_ip":{peer}}},"downlink":{down},{_of_qfi(put.qos)},'
-        f'"state":"{made.state.value}","reason":null,'
-        f'"created_at":"{at}","updated_at":"{at}",'
-        '"counters":{"uplink":{"packets":0,"bytes":0},"downlink":{"packets":0,"bytes":0}}}'
-    )
-
-
-def _dotted(address: int) -> str:
-    return inet_ntoa(address.to_bytes(4, "big"))
-
-
-@lru_cache(64)
-def _quoted(name: str) -> str:
-    return dumps(name)
-
-
-@lru_cache(256)
-def _of_qfi(number: int) -> str:
-    """The members that speak of the container."""
-    qos = Qos.of(number) or NO_QOS
-    shown = {
-        "qfi": qos.qfi or None,
-        "rqi": qos.rqi,
-        "qfi_required": qos.required,
-        "qfi_check": qos.check,
-    }
-    return dumps(shown, separators=(",", ":"))[1:-1]
 
 
 class SessionList(BaseModel):

@@ -7,6 +7,10 @@
 - The switch puts a PDU Session Container in front of a T-PDU, but cannot set the E flag that says
   so, nor clear the lowest bit of its QFI (see `ofgtp.core.rules.downlink`): done here. Nor does
   the tunnel inherit the DSCP of what it takes for MPLS: copied here.
+- A network card hands on the octets by which a short packet was padded to Ethernet's 60, and the
+  switch takes them into the tunnel: the lengths in the headers are set to those of the packet. What
+  was padding inside of the tunnel is padding behind the outer packet then.
+- With `source_port`, T-PDUs leave from that port; the switch takes one for each flow of packets.
 - With `masquerade`, the UE pools leave the host with the host's own addresses.
 """
 
@@ -33,19 +37,50 @@ two octets are written into the identification, and the second is moved from the
 belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
 _FLAG = "@th,64,8 set 0x34 udp checksum set 0"
 """Version 1, GTP, E: there is an optional part (TS 29.281, 5.1)."""
+_PADDED = range(20, 51)
+"""Lengths of IPv4 packets that may be padded: to frames of 60 octets, of which 14 are Ethernet's
+header, or of 64 where a switch has taken a VLAN tag off (IEEE 802.1Q)."""
+
+
+def _trim(flags: int, header: int) -> str:
+    """Set a T-PDU's lengths by that of the packet behind the `header` octets of GTP-U.
+
+    The second map has in one: UDP length, UDP checksum (none), and half of the GTP-U header.
+    """
+    inner = f"@th,{8 * (8 + header + 2)},16"
+    outer, halves = {}, {}
+    for length in _PADDED:
+        udp, gtpu = 8 + header + length, header - 8 + length
+        outer[length] = 20 + udp
+        halves[length] = udp << 48 | flags << 24 | 0xFF << 16 | gtpu
+    maps = (
+        ", ".join(f"{key} : {value}" for key, value in each.items()) for each in (outer, halves)
+    )
+    ip, rest = (f"set {inner} map {{ {each} }}" for each in maps)
+    return f"{inner} < {max(_PADDED) + 1:#x} @th,72,8 0xff ip length {ip} @th,32,64 {rest}"
+
+
+_TRIM = f"{_trim(0x30, 8)} accept"
+_TRIM_CONTAINED = _trim(0x34, 16)
 
 TRIAL = f"""\
 table netdev ofgtp_trial {{
 \tchain in {{ type filter hook ingress device "lo" priority 0; policy drop; }}
 \tchain contained {{
+\t\t{_TRIM_CONTAINED}
 \t\t{_EVEN}
 \t\t{_INHERIT}
 \t\t{_FLAG}
 \t}}
+\tchain gtpu {{
+\t\tudp sport != {GTPU_PORT} udp sport set {GTPU_PORT} udp checksum set 0
+\t\t{_CONTAINED} goto contained
+\t\t{_TRIM}
+\t\tudp checksum set 0
+\t}}
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
-\t\tmeta protocol ip udp dport {GTPU_PORT} {_CONTAINED} goto contained
-\t\tmeta protocol ip udp dport {GTPU_PORT} udp checksum set 0
+\t\tmeta protocol ip udp dport {GTPU_PORT} goto gtpu
 \t}}
 }}
 table ip ofgtp_trial {{
@@ -124,13 +159,23 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     chains = [_drop("access_in", gateway.access_port)]
     if not gateway.host_core:
         chains.append(_drop("core_in", gateway.core_port))
-    out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
-    gtpu = f"meta protocol ip udp dport {GTPU_PORT}"
-    chains.append(_chain("contained", _EVEN, *[_INHERIT] * (gateway.dscp is None), _FLAG))
-    lines = [f"{gtpu} {_CONTAINED} goto contained"]
+    padded = not gateway.host_core  # what the host sends is not
+    contained = [_EVEN, *[_INHERIT] * (gateway.dscp is None), _FLAG]
+    gtpu = [f"{_CONTAINED} goto contained"]
+    if padded:
+        contained.insert(0, _TRIM_CONTAINED)
+        gtpu.append(_TRIM)
+    none = "udp checksum set 0"
+    if (port := gateway.source_port) is not None:
+        # Of a checksum that is 0 already, the new port would make another.
+        gtpu.insert(0, f"udp sport != {port} udp sport set {port} {none}")
     if UDP_CHECKSUM.affects(ovs_version):
-        lines.append(f"{gtpu} udp checksum set 0")
-    chains.append(_chain("access_out", out, *lines))
+        gtpu.append(none)
+    chains.append(_chain("contained", *contained))
+    chains.append(_chain("gtpu", *gtpu))
+    out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
+    way = f"meta protocol ip udp dport {GTPU_PORT} goto gtpu"
+    chains.append(_chain("access_out", out, way))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
     if gateway.masquerade:
         chain = _chain(

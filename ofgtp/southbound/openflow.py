@@ -53,7 +53,11 @@ NSH = 0x005AD650
 class Type(IntEnum):
     """Message types (OpenFlow 1.4, 7.1.1)."""
 
+    HELLO = 0
     ERROR = 1
+    ECHO_REQUEST = 2
+    ECHO_REPLY = 3
+    FEATURES_REPLY = 6
     PACKET_IN = 10
     PACKET_OUT = 13
     FLOW_MOD = 14
@@ -91,6 +95,7 @@ class Multipart(IntEnum):
     AGGREGATE = 2
     METER = 9
     METER_CONFIG = 10
+    PORT_DESC = 13
     FLOW_MONITOR = 16
 
 
@@ -113,6 +118,39 @@ def message(kind: int, xid: int, body: bytes = b"") -> bytes:
     return _HEADER.pack(VERSION, kind, 8 + len(body), xid) + body
 
 
+# --- the handshake (7.5.1) ----------------------------------------------------------------------
+
+_VERSION_BITMAP = 1
+
+
+def offered_versions(version: int, body: bytes) -> frozenset[int]:
+    """The versions that a HELLO offers; without a bitmap of them all up to the header's.
+
+    Raises:
+        CodecError: an element of it has an impossible length.
+    """
+    place = 0
+    while place < len(body):
+        if len(body) - place < 4:
+            raise CodecError("a HELLO is cut short")
+        kind, size = struct.unpack_from("!HH", body, place)
+        if not 4 <= size <= len(body) - place:
+            raise CodecError(f"a HELLO has an element of {size} bytes")
+        if kind == _VERSION_BITMAP:
+            words = struct.unpack_from(f"!{(size - 4) // 4}I", body, place + 4)
+            whole = sum(word << 32 * n for n, word in enumerate(words))
+            return frozenset(n for n in range(32 * len(words)) if whole >> n & 1)
+        place += -(-size // 8) * 8
+    return frozenset(range(1, version + 1))
+
+
+def decode_features(body: bytes) -> int:
+    """The datapath id of a FEATURES_REPLY. Raises CodecError."""
+    if len(body) != 24:
+        raise CodecError(f"a features reply of {len(body)} bytes")
+    return int.from_bytes(body[:8], "big")
+
+
 # --- fields (OXM, 7.2.3.2) ----------------------------------------------------------------------
 
 _NXM1, _BASIC, _EXPERIMENTER = 0x0001, 0x8000, 0xFFFF
@@ -125,6 +163,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "vlan_vid": (_BASIC, 6),
     "vlan_pcp": (_BASIC, 7),
     "ip_dscp": (_BASIC, 8),
+    "nw_ecn": (_BASIC, 9),
     "nw_proto": (_BASIC, 10),
     "nw_src": (_BASIC, 11),
     "nw_dst": (_BASIC, 12),
@@ -154,6 +193,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "reg5": (_NXM1, 5),
     "reg6": (_NXM1, 6),
     "reg7": (_NXM1, 7),
+    "reg8": (_NXM1, 8),
     "ip_frag": (_NXM1, 26),
     "nw_ttl": (_NXM1, 29),
     "mpls_ttl": (_NXM1, 30),
@@ -185,6 +225,7 @@ _MOVE_NAMES: dict[str, int] = {
     "reg2": 0x00010404,
     "reg3": 0x00010604,
     "reg4": 0x00010804,
+    "reg7": 0x00010E04,
     "ipv6_dst": 0x00012810,
     "tun_id": 0x00012008,
     "tun_src": 0x00013E04,
@@ -525,20 +566,41 @@ class FlowStats:
         return None
 
 
+class FlowCounts(NamedTuple):
+    """What one flow has counted, and the table that it is in."""
+
+    table: int
+    packets: int
+    bytes: int
+
+
 _FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
 
 
-def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
-    """Read the body of a flow-stats reply part. Raises CodecError."""
+def _flow_stats(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The entries of a flow-stats reply part: offset, and the fields that stand first."""
     offset = 0
     while offset < len(body):
         if len(body) - offset < _FLOW_STATS.size + 8:
             raise CodecError("a flow-stats entry is cut short")
-        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = (
-            _FLOW_STATS.unpack_from(body, offset)
-        )
+        fields = _FLOW_STATS.unpack_from(body, offset)
+        size = fields[0]
         if size < _FLOW_STATS.size + 8 or offset + size > len(body):
             raise CodecError("a flow-stats entry has a wrong length")
+        yield offset, fields
+        offset += size
+
+
+def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
+    """Read no more of a flow-stats reply part than the counters. Raises CodecError."""
+    for _, (_, table, *_, packets, octets) in _flow_stats(body):
+        yield FlowCounts(table, packets, octets)
+
+
+def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
+    """Read the body of a flow-stats reply part. Raises CodecError."""
+    for offset, fields in _flow_stats(body):
+        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = fields
         match_, behind = decode_match(body, offset + _FLOW_STATS.size)
         if behind > offset + size:
             raise CodecError("a match is longer than its flow-stats entry")
@@ -553,7 +615,6 @@ def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
             packets,
             octets,
         )
-        offset += size
 
 
 @dataclass(frozen=True, slots=True)

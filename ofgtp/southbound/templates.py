@@ -31,7 +31,7 @@ _NUMBER, _SLOT = 0xA1A2A3A4A5, SLOT_MAX - 0xA5A4
 _FIRSTS, _STEP = (0x9192A3B5, 0x8BADC0D1, 0xE7D6C5B4), 0x01020305
 """Numbers that stand in a sample where those of a session are to go. Should a filter name one of
 them, others are tried."""
-_REG7 = of.oxm_header("reg7", masked=True) + bytes(4)
+_REG8 = of.oxm_header("reg8", masked=True) + bytes(4)
 
 SHAPES_KEPT = 1_000
 
@@ -297,7 +297,7 @@ class Template:
                 base = value - slot
                 patterns[value.to_bytes(4, "big")] = place["reg6", base]
                 mask = shape_class(value).to_bytes(4, "big")
-                patterns[_REG7 + mask] = place["class", base]
+                patterns[_REG8 + mask] = place["class", base]
             if flow.meter is not None:
                 base = flow.meter - _SLOT * METERS_OF_A_SESSION
                 patterns[flow.meter.to_bytes(4, "big")] = place["meter", base]

@@ -11,13 +11,14 @@ import base64
 import binascii
 import fcntl
 import json
+import logging
 import os
 import secrets
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -45,6 +46,8 @@ from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.store import further
 from ofgtp.store.detail import from_text, to_text
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 3
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
@@ -56,8 +59,9 @@ FORGET_EVERY = 64
 """Transactions between two times that older ones are forgotten."""
 
 LOG_PAGES = 4_000
-"""Pages in the write-ahead log before they are folded into the file; some milliseconds each time,
-in which the controller does nothing else. A single new session writes six or seven."""
+"""Pages in the write-ahead log before they are folded into the file."""
+COMMIT_PAGES, ROWS_A_PAGE = 7, 20
+"""What a transaction writes there, about: so many pages, and one for so many rows."""
 
 ALLOCATION_TRIES = 64
 
@@ -495,6 +499,8 @@ class SessionStore:
             cut as well, at the price of an fsync per transaction.
         teids: what uplink TEIDs are allocated from.
         clock: seconds since the epoch.
+        aside: runs what takes long, at once or in another system thread; the store goes on being
+            used meanwhile.
 
     Raises:
         StoreError: the file cannot be made, read or written, is damaged, is no ofgtp store, or
@@ -508,9 +514,11 @@ class SessionStore:
         durability: Literal["normal", "full"] = "normal",
         teids: range = range(1, TEID_MAX + 1),
         clock: Callable[[], float] = time.time,
+        aside: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> None:
         self.path = path
-        self._teids, self._clock = teids, clock
+        self._teids, self._clock, self._aside = teids, clock, aside
+        self._logged, self._folding, self._not_folded = 0, False, ""
         self._open_tx = False
         self._transactions = 0
         self._connections: list[sqlite3.Connection] = []
@@ -558,7 +566,7 @@ class SessionStore:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")  # `_fold` does it
         if empty:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._set_meta("instance_id", str(uuid.uuid4()))
@@ -605,7 +613,7 @@ class SessionStore:
             raise StoreError("the session store: another transaction is open")
         with _errors():
             self._db.execute("BEGIN IMMEDIATE")
-        self._open_tx = True
+        self._open_tx, rows = True, self._db.total_changes
         try:
             yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids)
             with _errors():
@@ -621,6 +629,24 @@ class SessionStore:
             if self._db.in_transaction:
                 with _errors():
                     self._db.execute("ROLLBACK")
+        self._logged += COMMIT_PAGES + (self._db.total_changes - rows) // ROWS_A_PAGE
+        if self._not_folded:
+            log.warning("%s: the log is not folded into the file: %s", self.path, self._not_folded)
+            self._not_folded = ""
+        if self._logged > LOG_PAGES and not self._folding:
+            self._logged, self._folding = 0, True
+            self._aside(self._fold)
+
+    def _fold(self) -> None:
+        """Fold the write-ahead log into the file. It may take long, and has a connection of its
+        own: readers and the writer go on meanwhile."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as db:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            self._not_folded = str(error)  # this may be another system thread: it logs nothing
+        finally:
+            self._folding = False
 
     def get(self, session_id: str) -> StoredSession | None:
         """The session with this id."""

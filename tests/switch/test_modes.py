@@ -15,7 +15,7 @@ from tests.support.site import is_echo, is_gtpu
 from tests.support.traffic import Host, World, inner, ip, until
 
 KEPT = 'ownership = "switch"'  # sessions outlive a stop
-OWN = ["br-ofgtp-g", "br-ofgtp-i", "br-ofgtp-o"]
+OWN = ["br-ofgtp-e", "br-ofgtp-g", "br-ofgtp-i", "br-ofgtp-o", "br-ofgtp-t"]
 
 pytestmark = pytest.mark.switch
 

@@ -12,7 +12,16 @@ from scapy.packet import Packet, Raw
 
 from tests.support import gtpu, tshark
 from tests.support.lab import Lab
-from tests.support.site import BRIDGE, CORE_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import (
+    ACCESS_IP,
+    BRIDGE,
+    CORE_IP,
+    ENB_IP,
+    PDN_IP,
+    Site,
+    is_gtpu,
+    until,
+)
 
 pytestmark = pytest.mark.switch
 
@@ -243,3 +252,54 @@ def test_another_mtu_under_traffic(site: Site) -> None:
         narrow(site.lab, MTU)
     until(lambda: told_mtu() == MTU, "the former MTU is told", timeout=30)
     assert site.gateway()["core"]["mtu"] == MTU
+
+
+def test_with_the_host_as_router_the_host_tells_it() -> None:
+    """It takes what comes out of a tunnel whatever its size, and does what routers do."""
+    core = 'core_port = "host"\ncore_ip = "10.2.0.1/24"'
+    ue, up, down, _ = UES["4G"]
+    with Lab() as lab:
+        for name, dev in (("gw", "eth1"), ("enb", "eth0")):
+            lab.exec(name, ["ip", "link", "set", dev, "mtu", "9000"])
+        lab.exec("gw", ["ip", "addr", "add", "192.0.2.1/24", "dev", "eth2"])
+        lab.exec("gw", ["sysctl", "-qw", "net.ipv4.conf.eth2.forwarding=1"])
+        lab.exec("pdn", ["ip", "addr", "add", "192.0.2.2/24", "dev", "eth0"])
+        for name in ("enb", "pdn"):
+            lab.mute(name)
+        enb, pdn = lab.port("enb"), lab.port("pdn")
+        lab.start_controller(lab.config(core=core))
+        body = {
+            "ue_ip": ue,
+            "uplink": {"teid": up},
+            "downlink": {"teid": down, "remote_ip": ENB_IP["enb"]},
+        }
+        assert lab.http("PUT", "/v1/sessions/a", body).status == 201
+        local_mac = lab.mac("gw", BRIDGE)
+
+        def sent(size: int, flags: str) -> tuple[list[int], list[int]]:
+            """Sizes of the IP packets that come out, and the MTUs that the UE is told."""
+            packet = filled(IP(src=ue, dst="192.0.2.2") / UDP(sport=1, dport=2), size, flags)
+            frame = gtpu.datagram(
+                gtpu.t_pdu(up, packet),
+                source=ENB_IP["enb"],
+                destination=ACCESS_IP,
+                eth_src=lab.mac("enb"),
+                eth_dst=local_mac,
+            )
+
+            def came() -> tuple[list[int], list[int]] | None:
+                enb.send(frame)
+                out = [IP(f[14:]).len for f in pdn.receive(quiet=0.1) if f[12:14] == b"\x08\x00"]
+                inner = [gtpu.decode(f).inner for f in enb.receive(quiet=0.1) if is_gtpu(f, down)]
+                mtus = [IP(each)[ICMP].nexthopmtu for each in inner]
+                return (out, mtus) if out or mtus else None
+
+            got: tuple[list[int], list[int]] = until(came, "a packet, or an answer")
+            return got
+
+        assert sent(1500, "DF") == ([1500], [])
+        assert sent(1501, "DF") == ([], [1500])
+        assert sent(8964, "DF") == ([], [1500])
+        assert sent(1501, "") == ([1500, 21], []), "fragmented"
+        drops = lab.http("GET", "/v1/gateways").json()["items"][0]["drops"]
+        assert drops["too_big_uplink"] == 0

@@ -726,7 +726,7 @@ def _network(address: str, length: int) -> IPv4Network:
     return IPv4Network((address, length), strict=False)
 
 
-packets = st.builds(
+anything = st.builds(
     Packet,
     protocol=st.sampled_from(PROTOCOLS),
     remote=st.sampled_from(HOSTS).map(IPv4Address),
@@ -738,6 +738,38 @@ packets = st.builds(
     fragment=st.sampled_from([0, 0, 0, 0x4000, 0x2000, 0x2003, 3]),
     cut=st.sampled_from([32, 32, 32, 20, 12, 8, 7, 4, 0]),
 )
+
+
+@st.composite
+def packets(draw: st.DrawFn, bearers: list[Bearer]) -> Packet:
+    """One that some filter takes, or would but for one thing; or any."""
+    packet = draw(anything)
+    if draw(st.integers(0, 9)) == 0:
+        return packet
+    asked = draw(st.sampled_from([each for one in bearers for each in one.filters]))
+    taken = packet._replace(fragment=draw(st.sampled_from([0, 0x4000])), cut=32)
+    if asked.protocol is not None:
+        taken = taken._replace(protocol=asked.protocol)
+    if asked.dscp is not None:
+        taken = taken._replace(dscp=asked.dscp)
+    for name, network, known in (
+        ("remote", asked.remote, HOSTS),
+        ("local", asked.local, LOCALS),
+    ):
+        inside = [IPv4Address(ip) for ip in known]
+        if isinstance(network, IPv4Network):
+            inside = [ip for ip in inside if ip in network]
+        taken = taken._replace(**{name: draw(st.sampled_from(inside))})
+    for name, some in (("remote_port", asked.remote_ports), ("local_port", asked.local_ports)):
+        if some:
+            first, last = draw(st.sampled_from(some))
+            edges = [port for port in (first - 1, first, last, last + 1) if 0 <= port <= 65535]
+            port = draw(st.sampled_from([first, last, (first + last) // 2, *edges]))
+            taken = taken._replace(**{name: port})
+    if draw(st.booleans()):
+        other = draw(st.sampled_from(Packet._fields))
+        taken = taken._replace(**{other: getattr(packet, other)})
+    return taken
 
 
 @st.composite
@@ -756,24 +788,41 @@ def rule_sets(draw: st.DrawFn) -> list[Bearer]:
     ]
 
 
-@given(rule_sets(), st.lists(packets, min_size=1, max_size=12), st.sampled_from([1, 2]))
+@st.composite
+def rules_and_packets(draw: st.DrawFn) -> tuple[list[Bearer], list[Packet]]:
+    bearers = draw(rule_sets())
+    return bearers, draw(st.lists(packets(bearers), min_size=1, max_size=12))
+
+
+UDP_PORTS = [
+    bearer(
+        "b0",
+        0,
+        "permit out udp from any 0-1023 to assigned",
+        downlink=FTeid(0x4000, OTHER_ENB),
+        shares_downlink=False,
+    )
+]
+
+
+@given(rules_and_packets(), st.sampled_from([1, 2]))
 @example(
-    [
-        bearer(
-            "b0",
-            0,
-            "permit out udp from any 1-1023 to assigned",
-            downlink=FTeid(0x4000, OTHER_ENB),
-            shares_downlink=False,
-        )
-    ],
-    [Packet(17, REMOTE, UE, 53, 9, 0, fragment=3), Packet(17, REMOTE, UE, 53, 9, 0, cut=4)],
+    (
+        UDP_PORTS,
+        [
+            Packet(17, REMOTE, UE, 53, 9, 0),
+            Packet(17, REMOTE, UE, 9, 2000, 0),
+            Packet(17, REMOTE, UE, 53, 9, 0, fragment=3),
+            Packet(17, REMOTE, UE, 53, 9, 0, fragment=0x2000),
+        ],
+    ),
     1,
 )
 def test_the_flows_choose_what_the_filters_say(
-    bearers: list[Bearer], some: list[Packet], way: int
+    both_: tuple[list[Bearer], list[Packet]], way: int
 ) -> None:
     """Downlink by the tunnel, uplink by the rate that it passes; in its own tunnel, or dropped."""
+    bearers, some = both_
     rated = [replace(each, mbr=Rates(uplink=100)) for each in bearers]
     one = detailed(bearers=rated, framed_routes=(ROUTED,), way=way)
     own = [replace(each, uplink=Uplink(0x4000 + each.index), mbr=Rates()) for each in bearers]

@@ -23,7 +23,6 @@ from tests.table.world import (
     CORE_IP,
     ENB_MAC,
     HOP_MAC,
-    PN,
     SERVER,
     E,
     S,
@@ -112,7 +111,7 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     ],
     R.LOCAL_OTHER: lambda: [switch().receive(Port.LOCAL, from_core(inner("10.1.0.1")))],
     R.EXTENSION_HEADER: lambda: [
-        *(access(gtpu(inner(), flags=E, extension=kind)) for kind in (0, 0x40, 0x84, 0xC0)),
+        *(access(gtpu(inner(), flags=E, extension=kind)) for kind in (1, 0x40, 0x84, 0xC0)),
         access(gtpu(inner(), flags=E | S, container=b"\x01\x08\x68\x00")),
         access(gtpu(b"", flags=E, container=b"")),
     ],
@@ -121,8 +120,11 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         for units in (8, 17)
     ],
     R.BAD_CONTAINER: lambda: [
-        access(gtpu(inner(), flags=E, container=bytes(container)))
-        for container in ((0, 0x10, 9, 0), (1, 0, 9, 0), (1, 0x18, 9, 0), (1, 0x10, 0x49, 0))
+        n3(gtpu(inner(), flags=E, container=bytes(container)))
+        for container in (
+            *((0, 0x10, 9, 0), (1, 0x18, 9, 0), (1, 0x10, 0x49, 0), (1, 0, 0x89, 0)),
+            *((0, 0, 9, 0), (1, 1, 9, 0), (1, 8, 9, 0), (1, 0x20, 9, 0), (1, 0, 9, 0)),
+        )
     ],
     R.EXTENSION_CHAIN: lambda: [
         access(gtpu(inner(), flags=flags, container=bytes([units, 0x10, 9, *last, 0x85])))
@@ -132,7 +134,11 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     ],
     R.WRONG_QFI: lambda: [n3(gtpu(inner(), flags=E, container=b"\x01\x10\x08\x00"), check=True)],
     R.CONTAINER_MISSING: lambda: [n3(gtpu(inner())), n3(gtpu(inner(), flags=S), check=True)],
-    R.NPDU_NUMBER: lambda: [access(gtpu(inner(), flags=PN))],
+    R.NOT_ECN_CAPABLE: lambda: [
+        access(gtpu(packet, flags=flags, tos=3))
+        for flags in (0, S, E, E | S)
+        for packet in (inner(ttl=64), inner(ttl=100), inner(ttl=128), inner_ipv6())
+    ],
     R.INNER_MPLS: lambda: [
         access(gtpu(inner("136.71.0.1", ttl=63))),
         access(gtpu(inner("136.72.0.1", ttl=63))),

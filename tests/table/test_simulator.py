@@ -32,7 +32,8 @@ PEER = IPv4Address("10.1.0.7")
 
 
 def made(*flows: Flow) -> Switch:
-    return Switch(flows, LINKS.gtpu, ACCESS_IP, LINKS.local_mac, PATCH)
+    gtpu = {2152: LINKS.gtpu, 61523: LINKS.gtpu_ce}
+    return Switch(flows, gtpu, ACCESS_IP, LINKS.local_mac, PATCH)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ def test_defaults(tmp_path: Path) -> None:
             access_allow=(),
             ue_to_ue="deny",
             dscp=None,
+            source_port=None,
             masquerade=False,
             echo_seconds=60,
             t3_response_seconds=3,
@@ -134,6 +135,7 @@ openflow = "tcp:192.0.2.7:6633"
 access_allow = ["10.1.0.0/24", "0.0.0.0/0"]
 ue_to_ue = "route"
 dscp = 46
+source_port = 2152
 masquerade = true
 echo_seconds = 86400
 t3_response_seconds = 60
@@ -165,6 +167,7 @@ via = "10.1.0.254"
         access_allow=(IPv4Network("10.1.0.0/24"), IPv4Network("0.0.0.0/0")),
         ue_to_ue="route",
         dscp=46,
+        source_port=2152,
         masquerade=True,
         echo_seconds=86_400,
         t3_response_seconds=60,
@@ -214,6 +217,7 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
         changed("bridge", '"abcdefghijklm"', HOST),  # 13: "-c" still fits
         MINIMAL + "dscp = 0\n",
         MINIMAL + "dscp = 63\n",
+        MINIMAL + 'source_port = "hashed"\n',
         MINIMAL + "echo_seconds = 60\nt3_response_seconds = 1\nn3_requests = 1\n",
         MINIMAL + "t3_response_seconds = 3\nn3_requests = 20\n",  # just over in 60 s
         MINIMAL + 'access_routes = [{to = "10.8.0.0/14", via = "10.1.0.254"}]\n',
@@ -471,6 +475,10 @@ ROUTE = MINIMAL + "access_routes = [\n  "
         *(
             (MINIMAL + f"dscp = {value}\n", 10, "gateway.dscp", "a number from 0 to 63")
             for value in ("64", "-1", "true", "false", "46.0", '"EF"', "[]")
+        ),
+        *(
+            (MINIMAL + f"source_port = {value}\n", 10, "gateway.source_port", '"hashed" or 2152')
+            for value in ("0", "2153", "true", "2152.0", '"2152"', '"Hashed"', "[2152]")
         ),
         *(
             (MINIMAL + f"{key} = {value}\n", 10, f"gateway.{key}", f"must be {reason}")

@@ -16,12 +16,21 @@ import pytest
 from fake_service import GATEWAY, FakeService
 from prometheus_client.parser import text_string_to_metric_families
 
+from ofgtp import logs
 from ofgtp.control.flows.counters import OUTER_BYTES, Counters
 from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flows.drops import MEANINGS
 from ofgtp.core.flows.flow import CookieKind, Flow, cookie_kind, make_cookie
-from ofgtp.core.flows.pipeline import FIT, GUARD, LOCAL, PIPELINE, ROUTE, DropReason
+from ofgtp.core.flows.pipeline import (
+    FIT,
+    GUARD,
+    LOCAL,
+    PIPELINE,
+    ROUTE,
+    TOO_BIG_UPLINK_METER,
+    DropReason,
+)
 from ofgtp.core.flows.reconcile import Plan
 from ofgtp.core.model import FTeid, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
@@ -104,6 +113,11 @@ def test_without_a_lease_none_is_shown() -> None:
     assert values(shown["ofgtp_gateway_connected"]) == {(): 0}
 
 
+def test_lines_of_the_log_that_were_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "lost", lambda: 7)
+    assert values(scrape(FakeService())["ofgtp_log_lines_lost"]) == {(): 7}
+
+
 def test_the_store_fails() -> None:
     service = FakeService()
     service.error = StoreError("disk full")
@@ -119,8 +133,8 @@ def table(heading: str) -> list[list[str]]:
     """The cells of the first table below a heading of docs/metrics.md."""
     text = (ROOT / "docs/metrics.md").read_text().split(f"## {heading}\n")[1]
     text = text.split("\n#")[0]
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
-    return rows[2:]
+    rows = [line[1:-1].split("|") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
 def exposed() -> dict[str, Any]:
@@ -200,6 +214,8 @@ class FakeChannel:
         self.flows = {flow.key: (flow, 0, 0) for flow in flows}
         self.reported = 0
         self.limited = {1: 0, 2: 0}
+        self.passed: dict[int, tuple[int, int]] = {}
+        """Packets and octets through meters that limit nothing."""
 
     def hit(self, flow: Flow, packets: int, octets: int = 0) -> None:
         """Let packets pass a flow; one that is not there is made."""
@@ -227,7 +243,8 @@ class FakeChannel:
         return sum(count for flow, count, _ in self.flows.values() if flow.cookie == cookie)
 
     def meter_counts(self) -> dict[int, of.MeterCounts]:
-        return {number: of.MeterCounts(2 * n, n) for number, n in self.limited.items()}
+        passed = {n: of.MeterCounts(packets, 0, size) for n, (packets, size) in self.passed.items()}
+        return passed | {number: of.MeterCounts(2 * n, n) for number, n in self.limited.items()}
 
 
 BASE = list(gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]), 10))
@@ -271,6 +288,71 @@ def test_from_ue_to_ue_is_uplink_too() -> None:
     channel.hit(base(GUARD.number), 1, 100)
     read(counters, channel)
     assert counters.packets == {"uplink": 6, "downlink": 0}
+
+
+NARROW = replace(LINKS, core_mtu=1400)
+METER = TOO_BIG_UPLINK_METER.number
+
+
+def narrow() -> tuple[FakeChannel, Flow, Flow]:
+    """A switch that compares sizes, its flow to the core port, and that for what does not fit."""
+    flows = list(gateway_flows(GATEWAY, NARROW, protected_networks([GATEWAY]), 10))
+    route = [flow for flow in flows if flow.table == ROUTE.number and (flow.goto or flow.actions)]
+    (out,) = (flow for flow in route if flow.goto is None)
+    (not_,) = (flow for flow in route if flow.goto is not None)
+    return FakeChannel(flows), out, not_
+
+
+def test_what_is_too_big_for_the_core_port_is_not_forwarded() -> None:
+    """Both flows count all packets, some time after the meter has."""
+    channel, out, not_ = narrow()
+    counters = Counters()
+    read(counters, channel)
+
+    def passes(packets: int, octets: int) -> None:
+        channel.hit(out, packets, octets)
+        channel.hit(not_, packets, octets)
+
+    channel.passed[METER] = 2, 3000
+    read(counters, channel)
+    assert counters.packets["uplink"] == counters.bytes["uplink"] == 0
+    passes(5, 3000 + 300)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (3, 300)
+    assert counters.drops["too_big_uplink"] == counters.standing["too_big_uplink"] == 2
+    passes(1, 100)
+    channel.passed[METER] = 3, 4500  # its flow is late again
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (3, 300)
+    passes(1, 1500)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (4, 400)
+
+
+def test_what_was_too_big_before_the_first_look() -> None:
+    """The meter outlives the flow: more cannot be taken off than that has counted since."""
+    channel, out, _ = narrow()
+    counters = Counters()
+    channel.passed[METER] = 1000, 1_500_000
+    channel.hit(out, 5, 500)
+    read(counters, channel)
+    assert counters.packets["uplink"] == 0
+    channel.hit(out, 5, 500)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (5, 500)
+    assert counters.drops["too_big_uplink"] == 1000
+
+
+def test_a_meter_that_was_made_anew() -> None:
+    channel, out, _ = narrow()
+    counters = Counters()
+    channel.passed[METER] = 10, 15_000
+    read(counters, channel)
+    channel.passed[METER] = 1, 1500
+    channel.hit(out, 3, 1700)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.bytes["uplink"]) == (2, 200)
+    assert counters.drops["too_big_uplink"] == 11
 
 
 def test_totals_survive_flows_made_anew() -> None:
@@ -345,8 +427,8 @@ def test_the_cost_does_not_grow_with_the_sessions() -> None:
 
 
 def test_base_flows_are_few() -> None:
-    """63 compare QFIs, 66 find what containers there are, and 69 serve sessions of rules."""
-    assert len(BASE) < 120 + 130 + 69
+    """131 compare QFIs, 85 find what is in front of the packet, and 80 serve sessions of rules."""
+    assert len(BASE) < 140 + 220 + 80
     assert len({flow.table for flow in BASE}) == len(PIPELINE)
 
 

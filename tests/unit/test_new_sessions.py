@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ofgtp.core.errors import StoreError, SwitchRefused
 from ofgtp.core.model import TEID_MAX, BatchPut, FTeid, Qos, Session, SessionState, Uplink
-from ofgtp.northbound import schema
+from ofgtp.northbound import schema, shown
 from ofgtp.northbound.rest import RestApp
 from ofgtp.northbound.service import Counters, NewSession, SessionView
 from tests.support.client import Client, TestResponse
@@ -223,33 +223,76 @@ TIME = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.jus
 QOS = st.none() | st.builds(
     Qos, st.integers(1, 63), rqi=st.booleans(), required=st.booleans(), check=st.booleans()
 )
+COUNTERS = st.none() | st.builds(Counters, st.integers(0, 1 << 64), st.integers(0, 1 << 64))
 
 
-@given(ADDRESS, TEID, st.none() | ADDRESS, st.none() | st.tuples(TEID, ADDRESS), TIME, QOS)
-def test_the_json_of_a_new_session(
+def model(view: SessionView) -> str:
+    """What the schema makes of a view."""
+    it, up, down = view.session, view.session.uplink, view.session.downlink
+    qos = it.qos or Qos(0, required=False)
+    counters = None
+    if view.uplink is not None and view.downlink is not None:
+        counters = {
+            way: {"packets": each.packets, "bytes": each.bytes}
+            for way, each in (("uplink", view.uplink), ("downlink", view.downlink))
+        }
+    text = None if view.local_ip is None else str(view.local_ip)
+    peer = None if up.remote_ip is None else str(up.remote_ip)
+    made = {
+        "id": it.id,
+        "gateway": it.gateway,
+        "ue_ip": str(it.ue_ip),
+        "uplink": {"teid": up.teid, "local_ip": text, "remote_ip": peer},
+        "downlink": None if down is None else {"teid": down.teid, "remote_ip": str(down.ip)},
+        "qfi": qos.qfi or None,
+        "rqi": qos.rqi,
+        "qfi_required": qos.required,
+        "qfi_check": qos.check,
+        "state": view.state,
+        "reason": view.reason,
+        "created_at": view.created_at,
+        "updated_at": view.updated_at,
+        "counters": counters,
+    }
+    return schema.SessionOutput.model_validate(made, extra="forbid").model_dump_json()
+
+
+@given(
+    *(ADDRESS, TEID, st.none() | ADDRESS, st.none() | st.tuples(TEID, ADDRESS), TIME, TIME, QOS),
+    *(st.sampled_from(SessionState), st.none() | st.text(alphabet='ab"\\\n{}<'), st.booleans()),
+    st.tuples(COUNTERS, COUNTERS),
+)
+def test_the_json_of_a_session(
     ue_ip: int,
     teid: int,
     peer: int | None,
     far: tuple[int, int] | None,
-    at: datetime,
+    made: datetime,
+    changed: datetime,
     qos: Qos | None,
+    state: SessionState,
+    reason: str | None,
+    known: bool,
+    counters: tuple[Counters | None, Counters | None],
 ) -> None:
-    number = 0 if qos is None else qos.number
-    put = BatchPut("a:1@b.c_d-e", "gw1", ue_ip, teid, peer, *(far or (None, None)), number)
+    """Written by hand, it is what the schema says, to the octet."""
     pinned = None if peer is None else IPv4Address(peer)
     down = None if far is None else FTeid(far[0], IPv4Address(far[1]))
     session = Session(
         7, "a:1@b.c_d-e", "gw1", IPv4Address(ue_ip), Uplink(teid, pinned), down, qos=qos
     )
-    local, zero = GATEWAY.access_ip.ip, Counters(0, 0)
-    for state in (SessionState.ACTIVE, SessionState.PENDING):
-        view = SessionView(session, state, None, local, at, at, zero, zero)
-        told = schema.new_session(NewSession(put, "gw1", local, state, at))
-        assert told == schema.SessionOutput.of(view).model_dump_json()
+    local, zero = GATEWAY.access_ip.ip if known else None, Counters(0, 0)
+    view = SessionView(session, state, reason, local, made, changed, *counters)
+    assert shown.session(view) == model(view)
+    number = 0 if qos is None else qos.number
+    put = BatchPut("a:1@b.c_d-e", "gw1", ue_ip, teid, peer, *(far or (None, None)), number)
+    view = SessionView(session, state, None, GATEWAY.access_ip.ip, made, made, zero, zero)
+    told = shown.new_session(NewSession(put, "gw1", GATEWAY.access_ip.ip, state, made))
+    assert told == model(view)
 
 
 def test_times_without_a_fraction() -> None:
-    assert '"created_at":"2026-01-02T03:04:05Z"' in schema.new_session(
+    assert '"created_at":"2026-01-02T03:04:05Z"' in shown.new_session(
         NewSession(
             BatchPut("a", "gw1", 1, 1, None, None, None),
             "gw1",

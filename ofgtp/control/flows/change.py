@@ -81,7 +81,8 @@ class Change:
         self.epoch |= framed or GUARD.number in tables
         # What goes makes room for what comes.
         self._put_detailed(of.Command.DELETE_STRICT, gone, prepared)
-        self._attempt(lambda bundle: bundle.put_plan(changes))
+        # Very many may be altered in turn: their flows are not kept to be named later.
+        self._attempt(lambda bundle: bundle.put_plan(changes, named=False))
         self._put_detailed(of.Command.ADD, new, prepared)
 
     def replace(self, before: Iterable[Flow], after: Iterable[Flow]) -> None:

@@ -184,6 +184,8 @@ class Proof:
             access=facts.access_ofport,
             core=facts.core_ofport,
             gtpu=facts.gtpu_ofport,
+            gtpu_ect_1=facts.ect_1_ofport,
+            gtpu_ce=facts.ce_ofport,
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
             access_mtu=hostnet.mtu(ACCESS),

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ofgtp.core.flows.pipeline import UPLINK
-from ofgtp.core.model import Session
+from ofgtp.core.model import Direction
 from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.sessions.detail import Detail
 from ofgtp.northbound.service import Counters
-from ofgtp.southbound.openflow import FlowStats
+from ofgtp.southbound.openflow import FlowCounts, FlowStats
 
-NOTHING = Counters(0, 0)
+Flows = Sequence[FlowCounts | FlowStats]
 
 
 class Counted(NamedTuple):
@@ -22,14 +23,18 @@ class Counted(NamedTuple):
     bearers: Mapping[str, tuple[Counters, Counters]]
 
 
-def counted(session: Session, flows: Sequence[FlowStats], wanted: Sequence[Owned]) -> Counted:
-    """Add a session's flows up; `wanted` says whose each is."""
-    if session.detail is None:
-        up = [each for each in flows if each.table == UPLINK.number]
-        return Counted(_sum(up), _sum(each for each in flows if each not in up), {})
-    found = {each.key: each for each in flows}
+def counted_pair(flows: Flows) -> Counted:
+    """Of a session that is but a tunnel pair."""
+    up = [each for each in flows if each.table == UPLINK.number]
+    down = [each for each in flows if each.table != UPLINK.number]
+    return Counted(_sum(up), _sum(down), {})
 
-    def of(direction: str, rule: str | None) -> Counters:
+
+def counted(detail: Detail, flows: Flows, wanted: Sequence[Owned]) -> Counted:
+    """Of any other; `wanted` says whose each of its flows is."""
+    found = {each.key: each for each in flows if isinstance(each, FlowStats)}
+
+    def of(direction: Direction, rule: str | None) -> Counters:
         return _sum(
             found[each.flow.key]
             for each in wanted
@@ -39,13 +44,12 @@ def counted(session: Session, flows: Sequence[FlowStats], wanted: Sequence[Owned
         )
 
     bearers = {
-        bearer.id: (of("uplink", bearer.id), of("downlink", bearer.id))
-        for bearer in session.detail.bearers
+        bearer.id: (of("uplink", bearer.id), of("downlink", bearer.id)) for bearer in detail.bearers
     }
     return Counted(of("uplink", None), of("downlink", None), bearers)
 
 
-def _sum(flows: Iterable[FlowStats]) -> Counters:
+def _sum(flows: Iterable[FlowCounts | FlowStats]) -> Counters:
     packets = octets = 0
     for each in flows:
         packets, octets = packets + each.packets, octets + each.bytes

@@ -22,7 +22,7 @@ from ofgtp.control import report
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.sessions.arrivals import Arrivals
 from ofgtp.control.sessions.batch import SLICE, Batch
-from ofgtp.control.sessions.counted import Counted, counted
+from ofgtp.control.sessions.counted import Counted, counted, counted_pair
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.core.errors import (
@@ -51,12 +51,14 @@ from ofgtp.northbound.service import (
     SessionRequest,
     SessionView,
 )
-from ofgtp.southbound.openflow import FlowStats
+from ofgtp.southbound.openflow import FlowCounts, FlowStats
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
+COUNTED_AT_ONCE = 40
+"""Sessions whose counters are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +352,12 @@ class SessionService:
         wanted = None if agent is None else agent.wanted_of(stored.session)
         if wanted is None:
             return []
-        found = {stats.key: stats for stats in self._flow_stats([stored])[0]}
+        try:
+            [seen] = agent.flow_stats([stored.session.number]) if agent is not None else [[]]
+        except GatewayNotReady as error:
+            log.debug("session=%s: no counters: %s", session_id, error)
+            seen = []
+        found = {stats.key: stats for stats in seen}
         return [
             FlowView(
                 str(each.flow),
@@ -425,13 +432,14 @@ class SessionService:
     def _views(self, page: Sequence[StoredSession]) -> Sequence[SessionView]:
         return [
             self._view(stored, self._counted(stored, flows))
-            for stored, flows in zip(page, self._flow_stats(page), strict=True)
+            for stored, flows in zip(page, self._counters(page), strict=True)
         ]
 
-    def _counted(self, stored: StoredSession, flows: Sequence[FlowStats]) -> Counted:
+    def _counted(self, stored: StoredSession, flows: Sequence[FlowCounts | FlowStats]) -> Counted:
         agent = self._agents.get(stored.session.gateway)
-        wanted = None if agent is None else agent.wanted_of(stored.session)
-        return counted(stored.session, flows, wanted or ())
+        if stored.session.detail is None or agent is None:
+            return counted_pair(flows)
+        return counted(stored.session.detail, flows, agent.wanted_of(stored.session) or ())
 
     def _view(self, stored: StoredSession, seen: Counted | None = None) -> SessionView:
         up, down = (None, None) if seen is None else (seen.uplink, seen.downlink)
@@ -452,16 +460,29 @@ class SessionService:
         agent = self._agents.get(session.gateway)
         return None if agent is None else agent.gateway.access_ip.ip
 
-    def _flow_stats(self, page: Sequence[StoredSession]) -> Sequence[Sequence[FlowStats]]:
-        """Each session's flows as the switch has them; none where it cannot say."""
-        found: dict[int, list[FlowStats]] = {}
+    def _counters(
+        self, page: Sequence[StoredSession]
+    ) -> Sequence[Sequence[FlowCounts | FlowStats]]:
+        """Each session's flows as the switch has counted them; none where it cannot say."""
+        found: dict[int, Sequence[FlowCounts | FlowStats]] = {}
         for name, agent in self._agents.items():
-            numbers = [s.session.number for s in page if s.session.gateway == name]
+            of_agent = [stored.session for stored in page if stored.session.gateway == name]
+            pairs = [each.number for each in of_agent if each.detail is None]
+            others = [each.number for each in of_agent if each.detail is not None]
             try:
-                found.update(zip(numbers, agent.counters(numbers), strict=True))
+                # Some at a time: what waits for the switch lets others have a turn.
+                for some in _slices(pairs):
+                    found.update(zip(some, agent.counters(some), strict=True))
+                for some in _slices(others):
+                    found.update(zip(some, agent.flow_stats(some), strict=True))
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
         return [found.get(stored.session.number, []) for stored in page]
+
+
+def _slices(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), COUNTED_AT_ONCE):
+        yield numbers[start : start + COUNTED_AT_ONCE]
 
 
 def _numbers(stats: FlowStats | None) -> tuple[int, int]:

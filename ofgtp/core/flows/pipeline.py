@@ -31,7 +31,6 @@ class DropReason(IntEnum):
     ACCESS_OTHER = 5, "on the access port, and neither GTP-U, ARP nor ping to us"
     LOCAL_OTHER = 6, "from the host towards the access port, and neither GTP-U, ARP nor ping"
     EXTENSION_HEADER = 7, "T-PDU whose first extension header is no PDU Session Container"
-    NPDU_NUMBER = 8, "T-PDU with an N-PDU number but no sequence number"
     INNER_MPLS = 9, "T-PDU whose bytes 12 and 13 read as an MPLS Ethernet type"
     FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
     NOT_IP = 12, "T-PDU whose inner packet is neither IPv4 nor IPv6"
@@ -52,6 +51,7 @@ class DropReason(IntEnum):
     EXTENSION_CHAIN = 27, "T-PDU with another extension header behind its PDU Session Container"
     WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
     CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
+    NOT_ECN_CAPABLE = 30, "T-PDU marked CE (ECN) on its way, with a packet not capable of ECN"
     WRONG_BEARER = 50, "T-PDU in a bearer's tunnel that matches none of the bearer's filters"
     GATE_CLOSED = 51, "packet of a bearer whose gate is closed in its direction"
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
@@ -163,8 +163,18 @@ ACCESS = Table(
     _fields(
         "dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type arp_op arp_tpa"
     ),
-    ("lease",),
+    ("outer_ecn",),
     DropReason.ACCESS_OTHER,
+)
+OUTER_ECN = Table(
+    12,
+    "outer_ecn",
+    "GTP-U that a router on its way has marked (ECN, RFC 3168) is to be unwrapped by gtpu ports of"
+    " its own, which tell it from the rest: the switch itself would judge by what it wrongly takes"
+    " the inner packet for.",
+    _fields("dl_type nw_proto nw_ecn"),
+    ("lease",),
+    None,
 )
 RELAY_FORM = Table(
     15,
@@ -208,7 +218,7 @@ NORMALISE = Table(
     " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
     " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
     " makes the switch forget the tunnel's metadata.",
-    _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
+    _fields("packet_type reg7 dl_dst dl_type nw_proto tun_gtpu_flags tun_gtpu_msgtype"),
     (),
     DropReason.NOT_IP,
 )
@@ -225,8 +235,9 @@ RETYPE = Table(
 CONTAINER = Table(
     23,
     "container",
-    "T-PDUs with an extension header, read as IPv6: what stands in `ipv6_dst` says whether it is a"
-    " PDU Session Container (TS 38.415), and how long. Its QFI goes into a register.",
+    "T-PDUs with something in front of their packet, read as IPv6: what stands in `ipv6_dst` says"
+    " whether it is a PDU Session Container (TS 38.415), and how long, or that no extension header"
+    " follows. The QFI goes into a register.",
     _fields("reg5 pkt_mark dl_type ipv6_dst"),
     ("container_end",),
     DropReason.EXTENSION_HEADER,
@@ -276,6 +287,15 @@ EPOCH = Table(
     " change what it has cached for decapsulated packets, but drops it when something new is asked:"
     " so a changed next hop, say, holds for packets under way.",
     _fields("pkt_mark"),
+    ("inner_ecn",),
+    None,
+)
+INNER_ECN = Table(
+    29,
+    "inner_ecn",
+    "What a router marked on the outer header goes into the UE's packet, by RFC 6040. One that"
+    " cannot bear it is dropped: to its sender that says the same.",
+    _fields("reg7 dl_type nw_ecn"),
     ("uplink",),
     None,
 )
@@ -288,7 +308,7 @@ UPLINK = Table(
     DropReason.NO_UPLINK_SESSION,
 )
 _OF_RULES = _fields(
-    "reg3 reg4 reg6 reg7 ct_label dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
+    "reg3 reg4 reg6 reg8 ct_label dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
     " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
 )
 _FROM_RULES = ("qfi", "onward", "guard", "measure", "held", "refusal")
@@ -315,7 +335,7 @@ QFI = Table(
     35,
     "qfi",
     "For sessions with a QFI: the container that a T-PDU had against what its session wants, which"
-    " is in a register: 0x80 a container, 0x40 and the QFI this QFI if there is one.",
+    " is in a register: 0x80 an uplink container, 0x40 and the QFI this QFI if there is one.",
     _fields("reg3 reg4 ct_mark"),
     ("guard",),
     None,
@@ -383,7 +403,7 @@ CHOOSE = Table(
     "Downlink packets of sessions with bearers: the first bearer one of whose filters matches, else"
     " the tunnel that table downlink has set.",
     _fields(
-        "reg4 reg6 reg7 dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
+        "reg4 reg6 reg8 dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
         " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
     ),
     ("measure", "held", "refusal"),
@@ -446,6 +466,7 @@ REFUSAL = Table(
 PIPELINE: tuple[Table, ...] = (
     INGRESS,
     ACCESS,
+    OUTER_ECN,
     RELAY_FORM,
     RELAY,
     RELAYED,
@@ -458,6 +479,7 @@ PIPELINE: tuple[Table, ...] = (
     UNWRAP,
     BARE,
     EPOCH,
+    INNER_ECN,
     UPLINK,
     RULES,
     OTHER_RULES,

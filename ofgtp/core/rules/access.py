@@ -14,6 +14,7 @@ from ofgtp.core.flows.pipeline import (
     LOCAL,
     NEIGHBOUR_METER,
     OTHER_ARP_METER,
+    OUTER_ECN,
     PING_METER,
     RETYPE,
     DropReason,
@@ -74,7 +75,7 @@ def access(gateway: Gateway, links: Links) -> Iterator[Flow]:
 
     anyone = IPv4Network("0.0.0.0/0")
     for prefix in gateway.access_allow or (anyone,):
-        yield ACCESS.flow(80, gtpu(prefix), goto=LEASE)
+        yield ACCESS.flow(80, gtpu(prefix), goto=OUTER_ECN)
     if gateway.access_allow and anyone not in gateway.access_allow:
         yield ACCESS.drop(70, gtpu(anyone), DropReason.ACCESS_DENIED)
 

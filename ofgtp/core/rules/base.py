@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from ofgtp.core.flows.flow import Flow, Value, match
+from ofgtp.core.flows.flow import Flow, SetField, Value, match
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
     EPOCH,
     INGRESS,
+    INNER_ECN,
+    NORMALISE,
     PIPELINE,
     RELAY_FORM,
     UPLINK,
@@ -20,10 +22,13 @@ from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
 from ofgtp.core.rules.downlink import choose, contain, core, fit, held, refusal
+from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
 from ofgtp.core.rules.relay import relay, relay_form
 from ofgtp.core.rules.terms import (
+    CE,
+    ECT_1,
     IPV4_TYPED,
     IPV6_TYPED,
     Links,
@@ -65,6 +70,7 @@ def gateway_flows(
     """
     yield from ingress(links)
     yield from access(gateway, links)
+    yield from outer_ecn()
     yield from relay_form()
     yield from relay()
     yield from normalise(links)
@@ -72,6 +78,7 @@ def gateway_flows(
     yield from retype()
     yield from container(links)
     yield from epoch_flows(links)
+    yield from inner_ecn()
     yield from uplink()
     yield from rules()
     yield from qfi()
@@ -98,11 +105,15 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
     """
     # Not pkt_mark: the TEID is copied onto it in this pass, which asks for all of it in any epoch.
     asked: dict[str, Value] = {"ct_mark": (0, links.epoch)}
-    yield INGRESS.flow(100, match(in_port=links.gtpu, **asked), goto=RELAY_FORM)
-    for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        # A match without packet_type means Ethernet, so the other types need their own.
-        typed = match(packet_type=packet_type, in_port=links.gtpu, **asked)
-        yield INGRESS.flow(100, typed, goto=RELAY_FORM)
-    yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=UPLINK)
+    for port, ecn in ((links.gtpu, None), (links.gtpu_ect_1, ECT_1), (links.gtpu_ce, CE)):
+        marked = () if ecn is None else (SetField("reg7", ecn),)
+        # A mark goes into the packet itself, so that of relays, too, is unwrapped then.
+        first = RELAY_FORM if ecn is None else NORMALISE
+        yield INGRESS.flow(100, match(in_port=port, **asked), *marked, goto=first)
+        for packet_type in (IPV4_TYPED, IPV6_TYPED):
+            # A match without packet_type means Ethernet, so the other types need their own.
+            typed = match(packet_type=packet_type, in_port=port, **asked)
+            yield INGRESS.flow(100, typed, *marked, goto=first)
+    yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=INNER_ECN)
     # The passes between the first and the last lead to the next by such a number as well.
     yield from container_epoch_flows(links)

@@ -319,7 +319,7 @@ def _filtered(rule: Rule, number: int, *, uplink: bool, **further: Value) -> Ite
     seen: set[Match] = set()
     for asked in _asked(rule, uplink=uplink):
         of_ports = {name for name in asked if name.endswith(("_src", "_dst")) and name[:2] != "nw"}
-        spread: dict[str, Value] = {"reg7": (0, shape_class(number))} if of_ports else {}
+        spread: dict[str, Value] = {"reg8": (0, shape_class(number))} if of_ports else {}
         made = match(reg6=number, **spread, **asked, **further)
         if made not in seen:
             seen.add(made)
@@ -338,7 +338,7 @@ def _asked(rule: Rule, *, uplink: bool) -> Iterator[dict[str, Value]]:
 
 
 def shape_class(number: int) -> int:
-    """The mask of register 7, 1 to `CLASSES`, for the rules with that register 6."""
+    """The mask of register 8, 1 to `CLASSES`, for the rules with that register 6."""
     return 1 + zlib.crc32(number.to_bytes(4, "big")) % CLASSES
 
 

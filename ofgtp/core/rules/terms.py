@@ -31,6 +31,13 @@ IPV4_TYPED, IPV6_TYPED = 1 << 16 | IPV4, 1 << 16 | IPV6
 T_PDU = 255
 
 
+NOT_ECT, ECT_1, ECT_0, CE = range(4)
+"""Codepoints of ECN (RFC 3168, 5): not capable, capable (twice), congestion experienced."""
+
+ECN_NAMES = ("not ECN-capable", "ECT(1)", "ECT(0)", "CE")
+"""What people call them."""
+
+
 VERSION_1, GTP = 0x20, 0x30
 """Of the flags' octet: version 1 (of which one bit is set), and PT as well (TS 29.281, 5.1)."""
 
@@ -42,14 +49,19 @@ LATER_VERSIONS = (0x40, 0x80)
 E, S, PN = 0x04, 0x02, 0x01
 
 
-EXTENDED, EXTENDED_NUMBERED = 1, 2
-"""Stand in the VLAN priority, where an IP version may stand, of T-PDUs with an extension header:
-with the whole optional part in front of it, and without (the switch takes it off if S is set)."""
+EXTENDED, EXTENDED_NUMBERED, UNEXTENDED = 1, 2, 3
+"""Stand in the VLAN priority, where an IP version may stand, of T-PDUs with something in front of
+their packet: the optional part and then an extension header, if E is set; the header without it,
+if S is set too (the switch takes it off); and the optional part alone, if only PN is set."""
 
 
 CONTAINED, CHECKED = 0x80, 0x40
 """In register 3: the T-PDU had a container. In register 4: its session wants one; its session wants
 its QFI in it."""
+
+
+OF_TYPE_0 = 0x40
+"""In register 3: the container was a downlink one by its PDU type (TS 38.415, 5.5.2.1)."""
 
 
 SESSION_PRIORITY = 100
@@ -94,6 +106,8 @@ class Links:
     access: int
     core: int
     gtpu: int
+    gtpu_ect_1: int
+    gtpu_ce: int
     loop_out: int
     loop_in: int
     access_mtu: int

@@ -47,6 +47,7 @@ from ofgtp.core.rules.terms import (
     IPV6,
     LIVE,
     NO_SESSION,
+    OF_TYPE_0,
     PRIORITY_MAX,
     REFUSED,
     REFUSES,
@@ -63,13 +64,21 @@ LONGER_THAN_CORE = 2
 
 
 def qfi() -> Iterator[Flow]:
-    """All that pass stand above those that do not: see NO_SESSION."""
-    container, none = (CONTAINED, CONTAINED), (0, CONTAINED)
-    yield QFI.flow(100, match(reg3=container, reg4=CONTAINED), goto=GUARD)
+    """All that pass stand above those that do not: see NO_SESSION.
+
+    A session that requires a container requires an uplink one. One of PDU type 0 it refuses, and
+    another one, which requires none, takes it.
+    """
+    container, none, kind = (CONTAINED, CONTAINED), (0, CONTAINED), CONTAINED | OF_TYPE_0
+    yield QFI.flow(100, match(reg3=(CONTAINED, kind), reg4=CONTAINED), goto=GUARD)
     for qfi in range(1, QFI_MAX + 1):
         same = match(reg3=CONTAINED | qfi, reg4=(CHECKED | qfi, CHECKED | QFI_MAX))
         yield QFI.flow(100, same, goto=GUARD)
+        of_type_0 = match(reg3=kind | qfi, reg4=CHECKED | qfi)
+        yield QFI.flow(100, of_type_0, goto=GUARD)
     yield QFI.flow(100, match(reg3=none, reg4=(0, CONTAINED)), goto=GUARD)
+    refused = match(reg3=(kind, kind), reg4=(CONTAINED, CONTAINED), **REFUSED)
+    yield QFI.drop(20, refused, DropReason.BAD_CONTAINER)
     other = match(reg3=container, **REFUSED)
     yield QFI.drop(10, other, DropReason.WRONG_QFI)
     yield QFI.drop(0, match(**REFUSED), DropReason.CONTAINER_MISSING)
