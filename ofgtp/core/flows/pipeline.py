@@ -152,7 +152,7 @@ INGRESS = Table(
     "ingress",
     "Sorts packets by the port they came in by.",
     _fields("packet_type in_port ct_mark"),
-    ("access", "relay_form", "retype", "lease", "local"),
+    ("access", "relay_form", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
 ACCESS = Table(
