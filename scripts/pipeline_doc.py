@@ -21,6 +21,8 @@ from ofgtp.core.flows.flow import (
     Flow,
     Output,
     Port,
+    cookie_kind,
+    cookie_number,
     make_cookie,
 )
 from ofgtp.core.flows.pipeline import (
@@ -395,6 +397,23 @@ def _of(table: Table, every: Iterable[Flow]) -> list[Flow]:
     return sorted((f for f in every if f.table == table.number), key=lambda f: -f.priority)
 
 
+def _ends(table: Table) -> str:
+    """What becomes of packets that meet the flows of the lowest priority."""
+    lowest = min(flow.priority for flow in _of(table, flows()))
+    last = [flow for flow in _of(table, flows()) if flow.priority == lowest]
+    ends: list[str] = []
+    for flow in last:
+        if flow.goto is not None:
+            leads = next(each.name for each in PIPELINE if each.number == flow.goto)
+            ends.append(f"goes on to `{leads}`")
+        elif cookie_kind(flow.cookie) is CookieKind.DROP:
+            ends.append(f"dropped as `{DropReason(cookie_number(flow.cookie)).label}`")
+        else:
+            ends.append("leaves")
+    holds = "".join(f" (`{each}` always holds)" for each in last[0].match if len(last) == 1)
+    return f"{', or '.join(dict.fromkeys(ends))}{holds}"
+
+
 def tables() -> Iterator[str]:
     """A section for each table."""
     for table in PIPELINE:
@@ -409,10 +428,7 @@ def tables() -> Iterator[str]:
         elif table is QFI:
             yield "- a packet that matches nothing else: dropped as `container_missing`\n"
         elif table.miss is None:
-            last = min(_of(table, flows()), key=lambda flow: flow.priority)
-            leads = next(each.name for each in PIPELINE if each.number == last.goto)
-            holds = "".join(f" (`{each}` always holds)" for each in last.match)
-            yield f"- a packet that matches nothing else: goes on to `{leads}`{holds}\n"
+            yield f"- a packet that matches nothing else: {_ends(table)}\n"
         else:
             yield f"- a packet that matches nothing else: dropped as `{table.miss.label}`\n"
         if table.name in NOTES:
