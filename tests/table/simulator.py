@@ -25,6 +25,7 @@ from ofgtp.core.flows.flow import (
     Condition,
     CookieKind,
     Decap,
+    DecTtl,
     Encap,
     Flow,
     ForgetInPort,
@@ -488,6 +489,11 @@ class Switch:
                 return _pop_mpls(packet, eth_type)
             case PushVlan():
                 return _push_vlan(packet)
+            case DecTtl():
+                ttl = values(packet).get("nw_ttl", 0)
+                if ttl <= 1:
+                    raise Aborted("dec_ttl of what has no more")
+                return write(packet, "nw_ttl", ttl - 1)
             case CheckBigger(octets, register, bit):
                 bigger = int(len(packet.data) > octets) << bit
                 return write(packet, register, values(packet)[register] & ~(1 << bit) | bigger)
@@ -501,6 +507,10 @@ class Switch:
             case Output(port, max_len) if port != packet.in_port:
                 size = max_len or len(packet.data)
                 self._leave(port, replace(packet, data=packet.data[:size]), trace)
+            case Output():
+                pass  # nothing goes back by its own port unasked
+            case _:
+                raise NotImplementedError(action)
         return packet
 
     def _leave(self, port: int, packet: Packet, trace: Trace) -> None:

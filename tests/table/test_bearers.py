@@ -24,7 +24,7 @@ from ofgtp.core.rules.terms import PRIORITY_MAX
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates
 from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Rule, Source, ToCore
 from ofgtp.core.sessions.rules import meter_number
-from tests.support.sample import ENB, LINKS, OTHER_ENB, bearer, detailed, session
+from tests.support.sample import ENB, LINKS, OTHER_ENB, bearer, detailed, relay, session
 from tests.table.simulator import Switch, Trace
 from tests.table.world import (
     GTP,
@@ -621,6 +621,35 @@ def test_where_no_ue_may_send_no_bearer_may() -> None:
             for teid in (0x1001, 0x4001):
                 packet = both(UDP(), src=source, dst=IPv4Address(target))
                 assert why(up(gw, packet, teid)) is DropReason.PROTECTED_DESTINATION
+
+
+# --- a router
+
+
+@WAYS
+@pytest.mark.parametrize("flags", [0, S, E])
+def test_as_a_router_it_takes_one_off_the_ttl(way: int, flags: int) -> None:
+    """Once in each direction, for plain sessions and for those with rules."""
+    links = replace(LINKS, decrement_ttl=True)
+    udp = bearer("1", 1, "permit out udp from any to assigned", uplink=Uplink(0x4001))
+    one = detailed(bearers=[udp], framed_routes=(ROUTED,), way=way)
+    breaks_out = relay(4, ue_ip=IPv4Address("10.45.0.5"), breakout=(IPv4Network("10.3.0.0/16"),))
+    gw = switch(one, session(3), breaks_out, links=links)
+    for ttl in (2, 63, 64, 80, 96, 128, 255):
+        for source, target, teid in (
+            (UE, REMOTE, 0x1001),
+            (UE, REMOTE, 0x4001),
+            (BEHIND, REMOTE, 0x1001),
+            (IPv4Address("10.45.0.4"), REMOTE, 0x1003),
+            (IPv4Address("10.45.0.5"), IPv4Address("10.3.0.1"), 0x1004),
+        ):
+            packet, less = (both(UDP(), src=source, dst=target, ttl=n) for n in (ttl, ttl - 1))
+            assert arrived(up(gw, packet, teid, flags=flags)) == less
+            back, less = (both(UDP(), src=target, dst=source, ttl=n) for n in (ttl, ttl - 1))
+            assert sent(down(gw, back)).packet == less
+    # What stays in tunnels is not routed here.
+    packet = both(UDP(), src=IPv4Address("10.45.0.5"), dst=REMOTE, ttl=1)
+    assert sent(up(gw, packet, 0x1004)).packet == packet
 
 
 # --- as the filters say

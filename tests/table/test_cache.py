@@ -112,12 +112,13 @@ def ends(old: Way, new: Way) -> bool:
 def first_pass(trace: Trace) -> tuple[Flow, ...]:
     """From the gtpu port through the patch, until the packet is parsed anew."""
     tables = [flow.table for flow in trace.flows]
-    start = tables.index(RELAY_FORM.number) - 1
+    of_relays = (RELAY_FORM.number, RELAY.number)
+    start = next(n for n, table in enumerate(tables) if table in (*of_relays, NORMALISE.number)) - 1
     if RETYPE.number not in tables:
         return to_its_end(trace, start)
     passed = trace.flows[start : tables.index(RETYPE.number) + 1]
-    asked = [flow.table for flow in passed if flow.table != RELAY.number]
-    assert asked == [0, RELAY_FORM.number, NORMALISE.number, 0, RETYPE.number]
+    asked = [flow.table for flow in passed if flow.table not in of_relays]
+    assert asked == [0, NORMALISE.number, 0, RETYPE.number]
     return tuple(passed)
 
 

@@ -15,6 +15,7 @@ from ofgtp.core.flows.flow import CookieKind, Port, cookie_kind
 from ofgtp.core.flows.pipeline import CHOOSE, DropReason
 from ofgtp.core.model import Qos
 from ofgtp.core.sessions.detail import Gate
+from ofgtp.core.sessions.rule import Refused, Rule, Source
 from tests.support.lab import gateway
 from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, bearer, detailed, session
 from tests.table.simulator import Trace
@@ -59,6 +60,7 @@ def tagged(port: int) -> Trace:
     return switch(session()).receive(port, bytes(frame))
 
 
+R = DropReason
 UE = "10.45.0.2"
 FRAMED = (IPv4Network("192.168.7.0/24"),)
 
@@ -85,6 +87,23 @@ def without_default(frame: bytes) -> Trace:
     return made(kept).receive(LINKS.core, frame)
 
 
+UP = Rule("1", Source.ACCESS, 1, Refused(R.FAR_DROP), 0x1001, ue=(IPv4Network(UE),))
+UP_UNSEEN = Rule("1", Source.ACCESS, 1, Refused(R.FAR_DROP), 0x1001)
+DOWN = Rule("2", Source.CORE, 1, Refused(R.FAR_DROP), ue=(IPv4Network(UE),))
+
+
+def ruled(port: int, frame: bytes, *rules: Rule) -> Trace:
+    """To a session that a control plane has made."""
+    one = detailed(rules=rules, uplink=None, downlink=None, ue_ip=None)
+    return switch(one).receive(port, frame)
+
+
+def routed(port: int, frame: bytes) -> Trace:
+    """Through a gateway that takes 1 off the TTL."""
+    one = detailed(framed_routes=FRAMED)
+    return switch(one, links=replace(LINKS, decrement_ttl=True)).receive(port, frame)
+
+
 def tcp(src: object, dst: object, **ports: int) -> bytes:
     return bytes(IP(src=str(src), dst=str(dst)) / TCP(**ports))
 
@@ -98,7 +117,6 @@ def expired(port: int, frame: bytes) -> Trace:
 LOCAL_MAC = bytes.fromhex(LINKS.local_mac.replace(":", ""))
 """UDP payload of the largest packet that fits: below the tunnel's headers and its own."""
 
-R = DropReason
 PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.UNKNOWN_PORT: lambda: [switch().receive(9, from_core(inner()))],
     R.VLAN: lambda: [tagged(LINKS.access), tagged(LINKS.core)],
@@ -192,6 +210,24 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         bearers(LINKS.access, gtpu(tcp(UE, SERVER, dport=443), flags=E)),
         closed(LINKS.access, gtpu(inner())),
         closed(LINKS.core, from_core(inner(SERVER, UE))),
+    ],
+    R.FAR_DROP: lambda: (
+        [
+            ruled(LINKS.access, gtpu(inner(), flags=flags), up)
+            for up in (UP, UP_UNSEEN)
+            for flags in (0, S, E)
+        ]
+        + [ruled(LINKS.core, from_core(inner(SERVER, UE)), DOWN)]
+    ),
+    R.TTL_EXPIRED: lambda: [
+        routed(port, frame)
+        for ttl in (0, 1)
+        for port, frame in (
+            (LINKS.access, gtpu(inner(ttl=ttl))),
+            (LINKS.access, gtpu(inner(ttl=ttl), flags=E)),
+            (LINKS.core, from_core(inner(SERVER, UE, ttl=ttl))),
+            (LINKS.core, from_core(inner(SERVER, "192.168.7.1", ttl=ttl))),
+        )
     ],
     R.NO_RULE: lambda: [without_default(from_core(inner(SERVER, UE)))],
     R.LEASE_EXPIRED: lambda: [

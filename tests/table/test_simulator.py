@@ -10,6 +10,7 @@ from scapy.layers.inet import IP, UDP
 from ofgtp.core.flows.flow import (
     Bits,
     Decap,
+    DecTtl,
     Encap,
     Flow,
     Header,
@@ -259,3 +260,13 @@ def test_what_has_no_ports_has_port_0(change: dict[str, object], cut: int, port:
     asked = match(dl_type=IPV4, nw_proto=17, udp_dst=port)
     trace = made(Flow(0, 1, asked, 0)).receive(1, from_core(bytes(packet)))
     assert len(trace.flows) == 1
+
+
+def test_dec_ttl() -> None:
+    switch = made(Flow(0, 1, (), 0, (DecTtl(), Output(2))))
+    for ttl in (2, 64, 255):
+        [(_, frame)] = switch.receive(1, from_core(inner(ttl=ttl))).sent
+        assert frame == from_core(inner(ttl=ttl - 1))
+    for ttl in (0, 1):
+        with pytest.raises(Aborted):
+            switch.receive(1, from_core(inner(ttl=ttl)))
