@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.faults import OUTER_ECN
 from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
@@ -32,6 +33,7 @@ from ofgtp.core.flows.pipeline import (
     QFI,
     TOO_BIG,
     TOO_BIG_METER,
+    UPLINK,
     UPLINK_MISS_METER,
     DropReason,
     Table,
@@ -39,15 +41,20 @@ from ofgtp.core.flows.pipeline import (
 from ofgtp.core.model import CE_PORT, ECT_1_PORT, QFI_MAX, FTeid, Gateway, Qos, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.lease import lease_timeout
+from ofgtp.core.rules.ruleset import CLASSES
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import (
     CONTAINER_HEADERS,
     EXTENDED,
     EXTENDED_NUMBERED,
+    GROUP_BITS,
     TUNNEL_HEADERS,
     UNEXTENDED,
+    WAY_TABLES,
     Links,
 )
+from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
+from ofgtp.core.sessions.rules import BURST_MS, METERS_FROM, METERS_OF_A_SESSION, meters_of
 
 ECN_FAULT = OUTER_ECN.reference.removeprefix("docs/")
 GATEWAY = Gateway(
@@ -88,6 +95,37 @@ SESSION = Session(
 )
 MOVED = FTeid(0x3001, IPv4Address("10.1.0.3"))
 
+SLOT = 5
+VOICE = Bearer(
+    id="voice",
+    precedence=10,
+    filters=(PacketFilter.parse("permit out udp from 10.2.0.0/24 5004-5007 to assigned"),),
+    uplink=Uplink(0x1002),
+    downlink=FTeid(0x2002, IPv4Address("10.1.0.2")),
+    mbr=Rates(128, 128),
+)
+WEB = Bearer(
+    id="web",
+    precedence=20,
+    filters=(PacketFilter.parse("permit out tcp from any 80,443 to assigned"),),
+    shares_downlink=True,
+    gate=Gate.UPLINK,
+    index=1,
+)
+OF_BEARERS = Detail(slot=SLOT, ambr=Rates(50_000, 100_000), bearers=(VOICE, WEB))
+BEARERS = replace(SESSION, detail=OF_BEARERS)
+MORE = PacketFilter.parse("permit out udp from 10.2.0.0/24 5060 to assigned")
+WIDER = replace(
+    BEARERS,
+    detail=replace(
+        OF_BEARERS, way=2, bearers=(replace(VOICE, filters=(*VOICE.filters, MORE)), WEB)
+    ),
+)
+CORE_SIDE = Relay(0x1003, FTeid(0x4001, IPv4Address("10.1.0.9")))
+RELAY_SESSION = replace(SESSION, ue_ip=None, detail=Detail(slot=SLOT, relay=CORE_SIDE))
+BREAKOUT = IPv4Network("10.3.0.0/16")
+BREAKS_OUT = replace(SESSION, detail=Detail(slot=SLOT, relay=CORE_SIDE, breakout=(BREAKOUT,)))
+
 HEAD = """\
 # The pipeline
 
@@ -127,9 +165,9 @@ An uplink packet passes them three times:
 
 The way round is there for the sake of the switch's cache, in which Open vSwitch before 3.2 cannot
 change entries for packets that carry tunnel metadata: [ovs-faults.md](ovs-faults.md). For the same
-reason some flows ask for fields that are always 0 (`ct_zone`, `ct_mark`, and `pkt_mark` in bits
-that change): no packet fails such a condition. It makes the ways differ in what was asked for, by
-which the switch notices that a packet has to go another way than the last one like it.
+reason some flows ask for fields that are always 0 (`ct_zone`, `ct_mark`, `ct_label`, and `pkt_mark`
+in bits that change): no packet fails such a condition. It makes the ways differ in what was asked
+for, by which the switch notices that a packet has to go another way than the last one like it.
 
 """
 
@@ -300,6 +338,72 @@ lowest bit of the QFI. So for an even QFI the label's last octet is made 1, and 
 clears both; nftables has to set the E flag of the GTP-U header anyway.
 """
 
+RELAY_FORM_NOTE = """\
+A relay sends T-PDUs on in this pass, still typed at random, before anything is taken off them. The
+switch sends the GTP-U flags of the packet that came, so packets with other flags must be of another
+class for its cache: else those of the first packet go out on all. It asks of flags only whether all
+of some bits are set. So the flows with more bits stand above those with fewer, and a packet is
+asked for all flags in turn, whichever flow takes it.
+
+Those with S stand on top and are not relayed here. The switch has taken four octets off them, the
+number included, and would go on saying that they are there. They take the long way round by the
+patch port, which clears the flags: they leave without the number. So do T-PDUs with a router's
+mark, ECT(1) or CE, which table `ingress` leads past this table: the mark goes into the packet
+itself.
+"""
+
+RELAY_NOTE = """\
+There is a flow for each type that the switch may have taken a T-PDU for, since a match without
+`packet_type` is for Ethernet frames alone. What is no relay's goes on, and is asked for bits of
+`ct_label` that are always 0, by which the switch notices it when a relay ends.
+"""
+
+RELAYED_NOTE = """\
+`reg5` is 0 where there is a tunnel to send to, else it is the reason to refuse. `IN_PORT`, the gtpu
+port, is where the packet came from: the switch sends nothing back there unasked.
+"""
+
+RULES_NOTE = """\
+The flows shown are those for packets that no filter takes. `reg6` names the session's rules: its
+slot, a number that the store gives to sessions with rules, and in the {group} bits below it which
+of the session's tunnels the packet came by. Bit 31 says that one of the filters must match: the
+tunnel is a bearer's own, and what else comes by it is of a wrong bearer. Bits 30, 29 and 28 are
+for packets whose content is not asked for: relayed, refused, held.
+
+Flows of sessions ask for `reg6` and for what their filters say, swapped: the remote end is the
+destination here. A range of ports becomes flows with masks, at most 30 of them, and two ranges
+become their product. What has ports asks for `ip_frag=no` too, since the switch reads port 0 in
+every fragment, and for bits of `reg8` that are always 0. The switch remembers which bits of ports
+set apart all flows with one set of masks, whosever they are; `reg8` makes {classes} sets of one.
+
+Priorities follow from precedences: 65535 less the precedence, so that bearers that come and go
+leave the others' flows as they are.
+"""
+
+OTHER_RULES_NOTE = """\
+What changes behind table `uplink` is not noticed by Open vSwitch before 3.2 for packets that are
+under way, unless they are asked for a bit that they were not asked for before. All flows of this
+table ask for some bits of `ct_label`, all those of table `rules` for others. So a session whose
+rules change goes from one to the other, and so it does at the next change. The bits must differ by
+table and not by session: flows of other sessions in the same table have their bits asked, too. In
+one bundle the new rules come, the flow in table `uplink` leads to them, and the old ones go: each
+packet meets the old rules or the new ones.
+"""
+
+ONWARD_NOTE = """\
+Packets that were unwrapped and leave in a tunnel all the same: what does not break out of a relay,
+and a relay's T-PDUs that took the long way. TEID and peer are set in table `uplink`, or by a rule.
+`reg3` says which QFI the container had; what else stood in it is lost.
+"""
+
+CHOOSE_NOTE = """\
+Table `downlink` has set the tunnel of the rule without filters, and the filters' flows set another
+one, if theirs is another. `reg4` has RQI and QFI for the container, with bit 8 as a sign that there
+is one. Where the rule without filters sends nothing (the UE is idle, say) bit 31 of `reg6` is set
+and that rule has a flow here. From the core port there is no tunnel's metadata in a packet, and
+the switch notices changes of these flows: one table is enough.
+"""
+
 NOTES = {
     "access": ACCESS_NOTE,
     "normalise": NORMALISE_NOTE.format(
@@ -313,6 +417,13 @@ NOTES = {
     "container": CONTAINER_NOTE,
     "container_end": CONTAINER_END_NOTE,
     "contain": CONTAIN_NOTE,
+    "relay_form": RELAY_FORM_NOTE,
+    "relay": RELAY_NOTE,
+    "relayed": RELAYED_NOTE,
+    "rules": RULES_NOTE.format(group=GROUP_BITS, classes=CLASSES),
+    "other_rules": OTHER_RULES_NOTE,
+    "onward": ONWARD_NOTE,
+    "choose": CHOOSE_NOTE,
     "qfi": """\
 All flows for what passes stand above those that drop, which ask for the other half of `ct_mark`:
 a change of what a session wants is thereby noticed by packets that are under way.
@@ -465,6 +576,38 @@ def sessions() -> Iterator[str]:
     yield code(session_flows(pinned, LINKS)[:1])
 
 
+def sessions_of_rules() -> Iterator[str]:
+    """A session with bearers, a relay, and one out of which something breaks."""
+    yield (
+        "With two bearers: `voice` has a tunnel pair and a rate (`mbr`) of its own, `web` shares"
+        " the\nsession's tunnels, and its gate lets pass uplink only. `ambr` limits the whole"
+        f" session. The slot is {SLOT},\nso `reg6` begins at {SLOT << GROUP_BITS:#x}. Table `uplink` finds"
+        " the tunnel, table `rules` the bearer:\n"
+    )
+    yield code(session_flows(BEARERS, LINKS))
+    yield "The meters of this session, two a bearer at the most and two of its own:\n"
+    yield code(meters_of(BEARERS))
+    assert WIDER.detail is not None
+    yield (
+        "The same once `voice` may have one more port: its uplink rules stand in table"
+        f" `{WAY_TABLES[WIDER.detail.way].name}` now.\nDownlink, only what is new is added:\n"
+    )
+    before = {flow.key for flow in session_flows(BEARERS, LINKS)}
+    wider = session_flows(WIDER, LINKS)
+    yield code([flow for flow in wider if flow.table == UPLINK.number or flow.key not in before])
+    yield (
+        "A relay of whatever comes (`core`), as an SGW between S1-U and S5, or for forwarding in a"
+        " handover.\nBoth directions are found by TEID; the last flow of each is for T-PDUs that"
+        " take the long way:\n"
+    )
+    yield code(session_flows(RELAY_SESSION, LINKS))
+    yield (
+        f"With a UE address and `breakout` of {BREAKOUT}: what goes there leaves by the core port,"
+        " the rest in the\ntunnel, and what comes back from there is sent to the UE:\n"
+    )
+    yield code(session_flows(BREAKS_OUT, LINKS))
+
+
 def reasons() -> Iterator[str]:
     """The drop reasons, as a table."""
     yield "| number | reason | meaning | tables | count |\n|---|---|---|---|---|"
@@ -491,7 +634,14 @@ def meters() -> Iterator[str]:
         f"\nMeter {TOO_BIG_METER.number} limits nothing: it is the counter of `too_big`. The switch"
         " counts a packet whose size it\ncompares on both flows that the packet may take, so that"
         " neither flow's counter says which it was; for the\nsame reason a session's downlink"
-        " counter includes packets that were too big."
+        " counter includes packets that were too big.\n"
+    )
+    yield (
+        f"Meters of sessions, for `ambr` and `mbr`, have numbers from {METERS_FROM} up:"
+        f" {METERS_OF_A_SESSION} for each slot. They count\nkilobits of frames, the IP packet and"
+        f" 14 octets of Ethernet, and let {BURST_MS} ms of their rate through at once.\nA flow has"
+        " one meter, so a session's is in the flow by which it is found, and a bearer's in the flow"
+        "\nbehind it; where there is one rule only, its meter is in the first."
     )
 
 
@@ -505,6 +655,8 @@ def document() -> Iterator[str]:
     )
     yield "## A session's flows\n"
     yield from sessions()
+    yield "### Sessions of several rules\n"
+    yield from sessions_of_rules()
     yield "## Tables\n"
     yield (
         "The sample gateway: access port 1, core port 2, gtpu port 3, with 6 and 7 for what is"
