@@ -581,8 +581,8 @@ def sessions_of_rules() -> Iterator[str]:
     yield (
         "With two bearers: `voice` has a tunnel pair and a rate (`mbr`) of its own, `web` shares"
         " the\nsession's tunnels, and its gate lets pass uplink only. `ambr` limits the whole"
-        f" session. The slot is {SLOT},\nso `reg6` begins at {SLOT << GROUP_BITS:#x}. Table `uplink` finds"
-        " the tunnel, table `rules` the bearer:\n"
+        f" session. The slot is {SLOT},\nso `reg6` begins at {SLOT << GROUP_BITS:#x}. Table"
+        " `uplink` finds the tunnel, table `rules` the bearer:\n"
     )
     yield code(session_flows(BEARERS, LINKS))
     yield "The meters of this session, two a bearer at the most and two of its own:\n"

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP
 
-from ofgtp.core.flows.flow import CookieKind, cookie_kind
-from ofgtp.core.flows.pipeline import NORMALISE, RELAY, RELAY_FORM, UPLINK, DropReason
+from ofgtp.core.filters import PacketFilter
+from ofgtp.core.flows.flow import CookieKind, cookie_kind, make_cookie
+from ofgtp.core.flows.pipeline import NORMALISE, RELAY, RELAY_FORM, UPLINK, DropReason, Report
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Relay
-from tests.support.sample import ENB, FAR, LINKS, OTHER_ENB, relay, session
+from ofgtp.core.sessions.rule import Held, Rule, Source, Tunnel
+from tests.support.sample import ENB, FAR, LINKS, OTHER_ENB, detailed, relay, session
 from tests.table.simulator import Switch, Trace
 from tests.table.test_bearers import sent
 from tests.table.test_cache import Way, first_pass
@@ -284,6 +286,50 @@ def test_two_relays_and_a_session_beside_each_other() -> None:
 def test_a_relay_of_any_content_has_no_way_from_the_core_port() -> None:
     gw = switch(relay())
     assert why(gw.receive(LINKS.core, from_core(inner(SERVER, UE)))) is DropReason.UNKNOWN_UE
+
+
+# --- as a control plane makes them
+
+
+def ruled(*rules: Rule) -> Switch:
+    return switch(detailed(rules=rules, uplink=None, downlink=None, ue_ip=None))
+
+
+@pytest.mark.parametrize("flags", [0, S, PN, E, E | S])
+@pytest.mark.parametrize("octet", [1, 2, 9, 0x49, 63])
+def test_a_relay_that_puts_a_container_in_front(flags: int, octet: int) -> None:
+    """As from S5 to N3: what came with one gets the new one in its place."""
+    gw = ruled(Rule("1", Source.CORE, 1, Tunnel(DOWN[1], octet), 0x5001))
+    for packet in (inner(), inner(ttl=64), inner(ttl=96)):
+        trace = gw.receive(LINKS.access, gtpu(packet, 0x5001, flags=flags))
+        assert sent(trace) == (*(DOWN[1].ip, DOWN[1].teid), octet, packet)
+
+
+@pytest.mark.parametrize("flags", [0, S, PN, E, E | S])
+def test_what_is_held_is_shown_to_the_controller(flags: int) -> None:
+    gw = ruled(Rule("1", Source.CORE, 1, Held(), 0x5001))
+    for packet in (inner(), inner_ipv6()):
+        trace = gw.receive(LINKS.access, gtpu(packet, 0x5001, flags=flags))
+        assert trace.sent == []
+        [(cookie, shown)] = trace.reported
+        assert cookie == make_cookie(CookieKind.REPORT, Report.HELD)
+        assert shown.data[14:] == packet
+        assert shown.reg6 >> 7 & 0xF == 1, "the session's slot says whose it is"
+
+
+def test_what_is_held_from_the_core_port() -> None:
+    held = Rule("1", Source.CORE, 2, Held(), ue=(IPv4Network(UE),))
+    passes = Rule(
+        "2", Source.CORE, 1, Tunnel(DOWN[1]), ue=held.ue, filters=(PacketFilter(protocol=1),)
+    )
+    for gw in (ruled(held), ruled(passes, held)):
+        trace = gw.receive(LINKS.core, from_core(inner(SERVER, UE)))
+        assert trace.sent == []
+        [(cookie, shown)] = trace.reported
+        assert cookie == make_cookie(CookieKind.REPORT, Report.HELD)
+        assert shown.data[14:] == inner(SERVER, UE)
+    ping = echo(SERVER, UE)
+    assert sent(gw.receive(LINKS.core, from_core(ping))).packet == ping
 
 
 # --- the cache

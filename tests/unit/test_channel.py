@@ -384,7 +384,8 @@ def test_description_and_meter_counters(switch: Switch) -> None:
     switch.parts = [desc[:500], desc[500:]]
     assert switch.channel.description() == ("3.1.0", "gw1")
     switch.parts = [struct.pack("!IH6xIQQIIQQ", 2, 56, 0, 30, 0, 0, 0, 12, 0)]
-    assert switch.channel.meter_counts() == {2: of.MeterCounts(packets=30, dropped=12)}
+    assert switch.channel.meter_counts_of([2]) == {2: of.MeterCounts(packets=30, dropped=12)}
+    assert switch.got[-1][2][8:12] == (2).to_bytes(4, "big"), "it asks for that one"
     mod = of.meter_mod(of.MeterCommand.ADD, ARP_METER, 1)
     switch.parts = [struct.pack("!HHI", 24, 14, ARP_METER.number) + mod[16:]]
     assert switch.channel.meters() == {ARP_METER.number: ARP_METER}

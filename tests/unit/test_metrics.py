@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -242,7 +242,11 @@ class FakeChannel:
     def packets_of(self, cookie: int) -> int:
         return sum(count for flow, count, _ in self.flows.values() if flow.cookie == cookie)
 
-    def meter_counts(self) -> dict[int, of.MeterCounts]:
+    def meter_counts_of(self, numbers: Iterable[int]) -> dict[int, of.MeterCounts]:
+        asked = set(numbers)
+        return {number: each for number, each in self._meters().items() if number in asked}
+
+    def _meters(self) -> dict[int, of.MeterCounts]:
         passed = {n: of.MeterCounts(packets, 0, size) for n, (packets, size) in self.passed.items()}
         return passed | {number: of.MeterCounts(2 * n, n) for number, n in self.limited.items()}
 

@@ -254,7 +254,9 @@ def model(view: SessionView) -> str:
         "updated_at": view.updated_at,
         "counters": counters,
     }
-    return schema.SessionOutput.model_validate(made, extra="forbid").model_dump_json()
+    return schema.SessionOutput.model_validate(made, extra="forbid").model_dump_json(
+        exclude_unset=True
+    )
 
 
 @given(

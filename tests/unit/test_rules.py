@@ -40,7 +40,9 @@ from ofgtp.core.flows.pipeline import (
     EPOCH,
     FIT,
     GUARD,
+    HELD,
     INGRESS,
+    INNER_ECN,
     LEASE,
     MEASURE,
     METERS,
@@ -48,6 +50,7 @@ from ofgtp.core.flows.pipeline import (
     ONWARD,
     OTHER_RELAYED,
     OTHER_RULES,
+    OUTER_ECN,
     PIPELINE,
     QFI,
     REFUSAL,
@@ -94,14 +97,17 @@ def test_no_two_flows_have_one_key(change: dict[str, Any], peer_mac: str | None)
 @changed
 def test_every_drop_reason_has_a_flow_to_count_it(change: dict[str, Any]) -> None:
     told = session(2, error_indicated=True)
-    flows = all_flows(gateway(**change), session(1, downlink=None), told)
-    counted = {
-        DropReason(cookie_number(flow.cookie))
-        for flow in flows
-        if cookie_kind(flow.cookie) is CookieKind.DROP
-    }
-    missing = set(DropReason) - counted
-    assert missing == (set() if "access_allow" in change else {DropReason.ACCESS_DENIED})
+    for routes in (True, False):
+        links = replace(LINKS, decrement_ttl=routes)
+        flows = all_flows(gateway(**change), session(1, downlink=None), told, links=links)
+        counted = {
+            DropReason(cookie_number(flow.cookie))
+            for flow in flows
+            if cookie_kind(flow.cookie) is CookieKind.DROP
+        }
+        missing = set(DropReason) - counted
+        expected = set() if "access_allow" in change else {DropReason.ACCESS_DENIED}
+        assert missing == expected | (set() if routes else {DropReason.TTL_EXPIRED})
     # With "route" no pool's flow does, only what a session's rules may refuse.
     barred = {flow.table for flow in flows if flow.cookie == _drop(DropReason.UE_TO_UE)}
     routed = change.get("ue_to_ue") == "route"
@@ -157,7 +163,10 @@ LEADS_ON = {
     RELAY: {NORMALISE},
     RELAYED: {REFUSAL},
     OTHER_RELAYED: {REFUSAL},
-    EPOCH: {UPLINK},
+    OUTER_ECN: {LEASE},
+    EPOCH: {INNER_ECN},
+    INNER_ECN: {UPLINK},
+    HELD: {Port.CONTROLLER},
     GUARD: {ROUTE},
     FIT: {DOWNLINK},
     MEASURE: {CONTAIN},
@@ -234,10 +243,10 @@ ALWAYS_0 = {name for name, field in FIELDS.items() if field.meaning.startswith("
 
 
 def test_fields_that_are_always_0_are_asked_for_nothing_else() -> None:
-    assert {"pkt_mark", "ct_mark", "ct_zone", "ct_label", "reg7"} == ALWAYS_0
+    assert {"pkt_mark", "ct_mark", "ct_zone", "ct_label", "reg8"} == ALWAYS_0
     others = (flow for each in ALL_KINDS.values() for flow in session_flows(each, LINKS))
     for flow in (*all_flows(gateway(), session(), session(2, downlink=None)), *others):
-        assert not any(isinstance(a, SetField) and a.field == "reg7" for a in flow.actions)
+        assert not any(isinstance(a, SetField) and a.field == "reg8" for a in flow.actions)
         for each in flow.match:
             assert each.field not in ALWAYS_0 or each.value == 0, str(flow)
 
