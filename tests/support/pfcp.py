@@ -46,9 +46,14 @@ def u32(number: int) -> bytes:
     return number.to_bytes(4, "big")
 
 
-def tree(data: bytes) -> list[tuple[int, Any]]:
+Ies = list[tuple[int, Any]]
+"""Types, and their octets or what is in them."""
+
+
+def tree(data: bytes) -> Ies:
     """Types and contents of IEs, groups opened, by a walk of its own."""
-    found, at = [], 0
+    found: Ies = []
+    at = 0
     while at < len(data):
         ie, size = struct.unpack_from("!HH", data, at)
         content = data[at + 4 : at + 4 + size]

@@ -25,7 +25,7 @@ class Codec(NamedTuple):
 def at_least(value: bytes, size: int) -> None:
     """Refuse fewer octets than `size`."""
     if len(value) < size:
-        raise Refusal(Cause.INVALID_LENGTH, f"{len(value)} octets where {size} are due")
+        raise Refusal(Cause.INVALID_LENGTH, f"its length is {len(value)}, less than {size}")
 
 
 def wrong(reason: str) -> Refusal:
@@ -40,7 +40,7 @@ def unsigned(size: int, *, fixed: bool = False) -> Codec:
         if len(value) != size:
             at_least(value, size)
             if fixed:
-                raise Refusal(Cause.INVALID_LENGTH, f"{len(value)} octets where {size} are due")
+                raise Refusal(Cause.INVALID_LENGTH, f"its length is {len(value)}, not {size}")
             value = value[:size]
         return from_bytes(value, "big")
 

@@ -156,7 +156,7 @@ class Table:
         while at < end:
             start = at + 4
             if start > end:
-                raise Refusal(Cause.INVALID_LENGTH, f"{end - at} octets are no whole IE")
+                raise Refusal(Cause.INVALID_LENGTH, f"{end - at} octets at its end are no IE")
             ie, size = _unpack(data, at)
             at = start + size
             if at > end:
@@ -194,7 +194,7 @@ class Table:
                 values[index] = tuple(value)
         for index, must_be in self._must:
             if values[index] is None or values[index] == ():
-                raise Refusal(Cause.MANDATORY_IE_MISSING, f"{must_be.title} is missing", must_be)
+                raise Refusal(Cause.MANDATORY_IE_MISSING, "it is missing", must_be)
         values.pop()
         return _new(self.kind, values)
 
