@@ -50,7 +50,13 @@ Ies = list[tuple[int, Any]]
 """Types, and their octets or what is in them."""
 
 
-def tree(data: bytes) -> Ies:
+GROUPS = frozenset(
+    int(ie) for ie, codec in CODECS.items() if getattr(codec.decode, "__self__", None)
+)
+"""The types of grouped IEs."""
+
+
+def tree(data: bytes, opened: frozenset[int] = GROUPS) -> Ies:
     """Types and contents of IEs, groups opened, by a walk of its own."""
     found: Ies = []
     at = 0
@@ -58,14 +64,8 @@ def tree(data: bytes) -> Ies:
         ie, size = struct.unpack_from("!HH", data, at)
         content = data[at + 4 : at + 4 + size]
         at += 4 + size
-        found.append((ie, tree(content) if ie in GROUPS else content))
+        found.append((ie, tree(content, opened) if ie in opened else content))
     return found
-
-
-GROUPS = frozenset(
-    int(ie) for ie, codec in CODECS.items() if getattr(codec.decode, "__self__", None)
-)
-"""The types of grouped IEs."""
 
 
 # --- any value, any message
@@ -217,7 +217,7 @@ PDI_FTEIDS = st.one_of(
 )
 
 
-def groups(kind: type, longest: int = 2) -> st.SearchStrategy[Any]:
+def groups(kind: type, longest: int = 2, *, removals: bool = True) -> st.SearchStrategy[Any]:
     """Any value of a group."""
     hints = get_type_hints(kind, include_extras=True)
     parts = {}
@@ -225,7 +225,7 @@ def groups(kind: type, longest: int = 2) -> st.SearchStrategy[Any]:
         codec = CODECS[ie]
         inner = getattr(codec.decode, "__self__", None)
         if inner is not None:
-            part = groups(inner.kind, longest)
+            part = groups(inner.kind, longest, removals=removals).map(known)
         elif ie is Ie.FTEID and kind.__name__ == "Pdi":
             part = PDI_FTEIDS
         else:
@@ -235,13 +235,18 @@ def groups(kind: type, longest: int = 2) -> st.SearchStrategy[Any]:
             least = 1 if need is Need.MUST or removable else 0
             part = st.lists(part, min_size=least, max_size=longest).map(tuple)
         if removable:
-            part = st.one_of(st.none(), st.just(REMOVED), part)
+            part = st.one_of(st.none(), *([st.just(REMOVED)] if removals else []), part)
         elif need is not Need.MUST and not many:
             part = some(part)
         parts[field] = part
     return st.builds(kind, **parts)
 
 
-def messages() -> st.SearchStrategy[Message]:
-    """Any message."""
-    return st.one_of(*(groups(kind) for kind in CLASSES.values()))
+def known(group: Any) -> Any:
+    """None for a group of nothing, which is read as None."""
+    return group if any_there(group) else None
+
+
+def messages(*, removals: bool = True) -> st.SearchStrategy[Message]:
+    """Any message; with empty IEs in updates, or without."""
+    return st.one_of(*(groups(kind, removals=removals) for kind in CLASSES.values()))

@@ -198,6 +198,14 @@ class Table:
         values.pop()
         return _new(self.kind, values)
 
+    def decode_some(self, data: bytes) -> Any:
+        """As `decode`, but None for a group of nothing that is known: it changes nothing.
+
+        Written it would be empty, and that is something else in an update.
+        """
+        group = self.decode(data)
+        return group if any(value is not None for value in group) else None
+
     def encode(self, group: tuple[Any, ...]) -> bytes:
         """The IEs of a group, in the order of its fields.
 
@@ -215,9 +223,10 @@ class Table:
                 for each in value:
                     octets = encode(each)
                     parts += (_pack(ie, len(octets)), octets)
-            else:
-                octets = encode(value)
+            elif octets := encode(value):
                 parts += (_pack(ie, len(octets)), octets)
+            elif self._empty.get(ie) == value:
+                parts.append(_pack(ie, 0))
         return b"".join(parts)
 
     def _failed(self, data: bytes) -> FailedRule | None:
@@ -254,8 +263,9 @@ def table(
 
     def declare(kind: type[G]) -> type[G]:
         made = TABLES[kind] = Table(kind, refused or {}, ignored, rule)
+        optional = not any(field.need is Need.MUST for field in made.fields.values())
         for own in (ie,) if isinstance(ie, Ie) else ie:
-            CODECS[own] = Codec(made.decode, made.encode)
+            CODECS[own] = Codec(made.decode_some if optional else made.decode, made.encode)
         return kind
 
     return declare
