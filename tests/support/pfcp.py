@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from hypothesis import strategies as st
 
-from ofgtp.core.pfcp import enums, values
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.messages import CLASSES, Message
-from ofgtp.core.pfcp.tables import CODECS, REMOVED, TABLES, Need, Removed
+from ofgtp.core.pfcp.wire import enums, values
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.messages import CLASSES, Message
+from ofgtp.core.pfcp.wire.tables import CODECS, REMOVED, TABLES, Need, Removed
 
 DATA = Path(__file__).parent.parent / "data" / "pfcp"
 

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.errors import HeaderError, PfcpError, Refusal
-from ofgtp.core.pfcp.header import MessageType
-from ofgtp.core.pfcp.messages import CLASSES, read, rejection, write
-from ofgtp.core.pfcp.tables import CODECS, TABLES
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.errors import HeaderError, PfcpError, Refusal
+from ofgtp.core.pfcp.wire.header import MessageType
+from ofgtp.core.pfcp.wire.messages import CLASSES, read, rejection, write
+from ofgtp.core.pfcp.wire.tables import CODECS, TABLES
 from tests.support.pfcp import Ies, tlv, tree, vectors
 
 SOME, MANY = 100_000, 5_000_000

@@ -12,12 +12,12 @@ import scapy.contrib.pfcp as scapy_pfcp
 from hypothesis import given, settings
 
 from ofgtp.core.packets.frames import udp_frame
-from ofgtp.core.pfcp import enums, values
-from ofgtp.core.pfcp.header import MessageType, write_header
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.messages import CLASSES, Message, kind_of, read, write
-from ofgtp.core.pfcp.tables import CODECS
-from ofgtp.core.pfcp.values import FTeid
+from ofgtp.core.pfcp.wire import enums, values
+from ofgtp.core.pfcp.wire.header import MessageType, write_header
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.messages import CLASSES, Message, kind_of, read, write
+from ofgtp.core.pfcp.wire.tables import CODECS
+from ofgtp.core.pfcp.wire.values import FTeid
 from tests.support import tshark
 from tests.support.pfcp import (
     GROUPS,

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from ofgtp.core.pfcp import enums, values
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.enums import FailedRule, RuleKind
-from ofgtp.core.pfcp.errors import Refusal, TooShort, UnknownType, WrongVersion
-from ofgtp.core.pfcp.header import Header, MessageType, parse_header
-from ofgtp.core.pfcp.ies import Ie, ie_title
-from ofgtp.core.pfcp.messages import read, rejection
-from ofgtp.core.pfcp.sdf import packet_filter
+from ofgtp.core.pfcp.wire import enums, values
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import FailedRule, RuleKind
+from ofgtp.core.pfcp.wire.errors import Refusal, TooShort, UnknownType, WrongVersion
+from ofgtp.core.pfcp.wire.header import Header, MessageType, parse_header
+from ofgtp.core.pfcp.wire.ies import Ie, ie_title
+from ofgtp.core.pfcp.wire.messages import read, rejection
+from ofgtp.core.pfcp.wire.sdf import packet_filter
 from tests.support.pfcp import tlv, u16, u32, vectors
 
 SMF = IPv4Address("192.0.2.20")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from ofgtp.core.pfcp.enums import UsageInformation, UsageTrigger
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.tables import may, must, table
-from ofgtp.core.pfcp.values import Addresses, DownlinkDataService, FTeid, VolumeMeasurement
+from ofgtp.core.pfcp.wire.enums import UsageInformation, UsageTrigger
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.tables import may, must, table
+from ofgtp.core.pfcp.wire.values import Addresses, DownlinkDataService, FTeid, VolumeMeasurement
 
 
 @table(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.enums import (
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import (
     CpFeatures,
     EstablishmentFlags,
     FailedRule,
@@ -17,8 +17,8 @@ from ofgtp.core.pfcp.enums import (
     ReportType,
     UpFeatures,
 )
-from ofgtp.core.pfcp.errors import Refusal
-from ofgtp.core.pfcp.grouped import (
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.grouped import (
     CreateBar,
     CreatedPdr,
     CreateFar,
@@ -38,15 +38,15 @@ from ofgtp.core.pfcp.grouped import (
     UpdateQer,
     UpdateUrr,
 )
-from ofgtp.core.pfcp.header import Header, MessageType, parse_header, write_header
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.reports import (
+from ofgtp.core.pfcp.wire.header import Header, MessageType, parse_header, write_header
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.reports import (
     DownlinkDataReport,
     ErrorIndicationReport,
     UsageReport,
     UserPlanePathFailureReport,
 )
-from ofgtp.core.pfcp.tables import (
+from ofgtp.core.pfcp.wire.tables import (
     TABLES,
     RefusedIe,
     Removed,
@@ -58,7 +58,7 @@ from ofgtp.core.pfcp.tables import (
     table,
     unsupported,
 )
-from ofgtp.core.pfcp.values import Addresses, FSeid, NodeId, SNssai, UserId
+from ofgtp.core.pfcp.wire.values import Addresses, FSeid, NodeId, SNssai, UserId
 
 Message = tuple[Any, ...]
 """Any of the classes below."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, TypeVar
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.errors import Refusal
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.errors import Refusal
 
 E = TypeVar("E", bound=IntEnum)
 F = TypeVar("F", bound=IntFlag)

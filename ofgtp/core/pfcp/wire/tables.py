@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.codecs import CODECS
-from ofgtp.core.pfcp.enums import FailedRule, RuleKind
-from ofgtp.core.pfcp.errors import Refusal
-from ofgtp.core.pfcp.fields import Codec
-from ofgtp.core.pfcp.ies import Ie
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.codecs import CODECS
+from ofgtp.core.pfcp.wire.enums import FailedRule, RuleKind
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.fields import Codec
+from ofgtp.core.pfcp.wire.ies import Ie
 
 G = TypeVar("G", bound=tuple[Any, ...])
 
@@ -231,17 +231,14 @@ class Table:
 
     def _failed(self, data: bytes) -> FailedRule | None:
         """Which rule a group is about that cannot be read; None if that cannot be read either."""
-        ie, at = next(iter(self.fields.values())).ie, 0
-        while at + 4 <= len(data) and self.rule is not None:
-            found, size = _unpack(data, at)
-            at += 4
-            if found == ie:
-                try:
-                    return FailedRule(self.rule, CODECS[ie].decode(data[at : at + size]))
-                except (Refusal, IndexError):
-                    return None
-            at += size
-        return None
+        ie = next(iter(self.fields.values())).ie
+        octets = first(data, ie)
+        if not octets or self.rule is None:
+            return None
+        try:
+            return FailedRule(self.rule, CODECS[ie].decode(octets))
+        except Refusal:
+            return None
 
 
 TABLES: dict[type, Table] = {}
@@ -280,6 +277,18 @@ def decode(kind: type[G], data: bytes) -> G:
 def encode(group: tuple[Any, ...]) -> bytes:
     """The IEs of a group; see `Table.encode`."""
     return TABLES[type(group)].encode(group)
+
+
+def first(data: bytes, ie: Ie) -> bytes | None:
+    """The octets of the first IE of a type, as far as there are any; nothing else is read."""
+    at, end = 0, len(data)
+    while at + 4 <= end:
+        found, size = _unpack(data, at)
+        at += 4
+        if found == ie:
+            return data[at : at + size]
+        at += size
+    return None
 
 
 def _refuse(refusal: RefusedIe) -> Callable[[bytes], Any]:

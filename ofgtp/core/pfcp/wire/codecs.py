@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from ofgtp.core.pfcp.enums import (
+from ofgtp.core.pfcp.wire.enums import (
     Action,
     CpFeatures,
     Creation,
@@ -33,7 +33,7 @@ from ofgtp.core.pfcp.enums import (
     UsageInformation,
     UsageTrigger,
 )
-from ofgtp.core.pfcp.fields import (
+from ofgtp.core.pfcp.wire.fields import (
     Codec,
     ascii_text,
     at_least,
@@ -47,8 +47,8 @@ from ofgtp.core.pfcp.fields import (
     unsigned,
     wrong,
 )
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.values import (
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.values import (
     Addresses,
     Bitrates,
     ChooseFTeid,

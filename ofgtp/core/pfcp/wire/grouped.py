@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.enums import (
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import (
     Action,
     Interface,
     Measurement,
@@ -18,8 +18,8 @@ from ofgtp.core.pfcp.enums import (
     RuleKind,
     Triggers,
 )
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.tables import (
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.tables import (
     RefusedIe,
     Removed,
     may,
@@ -28,7 +28,7 @@ from ofgtp.core.pfcp.tables import (
     table,
     unsupported,
 )
-from ofgtp.core.pfcp.values import (
+from ofgtp.core.pfcp.wire.values import (
     Bitrates,
     ChooseFTeid,
     DroppedDownlink,
