@@ -203,6 +203,7 @@ class Node:
         else:
             message = AssociationReleaseResponse(ours, Cause.ACCEPTED)
         data = write(message, transaction.sequence)
+        transaction = transaction._replace(owners=(change.node_id,))
         return [*self._answer(transaction, message, data, now, ""), *events]
 
     def failed(self, change: Change, reason: str, now: float) -> list[Action]:
@@ -289,7 +290,7 @@ class Node:
             ):
                 reason = f"there is no association at {source.ip}"
                 return self._reject(transaction, Refusal(Cause.NO_ASSOCIATION, reason), now)
-            if any(self._planes.changing(node_id) for node_id in owners):
+            if owners and all(self._planes.changing(node_id) for node_id in owners):
                 return self._drop("changing")
         try:
             message = read_body(header, data)
@@ -318,6 +319,8 @@ class Node:
 
     def _establishment(self, message: Any, transaction: Transaction, now: float) -> list[Action]:
         owner = self._planes.owned(message.node_id, transaction).association.node_id
+        if self._planes.changing(owner):
+            return self._drop("changing")
         return self._of_session(message, transaction._replace(owners=(owner,)), now)
 
     def _of_session(self, message: Any, transaction: Transaction, now: float) -> list[Action]:
