@@ -257,6 +257,7 @@ def test_teid_0() -> None:
         (Ie.UE_IP_ADDRESS, b"\4"),
         (Ie.NETWORK_INSTANCE, b"\x08internet\xff"),
         (Ie.NETWORK_INSTANCE, b"inter\nnet"),
+        (Ie.NETWORK_INSTANCE, b"\0"),
         (Ie.SDF_FILTER, b"\1\0\0\4\xff\xff\xff\xff"),
         (Ie.SDF_FILTER, b"\1\0\0\2\xc3\xa4"),
     ],
@@ -429,6 +430,23 @@ def test_any_number_of_rules_and_any_id() -> None:
         for n in range(2000)
     ]
     assert len(established(NODE, FSEID, PDR, *many).create_fars) == 2000
+
+
+def test_no_flags_that_a_peer_invents_are_kept() -> None:
+    """A class of flags keeps each combination that it is asked for, for ever."""
+    kept = {kind: len(kind._value2member_map_) for kind in (enums.Triggers, enums.UpFeatures)}
+    for number in range(3000):
+        urr = tlv(
+            Ie.CREATE_URR,
+            tlv(Ie.URR_ID, u32(1)),
+            tlv(Ie.MEASUREMENT_METHOD, 2),
+            tlv(Ie.REPORTING_TRIGGERS, u16(number), 1),
+        )
+        established(NODE, FSEID, PDR, FAR, urr)
+        features = tlv(Ie.UP_FUNCTION_FEATURES, u32(number << 10))
+        stamp = tlv(Ie.RECOVERY_TIME_STAMP, u32(1))
+        read(message(MessageType.ASSOCIATION_SETUP_REQUEST, NODE, stamp, features))
+    assert kept == {kind: len(kind._value2member_map_) for kind in kept}
 
 
 # --- headers

@@ -16,7 +16,6 @@ from ofgtp.core.pfcp.wire.enums import (
     Method,
     ModificationFlags,
     RuleKind,
-    Triggers,
 )
 from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.tables import (
@@ -234,7 +233,8 @@ class CreateUrr(NamedTuple):
 
     urr_id: Annotated[int, must(Ie.URR_ID)]
     measurement_method: Annotated[Method, must(Ie.MEASUREMENT_METHOD)]
-    reporting_triggers: Annotated[Triggers, must(Ie.REPORTING_TRIGGERS)]
+    reporting_triggers: Annotated[int, must(Ie.REPORTING_TRIGGERS)]
+    """Bits of `Triggers`."""
     measurement_period: Annotated[int | None, may(Ie.MEASUREMENT_PERIOD)] = None
     volume_threshold: Annotated[Volume | None, may(Ie.VOLUME_THRESHOLD)] = None
     volume_quota: Annotated[Volume | None, may(Ie.VOLUME_QUOTA)] = None
@@ -263,7 +263,7 @@ class UpdateUrr(NamedTuple):
 
     urr_id: Annotated[int, must(Ie.URR_ID)]
     measurement_method: Annotated[Method | Removed | None, may(Ie.MEASUREMENT_METHOD)] = None
-    reporting_triggers: Annotated[Triggers | Removed | None, may(Ie.REPORTING_TRIGGERS)] = None
+    reporting_triggers: Annotated[int | Removed | None, may(Ie.REPORTING_TRIGGERS)] = None
     measurement_period: Annotated[int | Removed | None, may(Ie.MEASUREMENT_PERIOD)] = None
     volume_threshold: Annotated[Volume | Removed | None, may(Ie.VOLUME_THRESHOLD)] = None
     volume_quota: Annotated[Volume | Removed | None, may(Ie.VOLUME_QUOTA)] = None

@@ -15,7 +15,6 @@ from ofgtp.core.pfcp.wire.enums import (
     PdnType,
     ReportResponseFlags,
     ReportType,
-    UpFeatures,
 )
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.grouped import (
@@ -131,7 +130,7 @@ class AssociationSetupRequest(NamedTuple):
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     recovery_time_stamp: Annotated[int, must(Ie.RECOVERY_TIME_STAMP)]
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
     cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
     alternative_addresses: Annotated[
         tuple[Addresses, ...], shown(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
@@ -148,7 +147,7 @@ class AssociationSetupResponse(NamedTuple):
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     cause: Annotated[int, must(Ie.CAUSE)]
     recovery_time_stamp: Annotated[int | None, may(Ie.RECOVERY_TIME_STAMP)] = None
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
     cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
 
 
@@ -157,7 +156,7 @@ class AssociationUpdateRequest(NamedTuple):
     """7.4.4.3."""
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
     cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
     alternative_addresses: Annotated[
         tuple[Addresses, ...], shown(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
@@ -170,7 +169,7 @@ class AssociationUpdateResponse(NamedTuple):
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     cause: Annotated[int, must(Ie.CAUSE)]
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
     cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
 
 
