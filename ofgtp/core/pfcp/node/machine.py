@@ -66,6 +66,31 @@ from ofgtp.core.pfcp.wire.reports import UserPlanePathFailureReport
 from ofgtp.core.pfcp.wire.tables import first
 from ofgtp.core.pfcp.wire.values import Addresses, NodeId
 
+READ = frozenset(
+    {
+        *(MessageType.HEARTBEAT_REQUEST, MessageType.HEARTBEAT_RESPONSE),
+        *(MessageType.PFD_MANAGEMENT_REQUEST, MessageType.ASSOCIATION_SETUP_REQUEST),
+        *(MessageType.ASSOCIATION_UPDATE_REQUEST, MessageType.ASSOCIATION_RELEASE_REQUEST),
+        *(MessageType.NODE_REPORT_RESPONSE, MessageType.SESSION_SET_DELETION_REQUEST),
+        *(MessageType.SESSION_ESTABLISHMENT_REQUEST, MessageType.SESSION_MODIFICATION_REQUEST),
+        *(MessageType.SESSION_DELETION_REQUEST, MessageType.SESSION_REPORT_RESPONSE),
+    }
+)
+"""What a control plane sends; of others what is known is dropped all the same."""
+
+SENT = frozenset(
+    {
+        *(MessageType.HEARTBEAT_REQUEST, MessageType.HEARTBEAT_RESPONSE),
+        *(MessageType.PFD_MANAGEMENT_RESPONSE, MessageType.ASSOCIATION_SETUP_RESPONSE),
+        *(MessageType.ASSOCIATION_UPDATE_RESPONSE, MessageType.ASSOCIATION_RELEASE_RESPONSE),
+        *(MessageType.VERSION_NOT_SUPPORTED_RESPONSE, MessageType.NODE_REPORT_REQUEST),
+        *(MessageType.SESSION_SET_DELETION_RESPONSE, MessageType.SESSION_ESTABLISHMENT_RESPONSE),
+        *(MessageType.SESSION_MODIFICATION_RESPONSE, MessageType.SESSION_DELETION_RESPONSE),
+        MessageType.SESSION_REPORT_REQUEST,
+    }
+)
+"""What a user plane sends."""
+
 
 class _Heartbeat(NamedTuple):
     """Names our heartbeat to a peer."""
@@ -139,6 +164,8 @@ class Node:
             one, data = data, b""
             if header.follow_on and header.size < len(one):
                 one, data = one[: header.size], one[header.size :]
+            if header.type not in READ:
+                return actions + self._drop("unexpected")
             self.received[header.type] += 1
             if header.type is MessageType.HEARTBEAT_REQUEST:
                 actions += self._heartbeat(header, one, source, now)

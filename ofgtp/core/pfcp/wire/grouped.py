@@ -21,9 +21,9 @@ from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.tables import (
     RefusedIe,
     Removed,
+    lenient,
     may,
     must,
-    shown,
     table,
     unsupported,
 )
@@ -90,7 +90,7 @@ class Pdi(NamedTuple):
     qfis: Annotated[tuple[int, ...], may(Ie.QFI, many=True)] = ()
     framed_routes: Annotated[tuple[str, ...], may(Ie.FRAMED_ROUTE, many=True)] = ()
     framed_ipv6_routes: Annotated[tuple[str, ...], may(Ie.FRAMED_IPV6_ROUTE, many=True)] = ()
-    interface_type: Annotated[int | None, shown(Ie.INTERFACE_TYPE_3GPP)] = None
+    interface_type: Annotated[int | None, lenient(Ie.INTERFACE_TYPE_3GPP)] = None
 
 
 @table(ie=Ie.CREATE_PDR, rule=RuleKind.PDR, refused={Ie.ACTIVATE_PREDEFINED_RULES: _PREDEFINED})
@@ -160,7 +160,7 @@ class ForwardingParameters(NamedTuple):
         None
     )
     transport_level_marking: Annotated[TrafficClass | None, may(Ie.TRANSPORT_LEVEL_MARKING)] = None
-    interface_type: Annotated[int | None, shown(Ie.INTERFACE_TYPE_3GPP)] = None
+    interface_type: Annotated[int | None, lenient(Ie.INTERFACE_TYPE_3GPP)] = None
 
 
 @table(
@@ -182,7 +182,7 @@ class UpdateForwardingParameters(NamedTuple):
         TrafficClass | Removed | None, may(Ie.TRANSPORT_LEVEL_MARKING)
     ] = None
     flags: Annotated[ModificationFlags | Removed | None, may(Ie.PFCPSMREQ_FLAGS)] = None
-    interface_type: Annotated[int | Removed | None, shown(Ie.INTERFACE_TYPE_3GPP)] = None
+    interface_type: Annotated[int | Removed | None, lenient(Ie.INTERFACE_TYPE_3GPP)] = None
 
 
 @table(

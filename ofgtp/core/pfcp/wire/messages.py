@@ -51,9 +51,9 @@ from ofgtp.core.pfcp.wire.tables import (
     Removed,
     decode,
     encode,
+    lenient,
     may,
     must,
-    shown,
     table,
     unsupported,
 )
@@ -130,13 +130,13 @@ class AssociationSetupRequest(NamedTuple):
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     recovery_time_stamp: Annotated[int, must(Ie.RECOVERY_TIME_STAMP)]
-    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
     alternative_addresses: Annotated[
-        tuple[Addresses, ...], shown(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
+        tuple[Addresses, ...], lenient(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
     ] = ()
     retention: Annotated[
-        SessionRetentionInformation | None, shown(Ie.SESSION_RETENTION_INFORMATION, empty=True)
+        SessionRetentionInformation | None, lenient(Ie.SESSION_RETENTION_INFORMATION, empty=True)
     ] = None
 
 
@@ -147,8 +147,8 @@ class AssociationSetupResponse(NamedTuple):
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     cause: Annotated[int, must(Ie.CAUSE)]
     recovery_time_stamp: Annotated[int | None, may(Ie.RECOVERY_TIME_STAMP)] = None
-    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
 
 
 @message(MessageType.ASSOCIATION_UPDATE_REQUEST, ignored=(Ie.USER_PLANE_IP_RESOURCE_INFORMATION,))
@@ -156,10 +156,10 @@ class AssociationUpdateRequest(NamedTuple):
     """7.4.4.3."""
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
-    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
     alternative_addresses: Annotated[
-        tuple[Addresses, ...], shown(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
+        tuple[Addresses, ...], lenient(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
     ] = ()
 
 
@@ -169,8 +169,8 @@ class AssociationUpdateResponse(NamedTuple):
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     cause: Annotated[int, must(Ie.CAUSE)]
-    up_features: Annotated[int | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
 
 
 @message(MessageType.ASSOCIATION_RELEASE_REQUEST)
@@ -247,12 +247,12 @@ class SessionEstablishmentRequest(NamedTuple):
     create_urrs: Annotated[tuple[CreateUrr, ...], may(Ie.CREATE_URR, many=True)] = ()
     create_qers: Annotated[tuple[CreateQer, ...], may(Ie.CREATE_QER, many=True)] = ()
     create_bars: Annotated[tuple[CreateBar, ...], may(Ie.CREATE_BAR, many=True)] = ()
-    pdn_type: Annotated[PdnType | None, shown(Ie.PDN_TYPE)] = None
+    pdn_type: Annotated[PdnType | None, lenient(Ie.PDN_TYPE)] = None
     inactivity_timer: Annotated[int | None, may(Ie.USER_PLANE_INACTIVITY_TIMER)] = None
-    user_id: Annotated[UserId | None, shown(Ie.USER_ID)] = None
-    apn_dnn: Annotated[str | None, shown(Ie.APN_DNN)] = None
+    user_id: Annotated[UserId | None, lenient(Ie.USER_ID)] = None
+    apn_dnn: Annotated[str | None, lenient(Ie.APN_DNN)] = None
     flags: Annotated[EstablishmentFlags | None, may(Ie.PFCPSEREQ_FLAGS)] = None
-    s_nssai: Annotated[SNssai | None, shown(Ie.SNSSAI)] = None
+    s_nssai: Annotated[SNssai | None, lenient(Ie.SNSSAI)] = None
 
 
 @message(MessageType.SESSION_ESTABLISHMENT_RESPONSE)

@@ -55,8 +55,8 @@ class Need(Enum):
     """Used; without it the request is refused with cause 66."""
     MAY = "may"
     """Used, if it is there; a wrong one refuses the request."""
-    SHOWN = "shown"
-    """Kept for those who look at a session; a wrong one is as one that is not there (7.6.8)."""
+    LENIENT = "lenient"
+    """Kept, if it can be read; a wrong one is as one that is not there (7.6.8)."""
 
 
 class Field(NamedTuple):
@@ -79,9 +79,9 @@ def may(ie: Ie, *, many: bool = False) -> Field:
     return Field(ie, Need.MAY, many)
 
 
-def shown(ie: Ie, *, many: bool = False, empty: bool = False) -> Field:
-    """One that decides nothing, or where to go without is better than to refuse."""
-    return Field(ie, Need.SHOWN, many, empty)
+def lenient(ie: Ie, *, many: bool = False, empty: bool = False) -> Field:
+    """One without which the request can be carried out, too."""
+    return Field(ie, Need.LENIENT, many, empty)
 
 
 class RefusedIe(NamedTuple):
@@ -121,7 +121,7 @@ class Table:
             removable = Removed in get_args(hint.__origin__)
             codec = CODECS[field.ie]
             self.fields[name] = field
-            self._readers[field.ie] = index, codec.decode, field.many, field.need is Need.SHOWN
+            self._readers[field.ie] = index, codec.decode, field.many, field.need is Need.LENIENT
             self._writers.append((index, field.ie, codec.encode, field.many))
             if removable:
                 self._empty[field.ie] = REMOVED
