@@ -326,6 +326,10 @@ def test_no_association_no_session() -> None:
         assert answer.cause == Cause.NO_ASSOCIATION
         assert header.seid == (0xCFB if data[1] == 50 else 0)
         assert header.sequence == parse_header(data).sequence
+    assert up.answered == {
+        (MessageType.SESSION_ESTABLISHMENT_REQUEST, 72): 2,
+        (MessageType.SESSION_MODIFICATION_REQUEST, 72): 1,
+    }
     # a port is no identity, and another association is not one's own
     associated(up, SGW)
     assert the_answer(up.receive(establishment(), SMF, 0.0)).cause == Cause.NO_ASSOCIATION
@@ -384,8 +388,9 @@ def test_while_a_change_is_under_way_its_sessions_wait() -> None:
     associated(up)
     (change,) = up.receive(setup(sequence=2), SMF, 0.0)
     assert up.receive(establishment(), SMF, 0.1) == []
+    assert up.receive(MODIFICATION, SMF, 0.1) == []
     assert up.receive(setup(sequence=3), SMF, 0.1) == []
-    assert up.dropped["changing"] == 2
+    assert up.dropped["changing"] == 3
     up.done(change, 0.2)
     assert isinstance(up.receive(establishment(), SMF, 2.6)[0], SessionRequest)
 
@@ -497,6 +502,15 @@ def test_a_flood_is_refused_then_dropped_and_heartbeats_go_on() -> None:
     assert up.receive(establishment(1, SGW.ip), SGW, 1.0)
     # and later it may ask again
     assert isinstance(up.receive(establishment(200), SMF, 2.0)[0], SessionRequest)
+
+
+def test_duplicates_are_part_of_a_flood() -> None:
+    up = node(per_peer=(10.0, 5.0))
+    associated(up)
+    (request,) = up.receive(establishment(), SMF, 1.0)
+    up.answer(request.transaction, messages.SessionEstablishmentResponse(UP, 73), 1, 1.0)
+    again = [len(up.receive(establishment(), SMF, 1.0)) for _ in range(9)]
+    assert again == [1] * 4 + [0] * 5
 
 
 def test_no_more_is_worked_on_than_that() -> None:
@@ -642,6 +656,9 @@ def test_two_control_planes_at_one_address() -> None:
     actions = up.receive(write(messages.HeartbeatResponse(BEGAN + 1), sequence), SMF, 10.1)
     (restarted,) = (each for each in actions if isinstance(each, Event))
     assert restarted.node_id == "a.example"
+    # a's sessions are being deleted; that is no matter of b's
+    assert up.receive(establishment(node_id="a.example"), SMF, 11.0) == []
+    assert isinstance(up.receive(MODIFICATION, SMF, 11.0)[0], SessionRequest)
     (request,) = up.receive(establishment(node_id="B.example"), SMF, 11.0)
     assert request.transaction.owners == ("b.example",)
 
@@ -724,6 +741,8 @@ def test_a_report_of_a_path() -> None:
     assert up.receive(write(answer, parse_header(sent[0].data).sequence), SMF, 1.1) == []
     silent = up.tick(3.0) + up.tick(5.0) + up.tick(7.0)  # F5 never answers
     assert silent[:2] == [sent[1]] * 2 and events(silent) == [EventKind.REPORT_UNANSWERED]
+    lose(up, 20.0)
+    assert up.report_path_failure([gnb], [SMF.ip], 40.0) == []
 
 
 def test_one_counter_for_all_our_requests() -> None:
@@ -766,7 +785,7 @@ def test_messages_that_are_not_for_us_are_dropped() -> None:
         messages.SessionEstablishmentResponse(SMF.ip, 1),
     ):
         assert up.receive(write(message, 1, 1 if message[0] != SMF.ip else None), SMF, 0.0) == []
-    assert up.dropped["unexpected"] == 4
+    assert up.dropped["unexpected"] == 4 and not up.received
 
 
 def test_several_messages_in_one_datagram() -> None:

@@ -280,6 +280,18 @@ def test_gates_that_are_to_be_read_as_closed() -> None:
     assert gates == values.GateStatus(enums.Gate.CLOSED, enums.Gate.OPEN)
 
 
+def test_a_volume_of_nothing() -> None:
+    urr = tlv(
+        Ie.CREATE_URR,
+        tlv(Ie.URR_ID, u32(1)),
+        tlv(Ie.MEASUREMENT_METHOD, 2),
+        tlv(Ie.REPORTING_TRIGGERS, 2, 0),
+        tlv(Ie.VOLUME_THRESHOLD, 0),
+    )
+    rule = FailedRule(RuleKind.URR, 1)
+    refused(Cause.MANDATORY_IE_INCORRECT, Ie.VOLUME_THRESHOLD, rule, PDR, FAR, urr)
+
+
 # --- what has to be there
 
 
@@ -413,6 +425,22 @@ def test_the_first_of_several_counts() -> None:
         tlv(Ie.RECOVERY_TIME_STAMP, u32(2)),
     )
     assert read(twice)[1].recovery_time_stamp == 1
+
+
+@pytest.mark.parametrize(
+    "octets", [b"\3smf\7example", b"\3smf\7example\0", b"smf.example", b"\x0bsmf.example"]
+)
+def test_ways_to_write_a_name(octets: bytes) -> None:
+    assert established(tlv(Ie.NODE_ID, 2, octets), FSEID, PDR, FAR).node_id == "smf.example"
+
+
+def test_an_update_of_nothing_that_is_known_changes_nothing() -> None:
+    update = tlv(
+        Ie.UPDATE_FAR,
+        tlv(Ie.FAR_ID, u32(8)),
+        tlv(Ie.UPDATE_FORWARDING_PARAMETERS, tlv(299, 1), tlv(0x8001, u16(9), 1)),
+    )
+    assert modified(update).update_fars[0].forwarding_parameters is None
 
 
 def test_a_deletion_with_an_f_seid() -> None:

@@ -127,6 +127,8 @@ class Node:
         """Messages from peers that are allowed, duplicates included, by type."""
         self.dropped: Counter[str] = Counter()
         """Messages that were not answered, by reason."""
+        self.answered: Counter[tuple[MessageType, int]] = Counter()
+        """Requests other than heartbeats, by type and cause of the answer."""
         self._planes = ControlPlanes(settings, associations, now)
         self._requests = Requests(settings.t1_s, settings.n1, sequence)
         self._answers = Answers(
@@ -496,6 +498,7 @@ class Node:
         return [Send(source, write(VersionNotSupportedResponse(), error.sequence))]
 
     def _count(self, transaction: Transaction, message: Any, now: float, reason: str) -> None:
+        self.answered[transaction.type, int(message.cause)] += 1
         for node_id in transaction.owners:
             peer = self._planes.peers.get(node_id)
             if peer is not None:
