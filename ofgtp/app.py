@@ -29,7 +29,7 @@ from ryu.ofproto import ofproto_v1_4, ofproto_v1_4_parser
 from ofgtp import config as configuration
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.sessions.service import SessionService
-from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreDamaged, StoreError
+from ofgtp.core.errors import ConfigError, GatewayNotReady, StoreDamaged, StoreError, StoreUnfit
 from ofgtp.core.rules.base import protected_networks
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.rest import RestApp
@@ -45,7 +45,10 @@ EXIT_CONFIG = 2
 """Exit code when the configuration is wrong."""
 
 EXIT_STORE = 3
-"""Exit code when the store cannot be used."""
+"""Exit code when somebody must look at the store before the next start."""
+
+EXIT_STORE_AWAY = 4
+"""Exit code when the store cannot be used now: the disk is full, say. The next start may do."""
 
 STOP_S = 10.0
 """Longest time for a clean stop, in seconds."""
@@ -78,8 +81,10 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             _give_up(str(error), EXIT_CONFIG)
         try:
             store = _open_store(config.controller)
-        except StoreError as error:
+        except StoreUnfit as error:
             _give_up(str(error), EXIT_STORE)
+        except StoreError as error:
+            _give_up(str(error), EXIT_STORE_AWAY)
         writer = Semaphore(1)
         protected = protected_networks(config.gateways)
         nonce = f"ofgtp {secrets.token_hex(16)}"
@@ -206,8 +211,9 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     """Open the store; if the controller owns the tunnels, begin with an empty one.
 
     Raises:
-        StoreError: it cannot be used, or was damaged and has been set aside while the switch still
+        StoreUnfit: it is another's, or was damaged and has been set aside while the switch still
             forwards by it.
+        StoreError: it cannot be used now.
     """
     path, owned = controller.store, controller.ownership == "controller"
     claim(path)
@@ -216,7 +222,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     except StoreDamaged as error:
         aside = set_aside(path, "damaged")
         if not owned:
-            raise StoreError(
+            raise StoreUnfit(
                 f"{error}. It was set aside as {aside}; the switch keeps the flows it has. Put a"
                 " good copy in its place, or start again to begin with no sessions."
             ) from error
