@@ -200,6 +200,8 @@ class Gateway:
     dscp: int | None = None
     """Outer DSCP, 0 to 63; None inherits the inner packet's."""
     masquerade: bool = False
+    host_services: Literal["deny", "allow"] = "deny"
+    """Whether UEs reach services of the host itself, with `core_port = "host"`."""
     echo_seconds: int = 60
     """From one Echo Request to a peer to the next; 60 at least (TS 29.281, 7.2.1)."""
     t3_response_seconds: int = 3
