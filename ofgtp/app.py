@@ -40,6 +40,7 @@ from ofgtp.core.errors import (
     GatewayNotReady,
     StoreDamaged,
     StoreError,
+    StoreUnfit,
 )
 from ofgtp.core.rules.base import protected_networks
 from ofgtp.core.unclaimed import Stage
@@ -59,9 +60,12 @@ EXIT_CONFIG = 2
 """Exit code when the configuration is wrong."""
 
 EXIT_STORE = 3
-"""Exit code when the store cannot be used."""
+"""Exit code when somebody must look at the store before the next start."""
 
-EXIT_ENDED = 4
+EXIT_STORE_AWAY = 4
+"""Exit code when the store cannot be used now: the disk is full, say. The next start may do."""
+
+EXIT_ENDED = 5
 """Exit code when a part of the process ended that the rest is nothing without."""
 
 STOP_S = 10.0
@@ -99,8 +103,10 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             _give_up(str(error), EXIT_CONFIG)
         try:
             store = _open_store(config.controller)
-        except StoreError as error:
+        except StoreUnfit as error:
             _give_up(str(error), EXIT_STORE)
+        except StoreError as error:
+            _give_up(str(error), EXIT_STORE_AWAY)
         writer = Semaphore(1)
         protected = protected_networks(config.gateways)
         nonce = f"ofgtp {secrets.token_hex(16)}"
@@ -301,8 +307,9 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     """Open the store; if the controller owns the tunnels, begin with an empty one.
 
     Raises:
-        StoreError: it cannot be used, or was damaged and has been set aside while the switch still
+        StoreUnfit: it is another's, or was damaged and has been set aside while the switch still
             forwards by it.
+        StoreError: it cannot be used now.
     """
     path, owned = controller.store, controller.ownership == "controller"
     claim(path)
@@ -311,7 +318,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     except StoreDamaged as error:
         aside = set_aside(path, "damaged")
         if not owned:
-            raise StoreError(
+            raise StoreUnfit(
                 f"{error}. It was set aside as {aside}; the switch keeps the flows it has. Put a"
                 " good copy in its place, or start again to begin with no sessions."
             ) from error

@@ -30,6 +30,7 @@ from ofgtp.core.errors import (
     InvalidSession,
     StoreDamaged,
     StoreError,
+    StoreUnfit,
     UnknownSession,
 )
 from ofgtp.core.model import (
@@ -61,6 +62,9 @@ COMMIT_PAGES, ROWS_A_PAGE = 7, 20
 """What a transaction writes there, about: so many pages, and one for so many rows."""
 
 ALLOCATION_TRIES = 64
+
+PAGE = 4096
+"""Octets of a page, SQLite's unit."""
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -405,8 +409,8 @@ class SessionStore:
             used meanwhile.
 
     Raises:
-        StoreError: the file cannot be made, read or written, is damaged, is no ofgtp store, or
-            was written by a later version.
+        StoreUnfit: the file is damaged, is no ofgtp store, or was written by a later version.
+        StoreError: it cannot be made, read or written now.
     """
 
     def __init__(
@@ -438,7 +442,8 @@ class SessionStore:
         except sqlite3.Error as error:
             self.close()
             kind = StoreDamaged if error.sqlite_errorcode & 0xFF in _DAMAGE else StoreError
-            raise kind(f"{path}: cannot be used as the session store: {error}") from error
+            why = "the disk is full" if _is_full(path.parent) else str(error)
+            raise kind(f"{path}: cannot be used as the session store: {why}") from error
         except StoreError:
             self.close()
             raise
@@ -457,9 +462,9 @@ class SessionStore:
         owner = db.execute("PRAGMA application_id").fetchone()[0]
         empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not empty and owner != APPLICATION_ID:
-            raise StoreError(f"{self.path}: is another program's database")
+            raise StoreUnfit(f"{self.path}: is another program's database")
         if version > SCHEMA_VERSION:
-            raise StoreError(
+            raise StoreUnfit(
                 f"{self.path}: has schema version {version}, this ofgtp knows {SCHEMA_VERSION}"
             )
         damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -690,6 +695,15 @@ class SessionStore:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether there is no room for a page more: SQLite may call that a disk I/O error."""
+    try:
+        shown = os.statvfs(directory)
+    except OSError:
+        return False
+    return shown.f_bavail * shown.f_frsize < PAGE or (shown.f_files > 0 and shown.f_favail == 0)
 
 
 def claim(path: Path) -> int:

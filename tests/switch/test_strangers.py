@@ -257,7 +257,7 @@ def test_a_process_that_cannot_go_on_ends_with_a_code() -> None:
         start(lab)
         lab.exec("gw", ["ss", "-K", "-tln", "sport = :6653"])
         assert lab.controller is not None
-        assert lab.controller.wait(30) == 4
+        assert lab.controller.wait(30) == 5
         assert "openflow: has ended, and so does ofgtp" in lab.controller_log.read_text()
         lab.start_controller(lab.config(controller=own.CONTROLLER))
         own.until(lambda: own.in_sync(lab), "in sync")

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -112,6 +113,33 @@ table ip ofgtp_br-ofgtp {
 	}
 }
 """
+SERVICES = """
+table inet ofgtp_br-ofgtp {
+	comment "ofgtp: UEs do not reach the host's own services"
+	set asked {
+		typeof ip saddr . meta l4proto . th sport . th dport
+		size 65535
+		flags dynamic,timeout
+		timeout 2m
+	}
+	chain input {
+		type filter hook input priority 0; policy accept;
+		iifname "br-ofgtp-c" jump from_ues
+	}
+	chain from_ues {
+		icmp type { echo-reply, destination-unreachable, echo-request, time-exceeded, \
+parameter-problem } accept
+		ip saddr . meta l4proto . th sport . th dport @asked accept
+		counter drop
+	}
+	chain output {
+		type filter hook output priority 0; policy accept;
+		oifname "br-ofgtp-c" update @asked \
+{ ip daddr . meta l4proto . tcp dport . tcp sport timeout 1d }
+		oifname "br-ofgtp-c" update @asked { ip daddr . meta l4proto . udp dport . udp sport }
+	}
+}
+"""
 
 
 def test_ruleset_of_a_switch_with_right_checksums() -> None:
@@ -133,5 +161,6 @@ def test_ruleset_where_the_source_port_is_fixed() -> None:
 
 def test_ruleset_of_an_old_switch_before_a_masquerading_host() -> None:
     gateway = lab_gateway(core_port="host", next_hop=None, masquerade=True)
-    assert ruleset(gateway, (3, 1)) == HOST
-    assert ruleset(gateway, (2, 13)) == HOST
+    assert ruleset(gateway, (3, 1)) == HOST + SERVICES
+    assert ruleset(gateway, (2, 13)) == HOST + SERVICES
+    assert ruleset(replace(gateway, host_services="allow"), (3, 1)) == HOST

@@ -17,7 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
+from ofgtp.core.errors import (
+    Conflict,
+    InvalidSession,
+    StoreDamaged,
+    StoreError,
+    StoreUnfit,
+    UnknownSession,
+)
 from ofgtp.core.model import FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
 from ofgtp.store.sqlite import _PEERS, FORGET_EVERY, RELEASES_KEPT
@@ -436,7 +443,7 @@ def test_a_foreign_cursor_is_refused(store: SessionStore, cursor: str) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "s.db"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"s\.db"):
+    with pytest.raises(StoreDamaged, match=r"s\.db"):
         SessionStore(path)
     assert path.read_bytes() == content
 
@@ -448,7 +455,7 @@ def test_a_damaged_file(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(8 * 4096)
         file.write(os.urandom(20 * 4096))
-    with pytest.raises(StoreError, match=r"damaged|malformed|cannot be used"):
+    with pytest.raises(StoreDamaged, match=r"damaged|malformed|cannot be used"):
         SessionStore(path)
 
 
@@ -457,13 +464,13 @@ def test_another_programs_database_and_a_later_schema(tmp_path: Path, path: Path
     db = sqlite3.connect(foreign)
     db.execute("CREATE TABLE t (x)")
     db.close()
-    with pytest.raises(StoreError, match="another program"):
+    with pytest.raises(StoreUnfit, match="another program"):
         SessionStore(foreign)
     SessionStore(path).close()
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StoreError, match="schema version 99"):
+    with pytest.raises(StoreUnfit, match="schema version 99"):
         SessionStore(path)
 
 
