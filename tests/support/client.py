@@ -89,6 +89,10 @@ class Exchange:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._sock.sendall(sent)
 
+    def some(self) -> bytes:
+        """What comes next, as it is; nothing once the server has closed."""
+        return bytes(self._sock.recv(65536))
+
     def rest(self) -> bytes:
         """What comes until the server closes, as it is."""
         received = b""

@@ -253,6 +253,7 @@ class Connection:
                 break
             if part:
                 self._send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            eventlet.sleep(0)  # parts may cost something, and the client take all of them at once
         if chunked:
             self._send(b"0\r\n\r\n")
         return chunked
