@@ -363,7 +363,6 @@ def _same_id(given: str | None, session_id: str) -> None:
 def _text(lines: Iterator[str]) -> Iterator[bytes]:
     while some := list(islice(lines, _LINES_AT_ONCE)):
         yield "".join(f"{line.rstrip()}\n" for line in some).encode()
-        eventlet.sleep(0)
 
 
 def _dump(value: object) -> bytes:

@@ -11,7 +11,12 @@ from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from httptools import HttpParserError, HttpParserInvalidMethodError, HttpRequestParser
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 
 from ofgtp.northbound.http import limits
 from ofgtp.northbound.problem import ProblemError
@@ -101,6 +106,8 @@ class Parser:
             self._parser.feed_data(data)
         except HttpParserError as error:
             self.fault = self.fault or _fault(error, data)
+        except HttpParserUpgrade:  # its request is answered all the same, as the last
+            self.fault = _bad("there is no other protocol here")
         if self.begun and self._fed > limits.TARGET_LIMIT + limits.HEAD_LIMIT:
             self.fault = self.fault or _too_long(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if self.fault is not None:
