@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, NoReturn
 
@@ -387,7 +388,8 @@ def _listen(config: configuration.Config) -> list[socket.socket]:
 def _raise_file_limit() -> None:
     """Have as many files, connections and pipes as the host allows at most."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _wait_for_ever() -> NoReturn:
