@@ -77,7 +77,6 @@ class Multipart(IntEnum):
 
     DESC = 0
     FLOW = 1
-    AGGREGATE = 2
     METER = 9
     METER_CONFIG = 10
     FLOW_MONITOR = 16
@@ -410,13 +409,6 @@ def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES
     return multipart_request(Multipart.FLOW, xid, body)
 
 
-def aggregate_request(cookie: int, xid: int) -> bytes:
-    """Ask for the sum over the flows with exactly this cookie (7.3.5.3)."""
-    whole = (1 << 64) - 1
-    body = struct.pack("!B3xII4xQQ", ALL_TABLES, ANY_PORT, ANY_GROUP, cookie, whole)
-    return multipart_request(Multipart.AGGREGATE, xid, body + encode_match(()))
-
-
 def flow_monitor_request(xid: int) -> bytes:
     """Ask to be told of every flow added, removed or modified (7.3.5.18).
 
@@ -480,6 +472,17 @@ class FlowStats:
                     width = _width(field)
                     return int.from_bytes(data[step + 8 : step + 8 + width], "big")
                 step += max(length, 8)
+            place += max(size, 8)
+        return None
+
+    @property
+    def goto(self) -> int | None:
+        """The table that it leads to, if it leads to one."""
+        data, place = self.instructions, 0
+        while place + 8 <= len(data):
+            kind, size = struct.unpack_from("!HH", data, place)
+            if kind == 1:
+                return data[place + 4]
             place += max(size, 8)
         return None
 
@@ -570,10 +573,11 @@ def decode_meters(body: bytes) -> dict[int, Meter | None]:
 
 
 class MeterCounts(NamedTuple):
-    """Packets that came to a meter, and those of them that its band dropped."""
+    """Packets that came to a meter, those of them that its band dropped, and octets of all."""
 
     packets: int
     dropped: int
+    octets: int = 0
 
 
 def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
@@ -585,18 +589,11 @@ def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
         if size < 40 or offset + size > len(body):
             raise CodecError("a meter counter has a wrong length")
         if size >= 56:
-            packets = struct.unpack_from("!Q", body, offset + 16)[0]
-            counts[number] = MeterCounts(packets, struct.unpack_from("!Q", body, offset + 40)[0])
+            packets, octets = struct.unpack_from("!QQ", body, offset + 16)
+            dropped = struct.unpack_from("!Q", body, offset + 40)[0]
+            counts[number] = MeterCounts(packets, dropped, octets)
         offset += size
     return counts
-
-
-def decode_aggregate(body: bytes) -> tuple[int, int, int]:
-    """Packets, bytes and number of flows of an aggregate reply. Raises CodecError."""
-    if len(body) < 20:
-        raise CodecError("an aggregate reply is cut short")
-    packets, octets, flows = struct.unpack_from("!QQI", body)
-    return packets, octets, flows
 
 
 def decode_desc(body: bytes) -> tuple[str, str]:

@@ -377,7 +377,7 @@ def test_meter_counts() -> None:
         return head + b"".join(struct.pack("!QQ", drops, 0) for drops in bands)
 
     counts = of.decode_meter_counts(counted(1, 10) + counted(2) + counted(3, 30))
-    assert counts == {1: of.MeterCounts(1, 10), 3: of.MeterCounts(1, 30)}
+    assert counts == {1: of.MeterCounts(1, 10, 2), 3: of.MeterCounts(1, 30, 2)}
 
 
 def test_a_description() -> None:

@@ -9,6 +9,7 @@ from ofgtp.core.flows.flow import Flow, Value, match
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
+    DOWNLINK,
     EPOCH,
     INGRESS,
     NORMALISE,
@@ -19,7 +20,7 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
-from ofgtp.core.rules.downlink import contain, core, fit
+from ofgtp.core.rules.downlink import contain, core, fit, unknown_ue
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
 from ofgtp.core.rules.terms import (
@@ -29,8 +30,9 @@ from ofgtp.core.rules.terms import (
 )
 from ofgtp.core.rules.uplink import guard, qfi, route, uplink
 
-SHOWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK)
-"""Tables whose misses are shown to the controller, and made where the rest of the table is."""
+OWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK, DOWNLINK)
+"""Tables whose misses are made where the rest of the table is: the controller is shown some, or a
+meter counts them."""
 
 
 UNREACHABLE_FOR_UES = tuple(
@@ -75,10 +77,11 @@ def gateway_flows(
     yield from route(links)
     yield from core(gateway, links)
     yield from fit()
+    yield unknown_ue()
     yield from contain(links)
     yield from local(gateway, links)
     for table in PIPELINE:
-        if table.miss is not None and table not in SHOWN_MISSES:
+        if table.miss is not None and table not in OWN_MISSES:
             yield table.drop(0, (), table.miss)
 
 

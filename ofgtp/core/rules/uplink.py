@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from ofgtp.core.flows.flow import Flow, ForgetInPort, Output, Port, match, set_field
-from ofgtp.core.flows.pipeline import FIT, GUARD, QFI, ROUTE, UPLINK, UPLINK_MISS_METER, DropReason
+from ofgtp.core.flows.pipeline import (
+    FIT,
+    GUARD,
+    QFI,
+    REFUSED_METER,
+    ROUTE,
+    UPLINK,
+    UPLINK_MISS_METER,
+    DropReason,
+)
 from ofgtp.core.model import QFI_MAX, Gateway
 from ofgtp.core.rules.downlink import check_size
 from ofgtp.core.rules.terms import (
@@ -21,6 +30,8 @@ from ofgtp.core.rules.terms import (
     Links,
 )
 
+_NOTHING = IPv4Address(0)
+
 
 def qfi() -> Iterator[Flow]:
     """All that pass stand above those that do not: see NO_SESSION."""
@@ -30,12 +41,17 @@ def qfi() -> Iterator[Flow]:
         same = match(reg3=CONTAINED | qfi, reg4=(CHECKED | qfi, CHECKED | QFI_MAX))
         yield QFI.flow(100, same, goto=GUARD)
     yield QFI.flow(100, match(reg3=none, reg4=(0, CONTAINED)), goto=GUARD)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     other = match(reg3=container, **REFUSED)
-    yield QFI.drop(10, other, DropReason.WRONG_QFI)
-    yield QFI.drop(0, match(**REFUSED), DropReason.CONTAINER_MISSING)
+    yield QFI.drop(10, other, DropReason.WRONG_QFI, show, meter=REFUSED_METER)
+    missing = match(**REFUSED)
+    yield QFI.drop(0, missing, DropReason.CONTAINER_MISSING, show, meter=REFUSED_METER)
 
 
 def uplink() -> Iterator[Flow]:
+    # The switch parses a header that contradicts itself, or the packet, no further than its type.
+    unread = match(dl_type=IPV4, nw_src=_NOTHING, nw_dst=_NOTHING, nw_ttl=0)
+    yield UPLINK.drop(20, unread, DropReason.BAD_INNER)
     yield UPLINK.drop(10, match(dl_type=IPV6), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
