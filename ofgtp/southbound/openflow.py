@@ -81,7 +81,6 @@ class Multipart(IntEnum):
 
     DESC = 0
     FLOW = 1
-    AGGREGATE = 2
     METER = 9
     METER_CONFIG = 10
     PORT_DESC = 13
@@ -453,13 +452,6 @@ def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES
     return multipart_request(Multipart.FLOW, xid, body)
 
 
-def aggregate_request(cookie: int, xid: int) -> bytes:
-    """Ask for the sum over the flows with exactly this cookie (7.3.5.3)."""
-    whole = (1 << 64) - 1
-    body = struct.pack("!B3xII4xQQ", ALL_TABLES, ANY_PORT, ANY_GROUP, cookie, whole)
-    return multipart_request(Multipart.AGGREGATE, xid, body + encode_match(()))
-
-
 def flow_monitor_request(xid: int) -> bytes:
     """Ask to be told of every flow added, removed or modified (7.3.5.18).
 
@@ -523,6 +515,17 @@ class FlowStats:
                     width = _width(field)
                     return int.from_bytes(data[step + 8 : step + 8 + width], "big")
                 step += max(length, 8)
+            place += max(size, 8)
+        return None
+
+    @property
+    def goto(self) -> int | None:
+        """The table that it leads to, if it leads to one."""
+        data, place = self.instructions, 0
+        while place + 8 <= len(data):
+            kind, size = struct.unpack_from("!HH", data, place)
+            if kind == 1:
+                return data[place + 4]
             place += max(size, 8)
         return None
 
@@ -654,14 +657,6 @@ def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
             counts[number] = MeterCounts(packets, dropped, octets)
         offset += size
     return counts
-
-
-def decode_aggregate(body: bytes) -> tuple[int, int, int]:
-    """Packets, bytes and number of flows of an aggregate reply. Raises CodecError."""
-    if len(body) < 20:
-        raise CodecError("an aggregate reply is cut short")
-    packets, octets, flows = struct.unpack_from("!QQI", body)
-    return packets, octets, flows
 
 
 def decode_desc(body: bytes) -> tuple[str, str]:

@@ -230,6 +230,10 @@ class FakeService:
                 extension_headers={"0x85": 12},
                 paths={PathState.UNKNOWN: 1, PathState.UP: 2, PathState.DOWN: 0},
                 neighbours={"resolved": 2, "unresolved": 1, "stale": 0},
+                received={"access": 41, "core": 42},
+                own={"arp": 43, "ping": 44, "signalling": 45},
+                ovsdb=GATEWAY.ovsdb,
+                switch_drops={"tunnel_pop_error": 46, "rx_invalid_packet": 0},
             )
         ]
 

@@ -34,7 +34,7 @@ def run(work: str, *, stopping: bool = False, error: str = "ValueError") -> tupl
 
 
 def test_a_part_that_ends_ends_the_process() -> None:
-    assert run("lambda: None") == (4, "", "its part: has ended, and so does ofgtp\n")
+    assert run("lambda: None") == (5, "", "its part: has ended, and so does ofgtp\n")
 
 
 @pytest.mark.parametrize("error", ["ValueError", "SystemExit", "BaseException"])

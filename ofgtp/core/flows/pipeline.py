@@ -52,6 +52,8 @@ class DropReason(IntEnum):
     WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
     CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
     NOT_ECN_CAPABLE = 30, "T-PDU marked CE (ECN) on its way, with a packet not capable of ECN"
+    ICMP_ERROR = 39, "ICMP error about what the gateway sent on the access side"
+    BAD_INNER = 40, "T-PDU whose packet is cut off, or not as long as its header says"
 
     @property
     def label(self) -> str:
@@ -196,7 +198,7 @@ CONTAINER = Table(
     "T-PDUs with something in front of their packet, read as IPv6: what stands in `ipv6_dst` says"
     " whether it is a PDU Session Container (TS 38.415), and how long, or that no extension header"
     " follows. The QFI goes into a register.",
-    _fields("reg5 pkt_mark dl_type ipv6_dst"),
+    _fields("reg5 pkt_mark dl_type ipv6_dst nw_proto"),
     ("container_end",),
     DropReason.EXTENSION_HEADER,
 )
@@ -261,7 +263,7 @@ UPLINK = Table(
     30,
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
-    _fields("reg0 reg1 dl_type nw_src ct_mark"),
+    _fields("reg0 reg1 dl_type nw_src nw_dst nw_ttl ct_mark"),
     ("qfi", "guard"),
     DropReason.NO_UPLINK_SESSION,
 )
@@ -396,6 +398,13 @@ OTHER_ARP_METER = Meter(9, rate=100, burst=100)
 TOO_BIG_UPLINK_METER = Meter(30, rate=10_000_000, burst=10_000_000)
 """Counts, as TOO_BIG_METER."""
 TOO_BIG_UPLINK_REPORT_METER = Meter(31, rate=100, burst=100)
+UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER, SENT_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (40, 41, 42, 43)
+)
+"""These count, as TOO_BIG_METER does: what has no downlink tunnel, and what really left by one.
+Flows of sessions that were idle go with what they had counted; this stays."""
+REFUSED_METER = Meter(44, rate=200, burst=200)
+ICMP_ERROR_METER = Meter(45, rate=50, burst=50)
 SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in range(8))
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
@@ -410,6 +419,12 @@ METERS: dict[str, Meter] = {
     "too_big_report": TOO_BIG_REPORT_METER,
     "neighbour": NEIGHBOUR_METER,
     "other_arp": OTHER_ARP_METER,
+    "unknown_ue": UNKNOWN_UE_METER,
+    "idle_ue": IDLE_UE_METER,
+    "error_indicated": ERROR_INDICATED_METER,
+    "sent": SENT_METER,
+    "refused": REFUSED_METER,
+    "icmp_error": ICMP_ERROR_METER,
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
     "too_big_uplink": TOO_BIG_UPLINK_METER,
     "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,

@@ -9,6 +9,7 @@ from ofgtp.core.flows.flow import Flow, SetField, Value, match
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
+    DOWNLINK,
     EPOCH,
     INGRESS,
     INNER_ECN,
@@ -20,7 +21,7 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
-from ofgtp.core.rules.downlink import contain, core, fit
+from ofgtp.core.rules.downlink import contain, core, fit, unknown_ue
 from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
@@ -33,8 +34,9 @@ from ofgtp.core.rules.terms import (
 )
 from ofgtp.core.rules.uplink import guard, qfi, route, uplink
 
-SHOWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK)
-"""Tables whose misses are shown to the controller, and made where the rest of the table is."""
+OWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK, DOWNLINK)
+"""Tables whose misses are made where the rest of the table is: the controller is shown some, or a
+meter counts them."""
 
 
 UNREACHABLE_FOR_UES = tuple(
@@ -81,10 +83,11 @@ def gateway_flows(
     yield from route(links)
     yield from core(gateway, links)
     yield from fit()
+    yield unknown_ue()
     yield from contain(links)
     yield from local(gateway, links)
     for table in PIPELINE:
-        if table.miss is not None and table not in SHOWN_MISSES:
+        if table.miss is not None and table not in OWN_MISSES:
             yield table.drop(0, (), table.miss)
 
 

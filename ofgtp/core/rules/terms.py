@@ -15,6 +15,10 @@ ICMP, UDP = 1, 17
 ECHO_REPLY, ECHO_REQUEST = 0, 8
 
 
+UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM = 3, 11, 12
+"""ICMP errors (RFC 792); they quote the beginning of the packet that they are about."""
+
+
 TAGGED = (0x1000, 0x1000)
 
 
@@ -70,6 +74,11 @@ HEADER_SAMPLE = 96
 
 EXTENSION_SAMPLE = 128
 """Bytes of a T-PDU with extension headers that the controller sees, those put in front included."""
+
+
+ICMP_SAMPLE = 160
+"""Bytes of an ICMP error that the controller sees: with IP options in it and in what it quotes, up
+to the GTP-U header's end, if that is quoted."""
 
 
 SIGNALLING_SAMPLE = 2048

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from ofgtp.core.flows.flow import (
     CheckBigger,
@@ -18,6 +18,7 @@ from ofgtp.core.flows.pipeline import (
     FIT,
     GUARD,
     QFI,
+    REFUSED_METER,
     ROUTE,
     TOO_BIG,
     TOO_BIG_UPLINK_METER,
@@ -47,6 +48,7 @@ from ofgtp.core.rules.terms import (
 
 LONGER_THAN_CORE = 2
 """The bit of register 2 that says so."""
+_NOTHING = IPv4Address(0)
 
 
 def qfi() -> Iterator[Flow]:
@@ -63,14 +65,19 @@ def qfi() -> Iterator[Flow]:
         of_type_0 = match(reg3=kind | qfi, reg4=CHECKED | qfi)
         yield QFI.flow(100, of_type_0, goto=GUARD)
     yield QFI.flow(100, match(reg3=none, reg4=(0, CONTAINED)), goto=GUARD)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     refused = match(reg3=(kind, kind), reg4=(CONTAINED, CONTAINED), **REFUSED)
     yield QFI.drop(20, refused, DropReason.BAD_CONTAINER)
     other = match(reg3=container, **REFUSED)
-    yield QFI.drop(10, other, DropReason.WRONG_QFI)
-    yield QFI.drop(0, match(**REFUSED), DropReason.CONTAINER_MISSING)
+    yield QFI.drop(10, other, DropReason.WRONG_QFI, show, meter=REFUSED_METER)
+    missing = match(**REFUSED)
+    yield QFI.drop(0, missing, DropReason.CONTAINER_MISSING, show, meter=REFUSED_METER)
 
 
 def uplink() -> Iterator[Flow]:
+    # The switch parses a header that contradicts itself, or the packet, no further than its type.
+    unread = match(dl_type=IPV4, nw_src=_NOTHING, nw_dst=_NOTHING, nw_ttl=0)
+    yield UPLINK.drop(20, unread, DropReason.BAD_INNER)
     yield UPLINK.drop(10, match(dl_type=IPV6), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
