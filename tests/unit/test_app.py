@@ -40,7 +40,7 @@ def test_a_part_that_ends_ends_the_process() -> None:
 @pytest.mark.parametrize("error", ["ValueError", "SystemExit", "BaseException"])
 def test_a_part_that_fails_ends_the_process(error: str) -> None:
     code, _, err = run("fail", error=error)
-    assert code == 4
+    assert code == 5
     assert err.startswith("its part: has ended, and so does ofgtp\nTraceback")
     assert err.endswith(f"{error}: by itself\n")
 
