@@ -41,6 +41,11 @@ table netdev ofgtp_br-ofgtp {
 	chain core_in {
 		type filter hook ingress device "eth2" priority 0; policy drop;
 	}
+	chain core_out {
+		type filter hook egress device "eth2" priority 0; policy accept;
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
+	}
 	chain contained {
 		@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
 		ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
@@ -49,6 +54,8 @@ table netdev ofgtp_br-ofgtp {
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
 	}
 }
 """
@@ -67,6 +74,8 @@ table netdev ofgtp_br-ofgtp {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
 		meta protocol ip udp dport 2152 udp checksum set 0
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
 	}
 }
 
