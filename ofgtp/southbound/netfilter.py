@@ -1,7 +1,9 @@
 """The gateway's nftables: what the switch itself cannot do.
 
 - The kernel's own stack must not see what the switch reads from its ports by AF_PACKET (which
-  gets its copy before these chains): it would answer ARP and send ICMP of its own.
+  gets its copy before these chains): it would answer ARP and send ICMP of its own. Nor must what
+  it, or a daemon, sends on every interface leave by them: router solicitations and multicast
+  reports, mDNS, DHCP. Of these addresses and of IPv6 the switch sends nothing, as no UE may.
 - Open vSwitch before 3.2 sends GTP-U with wrong UDP checksums: they are set to zero, "none",
   which IPv4 allows (RFC 768; TS 29.281, 4.4.2).
 - The switch puts a PDU Session Container in front of a T-PDU, but cannot set the E flag that says
@@ -36,6 +38,8 @@ _INHERIT = "ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set
 right for fields that it knows by name, and this octet is none of them. So the inner packet's first
 two octets are written into the identification, and the second is moved from there to where it
 belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
+_QUIET = ("meta protocol ip6 drop", "ip daddr 224.0.0.0/3 drop")
+"""IPv6; multicast and broadcast."""
 _ASKED = "typeof ip saddr . meta l4proto . th sport . th dport"
 """A UE's address, protocol and port, and the host's port: whom the host has spoken to."""
 _ANSWERED_S = {"tcp": " timeout 1d", "udp": ""}
@@ -86,6 +90,8 @@ table netdev ofgtp_trial {{
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
 \t\tmeta protocol ip udp dport {GTPU_PORT} goto gtpu
+\t\t{_QUIET[0]}
+\t\t{_QUIET[1]}
 \t}}
 }}
 table ip ofgtp_trial {{
@@ -176,6 +182,7 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     chains = [_drop("access_in", gateway.access_port)]
     if not gateway.host_core:
         chains.append(_drop("core_in", gateway.core_port))
+        chains.append(_chain("core_out", _egress(gateway.core_port), *_QUIET))
     padded = not gateway.host_core  # what the host sends is not
     contained = [_EVEN, *[_INHERIT] * (gateway.dscp is None), _FLAG]
     gtpu = [f"{_CONTAINED} goto contained"]
@@ -190,9 +197,8 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
         gtpu.append(none)
     chains.append(_chain("contained", *contained))
     chains.append(_chain("gtpu", *gtpu))
-    out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
     way = f"meta protocol ip udp dport {GTPU_PORT} goto gtpu"
-    chains.append(_chain("access_out", out, way))
+    chains.append(_chain("access_out", _egress(gateway.access_port), way, *_QUIET))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
     if gateway.masquerade:
         chain = _chain(
@@ -243,6 +249,10 @@ def _services(device: str) -> list[str]:
 
 def _drop(name: str, port: str) -> str:
     return _chain(name, f'type filter hook ingress device "{port}" priority 0; policy drop;')
+
+
+def _egress(port: str) -> str:
+    return f'type filter hook egress device "{port}" priority 0; policy accept;'
 
 
 def _chain(name: str, *lines: str) -> str:

@@ -68,6 +68,11 @@ table netdev ofgtp_br-ofgtp {{
 	chain core_in {{
 		type filter hook ingress device "eth2" priority 0; policy drop;
 	}}
+	chain core_out {{
+		type filter hook egress device "eth2" priority 0; policy accept;
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
+	}}
 	chain contained {{
 		{WITH_CONTAINER}
 		@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
@@ -81,6 +86,8 @@ table netdev ofgtp_br-ofgtp {{
 	chain access_out {{
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 goto gtpu
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
 	}}
 }}
 """
@@ -102,6 +109,8 @@ table netdev ofgtp_br-ofgtp {
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 goto gtpu
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
 	}
 }
 
