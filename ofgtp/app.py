@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 import eventlet
-from eventlet import tpool
+from eventlet import patcher
 from eventlet.semaphore import Semaphore
 from ryu import cfg
 from ryu.base import app_manager
@@ -337,7 +337,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
 
 def _aside(work: Callable[[], None]) -> None:
     """Run what waits for the disk in a system thread of its own; the loop goes on."""
-    eventlet.spawn(tpool.execute, work)
+    patcher.original("threading").Thread(target=work, daemon=True).start()
 
 
 def _stop_agent(agent: GatewayAgent) -> None:

@@ -496,6 +496,7 @@ class SessionStore:
             return
         with _errors():
             self._set_meta("checked_at", str(int(self._clock())))
+        self._wrote(1)
 
     def reset(self) -> str:
         """Give up all sessions and return a new instance id. Numbers and TEIDs are not reused."""
@@ -535,7 +536,11 @@ class SessionStore:
             if self._db.in_transaction:
                 with _errors():
                     self._db.execute("ROLLBACK")
-        self._logged += COMMIT_PAGES + (self._db.total_changes - rows) // ROWS_A_PAGE
+        self._wrote(COMMIT_PAGES + (self._db.total_changes - rows) // ROWS_A_PAGE)
+
+    def _wrote(self, pages: int) -> None:
+        """So many pages, about, have been added to the write-ahead log."""
+        self._logged += pages
         if self._not_folded:
             log.warning("%s: the log is not folded into the file: %s", self.path, self._not_folded)
             self._not_folded = ""

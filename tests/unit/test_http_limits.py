@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import resource
@@ -286,9 +287,21 @@ def test_a_body_has_its_time_in_all(
     start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "GRACE", 1000)
     connection = Connection(start(), dripping())
     assert connection.status() == 408
     assert connection.ended()
+
+
+def test_a_header_that_does_not_end(start: Callable[..., Server]) -> None:
+    server = start()
+    for part in (b"A: ", b"A", b"A: b\r\n" * 50 + b"A: "):
+        connection = Connection(server, HEALTH[:-2] + part)
+        with contextlib.suppress(OSError):
+            for _ in range(30):
+                connection.send(b"b" * 10_000)
+                eventlet.sleep(0.001)
+        assert connection.status() == 431
 
 
 # --- bodies
@@ -383,6 +396,18 @@ def test_no_more_of_a_body_is_kept_than_its_limit(
         for _ in range(1000):
             connection.send(b" " * 65_536)
             eventlet.sleep(0.01)
+
+
+def test_who_sends_first_and_reads_then_is_told_all_the_same(start: Callable[..., Server]) -> None:
+    """To close while a client still sends would take the response away from it."""
+    server = start()
+    sent = request("POST", "/v1/sessions", b" " * 8_000_000, JSON)
+    connection = Connection(server)
+    connection.send(sent)
+    assert connection.status() == 413
+    assert connection.ended()
+    connection = Connection(server, HEALTH + b"nonsense\r\n\r\n" + b"x" * 8_000_000)
+    assert [connection.status() for _ in range(2)] == [200, 501]
 
 
 # --- readers
@@ -532,22 +557,51 @@ def test_descriptors_run_out(tmp_path: Path) -> None:
 
 
 def test_a_client_that_asks_for_much_at_once_is_not_the_only_one(
-    start: Callable[..., Server],
+    start: Callable[..., Server], service: Service
 ) -> None:
+    """Each response is small, and takes some time to make: nothing waits for the client."""
     server = start()
-    greedy = Connection(server)
-    sender = eventlet.spawn(greedy.sock.sendall, HEALTH * 20_000)
-    reader = eventlet.spawn(lambda: [greedy.sock.recv(65536) for _ in range(20)])
-    longest, last = 0.0, time.thread_time()
-    for _ in range(200):
-        eventlet.sleep(0)
-        now = time.thread_time()
-        longest, last = max(longest, now - last), now
-    assert longest < 0.1
-    assert asked(server) == 200
-    sender.kill()
-    reader.kill()
-    greedy.sock.close()
+    service.hook = lambda: burn(0.002)
+    greedy = Connection(server, HEALTH * 300)
+    assert longest(lambda: [greedy.status() for _ in range(300)]) < 0.1
+
+
+def test_a_response_that_costs_much(start: Callable[..., Server], service: Service) -> None:
+    """And fits into what the kernel takes at once."""
+
+    def flows(gateway: str | None) -> Iterator[str]:
+        for n in range(20_000):
+            if n % 100 == 0:
+                burn(0.002)
+            yield "-"
+
+    service.flows_text = flows  # type: ignore[method-assign]
+    reader = Connection(start(), FLOWS)
+    assert longest(lambda: len(reader.sock.recv(100)) == 100 and reader.ended()) < 0.1
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def longest(work: Callable[[], object]) -> float:
+    """The most of the processor's time between two turns of a green thread while this is done."""
+    found, last = 0.0, time.thread_time()
+
+    def tick() -> None:
+        nonlocal found, last
+        while True:
+            eventlet.sleep(0)
+            now = time.thread_time()
+            found, last = max(found, now - last), now
+
+    ticking = eventlet.spawn(tick)
+    work()
+    eventlet.sleep(0)
+    ticking.kill()
+    return found
 
 
 # --- shares

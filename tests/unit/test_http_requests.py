@@ -223,6 +223,10 @@ SERVED: dict[str, tuple[bytes, int]] = {
     ),
     "zeros before a chunk's size": (post(CHUNKED, body=b"000" + IN_CHUNKS), 201),
     "a trailer": (post(CHUNKED, body=IN_CHUNKS[:-2] + b"Host: evil.example\r\n\r\n"), 201),
+    "a content type in the trailer": (
+        post(CHUNKED, body=IN_CHUNKS[:-2] + JSON + b"\r\n").replace(JSON, b"", 1),
+        415,
+    ),
     "no length": (post(body=b""), 400),
     "100-continue in capitals": (post(length(SIZE), b"Expect: 100-Continue\r\n"), 201),
     "an expectation in HTTP/1.0": (

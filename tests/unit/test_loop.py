@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.northbound import rest
 from ofgtp.northbound.rest import RestApp
 from ofgtp.store import SessionStore
+from ofgtp.store.sqlite import Transaction
 from tests.support.agents import Net, quiet
 from tests.support.client import Client, TestResponse
 from tests.support.flowtable import Entry, FlowTable
@@ -188,8 +189,17 @@ def test_many_wrong_lines(client: Client) -> None:
         judged(watch)
 
 
-def test_many_sessions(client: Client, net: Net) -> None:
+def test_many_sessions(client: Client, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     """Made, replaced, listed, written out, deleted: each time all of them."""
+    states: list[int] = []
+    write = Transaction.set_state
+
+    def noted(tx: Transaction, numbers: Iterable[int], *more: Any) -> None:
+        some = list(numbers)
+        states.append(len(some))
+        write(tx, some, *more)
+
+    monkeypatch.setattr(Transaction, "set_state", noted)
     for body, done in (
         (puts(), {"created": COUNT, "replaced": 0, "deleted": 0}),
         (puts(downlink=None), {"created": 0, "replaced": COUNT, "deleted": 0}),
@@ -198,6 +208,7 @@ def test_many_sessions(client: Client, net: Net) -> None:
         response, watch = batch(client, body, 200 if done else 422)
         assert done is None or response.json == done
         judged(watch, body, EACH * COUNT)
+    assert sum(states) == COUNT and max(states) <= 1000
     for path in (
         "/v1/sessions?limit=1000",
         "/v1/sessions?limit=1000&counters=false",

@@ -8,7 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -27,6 +29,7 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
+from ofgtp.store import sqlite as sqlite_module
 from ofgtp.store.sqlite import _PEERS, FORGET_EVERY, RELEASES_KEPT
 
 UE = int(IPv4Address("10.45.0.0"))
@@ -700,3 +703,66 @@ def test_a_teid_is_known_while_a_change_of_it_is_under_way(store: SessionStore) 
             if ends is not None:
                 raise ends
         assert known() == ([1, 2, 3] if ends is not None else [3, 4, 6])
+
+
+# --- the write-ahead log
+
+
+@pytest.mark.parametrize("write", ["transactions", "checks"])
+def test_the_log_is_folded_in_time(path: Path, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    store = SessionStore(path)
+    sizes = []
+    for n in range(300):
+        if write == "checks":
+            store.check()
+        else:
+            fill(store, n)
+        sizes.append(path.with_name("sessions.db-wal").stat().st_size // 4096)
+    assert max(sizes) < 200, "it begins again from its start"
+    store.close()
+    assert len(ids(SessionStore(path))) == (300 if write == "transactions" else 0)
+
+
+def test_the_log_is_folded_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another thread, while the store goes on being read and written."""
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    work: list[Callable[[], None]] = []
+    store = SessionStore(path, aside=work.append)
+    for n in range(100):
+        fill(store, n)
+    assert len(work) == 1, "once, until it is done"
+    with store.transaction() as tx:
+        tx.insert(make(100))
+        thread = threading.Thread(target=work[0])
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+        tx.insert(make(101))
+        assert store.get("ue-100") is None
+    assert path.stat().st_size > 20_000, "it has what was in the log"
+    for n in range(102, 150):
+        fill(store, n)
+    assert len(work) == 2
+    store.close()
+    assert len(ids(SessionStore(path))) == 150
+
+
+def test_a_log_that_cannot_be_folded(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is said, and tried again; nothing else ends."""
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    store = SessionStore(path)
+    here = store.path
+    store.path = path / "nowhere"
+    for n in range(40):
+        fill(store, n)
+    assert "the log is not folded into the file" in caplog.text
+    store.path = here
+    caplog.clear()
+    for n in range(40, 80):
+        fill(store, n)
+    assert caplog.records == [] or len(caplog.records) == 1
+    assert path.stat().st_size > 20_000
+    store.close()

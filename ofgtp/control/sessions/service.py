@@ -54,8 +54,6 @@ log = logging.getLogger(__name__)
 
 _Pair = tuple[FlowCounts | None, FlowCounts | None]
 _AT_ONCE = 1000
-COUNTED_AT_ONCE = 40
-"""Sessions whose counters are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,10 +431,7 @@ class SessionService:
         for name, agent in self._agents.items():
             numbers = [s.session.number for s in page if s.session.gateway == name]
             try:
-                # Some at a time: what waits for the switch lets others have a turn.
-                for start in range(0, len(numbers), COUNTED_AT_ONCE):
-                    some = numbers[start : start + COUNTED_AT_ONCE]
-                    found.update(zip(some, agent.counters(some), strict=True))
+                found.update(zip(numbers, agent.counters(numbers), strict=True))
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
         return [found.get(stored.session.number, (None, None)) for stored in page]

@@ -94,7 +94,7 @@ class Parser:
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._request = Request()
         self._target = b""
-        self._fed = self._octets = self._lines = self._hosts = 0
+        self._fed = self._octets = self._lines = 0
 
     def feed(self, data: bytes) -> None:
         """Read on. What cannot be read is told by `fault`."""
@@ -123,7 +123,7 @@ class Parser:
         self.begun = True
         self._request = Request()
         self._target = b""
-        self._fed = self._octets = self._lines = self._hosts = 0
+        self._fed = self._octets = self._lines = 0
 
     def on_url(self, part: bytes) -> None:
         self._target += part
@@ -140,8 +140,6 @@ class Parser:
         if not self.begun:
             return  # a trailer
         name, value = name.lower(), value.rstrip()
-        if name == b"host":
-            self._hosts += 1
         headers = self._request.headers
         headers[name] = headers[name] + b", " + value if name in headers else value
 
@@ -177,8 +175,6 @@ class Parser:
         if request.version not in ("1.1", "1.0"):
             detail = "the version of HTTP must be 1.1 or 1.0"
             raise ProblemError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, detail)
-        if self._hosts > 1:
-            raise _bad("there is more than one Host header")
         host = headers.get(b"host", b"")
         if not host:
             raise _bad("the Host header is missing")
@@ -201,7 +197,7 @@ class Parser:
         """RFC 9112, 3.2: which of its four forms it has, and whom it is for."""
         target = self._target
         if not _HOST.fullmatch(host):
-            raise _bad("the Host header is no host")
+            raise _bad("the Host header is not one host")  # two are joined by a comma and a space
         if not target.startswith(b"/"):
             target, host = self._other_form(request.method, target, host)
         path, _, query = target.partition(b"?")
