@@ -57,6 +57,11 @@ def files(lab: Lab) -> int:
     return len(list(Path("/proc", str(lab.controller.pid), "fd").iterdir()))
 
 
+def connections(lab: Lab) -> int:
+    """OpenFlow connections that the controller has open."""
+    return len(lab.exec("gw", ["ss", "-Htn", "sport = :6653"]).stdout.splitlines())
+
+
 def well(lab: Lab) -> None:
     """The controller lives, answers, and changes sessions."""
     assert lab.controller is not None and lab.controller.poll() is None
