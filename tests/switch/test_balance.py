@@ -134,7 +134,7 @@ def access_kinds(site: Site) -> Iterator[tuple[str, bytes]]:
     yield "drops inner_mpls", site.t_pdu(UP, gtpu.ipv4("136.71.0.1", PDN_IP, ttl=63))
     forged = bytes.fromhex(site.local_mac.replace(":", "")) + bytes(40)
     yield "drops forged_signalling", site.t_pdu(UP, forged)
-    yield "drops npdu_number", site.t_pdu(UP, inner, flags=PLAIN | PN)
+    yield "packets uplink", site.t_pdu(UP, inner, flags=PLAIN | PN)
     yield "drops wrong_version", site.t_pdu(UP, inner, flags=0x50)
     yield "drops gtp_prime", site.t_pdu(UP, inner, flags=0x20)
     other = gtpu.t_pdu(UP_5G, b"\x01\x08\x68\x00" + in_5g, flags=PLAIN | E, extension=0x40)
