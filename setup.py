@@ -23,6 +23,7 @@ setup(
         "click>=8.5,<9",
         "dnspython>=2.9,<3",
         "eventlet==0.41.3",
+        "httptools>=0.9,<0.10",
         "httpx>=0.28,<0.29",
         "mkdocs-swagger-ui-tag>=0.8,<0.9",
         "ovs>=3.1,<5",
@@ -30,6 +31,5 @@ setup(
         "pydantic>=2.10,<3",
         "rich>=13.9,<16",
         f"ryu @ {ryu.as_uri()}",
-        "werkzeug>=3.1,<4",
     ],
 )

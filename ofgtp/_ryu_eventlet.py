@@ -36,6 +36,10 @@ class _Finder:
             # then stay as they are, and eventlet says so. Patched first, nothing is left over.
             import eventlet
 
+            from ofgtp import logs
+
+            # And its log handlers are to write to streams that never wait.
+            logs.take_over_streams()
             eventlet.monkey_patch()
             return _loaded(fullname, path, target, _uncollected)
         elif fullname == "ofgtp.app":

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ofgtp.core.errors import ConfigError
-from ofgtp.core.model import IFNAMSIZ, AccessRoute, Gateway
+from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway
 
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
 UeToUe = Literal["deny", "route"]
+HostServices = Literal["deny", "allow"]
 OnPathDown = Literal["keep", "remove"]
 
 LEASE_MIN: Final = 5
@@ -449,7 +450,9 @@ def _gateway(table: _Table) -> Gateway:
         access_allow=_access_allow(table),
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
         dscp=_dscp(table),
+        source_port=_source_port(table),
         masquerade=table.get("masquerade", bool, False),
+        host_services=table.choice("host_services", get_args(HostServices)),
         echo_seconds=_echo_seconds(table, n3_requests * t3_response),
         t3_response_seconds=t3_response,
         n3_requests=n3_requests,
@@ -457,6 +460,9 @@ def _gateway(table: _Table) -> Gateway:
     )
     if gateway.masquerade and not gateway.host_core:
         raise table.error("masquerade", 'is possible only with core_port = "host"')
+    if gateway.host_services == "allow" and not gateway.host_core:
+        reason = 'is possible only with core_port = "host": with a port no UE reaches the host'
+        raise table.error("host_services", reason)
     return gateway
 
 
@@ -563,6 +569,15 @@ def _dscp(table: _Table) -> int | None:
     return value
 
 
+def _source_port(table: _Table) -> int | None:
+    value = table.values.get("source_port", "hashed")
+    if value == "hashed":
+        return None
+    if type(value) is not int or value != GTPU_PORT:
+        raise table.error("source_port", f'must be "hashed" or {GTPU_PORT}, not {value!r}')
+    return value
+
+
 def _echo_seconds(table: _Table, exchange: int) -> int:
     """The interval of Echo Requests, no shorter than one exchange of so many seconds may take."""
     value = table.whole("echo_seconds", 60, _echo_seconds_min(table), ECHO_SECONDS_MAX)
@@ -604,6 +619,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             if gw.host_core
             else ("core_port", gw.core_port, "core port"),
             ("bridge", gw.gtpu_port, "gtpu port"),
+            *(("bridge", port, "gtpu port for marked packets") for port in gw.ecn_ports),
             *(("bridge", port, "patch port") for port in gw.loop_ports),
         ):
             owner = f"the {role} of {gw.name}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from ofgtp.core.flows.faults import OUTER_ECN
 from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
@@ -24,16 +25,20 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     CONTAIN,
+    ERROR_INDICATED_METER,
+    IDLE_UE_METER,
     METERS,
     PIPELINE,
     QFI,
+    SENT_METER,
     TOO_BIG,
     TOO_BIG_METER,
+    UNKNOWN_UE_METER,
     UPLINK_MISS_METER,
     DropReason,
     Table,
 )
-from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos, Session, Uplink
+from ofgtp.core.model import CE_PORT, ECT_1_PORT, QFI_MAX, FTeid, Gateway, Qos, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.lease import lease_timeout
 from ofgtp.core.rules.session import session_flows
@@ -42,9 +47,11 @@ from ofgtp.core.rules.terms import (
     EXTENDED,
     EXTENDED_NUMBERED,
     TUNNEL_HEADERS,
+    UNEXTENDED,
     Links,
 )
 
+ECN_FAULT = OUTER_ECN.reference.removeprefix("docs/")
 GATEWAY = Gateway(
     name="gw1",
     ovsdb="unix:/var/run/openvswitch/db.sock",
@@ -62,9 +69,12 @@ LINKS = Links(
     access=1,
     core=2,
     gtpu=3,
+    gtpu_ect_1=6,
+    gtpu_ce=7,
     loop_out=4,
     loop_in=5,
     access_mtu=1500,
+    core_mtu=1500,
     local_mac="02:54:00:00:00:01",
     core_mac="06:54:00:00:00:02",
     peer_mac="52:54:00:00:00:99",
@@ -148,6 +158,7 @@ leaves it:
 | peer's address, low 20 bits | `tun_src` | the MPLS label | `reg1`, bits 0 to 19 |
 | peer's address, high 12 bits | `tun_src` | the VLAN tag's number | `reg1`, bits 20 to 31 |
 | IP version, 4 or 6 | `packet_type`, `dl_dst` | the VLAN tag's priority | the type popped to |
+| ECN of the outer header, 1 or 3 | the gtpu port it came by | the label's traffic class | `reg7` |
 
 Their order matters:
 
@@ -159,15 +170,16 @@ Their order matters:
    first bytes are then not an IP header's. They go round as well, with 24 octets put in front of
    them for the table `container`, marked in the VLAN tag's priority ({extended}, or {numbered}
    where the switch took the first four octets of theirs off).
-4. T-PDUs with a sequence number *and* an N-PDU number are good. They stand above the drop of those
+4. T-PDUs with a sequence number *and* an N-PDU number are as plain ones. They stand above those
    with an N-PDU number alone, since a match on the flags can only ask whether bits are set, not
    whether one is clear. The switch takes the four optional bytes off only if there is a sequence
-   number.
+   number; of the others table `container` does ({unextended} in the VLAN tag's priority).
 5. T-PDUs that hold IP packets are sent round.
 6. What is left and begins with `LOCAL`'s MAC is signalling, unless it is a T-PDU: then its sender
    imitates signalling. These flows match every bit of `dl_dst`. Above those of step 5 they would
    make the switch's cache remember every bit of it for good packets too, where it holds an IP
-   packet's length and identification, and each packet would be a miss of that cache.
+   packet's length and identification, and each packet would be a miss of that cache. Signalling
+   that was marked (bit 0 of `reg7`) gets its UDP port back.
 
 Known of these flows: an inner IPv4 source address in 136.71.0.0/16 or 136.72.0.0/16 reads as MPLS,
 unless the TTL is 64 to 79 or 96 to 111. Do not use these as UE pools.
@@ -190,6 +202,24 @@ addresses, has a meter of its own, so that a flood from one peer leaves the othe
 with an extension header are read as IPv6 next, with what table `normalise` put in front of them
 as its first 24 octets; `reg5` says whether the switch took the header's type off ({numbered}) or
 not ({extended}).
+"""
+
+OUTER_ECN_NOTE = f"""\
+When the switch takes a packet out of its tunnel, and that said CE, it looks at the inner packet's
+ECN before any flow does, and in what it takes that packet for, by chance:
+[ovs-faults.md]({ECN_FAULT}).
+So CE must be gone before. Nothing that flows write outlasts the unwrapping but what the outer
+header says, and of that the UDP port decides which gtpu port a packet comes out of. Those of these
+two ports, {ECT_1_PORT} and {CE_PORT}, are on no wire: table `access` takes nothing that comes to
+them.
+"""
+
+INNER_ECN_NOTE = """\
+RFC 6040, figure 4: CE makes CE of what is capable of ECN, and ECT(1) makes ECT(1) of ECT(0). This
+stands before any session is looked for, so that no change of sessions changes one of these ways.
+What has no mark asks for the register alone, which no entry of the switch's cache holds: so it has
+as many entries there as without this table. Of what has one, ECN and protocol of the UE's packet
+stand in its entries too.
 """
 
 LEASE_NOTE = """\
@@ -242,9 +272,13 @@ those in front are taken off, the way table `container_end` does it, and the las
 `0f c0 00 00 00 08 11 ff`. What is left is parsed as IPv6 again. The T-PDU's octets 16 to 31 are the
 destination then, and 32 to 35 the UDP ports: containers of up to 28 octets end there, or of 32.
 
+Where the type is 0 no extension header follows, and of a T-PDU with PN alone it means nothing: the
+packet begins behind it, and `reg5` says 0 units. A container of PDU type 0, a downlink one, is
+marked in `reg3` (0x40), and table `qfi` asks whether the session takes it.
+
 What has another first extension header is dropped, and some of it shown to the controller. With E
-and S set the switch has taken the first header's type off; what looks like a container in all its
-parts is taken for one.
+and S set the switch has taken the first header's type off; what looks like an uplink container in
+all its parts is taken for one, and what has a version of IP in front for an IP packet.
 """
 
 CONTAINER_END_NOTE = """\
@@ -270,15 +304,19 @@ clears both; nftables has to set the E flag of the GTP-U header anyway.
 
 NOTES = {
     "access": ACCESS_NOTE,
-    "normalise": NORMALISE_NOTE.format(extended=EXTENDED, numbered=EXTENDED_NUMBERED),
+    "normalise": NORMALISE_NOTE.format(
+        extended=EXTENDED, numbered=EXTENDED_NUMBERED, unextended=UNEXTENDED
+    ),
     "retype": RETYPE_NOTE.format(extended=EXTENDED, numbered=EXTENDED_NUMBERED),
+    "outer_ecn": OUTER_ECN_NOTE,
+    "inner_ecn": INNER_ECN_NOTE,
     "lease": LEASE_NOTE.format(lease=LEASE_SECONDS, timeout=lease_timeout(LEASE_SECONDS)),
     "epoch": EPOCH_NOTE,
     "container": CONTAINER_NOTE,
     "container_end": CONTAINER_END_NOTE,
     "contain": CONTAIN_NOTE,
     "qfi": """\
-All flows for what passes stand above the two that drop, which ask for the other half of `ct_mark`:
+All flows for what passes stand above those that drop, which ask for the other half of `ct_mark`:
 a change of what a session wants is thereby noticed by packets that are under way.
 """,
     "measure": f"""\
@@ -315,13 +353,10 @@ flow has no actions, and counts as `idle_ue`.
 }
 
 INEXACT = {
-    DropReason.IDLE_UE: "exact for each idle session, from when it became idle: its flow counts,"
-    " and goes when the session is active again or deleted",
     DropReason.INNER_IPV6: "exact, but for source addresses beginning with the digit 4 or 6 (none"
-    " is assigned): these count as `no_uplink_session`",
+    " is assigned): these count as `bad_inner`",
     DropReason.NO_UPLINK_SESSION: "exact as a sum; the reasons in it are sampled, see"
     " [uplink](#30-uplink)",
-    DropReason.NPDU_NUMBER: "exact, whatever the inner packet is",
     DropReason.EXTENSION_HEADER: "exact, whatever the inner packet is",
 }
 
@@ -386,8 +421,8 @@ def tables() -> Iterator[str]:
             yield NOTES[table.name]
         shown: list[object] = [*_of(table, flows())]
         if table is QFI:
-            # One for each QFI: the first two, and the last.
-            shown[3:QFI_MAX] = ["…"]
+            # Two for each QFI: those of the first two, and of the last.
+            shown[5 : 2 * QFI_MAX - 1] = ["…"]
         yield code(shown)
 
 
@@ -438,11 +473,14 @@ def meters() -> Iterator[str]:
     yield "| number | name | packets a second | burst |\n|---|---|---|---|"
     for name, meter in METERS.items():
         yield f"| {meter.number} | {name} | {meter.rate} | {meter.burst} |"
+    counting = (TOO_BIG_METER, UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER)
+    numbers = ", ".join(str(meter.number) for meter in counting)
     yield (
-        f"\nMeter {TOO_BIG_METER.number} limits nothing: it is the counter of `too_big`. The switch"
-        " counts a packet whose size it\ncompares on both flows that the packet may take, so that"
-        " neither flow's counter says which it was; for the\nsame reason a session's downlink"
-        " counter includes packets that were too big."
+        f"\nMeters {numbers} and {SENT_METER.number} limit nothing: they are counters. The switch"
+        " counts a packet whose size it compares on\nboth flows that the packet may take, so that"
+        " neither flow's counter says which it was; for the same reason\na session's downlink"
+        " counter includes packets that were too big. And what the flow of an idle session\nhas"
+        f" counted goes with that flow. Meter {SENT_METER.number} counts what leaves in a tunnel."
     )
 
 
@@ -458,10 +496,11 @@ def document() -> Iterator[str]:
     yield from sessions()
     yield "## Tables\n"
     yield (
-        f"The sample gateway: access port 1, core port 2, gtpu port 3, the patch's ends 4 (out) and"
-        f" 5 (in); access\naddress {GATEWAY.access_ip}, core address {GATEWAY.core_ip}, next hop"
-        f" {GATEWAY.next_hop}, access MTU {LINKS.access_mtu}, UE pool\n{GATEWAY.ue_pools[0]},"
-        f" `access_allow` {GATEWAY.access_allow[0]}. The flows"
+        "The sample gateway: access port 1, core port 2, gtpu port 3, with 6 and 7 for what is"
+        " marked ECT(1)\nand CE, the patch's ends 4 (out) and 5 (in); access address"
+        f" {GATEWAY.access_ip}, core address\n{GATEWAY.core_ip}, next hop {GATEWAY.next_hop},"
+        f" access MTU {LINKS.access_mtu}, UE pool {GATEWAY.ue_pools[0]}, `access_allow`\n"
+        f"{GATEWAY.access_allow[0]}. The flows"
         "\nare in the syntax of `ovs-ofctl`. A match without `packet_type` is for Ethernet frames"
         " only.\n"
     )

@@ -41,7 +41,8 @@ def _qos_options(command: Any) -> Any:
         click.option(
             "--qfi-required/--qfi-optional",
             default=None,
-            help="Drop uplink packets without a container, or take them. Else required.",
+            help="Drop uplink packets without a container and those with one of PDU type 0, or take"
+            " them. Else required.",
         ),
         click.option("--rqi/--no-rqi", default=None, help="Set the Reflective QoS Indicator."),
         click.option(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ARP_S = 1.0
 """How long an ARP request of the switch may stay without an answer, in seconds."""
+ECN = {"ect1": 1, "ect0": 2, "ce": 3}
+"""Codepoints of RFC 3168, 5: capable of ECN, twice, and congestion experienced."""
 FAR_HOST = "8.8.8.8"
 """A host beyond the gateway's own, which routes to it. Nothing is sent there."""
 
@@ -42,6 +44,7 @@ Examples:
   ofgtp trace phone-1 --dport 80 --host 192.0.2.80
   ofgtp trace phone-1 --uplink --peer 10.1.0.3       from another base station
   ofgtp trace phone-1 --uplink --no-qfi              as an eNB sends it
+  ofgtp trace phone-1 --uplink --outer-ecn ce        as a full router marks it
   ofgtp trace 10.45.0.7 --raw              with Open vSwitch's own words""",
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
@@ -67,6 +70,7 @@ Examples:
     help="Octets of the UE's IP packet.",
 )
 @click.option("--dscp", type=Number(0, 63), default=0, help="Of the UE's packet.")
+@click.option("--ecn", type=click.Choice(list(ECN)), help="Of the UE's packet. Else not capable.")
 @click.option(
     "--ttl", type=Number(1, 255), default=64, show_default=True, help="Of the UE's packet."
 )
@@ -90,6 +94,11 @@ Examples:
     type=Octets(4, 64),
     help="Uplink: with these octets from the PDU Session Container to the UE's packet, as a"
     " capture shows them: 01100900 is QFI 9.",
+)
+@click.option(
+    "--outer-ecn",
+    type=click.Choice(list(ECN)),
+    help="Uplink: as routers on its way have marked it (ECN). Else they have not.",
 )
 @click.option("--gateway", type=GATEWAY, help="Where several have the same UE address.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each flow, and what its table is for.")
@@ -122,10 +131,11 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     containers = [given["qfi"] is not None, given["no_qfi"], given["container"] is not None]
     if sum(containers) > 1:
         raise click.UsageError("--qfi, --no-qfi and --container exclude each other")
-    of_uplink = [given["peer"], given["teid"], given["source"], *containers]
+    of_uplink = [given["peer"], given["teid"], given["source"], *containers, given["outer_ecn"]]
     if downlink and not uplink and any(of_uplink):
         raise click.UsageError(
-            "--peer, --teid, --source, --qfi, --no-qfi and --container are for the uplink"
+            "--peer, --teid, --source, --qfi, --no-qfi, --container and --outer-ecn are for the"
+            " uplink"
         )
     subjects.need_root()
     subject = subjects.find(name, given["gateway"])
@@ -250,6 +260,8 @@ class _Run:
             teid=given["teid"] or known.teid or 0,
             peer=IPv4Address(peer) if peer else _any_peer(gateway),
             container=self._container() if way == "uplink" else b"",
+            ecn=ECN.get(given["ecn"], 0),
+            outer_ecn=ECN.get(given["outer_ecn"], 0),
         )
 
     def _container(self) -> bytes:
@@ -316,6 +328,7 @@ class _Run:
             "teid": packet.teid,
             "peer": str(packet.peer),
             "container": packet.container.hex() or None,
+            "outer_ecn": packet.outer_ecn,
         }
         return {
             "direction": packet.direction,
@@ -329,6 +342,7 @@ class _Run:
                 "destination": str(packet.destination),
                 "proto": packet.proto,
                 "octets": packet.size,
+                "ecn": packet.ecn,
                 **(tunnel if packet.direction == "uplink" else {}),
             },
             "steps": [_step_json(part, step) for part in story.parts for step in part.steps],
@@ -368,6 +382,8 @@ def _any_peer(gateway: Gateway) -> IPv4Address:
 
 
 def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
+    from ofgtp.core.rules.terms import ECN_NAMES
+
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     for story in run.stories:
         _print_verdict(story, width)
@@ -384,6 +400,8 @@ def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
             tunnel = f", in tunnel {teid} from {story.packet.peer}"
             if story.packet.container:
                 tunnel += f", with container {story.packet.container.hex()}"
+            if story.packet.outer_ecn:
+                tunnel += f", marked {ECN_NAMES[story.packet.outer_ecn]}"
         title = story.packet.direction.capitalize()
         _hang(click.style(title, bold=True), f": {story.packet}{tunnel}", width, indent=2)
         for part in story.parts:

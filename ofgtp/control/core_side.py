@@ -62,12 +62,26 @@ class CoreSide:
             frame = frames.ipv4_frame(links.core_mac, sender, told)
             channel.packet_out(links.core, frame)
         else:
-            # From another UE: it gets this as it gets all that comes from the core side.
-            frame = frames.ipv4_frame(links.core_mac, links.core_mac, told)
-            channel.packet_out(Port.TABLE, frame, in_port=links.core)
+            _tell_ue(told, channel, links)
+
+    def too_big_uplink(self, packet: PacketIn, channel: Channel, links: Links) -> None:
+        """Tell the UE that sent a packet which does not fit the core side (RFC 1191)."""
+        mtu = links.core_mtu
+        if mtu is None or mtu < frames.MTU_MIN:
+            return
+        sent = packet.frame[ETHERNET_HEADER:]
+        told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, sent)
+        if told is not None:
+            _tell_ue(told, channel, links)
 
     def _container_headers(self, packet: bytes) -> int:
         """How many octets more than others' headers those of a UE's packets have."""
         ue_ip = IPv4Address(packet[16:20]) if len(packet) >= 20 else None
         stored = None if ue_ip is None else self._store.by_ue_ip(self._gateway.name, ue_ip)
         return 0 if stored is None or stored.session.qos is None else CONTAINER_HEADERS
+
+
+def _tell_ue(packet: bytes, channel: Channel, links: Links) -> None:
+    """Send a packet to a UE, which gets it as it gets all that comes from the core side."""
+    frame = frames.ipv4_frame(links.core_mac, links.core_mac, packet)
+    channel.packet_out(Port.TABLE, frame, in_port=links.core)

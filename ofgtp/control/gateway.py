@@ -14,18 +14,19 @@ from types import MappingProxyType
 import eventlet
 from eventlet.semaphore import Semaphore
 
+from ofgtp.control.announcer import Announcer
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import Change, add_sessions
 from ofgtp.control.flows.counters import Counters
-from ofgtp.control.flows.equalise import SLICE, Equaliser, in_turns
+from ofgtp.control.flows.equalise import Equaliser, in_turns
 from ofgtp.control.flows.lease import Lease
 from ofgtp.control.flows.links import LinksNow
 from ofgtp.control.host.host import RETRY_S, Host, say
 from ofgtp.control.peers.end_markers import EndMarkers
 from ofgtp.control.peers.misses import Misses
-from ofgtp.control.peers.peers import difference
+from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
-from ofgtp.core.errors import GatewayNotReady, StoreError, SwitchRefused
+from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
@@ -54,7 +55,7 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import FlowStats, FlowUpdate, PacketIn
+from ofgtp.southbound.openflow import FlowCounts, FlowUpdate, PacketIn
 from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
@@ -97,6 +98,9 @@ class GatewayAgent:
         self._events = events
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
         self.core_side = CoreSide(gateway, store)
+        self._announcer = Announcer(gateway)
+        self._opened = 0
+        """How often the host's part had opened ports when it was last looked at."""
         self.links = LinksNow(gateway, self.host, self.core_side)
         self._equaliser = Equaliser(gateway, store, self.links, self.core_side, self._base)
         self._channel: Channel | None = None
@@ -159,26 +163,39 @@ class GatewayAgent:
         before, self.links.facts = self.links.facts, facts
         if before is None or before.datapath_id != facts.datapath_id:
             log.info("gateway=%s dpid=%016x: bridge ready", self.gateway.name, facts.datapath_id)
+        if before is None or before.devices != facts.devices:
+            # What is at their other ends may be another thing as well.
+            self._announcer.begin()
+            self.core_side.next_hop.doubt()
+            self.signalling.peers.neighbours.doubt_all(time.monotonic())
+        if self.host.opened > self._opened:
+            self._opened, self.links.reopened = self.host.opened, True
         links, now = self._links, self.links.get()
-        if links is None or now is None:
+        if links is None or now is None or not self.synced:
             return
-        if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links and self.synced:
+        if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links:
             self.resync_soon("the bridge's ports changed")
+        elif self.links.reopened:
+            eventlet.spawn(self._update_route)
 
     # --- the OpenFlow connection
 
-    def attach(self, channel: Channel) -> None:
+    def attach(self, channel: Channel, recognised: Callable[[], None] = lambda: None) -> None:
         """Take over a connection that claims our datapath id, if it really is our bridge.
 
         Anybody on this host can connect and claim an id; only the bridge knows what we wrote into
-        OVSDB as its description.
+        OVSDB as its description. `recognised` is called once it has told that.
 
         Raises:
             GatewayNotReady: it is not, or it went away.
         """
-        version, description = channel.description()
+        try:
+            version, description = channel.description()
+        except (SwitchRefused, CodecError) as error:
+            raise GatewayNotReady(f"it does not describe itself: {error}") from error
         if description != self.host.nonce:
             raise GatewayNotReady("it claims the bridge's datapath id but is not that bridge")
+        recognised()
         if self._channel is not None:
             self._channel.close()
         self.host.ovs_version = version
@@ -311,6 +328,8 @@ class GatewayAgent:
             return False
         if links is None or self.generation != generation or self.links.get() != links:
             return False
+        if self.links.reopened:
+            return False
         with self.store.transaction() as tx:
             tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
             for number, reason in failed.items():
@@ -345,17 +364,19 @@ class GatewayAgent:
         Raises:
             FlowsRefused: the switch refused a flow and has what it had.
         """
-        before, old = self.links.epoch, self._links
+        before, old = None, self._links
         try:
             if old is not None and change.downlink and self.gateway.ue_to_ue == "route":
                 # Packets between UEs came by the gtpu port and leave by downlink flows. What else
                 # is new of the links has its own turn.
-                self.links.next_epoch()
+                before = self.links.next_epoch()
                 self._links = replace(old, epoch=self.links.epoch)
                 change.replace(epoch_flows(old), epoch_flows(self._links))
             done = change.commit()
         except FlowsRefused:
-            self.links.epoch, self._links = before, old
+            if before is not None:
+                self.links.back_to(before)
+                self._links = old
             raise
         if change.touched and not done:
             self.generation += 1
@@ -404,8 +425,7 @@ class GatewayAgent:
     def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
         """Bring base flows up to date, so that packets under way see it."""
         with self.changing() as change:
-            before, old = self.links.epoch, self._links
-            self.links.next_epoch()
+            before, old = self.links.next_epoch(), self._links
             self._links = new = self.links.get()
             if old is None or new is None:
                 raise Disconnected("the bridge's ports are not known")
@@ -414,7 +434,8 @@ class GatewayAgent:
                 change.replace(base(old), base(new))
                 self.commit(change)
             except FlowsRefused:
-                self.links.epoch, self._links = before, old
+                self.links.back_to(before)
+                self._links = old
                 raise
 
     def settle(self) -> None:
@@ -431,7 +452,7 @@ class GatewayAgent:
         self.resync_soon("the store did not keep a change")
 
     def _update_route(self) -> None:
-        """Bring the base flows up to date with the next hop."""
+        """Bring the base flows up to date with the next hop and the ports."""
         with self._writer:
             if not self.synced or self._links is None:
                 return
@@ -439,6 +460,9 @@ class GatewayAgent:
                 self._apply_next_epoch(self._base)
             except (FlowsRefused, GatewayNotReady) as error:
                 self.resync_soon(str(error))
+            except Exception:
+                log.exception("gateway=%s: unexpected", self.gateway.name)
+                self.resync_soon("an internal error, see the log")
 
     def _base(self, links: Links) -> Iterator[Flow]:
         return gateway_flows(self.gateway, links, self._protected, self.lease_seconds)
@@ -486,6 +510,9 @@ class GatewayAgent:
             case CookieKind.REPORT, Report.TOO_BIG:
                 if self._channel is not None and self._links is not None:
                     self.core_side.too_big(packet, self._channel, self._links)
+            case CookieKind.REPORT, Report.TOO_BIG_UPLINK:
+                if self._channel is not None and self._links is not None:
+                    self.core_side.too_big_uplink(packet, self._channel, self._links)
             case CookieKind.DROP, DropReason.NO_UPLINK_SESSION:
                 self.misses.no_session(packet, self._compared)
             case CookieKind.DROP, DropReason.EXTENSION_HEADER | DropReason.EXTENSION_CHAIN:
@@ -507,6 +534,8 @@ class GatewayAgent:
         while not self._stopped:
             try:
                 self.signalling.tick()
+                if self.synced and self._channel is not None and self._links is not None:
+                    self._announcer.tick(time.monotonic(), self._channel, self._links)
                 if self._neighbours_changed and self.synced:
                     self._neighbours_changed = False
                     self._neighbour_news()
@@ -530,32 +559,37 @@ class GatewayAgent:
         pairs: Iterable[tuple[Session | None, Session | None]],
         peers: Mapping[tuple[int | None, int | None], int] = MappingProxyType({}),
     ) -> None:
-        """Sessions have changed in the store, from the first to the second of each pair.
+        """Sessions have changed in the store, from the first to the second of each pair; `peers`
+        is as for `moved`."""
+        moves = Moves()
+        for before, after in pairs:
+            moves.add(before, after)
+        self.moved(moves, peers)
+
+    def moved(self, moves: Moves, peers: Mapping[tuple[int | None, int | None], int]) -> None:
+        """Sessions have changed in the store, so that peers have more or less of them.
 
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
         # Counted together: what one line of a batch did, a later one may have undone.
-        counts: Counter[IPv4Address] = Counter()
+        counts = Counter(moves.counts)
         for ips, sessions in peers.items():
             counts.update({IPv4Address(ip): sessions for ip in ips if ip is not None})
-        for place, (before, after) in enumerate(pairs):
-            if place % SLICE == SLICE - 1:
-                eventlet.sleep(0)
-            counts.update(difference(before, after))
-            self._end_markers.changed(before, after)
+        for tunnel in in_turns(moves.left):
+            self._end_markers.left(tunnel)
         self.signalling.peers.changed(counts, time.monotonic())
         if self.synced:
             self._end_markers.confirmed()
 
-    def counters(self, numbers: Sequence[int]) -> list[tuple[FlowStats | None, FlowStats | None]]:
-        """Uplink and downlink flow of each session number, as the switch reports them now.
+    def counters(self, numbers: Sequence[int]) -> list[tuple[FlowCounts | None, FlowCounts | None]]:
+        """What each session's uplink and downlink flow has counted, as the switch reports it now.
 
         Raises:
             GatewayNotReady: the switch is away.
         """
         cookies = [make_cookie(CookieKind.SESSION, number) for number in numbers]
         result = []
-        for flows in self.channel.flows_of(cookies):
+        for flows in self.channel.counts_of(cookies):
             up = next((flow for flow in flows if flow.table == UPLINK.number), None)
             down = next((flow for flow in flows if flow.table != UPLINK.number), None)
             result.append((up, down))

@@ -17,6 +17,10 @@ from ofgtp.core.errors import InvalidSession
 GTPU_PORT = 2152
 """UDP port of GTP-U (TS 29.281, 4.4.2.0)."""
 
+ECT_1_PORT, CE_PORT = 61521, 61523
+"""UDP ports inside the switch alone, never on a wire: to them it sends GTP-U that has these marks
+of ECN, to be unwrapped (table outer_ecn). They are above those that Linux gives to clients."""
+
 TEID_MAX = 0xFFFF_FFFF
 """TEIDs are 32 bits; 0 is for signalling only (TS 29.281, 5.1)."""
 
@@ -199,7 +203,11 @@ class Gateway:
     ue_to_ue: Literal["deny", "route"] = "deny"
     dscp: int | None = None
     """Outer DSCP, 0 to 63; None inherits the inner packet's."""
+    source_port: int | None = None
+    """The UDP port that T-PDUs leave from, 2152; None: one by the hash of each packet's flow."""
     masquerade: bool = False
+    host_services: Literal["deny", "allow"] = "deny"
+    """Whether UEs reach services of the host itself, with `core_port = "host"`."""
     echo_seconds: int = 60
     """From one Echo Request to a peer to the next; 60 at least (TS 29.281, 7.2.1)."""
     t3_response_seconds: int = 3
@@ -220,9 +228,25 @@ class Gateway:
         return f"{self.bridge}-c"[:IFNAMSIZ] if self.host_core else self.core_port
 
     @property
+    def ports(self) -> tuple[str, ...]:
+        """The host's interfaces that are ports of the bridge."""
+        return (self.access_port,) if self.host_core else (self.access_port, self.core_port)
+
+    @property
+    def internal_ports(self) -> tuple[str, ...]:
+        """The interfaces of the host that the bridge makes."""
+        return (self.bridge, self.core_device) if self.host_core else (self.bridge,)
+
+    @property
     def gtpu_port(self) -> str:
         """The name of the bridge's gtpu port (a name in OVSDB; no interface of the host)."""
         return f"{self.bridge[: IFNAMSIZ - 2]}-g"
+
+    @property
+    def ecn_ports(self) -> tuple[str, str]:
+        """The names of the gtpu ports for what is marked ECT(1) and CE (see table outer_ecn)."""
+        stem = self.bridge[: IFNAMSIZ - 2]
+        return f"{stem}-t", f"{stem}-e"
 
     @property
     def loop_ports(self) -> tuple[str, str]:

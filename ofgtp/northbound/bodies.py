@@ -2,64 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
-import eventlet
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
-from werkzeug.wrappers import Request
 
-from ofgtp.northbound import schema
-from ofgtp.northbound.problem import ProblemError, not_json, too_large, unprocessable
+from ofgtp.northbound import schema, strict
+from ofgtp.northbound.http.limits import Share
+from ofgtp.northbound.http.request import Body, Request
+from ofgtp.northbound.problem import ProblemError, not_json, unprocessable
 
-BODY_SECONDS = 60
-"""A request's body must have arrived within this time."""
-
-_CHUNK = 64 << 10
 _Query = TypeVar("_Query", bound=BaseModel)
 
 
-def read(request: Request, types: Collection[str], limit: int) -> bytes:
+def read(request: Request, types: Collection[str], limit: int, share: Share) -> Body:
     """The whole body, of one of these content types and no longer than `limit` bytes.
 
-    Whatever Content-Length says, and also when the body comes in chunks without one.
-
     Raises:
-        ProblemError: it is not.
+        ProblemError: it is not, or does not come.
     """
-    if request.mimetype not in types:
+    kind, charset = _media(request.header(b"content-type"))
+    if kind not in types:
         wanted = ", ".join(sorted(types))
         raise ProblemError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the Content-Type must be one of: {wanted}"
         )
-    if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+    if charset not in ("utf-8", "utf8"):
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the charset must be UTF-8")
-    declared = request.content_length
-    if declared is not None and declared > limit:
-        raise too_large(f"the body may have {limit} bytes")
-    chunked = request.headers.get("Transfer-Encoding", "").lower() == "chunked"
-    if declared is None and not chunked:
-        return b""
-    read: Callable[[int], bytes] = request.environ["wsgi.input"].read
-    left = limit + 1 if declared is None else declared
-    parts: list[bytes] = []
-    late = TimeoutError("the body did not arrive in time")
-    try:
-        with eventlet.Timeout(BODY_SECONDS, late):
-            while left and (part := read(min(left, _CHUNK))):
-                parts.append(part)
-                left -= len(part)
-    except TimeoutError:
-        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, str(late)) from None
-    except (OSError, ValueError) as error:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "the body cannot be read to its end") from error
-    if declared is not None and left:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is shorter than Content-Length")
-    if declared is None and not left:
-        raise too_large(f"the body may have {limit} bytes")
-    return b"".join(parts)
+    return request.connection.read(request, limit, share)
+
+
+@lru_cache(64)
+def _media(header: str) -> tuple[str, str]:
+    """The type and the charset of a Content-Type (RFC 9110, 8.3.1)."""
+    kind, *parameters = header.split(";")
+    charset = "utf-8"
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = value.strip().strip('"').lower()
+    return kind.strip().lower(), charset
 
 
 def merge_patch(target: object, patch: object) -> object:
@@ -75,27 +60,28 @@ def merge_patch(target: object, patch: object) -> object:
     return merged
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: Body) -> Any:
     """A body of JSON.
 
     Raises:
-        ProblemError: 400, it is none.
+        ProblemError: 400, it is none; 422, there is too much of it.
     """
     try:
-        return from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
+        return strict.parse(raw)
+    except strict.NotJson as error:
         raise not_json(str(error)) from None
+    except strict.TooMuch as error:
+        raise unprocessable([{"loc": "", "msg": str(error)}]) from None
 
 
-def session(raw: bytes) -> schema.SessionInput:
-    """A body that is a session.
+def session(value: object) -> schema.SessionInput:
+    """A value of JSON that is a session.
 
     Raises:
-        ProblemError: 400, it is not JSON; 422, it is no session.
+        ProblemError: 422, it is none.
     """
-    parse(raw)  # the model's own parser lets NaN pass, and does not tell syntax from content
     try:
-        return schema.SessionInput.model_validate_json(raw)
+        return schema.SessionInput.model_validate(value)
     except ValidationError as error:
         found = schema.field_errors(error)
     raise unprocessable([{"loc": loc, "msg": msg} for loc, msg in found])
@@ -107,20 +93,23 @@ def query(request: Request, model: type[_Query]) -> _Query:
     Raises:
         ProblemError: 422, with each parameter that is wrong.
     """
-    errors = [
-        {"loc": name, "msg": "is given more than once"}
-        for name, values in request.args.lists()
-        if len(values) > 1
-    ]
+    if not request.query:
+        return model()
+    given: dict[str, str] = {}
+    errors: list[dict[str, str]] = []
+    for name, value in parse_qsl(request.query, keep_blank_values=True):
+        if name in given:
+            errors.append({"loc": name, "msg": "is given more than once"})
+        given[name] = value
     try:
-        found = model.model_validate({k: v for k, v in request.args.items() if v})
+        found = model.model_validate({k: v for k, v in given.items() if v})
     except ValidationError as error:
         for loc, msg in schema.field_errors(error):
             known = "is not a known query parameter" if msg.endswith("known field") else msg
             errors.append({"loc": loc, "msg": known})
     else:
-        unknown = set(request.args) - set(model.model_fields)
+        unknown = set(given) - set(model.model_fields)
         errors += [{"loc": k, "msg": "is not a known query parameter"} for k in sorted(unknown)]
         if not errors:
             return found
-    raise unprocessable(errors)
+    raise unprocessable(errors[: schema.MAX_ERRORS])

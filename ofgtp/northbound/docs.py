@@ -12,9 +12,8 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
-from werkzeug.wrappers import Response
-
 from ofgtp.northbound import pages
+from ofgtp.northbound.http.response import Response
 
 _PACKAGE = "mkdocs_swagger_ui_tag"
 """Only its copy of Swagger UI's distribution is used; the package itself is not imported."""
@@ -52,6 +51,5 @@ def asset(name: str) -> Response | None:
     content = _read(name) if name in _ASSETS else None
     if content is None:
         return None
-    response = Response(content, mimetype=_ASSETS[name][1])
-    response.headers["Cache-Control"] = "private, max-age=3600"
-    return response
+    kept = {"Cache-Control": "private, max-age=3600"}
+    return Response(content, content_type=f"{_ASSETS[name][1]}; charset=utf-8", headers=kept)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from io import BytesIO
+from collections.abc import Callable, Iterator, Sequence
 from socket import AF_INET, inet_pton
 from typing import Any
 
@@ -12,12 +11,19 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, BatchPut, Qos
-from ofgtp.northbound import schema
+from ofgtp.northbound import schema, strict
 
 Line = tuple[int, BatchPut | str]
 
-_AT_ONCE = 200
+LINE_LIMIT = 64 << 10
+"""Longest line, in octets: as long as the body of a request for one session."""
 
+_AT_ONCE = 32 << 10
+"""So many octets of lines are read before others get a turn."""
+_NEWLINE, _SPACE = 0x0A, 0x20
+
+_number = int.from_bytes
+_is_id = SESSION_ID.fullmatch
 _FLAGS = {"rqi": "rqi", "qfi_required": "required", "qfi_check": "check"}
 
 
@@ -29,11 +35,19 @@ class LinesError(Exception):
         super().__init__(f"{len(errors)} lines are wrong")
 
 
+class WrongLine(Exception):
+    """A line that is wrong; `errors` tell each field, and what is wrong with it."""
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        self.errors = errors
+        super().__init__(f"{len(errors)} errors")
+
+
 class TooManyLines(Exception):
     """More lines than a batch may have."""
 
 
-def read(raw: bytes, most: int) -> Iterator[Line]:
+def read(raw: bytes | bytearray, most: int) -> Iterator[Line]:
     """The operations with their line numbers, from 1; blank lines count, and do nothing.
 
     Raises:
@@ -42,35 +56,67 @@ def read(raw: bytes, most: int) -> Iterator[Line]:
     """
     used = 0
     errors: list[dict[str, object]] = []
-    for number, line in enumerate(BytesIO(raw), 1):
-        if number % _AT_ONCE == 0:
-            eventlet.sleep(0)  # of lines that are blank or wrong the caller sees nothing
-        if line.isspace():
-            continue
-        used += 1
-        if used > most:
-            raise TooManyLines
-        op = plain(line)
-        if op is None:
-            try:
-                op = judged(line)
-            except ValidationError as error:
-                errors += _told(number, error)
-                if len(errors) >= schema.MAX_ERRORS:
-                    break
-        if not errors and op is not None:
-            yield number, op
+    for first, some in _split(raw):
+        for number, line in enumerate(some, first):
+            long = len(line) > LINE_LIMIT
+            if not line or (line[0] <= _SPACE and line.isspace() and not long):
+                continue
+            used += 1
+            if used > most:
+                raise TooManyLines
+            op = None if long else plain(line)
+            if op is None:
+                try:
+                    op = judged(line)
+                except WrongLine as wrong:
+                    errors += [{"line": number, "loc": k, "msg": msg} for k, msg in wrong.errors]
+                    if len(errors) >= schema.MAX_ERRORS:
+                        raise LinesError(errors) from None
+            if not errors and op is not None:
+                yield number, op
     if errors:
         raise LinesError(errors)
 
 
-def judged(line: bytes) -> BatchPut | str:
+def _split(raw: bytes | bytearray) -> Iterator[tuple[int, Sequence[bytes | bytearray]]]:
+    """Some lines at a time, with the number of their first. One that is longer than it may be is
+    the last, and cut off."""
+    number, start = 1, 0
+    while start < len(raw):
+        end = raw.rfind(b"\n", start, start + _AT_ONCE)
+        if end < 0:
+            end = raw.find(b"\n", start, start + LINE_LIMIT + 1)
+        if end < 0:
+            end = start + LINE_LIMIT + 1
+        some = raw[start:end]
+        if some.isspace() and len(some) <= LINE_LIMIT:
+            number += some.count(b"\n") + 1
+        else:
+            lines = some.split(b"\n")
+            yield number, lines
+            number += len(lines)
+        if end < len(raw) and raw[end] != _NEWLINE:
+            return
+        start = end + 1
+        eventlet.sleep(0)  # of lines that are blank or wrong the caller sees nothing
+
+
+def judged(line: bytes | bytearray) -> BatchPut | str:
     """Read a line by the schema.
 
     Raises:
-        ValidationError: what is wrong with it.
+        WrongLine: what is wrong with it.
     """
-    op = schema.BATCH_LINE.validate_json(line)
+    if len(line) > LINE_LIMIT:
+        raise WrongLine([("", f"is longer than {LINE_LIMIT:,} bytes")])
+    try:
+        op = schema.BATCH_LINE.validate_python(strict.parse(line))
+    except strict.NotJson as error:
+        raise WrongLine([("", f"is not JSON: {error}")]) from None
+    except strict.TooMuch as error:
+        raise WrongLine([("", str(error))]) from None
+    except ValidationError as error:
+        raise WrongLine(schema.batch_line_errors(error)) from None
     if isinstance(op, schema.DeleteLine):
         return op.id
     asked = op.session
@@ -88,57 +134,86 @@ def judged(line: bytes) -> BatchPut | str:
     )
 
 
-def plain(line: bytes) -> BatchPut | str | None:
+def plain(line: bytes | bytearray) -> BatchPut | str | None:
     """Read a line that is plainly right; None if it takes the schema to tell."""
     try:
         op = from_json(line)
-        if op["op"] == "put" and len(op) == 2:
-            return plain_session(op["session"])
-        if op["op"] == "delete" and len(op) == 2 and _is_id(op["id"]):
-            return str(op["id"])
+        if len(op) != 2:
+            return None
+        if op["op"] == "put":
+            return _plain(op["session"], line, 2)
+        if op["op"] == "delete":
+            session_id = op["id"]
+            if type(session_id) is str and _is_id(session_id):
+                others = session_id.count(":")
+                if line.count(b":") == 2 + others and not (others and b"\\" in line):
+                    return session_id
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         pass
     return None
 
 
-def plain_session(session: dict[str, Any]) -> BatchPut | None:
-    """What a session that is plainly right asks for; None if it takes the schema to tell.
+def plain_session(raw: bytes | bytearray) -> BatchPut | None:
+    """Read a session that is plainly right; None if it takes the schema to tell."""
+    try:
+        return _plain(from_json(raw), raw, 0)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return None
+
+
+def _plain(session: dict[str, Any], raw: bytes | bytearray, members: int) -> BatchPut | None:
+    """What a session asks for; so many members stand around it in the text.
 
     Raises:
-        KeyError, TypeError, AttributeError, OSError: likewise.
+        KeyError, TypeError, AttributeError, OSError: it takes the schema to tell.
     """
     get: Callable[[str], Any] = session.get
-    session_id, gateway, uplink, downlink = (
-        get("id"),
-        get("gateway"),
-        get("uplink"),
-        get("downlink"),
-    )
-    known = ("ue_ip" in session) + ("id" in session) + ("gateway" in session)
-    known += ("uplink" in session) + ("downlink" in session)
-    qos = 0
-    if len(session) != known:
-        members, qos = _qos(session)
-        if len(session) != known + members or not qos:
-            return None
-    if not (session_id is None or _is_id(session_id)):
-        return None
-    if not (gateway is None or type(gateway) is str):
-        return None
+    session_id, gateway = get("id"), get("gateway")
+    uplink, downlink = get("uplink"), get("downlink")
     teid = peer = far_teid = far_ip = None
+    known, others, qos = 1, 0, 0  # `ue_ip` must be there
+    if session_id is not None:
+        if type(session_id) is not str or not _is_id(session_id):
+            return None
+        known, others = 2, session_id.count(":")
+    elif "id" in session:
+        known = 2
+    if gateway is not None:
+        if type(gateway) is not str:
+            return None
+        known += 1
+        others += gateway.count(":")
+    elif "gateway" in session:
+        known += 1
     if uplink is not None:
         teid, peer = uplink.get("teid"), uplink.get("remote_ip")
         if len(uplink) != ("teid" in uplink) + ("remote_ip" in uplink):
             return None
-        if not (teid is None or _is_teid(teid)):
+        if not (teid is None or (type(teid) is int and 0 < teid <= TEID_MAX)):
             return None
-        peer = None if peer is None else _address(peer)
+        peer = None if peer is None else _number(inet_pton(AF_INET, peer))
+        known += 1
+        members += len(uplink)
+    elif "uplink" in session:
+        known += 1
     if downlink is not None:
         far_teid = downlink["teid"]
-        if len(downlink) != 2 or not _is_teid(far_teid):
+        if len(downlink) != 2 or type(far_teid) is not int or not 0 < far_teid <= TEID_MAX:
             return None
-        far_ip = _address(downlink["remote_ip"])
-    ue_ip = _address(session["ue_ip"])
+        far_ip = _number(inet_pton(AF_INET, downlink["remote_ip"]))
+        known += 1
+        members += 2
+    elif "downlink" in session:
+        known += 1
+    if len(session) != known:
+        of_qfi, qos = _qos(session)
+        if len(session) != known + of_qfi or not qos:
+            return None
+    ue_ip = _number(inet_pton(AF_INET, session["ue_ip"]))
+    # Of a member that stands there twice a parser takes one, and says nothing. Each has a colon;
+    # `others` are in the values that it took. What it left out has more, and escapes hide none.
+    if raw.count(b":") != members + len(session) + others or (others and b"\\" in raw):
+        return None
     return BatchPut(session_id, gateway, ue_ip, teid, peer, far_teid, far_ip, qos)
 
 
@@ -150,20 +225,3 @@ def _qos(session: dict[str, Any]) -> tuple[int, int]:
     if not plainly or not all(type(flag) is bool for flag in flags.values()):
         return 0, 0
     return 1 + len(flags), Qos(qfi, **{_FLAGS[name]: flag for name, flag in flags.items()}).number
-
-
-def _is_id(value: object) -> bool:
-    return type(value) is str and SESSION_ID.fullmatch(value) is not None
-
-
-def _is_teid(value: object) -> bool:
-    return type(value) is int and 0 < value <= TEID_MAX
-
-
-def _address(value: str) -> int:
-    return int.from_bytes(inet_pton(AF_INET, value), "big")
-
-
-def _told(number: int, error: ValidationError) -> list[dict[str, object]]:
-    found = schema.batch_line_errors(error)
-    return [{"line": number, "loc": loc, "msg": msg} for loc, msg in found]

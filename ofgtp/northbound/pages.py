@@ -17,9 +17,8 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
-from werkzeug.wrappers import Response
-
 from ofgtp.core.flows.drops import MEANINGS
+from ofgtp.northbound.http.response import Response
 
 STATIC = Path(__file__).parent / "static"
 
@@ -55,7 +54,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The response with a page; `policy` adds to what is true of all."""
-    response = Response(html, status=status, mimetype="text/html", headers=headers)
+    response = Response(html, status, "text/html; charset=utf-8", dict(headers or {}))
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; {policy}; img-src data:; connect-src 'self';"
         " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
-
-from werkzeug.wrappers import Response
 
 from ofgtp.core.errors import (
     Conflict,
@@ -20,6 +18,7 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.northbound import schema
+from ofgtp.northbound.http.response import Response
 from ofgtp.northbound.service import BatchError
 
 log = logging.getLogger(__name__)
@@ -55,9 +54,9 @@ def document(problem: ProblemError) -> Response:
         body["errors"] = problem.errors
     return Response(
         json.dumps(body, separators=(",", ":")) + "\n",
-        status=problem.status,
-        mimetype="application/problem+json",
-        headers=problem.headers,
+        problem.status,
+        "application/problem+json",
+        problem.headers,
     )
 
 
@@ -74,6 +73,13 @@ def unprocessable(errors: Sequence[Mapping[str, object]]) -> ProblemError:
 def nothing_here() -> ProblemError:
     """404."""
     return ProblemError(HTTPStatus.NOT_FOUND, "there is nothing at this path")
+
+
+def wrong_method(method: str, methods: Collection[str]) -> ProblemError:
+    """405, with the methods that are possible."""
+    allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
+    detail = f"{method} is not possible here"
+    return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allow})
 
 
 def not_json(why: str) -> ProblemError:

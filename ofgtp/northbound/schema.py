@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address
-from json import dumps
-from socket import inet_ntoa
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -26,10 +24,12 @@ from pydantic_core import PydanticCustomError
 
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, Direction, FTeid, Qos, SessionState
 from ofgtp.core.peers.paths import PathState
-from ofgtp.northbound.service import NewSession, PeerView, SessionRequest, SessionView
+from ofgtp.northbound.service import PeerView, SessionRequest
 
 MAX_ERRORS = 100
 """So many errors of one request are named."""
+LOC_LIMIT = 200
+"""So many characters of a field's name: a member that nobody knows may have any."""
 
 _HEX_TEID = re.compile(r"0[xX][0-9a-fA-F]{1,8}")
 _DECIMAL = re.compile(r"[0-9]{1,10}")
@@ -150,7 +150,8 @@ class SessionInput(_Strict):
     )
     rqi: bool = Field(False, description="Set the Reflective QoS Indicator; needs a qfi")
     qfi_required: bool = Field(
-        True, description="With a qfi: drop uplink T-PDUs that carry no container"
+        True,
+        description="With a qfi: drop uplink T-PDUs that carry no container, or one of PDU type 0",
     )
     qfi_check: bool = Field(
         False, description="Drop uplink T-PDUs whose container has another QFI; needs a qfi"
@@ -277,12 +278,8 @@ class DownlinkOutput(BaseModel):
     remote_ip: Ipv4
 
 
-NO_QOS = Qos(0, required=False)
-"""What is shown of a session without a QFI."""
-
-
 class SessionOutput(BaseModel):
-    """A session as it is answered."""
+    """A session as it is answered; `shown` writes it."""
 
     id: str
     gateway: str
@@ -302,63 +299,6 @@ class SessionOutput(BaseModel):
     counters: BothCounters | None = Field(
         description="null in a list that was asked for without them"
     )
-
-    @classmethod
-    def of(cls, view: SessionView) -> SessionOutput:
-        """The answer that shows `view`."""
-        session, down = view.session, view.session.downlink
-        qos = session.qos or NO_QOS
-        return cls.model_construct(
-            id=session.id,
-            gateway=session.gateway,
-            ue_ip=session.ue_ip,
-            uplink=UplinkOutput.model_construct(
-                teid=session.uplink.teid,
-                local_ip=view.local_ip,
-                remote_ip=session.uplink.remote_ip,
-            ),
-            downlink=down and DownlinkOutput.model_construct(teid=down.teid, remote_ip=down.ip),
-            qfi=qos.qfi or None,
-            rqi=qos.rqi,
-            qfi_required=qos.required,
-            qfi_check=qos.check,
-            state=view.state,
-            reason=view.reason,
-            created_at=view.created_at,
-            updated_at=view.updated_at,
-            counters=view.uplink
-            and view.downlink
-            and BothCounters.model_construct(
-                uplink=Counters.model_construct(
-                    packets=view.uplink.packets, bytes=view.uplink.bytes
-                ),
-                downlink=Counters.model_construct(
-                    packets=view.downlink.packets, bytes=view.downlink.bytes
-                ),
-            ),
-        )
-
-
-def new_session(made: NewSession) -> str:
-    """The JSON of a session that was just made: what `SessionOutput` writes, in less time."""
-    put, at = made.put, made.at.isoformat().replace("+00:00", "Z")
-    peer = "null" if put.uplink_remote_ip is None else f'"{_dotted(put.uplink_remote_ip)}"'
-    down, qos = "null", Qos.of(put.qos) or NO_QOS
-    if put.downlink_ip is not None:
-        down = f'{{"teid":{put.downlink_teid},"remote_ip":"{_dotted(put.downlink_ip)}"}}'
-    return (
-        f'{{"id":"{put.id}","gateway":{dumps(made.gateway)},"ue_ip":"{_dotted(put.ue_ip)}",'
-        f'"uplink":{{"teid":{put.uplink_teid},"local_ip":"{made.local_ip}","remote_ip":{peer}}},'
-        f'"downlink":{down},"qfi":{qos.qfi or "null"},"rqi":{dumps(qos.rqi)},'
-        f'"qfi_required":{dumps(qos.required)},"qfi_check":{dumps(qos.check)},'
-        f'"state":"{made.state.value}","reason":null,'
-        f'"created_at":"{at}","updated_at":"{at}",'
-        '"counters":{"uplink":{"packets":0,"bytes":0},"downlink":{"packets":0,"bytes":0}}}'
-    )
-
-
-def _dotted(address: int) -> str:
-    return inet_ntoa(address.to_bytes(4, "big"))
 
 
 class SessionList(BaseModel):
@@ -549,7 +489,6 @@ _MESSAGES = {
     "bool_type": "must be true or false",
     "union_tag_invalid": 'must be "put" or "delete"',
     "union_tag_not_found": "is required",
-    "json_invalid": "is not JSON",
 }
 
 
@@ -564,7 +503,7 @@ def field_errors(error: ValidationError) -> list[tuple[str, str]]:
             msg = "is read-only; leave it out"
         if kind.startswith("union_tag"):
             loc = ["op"]
-        found.append((".".join(str(part) for part in loc), msg))
+        found.append((".".join(str(part) for part in loc)[:LOC_LIMIT], msg))
     return found
 
 

@@ -192,6 +192,14 @@ class GatewayMetrics:
     """Peers in use by the state of their paths."""
     neighbours: Mapping[str, int] = field(default_factory=dict)
     """Next hops on the access side by what ARP knows: "resolved", "unresolved" or "stale"."""
+    received: Mapping[str, int] = field(default_factory=dict)
+    """Frames that came in, by port: "access" or "core"."""
+    own: Mapping[str, int] = field(default_factory=dict)
+    """Those of them that were for the gateway itself: "arp", "ping", "signalling"."""
+    ovsdb: str = ""
+    """Where the switch's database is: gateways of one switch have the same."""
+    switch_drops: Mapping[str, int] = field(default_factory=dict)
+    """What that switch has dropped by itself, for all its bridges; empty if it does not tell."""
 
 
 class BatchError(OfgtpError):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from socket import MSG_PEEK
-
-from werkzeug.wrappers import Request
+from collections.abc import Callable, Iterator
 
 from ofgtp.northbound.events import Event, EventLog
 
@@ -16,7 +13,9 @@ LOOK_SECONDS = 1.0
 _EVENTS_AT_ONCE = 500
 
 
-def stream(events: EventLog, request: Request, after: int, keep_alive: float) -> Iterator[bytes]:
+def stream(
+    events: EventLog, gone: Callable[[], bool], after: int, keep_alive: float
+) -> Iterator[bytes]:
     """The events from number `after` on, until the reader has gone.
 
     After `keep_alive` seconds without one it shows that it lives.
@@ -24,7 +23,7 @@ def stream(events: EventLog, request: Request, after: int, keep_alive: float) ->
     # A reader that is cut off before the first event knows all the same where to go on.
     yield f": events of ofgtp\nid: {events.id(after)}\n\n".encode()
     quiet = 0.0
-    while not _gone(request):
+    while not gone():
         patience = min(LOOK_SECONDS, keep_alive)
         if found := events.wait(after, patience):
             after, quiet = found[-1].number, 0.0
@@ -36,20 +35,6 @@ def stream(events: EventLog, request: Request, after: int, keep_alive: float) ->
         if quiet >= keep_alive:
             quiet = 0.0
             yield b": still here\n\n"
-
-
-def _gone(request: Request) -> bool:
-    """Whether the reader of a response has closed the connection."""
-    source = request.environ.get("eventlet.input")
-    if source is None:
-        return False
-    try:
-        # Not a green socket: it does not wait.
-        return not source.get_socket().fd.recv(1, MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def _sse(event_id: str, event: Event) -> bytes:

@@ -276,23 +276,22 @@ class Channel:
         self._send(delete + of.barrier(xid))
         self._await(event)
 
-    def flows_of(self, cookies: list[int]) -> list[list[of.FlowStats]]:
+    def flows_of(self, cookies: Sequence[int]) -> list[list[of.FlowStats]]:
         """The flows with each of these cookies: all asked at once, then awaited."""
+        return [list(of.decode_flow_stats(reply)) for reply in self._stats_of(cookies)]
+
+    def counts_of(self, cookies: Sequence[int]) -> list[list[of.FlowCounts]]:
+        """The same, and no more of each flow than what it has counted."""
+        return [list(of.decode_flow_counts(reply)) for reply in self._stats_of(cookies)]
+
+    def _stats_of(self, cookies: Sequence[int]) -> list[bytes]:
         whole = (1 << 64) - 1
         asked: list[Event] = []
         for cookie in cookies:
             xid = _XIDS.take()
             asked.append(self._expect(xid))
             self._send(of.flow_stats_request(cookie, whole, xid))
-        return [
-            [stats for part in self._await(event) for stats in of.decode_flow_stats(part)]
-            for event in asked
-        ]
-
-    def packets_of(self, cookie: int) -> int:
-        """Packets of all flows with this cookie together: the switch adds them up."""
-        xid = _XIDS.take()
-        return of.decode_aggregate(b"".join(self._ask(xid, of.aggregate_request(cookie, xid))))[0]
+        return [b"".join(self._await(event)) for event in asked]
 
     def meters(self) -> dict[int, Meter | None]:
         """The meters of the bridge; None for one that is not of our form."""
@@ -437,8 +436,13 @@ class Bundle:
             self._flush()
             eventlet.sleep(0)
 
-    def put_plan(self, plan: Plan, foreign: Sequence[of.FlowStats] = ()) -> None:
-        """Put a plan in, and the deletion of reported flows."""
+    def put_plan(
+        self, plan: Plan, foreign: Sequence[of.FlowStats] = (), *, named: bool = True
+    ) -> None:
+        """Put a plan in, and the deletion of reported flows.
+
+        Not `named`, flows are not kept, and the switch's refusal does not tell which it was.
+        """
 
         def delete(some: Sequence[of.FlowStats], first: int) -> bytes:
             mods = (of.delete_reported(stats, xid) for xid, stats in enumerate(some, first))
@@ -457,7 +461,8 @@ class Bundle:
             (plan.add, of.Command.ADD),
         ):
             for some in _slices(flows):
-                self.put(command, len(some), partial(change, command, some), some.__getitem__)
+                flow = some.__getitem__ if named else lambda place: None
+                self.put(command, len(some), partial(change, command, some), flow)
 
     def _wrap(self, mods: Iterable[bytes], first: int) -> bytes:
         return b"".join(of.bundle_add(self.number, mod, xid) for xid, mod in enumerate(mods, first))

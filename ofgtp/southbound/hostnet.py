@@ -37,6 +37,9 @@ OFFLOADS = {
 and as set."""
 
 
+PACKET_SOCKETS, ETH_P_ALL = Path("/proc/net/packet"), "0003"
+"""The sockets of packet(7), and the protocol of those that read all, as it is shown there."""
+
 LinkState = Literal["up", "no carrier", "down", "missing"]
 
 SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x1, 0x40
@@ -66,6 +69,47 @@ def mtu(port: str) -> int:
     return int(_link(port)["mtu"])
 
 
+def ifindex(port: str) -> int:
+    """The kernel's number of the interface: one that is made anew under its name has another.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    try:
+        return socket.if_nametoindex(port)
+    except OSError as error:
+        raise GatewayNotReady(f"interface {port} does not exist") from error
+
+
+def is_read(index: int) -> bool:
+    """Whether somebody reads all that comes in by the interface of that number, by packet(7).
+
+    A socket is bound to the interface itself: it does not move on to another one of that name, nor
+    come back with one that was in another network namespace.
+    """
+    sockets = (line.split() for line in PACKET_SOCKETS.read_text().splitlines()[1:])
+    return any(words[3:5] == [ETH_P_ALL, str(index)] for words in sockets)
+
+
+def is_abandoned(device: str) -> bool:
+    """Whether an internal port's device is gone, or none that a program has open any more.
+
+    A tap without its program has no carrier; one that is down does not show it.
+
+    Raises:
+        GatewayNotReady: it is another kind of interface, and in the way.
+    """
+    state = link_state(device)
+    if state != "missing":
+        (link,) = _ip("-details", "link", "show", "dev", device)
+        if link.get("linkinfo", {}).get("info_kind") != "tun":
+            raise GatewayNotReady(
+                f"interface {device} is not the switch's, and in the way of its port of that name: "
+                f"delete it (ip link del {device})"
+            )
+    return state in ("missing", "no carrier")
+
+
 def is_up(port: str) -> bool:
     """Whether the interface is set up (its carrier is another matter).
 
@@ -76,9 +120,17 @@ def is_up(port: str) -> bool:
 
 
 def link_state(port: str) -> LinkState:
-    """The interface's state, without a command: for what is asked often."""
+    """The interface's state, without a command: for what is asked often.
+
+    Raises:
+        GatewayNotReady: no socket can be had.
+    """
     request = struct.pack("16sH14x", port.encode(), 0)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    try:
+        asks = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise GatewayNotReady(f"port {port} cannot be looked at: {error.strerror}") from error
+    with asks as sock:
         try:
             answer = fcntl.ioctl(sock, SIOCGIFFLAGS, request)
         except OSError:

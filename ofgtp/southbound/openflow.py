@@ -50,7 +50,11 @@ NSH = 0x005AD650
 class Type(IntEnum):
     """Message types (OpenFlow 1.4, 7.1.1)."""
 
+    HELLO = 0
     ERROR = 1
+    ECHO_REQUEST = 2
+    ECHO_REPLY = 3
+    FEATURES_REPLY = 6
     PACKET_IN = 10
     PACKET_OUT = 13
     FLOW_MOD = 14
@@ -77,9 +81,9 @@ class Multipart(IntEnum):
 
     DESC = 0
     FLOW = 1
-    AGGREGATE = 2
     METER = 9
     METER_CONFIG = 10
+    PORT_DESC = 13
     FLOW_MONITOR = 16
 
 
@@ -102,6 +106,39 @@ def message(kind: int, xid: int, body: bytes = b"") -> bytes:
     return _HEADER.pack(VERSION, kind, 8 + len(body), xid) + body
 
 
+# --- the handshake (7.5.1) ----------------------------------------------------------------------
+
+_VERSION_BITMAP = 1
+
+
+def offered_versions(version: int, body: bytes) -> frozenset[int]:
+    """The versions that a HELLO offers; without a bitmap of them all up to the header's.
+
+    Raises:
+        CodecError: an element of it has an impossible length.
+    """
+    place = 0
+    while place < len(body):
+        if len(body) - place < 4:
+            raise CodecError("a HELLO is cut short")
+        kind, size = struct.unpack_from("!HH", body, place)
+        if not 4 <= size <= len(body) - place:
+            raise CodecError(f"a HELLO has an element of {size} bytes")
+        if kind == _VERSION_BITMAP:
+            words = struct.unpack_from(f"!{(size - 4) // 4}I", body, place + 4)
+            whole = sum(word << 32 * n for n, word in enumerate(words))
+            return frozenset(n for n in range(32 * len(words)) if whole >> n & 1)
+        place += -(-size // 8) * 8
+    return frozenset(range(1, version + 1))
+
+
+def decode_features(body: bytes) -> int:
+    """The datapath id of a FEATURES_REPLY. Raises CodecError."""
+    if len(body) != 24:
+        raise CodecError(f"a features reply of {len(body)} bytes")
+    return int.from_bytes(body[:8], "big")
+
+
 # --- fields (OXM, 7.2.3.2) ----------------------------------------------------------------------
 
 _NXM1, _BASIC, _EXPERIMENTER = 0x0001, 0x8000, 0xFFFF
@@ -113,6 +150,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "dl_type": (_BASIC, 5),
     "vlan_vid": (_BASIC, 6),
     "vlan_pcp": (_BASIC, 7),
+    "nw_ecn": (_BASIC, 9),
     "nw_proto": (_BASIC, 10),
     "nw_src": (_BASIC, 11),
     "nw_dst": (_BASIC, 12),
@@ -136,6 +174,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "reg3": (_NXM1, 3),
     "reg4": (_NXM1, 4),
     "reg5": (_NXM1, 5),
+    "reg7": (_NXM1, 7),
     "ip_frag": (_NXM1, 26),
     "nw_ttl": (_NXM1, 29),
     "mpls_ttl": (_NXM1, 30),
@@ -166,6 +205,7 @@ _MOVE_NAMES: dict[str, int] = {
     "reg2": 0x00010404,
     "reg3": 0x00010604,
     "reg4": 0x00010804,
+    "reg7": 0x00010E04,
     "ipv6_dst": 0x00012810,
     "tun_id": 0x00012008,
     "tun_src": 0x00013E04,
@@ -278,8 +318,10 @@ def _nicira(subtype: int, body: bytes) -> bytes:
 
 
 def encode_action(action: Action) -> bytes:
-    """One action (7.2.5, and Nicira's REG_MOVE 6, REG_LOAD 7, ENCAP 46, DECAP 47, …)."""
+    """One action (7.2.5, and Nicira's: REG_MOVE 6, REG_LOAD 7, OUTPUT_TRUNC 39, ENCAP 46, …)."""
     match action:
+        case Output(port, max_len) if max_len and port != Port.CONTROLLER:
+            return _nicira(39, struct.pack("!HI", port, max_len))
         case Output(port, max_len):
             return _OUTPUT.pack(0, 16, port, max_len)
         case SetField(name, value):
@@ -410,13 +452,6 @@ def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES
     return multipart_request(Multipart.FLOW, xid, body)
 
 
-def aggregate_request(cookie: int, xid: int) -> bytes:
-    """Ask for the sum over the flows with exactly this cookie (7.3.5.3)."""
-    whole = (1 << 64) - 1
-    body = struct.pack("!B3xII4xQQ", ALL_TABLES, ANY_PORT, ANY_GROUP, cookie, whole)
-    return multipart_request(Multipart.AGGREGATE, xid, body + encode_match(()))
-
-
 def flow_monitor_request(xid: int) -> bytes:
     """Ask to be told of every flow added, removed or modified (7.3.5.18).
 
@@ -483,21 +518,53 @@ class FlowStats:
             place += max(size, 8)
         return None
 
+    @property
+    def goto(self) -> int | None:
+        """The table that it leads to, if it leads to one."""
+        data, place = self.instructions, 0
+        while place + 8 <= len(data):
+            kind, size = struct.unpack_from("!HH", data, place)
+            if kind == 1:
+                return data[place + 4]
+            place += max(size, 8)
+        return None
+
+
+class FlowCounts(NamedTuple):
+    """What one flow has counted, and the table that it is in."""
+
+    table: int
+    packets: int
+    bytes: int
+
 
 _FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
 
 
-def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
-    """Read the body of a flow-stats reply part. Raises CodecError."""
+def _flow_stats(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The entries of a flow-stats reply part: offset, and the fields that stand first."""
     offset = 0
     while offset < len(body):
         if len(body) - offset < _FLOW_STATS.size + 8:
             raise CodecError("a flow-stats entry is cut short")
-        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = (
-            _FLOW_STATS.unpack_from(body, offset)
-        )
+        fields = _FLOW_STATS.unpack_from(body, offset)
+        size = fields[0]
         if size < _FLOW_STATS.size + 8 or offset + size > len(body):
             raise CodecError("a flow-stats entry has a wrong length")
+        yield offset, fields
+        offset += size
+
+
+def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
+    """Read no more of a flow-stats reply part than the counters. Raises CodecError."""
+    for _, (_, table, *_, packets, octets) in _flow_stats(body):
+        yield FlowCounts(table, packets, octets)
+
+
+def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
+    """Read the body of a flow-stats reply part. Raises CodecError."""
+    for offset, fields in _flow_stats(body):
+        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = fields
         match_, behind = decode_match(body, offset + _FLOW_STATS.size)
         if behind > offset + size:
             raise CodecError("a match is longer than its flow-stats entry")
@@ -512,7 +579,6 @@ def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
             packets,
             octets,
         )
-        offset += size
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,10 +636,11 @@ def decode_meters(body: bytes) -> dict[int, Meter | None]:
 
 
 class MeterCounts(NamedTuple):
-    """Packets that came to a meter, and those of them that its band dropped."""
+    """Packets that came to a meter, those of them that its band dropped, and octets of all."""
 
     packets: int
     dropped: int
+    octets: int = 0
 
 
 def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
@@ -585,18 +652,11 @@ def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
         if size < 40 or offset + size > len(body):
             raise CodecError("a meter counter has a wrong length")
         if size >= 56:
-            packets = struct.unpack_from("!Q", body, offset + 16)[0]
-            counts[number] = MeterCounts(packets, struct.unpack_from("!Q", body, offset + 40)[0])
+            packets, octets = struct.unpack_from("!QQ", body, offset + 16)
+            dropped = struct.unpack_from("!Q", body, offset + 40)[0]
+            counts[number] = MeterCounts(packets, dropped, octets)
         offset += size
     return counts
-
-
-def decode_aggregate(body: bytes) -> tuple[int, int, int]:
-    """Packets, bytes and number of flows of an aggregate reply. Raises CodecError."""
-    if len(body) < 20:
-        raise CodecError("an aggregate reply is cut short")
-    packets, octets, flows = struct.unpack_from("!QQI", body)
-    return packets, octets, flows
 
 
 def decode_desc(body: bytes) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from ovs.db.idl import Idl, SchemaHelper, Transaction
 from ovs.poller import Poller
 
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.model import Gateway
+from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway
 from ofgtp.core.rules.terms import TUNNEL_HEADERS
 from ofgtp.southbound import hostnet
 
@@ -31,7 +31,10 @@ COMMIT_S = 5.0
 
 TAG = "ofgtp"
 FACT = "ofgtp-"
+IFINDEX = "ifindex"
+"""The fact about a port that says which interface of its name it was made for."""
 ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT, LOOP_OUT_OFPORT, LOOP_IN_OFPORT = 1, 2, 3, 4, 5
+ECT_1_OFPORT, CE_OFPORT = 6, 7
 PROTOCOLS = frozenset({"OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"})
 """14 and later have bundles; the others let ovs-ofctl work with its defaults."""
 
@@ -55,6 +58,7 @@ COLUMNS = {
         "options",
         "mac",
         "mac_in_use",
+        "ifindex",  # not read: it has us look when an interface goes or comes
         "ofport",
         "ofport_request",
         "mtu_request",
@@ -86,12 +90,21 @@ class BridgeFacts:
     access_ofport: int
     core_ofport: int
     gtpu_ofport: int
+    ect_1_ofport: int
+    ce_ofport: int
     loop_out_ofport: int
     loop_in_ofport: int
     local_mac: str
     access_mac: str
     core_mac: str
+    interfaces: tuple[int, ...]
+    """The kernel's numbers of the access port's interface and, if it is a real one, the core's."""
     controller_connected: bool
+
+    @property
+    def devices(self) -> tuple[object, ...]:
+        """By what others on the wire know the gateway."""
+        return self.interfaces, self.local_mac, self.core_mac
 
 
 def derived_macs(access_mac: str) -> tuple[str, str]:
@@ -121,6 +134,8 @@ class Ovsdb:
         self.remote, self._lock = remote, None if lock is None else _identifier(lock)
         self.changes = 0
         """How often `ensure` has changed something."""
+        self.opened = 0
+        """How often it has had ports opened."""
         self._introduced = False
         """Whether the switch has been given this process as its controller."""
         self._idl: Any = None
@@ -177,18 +192,59 @@ class Ovsdb:
             gateway.access_port: access_mac,
             gateway.core_device: core_mac,
         }
+        numbers = {port: hostnet.ifindex(port) for port in gateway.ports}
         self._connect()
         self._stand_back(gateway)
         mtu = access_mtu - TUNNEL_HEADERS
 
+        adds = False
+
         def describe(edit: _Edit) -> None:
-            self._describe(edit, gateway, nonce, macs, mtu)
+            nonlocal adds
+            adds = self._describe(edit, gateway, nonce, macs, numbers, mtu)
 
         if self._transact(gateway, describe):
             self.changes += 1
+            self.opened += adds
             log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
         self._introduced = True
-        return self._read_back(gateway, macs)
+        return self._read_back(gateway, macs, numbers)
+
+    def catch_up(self, gateway: Gateway) -> None:
+        """Have ovs-vswitchd carry out all that it owes.
+
+        Raises:
+            GatewayNotReady: it does not, within COMMIT_S.
+        """
+        self._connect()
+        self._stand_back(gateway)
+        self.stir(gateway)
+        if not self._carried_out():
+            raise GatewayNotReady(_OWED)
+
+    def take_out(self, gateway: Gateway, name: str) -> None:
+        """Take one of our ports out of the bridge; by the bridge's own name, all of the bridge.
+
+        Returns when ovs-vswitchd has done it, so that `ensure` has it opened anew: for a port that
+        is only described anew nothing is opened.
+
+        Raises:
+            GatewayNotReady: it has not, within COMMIT_S.
+        """
+        self._connect()
+        self._stand_back(gateway)
+
+        def discard(edit: _Edit) -> None:
+            bridge = self._own_bridge(gateway)
+            if bridge is not None and name == gateway.bridge:
+                edit.discard(self._root(), "bridges", bridge)
+                return
+            for port in bridge.ports if bridge is not None else ():
+                if port.name == name and port.external_ids.get(TAG) == gateway.name:
+                    edit.discard(bridge, "ports", port)
+
+        if self._transact(gateway, discard) and not self._carried_out():
+            raise GatewayNotReady(_OWED)
 
     def stir(self, gateway: Gateway) -> None:
         """Have ovs-vswitchd look at its connections, by asking it for nothing.
@@ -216,12 +272,8 @@ class Ovsdb:
         if not self._transact(gateway, lambda edit: self._delete(edit, gateway)):
             return False
         log.info("gateway=%s bridge=%s ovsdb: removed", gateway.name, gateway.bridge)
-        deadline = time.monotonic() + COMMIT_S
-        while self.connected and self._root().cur_cfg < self._root().next_cfg:
-            if not _block(self._idl.wait, deadline):
-                log.warning("gateway=%s ovs-vswitchd has not let go of it yet", gateway.name)
-                break
-            self._run()
+        if not self._carried_out():
+            log.warning("gateway=%s ovs-vswitchd has not let go of it yet", gateway.name)
         return True
 
     def remember(self, gateway: Gateway, port: str, facts: Mapping[str, str]) -> None:
@@ -240,19 +292,35 @@ class Ovsdb:
 
         self._transact(gateway, keep)
 
-    def recall(self, gateway: Gateway, port: str) -> dict[str, str]:
-        """The facts kept about a port; empty if it is not (or no longer) ours."""
+    def recall(self, gateway: Gateway) -> dict[str, dict[str, str]]:
+        """Our ports in the gateway's bridge, each with the facts kept about it."""
         self._connect()
-        row = self._interface(gateway, port)
-        kept = row.external_ids if row is not None else {}
-        return {k.removeprefix(FACT): v for k, v in kept.items() if k.startswith(FACT)}
+        bridge = self._find("Bridge", gateway.bridge)
+        rows = [row for port in bridge.ports for row in port.interfaces] if bridge else []
+        return {
+            row.name: {
+                key.removeprefix(FACT): value
+                for key, value in row.external_ids.items()
+                if key.startswith(FACT)
+            }
+            for row in rows
+            if row.external_ids.get(TAG) == gateway.name
+        }
 
     # what there should be
 
     def _describe(
-        self, edit: _Edit, gateway: Gateway, nonce: str, macs: Mapping[str, str], mtu: int
-    ) -> None:
+        self,
+        edit: _Edit,
+        gateway: Gateway,
+        nonce: str,
+        macs: Mapping[str, str],
+        numbers: Mapping[str, int],
+        mtu: int,
+    ) -> bool:
         """Write the difference between the gateway's configuration and the database.
+
+        Returns whether a port is added. `numbers` are kept with the ports, from when they are made.
 
         `mtu` is what fits the access side without its tunnel headers: the host, where it routes
         packets to UEs, must know, to fragment them or to tell their senders (RFC 791, RFC 1191).
@@ -280,6 +348,7 @@ class Ovsdb:
             "packet_type": "ptap",
             "tos": "inherit" if gateway.dscp is None else str(gateway.dscp << 2),
         }
+        ect_1, ce = gateway.ecn_ports
         loop_out, loop_in = gateway.loop_ports
         wanted: dict[str, dict[str, object]] = {
             gateway.bridge: {"type": "internal"},
@@ -293,6 +362,16 @@ class Ovsdb:
                 "type": "gtpu",
                 "options": tunnel,
             },
+            ect_1: {
+                "ofport_request": ECT_1_OFPORT,
+                "type": "gtpu",
+                "options": tunnel | {"dst_port": str(ECT_1_PORT)},
+            },
+            ce: {
+                "ofport_request": CE_OFPORT,
+                "type": "gtpu",
+                "options": tunnel | {"dst_port": str(CE_PORT)},
+            },
             loop_out: {
                 "ofport_request": LOOP_OUT_OFPORT,
                 "type": "patch",
@@ -305,11 +384,13 @@ class Ovsdb:
             },
         }
         ports = {port.name: port for port in edit.get(bridge, "ports", [])}
+        adds = bool(wanted.keys() - ports.keys())
         for name, columns in wanted.items():
             port = ports.get(name)
+            made_for = {FACT + IFINDEX: str(numbers[name])} if name in numbers else {}
             if port is None:
                 self._refuse_taken(name, gateway)
-                interface = edit.insert("Interface", name=name, external_ids=tag)
+                interface = edit.insert("Interface", name=name, external_ids=tag | made_for)
                 port = edit.insert("Port", name=name, interfaces=[interface], external_ids=tag)
                 edit.add(bridge, "ports", port)
             elif port.external_ids.get(TAG) != gateway.name:
@@ -320,6 +401,8 @@ class Ovsdb:
             else:
                 (interface,) = port.interfaces
             edit.set(interface, **columns)
+            if made_for and FACT + IFINDEX not in interface.external_ids:
+                edit.merge(interface, "external_ids", made_for)
         for name, port in ports.items():
             if name not in wanted and port.external_ids.get(TAG) == gateway.name:
                 edit.discard(bridge, "ports", port)
@@ -350,6 +433,7 @@ class Ovsdb:
                         other.target,
                     )
             edit.set(bridge, controller=[controller])
+        return adds
 
     def _delete(self, edit: _Edit, gateway: Gateway) -> None:
         bridge = self._find("Bridge", gateway.bridge)
@@ -391,12 +475,23 @@ class Ovsdb:
 
     # what ovs-vswitchd made of it
 
-    def _read_back(self, gateway: Gateway, macs: Mapping[str, str]) -> BridgeFacts:
+    def _carried_out(self) -> bool:
+        """Wait until ovs-vswitchd has carried out what is in the database; False if it does not."""
+        deadline = time.monotonic() + COMMIT_S
+        while self.connected and self._root().cur_cfg < self._root().next_cfg:
+            if not _block(self._idl.wait, deadline):
+                return False
+            self._run()
+        return self.connected
+
+    def _read_back(
+        self, gateway: Gateway, macs: Mapping[str, str], numbers: Mapping[str, int]
+    ) -> BridgeFacts:
         """Wait until ovs-vswitchd has carried the configuration out, and read what came of it."""
         deadline = time.monotonic() + COMMIT_S
         while True:
             self._run()
-            facts = self._facts(gateway, macs)
+            facts = self._facts(gateway, macs, numbers)
             if isinstance(facts, BridgeFacts):
                 self._look()
                 return facts
@@ -405,7 +500,9 @@ class Ovsdb:
             if not self.connected:
                 raise GatewayNotReady(f"ovsdb-server at {self.remote} closed the connection")
 
-    def _facts(self, gateway: Gateway, macs: Mapping[str, str]) -> BridgeFacts | str:
+    def _facts(
+        self, gateway: Gateway, macs: Mapping[str, str], numbers: Mapping[str, int]
+    ) -> BridgeFacts | str:
         """What ovs-vswitchd made of the gateway; or what it still owes.
 
         Raises:
@@ -413,7 +510,7 @@ class Ovsdb:
         """
         root = self._root()
         if root.cur_cfg < root.next_cfg:
-            return f"ovs-vswitchd did not take the configuration within {COMMIT_S:.0f} s: is it up?"
+            return _OWED
         bridge = self._own_bridge(gateway)
         if bridge is None:
             raise GatewayNotReady(f"bridge {gateway.bridge} was deleted by somebody else")
@@ -424,6 +521,7 @@ class Ovsdb:
             gateway.access_port,
             gateway.core_device,
             gateway.gtpu_port,
+            *gateway.ecn_ports,
             *gateway.loop_ports,
         )
         rows = [self._interface(gateway, name) for name in names]
@@ -436,18 +534,21 @@ class Ovsdb:
                 return f"ovs-vswitchd did not open port {name}"
             if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
                 return f"ovs-vswitchd has MAC {row.mac_in_use[0]} for port {name}, not {macs[name]}"
-        local, access, core, tunnel, loop_out, loop_in = rows
+        local, access, core, tunnel, ect_1, ce, loop_out, loop_in = rows
         return BridgeFacts(
             datapath_id=int(bridge.datapath_id[0], 16),
             ovs_version=root.ovs_version[0] if root.ovs_version else None,
             access_ofport=access.ofport[0],
             core_ofport=core.ofport[0],
             gtpu_ofport=tunnel.ofport[0],
+            ect_1_ofport=ect_1.ofport[0],
+            ce_ofport=ce.ofport[0],
             loop_out_ofport=loop_out.ofport[0],
             loop_in_ofport=loop_in.ofport[0],
             local_mac=local.mac_in_use[0],
             access_mac=access.mac_in_use[0],
             core_mac=core.mac_in_use[0],
+            interfaces=tuple(numbers.values()),
             controller_connected=any(c.is_connected for c in bridge.controller),
         )
 
@@ -633,6 +734,9 @@ class _Edit:
         """Take a child out of a set; the database deletes rows that nothing refers to."""
         row.delvalue(column, child)
         self.changed = True
+
+
+_OWED = f"ovs-vswitchd did not take the configuration within {COMMIT_S:.0f} s: is it up?"
 
 
 def _spellings(gateway: Gateway) -> tuple[str, str]:

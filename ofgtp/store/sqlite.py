@@ -11,13 +11,14 @@ import base64
 import binascii
 import fcntl
 import json
+import logging
 import os
 import secrets
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -29,6 +30,7 @@ from ofgtp.core.errors import (
     InvalidSession,
     StoreDamaged,
     StoreError,
+    StoreUnfit,
     UnknownSession,
 )
 from ofgtp.core.model import (
@@ -42,6 +44,8 @@ from ofgtp.core.model import (
     Uplink,
 )
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
@@ -53,10 +57,14 @@ FORGET_EVERY = 64
 """Transactions between two times that older ones are forgotten."""
 
 LOG_PAGES = 4_000
-"""Pages in the write-ahead log before they are folded into the file; some milliseconds each time,
-in which the controller does nothing else. A single new session writes six or seven."""
+"""Pages in the write-ahead log before they are folded into the file."""
+COMMIT_PAGES, ROWS_A_PAGE = 7, 20
+"""What a transaction writes there, about: so many pages, and one for so many rows."""
 
 ALLOCATION_TRIES = 64
+
+PAGE = 4096
+"""Octets of a page, SQLite's unit."""
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -397,10 +405,12 @@ class SessionStore:
             cut as well, at the price of an fsync per transaction.
         teids: what uplink TEIDs are allocated from.
         clock: seconds since the epoch.
+        aside: runs what takes long, at once or in another system thread; the store goes on being
+            used meanwhile.
 
     Raises:
-        StoreError: the file cannot be made, read or written, is damaged, is no ofgtp store, or
-            was written by a later version.
+        StoreUnfit: the file is damaged, is no ofgtp store, or was written by a later version.
+        StoreError: it cannot be made, read or written now.
     """
 
     def __init__(
@@ -410,9 +420,11 @@ class SessionStore:
         durability: Literal["normal", "full"] = "normal",
         teids: range = range(1, TEID_MAX + 1),
         clock: Callable[[], float] = time.time,
+        aside: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> None:
         self.path = path
-        self._teids, self._clock = teids, clock
+        self._teids, self._clock, self._aside = teids, clock, aside
+        self._logged, self._folding, self._not_folded = 0, False, ""
         self._open_tx = False
         self._transactions = 0
         self._connections: list[sqlite3.Connection] = []
@@ -430,7 +442,8 @@ class SessionStore:
         except sqlite3.Error as error:
             self.close()
             kind = StoreDamaged if error.sqlite_errorcode & 0xFF in _DAMAGE else StoreError
-            raise kind(f"{path}: cannot be used as the session store: {error}") from error
+            why = "the disk is full" if _is_full(path.parent) else str(error)
+            raise kind(f"{path}: cannot be used as the session store: {why}") from error
         except StoreError:
             self.close()
             raise
@@ -449,9 +462,9 @@ class SessionStore:
         owner = db.execute("PRAGMA application_id").fetchone()[0]
         empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not empty and owner != APPLICATION_ID:
-            raise StoreError(f"{self.path}: is another program's database")
+            raise StoreUnfit(f"{self.path}: is another program's database")
         if version > SCHEMA_VERSION:
-            raise StoreError(
+            raise StoreUnfit(
                 f"{self.path}: has schema version {version}, this ofgtp knows {SCHEMA_VERSION}"
             )
         damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -460,7 +473,7 @@ class SessionStore:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")  # `_fold` does it
         if empty:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._set_meta("instance_id", str(uuid.uuid4()))
@@ -483,6 +496,7 @@ class SessionStore:
             return
         with _errors():
             self._set_meta("checked_at", str(int(self._clock())))
+        self._wrote(1)
 
     def reset(self) -> str:
         """Give up all sessions and return a new instance id. Numbers and TEIDs are not reused."""
@@ -506,7 +520,7 @@ class SessionStore:
             raise StoreError("the session store: another transaction is open")
         with _errors():
             self._db.execute("BEGIN IMMEDIATE")
-        self._open_tx = True
+        self._open_tx, rows = True, self._db.total_changes
         try:
             yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids)
             with _errors():
@@ -522,6 +536,28 @@ class SessionStore:
             if self._db.in_transaction:
                 with _errors():
                     self._db.execute("ROLLBACK")
+        self._wrote(COMMIT_PAGES + (self._db.total_changes - rows) // ROWS_A_PAGE)
+
+    def _wrote(self, pages: int) -> None:
+        """So many pages, about, have been added to the write-ahead log."""
+        self._logged += pages
+        if self._not_folded:
+            log.warning("%s: the log is not folded into the file: %s", self.path, self._not_folded)
+            self._not_folded = ""
+        if self._logged > LOG_PAGES and not self._folding:
+            self._logged, self._folding = 0, True
+            self._aside(self._fold)
+
+    def _fold(self) -> None:
+        """Fold the write-ahead log into the file. It may take long, and has a connection of its
+        own: readers and the writer go on meanwhile."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as db:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            self._not_folded = str(error)  # this may be another system thread: it logs nothing
+        finally:
+            self._folding = False
 
     def get(self, session_id: str) -> StoredSession | None:
         """The session with this id."""
@@ -664,6 +700,15 @@ class SessionStore:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether there is no room for a page more: SQLite may call that a disk I/O error."""
+    try:
+        shown = os.statvfs(directory)
+    except OSError:
+        return False
+    return shown.f_bavail * shown.f_frsize < PAGE or (shown.f_files > 0 and shown.f_favail == 0)
 
 
 def claim(path: Path) -> int:

@@ -29,11 +29,14 @@ FACTS = BridgeFacts(
     access_ofport=1,
     core_ofport=2,
     gtpu_ofport=3,
+    ect_1_ofport=6,
+    ce_ofport=7,
     loop_out_ofport=4,
     loop_in_ofport=5,
     local_mac="02:00:00:00:00:01",
     access_mac="04:00:00:00:00:01",
     core_mac="06:00:00:00:00:02",
+    interfaces=(3, 4),
     controller_connected=True,
 )
 
@@ -61,6 +64,7 @@ class Net:
         for each in gateways:
             agent = GatewayAgent(each, store, self.writer, protected, "nonce", None, self.events)
             agent.links.facts, agent.host.access_mtu = FACTS, 1500
+            agent.host.core_mtu = 1500
             agent.core_side.next_hop.assume("52:54:00:00:00:03")
             self.agents[each.name] = agent
         self.service = SessionService(store, self.agents.values(), self.writer, self.events)

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import eventlet
 
+from ofgtp.northbound.http.server import serve
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.serve import serve
 from ofgtp.store import SessionStore
 from tests.support.agents import Net, quiet
 

@@ -406,23 +406,34 @@ ue_pools = ["10.45.0.0/16"]
 """
 
     def start_controller(
-        self, config_text: str | None = None, *, status: int | None = 200, timeout: float = 60.0
+        self,
+        config_text: str | None = None,
+        *,
+        status: int | None = 200,
+        timeout: float = 60.0,
+        by: Sequence[str] = (),
+        options: Sequence[str] = (),
+        output: int | None = None,
     ) -> None:
         """Start the stock ryu-manager on `ofgtp.app`; returns when /v1/health answers `status`.
 
-        With `status=None` any answer will do.
+        With `status=None` any answer will do. `by` are the words of a program that starts it,
+        `options` are ryu-manager's; `output` is a file descriptor for what it writes, instead of
+        the log.
         """
         path = self.dir / "ofgtp.toml"
         path.write_text(self.config() if config_text is None else config_text)
-        with self.controller_log.open("ab") as output:
+        program = str(Path(sys.executable).parent / "ryu-manager")
+        with self.controller_log.open("ab") as log:
+            written = log.fileno() if output is None else output
             self.controller = self.spawn(
                 "gw",
-                [str(Path(sys.executable).parent / "ryu-manager"), "ofgtp.app"],
+                [*by, program, *options, "ofgtp.app"],
                 env={**self.env, **self.environment, "OFGTP_CONFIG": str(path)},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=written,
+                stderr=written,
             )
         self.wait_health(status, timeout=timeout)
 

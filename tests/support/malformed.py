@@ -24,6 +24,10 @@ LINK_TYPES = (0x8100, 0x88A8, 0x8847, 0x8848, 0x894F, 0x0806, 0x0800, 0x86DD)
 """Those behind which a switch reads on."""
 
 
+INNER_PORTS = (61521, 61523)
+"""UDP ports that the switch unwraps GTP-U by, and to which nobody may send it."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Addresses and TEIDs that a packet needs to get far before something is wrong with it."""
@@ -65,6 +69,7 @@ class _Damaged:
             self.odd_inner: 30,
             self.behind_flags: 40,
             self.containers: 40,
+            self.unextended: 20,
             self.nearly_right: 15,
             self.extensions: 10,
             self.lying_lengths: 10,
@@ -87,13 +92,17 @@ class _Damaged:
     def teid(self) -> int:
         return self.target.teid if self.rng.random() < 0.8 else self.rng.getrandbits(32)
 
+    def tos(self) -> int:
+        """With all four values of ECN, often."""
+        return self.rng.choice((0, 0, 0, 1, 2, 3, 3, self.rng.randrange(256)))
+
     def ip_header(self, source: int, destination: int, size: int) -> bytearray:
         header = bytearray(20)
         ttl = self.rng.randrange(256)
         proto = self.rng.choice((1, 6, 17, 47, 4, 41, self.rng.randrange(256)))
         fragment = self.rng.choice((0, 0, 0, 0x2000, 0x4000, self.rng.getrandbits(16)))
         ident = self.rng.getrandbits(16)
-        first = struct.pack("!BBHHHBBH", 0x45, 0, size, ident, fragment, ttl, proto, 0)
+        first = struct.pack("!BBHHHBBH", 0x45, self.tos(), size, ident, fragment, ttl, proto, 0)
         header[:] = first + struct.pack("!II", source, destination)
         return header
 
@@ -132,11 +141,11 @@ class _Damaged:
         """The payload in a right UDP datagram to the gateway's GTP-U port."""
         target = self.target
         port = self.rng.choice((2152, self.rng.randrange(1, 65536)))
-        udp = struct.pack("!HHHH", port, 2152, 8 + len(payload), 0) + payload
+        to = 2152 if self.rng.random() < 0.99 else self.rng.choice(INNER_PORTS)
+        udp = struct.pack("!HHHH", port, to, 8 + len(payload), 0) + payload
         source, destination = int(IPv4Address(target.peer)), int(IPv4Address(target.gateway))
-        header = struct.pack(
-            "!BBHHHBBHII", 0x45, 0, 20 + len(udp), 0, 0x4000, 64, 17, 0, source, destination
-        )
+        first = struct.pack("!BBH", 0x45, self.tos(), 20 + len(udp))
+        header = first + struct.pack("!HHBBHII", 0, 0x4000, 64, 17, 0, source, destination)
         total = sum(struct.unpack("!10H", header))
         total = (total & 0xFFFF) + (total >> 16)
         check = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
@@ -202,7 +211,7 @@ class _Damaged:
         room = max(4 * min(size, 40) - 2, 0)
         container = bytes([units]) + (content + rng.randbytes(room))[:room] + bytes([following])
         packet = rng.choice((self.inner, self.inner, self.inner, self.link_headers, self.noise))()
-        kind = rng.choice((0x85, 0x85, 0x85, 0x85, 0x40, 0xC0, rng.randrange(256)))
+        kind = rng.choice((0x85, 0x85, 0x85, 0x85, 0x40, 0xC0, 0x00, rng.randrange(256)))
         number = rng.choice((bytes(2), rng.randbytes(2), b"\x45\0", b"\x60\0", b"\x0f\xc6"))
         optional = number + bytes([rng.choice((0, 0, rng.randrange(256)))]) + bytes([kind])
         body = container + packet
@@ -212,6 +221,16 @@ class _Damaged:
         if rng.random() < 0.1:
             struct.pack_into("!H", payload, 2, rng.choice((0, 1, 4, 0xFFFF, rng.getrandbits(16))))
         return self.datagram(bytes(payload[:1450]))
+
+    def unextended(self) -> bytes:
+        """Room for an extension header's type, of which none or some other one follows."""
+        rng = self.rng
+        flags = 0x30 | rng.choice((4, 5, 6, 7, 1))
+        kind = rng.choice((0, 0, 0, rng.randrange(256)))
+        number = rng.choice((rng.randbytes(2), b"\x45\0", b"\x60\0", b"\0\0"))
+        packet = rng.choice((self.inner, self.inner, self.inner, self.link_headers, self.noise))()
+        optional = number + bytes([rng.randrange(256), kind])
+        return self.datagram(self.message(flags, 255, packet, optional))
 
     def behind_flags(self) -> bytes:
         """A chain of link layer headers where the switch looks for one behind E, S and PN.

@@ -172,9 +172,12 @@ def wanted_flows(
         access=1,
         core=2,
         gtpu=3,
+        gtpu_ect_1=6,
+        gtpu_ce=7,
         loop_out=4,
         loop_in=5,
         access_mtu=shown["access"]["mtu"],
+        core_mtu=shown["core"]["mtu"],
         local_mac=shown["access"]["mac"],
         core_mac=shown["core"]["mac"],
         peer_mac=shown["next_hop"]["mac"],
@@ -318,7 +321,11 @@ class Client:
             self._connection.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection.sock.settimeout(timeout)
-        self._connection.sock.connect(("127.0.0.1", 8080))
+        try:
+            self._connection.sock.connect(("127.0.0.1", 8080))
+        except OSError:
+            self.close()
+            raise
 
     def call(self, method: str, path: str, body: bytes | None, kind: str) -> int | None:
         """The status answered; None if nobody answered to the end."""

@@ -62,6 +62,9 @@ WAYS = {
     "up": Way(UP),
     "up-ttl-100": Way(replace(UP, ttl=100)),
     "up-ttl-128": Way(replace(UP, ttl=128, proto="tcp")),
+    "up-ce": Way(replace(UP, dscp=46, ecn=2, outer_ecn=3)),
+    "up-ce-incapable": Way(replace(UP, ttl=128, outer_ecn=3)),
+    "up-ect1": Way(replace(UP, ecn=2, outer_ecn=1)),
     "down": Way(replace(DOWN, dscp=46)),
     "down-too-big": Way(replace(DOWN, size=1465)),
     "down-just-fits": Way(replace(DOWN, size=1464)),
@@ -102,6 +105,9 @@ WAYS = {
     "n3-up-longest": Way(replace(UP, container=bytes.fromhex("07180a" + "00" * 25)), N3),
     "n3-up-too-long": Way(replace(UP, container=bytes.fromhex("08180a" + "00" * 29)), N3),
     "n3-up-bad": Way(replace(UP, container=bytes.fromhex("01000a00")), N3),
+    "n3-up-type-0": Way(replace(UP, container=bytes.fromhex("01004a00")), N3),
+    "n3-up-ce": Way(replace(of_qfi(9), ecn=1, outer_ecn=3), N3),
+    "n3-up-ce-incapable": Way(replace(of_qfi(9), outer_ecn=3), N3),
     "n3-up-chain": Way(replace(UP, container=bytes.fromhex("01100a4001000000")), N3),
     "n3-up-not-ip": Way(replace(UP, container=bytes.fromhex("01100a0001000000")), N3),
     "n3-up-unknown-teid": Way(replace(of_qfi(9), teid=0x9999), N3),
@@ -196,18 +202,19 @@ def record_n3() -> None:
         record("n3-up-4g")
         site.patch(name, {"qfi": 10, "rqi": True})
         record("n3-up", "n3-up-ttl-1", "n3-up-long", "n3-up-longest", "n3-up-too-long", "n3-up-bad")
-        record("n3-up-missing")
+        record("n3-up-missing", "n3-up-ce", "n3-up-ce-incapable")
         record("n3-up-chain", "n3-up-not-ip", "n3-up-unknown-teid", "n3-up-to-4g")
         record("n3-down", "n3-down-just-fits", "n3-down-too-big", "n3-down-far-too-big")
         site.patch(name, {"qfi_check": True})
         record("n3-up-checked", "n3-up-wrong-qfi")
         site.patch(name, {"qfi_check": False, "qfi_required": False})
-        record("n3-up-optional")
+        record("n3-up-optional", "n3-up-type-0")
 
 
 def _record_all(lab: Lab, site: Site, record: Callable[..., None]) -> None:
     name = site.session(str(UE), teid=0x1001, downlink=0x2001)
     record("up", "up-ttl-100", "up-ttl-128", "down", "down-too-big", "down-just-fits")
+    record("up-ce", "up-ce-incapable", "up-ect1")
     record("down-unknown-ue", "up-unknown-teid", "up-spoofed", "up-protected", "up-to-ue-denied")
     for peer, way in (("10.1.0.9", "down-no-arp"), ("172.16.0.9", "down-no-route")):
         site.patch(name, {"downlink": {"teid": 0x2001, "remote_ip": peer}})

@@ -19,7 +19,7 @@ from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site
 pytestmark = pytest.mark.switch
 
 UE, TEID = "10.45.0.2", 0x1001
-TYPES = (0x00, 0x01, 0x03, 0x20, 0x40, 0x81, 0x82, 0x83, 0x84, 0xC0, 0xFF)
+TYPES = (0x01, 0x03, 0x20, 0x40, 0x81, 0x82, 0x83, 0x84, 0xC0, 0xFF)
 TTLS = (1, 64, 100, 128)
 HEADER = b"\x01\x08\x68\x00"
 """An extension header of one unit, after which none follows; not a container, whatever its type."""
@@ -77,9 +77,8 @@ def test_each_type(
     """With S set the switch takes the first type off: it may be one that demands comprehension."""
     peer = resolved(site, hear, next(strangers))
     hidden = bool(flags & S)
-    body = b"" if kind == 0 and not hidden else HEADER
     packets = [gtpu.ipv4(UE, PDN_IP, ttl=ttl) for ttl in TTLS]
-    frames = [extended(site, flags, kind, body + packet, source=peer) for packet in packets]
+    frames = [extended(site, flags, kind, HEADER + packet, source=peer) for packet in packets]
     count = Counted(site.lab)
     with site.counted(extension_header=len(frames)):
         told = hear.after(*frames)
@@ -170,13 +169,90 @@ def test_chains(
     assert count.extensions == types
 
 
-def test_hidden_and_nothing_there(site: Site, hear: Hearing) -> None:
-    """E and S set, yet no extension header follows: it cannot be told apart from one that does."""
+NONE = {"E": E, "E+PN": E | PN, "E+S": E | S, "E+S+PN": E | S | PN, "PN": PN}
+"""Flags by which there is room for an extension header's type, and none need follow (TS 29.281, 5.1
+and 5.2.1): with E the type says so, with PN alone it says nothing."""
+none = pytest.mark.parametrize("flags", NONE.values(), ids=NONE.keys())
+
+
+@none
+def test_no_more_extension_headers(site: Site, hear: Hearing, flags: int) -> None:
+    """Whatever TTL, identification, sequence and N-PDU number, which are taken for other things."""
     count = Counted(site.lab)
-    frames = [extended(site, E | S, 0, gtpu.ipv4(UE, PDN_IP, ttl=ttl)) for ttl in TTLS]
-    with site.counted(extension_header=len(frames)):
-        assert hear.after(*frames) == []
-    assert count.extensions == {"unreadable": len(frames)}
+    packets, frames = [], []
+    for ttl in range(1, 256):
+        for ident in (ttl, 0x4001, 0x60FF):
+            packets.append(gtpu.ipv4(UE, PDN_IP, ttl=ttl, id=ident, tos=ttl & 0xFC))
+            octets = gtpu.message(
+                gtpu.T_PDU,
+                TEID,
+                packets[-1],
+                flags=gtpu.PLAIN | flags,
+                sequence=(ttl << 8 | ident & 0xFF),
+                npdu=ttl ^ 0xFF,
+                extension=0 if flags & E else ttl,
+            )
+            frames.append(site.from_enb(octets))
+    with site.counted():
+        assert sorted(frame[14:] for frame in site.uplink(*frames)) == sorted(packets)
+    assert (hear.after(), count.extensions) == ([], {})
+
+
+@none
+def test_no_more_extension_headers_at_every_size(site: Site, flags: int) -> None:
+    """But for a packet of fewer than 24 octets with E and S, which nobody sends."""
+    hidden = flags & E and flags & S
+    sizes = (*(() if hidden else (20, 21, 23)), 24, 27, 28, 46, 84, 1460)
+    packets = [gtpu.ipv4(UE, PDN_IP, size=size, ttl=ttl) for size in sizes for ttl in TTLS]
+    frames = [extended(site, flags, 0, packet) for packet in packets]
+    assert sorted(frame[14:] for frame in site.uplink(*frames)) == sorted(packets)
+    if hidden:
+        with site.counted(extension_header=2):
+            short = [gtpu.ipv4(UE, PDN_IP, size=size) for size in (20, 23)]
+            assert site.uplink(*(extended(site, flags, 0, packet) for packet in short)) == []
+
+
+@none
+def test_and_no_ip_packet(site: Site, flags: int) -> None:
+    """With E and S it may as well be an extension header."""
+    hidden = flags & E and flags & S
+    bodies = [bytes([first]) + bytes(59) for first in (0x00, 0x05, 0x30, 0x55, 0x70, 0xFF)]
+    with site.counted(**{"extension_header" if hidden else "not_ip": len(bodies)}):
+        assert site.uplink(*(extended(site, flags, 0, body) for body in bodies)) == []
+
+
+@none
+def test_of_another_ue_or_none(
+    site: Site, hear: Hearing, strangers: Iterator[str], flags: int
+) -> None:
+    """The guards stand behind it."""
+    peer = resolved(site, hear, next(strangers))
+    frames = [
+        extended(site, flags, 0, gtpu.ipv4("10.45.0.99", PDN_IP), source=peer),
+        extended(site, flags, 0, INNER, teid=0x0BAD, source=peer),
+        extended(site, flags, 0, gtpu.ipv4(UE, ACCESS_IP), source=peer),
+    ]
+    with site.counted(
+        no_uplink_session=2, seen_spoofed_source=1, seen_unknown_teid=1, protected_destination=1
+    ):
+        [told] = hear.after(*frames)
+    assert (told.kind, told.to) == (ERROR_INDICATION, peer)
+    assert site.uplink() == []
+
+
+@none
+def test_classes_of_them_are_few(site: Site, flags: int) -> None:
+    """Whatever sizes and identifications; TTL and protocol stand in the cache."""
+    site.lab.appctl("revalidator/purge")
+    packets = [
+        gtpu.ipv4(UE, PDN_IP, ttl=ttl, id=number << 4, size=28 + number)
+        for number in range(1, 200)
+        for ttl in (63, 128)
+    ]
+    frames = [extended(site, flags, 0, packet) for packet in packets]
+    assert sorted(frame[14:] for frame in site.uplink(*frames)) == sorted(packets)
+    shown = site.lab.appctl("dpctl/dump-flows").splitlines()
+    assert len([line for line in shown if f"tun_id={TEID:#x}" in line]) < 20
 
 
 @pytest.mark.parametrize("flags", (E, E | S))

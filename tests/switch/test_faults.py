@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support import ownership as own
-from tests.support.lab import ROOT, Lab
+from tests.support.lab import ROOT, Lab, gateway
 from tests.support.stream import Stream
 
 pytestmark = pytest.mark.switch
@@ -46,6 +46,7 @@ def command(*argv: str) -> Callable[[Lab], Any]:
     return lambda lab: lab.exec("gw", argv)
 
 
+GATEWAY = gateway()
 MINE = f"cookie={own.SESSION_COOKIE + 99:#x}"
 
 DAMAGE: dict[str, Callable[[Lab], Any]] = {
@@ -69,16 +70,12 @@ DAMAGE: dict[str, Callable[[Lab], Any]] = {
     "nftables flushed": command("nft", "flush ruleset"),
     "access port deleted": vsctl("del-port", own.BRIDGE, "eth1"),
     "core port deleted": vsctl("del-port", own.BRIDGE, "eth2"),
-    "gtpu port deleted": lambda lab: lab.vsctl("del-port", own.BRIDGE, gtpu_port(lab)),
+    "gtpu port deleted": vsctl("del-port", own.BRIDGE, GATEWAY.gtpu_port),
+    "gtpu port for marked packets deleted": vsctl("del-port", own.BRIDGE, GATEWAY.ecn_ports[1]),
     "bridge deleted": vsctl("del-br", own.BRIDGE),
     "controller taken off": vsctl("del-controller", own.BRIDGE),
     "access address deleted": command("ip", "addr", "flush", "dev", own.BRIDGE),
 }
-
-
-def gtpu_port(lab: Lab) -> str:
-    found = lab.vsctl("--bare", "--columns=name", "find", "Interface", "type=gtpu")
-    return found.strip()
 
 
 @pytest.mark.parametrize("what", DAMAGE)

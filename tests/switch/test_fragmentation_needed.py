@@ -208,6 +208,21 @@ def test_not_more_than_a_hundred_a_second(site: Site) -> None:
     assert len(site.downlink(site.to_ue(small))) == 1
 
 
+def test_octets_behind_a_packet_harm_no_other(site: Site) -> None:
+    """The switch does not count them where it compares sizes. In its tunnel the frame would be
+    longer than the access port takes: the kernel refuses such a one, and the switch loses those
+    behind it as well."""
+    packets = [filled(IP(src=PDN_IP, dst=UE) / UDP(), 100 + index) for index in range(20)]
+    frames = [site.to_ue(packet) for packet in packets]
+    frames[3] += bytes(14 + 1500 - len(frames[3]))
+    with site.counted():
+        got = site.at_once(frames, site.pdn, site.enb, 20)
+    cut = got.pop(3)
+    assert len(got) == 19 and len(cut) == 14 + 1500
+    site.enb.seen.remove(cut)  # no packet that a receiver takes
+    assert [gtpu.decode(frame).inner for frame in got] == packets[:3] + packets[4:]
+
+
 def test_another_mtu(site: Site) -> None:
     """Told is what fits now."""
 

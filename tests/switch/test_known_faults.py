@@ -3,7 +3,9 @@ its version, and no other. Shown on a bare bridge, with none of ofgtp's remedies
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -67,13 +69,14 @@ class Bare:
         shown = self.lab.ofctl("dump-flows", BRIDGE, f"cookie={cookie}/-1")
         return int(re.findall(r"n_packets=(\d+)", shown)[0])
 
-    def t_pdu(self, inner: bytes) -> bytes:
+    def t_pdu(self, inner: bytes, **ip: int) -> bytes:
         return gtpu.datagram(
             gtpu.t_pdu(TEID, inner),
             source=ENB_IP["enb"],
             destination=ACCESS_IP,
             eth_src=self.enb_mac,
             eth_dst=LOCAL_MAC,
+            **ip,
         )
 
     def passed(self, *packets: bytes) -> int:
@@ -123,6 +126,24 @@ def types_by_the_ttl(bare: Bare) -> bool:
     until(lambda: sum(met()) == 3, "the switch has typed them")
     assert met() in ([1, 1, 1], [3, 0, 0])
     return met() == [1, 1, 1]
+
+
+def judges_ecn_by_the_wrong_packet(bare: Bare) -> bool:
+    """All are marked CE and capable of it; by the three TTLs each is typed as something else."""
+    relabel = "encap(mpls),encap(ethernet),pop_mpls:0x800"
+    bare.flows(
+        *(
+            f"in_port={GTPU},packet_type={kind},actions={relabel},resubmit(,1)"
+            for kind in ("(0,0)", "(1,0x800)", "(1,0x86dd)")
+        ),
+        f"table=1,ip,nw_ecn=3,actions=output:{CORE}",
+    )
+    marked = {
+        ttl: bare.passed(bare.t_pdu(gtpu.ipv4(UE, PDN_IP, ttl=ttl, tos=2), tos=3))
+        for ttl in (63, 64, 96)
+    }
+    assert (marked[63], marked[64]) == (1, 1)
+    return marked[96] == 0
 
 
 def sends_wrong_checksums(bare: Bare) -> bool:
@@ -253,8 +274,80 @@ def host_answers_arp(bare: Bare) -> bool:
     return answers_by(bare.access_mac)
 
 
+def takes_padding_along(bare: Bare) -> bool:
+    tunnel = f"set_field:{TEID}->tun_id,set_field:{ENB_IP['enb']}->tun_dst,output:{GTPU}"
+    bare.flows(f"in_port={CORE},ip,actions=decap(),{tunnel}")
+    packet = gtpu.ipv4(PDN_IP, UE, size=40)
+    frame = bytes(Ether(dst=bare.lab.mac("gw", "eth2")) / IP(packet)) + bytes(6)
+
+    def arrived() -> list[bytes]:
+        bare.pdn.send(frame)
+        return bare.enb.receive(1, want=is_gtpu, timeout=0.5)
+
+    got = until(arrived, "the switch knows its peer's MAC")[0]
+    length = int.from_bytes(got[44:46], "big")
+    assert length in (40, 46)
+    return length == 46
+
+
+def loses_what_is_behind_a_frame_too_long(bare: Bare) -> bool:
+    """The switch reads the frames together, and sends them together."""
+    bare.flows()
+    bare.lab.exec("gw", ["ip", "link", "set", "eth2", "mtu", "1400"])
+
+    def marked(number: int, size: int) -> bytes:
+        head = Ether(src=bare.enb_mac, dst=LOCAL_MAC, type=MARK)
+        return bytes(head) + number.to_bytes(2, "big") + bytes(size - 2)
+
+    def numbers() -> list[int]:
+        frames = bare.pdn.receive(quiet=0.5, want=lambda frame: frame[12:14] == b"\x88\xb5")
+        return [int.from_bytes(frame[14:16], "big") for frame in frames]
+
+    def sent_together(*sizes: int) -> list[int]:
+        pid = int((bare.lab.dir / "ovs-vswitchd.pid").read_text())
+        bare.pdn.drain()
+        os.kill(pid, signal.SIGSTOP)
+        bare.enb.send(*(marked(number, size) for number, size in enumerate(sizes)))
+        os.kill(pid, signal.SIGCONT)
+        return until(numbers, "the first comes through")
+
+    until(lambda: sent_together(100, 100, 100) == [0, 1, 2], "the switch knows the new MTU")
+    got = sent_together(100, 1401, 100)
+    bare.lab.exec("gw", ["ip", "link", "set", "eth2", "mtu", "1500"])
+    assert got in ([0], [0, 2])
+    return got == [0]
+
+
+def loses_an_interface(bare: Bare) -> bool:
+    """It knows of the new one, and sends by it, but does not hear it until the port is new."""
+    lab = bare.lab
+    bare.flows(f"in_port={CORE},actions={ACCESS}", f"in_port={ACCESS},actions={CORE}")
+
+    def number() -> str:
+        return lab.vsctl("get", "Interface", "eth2", "ifindex")
+
+    def hears() -> bool:
+        bare.enb.drain()
+        bare.pdn.send(bytes(Ether(src="02:00:00:00:00:99", dst=LOCAL_MAC, type=MARK)) + bytes(46))
+        return bool(bare.enb.receive(1, want=lambda frame: b"\x99" in frame[6:12], timeout=0.3))
+
+    until(hears, "the interface is read")
+    before = number()
+    lab.exec("gw", ["ip", "link", "del", "eth2"])
+    lab.link("gw", "eth2", "pdn", "eth0")
+    bare.pdn = lab.port("pdn")
+    until(lambda: number() not in (before, "0\n", "[]\n"), "the switch knows of the new one")
+    bare.passed()
+    deaf = not any(hears() for _ in range(5))
+    lab.vsctl("del-port", BRIDGE, "eth2")
+    lab.vsctl("add-port", BRIDGE, "eth2", "--", "set", "Interface", "eth2", "ofport_request=2")
+    until(hears, "it is heard by a port of its own")
+    return deaf
+
+
 SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.INNER_VERSION: types_by_the_ttl,
+    faults.OUTER_ECN: judges_ecn_by_the_wrong_packet,
     faults.UDP_CHECKSUM: sends_wrong_checksums,
     faults.MPLS_ABORT: aborts_at_a_label,
     faults.GTPU_BITS: matches_by_bits,
@@ -262,6 +355,9 @@ SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.BUNDLE_IN_PART: commits_a_bundle_in_part,
     faults.KERNEL_SEES: host_answers_by_icmp,
     faults.ARP_TWICE: host_answers_arp,
+    faults.PADDING: takes_padding_along,
+    faults.BATCH_LOST: loses_what_is_behind_a_frame_too_long,
+    faults.INTERFACE_LOST: loses_an_interface,
 }
 
 

@@ -1,13 +1,13 @@
 """Malformed packets by the ten thousand: switch and controller live on, and nothing gets through
 that is not a session's."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support import gtpu, malformed
 from tests.support.answers import Counted, judge
+from tests.support.balance import balanced, settled
 from tests.support.malformed import Target
 from tests.support.site import ACCESS_IP, CORE_IP, ENB_IP, PDN_IP, Site, is_gtpu
 
@@ -84,7 +84,7 @@ def attack_access(site: Site, seed: int, count: int) -> tuple[int, int]:
     header = mac_bytes(site.pdn_mac + site.core_mac) + b"\x08\x00"
     ue = bytes(map(int, UE.split(".")))
     for part in in_parts(malformed.gtpu_frames(seed, count, access_target(site))):
-        held = {inner_of(frame) for frame in part}
+        held = {unwrapped(frame) for frame in part}
         for frame in site.uplink(*part):
             assert frame[14:] in held, f"seed {seed}: of other content: {frame.hex()}"
             assert frame.startswith(header), f"seed {seed}: {frame.hex()}"
@@ -95,11 +95,30 @@ def attack_access(site: Site, seed: int, count: int) -> tuple[int, int]:
     return sent, passed
 
 
+def unwrapped(frame: bytes) -> bytes | None:
+    """What a G-PDU holds, with the ECN that RFC 6040 makes of both headers'; None if nothing.
+
+    Open vSwitch writes to no header of protocol 0.
+    """
+    inner = inner_of(frame)
+    if inner is None or len(inner) < 20 or inner[9] == 0:
+        return inner
+    outer, old = frame[15] & 3, inner[1]
+    if outer == 3 and not old & 3:
+        return None
+    new = old | 3 if outer == 3 else old ^ 3 if (outer, old & 3) == (1, 2) else old
+    total = (0xFFFF ^ int.from_bytes(inner[10:12], "big")) + (0xFFFF ^ old) + new
+    total = (total & 0xFFFF) + (total >> 16)
+    check = 0xFFFF ^ (total & 0xFFFF) + (total >> 16) if new != old else None
+    summed = inner[10:12] if check is None else check.to_bytes(2, "big")
+    return inner[:1] + bytes([new]) + inner[2:10] + summed + inner[12:]
+
+
 def inner_of(frame: bytes) -> bytes | None:
     """What a G-PDU holds, read by the letter of TS 29.281, 5.1 and 5.2; None if nothing.
 
-    But for lengths: the outer packet's counts, not the header's. With E and S set there is an
-    extension header whatever its type says.
+    But for lengths: the outer packet's counts, not the header's. With E and S set its first octets
+    tell whether there is an extension header, not the type: this the switch has taken off.
     """
     gtp = 14 + frame[14] % 16 * 4 + 8 if len(frame) > 14 else 0
     if len(frame) < gtp + 12:
@@ -107,8 +126,8 @@ def inner_of(frame: bytes) -> bytes | None:
     flags, kind, at = frame[gtp], frame[gtp + 11], gtp + 8
     if flags & (gtpu.E | gtpu.S | gtpu.PN):
         at += 4
-    if flags & gtpu.E and flags & gtpu.S:
-        kind = kind or 1
+    if flags & gtpu.E and flags & gtpu.S and at < len(frame):
+        kind = 0 if frame[at] >> 4 in (4, 6) else kind or 1
     while flags & gtpu.E and kind:
         size = 4 * frame[at] if at < len(frame) else 0
         if not size or at + size > len(frame):
@@ -133,29 +152,34 @@ def attack_core(site: Site, seed: int, count: int) -> int:
 
 
 def test_on_the_access_side(site: Site) -> None:
-    before, count = site.counters(), Counted(site.lab)
+    before, count = settled(site), Counted(site.lab)
     sent, passed = attack_access(site, SEED, ACCESS_FRAMES)
     assert sent == ACCESS_FRAMES
     assert passed > ACCESS_FRAMES / 100, "some of it is right"
-    after = site.counters()
-    drops = Counter({k: v - before.get(k, 0) for k, v in after.items() if not k.startswith("seen")})
+    found = balanced(site, before)
+    assert found["packets uplink"] >= passed
+    drops = {name for kind, _, name in (each.partition(" ") for each in found) if kind == "drops"}
     expected = {
         *("access_other", "extension_header", "forged_signalling", "inner_ipv6", "inner_mpls"),
-        *("no_uplink_session", "not_ip", "npdu_number", "outer_fragment"),
+        *("tunnel_error", "bad_inner"),
+        *("no_uplink_session", "not_ip", "outer_fragment"),
         *("gtp_prime", "protected_destination", "vlan", "wrong_version"),
-        *("long_container", "bad_container", "extension_chain"),
+        *("long_container", "bad_container", "extension_chain", "not_ecn_capable"),
     }
-    assert expected <= {name for name, number in drops.items() if number}, "every guard is met"
+    assert expected <= drops, "every guard is met"
     heard = count.received
     assert {"echo_request", "error_indication", "end_marker"} <= set(heard), "and signalling is"
-    # The rest are those that the tunnel itself refuses, such as wrong UDP checksums.
-    assert 0.95 * sent < passed + drops.total() + sum(heard.values()) <= sent
+    # Of a message of type 0 the switch loses the flags when it looks through its cache, and then
+    # counts it as one of a wrong version, though the controller gets it.
+    assert 0 < found["own signalling"] <= sum(heard.values())
     site.check_sent()
     judge(site)
 
 
 def test_on_the_core_side(site: Site) -> None:
+    before = settled(site)
     assert attack_core(site, SEED, CORE_FRAMES) > CORE_FRAMES / 100
+    balanced(site, before)
     site.check_sent()
 
 

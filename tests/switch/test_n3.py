@@ -205,6 +205,13 @@ def test_ipv6_inside(site: Site, flags: int) -> None:
         (b"\x11\x10\x09\x00", "long_container"),
         (b"\x00\x10\x09\x00", "bad_container"),
         (ul(9, first=0x00), "bad_container"),
+        (ul(0x40 | 9, first=0x00), "bad_container"),
+        (ul(0x80 | 9, first=0x00), "bad_container"),
+        (ul(9, first=0x08), "bad_container"),
+        (ul(9, units=7, first=0x00), "bad_container"),
+        (ul(9, units=8, first=0x00), "long_container"),
+        (ul(9, units=2, first=0x00, following=0x40), "extension_chain"),
+        (ul(9, first=0x00) + b"\x05", "not_ip"),
         (ul(9, first=0x20), "bad_container"),
         (ul(9, first=0x18), "bad_container"),
         (ul(9, first=0x14), "bad_container"),
@@ -362,6 +369,53 @@ def test_the_qfi_is_checked(site: Site, qfi: int, flags: int, required: bool) ->
     refused = {"container_missing": 1} if required else {}
     with site.counted(wrong_qfi=63, **refused):
         assert passed(site, *frames) == [INNER] * (1 if required else 2)
+
+
+@pytest.mark.parametrize("flags", (E, E | PN), ids=["E", "E+PN"])
+@pytest.mark.parametrize("units", range(1, 8))
+def test_pdu_type_0_where_no_container_is_required(site: Site, units: int, flags: int) -> None:
+    """Older simulators send a downlink container uplink (TS 38.415, 5.5.2.1)."""
+
+    def frames(inner: bytes, teid: int = UP) -> list[bytes]:
+        return [
+            up(site, ul(qfi, units=units, first=0x00), inner, flags=flags, teid=teid)
+            for qfi in (0, 9, 63, 0x40 | 9)
+        ]
+
+    for ttl in (1, 64, 100, 128):
+        inner = gtpu.ipv4(UE, PDN_IP, ttl=ttl, id=ttl << 8)
+        with site.counted(bad_container=4):
+            assert passed(site, *frames(inner)) == []
+        of_4g = gtpu.ipv4(UE_4G, PDN_IP, ttl=ttl)
+        assert passed(site, *frames(of_4g, UP_4G)) == [of_4g] * 4
+    change(site, {"qfi_required": False})
+    for ttl in (1, 64, 100, 128):
+        inner = gtpu.ipv4(UE, PDN_IP, ttl=ttl)
+        assert passed(site, *frames(inner)) == [inner] * 4
+    change(site, {"qfi_check": True})
+    with site.counted(wrong_qfi=2):
+        assert passed(site, *frames(INNER)) == [INNER] * 2
+    change(site, {"qfi_required": True})
+    with site.counted(bad_container=4):
+        assert passed(site, *frames(INNER)) == []
+
+
+def test_pdu_type_0_is_not_known_where_the_header_type_is_hidden(site: Site) -> None:
+    """With E and S; the switch has taken off what says that it is a container."""
+    change(site, {"qfi_required": False})
+    with site.counted(extension_header=2):
+        frames = [up(site, ul(9, first=0x00), INNER, flags=E | S | more) for more in (0, PN)]
+        assert passed(site, *frames) == []
+
+
+def test_no_extension_header_is_no_container(site: Site) -> None:
+    """E set, and "no more extension headers": with a QFI that is required it is missed."""
+    octets = [gtpu.t_pdu(UP, INNER, flags=gtpu.PLAIN | flags) for flags in (E, E | S, PN)]
+    frames = [site.from_enb(each) for each in octets]
+    with site.counted(container_missing=3):
+        assert passed(site, *frames) == []
+    change(site, {"qfi_required": False})
+    assert passed(site, *frames) == [INNER] * 3
 
 
 def test_a_session_without_a_qfi_takes_both(site: Site) -> None:

@@ -46,7 +46,7 @@ def listed(lab: Lab) -> str:
 
 def downlink(lab: Lab, facts: BridgeFacts, enb: RawPort, pdn: RawPort) -> Ether:
     """The GTP-U packet that the base station gets for a packet from the core."""
-    inner = IP(src="10.2.0.2", dst="10.45.0.2") / UDP(dport=9) / b"payload"
+    inner = IP(src="10.2.0.2", dst="10.45.0.2") / UDP(dport=9) / (b"payload" * 8)
     frame = Ether(dst=facts.core_mac, src="02:00:00:00:00:99") / inner
     for _ in range(40):
         pdn.send(frame)

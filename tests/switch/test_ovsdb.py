@@ -49,6 +49,7 @@ def next_cfg(lab: Lab) -> str:
 def test_everything_is_made(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
     facts = db.ensure(gateway, nonce="5eed")
     assert (facts.access_ofport, facts.core_ofport, facts.gtpu_ofport) == (1, 2, 3)
+    assert (facts.ect_1_ofport, facts.ce_ofport) == (6, 7)
     assert facts.access_mac == lab.mac("gw", "eth1")
     assert facts.core_mac == lab.mac("gw", "eth2")
     assert facts.local_mac == lab.mac("gw", "br-ofgtp") == derived_macs(facts.access_mac)[0]
@@ -66,10 +67,16 @@ def test_everything_is_made(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
     assert get(lab, "Interface", "br-ofgtp-g", "options") == (
         '{key=flow, local_ip="10.1.0.1", packet_type=ptap, remote_ip=flow, tos=inherit}'
     )
+    for name, port in (("br-ofgtp-t", 61521), ("br-ofgtp-e", 61523)):
+        assert f'dst_port="{port}"' in get(lab, "Interface", name, "options")
     for table in ("Bridge", "Port", "Interface", "Controller"):
         listing = json.loads(lab.vsctl("--format=json", "--columns=external_ids", "list", table))
         assert listing["data"]
-        assert all(row == [["map", [["ofgtp", "gw1"]]]] for row in listing["data"])
+        assert all(["ofgtp", "gw1"] in row[0][1] for row in listing["data"])
+    for port in ("eth1", "eth2"):
+        assert get(lab, "Interface", port, "external_ids:ofgtp-ifindex") == (
+            f'"{hostnet.ifindex(port)}"'
+        )
 
 
 def test_nothing_is_written_when_nothing_differs(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
@@ -91,7 +98,9 @@ def test_nothing_is_written_when_nothing_differs(lab: Lab, db: Ovsdb, gateway: G
         ("set Interface br-ofgtp-g options:tos=4", "Interface br-ofgtp-g options"),
         ("remove Interface eth1 ofport_request 1", "Interface eth1 ofport_request"),
         ("set Controller br-ofgtp connection_mode=in-band", "Controller br-ofgtp connection_mode"),
+        ("set Interface br-ofgtp-e options:dst_port=2152", "Interface br-ofgtp-e options"),
         ("del-port br-ofgtp br-ofgtp-g", "Interface br-ofgtp-g ofport"),
+        ("del-port br-ofgtp br-ofgtp-e", "Interface br-ofgtp-e ofport"),
     ],
 )
 def test_what_differs_is_mended(
@@ -201,9 +210,11 @@ def test_changed_configuration_moves_the_port(lab: Lab, db: Ovsdb, gateway: Gate
     assert facts.core_mac == lab.mac("gw", "eth3")
     assert facts.core_ofport == 2
     assert lab.vsctl("list-ports", "br-ofgtp").split() == [
+        "br-ofgtp-e",
         "br-ofgtp-g",
         "br-ofgtp-i",
         "br-ofgtp-o",
+        "br-ofgtp-t",
         "eth1",
         "eth3",
     ]
@@ -321,7 +332,7 @@ def test_remove_leaves_nothing_of_ours_and_all_of_others(
 
 
 def test_facts_are_kept_for_a_later_process(lab: Lab, db: Ovsdb, gateway: Gateway) -> None:
-    assert db.recall(gateway, "eth1") == {}
+    assert db.recall(gateway) == {}
     with pytest.raises(GatewayNotReady, match="not on bridge"):
         db.remember(gateway, "eth1", {"gro": "on"})
     db.ensure(gateway, nonce="a")
@@ -329,8 +340,12 @@ def test_facts_are_kept_for_a_later_process(lab: Lab, db: Ovsdb, gateway: Gatewa
     db.remember(gateway, "eth1", {"lro": "on"})
     db.ensure(gateway, nonce="b")
     later = Ovsdb(lab.ovsdb)
-    assert later.recall(gateway, "eth1") == {"gro": "on", "lro": "on"}
-    assert later.recall(gateway, "eth2") == {}
+    made_for = {name: {"ifindex": str(hostnet.ifindex(name))} for name in ("eth1", "eth2")}
+    assert later.recall(gateway) == {
+        **{name: {} for name in (gateway.bridge, gateway.gtpu_port, *gateway.loop_ports)},
+        "eth1": {**made_for["eth1"], "gro": "on", "lro": "on"},
+        "eth2": made_for["eth2"],
+    }
     later.close()
 
 

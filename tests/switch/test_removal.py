@@ -152,6 +152,6 @@ def test_what_is_remembered_is_not_lost_with_a_port(lab: Lab) -> None:
     gateway = lab.gateway()
     db = Ovsdb(lab.ovsdb)
     try:
-        assert db.recall(gateway, "eth1") == {"gro": "on"}
+        assert db.recall(gateway)["eth1"]["gro"] == "on"
     finally:
         db.close()

@@ -6,9 +6,11 @@ In order: what comes last breaks more than can be mended.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -100,8 +102,8 @@ def test_a_session_that_works(site: Site) -> None:
     assert [told.reason(way) for way in BOTH] == ["delivered"] * 2
     assert (told.found["session"], told.found["known_by"]) == (f"ue-{UE}", "api")
     tables = [step["name"] for step in told.way("uplink")["steps"]]
-    assert tables[:3] == ["ingress", "access", "lease"]
-    assert tables[-4:] == ["epoch", "uplink", "guard", "route"]
+    assert tables[:4] == ["ingress", "access", "outer_ecn", "lease"]
+    assert tables[-5:] == ["epoch", "inner_ecn", "uplink", "guard", "route"]
     owners = [step["owner"] for step in told.way("downlink")["steps"] if step.get("table") == 70]
     assert owners == ["session"]
     wrapped = [step["says"] for step in told.way("downlink")["steps"] if "table" not in step]
@@ -169,6 +171,8 @@ CONTAINERS = {
     "071809" + "a5" * 24 + "00": "delivered",
     "081809" + "a5" * 28 + "00": "long_container",
     "01000900": "bad_container",
+    "01200900": "bad_container",
+    "07000900a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a500": "bad_container",
     "0110094001000000": "extension_chain",
     "": "container_missing",
 }
@@ -184,7 +188,7 @@ def test_containers(site: Site) -> None:
         )
         for octets in map(bytes.fromhex, CONTAINERS)
     ]
-    with site.counted(**dict.fromkeys(dropped, 1)):
+    with site.counted(**Counter(dropped)):
         assert [frame[14:] for frame in site.uplink(*frames)] == [inner] * 4
     for octets, why in CONTAINERS.items():
         asked = ("--container", octets) if octets else ("--no-qfi",)
@@ -200,8 +204,8 @@ def test_a_session_with_a_qfi(site: Site) -> None:
     up = told.way("uplink")
     assert up["packet"]["container"] == "01100900"
     names = [step["name"] for step in up["steps"]]
-    assert names[7:11] == ["container", "container_end", "unwrap", "bare"]
-    assert names[11:] == ["epoch", "uplink", "qfi", "guard", "route"]
+    assert names[8:12] == ["container", "container_end", "unwrap", "bare"]
+    assert names[12:] == ["epoch", "inner_ecn", "uplink", "qfi", "guard", "route"]
     assert told.way("downlink")["says"].endswith(f"tunnel {DOWN_5G:#x}, with QFI 9 and RQI")
     nowhere = trace(site, "--url", "http://127.0.0.1:9", session=UE_5G)
     for told_by in (told, nowhere):
@@ -214,6 +218,61 @@ def test_a_session_with_a_qfi(site: Site) -> None:
         big = trace(site, "--downlink", "--size", str(size), session=UE_5G)
         assert big.reason("downlink") == why
         assert ("leaves 1456" in big.way("downlink")["says"]) == (why == "too_big")
+
+
+def test_a_mark_of_a_router(site: Site) -> None:
+    """What is said of all combinations is what real packets meet, whatever they were taken for."""
+    names = (None, "ect1", "ect0", "ce")
+    for ttl in (64, 100, 128):
+        for outer, ecn in itertools.product(range(4), repeat=2):
+            asked = ["--ttl", str(ttl)]
+            asked += ["--outer-ecn", str(names[outer])] * bool(outer)
+            asked += ["--ecn", str(names[ecn])] * bool(ecn)
+            told = trace(site, "--uplink", *asked)
+            frame = site.t_pdu(UP, gtpu.ipv4(UE, PDN_IP, ttl=ttl, tos=ecn), tos=outer)
+            lost = (outer, ecn) == (3, 0)
+            with site.counted(not_ecn_capable=lost):
+                assert len(site.uplink(frame)) == (not lost)
+            assert told.reason("uplink") == ("not_ecn_capable" if lost else "delivered")
+            packet = told.way("uplink")["packet"]
+            assert (packet["outer_ecn"], packet["ecn"]) == (outer, ecn)
+
+
+def test_a_downlink_container_from_a_base_station(site: Site) -> None:
+    name, octets = f"ue-{UE_5G}", ("--container", "01000900")
+    refused = trace(site, "--uplink", *octets, session=UE_5G).way("uplink")
+    assert refused["reason"] == "bad_container" and "--qfi-optional" in refused["do"]
+    site.patch(name, {"qfi_required": False})
+    assert trace(site, "--uplink", *octets, session=UE_5G).reason("uplink") == "delivered"
+    site.patch(name, {"qfi_required": True})
+
+
+def test_a_packet_that_is_too_big_for_the_core_port(site: Site) -> None:
+    def narrow(mtu: int) -> None:
+        site.lab.exec("gw", ["ip", "link", "set", "eth2", "mtu", str(mtu)])
+
+    def compares() -> bool:
+        return "check_pkt_larger" in site.lab.ofctl("dump-flows", BRIDGE, "table=40")
+
+    assert not compares()
+    narrow(1400)
+    try:
+        until(compares, "sizes are compared", timeout=30)
+        for session in (UE, UE_5G):
+            for size, why in ((1400, "delivered"), (1401, "too_big_uplink")):
+                told = trace(site, "--uplink", "--size", str(size), session=session)
+                assert told.reason("uplink") == why
+                assert ("eth2 has an MTU of 1400" in told.way("uplink")["says"]) == (size == 1401)
+        steps = [step["says"] for step in told.way("uplink")["steps"]]
+        assert steps[-2:] == [
+            "1401 octets do not fit the core side",
+            "goes no further; its sender is told by ICMP",
+        ]
+        assert reason(site, "downlink", "--size", "1450") == "delivered"
+    finally:
+        narrow(1500)
+    until(lambda: not compares(), "no sizes are compared any more", timeout=30)
+    assert reason(site, "uplink", "--size", "1401") == "delivered"
 
 
 def test_a_packet_that_is_too_big(site: Site) -> None:

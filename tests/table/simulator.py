@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -82,6 +82,7 @@ class Packet:
     reg3: int = 0
     reg4: int = 0
     reg5: int = 0
+    reg7: int = 0
     pkt_mark: int = 0
     ct_mark: int = 0
     ct_zone: int = 0
@@ -92,7 +93,7 @@ class Packet:
 
 
 TUNNEL = ("tun_id", "tun_src", "tun_dst", "tun_gtpu_flags", "tun_gtpu_msgtype")
-REGISTERS = ("reg0", "reg1", "reg2", "reg3", "reg4", "reg5")
+REGISTERS = ("reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg7")
 METADATA = ("packet_type", "in_port", *TUNNEL, *REGISTERS, "pkt_mark", "ct_mark", "ct_zone")
 WRITABLE = ("tun_id", "tun_src", "tun_dst", *REGISTERS, "pkt_mark")
 """ct_* are what connection tracking leaves in a packet, and no flow of ours sends one there."""
@@ -159,6 +160,7 @@ def _ipv4(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
         "nw_dst": (start + 16, 4),
         "_fragment": (start + 6, 2),
         "_ipv4": (start, header),
+        "_tos": (start + 1, 1),
     }
     payload, protocol = start + header, packet.bits(start + 9, 1)
     if packet.bits(start + 6, 2) & 0x1FFF == 0:
@@ -177,10 +179,15 @@ def values(packet: Packet) -> dict[str, int]:
     found |= {name: packet.bits(*place) for name, place in places.items() if name[0] != "_"}
     if "dl_type" in places:
         found["vlan_vid"] = 0
+    if found.get("dl_type") == IPV4 and "nw_src" not in places:
+        # The switch parses a header that contradicts itself no further, and takes it for all 0.
+        found |= dict.fromkeys(("nw_src", "nw_dst", "nw_proto", "nw_ttl", "ip_frag"), 0)
+    if found.get("dl_type") == IPV6 and "ipv6_dst" not in places:
+        found |= dict.fromkeys(("ipv6_dst", "nw_proto"), 0)
     if "_vlan" in places:
         tag = packet.bits(*places["_vlan"])
         found |= {"vlan_vid": 0x1000 | tag & 0xFFF, "vlan_pcp": tag >> 13}
-    for name, (part, low, width) in PARTS.items():
+    for name, part, low, width in PARTS:
         if part in places and part != "_vlan":
             found[name] = packet.bits(*places[part]) >> low & (1 << width) - 1
     if "_fragment" in places:
@@ -203,7 +210,9 @@ def _matches(flow: Flow, fields: dict[str, int]) -> bool:
 
 
 PREREQUISITES: dict[str, dict[str, int]] = {
-    "nw_": {"dl_type": IPV4},
+    "nw_src": {"dl_type": IPV4},
+    "nw_dst": {"dl_type": IPV4},
+    "nw_ttl": {"dl_type": IPV4},
     "ip_frag": {"dl_type": IPV4},
     "ipv6_": {"dl_type": IPV6},
     "icmp_": {"dl_type": IPV4, "nw_proto": ICMP},
@@ -216,13 +225,12 @@ def check(flow: Flow) -> None:
     exact = {c.field: c.value for c in flow.match if c.mask == FIELDS[c.field].full_mask}
     for condition in flow.match:
         for prefix, needed in PREREQUISITES.items():
-            if condition.field == "nw_proto":
-                continue  # of both versions
             if condition.field.startswith(prefix) and not needed.items() <= exact.items():
                 raise Refused(f"{condition} without {needed}: {flow}")
         if condition.field.startswith("udp_") and exact.get("nw_proto") != UDP:
             raise Refused(f"{condition} without UDP: {flow}")
-        if condition.field == "nw_proto" and exact.get("dl_type") not in (IPV4, IPV6):
+        of_both = condition.field in ("nw_proto", "nw_ecn")
+        if of_both and exact.get("dl_type") not in (IPV4, IPV6):
             raise Refused(f"{condition} without an IP version: {flow}")
         if condition.field == "vlan_pcp" and not _asks_for_a_tag(flow):
             raise Refused(f"{condition} without a VLAN tag: {flow}")
@@ -248,16 +256,19 @@ def _splice(data: bytes, offset: int, new: bytes) -> bytes:
     return data[:offset] + new + data[offset + len(new) :]
 
 
-PARTS: dict[str, tuple[str, int, int]] = {
-    "vlan_vid": ("_vlan", 0, 12),
-    "vlan_pcp": ("_vlan", 13, 3),
-    "mpls_label": ("_label", 12, 20),
-    "mpls_tc": ("_label", 9, 3),
-    "mpls_ttl": ("_label", 0, 8),
-    "ipv6_label": ("_flow", 0, 20),
-    "nsh_spi": ("_path", 8, 24),
-}
+PARTS: tuple[tuple[str, str, int, int], ...] = (
+    ("vlan_vid", "_vlan", 0, 12),
+    ("vlan_pcp", "_vlan", 13, 3),
+    ("mpls_label", "_label", 12, 20),
+    ("mpls_tc", "_label", 9, 3),
+    ("mpls_ttl", "_label", 0, 8),
+    ("ipv6_label", "_flow", 0, 20),
+    ("nw_ecn", "_tos", 0, 2),
+    ("nw_ecn", "_flow", 20, 2),
+    ("nsh_spi", "_path", 8, 24),
+)
 """Fields that are bits of a number in the packet: which, the lowest bit, and how many."""
+IN_PARTS = {name for name, *_ in PARTS}
 
 
 def write(packet: Packet, name: str, value: int) -> Packet:
@@ -265,24 +276,31 @@ def write(packet: Packet, name: str, value: int) -> Packet:
     if name in WRITABLE:
         return replace(packet, **{name: value})
     places = layout(packet)
-    if name in PARTS:
-        part, low, width = PARTS[name]
-        if part not in places:
+    if name in IN_PARTS:
+        found = [each for each in PARTS if each[0] == name and each[1] in places]
+        if not found:
             raise Aborted(f"set_field of {name} in a packet that has none")
+        [(_, part, low, width)] = found
         offset, size = places[part]
         mask = (1 << width) - 1
         number = packet.bits(offset, size) & ~(mask << low) | (value & mask) << low
-        return replace(packet, data=_splice(packet.data, offset, number.to_bytes(size, "big")))
+        data = _splice(packet.data, offset, number.to_bytes(size, "big"))
+        return replace(packet, data=_summed(data, name, places))
     if name not in places:
         raise Aborted(f"set_field of {name} in a packet that has none")
     offset, size = places[name]
     data = _splice(packet.data, offset, value.to_bytes(size, "big"))
+    return replace(packet, data=_summed(data, name, places))
+
+
+def _summed(data: bytes, name: str, places: dict[str, tuple[int, int]]) -> bytes:
+    """With the checksum that covers this field, if one does."""
     for part, checksum_at, covered in (("_ipv4", 10, "nw_"), ("_icmp", 2, "icmp_")):
-        if name.startswith(covered):
+        if name.startswith(covered) and part in places:
             start, size = places[part]
             zeroed = _splice(data[start : start + size], checksum_at, bytes(2))
             data = _splice(data, start + checksum_at, _sum(zeroed).to_bytes(2, "big"))
-    return replace(packet, data=data)
+    return data
 
 
 def copy(packet: Packet, source: Bits, target: Bits) -> Packet:
@@ -377,13 +395,14 @@ class Trace:
 
 @dataclass
 class Switch:
-    """Flow tables, a LOCAL port with the GTP-U address, and a gtpu port (`packet_type=ptap`).
+    """Flow tables, a LOCAL port with the GTP-U address, and gtpu ports (`packet_type=ptap`).
 
-    What leaves by the first port of `patch` comes in by the second, and the other way round.
+    `gtpu` has those that tunnels' packets come by: UDP port -> port. What leaves by the first port
+    of `patch` comes in by the second, and the other way round.
     """
 
     flows: Iterable[Flow]
-    gtpu: int
+    gtpu: Mapping[int, int]
     local_ip: IPv4Address
     local_mac: str
     patch: tuple[int, int]
@@ -454,15 +473,19 @@ class Switch:
                 trace.reported.append((flow.cookie, cut))
             case Output(Port.IN_PORT):
                 self._leave(packet.in_port, packet, trace)
-            case Output(port) if port != packet.in_port:
-                self._leave(port, packet, trace)
+            case Output(port, max_len) if port != packet.in_port:
+                size = max_len or len(packet.data)
+                self._leave(port, replace(packet, data=packet.data[:size]), trace)
         return packet
 
     def _leave(self, port: int, packet: Packet, trace: Trace) -> None:
-        if port == self.gtpu:
+        if port == self.gtpu[GTPU_PORT]:
             self._enter(self.encapsulate(packet), trace)
         elif port == Port.LOCAL and self._is_tunnel(packet):
-            self._enter(self.decapsulate(packet.data), trace)
+            inner = self.decapsulate(packet.data)
+            if self._congested(packet, inner):
+                raise Aborted("tunnel packet marked ECN CE but is not ECN capable")
+            self._enter(inner, trace)
         elif packet.packet_type != ETHERNET:
             raise Aborted(f"a packet without an Ethernet header to port {port}")
         elif port in self.patch:
@@ -481,9 +504,16 @@ class Switch:
         return (
             packet.data[:6] == bytes.fromhex(self.local_mac.replace(":", ""))
             and fields.get("nw_dst") == int(self.local_ip)
-            and fields.get("udp_dst") == GTPU_PORT
+            and fields.get("udp_dst") in self.gtpu
             and not fields["ip_frag"]
         )
+
+    @staticmethod
+    def _congested(outer: Packet, inner: Packet) -> bool:
+        """The outer header says CE, and what the inner one is taken for may not."""
+        typed = inner.packet_type & 0xFFFF
+        tos = inner.bits(0, 2) >> 4 if typed == IPV6 else inner.bits(1, 1)
+        return values(outer)["nw_ecn"] == 3 and typed in (IPV4, IPV6) and not tos & 3
 
     def decapsulate(self, frame: bytes) -> Packet:
         """What comes out of the gtpu port for a GTP-U frame to us.
@@ -502,7 +532,7 @@ class Switch:
             packet_type = {4: 1 << 16 | IPV4, 6: 1 << 16 | IPV6}.get(nibble, ETHERNET)
         return Packet(
             data,
-            self.gtpu,
+            self.gtpu[int.from_bytes(frame[udp + 2 : gtp - 4], "big")],
             packet_type,
             tun_id=teid,
             tun_src=int.from_bytes(frame[26:30], "big"),

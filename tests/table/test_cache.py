@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
 
@@ -128,6 +128,7 @@ SWITCHES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "pools": ({"ue_pools": POOLS}, {}),
     "host core": ({"core_port": "host", "next_hop": None}, {}),
     "no next hop": ({}, {"peer_mac": None}),
+    "a small core MTU": ({}, {"core_mtu": 1400}),
 }
 SESSIONS = {
     "none": (),
@@ -140,14 +141,19 @@ SESSIONS = {
 }
 PACKETS = {
     "out": inner(),
+    "out, too long for some": inner(size=1400),
     "to a UE": inner(dst="10.45.0.3"),
     "to a UE that is not": inner(dst="10.45.0.77"),
     "protected": inner(dst=ACCESS_IP),
+    "capable of ECN": inner(tos=2),
 }
 
 
 def unchanged(flow: Flow) -> Flow:
     return flow
+
+
+CE = 3
 
 
 @cache
@@ -161,8 +167,10 @@ def ways(
         for sessions in SESSIONS.values():
             flows = [change(f) for f in all_flows(gateway(**of_gateway), *sessions, links=links)]
             gw = made(flows, links)
-            for packet in PACKETS.values():
-                trace = gw.receive(LINKS.access, gtpu(packet))
+            for packet, tos in product(PACKETS.values(), (0, CE)):
+                trace = gw.receive(LINKS.access, gtpu(packet, tos=tos))
+                if trace.drop_number == DropReason.NOT_ECN_CAPABLE:
+                    continue  # whatever sessions there are
                 live = any(flow.table == GUARD.number for flow in trace.flows)
                 lost = trace.drop_number == DropReason.NO_UPLINK_SESSION
                 assert live != lost

@@ -89,7 +89,7 @@ def test_the_ways_of_a_container() -> None:
     """Each pass of the switch asks for the epoch: it leads to the next by a number."""
     trace = switch(session(qos=Qos(9))).receive(LINKS.access, gtpu(inner(), flags=E))
     tables = [flow.table for flow in trace.flows]
-    assert tables == [0, 10, 25, 0, 20, 0, 22, 23, 24, 26, 27, 28, 30, 35, 40, 50]
+    assert tables == [0, 10, 12, 25, 0, 20, 0, 22, 23, 24, 26, 27, 28, 29, 30, 35, 40, 50]
     for table in (CONTAINER, UNWRAP, EPOCH):
         [packet] = trace.at(table.number)
         assert [getattr(packet, name) for name in (*TUNNEL, "pkt_mark")] == [0] * 6
@@ -139,6 +139,59 @@ def test_what_a_session_asks_for(required: bool, check: bool) -> None:
                 assert why(trace) is DropReason.CONTAINER_MISSING
             else:
                 only(trace, LINKS.core)
+
+
+@pytest.mark.parametrize("flags", [E, E | PN])
+@UNITS
+def test_pdu_type_0_where_the_session_requires_no_container(flags: int, units: int) -> None:
+    """Of a downlink container (TS 38.415, 5.5.2.1) too the QFI is known, and may be checked."""
+    sessions = {
+        "4G": session(),
+        "required": session(qos=Qos(9)),
+        "both": session(qos=Qos(9, check=True)),
+        "checked": session(qos=Qos(9, required=False, check=True)),
+        "neither": session(qos=Qos(9, required=False)),
+    }
+    for name, known in sessions.items():
+        gw = switch(known)
+        for qfi in (0, 8, 9, 63):
+            for rqi in (0, 0x40):
+                octets = container(rqi | qfi, units, first=0x00)
+                trace = gw.receive(LINKS.access, gtpu(inner(), flags=flags, container=octets))
+                [seen] = trace.at(UPLINK.number)
+                assert seen.reg3 == 0xC0 | qfi
+                if name in ("required", "both"):
+                    assert why(trace) is DropReason.BAD_CONTAINER
+                elif name == "checked" and qfi != 9:
+                    assert why(trace) is DropReason.WRONG_QFI
+                else:
+                    assert only(trace, LINKS.core)[14:] == inner()
+
+
+def test_other_pdu_types_are_none() -> None:
+    gw = switch(session(qos=Qos(9, required=False)))
+    for pdu_type in range(2, 16):
+        for units in (1, 2, 7, 8):
+            octets = container(9, units, first=pdu_type << 4)
+            trace = gw.receive(LINKS.access, gtpu(inner(), flags=E, container=octets))
+            assert why(trace) is DropReason.BAD_CONTAINER
+
+
+@pytest.mark.parametrize("first", [0x00, 0x0F, 0x10, 0x1F])
+def test_long_ones_of_both_types(first: int) -> None:
+    gw = switch(session(qos=Qos(9, required=False)))
+    for units in (8, 17, 255):
+        frame = gtpu(inner(), flags=E, container=container(9, units, first=first))
+        assert why(gw.receive(LINKS.access, frame)) is DropReason.LONG_CONTAINER
+
+
+@pytest.mark.parametrize("flags", [E | S, E | S | PN])
+@UNITS
+def test_pdu_type_0_is_not_known_where_the_header_type_is_hidden(flags: int, units: int) -> None:
+    """With E and S: a PDCP PDU number of 9, say, is the same four octets."""
+    gw = switch(session(qos=Qos(9, required=False)))
+    frame = gtpu(inner(), flags=flags, container=container(9, units, first=0x00))
+    assert why(gw.receive(LINKS.access, frame)) is DropReason.EXTENSION_HEADER
 
 
 def test_a_session_without_a_qfi_takes_both() -> None:
@@ -206,6 +259,9 @@ def test_what_a_session_refuses_is_noticed_by_packets_under_way() -> None:
             gtpu(inner(), flags=E),
             gtpu(inner()),
             gtpu(inner(), flags=E, container=container(1)),
+            gtpu(inner(), flags=E, container=container(9, first=0)),
+            gtpu(inner(), flags=E, container=container(1, first=0)),
+            gtpu(inner(), flags=E, extension=0, container=b""),
             gtpu(inner(), 0xBAD, flags=E),
             gtpu(inner(), 0xBAD),
         ):

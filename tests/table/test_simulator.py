@@ -28,7 +28,8 @@ PATCH = (4, 5)
 
 
 def made(*flows: Flow) -> Switch:
-    return Switch(flows, LINKS.gtpu, ACCESS_IP, LINKS.local_mac, PATCH)
+    gtpu = {2152: LINKS.gtpu, 61523: LINKS.gtpu_ce}
+    return Switch(flows, gtpu, ACCESS_IP, LINKS.local_mac, PATCH)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 
-from ofgtp.core.flows.flow import CookieKind, Port, make_cookie
-from ofgtp.core.flows.pipeline import EPOCH, GUARD, ROUTE, UPLINK, DropReason, Report
+from ofgtp.core.flows.flow import CheckBigger, CookieKind, Flow, Output, Port, make_cookie
+from ofgtp.core.flows.pipeline import (
+    EPOCH,
+    GUARD,
+    ROUTE,
+    TOO_BIG_UPLINK_METER,
+    UPLINK,
+    DropReason,
+    Report,
+)
 from ofgtp.core.model import AccessRoute, Uplink
 from ofgtp.core.rules.terms import HEADER_SAMPLE
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, OTHER_ENB, session
+from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
 from tests.table.simulator import IPV4, IPV6, TUNNEL, values
 from tests.table.world import (
     ACCESS_IP,
@@ -83,9 +91,9 @@ def test_ipv6_is_typed_rightly_and_dropped(flags: int) -> None:
 
 
 @pytest.mark.parametrize("source", ["4001::1", "6001::1"])
-def test_ipv6_of_unassigned_prefixes_is_of_no_session(source: str) -> None:
+def test_ipv6_of_unassigned_prefixes_is_taken_for_bad_ipv4(source: str) -> None:
     trace = switch(session()).receive(LINKS.access, gtpu(inner_ipv6(source)))
-    assert why(trace) is DropReason.NO_UPLINK_SESSION
+    assert why(trace) is DropReason.BAD_INNER
 
 
 @pytest.mark.parametrize("ttl", [1, 63, 64, 79, 96, 111, 128, 255])
@@ -135,13 +143,65 @@ def test_any_teid_and_peer_come_round_whole(teid: int, peer: int, ttl: int) -> N
 BARE = switch()
 
 
+def test_what_fits_the_core_mtu() -> None:
+    """To the octet. Nothing of what does not fit leaves, and the controller is shown enough."""
+    for mtu in (576, 1280, 1400, 1463):
+        gw = switch(session(), links=replace(LINKS, core_mtu=mtu))
+        largest = mtu - (20 + 8)
+        for ttl in (63, 64, 96):
+            fits = inner(ttl=ttl, size=largest)
+            assert only(gw.receive(LINKS.access, gtpu(fits)), LINKS.core)[14:] == fits
+            longer = inner(ttl=ttl, size=largest + 1)
+            too_big = gw.receive(LINKS.access, gtpu(longer))
+            assert too_big.sent == [] and too_big.flows[-2].meter == TOO_BIG_UPLINK_METER.number
+            ((cookie, shown),) = too_big.reported
+            assert cookie == make_cookie(CookieKind.REPORT, Report.TOO_BIG_UPLINK)
+            assert shown.data[14:] == longer[: HEADER_SAMPLE - 14]
+
+
+@pytest.mark.parametrize(
+    ("access", "core", "compared"),
+    [
+        (1500, 1500, False),
+        (1500, 1468, False),  # a frame may be longer than its port's MTU by a VLAN tag
+        (1500, 1467, True),
+        (1544, 1500, True),
+        (9000, 1500, True),
+        (9000, 8968, False),
+        (1500, None, False),
+        (65535, 65535, False),
+        (65535, 65502, True),
+    ],
+)
+def test_sizes_are_compared_where_they_may_not_fit(
+    access: int, core: int | None, compared: bool
+) -> None:
+    links = replace(LINKS, access_mtu=access, core_mtu=core)
+    flows = all_flows(gateway(), session(), links=links)
+    asked = [f for f in flows if f.table == GUARD.number and _compares(f)]
+    assert len(asked) == compared
+    sends = [f for f in flows if f.table == ROUTE.number and f.actions]
+    [out] = [action for flow in sends for action in flow.actions if isinstance(action, Output)]
+    assert out.max_len == ((core or 0) + 14 if compared else 0)
+
+
+def test_no_size_is_compared_without_a_next_hop() -> None:
+    """Both ways would lead to the flow that drops, which would count each packet twice."""
+    flows = all_flows(gateway(), links=replace(LINKS, core_mtu=1400, peer_mac=None))
+    assert not any(_compares(f) for f in flows if f.table == GUARD.number)
+
+
+def _compares(flow: Flow) -> bool:
+    return any(isinstance(action, CheckBigger) for action in flow.actions)
+
+
 def test_no_t_pdu_takes_a_short_cut() -> None:
     """What were typed by chance before the patch would be cached with the tunnel's metadata."""
     gw = switch(session())
     for ttl in range(1, 256):
         trace = gw.receive(LINKS.access, gtpu(inner(ttl=ttl)))
         tables = [flow.table for flow in trace.flows]
-        access, first, second = (0, 10, 25), (0, 20), (0, 22, 28, 30, 40, 50)
+        access, first, second = (0, 10, 12, 25), (0, 20), (0, 22, 28, 29, 30, 40, 50)
         assert tables == [*access, *first, *second], f"TTL {ttl}"
 
 
@@ -287,7 +347,7 @@ def test_access_allow() -> None:
 
 @pytest.mark.parametrize("sequence", [0, 7, 0x4500, 0x6000])
 @pytest.mark.parametrize("ident", [1, 0x4001, 0x6001, 0xFFFF])
-def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, ident: int) -> None:
+def test_extension_headers_go_no_further(sequence: int, ident: int) -> None:
     """The switch takes off too little of these, so their inner packet is out of place.
 
     What it takes for addresses and type is the sequence number's and the packet's identification.
@@ -295,13 +355,7 @@ def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, 
     gw = switch(session())
     for ttl in (1, 64, 70, 96, 128, 255):
         packet = inner(ttl=ttl, id=ident)
-        for flags, reason in (
-            (E, DropReason.EXTENSION_HEADER),
-            (E | S, DropReason.EXTENSION_HEADER),
-            (E | PN, DropReason.EXTENSION_HEADER),
-            (E | S | PN, DropReason.EXTENSION_HEADER),
-            (PN, DropReason.NPDU_NUMBER),
-        ):
+        for flags in (E, E | S, E | PN, E | S | PN):
             frame = gtpu(
                 packet,
                 0x89ABCDEF,
@@ -311,16 +365,54 @@ def test_extension_headers_and_lonely_npdu_numbers_go_no_further(sequence: int, 
                 container=bytes.fromhex("01080900"),
             )
             trace = gw.receive(LINKS.access, frame)
-            assert why(trace) is reason, (ttl, flags)
-            if not flags & E:
-                assert trace.reported == []
-                continue
+            assert why(trace) is DropReason.EXTENSION_HEADER, (ttl, flags)
             # The controller sees whose it is and, unless S is set, the header's type.
             ((_, shown),) = trace.reported
             assert (shown.reg0, shown.reg1) == (0x89ABCDEF, int(ENB))
             numbers = b"" if flags & S else struct.pack("!HBB", sequence, 9, 0xC0)
             assert shown.reg5 == (2 if flags & S else 1)
             assert shown.data[38:].startswith(numbers + bytes.fromhex("01080900") + packet[:20])
+
+
+@pytest.mark.parametrize("sequence", [0, 7, 0x4500, 0x6000, 0xFFFF])
+@pytest.mark.parametrize("ident", [1, 0x4001, 0x6001, 0xFFFF])
+@pytest.mark.parametrize("flags", [E, E | PN, E | S, E | S | PN, PN])
+def test_room_for_an_extension_header_that_is_not_there(
+    sequence: int, ident: int, flags: int
+) -> None:
+    """E set, and "no more extension headers" (TS 29.281, 5.2.1); or PN alone. It is taken off."""
+    gw = switch(session())
+    for ttl in (1, 64, 70, 96, 128, 255):
+        packet = inner(ttl=ttl, id=ident)
+        for size in (len(packet), 24, 20):
+            head = packet[:2] + size.to_bytes(2, "big") + packet[4:size]
+            frame = gtpu(head, flags=flags, sequence=sequence, extension=0, container=b"")
+            trace = gw.receive(LINKS.access, frame)
+            if size == 20 and flags & E and flags & S:
+                # Too short to be read as IPv6 behind what is put in front.
+                assert why(trace) is DropReason.BAD_INNER
+                continue
+            assert only(trace, LINKS.core)[14:] == head
+            [seen] = trace.at(UPLINK.number)
+            assert seen.reg3 == 0, "it had no container"
+
+
+@pytest.mark.parametrize("extension", [0x00, 0x85, 0xFF])
+def test_without_e_the_type_means_nothing(extension: int) -> None:
+    """In front of it there is room for one all the same (5.1)."""
+    frame = bytearray(gtpu(inner(), flags=PN))
+    frame[53] = extension
+    assert only(switch(session()).receive(LINKS.access, bytes(frame)), LINKS.core)[14:] == inner()
+
+
+@pytest.mark.parametrize("flags", [E, E | PN, E | S, E | S | PN, PN])
+def test_no_ip_packet_and_no_extension_header(flags: int) -> None:
+    gw = switch(session())
+    for first in (*range(9, 0x40), *range(0x50, 0x60), *range(0x70, 0x100)):
+        payload = bytes([first]) + bytes(59)
+        trace = gw.receive(LINKS.access, gtpu(payload, flags=flags, extension=0, container=b""))
+        hidden = flags & E and flags & S
+        assert why(trace) is (DropReason.EXTENSION_HEADER if hidden else DropReason.NOT_IP)
 
 
 @FLAGS

@@ -14,7 +14,7 @@ from scapy.packet import Packet
 
 from ofgtp.core.flows.flow import Flow
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.model import Gateway, Session
+from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway, Session
 from ofgtp.core.rules.terms import Links
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows
@@ -41,7 +41,8 @@ def switch(
 def made(flows: Iterable[Flow], links: Links = LINKS) -> Switch:
     """A switch with these flows and the sample gateway's ports."""
     patch = links.loop_out, links.loop_in
-    return Switch(flows, links.gtpu, ACCESS_IP, links.local_mac, patch)
+    gtpu = {2152: links.gtpu, ECT_1_PORT: links.gtpu_ect_1, CE_PORT: links.gtpu_ce}
+    return Switch(flows, gtpu, ACCESS_IP, links.local_mac, patch)
 
 
 def inner(

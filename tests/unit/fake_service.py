@@ -52,7 +52,7 @@ class FakeService:
         if self.error is not None:
             raise self.error
 
-    def _view(self, session: Session) -> SessionView:
+    def _view(self, session: Session, *, new: bool = False) -> SessionView:
         usual = SessionState.ACTIVE if self.connected else SessionState.PENDING
         state, reason = self.states.get(session.id, (usual, None))
         return SessionView(
@@ -62,8 +62,8 @@ class FakeService:
             GATEWAY.access_ip.ip,
             WHEN,
             WHEN,
-            Counters(1, 84),
-            Counters(2, 168),
+            Counters(0, 0) if new else Counters(1, 84),
+            Counters(0, 0) if new else Counters(2, 168),
         )
 
     def _keep(self, request: SessionRequest) -> Session:
@@ -96,12 +96,12 @@ class FakeService:
         self._enter()
         if request.id in self.sessions:
             raise Conflict("id", f"the id {request.id!r} is in use", str(request.id))
-        return self._view(self._keep(request))
+        return self._view(self._keep(request), new=True)
 
     def put(self, request: SessionRequest) -> tuple[SessionView, bool]:
         self._enter()
         created = request.id not in self.sessions
-        return self._view(self._keep(request)), created
+        return self._view(self._keep(request), new=created), created
 
     def put_new(self, put: BatchPut) -> NewSession | None:
         self._enter()
@@ -230,6 +230,10 @@ class FakeService:
                 extension_headers={"0x85": 12},
                 paths={PathState.UNKNOWN: 1, PathState.UP: 2, PathState.DOWN: 0},
                 neighbours={"resolved": 2, "unresolved": 1, "stale": 0},
+                received={"access": 41, "core": 42},
+                own={"arp": 43, "ping": 44, "signalling": 45},
+                ovsdb=GATEWAY.ovsdb,
+                switch_drops={"tunnel_pop_error": 46, "rx_invalid_packet": 0},
             )
         ]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.l2 import ARP, Ether
 
-from ofgtp.core.packets.arp import Arp, parse, request
+from ofgtp.core.packets.arp import Arp, announcement, parse, request
 
 MAC = "06:00:00:00:00:02"
 US, HOP = IPv4Address("10.2.0.1"), IPv4Address("10.2.0.2")
@@ -21,6 +21,13 @@ def test_a_request_as_others_read_it() -> None:
     assert (asked.op, asked.hwsrc, asked.psrc) == (1, MAC, str(US))
     assert (asked.hwdst, asked.pdst) == ("00:00:00:00:00:00", str(HOP))
     assert (asked.hwtype, asked.ptype, asked.hwlen, asked.plen) == (1, 0x800, 6, 4)
+
+
+def test_an_announcement_as_others_read_it() -> None:
+    frame = Ether(announcement(MAC, US))
+    assert (frame.src, frame.dst) == (MAC, "ff:ff:ff:ff:ff:ff")
+    said = frame[ARP]
+    assert (said.op, said.hwsrc, said.psrc, said.pdst) == (1, MAC, str(US), str(US))
 
 
 @given(st.integers(0, 0xFFFF), st.ip_addresses(v=4), st.ip_addresses(v=4))

@@ -360,7 +360,7 @@ def test_a_stream_that_is_refused(server: Scripted, ofgtp: Shell) -> None:
 
 def test_starting_is_quick() -> None:
     """Nothing heavy is imported for what does not need it."""
-    heavy = "{'ryu', 'eventlet', 'pydantic', 'httpx', 'rich', 'ovs', 'werkzeug', 'sqlite3'}"
+    heavy = "{'ryu', 'eventlet', 'pydantic', 'httpx', 'rich', 'ovs', 'httptools', 'sqlite3'}"
     code = (
         "import sys\nfrom ofgtp import cli\n"
         "sys.argv = ['ofgtp', '--version']\n"

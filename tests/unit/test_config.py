@@ -104,6 +104,7 @@ def test_defaults(tmp_path: Path) -> None:
             access_allow=(),
             ue_to_ue="deny",
             dscp=None,
+            source_port=None,
             masquerade=False,
             echo_seconds=60,
             t3_response_seconds=3,
@@ -134,7 +135,9 @@ openflow = "tcp:192.0.2.7:6633"
 access_allow = ["10.1.0.0/24", "0.0.0.0/0"]
 ue_to_ue = "route"
 dscp = 46
+source_port = 2152
 masquerade = true
+host_services = "allow"
 echo_seconds = 86400
 t3_response_seconds = 60
 n3_requests = 20
@@ -165,7 +168,9 @@ via = "10.1.0.254"
         access_allow=(IPv4Network("10.1.0.0/24"), IPv4Network("0.0.0.0/0")),
         ue_to_ue="route",
         dscp=46,
+        source_port=2152,
         masquerade=True,
+        host_services="allow",
         echo_seconds=86_400,
         t3_response_seconds=60,
         n3_requests=20,
@@ -214,6 +219,7 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
         changed("bridge", '"abcdefghijklm"', HOST),  # 13: "-c" still fits
         MINIMAL + "dscp = 0\n",
         MINIMAL + "dscp = 63\n",
+        MINIMAL + 'source_port = "hashed"\n',
         MINIMAL + "echo_seconds = 60\nt3_response_seconds = 1\nn3_requests = 1\n",
         MINIMAL + "t3_response_seconds = 3\nn3_requests = 20\n",  # just over in 60 s
         MINIMAL + 'access_routes = [{to = "10.8.0.0/14", via = "10.1.0.254"}]\n',
@@ -473,6 +479,10 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             for value in ("64", "-1", "true", "false", "46.0", '"EF"', "[]")
         ),
         *(
+            (MINIMAL + f"source_port = {value}\n", 10, "gateway.source_port", '"hashed" or 2152')
+            for value in ("0", "2153", "true", "2152.0", '"2152"', '"Hashed"', "[2152]")
+        ),
+        *(
             (MINIMAL + f"{key} = {value}\n", 10, f"gateway.{key}", f"must be {reason}")
             for key, value, reason in (
                 ("echo_seconds", "59", "60 to 86400, not 59"),
@@ -495,6 +505,8 @@ ROUTE = MINIMAL + "access_routes = [\n  "
         ),
         (MINIMAL + "n3_requests = 20\nt3_response_seconds = 4\n", 1, "gateway.echo_seconds", "80"),
         (MINIMAL + "masquerade = true\n", 10, "gateway.masquerade", 'only with core_port = "host"'),
+        (MINIMAL + 'host_services = "allow"\n', 10, "gateway.host_services", 'core_port = "host"'),
+        (HOST + 'host_services = "no"\n', 9, "gateway.host_services", "'deny' or 'allow', not"),
         # two gateways: the later one is at fault
         (MINIMAL + changed("name", '"gw1"', SECOND), 11, "gateway.name", "'gw1' is the name of"),
         (MINIMAL + changed("bridge", '"br1"', SECOND), 12, "gateway.bridge", "both the bridge of"),

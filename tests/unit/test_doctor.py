@@ -100,9 +100,9 @@ def test_the_switch() -> None:
 @pytest.mark.parametrize(
     ("version", "verdict", "part"),
     [
-        ("3.1.0", OK, "8 known faults"),
-        ("3.5.0", OK, "6 known faults"),
-        ("4.0.0", OK, "6 known faults"),
+        ("3.1.0", OK, "12 known faults"),
+        ("3.5.0", OK, "10 known faults"),
+        ("4.0.0", OK, "10 known faults"),
         ("3.3.1", WARNING, "tests run on 3.1, 3.5, 4.0"),
         ("2.12.1", FAILED, "2.13 is the first"),
         ("2.13.0", WARNING, "known faults"),
@@ -224,6 +224,16 @@ def test_peers() -> None:
     judged(of_controller.peers(GW, [{**peer, "next_hop": None}]), FAILED, "access_routes")
 
 
+def test_a_peer_behind_a_router_may_be_behind_a_firewall() -> None:
+    hop = {"ip": "10.1.0.254", "mac": "52:54:00:00:00:02"}
+    near = {"gateway": "gw1", "ip": "10.1.0.254", "state": "up", "next_hop": hop}
+    far = {**near, "ip": "10.9.0.2"}
+    judged(of_controller.peers(GW, [near, far]), OK, "source_port = 2152")
+    for of, peers in ((GW, [near]), (replace(GW, source_port=2152), [near, far])):
+        judged(of_controller.peers(of, peers), OK, "known")
+        assert "source_port" not in of_controller.peers(of, peers).text
+
+
 def test_lease_and_forwarding() -> None:
     lease = REPORT["lease"]
     judged(of_controller.lease(REPORT), OK, "10 s left of 10")
@@ -286,6 +296,14 @@ def test_offloads() -> None:
         (1535, 1500, WARNING, "more than 1499 octets"),
         (1500, 1500, WARNING, "ip link set dev eth1 mtu 1544"),
         (600, 1500, FAILED, "too small"),
+        (1500, 1400, WARNING, "from UEs of more than 1400 octets do not fit eth2 (too_big_uplink)"),
+        (1500, 1400, WARNING, "ip link set dev eth2 mtu 1464"),
+        (1500, 1463, WARNING, "or give UEs an MTU of 1463 or less"),
+        (1544, 1464, WARNING, "ip link set dev eth2 mtu 1500"),
+        (9000, 1499, WARNING, "ip link set dev eth2 mtu 1500"),
+        (9000, 1500, OK, "of 8964 octets fit a tunnel, those of more than 1500 from UEs not eth2"),
+        (1508, 1464, WARNING, "from UEs of more than 1464"),
+        (1508, 1472, WARNING, "8 octets short on N3"),
     ],
 )
 def test_mtu(access: int, core: int | None, verdict: Verdict, part: str) -> None:

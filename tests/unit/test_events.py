@@ -13,8 +13,8 @@ from fake_service import FakeService
 
 from ofgtp.northbound import events as events_module
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.http.server import Server, serve
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.serve import Server, serve
 
 
 def numbers(found: list[events_module.Event]) -> list[int]:

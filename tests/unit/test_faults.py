@@ -99,6 +99,7 @@ def test_names_are_different() -> None:
 def test_versions_in_words() -> None:
     assert {fault.name: fault.versions for fault in FAULTS} == {
         "inner_version": "2.13 to 4.0 at least",
+        "outer_ecn": "2.13 to 4.0 at least",
         "udp_checksum": "2.13 on, before 3.2",
         "mpls_abort": "3.1 to 4.0 at least",
         "gtpu_bits": "3.1 to 4.0 at least",
@@ -106,6 +107,9 @@ def test_versions_in_words() -> None:
         "bundle_in_part": "3.1 to 4.0 at least",
         "kernel_sees": "3.1 to 4.0 at least",
         "arp_twice": "3.1 to 4.0 at least",
+        "padding": "3.1 to 4.0 at least",
+        "batch_lost": "3.1 to 4.0 at least",
+        "interface_lost": "3.1 to 4.0 at least",
     }
 
 

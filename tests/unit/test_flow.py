@@ -70,6 +70,7 @@ def test_a_flow_in_the_words_of_ovs_ofctl() -> None:
             Output(Port.IN_PORT),
             Output(Port.LOCAL),
             Output(Port.CONTROLLER, 64),
+            Output(3, 1514),
         ),
         goto=40,
         meter=2,
@@ -80,7 +81,8 @@ def test_a_flow_in_the_words_of_ovs_ofctl() -> None:
         " actions=meter:2,load:0xffff->NXM_OF_IN_PORT[],encap(mpls),pop_mpls:0x0800,decap(),"
         "set_field:10.1.0.2->tun_dst,set_field:02:00:00:00:00:01->dl_src,"
         "move:arp_spa->arp_tpa,move:tun_src[20..31]->vlan_vid[0..11],move:tun_id[0..31]->pkt_mark,"
-        "push_vlan:0x8100,set_field:6->vlan_pcp,pop_vlan,output:3,IN_PORT,LOCAL,controller(max_len=64),goto_table:40"
+        "push_vlan:0x8100,set_field:6->vlan_pcp,pop_vlan,output:3,IN_PORT,LOCAL,controller(max_len=64),"
+        "output(port=3,max_len=1514),goto_table:40"
     )
 
 
@@ -170,8 +172,8 @@ def test_cookies_of_others() -> None:
 
 
 def test_a_table_refuses_a_field_it_did_not_declare() -> None:
-    with pytest.raises(RuleError, match=r"uplink.*nw_dst"):
-        UPLINK.flow(1, match(dl_type=0x800, nw_dst=IPv4Address("10.0.0.1")))
+    with pytest.raises(RuleError, match=r"guard.*nw_src"):
+        GUARD.flow(1, match(dl_type=0x800, nw_src=IPv4Address("10.0.0.1")))
 
 
 def test_a_table_refuses_a_table_it_does_not_lead_to() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.l2 import Ether
 
 from ofgtp.control.flows.comparison import Comparison
 from ofgtp.control.flows.equalise import SLICE as TURN
@@ -22,6 +24,7 @@ from ofgtp.core.flows import faults
 from ofgtp.core.flows.flow import CookieKind, make_cookie
 from ofgtp.core.flows.pipeline import Report
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
+from ofgtp.core.packets.arp import announcement
 from ofgtp.core.rules.session import session_flows
 from ofgtp.northbound import schema
 from ofgtp.northbound.events import EventLog
@@ -38,11 +41,14 @@ FACTS = BridgeFacts(
     datapath_id=1,
     local_mac=LINKS.local_mac,
     access_mac="02:00:00:00:00:aa",
+    interfaces=(3, 4),
     controller_connected=True,
     core_mac=LINKS.core_mac,
     access_ofport=LINKS.access,
     core_ofport=LINKS.core,
     gtpu_ofport=LINKS.gtpu,
+    ect_1_ofport=LINKS.gtpu_ect_1,
+    ce_ofport=LINKS.gtpu_ce,
     loop_out_ofport=LINKS.loop_out,
     loop_in_ofport=LINKS.loop_in,
     ovs_version="3.1.0",
@@ -58,6 +64,7 @@ class World:
             gateway(ue_to_ue=ue_to_ue), store, Semaphore(1), [], "nonce", None, EventLog()
         )
         self.agent.links.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
+        self.agent.host.core_mtu = LINKS.core_mtu
         self.agent._channel = self.switch.channel
         self.agent.core_side.next_hop.assume(str(LINKS.peer_mac))
         self.agent._links = self.agent.links.get()
@@ -106,6 +113,62 @@ def test_a_new_next_hop_is_not_lost_to_a_change_of_a_session(store: SessionStore
     agent._update_route()
     assert agent._links.peer_mac == "52:54:00:00:00:99"
     assert any(bytes.fromhex("525400000099") in body for _, _, body in world.switch.got)
+
+
+def test_ports_opened_anew_end_what_is_cached(world: World) -> None:
+    """It may name their numbers in the datapath, which others may have now; no session's flow."""
+    agent = world.agent
+    epoch = agent.links.epoch
+    agent._learn(FACTS)
+    eventlet.sleep(0)
+    assert (agent.links.epoch, world.switch.got) == (epoch, [])
+    agent.host._ovsdb.opened += 1
+    agent._learn(FACTS)
+    eventlet.sleep(0)
+    assert agent.synced and agent.links.epoch != epoch and not agent.links.reopened
+    cookies = [body[16:24] for kind, _, body in world.switch.got if kind == of.Type.BUNDLE_ADD]
+    base = make_cookie(CookieKind.BASE).to_bytes(8, "big")
+    assert cookies and set(cookies) == {base}
+
+
+def test_ports_opened_during_a_comparison_have_another_follow(world: World) -> None:
+    agent, channel = world.agent, world.switch.channel
+    agent.resync_soon("for the test")
+    links = agent.links.get()
+    agent.host._ovsdb.opened += 1
+    agent._learn(FACTS)
+    assert not agent._conclude(channel, agent.generation, links, {})
+    prepared = Prepared(agent.links.ready())
+    found = Comparison(prepared, [])
+    found.reported = 1
+    for flow in agent.wanted():
+        found.others += of.decode_flow_stats(stats(flow))
+    changed, links = agent._equaliser.put_right(channel, prepared, found)
+    assert changed and agent._conclude(channel, agent.generation, links, {})
+
+
+@pytest.mark.parametrize(
+    "what", [{"interfaces": (3, 5)}, {"core_mac": "02:00:00:00:00:cc"}, {"local_mac": "02::"}]
+)
+def test_other_devices_are_announced_and_their_neighbours_asked(
+    world: World, what: dict[str, object]
+) -> None:
+    agent, facts = world.agent, replace(FACTS, **what)
+    agent.core_side.next_hop.heard("52:54:00:00:00:99", time.monotonic())
+    agent.core_side.next_hop.due(time.monotonic())
+    assert not agent.core_side.next_hop.due(time.monotonic())
+    agent._learn(facts)
+    assert agent.core_side.next_hop.due(time.monotonic())
+    links = replace(LINKS, local_mac="02:00:00:00:00:0a", core_mac="02:00:00:00:00:0c")
+    for now in (0.0, 0.5, 1.0, 1.1, 2.0, 3.0, 4.0):
+        agent._announcer.tick(now, world.switch.channel, links)
+    frames = [body[-42:] for kind, _, body in world.switch.got if kind == of.Type.PACKET_OUT]
+    access = announcement(links.local_mac, agent.gateway.access_ip.ip)
+    assert frames == [access, announcement(links.core_mac, agent.gateway.core_ip.ip)] * 3
+    world.switch.got.clear()
+    agent._learn(facts)
+    agent._announcer.tick(9.0, world.switch.channel, links)
+    assert world.switch.got == []
 
 
 def test_a_long_batch_of_single_changes_is_told_as_it_is_read(world: World) -> None:
@@ -190,6 +253,29 @@ def test_no_mtu_is_told_that_no_link_has(
     too_big(mtu, world)
     assert world.switch.words() == ["PACKET_OUT"] * told
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("mtu", "told"), [(1400, 1), (68, 1), (67, 0), (1500, 0), (None, 0)], ids=str
+)
+def test_a_ue_is_told_the_core_mtu(
+    world: World, caplog: pytest.LogCaptureFixture, mtu: int | None, told: int
+) -> None:
+    """By way of the flow tables, as if it came from the core side."""
+    assert world.agent._links is not None
+    world.agent._links = replace(world.agent._links, core_mtu=mtu)
+    packet = bytes.fromhex("450005dc 00004000 40110000 0a2d0002 0a020002") + bytes(8)
+    cookie = make_cookie(CookieKind.REPORT, Report.TOO_BIG_UPLINK)
+    frame = bytes(12) + b"\x08\x00" + packet
+    world.agent.packet_in(of.PacketIn(cookie, LINKS.loop_in, 0, 0, frame))
+    assert world.switch.words() == ["PACKET_OUT"] * told
+    assert caplog.messages == []
+    for _, _, body in world.switch.got[-told:] if told else []:
+        assert int.from_bytes(body[4:8], "big") == LINKS.core, "in_port"
+        sent = Ether(body[-(14 + 56) :])
+        assert (sent.src, sent.dst) == (LINKS.core_mac, LINKS.core_mac)
+        assert (sent[IP].src, sent[IP].dst) == ("10.2.0.1", "10.45.0.2")
+        assert (sent[ICMP].type, sent[ICMP].code, sent[ICMP].nexthopmtu) == (3, 4, mtu)
 
 
 def test_a_packet_that_is_too_much_for_us_ends_nothing(

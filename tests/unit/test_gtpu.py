@@ -396,6 +396,11 @@ def damaged(datagram: bytes, fault: Fault) -> bytes | None:
             if kind == MessageType.G_PDU:
                 return None
             body, length = body + b"\x10\0", length + 2
+        case Fault.PDU_TYPE:
+            if kind != MessageType.G_PDU:
+                return None
+            optional = octets("0000 00 85 01 00 09 00")
+            first, body, length = first | 0x04, optional + body, length + len(optional)
     return struct.pack("!BBHI", first, kind, length, teid) + body
 
 

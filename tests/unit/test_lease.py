@@ -37,5 +37,25 @@ def test_it_begins_soon_after_there_is_something_to_lease(monkeypatch: pytest.Mo
     assert lease.renewals == 2 and left is not None and left > SECONDS - 10
 
 
+def test_it_goes_on_whatever_happens(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease, channel, pauses = Lease(SECONDS), Channel(), list[float]()
+    monkeypatch.setattr(lease_module.eventlet, "sleep", pauses.append)
+
+    def renew(flows: Sequence[Flow]) -> None:
+        if len(pauses) == 1:
+            raise RuntimeError("of a kind that nobody thought of")
+        Channel.renew(channel, flows)
+
+    monkeypatch.setattr(channel, "renew", renew)
+    switch: Any = channel
+    lease.keep(switch, lambda: len(pauses) < 4, lambda: LINKS)
+    between = lease_timeout(SECONDS) / RENEWALS
+    assert pauses == [between, SOON_S, between, between]
+    assert lease.renewals == len(channel.renewed) == 3
+    assert "nobody thought of" in caplog.text
+
+
 def test_none_is_left_before_it_begins() -> None:
     assert Lease(SECONDS).seconds_left() is None

@@ -9,11 +9,10 @@ import eventlet
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from ofgtp.core.model import TEID_MAX, BatchPut, Qos
 from ofgtp.northbound import lines, schema
-from ofgtp.northbound.lines import LinesError, TooManyLines, judged, plain, read
+from ofgtp.northbound.lines import LinesError, TooManyLines, WrongLine, judged, plain, read
 
 GOOD: dict[str, Any] = {
     "op": "put",
@@ -37,7 +36,7 @@ def line(**changes: Any) -> bytes:
 def schema_says(raw: bytes) -> BatchPut | str | None:
     try:
         return judged(raw)
-    except ValidationError:
+    except WrongLine:
         return None
 
 
@@ -223,8 +222,8 @@ def slow(raw: bytes, most: int) -> list[tuple[int, Any]] | list[dict[str, object
             return "too many"
         try:
             ops.append((number, judged(each)))
-        except ValidationError as error:
-            for loc, msg in schema.batch_line_errors(error):
+        except WrongLine as wrong:
+            for loc, msg in wrong.errors:
                 errors.append({"line": number, "loc": loc, "msg": msg})
             if len(errors) >= schema.MAX_ERRORS:
                 break
@@ -276,12 +275,12 @@ def test_others_get_a_turn_while_errors_are_looked_for(monkeypatch: pytest.Monke
     turns = []
     monkeypatch.setattr(lines.eventlet, "sleep", turns.append)
     quick(b"{\n" + b"\n".join([line()] * 1000), 9_999)
-    assert turns == [0] * 5
+    assert len(turns) >= 5
     assert eventlet.sleep is not None
 
 
 def test_others_get_a_turn_while_lines_are_blank(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = []
     monkeypatch.setattr(lines.eventlet, "sleep", turns.append)
-    assert quick(b"\n" * 1000, 1) == []
-    assert turns == [0] * 5
+    assert quick(b"\n" * 1_000_000, 1) == []
+    assert len(turns) > 10

@@ -58,7 +58,8 @@ def test_its_flows_are_those_of_the_pipeline() -> None:
 
 def test_its_rules_are_those_of_the_gateway() -> None:
     rules = [line.strip() for line in netfilter.ruleset(gateway(), (3, 2)).splitlines()]
-    shown = [line for line in on_the_page() if line.startswith(("udp ", "@th", "ip id"))]
+    shown = [line for line in on_the_page() if line.startswith(("@th", "ip id"))]
     assert len(shown) == 4
-    of_contained = [line.removeprefix("meta protocol ip ") for line in rules if "@th" in line]
+    # Those with maps are about padding, which is no matter of 5G.
+    of_contained = [line for line in rules if "@th" in line and " map " not in line]
     assert sorted(shown) == sorted(of_contained)

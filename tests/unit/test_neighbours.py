@@ -130,6 +130,19 @@ def test_a_doubt_asks_at_once_but_is_not_believed() -> None:
     assert asked(neighbours, 10.25, 12) == [11]
 
 
+def test_all_in_doubt_are_asked_at_once_and_believed_meanwhile() -> None:
+    neighbours = Neighbours()
+    for ip in (ONE, TWO):
+        neighbours.acquire(ip, 0)
+    neighbours.tick(0)
+    neighbours.heard(ONE, MAC, 0)
+    neighbours.doubt_all(30)
+    assert set(neighbours.tick(30)) == {ONE, TWO}
+    assert neighbours.mac(ONE) == MAC
+    assert asked(neighbours, 30.25, 33) == [31, 31], "they are asked again like new ones"
+    assert neighbours.heard(ONE, OTHER_MAC, 33)
+
+
 @pytest.mark.parametrize("answer", (MAC, OTHER_MAC))
 def test_one_of_whom_two_addresses_were_told_is_asked_once_more(answer: str) -> None:
     neighbours = Neighbours()

@@ -47,3 +47,15 @@ def test_silence_makes_it_stale_but_not_forgotten() -> None:
     assert hop.due(late + ASK_UNKNOWN_S)
     assert not hop.heard(MAC, late + 2)
     assert hop.state(late + 2) == "resolved"
+
+
+def test_one_in_doubt_is_asked_at_once_until_it_answers() -> None:
+    hop = NextHop()
+    hop.due(10.0)
+    hop.heard(MAC, 10.1)
+    assert not hop.due(11.0)
+    hop.doubt()
+    assert (hop.due(11.0), hop.mac) == (True, MAC), "its last MAC is used meanwhile"
+    assert hop.due(11.0 + ASK_UNKNOWN_S)
+    assert hop.heard(OTHER, 12.1)
+    assert not hop.due(12.2)

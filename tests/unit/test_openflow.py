@@ -28,6 +28,7 @@ from ofgtp.core.flows.flow import (
     Flow,
     Match,
     Meter,
+    Output,
     PopVlan,
     Port,
     PushVlan,
@@ -129,6 +130,7 @@ def test_actions_mean_what_their_text_says(tmp_path: Path) -> None:
         actions += [((), (SetField(name, value),)) for name in ("pkt_mark", "reg0", "reg1")]
     actions += [(TAGGED_LABEL, (SetField("mpls_label", 0xFFFFF),))]
     actions += [((), (CheckBigger(size, "reg2"),)) for size in (1, 1258, 1478, 65535)]
+    actions += [((), (Output(port, size),)) for port in (1, 0xFEFF) for size in (14, 1514, 65549)]
     flows = [Flow(1, n, asked, 7, steps) for n, (asked, steps) in enumerate(actions)]
     same_to_ofctl(flows, tmp_path)
     for flow in flows:
@@ -377,7 +379,7 @@ def test_meter_counts() -> None:
         return head + b"".join(struct.pack("!QQ", drops, 0) for drops in bands)
 
     counts = of.decode_meter_counts(counted(1, 10) + counted(2) + counted(3, 30))
-    assert counts == {1: of.MeterCounts(1, 10), 3: of.MeterCounts(1, 30)}
+    assert counts == {1: of.MeterCounts(1, 10, 2), 3: of.MeterCounts(1, 30, 2)}
 
 
 def test_a_description() -> None:
@@ -473,3 +475,36 @@ def test_mutated_bytes(data: st.DataObject) -> None:
         body[place] = value
     survives(bytes(body[: data.draw(st.integers(0, len(body)))]))
     survives(bytes(body))
+
+
+# --- the handshake
+
+
+@pytest.mark.parametrize(
+    ("version", "body", "offered"),
+    [
+        (5, "", {1, 2, 3, 4, 5}),
+        (6, "0001000800000072", {1, 4, 5, 6}),  # as Open vSwitch says it
+        (6, "0001000c0000007200000001", {1, 4, 5, 6, 32}),
+        (4, "00070006111100000001000800000020", {5}),
+        (1, "0007000400000000", {1}),
+        (5, "00010004", set()),
+    ],
+)
+def test_the_versions_of_a_hello(version: int, body: str, offered: set[int]) -> None:
+    assert of.offered_versions(version, bytes.fromhex(body)) == offered
+
+
+@pytest.mark.parametrize(
+    "body", ["00", "000100", "0001000000000000", "00010003", "0001000c00000020"]
+)
+def test_an_unreadable_hello(body: str) -> None:
+    with pytest.raises(CodecError, match="HELLO"):
+        of.offered_versions(5, bytes.fromhex(body))
+
+
+def test_features() -> None:
+    assert of.decode_features(bytes.fromhex("00000a0b0c0d0e0f") + bytes(16)) == 0x0A0B0C0D0E0F
+    for size in (0, 8, 23, 25, 60_000):
+        with pytest.raises(CodecError, match="features"):
+            of.decode_features(bytes(size))

@@ -73,12 +73,16 @@ def values_strategy(draw: st.DrawFn) -> FlowValues:
     return made
 
 
+PORTS = ("access", "core", "gtpu", "gtpu_ect_1", "gtpu_ce", "loop_out", "loop_in")
+
+
 def links_strategy() -> st.SearchStrategy[Links]:
     macs = st.integers(0, (1 << 48) - 1).map(lambda number: number.to_bytes(6, "big").hex(":"))
     return st.builds(
         Links,
-        **dict.fromkeys(("access", "core", "gtpu", "loop_out", "loop_in"), words()),
+        **dict.fromkeys(PORTS, words()),
         access_mtu=st.integers(576, 65535),
+        core_mtu=st.none() | st.integers(576, 65535),
         local_mac=macs,
         core_mac=macs,
         peer_mac=st.none() | macs,
@@ -167,7 +171,7 @@ def test_links_may_be_any(values: FlowValues, links: Links) -> None:
 def test_a_port_that_equals_a_sample_number(sentinel: int) -> None:
     """Of the links a session's flows have the gtpu port alone, behind all that is patched."""
     low = sentinel & 0xFFFFFFFF
-    links = replace(LINKS, gtpu=low, access=low, core=low, loop_in=low, loop_out=low, epoch=low)
+    links = replace(LINKS, epoch=low, **dict.fromkeys(PORTS, low))
     values = FlowValues(5, 6, 7, 8, 9, 10, False)
     for each in (values, values._replace(peer=None), values._replace(far_teid=None, far_ip=None)):
         made = Prepared(links).add(each, 1, 2)

@@ -10,6 +10,7 @@ import pytest
 
 from ofgtp.core.flows.flow import (
     FIELDS,
+    Bits,
     Condition,
     CookieKind,
     Encap,
@@ -35,10 +36,12 @@ from ofgtp.core.flows.pipeline import (
     FIT,
     GUARD,
     INGRESS,
+    INNER_ECN,
     LEASE,
     MEASURE,
     METERS,
     NORMALISE,
+    OUTER_ECN,
     PIPELINE,
     QFI,
     RETYPE,
@@ -52,7 +55,7 @@ from ofgtp.core.model import AccessRoute, Qos, Uplink
 from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.session import session_flows
-from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED
+from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, UNEXTENDED
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, all_flows, session
 
@@ -125,7 +128,14 @@ def test_every_table_says_what_a_miss_is(change: dict[str, Any]) -> None:
         elif table is QFI:
             assert cookie_number(miss.cookie) == DropReason.CONTAINER_MISSING
         elif table.miss is None:
-            ways = {GUARD: ROUTE, EPOCH: UPLINK, FIT: DOWNLINK, MEASURE: CONTAIN}
+            ways = {
+                OUTER_ECN: LEASE,
+                EPOCH: INNER_ECN,
+                INNER_ECN: UPLINK,
+                GUARD: ROUTE,
+                FIT: DOWNLINK,
+                MEASURE: CONTAIN,
+            }
             assert miss.goto == ways[table].number
         else:
             assert cookie_number(miss.cookie) == table.miss
@@ -148,6 +158,7 @@ def test_fields_that_are_always_0_are_asked_for_nothing_else() -> None:
 
 
 EPOCH_BITS = 0x00FF0FF0
+GTPU_PORTS = LINKS.gtpu, LINKS.gtpu_ect_1, LINKS.gtpu_ce
 
 
 def test_what_the_epoch_is_asked_of() -> None:
@@ -156,7 +167,9 @@ def test_what_the_epoch_is_asked_of() -> None:
     flows = all_flows(gateway(), session(), links=links)
     asked = {f.key for f in flows if any(_epoch(each) for each in f.match)}
     assert asked == {f.key for f in epoch_flows(links)}
-    by_gtpu = {f.key for f in flows if Condition("in_port", LINKS.gtpu, 0xFFFFFFFF) in f.match}
+    gtpu = [Condition("in_port", port, 0xFFFFFFFF) for port in GTPU_PORTS]
+    by_gtpu = {f.key for f in flows if any(each in f.match for each in gtpu)}
+    assert len(by_gtpu) == 9, "three types by three ports"
     later = (EPOCH.number, CONTAINER.number, UNWRAP.number)
     rest = {f.key for f in flows if f.table in later and f.goto}
     # E alone with four units of 4 octets and more, and with S as well with five
@@ -241,6 +254,10 @@ def test_the_same_bits_go_into_the_label_and_come_out_of_it() -> None:
     }
     carried = {a.dst: a.src for a in away}
     returned = {a.src: a.dst for a in back}
+    # All of the label's traffic class is written, for the switch has put something there.
+    [ecn] = [place for place in carried if place.field == "mpls_tc"]
+    assert (ecn, carried.pop(ecn)) == (Bits("mpls_tc", 0, 2), Bits("reg7", 0, 2))
+    assert returned.pop(Bits("mpls_tc", 0, 1)) == Bits("reg7", 0, 1)
     assert carried.keys() == returned.keys()
     restored = {"reg0": "tun_id", "reg1": "tun_src"}
     for place, source in carried.items():
@@ -262,7 +279,8 @@ def test_versions_come_back_as_the_types_they_are() -> None:
             continue
         assert (asked["dl_type"], asked["vlan_vid"]) == (0x8847, 0x1000)
         types[asked["vlan_pcp"]] = [a.eth_type for a in flow.actions if isinstance(a, PopMpls)]
-    assert types == {4: [0x0800], 6: [0x86DD], EXTENDED: [0x86DD], EXTENDED_NUMBERED: [0x86DD]}
+    as_ipv6 = {form: [0x86DD] for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED)}
+    assert types == {4: [0x0800], 6: [0x86DD], **as_ipv6}
     sent = {
         a.value
         for f in flows

@@ -17,6 +17,7 @@ import pytest
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.peers.end_markers import left_tunnel
+from ofgtp.control.peers.moves import Moves
 from ofgtp.control.report import merged
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import StoreError
@@ -84,6 +85,9 @@ class Agent:
         peers: Mapping[tuple[int | None, int | None], int] = {},
     ) -> None:
         self.told += pairs
+        self.peers.update(peers)
+
+    def moved(self, moves: Moves, peers: Mapping[tuple[int | None, int | None], int]) -> None:
         self.peers.update(peers)
 
     def forget(self) -> None:

@@ -1,5 +1,9 @@
 """The parts of the OVSDB and nftables adapters that need neither."""
 
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from ofgtp.southbound.netfilter import ruleset
@@ -30,25 +34,62 @@ def test_derived_macs_are_local_unicast_and_cannot_be_taken_for_ip(first: int) -
         assert mac[0] not in "46"
 
 
-PHYSICAL = """\
-table netdev ofgtp_br-ofgtp {
+LENGTHS = range(20, 51)
+
+
+def mapped(value: Callable[[int], int]) -> str:
+    """A map of nft's, from the length of a UE's packet."""
+    return f"map {{ {', '.join(f'{length} : {value(length)}' for length in LENGTHS)} }}"
+
+
+def halves(flags: int, more: int) -> str:
+    """UDP length, no checksum, flags, type and Length: the eight octets from UDP's fifth on."""
+    return mapped(
+        lambda length: int.from_bytes(
+            struct.pack("!HHBBH", length + 16 + more, 0, flags, 255, length + more), "big"
+        )
+    )
+
+
+PLAIN = (
+    f"@th,144,16 < 0x33 @th,72,8 0xff ip length set @th,144,16 {mapped(lambda n: n + 36)}"
+    f" @th,32,64 set @th,144,16 {halves(0x30, 0)} accept"
+)
+WITH_CONTAINER = (
+    f"@th,208,16 < 0x33 @th,72,8 0xff ip length set @th,208,16 {mapped(lambda n: n + 44)}"
+    f" @th,32,64 set @th,208,16 {halves(0x34, 8)}"
+)
+PHYSICAL = f"""\
+table netdev ofgtp_br-ofgtp {{
 	comment "ofgtp: keeps the host's stack off the gateway's ports"
-	chain access_in {
+	chain access_in {{
 		type filter hook ingress device "eth1" priority 0; policy drop;
-	}
-	chain core_in {
+	}}
+	chain core_in {{
 		type filter hook ingress device "eth2" priority 0; policy drop;
-	}
-	chain contained {
+	}}
+	chain core_out {{
+		type filter hook egress device "eth2" priority 0; policy accept;
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
+	}}
+	chain contained {{
+		{WITH_CONTAINER}
 		@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
 		ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
 		@th,64,8 set 0x34 udp checksum set 0
-	}
-	chain access_out {
+	}}
+	chain gtpu {{
+		@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
+		{PLAIN}
+	}}
+	chain access_out {{
 		type filter hook egress device "eth1" priority 0; policy accept;
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
-	}
-}
+		meta protocol ip udp dport 2152 goto gtpu
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
+	}}
+}}
 """
 HOST = """\
 table netdev ofgtp_br-ofgtp {
@@ -61,10 +102,15 @@ table netdev ofgtp_br-ofgtp {
 		ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0
 		@th,64,8 set 0x34 udp checksum set 0
 	}
+	chain gtpu {
+		@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
+		udp checksum set 0
+	}
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
-		meta protocol ip udp dport 2152 @th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
-		meta protocol ip udp dport 2152 udp checksum set 0
+		meta protocol ip udp dport 2152 goto gtpu
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
 	}
 }
 
@@ -73,6 +119,33 @@ table ip ofgtp_br-ofgtp {
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
 		ip saddr 10.45.0.0/16 oifname != "br-ofgtp" oifname != "br-ofgtp-c" masquerade
+	}
+}
+"""
+SERVICES = """
+table inet ofgtp_br-ofgtp {
+	comment "ofgtp: UEs do not reach the host's own services"
+	set asked {
+		typeof ip saddr . meta l4proto . th sport . th dport
+		size 65535
+		flags dynamic,timeout
+		timeout 2m
+	}
+	chain input {
+		type filter hook input priority 0; policy accept;
+		iifname "br-ofgtp-c" jump from_ues
+	}
+	chain from_ues {
+		icmp type { echo-reply, destination-unreachable, echo-request, time-exceeded, \
+parameter-problem } accept
+		ip saddr . meta l4proto . th sport . th dport @asked accept
+		counter drop
+	}
+	chain output {
+		type filter hook output priority 0; policy accept;
+		oifname "br-ofgtp-c" update @asked \
+{ ip daddr . meta l4proto . tcp dport . tcp sport timeout 1d }
+		oifname "br-ofgtp-c" update @asked { ip daddr . meta l4proto . udp dport . udp sport }
 	}
 }
 """
@@ -89,7 +162,14 @@ def test_ruleset_where_the_dscp_is_a_number() -> None:
     assert ruleset(lab_gateway(dscp=34), (4, 0)) == "".join(without)
 
 
+def test_ruleset_where_the_source_port_is_fixed() -> None:
+    first = "\tchain gtpu {\n"
+    line = "\t\tudp sport != 2152 udp sport set 2152 udp checksum set 0\n"
+    assert ruleset(lab_gateway(source_port=2152), (4, 0)) == PHYSICAL.replace(first, first + line)
+
+
 def test_ruleset_of_an_old_switch_before_a_masquerading_host() -> None:
     gateway = lab_gateway(core_port="host", next_hop=None, masquerade=True)
-    assert ruleset(gateway, (3, 1)) == HOST
-    assert ruleset(gateway, (2, 13)) == HOST
+    assert ruleset(gateway, (3, 1)) == HOST + SERVICES
+    assert ruleset(gateway, (2, 13)) == HOST + SERVICES
+    assert ruleset(replace(gateway, host_services="allow"), (3, 1)) == HOST

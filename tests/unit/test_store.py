@@ -8,7 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -17,9 +19,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
+from ofgtp.core.errors import (
+    Conflict,
+    InvalidSession,
+    StoreDamaged,
+    StoreError,
+    StoreUnfit,
+    UnknownSession,
+)
 from ofgtp.core.model import FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
+from ofgtp.store import sqlite as sqlite_module
 from ofgtp.store.sqlite import _PEERS, FORGET_EVERY, RELEASES_KEPT
 
 UE = int(IPv4Address("10.45.0.0"))
@@ -436,7 +446,7 @@ def test_a_foreign_cursor_is_refused(store: SessionStore, cursor: str) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "s.db"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"s\.db"):
+    with pytest.raises(StoreDamaged, match=r"s\.db"):
         SessionStore(path)
     assert path.read_bytes() == content
 
@@ -448,7 +458,7 @@ def test_a_damaged_file(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(8 * 4096)
         file.write(os.urandom(20 * 4096))
-    with pytest.raises(StoreError, match=r"damaged|malformed|cannot be used"):
+    with pytest.raises(StoreDamaged, match=r"damaged|malformed|cannot be used"):
         SessionStore(path)
 
 
@@ -457,13 +467,13 @@ def test_another_programs_database_and_a_later_schema(tmp_path: Path, path: Path
     db = sqlite3.connect(foreign)
     db.execute("CREATE TABLE t (x)")
     db.close()
-    with pytest.raises(StoreError, match="another program"):
+    with pytest.raises(StoreUnfit, match="another program"):
         SessionStore(foreign)
     SessionStore(path).close()
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StoreError, match="schema version 99"):
+    with pytest.raises(StoreUnfit, match="schema version 99"):
         SessionStore(path)
 
 
@@ -693,3 +703,66 @@ def test_a_teid_is_known_while_a_change_of_it_is_under_way(store: SessionStore) 
             if ends is not None:
                 raise ends
         assert known() == ([1, 2, 3] if ends is not None else [3, 4, 6])
+
+
+# --- the write-ahead log
+
+
+@pytest.mark.parametrize("write", ["transactions", "checks"])
+def test_the_log_is_folded_in_time(path: Path, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    store = SessionStore(path)
+    sizes = []
+    for n in range(300):
+        if write == "checks":
+            store.check()
+        else:
+            fill(store, n)
+        sizes.append(path.with_name("sessions.db-wal").stat().st_size // 4096)
+    assert max(sizes) < 200, "it begins again from its start"
+    store.close()
+    assert len(ids(SessionStore(path))) == (300 if write == "transactions" else 0)
+
+
+def test_the_log_is_folded_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another thread, while the store goes on being read and written."""
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    work: list[Callable[[], None]] = []
+    store = SessionStore(path, aside=work.append)
+    for n in range(100):
+        fill(store, n)
+    assert len(work) == 1, "once, until it is done"
+    with store.transaction() as tx:
+        tx.insert(make(100))
+        thread = threading.Thread(target=work[0])
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+        tx.insert(make(101))
+        assert store.get("ue-100") is None
+    assert path.stat().st_size > 20_000, "it has what was in the log"
+    for n in range(102, 150):
+        fill(store, n)
+    assert len(work) == 2
+    store.close()
+    assert len(ids(SessionStore(path))) == 150
+
+
+def test_a_log_that_cannot_be_folded(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is said, and tried again; nothing else ends."""
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    store = SessionStore(path)
+    here = store.path
+    store.path = path / "nowhere"
+    for n in range(40):
+        fill(store, n)
+    assert "the log is not folded into the file" in caplog.text
+    store.path = here
+    caplog.clear()
+    for n in range(40, 80):
+        fill(store, n)
+    assert caplog.records == [] or len(caplog.records) == 1
+    assert path.stat().st_size > 20_000
+    store.close()

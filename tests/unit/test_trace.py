@@ -22,6 +22,9 @@ VERDICTS = {
     "up": "delivered",
     "up-ttl-100": "delivered",
     "up-ttl-128": "delivered",
+    "up-ce": "delivered",
+    "up-ce-incapable": "not_ecn_capable",
+    "up-ect1": "delivered",
     "down": "delivered",
     "down-too-big": "too_big",
     "down-just-fits": "delivered",
@@ -62,6 +65,9 @@ VERDICTS = {
     "n3-up-optional": "delivered",
     "n3-up-too-long": "long_container",
     "n3-up-bad": "bad_container",
+    "n3-up-type-0": "delivered",
+    "n3-up-ce": "delivered",
+    "n3-up-ce-incapable": "not_ecn_capable",
     "n3-up-chain": "extension_chain",
     "n3-up-not-ip": "not_ip",
     "n3-up-unknown-teid": "unknown_teid",
@@ -101,7 +107,7 @@ def test_uplink_goes_three_ways_and_is_put_together() -> None:
         "Round by the patch, to br-ofgtp-i",
         "Parsed anew, as an IPv4 packet",
     ]
-    assert tables(told) == [[0, 10, 25], [0, 20], [0, 22], [28, 30, 40, 50]]
+    assert tables(told) == [[0, 10, 12, 25], [0, 20], [0, 22], [28, 29, 30, 40, 50]]
     assert len(told.asked) == 3
     assert "TEID 0x1001 and peer 10.1.0.2" in says(told), "as the registers hold them"
     assert "flow of session phone-1: TEID 0x1001, from 10.45.0.2" in says(told)
@@ -121,10 +127,10 @@ def test_the_size_decides_between_two_ways_that_the_switch_shows() -> None:
     big = story("down-too-big")
     assert tables(big) == [[0, 25, 60, 65, 76]]
     assert "the access MTU of 1500 leaves 1464" in big.verdict.says
-    assert tables(story("up-to-ue-too-big"))[-1] == [28, 30, 40, 65, 76]
+    assert tables(story("up-to-ue-too-big"))[-1] == [28, 29, 30, 40, 65, 76]
 
 
-N3_WAY = [[0, 10, 25], [0, 20], [0, 22], [23, 24], [26]]
+N3_WAY = [[0, 10, 12, 25], [0, 20], [0, 22], [23, 24], [26]]
 
 
 def test_a_container_is_found_taken_off_and_judged() -> None:
@@ -134,7 +140,7 @@ def test_a_container_is_found_taken_off_and_judged() -> None:
         "Parsed anew, as if NSH",
         "Parsed anew, without its extension header",
     ]
-    assert tables(told) == [*N3_WAY, [27, 28, 30, 35, 40, 50]]
+    assert tables(told) == [*N3_WAY, [27, 28, 29, 30, 35, 40, 50]]
     assert len(told.asked) == 5
     assert "PDU Session Container of 4 octets found: QFI 9" in says(told)
     assert "QFI 9 is as good as any other" in says(told)
@@ -145,29 +151,64 @@ def test_a_container_is_found_taken_off_and_judged() -> None:
 
 def test_a_long_container_takes_one_pass_more() -> None:
     told = story("n3-up-longest")
-    assert tables(told) == [*N3_WAY[:3], [23], [24], [26], [27, 28, 30, 35, 40, 50]]
+    assert tables(told) == [*N3_WAY[:3], [23], [24], [26], [27, 28, 29, 30, 35, 40, 50]]
     assert "PDU Session Container of 28 octets found: QFI 10" in says(told)
     assert told.verdict.delivered and len(told.asked) == 6
 
 
 def test_what_becomes_of_other_containers() -> None:
     wrong = story("n3-up-wrong-qfi")
-    assert tables(wrong) == [*N3_WAY, [27, 28, 30, 35]]
+    assert tables(wrong) == [*N3_WAY, [27, 28, 29, 30, 35]]
     assert wrong.verdict.says == (
         "session phone-1 takes QFI 10 alone (qfi_check), and the container has QFI 11"
     )
     assert "has 32 octets, and the switch can take off 28" in story("n3-up-too-long").verdict.says
-    assert story("n3-up-bad").verdict.says.startswith("01000a00 is no uplink PDU Session Container")
+    bad = story("n3-up-bad")
+    assert tables(bad) == [*N3_WAY, [27, 28, 29, 30, 35]]
+    assert "01000a00 is a downlink PDU Session Container (PDU type 0" in bad.verdict.says
+    assert bad.verdict.do and "--qfi-optional" in bad.verdict.do
     assert "header, of type 0x40, follows" in story("n3-up-chain").verdict.says
     assert story("n3-up-not-ip").verdict.says.startswith("no IP packet follows")
 
 
+def test_a_downlink_container_where_none_is_required() -> None:
+    told = story("n3-up-type-0")
+    assert tables(told) == [*N3_WAY, [27, 28, 29, 30, 40, 50]]
+    assert "Container of 4 octets found of PDU type 0, as if downlink: QFI 10" in says(told)
+
+
+def test_a_container_that_is_none_of_both() -> None:
+    odd = verdict.Case(replace(UP, container=bytes.fromhex("01200900")), SESSION, gateway())
+    said = verdict.dropped(odd, DropReason.BAD_CONTAINER).says
+    assert said.startswith("01200900 is no uplink PDU Session Container")
+
+
+@pytest.mark.parametrize(("name", "mark"), [("up-ce", "CE"), ("up-ect1", "ECT(1)")])
+def test_a_mark_on_the_outer_header_is_followed(name: str, mark: str) -> None:
+    told = story(name)
+    port = f"br-ofgtp-{'e' if mark == 'CE' else 't'}"
+    assert told.parts[1].title == f"Out of its tunnel, by {port}"
+    assert tables(told) == tables(story("up"))
+    assert f"a router on its way has marked it {mark}: {port} unwraps it" in says(told)
+    assert f"by the gtpu port for what is marked {mark}" in says(told)
+    assert f"the mark goes into the UE's packet: {mark}" in says(told)
+    assert "no router on its way has marked it" in says(story("up"))
+    assert "no mark that goes into the UE's packet" in says(story("up"))
+
+
+def test_a_mark_that_the_packet_cannot_bear() -> None:
+    for name, last in (("up-ce-incapable", [28, 29]), ("n3-up-ce-incapable", [27, 28, 29])):
+        told = story(name)
+        assert tables(told)[-1] == last
+        assert "has marked it CE" in told.verdict.says and "RFC 6040" in told.verdict.says
+
+
 def test_sessions_of_4g_and_5g_meet() -> None:
-    assert tables(story("n3-up-4g"))[-1] == [27, 28, 30, 40, 50], "it is taken off all the same"
+    assert tables(story("n3-up-4g"))[-1] == [27, 28, 29, 30, 40, 50], "it is taken off all the same"
     missing = story("n3-up-missing")
-    assert tables(missing)[-1] == [28, 30, 35]
+    assert tables(missing)[-1] == [28, 29, 30, 35]
     assert missing.verdict.do and "ofgtp session set --no-qfi" in missing.verdict.do
-    assert tables(story("n3-up-optional"))[-1] == [28, 30, 40, 50]
+    assert tables(story("n3-up-optional"))[-1] == [28, 29, 30, 40, 50]
     to_4g = story("n3-up-to-4g")
     assert to_4g.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x2003", "and no QFI"
 

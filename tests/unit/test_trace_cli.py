@@ -94,6 +94,8 @@ def test_trace_without_ovs_vswitchd(ofgtp: Run) -> None:
         ("--downlink --peer 10.1.0.3", "are for the uplink"),
         ("--downlink --qfi 0", "are for the uplink"),
         ("--downlink --no-qfi", "are for the uplink"),
+        ("--downlink --outer-ecn ce", "are for the uplink"),
+        ("--outer-ecn 3", "'3' is not one of 'ect1', 'ect0', 'ce'"),
         ("--qfi 64", "64 is not in the range 0<=x<=63"),
         ("--qfi 9 --no-qfi", "exclude each other"),
         ("--qfi 9 --container 01100900", "exclude each other"),

@@ -51,7 +51,8 @@ class Change:
             return
         changes = plan(_flows(after, prepared), _flows(before, prepared))
         self.downlink |= any(flow.table == DOWNLINK.number for flow in changes.all())
-        self._attempt(lambda bundle: bundle.put_plan(changes))
+        # Very many may be altered in turn: their flows are not kept to be named later.
+        self._attempt(lambda bundle: bundle.put_plan(changes, named=False))
 
     def replace(self, before: Iterable[Flow], after: Iterable[Flow]) -> None:
         """Base flows: the first are replaced by the second."""

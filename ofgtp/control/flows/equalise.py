@@ -114,7 +114,7 @@ class Equaliser:
             self._links.next_epoch()
         links = links_of_all()
         changes = compare(links)
-        if not changes and not foreign and not missing:
+        if not (changes or foreign or missing or self._links.reopened):
             return 0, links
         if found.reported:
             self._links.next_epoch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -12,10 +13,12 @@ from ofgtp.core.rules.terms import Links
 from ofgtp.northbound import service
 from ofgtp.southbound.channel import Channel
 
+log = logging.getLogger(__name__)
+
 RENEWALS = 4
 """Renewals of the lease within its hard timeout: so many less one may be late or lost."""
 SOON_S = 0.5
-"""Seconds after which it looks again, while there is nothing to lease."""
+"""Seconds after which it looks again, while there is nothing to lease, or it could not."""
 
 
 class Lease:
@@ -38,10 +41,15 @@ class Lease:
         while holds():
             now, pause = links(), min(between, SOON_S)
             if now is not None:
-                pause = between
-                channel.renew(lease_flows(now, self.seconds))
-                self.renewals += 1
-                self.renewed_at = time.time()
+                try:
+                    channel.renew(lease_flows(now, self.seconds))
+                except Exception:
+                    # Who stopped here would end all tunnels, and nothing else would show it.
+                    log.exception("the lease was not renewed")
+                else:
+                    pause = between
+                    self.renewals += 1
+                    self.renewed_at = time.time()
             eventlet.sleep(pause)
 
     def seconds_left(self) -> float | None:

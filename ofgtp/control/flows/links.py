@@ -19,11 +19,23 @@ class LinksNow:
         self.facts: BridgeFacts | None = None
         """None until the bridge is ready."""
         self.epoch = new_epoch()
+        self.reopened = False
+        """Whether ports were opened since the epoch began: what is cached may name their numbers in
+        the datapath, which another port may have now."""
         self._gateway, self._host, self._core_side = gateway, host, core_side
 
-    def next_epoch(self) -> None:
-        """Take another epoch, so that packets under way are not cached by flows that were."""
-        self.epoch = new_epoch()
+    def next_epoch(self) -> tuple[int, bool]:
+        """Take another epoch, so that packets under way are not cached by flows that were.
+
+        Returns what `back_to` takes, if the switch does not.
+        """
+        before = self.epoch, self.reopened
+        self.epoch, self.reopened = new_epoch(), False
+        return before
+
+    def back_to(self, before: tuple[int, bool]) -> None:
+        """The epoch is still the one before `next_epoch`."""
+        self.epoch, self.reopened = before
 
     def get(self) -> Links | None:
         """None until the bridge is ready."""
@@ -35,9 +47,12 @@ class LinksNow:
             access=facts.access_ofport,
             core=facts.core_ofport,
             gtpu=facts.gtpu_ofport,
+            gtpu_ect_1=facts.ect_1_ofport,
+            gtpu_ce=facts.ce_ofport,
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
             access_mtu=self._host.access_mtu,
+            core_mtu=self._host.core_mtu,
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._core_side.next_hop.mac,

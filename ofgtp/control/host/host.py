@@ -12,7 +12,7 @@ from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows import faults
 from ofgtp.core.model import Gateway
 from ofgtp.southbound import hostnet, netfilter
-from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
+from ofgtp.southbound.ovsdb import IFINDEX, BridgeFacts, Ovsdb
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +33,35 @@ class Host:
         self,
         gateway: Gateway,
         nonce: str,
-        repaired: Callable[[str], None],
+        repaired: Callable[..., None],
         learned: Callable[[BridgeFacts], None],
     ) -> None:
         self.gateway, self.nonce = gateway, nonce
         self.ovs_version: str | None = None
         self.access_mtu = 0
+        self.core_mtu: int | None = None
+        """None: the host routes on, and knows what fits."""
         self.problem: str | None = "starting"
         """What keeps it from being as it should be, for the operator."""
         self._repaired, self._learned = repaired, learned
         self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
         self._made = self._filtered = False
         """Whether there was a time when bridge and host, or the nftables rules, were in order."""
+        self._kept: dict[str, dict[str, str]] = {}
+        """What was known of the ports when some were taken out to be made anew."""
+        self._vain: set[tuple[str, int]] = set()
+        """Ports that were made anew, with their interfaces' numbers, until they are seen to be
+        read: if that does not help, it is not done again."""
         self._configured = 0
         """Changes of the bridge's configuration that were told."""
         self._stopped = False
         self._netfilter = Semaphore(1)
         """Held while the nftables rules are looked at or changed."""
+
+    @property
+    def opened(self) -> int:
+        """How often the switch was had open ports of the bridge."""
+        return self._ovsdb.opened
 
     def run(self) -> None:
         """Keep it in order until stopped; to be spawned."""
@@ -95,15 +107,22 @@ class Host:
 
     def _prepare(self) -> None:
         gateway = self.gateway
-        ports = [gateway.access_port] + ([] if gateway.host_core else [gateway.core_port])
-        for port in ports:
+        for port in gateway.ports:
             refusal = hostnet.port_refusal(port)
             if refusal is not None:
                 raise GatewayNotReady(refusal)
+        while self._let_go():
+            self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
         self.ovs_version = facts.ovs_version or self.ovs_version
+        remade = bool(self._kept)
+        for port, kept in self._kept.items():
+            # Of an interface that is another one now nothing is known.
+            if port in gateway.ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
+                self._ovsdb.remember(gateway, port, kept)
+        self._kept = {}
         changed = False
-        for port in ports:
+        for port in gateway.ports:
             changed |= hostnet.ensure_up(port)
             former = hostnet.offloads_off(port)
             if former:
@@ -114,16 +133,57 @@ class Host:
             changed |= hostnet.ensure_device_settings(gateway.core_device, forward=True)
             changed |= hostnet.ensure_address(gateway.core_device, gateway.core_ip)
         changed |= hostnet.ensure_routes(gateway, facts.local_mac)
-        if self._ovsdb.changes > self._configured and self._made:
+        if self._ovsdb.changes > self._configured and self._made and not remade:
             self._repaired("the bridge, its ports or its controller were changed")
-        if changed and self._made:
+        if changed and self._made and not remade:
             self._repaired("addresses, routes or settings of the host were changed")
         self._configured = self._ovsdb.changes
         self.access_mtu = hostnet.mtu(gateway.access_port)
+        self.core_mtu = None if gateway.host_core else hostnet.mtu(gateway.core_port)
         if self.ovs_version is not None:
             self.apply_netfilter()
         self._made = True
         self._learned(facts)
+
+    def _let_go(self) -> bool:
+        """Take a port out of the bridge whose interface the switch has lost; False if none has.
+
+        It reads on from an interface that is gone, and never from the one that came in its place,
+        nor from one that was in another network namespace meanwhile. One port at a time, so that
+        each has the number again that it had: what is cached names it.
+        """
+        gateway, lost = self.gateway, self._lost()
+        self._vain &= lost
+        if lost <= self._vain:
+            return False
+        # Perhaps it is only slow: when it starts, it opens what is there then.
+        self._ovsdb.catch_up(gateway)
+        lost = self._lost() - self._vain
+        if not lost:
+            return False
+        port, number = min(lost)
+        self._kept = self._ovsdb.recall(gateway) | self._kept
+        self._ovsdb.take_out(gateway, port)
+        log.warning("gateway=%s: interface %s was made anew", gateway.name, port)
+        self._repaired(f"interface {port} was made anew, and its port with it", port=port)
+        self._vain.add((port, number))
+        return True
+
+    def _lost(self) -> set[tuple[str, int]]:
+        """Our ports in the switch whose interfaces it does not have open, with these' numbers.
+
+        Raises:
+            GatewayNotReady: another interface has the name of one that the bridge makes.
+        """
+        found, there = set(), self._ovsdb.recall(self.gateway)
+        for name in self.gateway.internal_ports:
+            if name in there and hostnet.is_abandoned(name):
+                found.add((name, 0))
+        for port in self.gateway.ports:
+            made_for, now = there.get(port, {}).get(IFINDEX), hostnet.ifindex(port)
+            if made_for is not None and (made_for != str(now) or not hostnet.is_read(now)):
+                found.add((port, now))
+        return found
 
 
 def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:

@@ -184,9 +184,12 @@ class Proof:
             access=facts.access_ofport,
             core=facts.core_ofport,
             gtpu=facts.gtpu_ofport,
+            gtpu_ect_1=facts.ect_1_ofport,
+            gtpu_ce=facts.ce_ofport,
             loop_out=facts.loop_out_ofport,
             loop_in=facts.loop_in_ofport,
             access_mtu=hostnet.mtu(ACCESS),
+            core_mtu=hostnet.mtu(CORE),
             local_mac=facts.local_mac,
             core_mac=facts.core_mac,
             peer_mac=ends.router_mac,
@@ -279,9 +282,9 @@ def faults_of(frame: bytes, packet: bytes, teid: int) -> Iterator[str]:
 
 def downlink(ends: Ends) -> Iterator[str]:
     """Send to the UE; what is wrong with what the base station gets."""
-    sent = frames.udp_frame(
-        ends.router_mac, ends.core_mac, SERVER, UE, 7, 7, b"ofgtp doctor, downlink"
-    )
+    # Longer than any that Ethernet pads: of those nftables sets the checksum in any case.
+    text = b"ofgtp doctor, downlink".ljust(64, b".")
+    sent = frames.udp_frame(ends.router_mac, ends.core_mac, SERVER, UE, 7, 7, text)
 
     def answer(frame: bytes) -> None:
         """Be the base station that is asked for its MAC."""

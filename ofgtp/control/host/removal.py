@@ -60,9 +60,9 @@ def take_back(gateway: Gateway) -> Iterator[str]:
     """
     db = Ovsdb(gateway.ovsdb)
     try:
-        ports = [gateway.access_port] + ([] if gateway.host_core else [gateway.core_port])
-        for port in ports:
-            kept = db.recall(gateway, port)
+        facts = db.recall(gateway)
+        for port in gateway.ports:
+            kept = facts.get(port, {})
             former = {name: kept[name] for name in hostnet.OFFLOADS.values() if name in kept}
             if former:
                 _restore(gateway, port, former)

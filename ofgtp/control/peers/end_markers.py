@@ -31,13 +31,11 @@ class EndMarkers:
         self._owed: list[FTeid] = []
         """Tunnels that their sessions have left, whose peers do not know it yet."""
 
-    def changed(self, before: Session | None, after: Session | None) -> None:
-        """A session was the first, and is the second now."""
-        left = left_tunnel(before, after)
-        if left is not None:
-            self._owed.append(left)
-            # Of a peer that all sessions leave the MAC address is asked for no more.
-            self._signalling.peers.keep(left.ip, time.monotonic())
+    def left(self, tunnel: FTeid) -> None:
+        """A session has left this tunnel for another."""
+        self._owed.append(tunnel)
+        # Of a peer that all sessions leave the MAC address is asked for no more.
+        self._signalling.peers.keep(tunnel.ip, time.monotonic())
 
     def confirmed(self) -> None:
         """The switch has carried all changes out: what is owed is due after a while."""

@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
 
+import eventlet
+
 from ofgtp.control.flows.change import Change
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.peers.moves import Moves
 from ofgtp.core.admission import Admission
 from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
@@ -17,6 +20,12 @@ from ofgtp.store.sqlite import StoredSession, Transaction
 
 SLICE = 200
 """Lines between two turns of other green threads."""
+
+ONE_BY_ONE = 40
+"""The same of lines that are done one by one."""
+
+STATES = 1000
+"""States written between two turns of other green threads."""
 
 ERRORS = 100
 """Errors of a batch that are told; the first is enough to refuse it."""
@@ -37,7 +46,7 @@ class _Part:
         are now."""
         self.first: dict[str, Session | None] = {}
         """As they were before."""
-        self.pairs: list[tuple[Session | None, Session | None]] = []
+        self.moves = Moves()
         self.peers: Counter[tuple[int | None, int | None]] = Counter()
         """Sessions more or less of each pair of peers (the uplink's, the downlink's)."""
         self.known: set[tuple[int | None, int | None]] = set()
@@ -65,10 +74,12 @@ class Batch:
     def take(self, lines: Sequence[Line]) -> None:
         """Do these lines after the ones before them."""
         if self._errors or not (self._create(lines) or self._delete(lines)):
-            for number, op in lines:
-                if len(self._errors) < ERRORS:
-                    self._one(number, op)
-            self._flush()
+            for start in range(0, len(lines), ONE_BY_ONE):
+                for number, op in lines[start : start + ONE_BY_ONE]:
+                    if len(self._errors) < ERRORS:
+                        self._one(number, op)
+                self._flush()
+                eventlet.sleep(0)
 
     def carry_out(self) -> BatchResult:
         """Have the switches do it.
@@ -92,7 +103,10 @@ class Batch:
                 raise
             done.append(part.agent)
             if confirmed:
-                self._tx.set_state(part.numbers, SessionState.ACTIVE)
+                for start in range(0, len(part.numbers), STATES):
+                    some = part.numbers[start : start + STATES]
+                    self._tx.set_state(some, SessionState.ACTIVE)
+                    eventlet.sleep(0)
             else:
                 for first, last in part.ranges:
                     self._tx.set_range_state(first, last, SessionState.PENDING)
@@ -101,7 +115,7 @@ class Batch:
     def tell(self) -> None:
         """Tell the agents that it is in the store."""
         for part in self._parts.values():
-            part.agent.changed(part.pairs, part.peers)
+            part.agent.moved(part.moves, part.peers)
 
     # --- many at once
 
@@ -208,5 +222,6 @@ class Batch:
             if not part.first:
                 continue
             part.change.alter(part.before.values(), part.after.values())
-            part.pairs += [(was, part.after.get(each)) for each, was in part.first.items()]
+            for each, was in part.first.items():
+                part.moves.add(was, part.after.get(each))
             part.before, part.after, part.first = {}, {}, {}

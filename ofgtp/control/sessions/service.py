@@ -47,12 +47,12 @@ from ofgtp.northbound.service import (
     SessionRequest,
     SessionView,
 )
-from ofgtp.southbound.openflow import FlowStats
+from ofgtp.southbound.openflow import FlowCounts
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
 
-_Pair = tuple[FlowStats | None, FlowStats | None]
+_Pair = tuple[FlowCounts | None, FlowCounts | None]
 _AT_ONCE = 1000
 
 
@@ -437,7 +437,7 @@ class SessionService:
         return [found.get(stored.session.number, (None, None)) for stored in page]
 
 
-def _numbers(stats: FlowStats | None) -> tuple[int, int]:
+def _numbers(stats: FlowCounts | None) -> tuple[int, int]:
     return (0, 0) if stats is None else (stats.packets, stats.bytes)
 
 

@@ -85,7 +85,13 @@ def peers(gateway: Gateway, found: Sequence[Mapping[str, Any]]) -> Finding:
     if down:
         text = f"{some('peer', down)} {verb(down)} not answer Echo Requests any more"
         return warning(check, text, f"tcpdump -ni {gateway.access_port} udp port {GTPU_PORT}")
-    return ok(check, f"{count(mine, 'peer')}, and their MAC addresses are known")
+    text = f"{count(mine, 'peer')}, and their MAC addresses are known"
+    if gateway.source_port is None and any(peer["next_hop"]["ip"] != peer["ip"] for peer in mine):
+        text += (
+            ". A NAT or stateful firewall on the way to one lets T-PDUs in if they come from port"
+            f" {GTPU_PORT}: source_port = {GTPU_PORT}"
+        )
+    return ok(check, text)
 
 
 def lease(report: Mapping[str, Any]) -> Finding:

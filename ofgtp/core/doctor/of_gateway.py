@@ -11,6 +11,8 @@ from ofgtp.core.model import Gateway
 
 TUNNEL, TUNNEL_5G = 20 + 8 + 8, 20 + 8 + 8 + 8
 """Octets that a tunnel adds: outer IPv4, UDP and GTP-U; and a PDU Session Container (N3)."""
+UE_MTU = 1500
+"""The MTU of a UE that the network has told no other."""
 SMALLEST_MTU = 576
 """Every IPv4 host takes packets of this many octets (RFC 791)."""
 
@@ -81,8 +83,24 @@ def mtu(access: Interface, core: Interface | None) -> Finding:
     if fits < SMALLEST_MTU:
         text = f"{access.name} has MTU {access.mtu}: too small for a tunnel"
         return failed(check, text, f"ip link set dev {access.name} mtu 1544")
-    if core is None or access.mtu >= core.mtu + TUNNEL_5G:
+    if core is None:
         return ok(check, f"{access.name} has {access.mtu}: packets of {fits} octets fit a tunnel")
+    if core.mtu < min(fits, UE_MTU):
+        text = (
+            f"{access.name} has {access.mtu}, {core.name} {core.mtu}: packets from UEs of more than"
+            f" {core.mtu} octets do not fit {core.name} (too_big_uplink)"
+        )
+        return warning(
+            check,
+            text,
+            f"ip link set dev {core.name} mtu {min(fits, UE_MTU)}   # if the core network takes it",
+            f"or give UEs an MTU of {core.mtu} or less",
+        )
+    if access.mtu >= core.mtu + TUNNEL_5G:
+        text = f"{access.name} has {access.mtu}: packets of {fits} octets fit a tunnel"
+        if fits > core.mtu:
+            text += f", those of more than {core.mtu} from UEs not {core.name} (too_big_uplink)"
+        return ok(check, text)
     wanted = core.mtu + TUNNEL_5G
     text = (
         f"{access.name} has {access.mtu}, {core.name} {core.mtu}: packets to UEs of more than"

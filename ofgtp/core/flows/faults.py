@@ -95,6 +95,17 @@ INNER_VERSION = Fault(
     read=(GTPU_SINCE, (4, 0)),
 )
 
+OUTER_ECN = Fault(
+    name="outer_ecn",
+    section="A congestion mark is judged by the wrong packet",
+    summary="T-PDUs marked CE (ECN) are lost",
+    remedy="gtpu ports of their own unwrap them",
+    since=GTPU_SINCE,
+    fixed=None,
+    measured=TRIED,
+    read=(GTPU_SINCE, (4, 0)),
+)
+
 UDP_CHECKSUM = Fault(
     name="udp_checksum",
     section="UDP checksums are wrong",
@@ -156,6 +167,16 @@ CACHE_KEPT = Fault(
     measured=((3, 1),),
 )
 
+INTERFACE_LOST = Fault(
+    name="interface_lost",
+    section="An interface that is made anew is not read",
+    summary="ports lose interfaces made anew",
+    remedy="those ports are made anew, too",
+    since=None,
+    fixed=None,
+    measured=TRIED,
+)
+
 BUNDLE_IN_PART = Fault(
     name="bundle_in_part",
     section="A bundle with a bad flow is carried out in part",
@@ -166,8 +187,29 @@ BUNDLE_IN_PART = Fault(
     measured=TRIED,
 )
 
+PADDING = Fault(
+    name="padding",
+    section="Ethernet padding goes into the tunnel",
+    summary="short packets keep their padding",
+    remedy="nftables sets the lengths right",
+    since=None,
+    fixed=None,
+    measured=TRIED,
+)
+
+BATCH_LOST = Fault(
+    name="batch_lost",
+    section="A frame that is too long takes others along",
+    summary="what is too long loses others, too",
+    remedy="sizes are compared, and frames cut",
+    since=None,
+    fixed=None,
+    measured=TRIED,
+)
+
 FAULTS: Sequence[Fault] = (
     INNER_VERSION,
+    OUTER_ECN,
     UDP_CHECKSUM,
     MPLS_ABORT,
     GTPU_BITS,
@@ -175,6 +217,9 @@ FAULTS: Sequence[Fault] = (
     BUNDLE_IN_PART,
     KERNEL_SEES,
     ARP_TWICE,
+    PADDING,
+    BATCH_LOST,
+    INTERFACE_LOST,
 )
 
 

@@ -110,6 +110,7 @@ FIELDS: dict[str, Field] = {
         Field("reg3", 32, _short_hex, "the container of a T-PDU: 0x80 if it has one, and its QFI"),
         Field("reg4", 32, _short_hex, "what its session wants: see tables qfi and contain"),
         Field("reg5", 32, _short_hex, "extension header under way: see table container"),
+        Field("reg7", 32, _short_hex, "ECN of a T-PDU's outer header, kept from there: 1 or 3"),
         Field("pkt_mark", 32, _short_hex, "always 0: see table epoch"),
         Field("ct_mark", 32, _short_hex, "always 0: asked for where packets of no session end"),
         Field("ct_zone", 16, _short_hex, "always 0: asked for where packets of a session go on"),
@@ -134,6 +135,7 @@ FIELDS: dict[str, Field] = {
         Field("ipv6_label", 20, _short_hex, "IPv6 flow label"),
         Field("nw_proto", 8, _dec, "IP protocol"),
         Field("nw_ttl", 8, _dec, "IPv4 time to live"),
+        Field("nw_ecn", 2, _dec, "IP's ECN (RFC 3168): 0 not capable, 1 and 2 capable, 3 CE"),
         Field("ip_frag", 8, _short_hex, "fragment bits: 1 any fragment, 2 a later one"),
         Field("udp_src", 16, _short_hex, "UDP source port"),
         Field("udp_dst", 16, _dec, "UDP destination port"),
@@ -221,7 +223,8 @@ def match(**conditions: Value) -> Match:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Send the packet out of a port; `max_len` bytes of it where the port is the controller."""
+    """Send the packet out of a port: `max_len` octets of it at most, or of 0 all (but to the
+    controller, which gets none then)."""
 
     port: int
     max_len: int = 0
@@ -231,6 +234,8 @@ class Output:
             return f"controller(max_len={self.max_len})"
         if self.port in (Port.LOCAL, Port.IN_PORT):
             return "LOCAL" if self.port == Port.LOCAL else "IN_PORT"
+        if self.max_len:
+            return f"output(port={self.port},max_len={self.max_len})"
         return f"output:{self.port}"
 
 

@@ -31,7 +31,6 @@ class DropReason(IntEnum):
     ACCESS_OTHER = 5, "on the access port, and neither GTP-U, ARP nor ping to us"
     LOCAL_OTHER = 6, "from the host towards the access port, and neither GTP-U, ARP nor ping"
     EXTENSION_HEADER = 7, "T-PDU whose first extension header is no PDU Session Container"
-    NPDU_NUMBER = 8, "T-PDU with an N-PDU number but no sequence number"
     INNER_MPLS = 9, "T-PDU whose bytes 12 and 13 read as an MPLS Ethernet type"
     FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
     NOT_IP = 12, "T-PDU whose inner packet is neither IPv4 nor IPv6"
@@ -52,6 +51,9 @@ class DropReason(IntEnum):
     EXTENSION_CHAIN = 27, "T-PDU with another extension header behind its PDU Session Container"
     WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
     CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
+    NOT_ECN_CAPABLE = 30, "T-PDU marked CE (ECN) on its way, with a packet not capable of ECN"
+    ICMP_ERROR = 39, "ICMP error about what the gateway sent on the access side"
+    BAD_INNER = 40, "T-PDU whose packet is cut off, or not as long as its header says"
 
     @property
     def label(self) -> str:
@@ -70,6 +72,8 @@ class Report(IntEnum):
     """A GTP-U message that is no T-PDU, as its whole frame."""
     TOO_BIG = 4
     """The beginning of a packet that does not fit the access MTU."""
+    TOO_BIG_UPLINK = 5
+    """The beginning of an uplink packet that does not fit the core MTU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +158,18 @@ ACCESS = Table(
     _fields(
         "dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type arp_op arp_tpa"
     ),
-    ("lease",),
+    ("outer_ecn",),
     DropReason.ACCESS_OTHER,
+)
+OUTER_ECN = Table(
+    12,
+    "outer_ecn",
+    "GTP-U that a router on its way has marked (ECN, RFC 3168) is to be unwrapped by gtpu ports of"
+    " its own, which tell it from the rest: the switch itself would judge by what it wrongly takes"
+    " the inner packet for.",
+    _fields("dl_type nw_proto nw_ecn"),
+    ("lease",),
+    None,
 )
 NORMALISE = Table(
     20,
@@ -164,7 +178,7 @@ NORMALISE = Table(
     " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
     " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
     " makes the switch forget the tunnel's metadata.",
-    _fields("packet_type dl_dst dl_type tun_gtpu_flags tun_gtpu_msgtype"),
+    _fields("packet_type reg7 dl_dst dl_type nw_proto tun_gtpu_flags tun_gtpu_msgtype"),
     (),
     DropReason.NOT_IP,
 )
@@ -181,9 +195,10 @@ RETYPE = Table(
 CONTAINER = Table(
     23,
     "container",
-    "T-PDUs with an extension header, read as IPv6: what stands in `ipv6_dst` says whether it is a"
-    " PDU Session Container (TS 38.415), and how long. Its QFI goes into a register.",
-    _fields("reg5 pkt_mark dl_type ipv6_dst"),
+    "T-PDUs with something in front of their packet, read as IPv6: what stands in `ipv6_dst` says"
+    " whether it is a PDU Session Container (TS 38.415), and how long, or that no extension header"
+    " follows. The QFI goes into a register.",
+    _fields("reg5 pkt_mark dl_type ipv6_dst nw_proto"),
     ("container_end",),
     DropReason.EXTENSION_HEADER,
 )
@@ -232,6 +247,15 @@ EPOCH = Table(
     " change what it has cached for decapsulated packets, but drops it when something new is asked:"
     " so a changed next hop, say, holds for packets under way.",
     _fields("pkt_mark"),
+    ("inner_ecn",),
+    None,
+)
+INNER_ECN = Table(
+    29,
+    "inner_ecn",
+    "What a router marked on the outer header goes into the UE's packet, by RFC 6040. One that"
+    " cannot bear it is dropped: to its sender that says the same.",
+    _fields("reg7 dl_type nw_ecn"),
     ("uplink",),
     None,
 )
@@ -239,7 +263,7 @@ UPLINK = Table(
     30,
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
-    _fields("reg0 reg1 dl_type nw_src ct_mark"),
+    _fields("reg0 reg1 dl_type nw_src nw_dst nw_ttl ct_mark"),
     ("qfi", "guard"),
     DropReason.NO_UPLINK_SESSION,
 )
@@ -247,7 +271,7 @@ QFI = Table(
     35,
     "qfi",
     "For sessions with a QFI: the container that a T-PDU had against what its session wants, which"
-    " is in a register: 0x80 a container, 0x40 and the QFI this QFI if there is one.",
+    " is in a register: 0x80 an uplink container, 0x40 and the QFI this QFI if there is one.",
     _fields("reg3 reg4 ct_mark"),
     ("guard",),
     None,
@@ -256,7 +280,8 @@ GUARD = Table(
     40,
     "guard",
     "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
-    " multicast; other UEs, as configured.",
+    " multicast; other UEs, as configured. If the core MTU is smaller than what may come out of a"
+    " tunnel, the size of what goes on is compared with it.",
     _fields("dl_type nw_dst ct_zone"),
     ("route", "fit"),
     None,
@@ -264,9 +289,10 @@ GUARD = Table(
 ROUTE = Table(
     50,
     "route",
-    "Towards the packet data network (N6, SGi): the next hop's MAC, and out.",
-    _fields("dl_type"),
-    (),
+    "Towards the packet data network (N6, SGi): the next hop's MAC, and out; what does not fit the"
+    " core MTU is kept from the port as in table `fit`.",
+    _fields("dl_type reg2"),
+    ("too_big",),
     DropReason.NEXT_HOP_UNRESOLVED,
 )
 CORE = Table(
@@ -317,14 +343,16 @@ TOO_BIG = Table(
     "too_big",
     "Shows some of what does not fit to the controller, which tells the sender by ICMP (RFC 1191)."
     " Nothing of it goes further.",
-    _fields(""),
+    _fields("reg2"),
     (),
     None,
 )
 LOCAL = Table(
     80,
     "local",
-    "From the host: encapsulated packets, ARP and ping of the access address go out.",
+    "From the host: encapsulated packets, ARP and ping of the access address go out. No frame is"
+    " longer than the access MTU allows: what a sender puts behind its IP packet is not compared"
+    " with any size, and the kernel would refuse it.",
     _fields("dl_type nw_src nw_proto udp_dst icmp_type"),
     (),
     DropReason.LOCAL_OTHER,
@@ -333,6 +361,7 @@ LOCAL = Table(
 PIPELINE: tuple[Table, ...] = (
     INGRESS,
     ACCESS,
+    OUTER_ECN,
     NORMALISE,
     RETYPE,
     CONTAINER,
@@ -341,6 +370,7 @@ PIPELINE: tuple[Table, ...] = (
     UNWRAP,
     BARE,
     EPOCH,
+    INNER_ECN,
     UPLINK,
     QFI,
     GUARD,
@@ -365,6 +395,16 @@ EXTENSION_METER = Meter(6, rate=200, burst=200)
 TOO_BIG_REPORT_METER = Meter(7, rate=100, burst=100)
 NEIGHBOUR_METER = Meter(8, rate=500, burst=500)
 OTHER_ARP_METER = Meter(9, rate=100, burst=100)
+TOO_BIG_UPLINK_METER = Meter(30, rate=10_000_000, burst=10_000_000)
+"""Counts, as TOO_BIG_METER."""
+TOO_BIG_UPLINK_REPORT_METER = Meter(31, rate=100, burst=100)
+UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER, SENT_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (40, 41, 42, 43)
+)
+"""These count, as TOO_BIG_METER does: what has no downlink tunnel, and what really left by one.
+Flows of sessions that were idle go with what they had counted; this stays."""
+REFUSED_METER = Meter(44, rate=200, burst=200)
+ICMP_ERROR_METER = Meter(45, rate=50, burst=50)
 SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in range(8))
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
@@ -379,5 +419,13 @@ METERS: dict[str, Meter] = {
     "too_big_report": TOO_BIG_REPORT_METER,
     "neighbour": NEIGHBOUR_METER,
     "other_arp": OTHER_ARP_METER,
+    "unknown_ue": UNKNOWN_UE_METER,
+    "idle_ue": IDLE_UE_METER,
+    "error_indicated": ERROR_INDICATED_METER,
+    "sent": SENT_METER,
+    "refused": REFUSED_METER,
+    "icmp_error": ICMP_ERROR_METER,
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
+    "too_big_uplink": TOO_BIG_UPLINK_METER,
+    "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,
 }

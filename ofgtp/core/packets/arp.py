@@ -33,6 +33,11 @@ def request(mac: str, ip: IPv4Address, target: IPv4Address) -> bytes:
     return frame + _ARP.pack(*_HEAD, REQUEST, source, ip.packed, bytes(6), target.packed)
 
 
+def announcement(mac: str, ip: IPv4Address) -> bytes:
+    """The frame that tells everybody who has `ip` now (RFC 5227, 2.3)."""
+    return request(mac, ip, ip)
+
+
 def parse(frame: bytes) -> Arp | None:
     """Read a frame; None if it is no ARP packet for IPv4 or its sender's MAC is no unicast one."""
     if len(frame) < 14 + _ARP.size or int.from_bytes(frame[12:14], "big") != ETH_TYPE:

@@ -112,6 +112,10 @@ class Fault(StrEnum):
         "ie_unreadable",
         "an IE of unknown size, of a wrong size or cut off; nothing is read from there on",
     )
+    PDU_TYPE = (
+        "pdu_type",
+        "a PDU Session Container of PDU type 0, a downlink one (TS 38.415, 5.5.2.1)",
+    )
 
 
 class GtpuError(CodecError):
@@ -199,7 +203,8 @@ _ERRORS: Mapping[Fault, type[NotTolerated]] = {
     Fault.IE_MISSING: BadIe,
     Fault.IE_UNREADABLE: BadIe,
 }
-"""The others, of the sequence number, are tolerated in every type of message."""
+"""The others, of sequence number and PDU type, are tolerated in every type of message that has
+them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +286,7 @@ TOLERATED: Mapping[MessageType, Mapping[Fault, str]] = {
     MessageType.G_PDU: {
         Fault.SHORT: "the switch hands over only a packet's first octets; the header is enough",
         Fault.LONG: _TRAILER,
+        Fault.PDU_TYPE: "older simulators; by sessions that require no container, with E alone",
     },
 }
 """Which faults are let pass in which type of message, and why; all others are errors."""
@@ -347,6 +353,8 @@ def parse(datagram: bytes) -> Message:
         found(Fault.TEID_ZERO if form.tunnel else Fault.TEID_NOT_ZERO)
     if any(ie not in ies for ie in form.mandatory):
         found(Fault.IE_MISSING)
+    if kind is MessageType.G_PDU and any(_goes_down(*each) for each in extensions):
+        found(Fault.PDU_TYPE)
     return Message(
         type=kind,
         teid=teid,
@@ -388,6 +396,11 @@ def _optional(
         tuple(extensions),
         at,
     )
+
+
+def _goes_down(kind: int, content: bytes) -> bool:
+    """Whether an extension header is a DL PDU SESSION INFORMATION; we are the uplink's end."""
+    return kind == Extension.PDU_SESSION_CONTAINER and not content[0] >> 4
 
 
 def _read_ies(data: bytes, ies: dict[int, bytes]) -> bool:

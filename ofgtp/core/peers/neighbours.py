@@ -59,7 +59,7 @@ class _Neighbour:
 
 
 class Neighbours:
-    """Every method but `counts` takes constant or logarithmic time.
+    """Every method but `counts` and `doubt_all` takes constant or logarithmic time.
 
     `now` is seconds of a steady clock. Call `tick` a few times a second, and send what it says. No
     one is asked more often than every FIRST_S, however often it comes and goes.
@@ -130,6 +130,12 @@ class Neighbours:
         neighbour = self._known.get(ip)
         if neighbour is not None and mac != neighbour.mac:
             neighbour.doubted = neighbour.mac is not None
+            self._agenda.hasten(ip, self._earliest(ip, now))
+
+    def doubt_all(self, now: float) -> None:
+        """All may be others now: ask them at once, as far as MOST_PER_S allows."""
+        for ip, neighbour in self._known.items():
+            neighbour.pause = FIRST_S
             self._agenda.hasten(ip, self._earliest(ip, now))
 
     def mac(self, ip: IPv4Address) -> str | None:

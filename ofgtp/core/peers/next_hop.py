@@ -41,6 +41,10 @@ class NextHop:
         self.mac, self.heard_at = mac, now
         return changed
 
+    def doubt(self) -> None:
+        """It may be another one now: ask at once, until it answers."""
+        self.heard_at = self.asked_at = float("-inf")
+
     def state(self, now: float) -> Literal["unresolved", "resolved", "stale"]:
         """What an operator should know of it."""
         if self.mac is None:

@@ -9,13 +9,16 @@ from ofgtp.core.flows.flow import Flow, Match, Output, Port, match
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     ARP_METER,
+    ICMP_ERROR_METER,
     INGRESS,
     LEASE,
     LOCAL,
     NEIGHBOUR_METER,
     OTHER_ARP_METER,
+    OUTER_ECN,
     PING_METER,
     RETYPE,
+    SENT_METER,
     DropReason,
     Report,
 )
@@ -25,11 +28,16 @@ from ofgtp.core.rules.terms import (
     ARP,
     ECHO_REPLY,
     ECHO_REQUEST,
+    ETHERNET_HEADER,
     HEADER_SAMPLE,
     ICMP,
+    ICMP_SAMPLE,
     IPV4,
+    PARAMETER_PROBLEM,
     TAGGED,
+    TIME_EXCEEDED,
     UDP,
+    UNREACHABLE,
     Links,
 )
 
@@ -55,11 +63,19 @@ def access(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield ACCESS.report(100, other, Report.ACCESS_ARP, local, show, meter=OTHER_ARP_METER)
     fragment = match(dl_type=IPV4, nw_dst=ours, ip_frag=ANY_FRAGMENT)
     yield ACCESS.drop(100, fragment, DropReason.OUTER_FRAGMENT)
-    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
-        asked = match(
+
+    def icmp(icmp_type: int) -> Match:
+        return match(
             dl_dst=links.local_mac, dl_type=IPV4, nw_dst=ours, nw_proto=ICMP, icmp_type=icmp_type
         )
-        yield ACCESS.flow(90, asked, local, meter=PING_METER)
+
+    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
+        yield ACCESS.flow(90, icmp(icmp_type), local, meter=PING_METER)
+    # What the access network says of what we send: a base station without its GTP-U program, say.
+    show = Output(Port.CONTROLLER, max_len=ICMP_SAMPLE)
+    for icmp_type in (UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM):
+        reason = DropReason.ICMP_ERROR
+        yield ACCESS.drop(90, icmp(icmp_type), reason, show, meter=ICMP_ERROR_METER)
 
     def gtpu(source: IPv4Network) -> Match:
         return match(
@@ -73,7 +89,7 @@ def access(gateway: Gateway, links: Links) -> Iterator[Flow]:
 
     anyone = IPv4Network("0.0.0.0/0")
     for prefix in gateway.access_allow or (anyone,):
-        yield ACCESS.flow(80, gtpu(prefix), goto=LEASE)
+        yield ACCESS.flow(80, gtpu(prefix), goto=OUTER_ECN)
     if gateway.access_allow and anyone not in gateway.access_allow:
         yield ACCESS.drop(70, gtpu(anyone), DropReason.ACCESS_DENIED)
 
@@ -82,7 +98,9 @@ def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
     access, ours = Output(links.access), gateway.access_ip.ip
     yield LOCAL.flow(100, match(dl_type=ARP), access)
     gtpu = match(dl_type=IPV4, nw_src=ours, nw_proto=UDP, udp_dst=GTPU_PORT)
-    yield LOCAL.flow(100, gtpu, access)
+    # What is longer is no packet that a receiver would take (see the table's purpose).
+    out = Output(links.access, links.access_mtu + ETHERNET_HEADER)
+    yield LOCAL.flow(100, gtpu, out, meter=SENT_METER)
     for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
         asked = match(dl_type=IPV4, nw_src=ours, nw_proto=ICMP, icmp_type=icmp_type)
         yield LOCAL.flow(100, asked, access)

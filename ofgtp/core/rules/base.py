@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from ofgtp.core.flows.flow import Flow, Value, match
+from ofgtp.core.flows.flow import Flow, SetField, Value, match
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
+    DOWNLINK,
     EPOCH,
     INGRESS,
+    INNER_ECN,
     NORMALISE,
     PIPELINE,
     UPLINK,
@@ -19,18 +21,22 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
-from ofgtp.core.rules.downlink import contain, core, fit
+from ofgtp.core.rules.downlink import contain, core, fit, unknown_ue
+from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
 from ofgtp.core.rules.terms import (
+    CE,
+    ECT_1,
     IPV4_TYPED,
     IPV6_TYPED,
     Links,
 )
 from ofgtp.core.rules.uplink import guard, qfi, route, uplink
 
-SHOWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK)
-"""Tables whose misses are shown to the controller, and made where the rest of the table is."""
+OWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK, DOWNLINK)
+"""Tables whose misses are made where the rest of the table is: the controller is shown some, or a
+meter counts them."""
 
 
 UNREACHABLE_FOR_UES = tuple(
@@ -64,21 +70,24 @@ def gateway_flows(
     """
     yield from ingress(links)
     yield from access(gateway, links)
+    yield from outer_ecn()
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
     yield from retype()
     yield from container(links)
     yield from epoch_flows(links)
+    yield from inner_ecn()
     yield from uplink()
     yield from qfi()
     yield from guard(gateway, links, protected)
     yield from route(links)
     yield from core(gateway, links)
     yield from fit()
+    yield unknown_ue()
     yield from contain(links)
     yield from local(gateway, links)
     for table in PIPELINE:
-        if table.miss is not None and table not in SHOWN_MISSES:
+        if table.miss is not None and table not in OWN_MISSES:
             yield table.drop(0, (), table.miss)
 
 
@@ -90,11 +99,13 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
     """
     # Not pkt_mark: the TEID is copied onto it in this pass, which asks for all of it in any epoch.
     asked: dict[str, Value] = {"ct_mark": (0, links.epoch)}
-    yield INGRESS.flow(100, match(in_port=links.gtpu, **asked), goto=NORMALISE)
-    for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        # A match without packet_type means Ethernet, so the other types need their own.
-        typed = match(packet_type=packet_type, in_port=links.gtpu, **asked)
-        yield INGRESS.flow(100, typed, goto=NORMALISE)
-    yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=UPLINK)
+    for port, ecn in ((links.gtpu, None), (links.gtpu_ect_1, ECT_1), (links.gtpu_ce, CE)):
+        marked = () if ecn is None else (SetField("reg7", ecn),)
+        yield INGRESS.flow(100, match(in_port=port, **asked), *marked, goto=NORMALISE)
+        for packet_type in (IPV4_TYPED, IPV6_TYPED):
+            # A match without packet_type means Ethernet, so the other types need their own.
+            typed = match(packet_type=packet_type, in_port=port, **asked)
+            yield INGRESS.flow(100, typed, *marked, goto=NORMALISE)
+    yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=INNER_ECN)
     # The passes between the first and the last lead to the next by such a number as well.
     yield from container_epoch_flows(links)

@@ -25,6 +25,7 @@ from ofgtp.core.flows.pipeline import (
     CONTAINER_END,
     EPOCH,
     EXTENSION_METER,
+    REFUSED_METER,
     UNWRAP,
     DropReason,
 )
@@ -39,7 +40,9 @@ from ofgtp.core.rules.terms import (
     IPV6,
     IPV6_TYPED,
     NSH,
+    OF_TYPE_0,
     UDP,
+    UNEXTENDED,
     Links,
 )
 
@@ -56,6 +59,10 @@ last 8 the same is true: they are what stays in front where a container reaches 
 
 PROLOGUE_WORDS, SHORT_PROLOGUE_WORDS = 6, 2
 """Words of 4 octets."""
+
+
+DL_TYPE, UL_TYPE = 0, 1
+"""PDU types (TS 38.415, 5.5.3.1): which way a PDU SESSION INFORMATION goes."""
 
 
 _DST_BITS = 128
@@ -97,11 +104,11 @@ def _octets(asked: _Octets) -> tuple[int, int]:
 
 def _container_at(form: int) -> int:
     """Where the container begins: behind sequence number, N-PDU number and type, or at once."""
-    return 4 if form == EXTENDED else 0
+    return 0 if form == EXTENDED_NUMBERED else 4
 
 
 def _packet_at(form: int, units: int) -> int:
-    """Where the UE's packet begins, behind a container of that many units."""
+    """Where the UE's packet begins, behind a container of that many units; 0: there is none."""
     return _container_at(form) + 4 * units
 
 
@@ -115,32 +122,53 @@ def _typed(form: int) -> _Octets:
     return {3: (Extension.PDU_SESSION_CONTAINER, 0xFF)} if form == EXTENDED else {}
 
 
-def _measured(form: int, units: int, links: Links) -> Flow:
-    """A UL PDU SESSION INFORMATION (TS 38.415, 5.5.2.2) of that many units of 4 octets.
+def _measured(form: int, units: int, pdu_type: int, links: Links) -> Flow:
+    """A PDU SESSION INFORMATION (TS 38.415, 5.5.2) of that many units of 4 octets.
 
-    One of a single unit has room for the QFI alone, so all flags for more must be clear. What else
-    longer ones hold is taken off unread. Of one that reaches further than the destination the end
-    is not seen: 16 octets of the prologue are taken off, and what is left is read as IPv6 again.
+    One of a single unit has room for the QFI alone, so all flags for more must be clear; an RQI,
+    which only one of type 0 has, asks for no room. What else longer ones hold is taken off unread.
+    Of one that reaches further than the destination the end is not seen: 16 octets of the prologue
+    are taken off, and what is left is read as IPv6 again.
     """
     at, single = _container_at(form), units == 1
     octets = {
         at: (units, 0xFF),
-        at + 1: (0x10, 0xFF if single else 0xF0),
-        **({at + 2: (0, 0xC0)} if single else {}),
+        at + 1: (pdu_type << 4, 0xFF if single else 0xF0),
+        **({at + 2: (0, 0x80 if pdu_type == DL_TYPE else 0xC0)} if single else {}),
     }
     qfi = _DST_BITS - 8 - 8 * (at + 2)
-    return CONTAINER.flow(
-        100,
-        match(
-            reg5=form,
-            pkt_mark=(0, links.epoch),
-            dl_type=IPV6,
-            ipv6_dst=_octets({**_typed(form), **octets}),
-        ),
-        SetField("reg5", form << 4 | units),
-        SetField("reg3", CONTAINED),
+    return _found(
+        form,
+        units,
+        {**_typed(form), **octets},
+        links,
+        SetField("reg3", CONTAINED | (OF_TYPE_0 if pdu_type == DL_TYPE else 0)),
         move(Bits("ipv6_dst", qfi, qfi + 5), Bits("reg3", 0, 5)),
         *(_SHORTEN if _far(form, units) else ()),
+    )
+
+
+def _uncontained(links: Links) -> Iterator[Flow]:
+    """No extension header follows, though there is room for its type (TS 29.281, 5.1, 5.2.1).
+
+    With E alone it says so, and with PN alone means nothing. With S too the switch has taken it
+    off; then a version of IP stands where a container of more octets than are taken off has its
+    length.
+    """
+    yield _found(EXTENDED, 0, {3: (0, 0xFF)}, links)
+    yield _found(UNEXTENDED, 0, {}, links)
+    for version in (4, 6):
+        yield _found(EXTENDED_NUMBERED, 0, {0: (version << 4, 0xF0)}, links)
+
+
+def _found(form: int, units: int, octets: _Octets, links: Links, *actions: Action) -> Flow:
+    """What the packet begins behind is known by these octets."""
+    asked = {"ipv6_dst": _octets(octets)}
+    return CONTAINER.flow(
+        100,
+        match(reg5=form, pkt_mark=(0, links.epoch), dl_type=IPV6, **asked),
+        SetField("reg5", form << 4 | units),
+        *actions,
         goto=CONTAINER_END,
     )
 
@@ -180,19 +208,25 @@ def container(links: Links) -> Iterator[Flow]:
 
     def bad(priority: int, reason: DropReason, octets: _Octets) -> Flow:
         typed = _octets({**_typed(EXTENDED), **octets})
-        return CONTAINER.drop(priority, match(reg5=EXTENDED, dl_type=IPV6, ipv6_dst=typed), reason)
+        asked = match(reg5=EXTENDED, dl_type=IPV6, ipv6_dst=typed)
+        return CONTAINER.drop(priority, asked, reason, show, meter=REFUSED_METER)
 
     for units in (0, 1):
         yield bad(92, DropReason.BAD_CONTAINER, {4: (units, 0xFF)})
-    yield bad(90, DropReason.LONG_CONTAINER, {5: (0x10, 0xF0)})
+    # of type 0 or 1
+    yield bad(90, DropReason.LONG_CONTAINER, {5: (0x00, 0xE0)})
     yield bad(80, DropReason.BAD_CONTAINER, {})
+    for table in (CONTAINER, CONTAINER_END):
+        # What is shorter than an IPv6 header and UDP's is not parsed: nothing of it is seen.
+        yield table.drop(110, match(dl_type=IPV6, nw_proto=0), DropReason.BAD_INNER)
     other = DropReason.EXTENSION_HEADER
     yield CONTAINER.drop(0, (), other, show, meter=EXTENSION_METER)
-    for form in (EXTENDED, EXTENDED_NUMBERED):
-        for units in range(1, units_max(form) + 1):
+    for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED):
+        for units in range(units_max(form) + 1 if form != UNEXTENDED else 1):
             if not _far(form, units):
                 yield from _ended(form, units, links)
-            yield _not_ip(form, units)
+            if _last(form, units) or form == UNEXTENDED:
+                yield _not_ip(form, units)
     another = DropReason.EXTENSION_CHAIN
     yield CONTAINER_END.drop(0, (), another, show, meter=EXTENSION_METER)
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
@@ -206,10 +240,10 @@ def _ended(form: int, units: int, links: Links) -> Iterator[Flow]:
     words = (SHORT_PROLOGUE_WORDS if far else PROLOGUE_WORDS) + packet_at // 4
     for version, protocol in ((4, _NSH_IPV4), (6, _NSH_IPV6)):
         asked, further = dict(_last(form, units)), dict[str, Value]()
-        if at := packet_at % _DST:
-            asked[at] = version << 4, 0xF0
-        else:
+        if packet_at and not packet_at % _DST:
             further |= {"nw_proto": UDP, "udp_src": (version << 12, 0xF000)}
+        else:
+            asked[packet_at % _DST] = version << 4, 0xF0
         if far:
             # A pass of the switch of its own: it, too, leads to the next by a number.
             further |= {"pkt_mark": (0, links.epoch)}
@@ -224,15 +258,21 @@ def _not_ip(form: int, units: int) -> Flow:
 
 
 def _last(form: int, units: int) -> _Octets:
-    """No further header's type stands at the container's end."""
+    """No further header's type stands at the container's end, nor in the optional part."""
+    if not units and form != EXTENDED:
+        return {}
     return {(_packet_at(form, units) - 1) % _DST: (0, 0xFF)}
 
 
 def epoch_flows(links: Links) -> Iterator[Flow]:
     """Those by which packets pass from one pass of the switch to the next; see NO_SESSION."""
+    yield from _uncontained(links)
     for form in (EXTENDED, EXTENDED_NUMBERED):
         for units in range(1, units_max(form) + 1):
-            yield _measured(form, units, links)
+            yield _measured(form, units, UL_TYPE, links)
+            if form == EXTENDED:
+                # With S its type is not seen, and too much would look like one of these.
+                yield _measured(form, units, DL_TYPE, links)
             if _far(form, units):
                 yield from _ended(form, units, links)
     unwrapped = match(dl_type=NSH, pkt_mark=(0, links.epoch))

@@ -31,6 +31,7 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG,
     TOO_BIG_METER,
     TOO_BIG_REPORT_METER,
+    UNKNOWN_UE_METER,
     DropReason,
     Report,
 )
@@ -98,6 +99,11 @@ def fit() -> Iterator[Flow]:
     yield FIT.flow(0, (), goto=DOWNLINK)
     show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     yield TOO_BIG.report(0, (), Report.TOO_BIG, show, meter=TOO_BIG_REPORT_METER)
+
+
+def unknown_ue() -> Flow:
+    """Counted by its meter: the switch counts what is too big for a tunnel on this flow, too."""
+    return DOWNLINK.drop(0, (), DropReason.UNKNOWN_UE, meter=UNKNOWN_UE_METER)
 
 
 def _next_hop(next_hop: IPv4Address) -> Iterator[Flow]:

@@ -48,6 +48,7 @@ from ofgtp.core.rules.terms import (
     T_PDU,
     TAGGED,
     UDP,
+    UNEXTENDED,
     VERSION_1,
     E,
     Links,
@@ -75,13 +76,15 @@ def normalise(links: Links) -> Iterator[Flow]:
     for later in LATER_VERSIONS:
         for asked in _any_type(later):
             yield NORMALISE.drop(96, asked, DropReason.WRONG_VERSION)
-    for priority, flags, form in ((92, E | S, EXTENDED_NUMBERED), (90, E, EXTENDED)):
+    # The switch takes the optional four bytes off only if the S flag is set.
+    for priority, flags, form in (
+        (92, E | S, EXTENDED_NUMBERED),
+        (90, E, EXTENDED),
+        (70, PN, UNEXTENDED),
+    ):
         # The first bytes are no inner packet's, so the type says nothing.
         for asked in _any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
             yield NORMALISE.flow(priority, asked, *PROLOGUE, *_round_as(form, links))
-    # The switch takes the optional four bytes off only if the S flag is set.
-    for asked in _any_type(GTP | PN, tun_gtpu_msgtype=T_PDU):
-        yield NORMALISE.drop(70, asked, DropReason.NPDU_NUMBER)
     for priority, flags in ((80, GTP | S | PN), (60, GTP)):
         yield from _send_round(priority, flags, links)
         # LOCAL's MAC begins with neither 4 nor 6, so this need not stand above the corrections,
@@ -90,8 +93,12 @@ def normalise(links: Links) -> Iterator[Flow]:
         forged = match(dl_dst=links.local_mac, **t_pdu)
         yield NORMALISE.drop(priority - 2, forged, DropReason.FORGED_SIGNALLING)
         yield NORMALISE.drop(priority - 4, match(**t_pdu), DropReason.NOT_IP)
-    signalling = match(dl_dst=links.local_mac, tun_gtpu_flags=GTP)
-    yield NORMALISE.flow(40, signalling, Output(links.loop_out))
+    signalling: dict[str, Value] = {"dl_dst": links.local_mac, "tun_gtpu_flags": GTP}
+    yield NORMALISE.flow(40, match(**signalling), Output(links.loop_out))
+    # ECT(1) or CE: the outer frame has the port by which table outer_ecn had it unwrapped.
+    marked = match(reg7=(1, 1), dl_type=IPV4, nw_proto=UDP, **signalling)
+    as_sent = SetField("udp_dst", GTPU_PORT)
+    yield NORMALISE.flow(42, marked, as_sent, Output(links.loop_out))
     # Flags can only be asked to be set: what is left has PT clear, or no bit of the version set.
     yield NORMALISE.drop(30, match(tun_gtpu_flags=GTP), DropReason.NOT_IP)
     for asked in _any_type(VERSION_1):
@@ -116,6 +123,7 @@ def _round_as(form: int, links: Links) -> tuple[Action, ...]:
         Encap(Header.ETHERNET),
         # After the headers: the switch writes down what has changed before each of them, and a mark
         # that is back at 0 by then costs no action for each packet.
+        move(Bits("reg7", 0, 2), "mpls_tc"),
         move(Bits("tun_id", 0, 31), "pkt_mark"),
         move(Bits("tun_src", 0, 19), "mpls_label"),
         PushVlan(),
@@ -142,12 +150,13 @@ def retype() -> Iterator[Flow]:
         move("pkt_mark", "reg0"),
         SetField("pkt_mark", 0),
         move("mpls_label", Bits("reg1", 0, 19)),
+        move(Bits("mpls_tc", 0, 1), Bits("reg7", 0, 1)),
         move(Bits("vlan_vid", 0, 11), Bits("reg1", 20, 31)),
     )
     for version, eth_type in ((4, IPV4), (6, IPV6)):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version)
         yield RETYPE.flow(100, t_pdu, *origin, PopVlan(), PopMpls(eth_type), goto=EPOCH)
-    for form in (EXTENDED, EXTENDED_NUMBERED):
+    for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=form)
         read_as = SetField("reg5", form), PopVlan(), PopMpls(IPV6)
         yield RETYPE.flow(100, t_pdu, *origin, *read_as, goto=CONTAINER)

@@ -6,13 +6,24 @@ from ofgtp.core.flows.flow import (
     CookieKind,
     Decap,
     Flow,
+    Match,
+    Meter,
     Output,
     SetField,
     make_cookie,
     match,
     set_field,
 )
-from ofgtp.core.flows.pipeline import DOWNLINK, GUARD, MEASURE, QFI, UPLINK, DropReason
+from ofgtp.core.flows.pipeline import (
+    DOWNLINK,
+    ERROR_INDICATED_METER,
+    GUARD,
+    IDLE_UE_METER,
+    MEASURE,
+    QFI,
+    UPLINK,
+    DropReason,
+)
 from ofgtp.core.model import Qos, Session
 from ofgtp.core.rules.terms import CHECKED, CONTAINED, IPV4, SESSION_PRIORITY, Links
 
@@ -36,9 +47,9 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     )
     to_ue = match(dl_type=IPV4, nw_dst=session.ue_ip)
     if session.downlink is None:
-        return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.IDLE_UE)
+        return uplink, _drop(to_ue, DropReason.IDLE_UE, IDLE_UE_METER)
     if session.error_indicated:
-        return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.ERROR_INDICATED)
+        return uplink, _drop(to_ue, DropReason.ERROR_INDICATED, ERROR_INDICATED_METER)
     tunnel = (
         set_field("tun_id", session.downlink.teid),
         set_field("tun_dst", session.downlink.ip),
@@ -48,6 +59,10 @@ def session_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
         return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *out, cookie=cookie)
     marked = SetField("reg4", qos.octet), *tunnel
     return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *marked, goto=MEASURE, cookie=cookie)
+
+
+def _drop(to_ue: Match, reason: DropReason, meter: Meter) -> Flow:
+    return DOWNLINK.drop(SESSION_PRIORITY, to_ue, reason, meter=meter)
 
 
 def wanted_container(qos: Qos) -> int:

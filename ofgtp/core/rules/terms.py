@@ -15,6 +15,10 @@ ICMP, UDP = 1, 17
 ECHO_REPLY, ECHO_REQUEST = 0, 8
 
 
+UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM = 3, 11, 12
+"""ICMP errors (RFC 792); they quote the beginning of the packet that they are about."""
+
+
 TAGGED = (0x1000, 0x1000)
 
 
@@ -28,6 +32,13 @@ IPV4_TYPED, IPV6_TYPED = 1 << 16 | IPV4, 1 << 16 | IPV6
 T_PDU = 255
 
 
+NOT_ECT, ECT_1, ECT_0, CE = range(4)
+"""Codepoints of ECN (RFC 3168, 5): not capable, capable (twice), congestion experienced."""
+
+ECN_NAMES = ("not ECN-capable", "ECT(1)", "ECT(0)", "CE")
+"""What people call them."""
+
+
 VERSION_1, GTP = 0x20, 0x30
 """Of the flags' octet: version 1 (of which one bit is set), and PT as well (TS 29.281, 5.1)."""
 
@@ -39,14 +50,19 @@ LATER_VERSIONS = (0x40, 0x80)
 E, S, PN = 0x04, 0x02, 0x01
 
 
-EXTENDED, EXTENDED_NUMBERED = 1, 2
-"""Stand in the VLAN priority, where an IP version may stand, of T-PDUs with an extension header:
-with the whole optional part in front of it, and without (the switch takes it off if S is set)."""
+EXTENDED, EXTENDED_NUMBERED, UNEXTENDED = 1, 2, 3
+"""Stand in the VLAN priority, where an IP version may stand, of T-PDUs with something in front of
+their packet: the optional part and then an extension header, if E is set; the header without it,
+if S is set too (the switch takes it off); and the optional part alone, if only PN is set."""
 
 
 CONTAINED, CHECKED = 0x80, 0x40
 """In register 3: the T-PDU had a container. In register 4: its session wants one; its session wants
 its QFI in it."""
+
+
+OF_TYPE_0 = 0x40
+"""In register 3: the container was a downlink one by its PDU type (TS 38.415, 5.5.2.1)."""
 
 
 SESSION_PRIORITY = 100
@@ -60,6 +76,11 @@ EXTENSION_SAMPLE = 128
 """Bytes of a T-PDU with extension headers that the controller sees, those put in front included."""
 
 
+ICMP_SAMPLE = 160
+"""Bytes of an ICMP error that the controller sees: with IP options in it and in what it quotes, up
+to the GTP-U header's end, if that is quoted."""
+
+
 SIGNALLING_SAMPLE = 2048
 """Bytes of signalling that the controller sees: all of it. What is longer is no message."""
 
@@ -68,16 +89,20 @@ SIGNALLING_SAMPLE = 2048
 class Links:
     """What the switch and the network told us about a gateway's ports, and the flows' epoch.
 
-    `core_mac` is ours on the core side; `peer_mac` is where uplink packets are sent: the next
+    `core_mtu` is None where the host routes on, which takes packets of any length and knows what
+    fits. `core_mac` is ours on the core side; `peer_mac` is where uplink packets are sent: the next
     hop's MAC, None until it has answered ARP, or that of the host's own interface.
     """
 
     access: int
     core: int
     gtpu: int
+    gtpu_ect_1: int
+    gtpu_ce: int
     loop_out: int
     loop_in: int
     access_mtu: int
+    core_mtu: int | None
     local_mac: str
     core_mac: str
     peer_mac: str | None
@@ -106,6 +131,10 @@ where the last is not known.
 
 
 ETHERNET_HEADER = 14
+
+
+VLAN_TAG = 4
+"""Octets by which a received frame may exceed the MTU: kernel and switch leave room for a tag."""
 
 
 TUNNEL_HEADERS = 20 + 8 + 8

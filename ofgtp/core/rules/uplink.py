@@ -3,39 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
-from ofgtp.core.flows.flow import Flow, ForgetInPort, Output, Port, match, set_field
-from ofgtp.core.flows.pipeline import FIT, GUARD, QFI, ROUTE, UPLINK, UPLINK_MISS_METER, DropReason
+from ofgtp.core.flows.flow import (
+    CheckBigger,
+    Flow,
+    ForgetInPort,
+    Output,
+    Port,
+    match,
+    set_field,
+)
+from ofgtp.core.flows.pipeline import (
+    FIT,
+    GUARD,
+    QFI,
+    REFUSED_METER,
+    ROUTE,
+    TOO_BIG,
+    TOO_BIG_UPLINK_METER,
+    TOO_BIG_UPLINK_REPORT_METER,
+    UPLINK,
+    UPLINK_MISS_METER,
+    DropReason,
+    Report,
+)
 from ofgtp.core.model import QFI_MAX, Gateway
 from ofgtp.core.rules.downlink import check_size
 from ofgtp.core.rules.terms import (
     CHECKED,
     CONTAINED,
+    ETHERNET_HEADER,
     HEADER_SAMPLE,
     IPV4,
     IPV6,
     LIVE,
     NO_SESSION,
+    OF_TYPE_0,
     REFUSED,
+    TUNNEL_HEADERS,
+    VLAN_TAG,
     Links,
 )
 
+LONGER_THAN_CORE = 2
+"""The bit of register 2 that says so."""
+_NOTHING = IPv4Address(0)
+
 
 def qfi() -> Iterator[Flow]:
-    """All that pass stand above those that do not: see NO_SESSION."""
-    container, none = (CONTAINED, CONTAINED), (0, CONTAINED)
-    yield QFI.flow(100, match(reg3=container, reg4=CONTAINED), goto=GUARD)
+    """All that pass stand above those that do not: see NO_SESSION.
+
+    A session that requires a container requires an uplink one. One of PDU type 0 it refuses, and
+    another one, which requires none, takes it.
+    """
+    container, none, kind = (CONTAINED, CONTAINED), (0, CONTAINED), CONTAINED | OF_TYPE_0
+    yield QFI.flow(100, match(reg3=(CONTAINED, kind), reg4=CONTAINED), goto=GUARD)
     for qfi in range(1, QFI_MAX + 1):
         same = match(reg3=CONTAINED | qfi, reg4=(CHECKED | qfi, CHECKED | QFI_MAX))
         yield QFI.flow(100, same, goto=GUARD)
+        of_type_0 = match(reg3=kind | qfi, reg4=CHECKED | qfi)
+        yield QFI.flow(100, of_type_0, goto=GUARD)
     yield QFI.flow(100, match(reg3=none, reg4=(0, CONTAINED)), goto=GUARD)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    refused = match(reg3=(kind, kind), reg4=(CONTAINED, CONTAINED), **REFUSED)
+    yield QFI.drop(20, refused, DropReason.BAD_CONTAINER)
     other = match(reg3=container, **REFUSED)
-    yield QFI.drop(10, other, DropReason.WRONG_QFI)
-    yield QFI.drop(0, match(**REFUSED), DropReason.CONTAINER_MISSING)
+    yield QFI.drop(10, other, DropReason.WRONG_QFI, show, meter=REFUSED_METER)
+    missing = match(**REFUSED)
+    yield QFI.drop(0, missing, DropReason.CONTAINER_MISSING, show, meter=REFUSED_METER)
 
 
 def uplink() -> Iterator[Flow]:
+    # The switch parses a header that contradicts itself, or the packet, no further than its type.
+    unread = match(dl_type=IPV4, nw_src=_NOTHING, nw_dst=_NOTHING, nw_ttl=0)
+    yield UPLINK.drop(20, unread, DropReason.BAD_INNER)
     yield UPLINK.drop(10, match(dl_type=IPV6), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
@@ -53,15 +95,40 @@ def guard(gateway: Gateway, links: Links, protected: Iterable[IPv4Network]) -> I
             yield GUARD.drop(90, asked, DropReason.UE_TO_UE)
         else:
             yield GUARD.flow(90, asked, ForgetInPort(), check_size(links), goto=FIT)
-    yield GUARD.flow(0, match(**LIVE), goto=ROUTE)
+    limit = core_limit(links)
+    size = () if limit is None else (CheckBigger(limit, "reg2", LONGER_THAN_CORE),)
+    yield GUARD.flow(0, match(**LIVE), *size, goto=ROUTE)
+
+
+def core_limit(links: Links) -> int | None:
+    """The longest frame that the core port takes, in octets; None: nothing longer can come.
+
+    To compare a size costs time. Nor is it done while no next hop is known: the switch counts a
+    packet on both of the ways that it may take, and they would be one.
+    """
+    if links.core_mtu is None or links.peer_mac is None:
+        return None
+    longest = links.access_mtu + VLAN_TAG - TUNNEL_HEADERS
+    return links.core_mtu + ETHERNET_HEADER if links.core_mtu < longest else None
 
 
 def route(links: Links) -> Iterator[Flow]:
-    if links.peer_mac is not None:
-        yield ROUTE.flow(
-            100,
-            match(dl_type=IPV4),
-            set_field("dl_src", links.core_mac),
-            set_field("dl_dst", links.peer_mac),
-            Output(links.core),
+    if links.peer_mac is None:
+        return
+    limit = core_limit(links)
+    yield ROUTE.flow(
+        100,
+        match(dl_type=IPV4),
+        set_field("dl_src", links.core_mac),
+        set_field("dl_dst", links.peer_mac),
+        # Cut is only what stands behind an IP packet: it does not count for its size.
+        Output(links.core, max_len=limit or 0),
+    )
+    if limit is not None:
+        bit = 1 << LONGER_THAN_CORE
+        longer = match(reg2=(bit, bit))
+        show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+        yield ROUTE.flow(110, longer, goto=TOO_BIG, meter=TOO_BIG_UPLINK_METER)
+        yield TOO_BIG.report(
+            10, longer, Report.TOO_BIG_UPLINK, show, meter=TOO_BIG_UPLINK_REPORT_METER
         )

@@ -22,10 +22,12 @@ from ofgtp.core.flows.pipeline import (
     FIT,
     GUARD,
     INGRESS,
+    INNER_ECN,
     LEASE,
     LOCAL,
     MEASURE,
     NORMALISE,
+    OUTER_ECN,
     QFI,
     RETYPE,
     ROUTE,
@@ -36,7 +38,7 @@ from ofgtp.core.flows.pipeline import (
     Table,
 )
 from ofgtp.core.model import QFI_MAX, Gateway, Qos
-from ofgtp.core.rules.terms import CONTAINED, ETHERNET_HEADER
+from ofgtp.core.rules.terms import CONTAINED, ECN_NAMES, ETHERNET_HEADER, OF_TYPE_0
 from ofgtp.core.trace import oftrace, probe, verdict
 from ofgtp.core.trace.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.trace.probe import Packet, Question
@@ -160,7 +162,8 @@ class _Way:
         if not trace.unwraps:
             return verdict.not_unwrapped(self.case)
         question = probe.out_of_tunnel(packet, gateway)
-        trace, hops = self._put(question, f"Out of its tunnel, by {gateway.gtpu_port}")
+        by = probe.unwrapped_by(packet, gateway)
+        trace, hops = self._put(question, f"Out of its tunnel, by {by}")
         while trace.parsed_anew and hops and len(self.asked) < PASSES_MAX:
             onward = _onward(hops[-1])
             if onward is None:
@@ -229,6 +232,11 @@ class _Way:
             return self._came_by(hop)
         if table is ACCESS:
             return f"GTP-U to {gateway.access_ip.ip}, and {packet.peer} may send it"
+        if table is OUTER_ECN:
+            if hop.priority:
+                marked, by = ECN_NAMES[packet.outer_ecn], probe.unwrapped_by(packet, gateway)
+                return f"a router on its way has marked it {marked}: {by} unwraps it"
+            return "no router on its way has marked it (ECN)"
         if table is LEASE:
             to = ": to LOCAL, where the switch unwraps it" if hop.outputs else ""
             return f"no lease has run out{to}"
@@ -241,7 +249,8 @@ class _Way:
             return f"keeps TEID {teid:#x} and peer {peer}, and parses anew"
         if table is CONTAINER:
             octets = 4 * (self._registers.get(EXTENDED_FORM, 0) & 0xF)
-            return f"PDU Session Container of {octets} octets found: QFI {self._qfi}"
+            kind = " of PDU type 0, as if downlink" if self._of_type_0 else ""
+            return f"PDU Session Container of {octets} octets found{kind}: QFI {self._qfi}"
         if table is CONTAINER_END:
             return "an IPv4 packet follows it: all in front is made one header to take off"
         if table is UNWRAP:
@@ -250,19 +259,25 @@ class _Way:
             return "the UE's packet, as without a container, in an Ethernet frame"
         if table is EPOCH:
             return "all pass it; it keeps the switch's cache right"
+        if table is INNER_ECN:
+            if hop.priority:
+                return f"the mark goes into the UE's packet: {ECN_NAMES[packet.outer_ecn]}"
+            return "no mark that goes into the UE's packet"
         if table is UPLINK:
             pinned = f", from {packet.peer}" if "reg1=" in hop.match else ""
             return f"{self._whose(hop)}: TEID {packet.teid:#x}, from {packet.source}{pinned}"
         if table is QFI:
             if not self._registers.get(CONTAINER_FOUND, 0) & CONTAINED:
                 return "no container, and the session does not require one"
-            alone = f"reg3={CONTAINED:#x}/{CONTAINED:#x}" not in hop.match
+            alone = f"reg3={CONTAINED:#x}/" not in hop.match
             return f"QFI {self._qfi} is " + ("the session's" if alone else "as good as any other")
         if table is GUARD:
-            if hop.limit is not None:
+            if self._to_ue:
                 return f"{packet.destination} is a UE too, and UEs may send to each other"
             return f"UEs may send to {packet.destination}"
         if table is ROUTE:
+            if "reg2=" in hop.match:
+                return f"{packet.size} octets do not fit the core side"
             return f"to MAC address {_set(hop, 'eth_dst')}, out by {out}"
         if table is CORE:
             return f"{packet.destination} is in a UE pool"
@@ -295,6 +310,11 @@ class _Way:
         return self._registers.get(CONTAINER_FOUND, 0) & QFI_MAX
 
     @property
+    def _of_type_0(self) -> bool:
+        """Whether the container that was found is a downlink one."""
+        return bool(self._registers.get(CONTAINER_FOUND, 0) & OF_TYPE_0)
+
+    @property
     def _with_qfi(self) -> str:
         """What is sent downlink in a container."""
         if self._sent is None:
@@ -309,10 +329,13 @@ class _Way:
 
     def _came_by(self, hop: Hop) -> str:
         gateway = self.case.gateway
+        ect_1, ce = gateway.ecn_ports
         ways = {
             gateway.access_port: "came in by the access port",
             gateway.core_device: "came in by the core port",
             gateway.gtpu_port: "came out of its tunnel by the gtpu port",
+            ect_1: "came out of its tunnel by the gtpu port for what is marked ECT(1)",
+            ce: "came out of its tunnel by the gtpu port for what is marked CE",
             gateway.loop_ports[1]: "came round by the patch port",
             "LOCAL": "came by LOCAL, wrapped by the switch",
         }
@@ -346,6 +369,8 @@ class _Way:
             return verdict.dropped(case, _drop_reason(last))
         if last.table == TOO_BIG.number:
             asked = next(hop for hop in reversed(hops) if hop.limit is not None)
+            if case.packet.direction == "uplink" and not self._to_ue:
+                return verdict.too_big_uplink(case, asked)
             return verdict.too_big(case, asked)
         return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
 
@@ -364,9 +389,12 @@ class _Way:
     @property
     def _exit(self) -> str:
         """The port by which it should leave."""
-        to, gateway = self.case.packet.destination, self.case.gateway
-        to_ue = any(to in pool for pool in gateway.ue_pools)
-        return gateway.access_port if to_ue else gateway.core_device
+        gateway = self.case.gateway
+        return gateway.access_port if self._to_ue else gateway.core_device
+
+    @property
+    def _to_ue(self) -> bool:
+        return any(self.case.packet.destination in pool for pool in self.case.gateway.ue_pools)
 
     def _delivered(self, trace: Trace, last: Hop) -> Verdict:
         gateway, tunnel = self.case.gateway, trace.tunnel

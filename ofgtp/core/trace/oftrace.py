@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 
 _HOP = re.compile(r"( *)(\d+)\. (.*)")
 _FLOW = re.compile(r"(?:(.*), )?priority (\d+)(?:, cookie (0x[0-9a-f]+))?")
-_OUTPUT = re.compile(r'output:(?:"([^"]*)"|(.+))')
+_OUTPUT = re.compile(r'output(?::|\(port=)(?:"([^"]*)"|([^,"]+))(?:,max_len=\d+\))?')
 _LARGER = re.compile(r"check_pkt_larger\((\d+)\)")
 _SET_REGISTER = re.compile(r"set_field:(\w+)->reg(\d+)")
 _NOW = re.compile(r"-> NXM_NX_REG(\d+)\[([\d.]*)\] is now (\S+)")

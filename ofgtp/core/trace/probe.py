@@ -18,7 +18,7 @@ from ofgtp.core.flows.pipeline import BARE, CONTAINER, CONTAINER_END, EPOCH, UNW
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.gtpu import Extension
-from ofgtp.core.rules.terms import GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
+from ofgtp.core.rules.terms import CE, ECT_1, GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 PEER_MAC, CORE_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -36,6 +36,7 @@ class Packet:
     `size` is that of the IP packet in octets; `ue_port` and `host_port` are those of TCP and UDP.
     `teid` and `peer`, an address, are of an uplink packet's tunnel, and so is `container`: the PDU
     Session Container's octets (TS 38.415, 5.5.2.2), empty for none, and maybe others behind it.
+    `ecn` is the packet's own ECN, `outer_ecn` what routers have made of the tunnel's (RFC 3168, 5).
     """
 
     direction: Direction
@@ -50,6 +51,8 @@ class Packet:
     teid: int = 0
     peer: IPv4Address | None = None
     container: bytes = b""
+    ecn: int = 0
+    outer_ecn: int = 0
 
     @property
     def source(self) -> IPv4Address:
@@ -83,6 +86,7 @@ class Packet:
             f"nw_src={self.source}",
             f"nw_dst={self.destination}",
             f"nw_tos={self.dscp << 2}",
+            f"nw_ecn={self.ecn}",
             f"nw_ttl={self.ttl}",
             *more,
         ]
@@ -99,7 +103,8 @@ class Packet:
 
     def _header(self) -> bytes:
         """Its IPv4 header (RFC 791)."""
-        fields = (0x45, self.dscp << 2, self.size, 0, 0x4000, self.ttl, PROTOCOLS[self.proto])
+        tos, proto = self.dscp << 2 | self.ecn, PROTOCOLS[self.proto]
+        fields = (0x45, tos, self.size, 0, 0x4000, self.ttl, proto)
         ends = self.source.packed, self.destination.packed
         return _IPV4.pack(*fields, checksum(_IPV4.pack(*fields, 0, *ends)), *ends)
 
@@ -137,6 +142,7 @@ def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
         "udp",
         f"nw_src={packet.peer}",
         f"nw_dst={gateway.access_ip.ip}",
+        f"nw_ecn={packet.outer_ecn}",
         "nw_ttl=64",
         f"udp_src={GTPU_PORT}",
         f"udp_dst={GTPU_PORT}",
@@ -170,7 +176,13 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
             f"dl_src={left[6:12].hex(':')}",
             f"dl_type={kind if kind > _NO_TYPE else _NO_TYPE:#06x}",
         ]
-    return _question([_in_port(gateway.gtpu_port), *tunnel, *inner])
+    return _question([_in_port(unwrapped_by(packet, gateway)), *tunnel, *inner])
+
+
+def unwrapped_by(packet: Packet, gateway: Gateway) -> str:
+    """The gtpu port by which an uplink packet comes out of its tunnel."""
+    ect_1, ce = gateway.ecn_ports
+    return {ECT_1: ect_1, CE: ce}.get(packet.outer_ecn, gateway.gtpu_port)
 
 
 def parsed_anew(

@@ -9,7 +9,13 @@ from ipaddress import IPv4Address
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
 from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos
 from ofgtp.core.rules.container import units_max
-from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, EXTENDED, TUNNEL_HEADERS
+from ofgtp.core.rules.terms import (
+    CONTAINER_HEADERS,
+    ECN_NAMES,
+    ETHERNET_HEADER,
+    EXTENDED,
+    TUNNEL_HEADERS,
+)
 from ofgtp.core.trace.oftrace import Hop
 from ofgtp.core.trace.probe import Packet
 
@@ -45,6 +51,11 @@ class Known:
         """The downlink's peer, if the uplink is pinned to another, so that it may not send."""
         far = self.downlink
         return far.ip if far and self.pinned not in (None, far.ip) else None
+
+    @property
+    def required(self) -> bool:
+        """Whether its T-PDUs must have an uplink PDU Session Container."""
+        return self.qos is not None and self.qos.required
 
     @property
     def name(self) -> str:
@@ -164,6 +175,23 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 " core network (SMF) or its own configuration can turn that off",
                 None,
             )
+        case DropReason.NOT_ECN_CAPABLE:
+            return (
+                f"a router on its way has marked it {ECN_NAMES[packet.outer_ecn]} (congestion: ECN,"
+                " RFC 3168), and the UE's packet is not capable of ECN: it is dropped, from which"
+                " its sender learns the same (RFC 6040)",
+                "the base station must copy the UE's ECN into the outer header (RFC 6040, 4.1), or"
+                " leave it 0 there: then routers drop what they now mark. And where is the queue?",
+                None,
+            )
+        case DropReason.BAD_CONTAINER if packet.container[1:2] == b"\0" and session.required:
+            return (
+                f"{packet.container.hex()} is a downlink PDU Session Container (PDU type 0, TS"
+                f" 38.415, 5.5.2.1), and {session.name} requires an uplink one",
+                "the base station is at fault, as older simulators are; to take its packets all the"
+                " same: ofgtp session set --qfi-optional",
+                None,
+            )
         case DropReason.BAD_CONTAINER if packet.container:
             return (
                 f"{packet.container.hex()} is no uplink PDU Session Container (TS 38.415, 5.5.2.2)",
@@ -278,6 +306,19 @@ def too_big(case: Case, asked: Hop) -> Verdict:
         "too_big",
         "its sender is told by ICMP (fragmentation needed) to send less. If large downloads hang"
         " all the same, ICMP is lost on its way: let it pass, or raise the access network's MTU",
+    )
+
+
+def too_big_uplink(case: Case, asked: Hop) -> Verdict:
+    """It does not fit the core port, which this flow found out by its limit."""
+    mtu, port = (asked.limit or 0) - ETHERNET_HEADER, case.gateway.core_device
+    return Verdict(
+        False,
+        f"{case.packet.size} octets do not fit: {port} has an MTU of {mtu}",
+        "too_big_uplink",
+        "the phone is told by ICMP (fragmentation needed) to send less. If large uploads hang all"
+        f" the same, let the core network (MME, SMF) give UEs an MTU of {mtu} or less, or raise"
+        f" that of {port}",
     )
 
 

@@ -11,9 +11,9 @@ from eventlet.green import socket
 from fake_service import FakeService
 
 from ofgtp.core.errors import ConfigError
-from ofgtp.northbound import serve as serve_module
+from ofgtp.northbound.http import limits
+from ofgtp.northbound.http.server import Server, serve
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.serve import Server, serve
 
 POST = b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"ue_ip": "10.45.0.2"}'
@@ -108,7 +108,8 @@ def test_long_lines(server: Server, request_line: bytes) -> None:
 def test_slow_clients_are_cut_off(
     server: Server, monkeypatch: pytest.MonkeyPatch, start: bytes
 ) -> None:
-    monkeypatch.setattr(serve_module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "HEAD_SECONDS", 0.5)
     with connect(server) as connection:
         connection.sendall(start)
         with eventlet.Timeout(30):

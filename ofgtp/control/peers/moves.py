@@ -1,0 +1,26 @@
+"""What changes of sessions mean to their peers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv4Address
+
+from ofgtp.control.peers.end_markers import left_tunnel
+from ofgtp.control.peers.peers import difference
+from ofgtp.core.model import FTeid, Session
+
+
+class Moves:
+    """Adds changes up. It holds no sessions: a batch may change very many."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[IPv4Address] = Counter()
+        """How many sessions more, or less, name each peer."""
+        self.left: list[FTeid] = []
+        """Tunnels that sessions have left for another, and whose peers know them still."""
+
+    def add(self, before: Session | None, after: Session | None) -> None:
+        """A session was the first, and is the second now; None is none."""
+        self.counts.update(difference(before, after))
+        if (tunnel := left_tunnel(before, after)) is not None:
+            self.left.append(tunnel)
