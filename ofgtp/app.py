@@ -141,6 +141,8 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             _give_up(str(error), EXIT_CONFIG)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: hub.spawn(self._stop, server))
+        for rest_thread in server.threads:
+            hub.spawn(self._for_ever, "rest", rest_thread.wait)
         for listening in self._listening:
             hub.spawn(self._for_ever, "openflow", partial(self._listener.accept, listening))
         for agent in self._agents:

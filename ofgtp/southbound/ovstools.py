@@ -59,7 +59,7 @@ class Tools:
         if os.environ.get("OVS_RUNDIR"):
             places.append(Path(os.environ["OVS_RUNDIR"]))
         places.append(Path("/var/run/openvswitch"))
-        return next((at for at in places if any(at.glob("ovs-vswitchd*.ctl"))), places[0])
+        return next((at for at in places if _control_sockets(at)), places[0])
 
     @property
     def pid(self) -> int | None:
@@ -159,7 +159,7 @@ class Tools:
         usual = rundir / f"ovs-vswitchd.{self.pid}.ctl"
         if usual.exists():
             return usual
-        found = sorted(rundir.glob("ovs-vswitchd*.ctl"))
+        found = _control_sockets(rundir)
         if not found:
             raise self._away()
         return found[-1]
@@ -179,6 +179,14 @@ def read_difference(shown: str) -> tuple[list[str], list[str]]:
     missing = [line[1:] for line in lines if line[0] == "+"]
     both = {*surplus} & {*missing}
     return [e for e in missing if e not in both], [e for e in surplus if e not in both]
+
+
+def _control_sockets(rundir: Path) -> list[Path]:
+    """None where the folder cannot be looked through."""
+    try:
+        return sorted(rundir.glob("ovs-vswitchd*.ctl"))
+    except OSError:
+        return []
 
 
 def _ofctl(command: str, *words: str) -> list[str]:

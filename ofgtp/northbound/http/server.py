@@ -85,11 +85,12 @@ class Server:
         self._listener = listener
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.connections = Connections(answer)
-        self._threads = [eventlet.spawn(self._accept), eventlet.spawn(self._watch)]
+        self.threads = [eventlet.spawn(self._accept), eventlet.spawn(self._watch)]
+        """Neither ends before `stop`."""
 
     def stop(self) -> None:
         """Take no more connections; requests under way go on as long as the process does."""
-        for thread in self._threads:
+        for thread in self.threads:
             thread.kill()
         self._listener.close()
 
