@@ -18,7 +18,7 @@ from ofgtp.control.announcer import Announcer
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import Change, add_sessions
 from ofgtp.control.flows.counters import Counters
-from ofgtp.control.flows.equalise import Equaliser, in_turns
+from ofgtp.control.flows.equalise import SLICE, Equaliser, in_turns
 from ofgtp.control.flows.lease import Lease
 from ofgtp.control.flows.links import LinksNow
 from ofgtp.control.host.host import RETRY_S, Host, say
@@ -573,11 +573,17 @@ class GatewayAgent:
         """
         # Counted together: what one line of a batch did, a later one may have undone.
         counts = Counter(moves.counts)
-        for ips, sessions in peers.items():
+        for ips, sessions in in_turns(peers.items()):
             counts.update({IPv4Address(ip): sessions for ip in ips if ip is not None})
         for tunnel in in_turns(moves.left):
             self._end_markers.left(tunnel)
-        self.signalling.peers.changed(counts, time.monotonic())
+        # More comes first: a next hop that one peer leaves and another takes stays known.
+        ordered = sorted(counts.items(), key=lambda item: -item[1])
+        for start in range(0, len(ordered), SLICE):
+            if start:
+                eventlet.sleep(0)
+            some = dict(ordered[start : start + SLICE])
+            self.signalling.peers.changed(some, time.monotonic())
         if self.synced:
             self._end_markers.confirmed()
 

@@ -112,7 +112,7 @@ def session(n: int, **change: Any) -> dict[str, Any]:
         "id": f"imsi-{n:015d}-5",
         "ue_ip": f"10.45.{n >> 8}.{n & 255}",
         "uplink": {"teid": n},
-        "downlink": {"teid": n, "remote_ip": f"10.1.{n >> 8 & 3}.{2 + n % 250}"},
+        "downlink": {"teid": n, "remote_ip": f"10.9.{n >> 8}.{n & 255}"},
         **change,
     }
 
