@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -253,6 +254,17 @@ def test_what_the_host_routes_passes(denied: Scene) -> None:
         count = Path("/proc/sys/net/netfilter/nf_conntrack_count")
         tracked = int(count.read_text()) if count.exists() else 0
     assert tracked == 0, "the host keeps an entry for each connection that it routes"
+
+
+def test_doctor_tells(denied: Scene, allowed: Scene) -> None:
+    for scene, verdict in ((denied, "ok"), (allowed, "warning")):
+        lab = scene.lab
+        env = [f"OFGTP_CONFIG={lab.dir}/ofgtp.toml", f"OFGTP_TOKEN_FILE={lab.dir}/token"]
+        program = str(Path(sys.executable).parent / "ofgtp")
+        said = lab.exec("gw", ["env", *env, program, "doctor", "--json"], check=False).stdout
+        (found,) = (c for c in json.loads(said)["checks"] if c["check"] == "host services")
+        assert found["verdict"] == verdict, found
+        assert ("ryu-manager (tcp 8080)" in found["text"]) == (verdict == "warning"), found
 
 
 def test_others_reach_the_host_as_ever(denied: Scene) -> None:

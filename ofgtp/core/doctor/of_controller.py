@@ -22,8 +22,11 @@ from ofgtp.core.doctor.finding import (
 from ofgtp.core.model import GTPU_PORT, Gateway
 
 
-def controller(found: Controller, installed: bool) -> Finding:
+def controller(found: Controller, installed: bool, blocked: Finding | None = None) -> Finding:
+    """`blocked` is the finding that says that the host's rules keep us away from it."""
     check = "controller"
+    if found.error is not None and blocked is not None:
+        return failed(check, f"{found.error}: see `firewall`", *blocked.remedy)
     if found.error is not None:
         if found.refuses:
             return failed(
@@ -40,7 +43,8 @@ def controller(found: Controller, installed: bool) -> Finding:
     return ok(check, f"it runs and answers at {found.url}")
 
 
-def connected(gateway: Gateway, found: Controller) -> Finding:
+def connected(gateway: Gateway, found: Controller, blocked: Finding | None = None) -> Finding:
+    """`blocked` is the finding that says that the host's rules keep the switch away from it."""
     check = "connected"
     report = found.gateways.get(gateway.name)
     if report is None:
@@ -48,6 +52,8 @@ def connected(gateway: Gateway, found: Controller) -> Finding:
         return failed(check, text, RESTART)
     if not report["connected"] or report["problem"]:
         text = str(report["problem"] or "the switch is not connected")
+        if blocked is not None:
+            return failed(check, f"{text}: see `firewall`", *blocked.remedy)
         return failed(check, text, LOG, f"ovs-vsctl get-controller {gateway.bridge}")
     if not report["in_sync"]:
         return warning(check, "flows are being compared with the sessions", "ofgtp status --watch")

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, ip_address
 
-from ofgtp.core.doctor.facts import Interface, Route, Switch
-from ofgtp.core.doctor.finding import LOG, RESTART, START, Finding, failed, ok, skipped, warning
+from ofgtp.core.doctor.facts import Interface, Route, Socket, Switch
+from ofgtp.core.doctor.finding import (
+    LOG,
+    RESTART,
+    START,
+    Finding,
+    failed,
+    ok,
+    skipped,
+    some,
+    warning,
+)
 from ofgtp.core.model import Gateway
 
 TUNNEL, TUNNEL_5G = 20 + 8 + 8, 20 + 8 + 8 + 8
@@ -164,6 +174,22 @@ def routing(gateway: Gateway, device: str | None, forwards: bool) -> Finding:
         return ok(check, f"{device} lets packets for UEs in")
     text = f"forwarding is off on {device}: answers to UEs are dropped there"
     return failed(check, text, f"sysctl -w net.ipv4.conf.{device}.forwarding=1")
+
+
+def host_services(gateway: Gateway, sockets: Iterable[Socket]) -> Finding:
+    """With `core_port = "host"`: what of the host itself UEs reach."""
+    check = "host services"
+    if gateway.host_services == "deny":
+        return ok(check, "UEs get ping from this host, and answers to what it began: no service")
+    served = {
+        f"{each.process} ({each.protocol} {each.port})"
+        for each in sockets
+        if each.address is None or not ip_address(each.address).is_loopback
+    }
+    if not served:
+        return ok(check, "UEs may reach this host, which serves nobody")
+    text = f"UEs may reach what this host serves: {some('program', sorted(served))}"
+    return warning(check, text, 'host_services = "deny" of the gateway, or rules of your own')
 
 
 def rules(present: bool, exact: bool, controlled: bool) -> Finding:
