@@ -39,7 +39,7 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
             for direction in counters.packets
         },
         drops=merged(counters.drops, signalling.unreadable()),
-        received=counters.received,
+        received={str(port): n for port, n in counters.received.items()},
         own=_own(agent),
         flow_mods=dict(tally.flow_mods),
         barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
@@ -120,7 +120,8 @@ def _count(agent: GatewayAgent) -> bool:
 def _own(agent: GatewayAgent) -> dict[str, int]:
     """Frames for the gateway itself; what of signalling cannot be read is a drop."""
     own, unreadable = agent.totals.own, sum(agent.signalling.unreadable().values())
-    return {**own, "signalling": max(own["signalling"] - unreadable, 0)}
+    signalling = max(own["signalling"] - unreadable, 0)
+    return {"arp": own["arp"], "ping": own["ping"], "signalling": signalling}
 
 
 def _switch_drops(gateway: Gateway) -> dict[str, int] | None:
