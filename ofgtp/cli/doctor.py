@@ -233,6 +233,7 @@ def _gateway(
     yield of_controller.next_hop(gateway, report)
     yield of_controller.peers(gateway, controller.peers)
     yield of_controller.lease(report)
+    yield of_controller.losses(gateway, report)
     yield _flows(gateway)
 
 

@@ -39,7 +39,7 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
             for direction in counters.packets
         },
         drops=merged(counters.drops, signalling.unreadable()),
-        received=dict(counters.received.items()),
+        received={str(port): n for port, n in counters.received.items()},
         own=_own(agent),
         flow_mods=dict(tally.flow_mods),
         barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),

@@ -134,7 +134,16 @@ def test_all_is_well(site: Site) -> None:
     report = doctor(lab)
     assert report.verdicts("skipped") == set()
     assert report.verdicts("warning") == {"mtu"}
-    for check in ("controller", "connected", "rules", "flows", "next hop", "peers", "lease"):
+    for check in (
+        "controller",
+        "connected",
+        "rules",
+        "flows",
+        "next hop",
+        "peers",
+        "lease",
+        "losses",
+    ):
         assert report.one(check)["verdict"] == "ok"
     assert "pid" in report.one("openflow")["text"]
 

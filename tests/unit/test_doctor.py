@@ -347,6 +347,22 @@ def test_lease_and_forwarding() -> None:
     judged(of_controller.forwarding(0), WARNING, "0 sessions")
 
 
+def test_losses() -> None:
+    ways = {"uplink": {"packets": 70_000, "bytes": 0}, "downlink": {"packets": 30_000, "bytes": 0}}
+
+    def lost(**drops: int) -> Finding:
+        report = {"forwarded": ways, "drops": {"unknown_ue": 10**6, **drops}}
+        return of_controller.losses(GW, report)
+
+    judged(lost(), OK)
+    judged(lost(access_overrun=100, tunnel_error=100, core_not_taken=100), OK)
+    judged(lost(access_overrun=101), WARNING, "101 frames came by eth1 faster than")
+    judged(lost(core_overrun=999), WARNING, "by eth2", "core_overrun")
+    judged(lost(core_not_taken=101, access_overrun=101), WARNING, "too long", "ethtool -K eth2")
+    judged(lost(tunnel_error=101), WARNING, "coverage/show", "tcpdump -vni eth1")
+    judged(of_controller.losses(GW, {"forwarded": ways, "drops": None}), SKIPPED)
+
+
 def test_flows() -> None:
     judged(of_controller.flows("br", [], []), OK)
     found = of_controller.flows("br", ["table=30 a", "table=70 b"], ["table=1 c"])

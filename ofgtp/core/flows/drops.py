@@ -37,12 +37,12 @@ MEANINGS = {reason.label: reason.meaning for reason in DropReason} | {
     "access_overrun": "frames that came by the access port faster than the switch took them",
     "core_overrun": "frames that came by the core port faster than the switch took them",
     "access_not_taken": (
-        "frames that came by the access port and that the switch did not take, too long for it,"
-        " say; at least so many"
+        "frames that came by the access port and that the switch did not take: too long, say; at"
+        " least so many"
     ),
     "core_not_taken": (
-        "frames that came by the core port and that the switch did not take, too long for it, say;"
-        " at least so many"
+        "frames that came by the core port and that the switch did not take: too long, say; at"
+        " least so many"
     ),
     # signalling that the controller cannot read
     "bad_frame": "no whole UDP packet in an unfragmented IPv4 packet, or from no host's address",
