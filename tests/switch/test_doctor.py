@@ -272,6 +272,7 @@ def test_a_host_that_does_not_reach_itself(site: Site) -> None:
         (remedy,) = found["remedy"]
         site.lab.exec("gw", ["sh", "-c", remedy])
         until(lambda: site.gateway()["in_sync"], "it is connected again", timeout=30)
+        until(lambda: site.gateway()["next_hop"]["state"] == "resolved", "the next hop answers")
         report = doctor(site.lab)
         assert report.verdicts("failed") == set()
         assert "inet theirs input drops by default, and is not" in report.one("firewall")["text"]
