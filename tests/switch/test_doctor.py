@@ -281,6 +281,7 @@ def test_a_host_that_does_not_reach_itself(site: Site) -> None:
         (remedy,) = found["remedy"]
         site.lab.exec("gw", ["sh", "-c", remedy])
         until(lambda: site.gateway()["in_sync"], "it is connected again", timeout=30)
+        until(lambda: site.gateway()["next_hop"]["state"] == "resolved", "the next hop answers")
         report = doctor(site.lab)
         assert report.verdicts("failed") == set()
         assert "inet theirs input drops by default, and is not" in report.one("firewall")["text"]
@@ -304,13 +305,13 @@ def test_a_cut_that_is_there_for_new_connections_only(site: Site) -> None:
 
 
 def test_rules_that_keep_arp_from_the_host(site: Site) -> None:
-    mac = site.enb_mac["enb"]
+    mac, wire = site.enb_mac["enb"], site.lab.port("enb")
     asked = ARP(op=1, hwsrc=mac, psrc=ENB_IP["enb"], pdst=ACCESS_IP)
 
     def answered() -> bool:
-        site.enb.all()
-        site.enb.send(bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / asked))
-        answers = [Ether(frame) for frame in site.enb.all(0.3)]
+        wire.drain()
+        wire.send(bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / asked))
+        answers = [Ether(frame) for frame in wire.receive(quiet=0.3)]
         return any(ARP in each and each[ARP].op == 2 for each in answers)
 
     until(answered, "ARP is answered")
@@ -321,6 +322,17 @@ def test_rules_that_keep_arp_from_the_host(site: Site) -> None:
         assert not answered()
         site.lab.exec("gw", ["sh", "-c", found["remedy"][0]])
         until(answered, "ARP is answered again")
+
+
+def test_filters_of_tc(site: Site) -> None:
+    lab, filters = site.lab, "dev eth2 egress protocol ip u32 match u32 0 0 flowid 1:1"
+    lab.exec("gw", ["tc", "qdisc", "add", "dev", "eth2", "clsact"])
+    lab.exec("gw", ["tc", "filter", "add", *filters.split()])
+    try:
+        found = doctor(lab).one("core port")
+    finally:
+        lab.exec("gw", ["tc", "qdisc", "del", "dev", "eth2", "clsact"])
+    assert (found["verdict"], found["remedy"]) == ("warning", ["tc filter show dev eth2 egress"])
 
 
 def test_a_controller_that_hangs(site: Site) -> None:

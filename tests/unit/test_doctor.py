@@ -391,6 +391,8 @@ def test_port() -> None:
     judged(of_gateway.port("access port", down, False), OK, "sets it up when it starts")
     judged(of_gateway.port("access port", down, True), FAILED, "ip link set dev eth1 up")
     judged(of_gateway.port("access port", replace(ETH1, link="no carrier"), False), FAILED, "cable")
+    judged(of_gateway.port("access port", replace(ETH1, xdp=True), True), WARNING, "xdp off")
+    judged(of_gateway.port("access port", replace(ETH1, filters=True), True), WARNING, "tc filter")
 
 
 def test_offloads() -> None:

@@ -218,7 +218,17 @@ def interface(name: str) -> Interface:
     refusal = hostnet.port_refusal(name)
     (shown,) = (e for e in json.loads(run(["ip", "-json", "-d", "link", "show", "dev", name])) if e)
     kind = shown.get("linkinfo", {}).get("info_kind")
-    return Interface(name, link, shown["mtu"], kind, refusal, hostnet.offloads(name))
+    _, filters, _ = attempt(["tc", "filter", "show", "dev", name, "egress"])
+    return Interface(
+        name,
+        link,
+        shown["mtu"],
+        kind,
+        refusal,
+        hostnet.offloads(name),
+        xdp="xdp" in shown,
+        filters=bool(filters.strip()),
+    )
 
 
 def addresses() -> dict[str, list[IPv4Interface]]:

@@ -97,6 +97,10 @@ class Interface:
     """Why it cannot be a gateway's port."""
     offloads: Mapping[str, str] = field(default_factory=dict)
     """Of those that merge received packets, what can be changed: name -> on or off."""
+    xdp: bool = False
+    """Whether an XDP program sees what it receives, before the switch does."""
+    filters: bool = False
+    """Whether filters of tc see what leaves by it, after the switch."""
 
 
 @dataclass(frozen=True, slots=True)

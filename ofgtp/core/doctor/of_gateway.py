@@ -64,6 +64,12 @@ def port(role: str, found: Interface, installed: bool) -> Finding:
     if found.link == "no carrier":
         text = f"{name} is up, but has no carrier: the cable, or the other end, which may be down"
         return failed(role, text, f"ethtool {name}")
+    if found.xdp:
+        text = f"an XDP program is on {name}: what it drops the switch never sees"
+        return warning(role, text, f"ip link set dev {name} xdp off   # if it drops GTP-U")
+    if found.filters:
+        text = f"tc has filters on {name}: what they drop of the switch's packets does not leave"
+        return warning(role, text, f"tc filter show dev {name} egress")
     note = ""
     if found.kind == "veth":
         note = "; a veth: its other end must send whole checksums (ethtool -K … tx off)"

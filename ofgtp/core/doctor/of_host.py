@@ -11,6 +11,7 @@ from ofgtp.core.model import GTPU_PORT, Gateway
 PACKAGES = {
     "ip": "iproute2",
     "ss": "iproute2",
+    "tc": "iproute2",
     "nft": "nftables",
     "ethtool": "ethtool",
     "ovs-vsctl": "openvswitch-switch",
