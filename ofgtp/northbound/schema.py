@@ -250,10 +250,13 @@ class PeersQuery(NoQuery):
 
 
 class Counters(BaseModel):
-    """What a flow has forwarded."""
+    """What a flow has counted."""
 
     packets: int
     bytes: int
+    duration_seconds: int = Field(
+        description="for how long: since the flow was made, which a changed tunnel makes anew"
+    )
 
 
 class BothCounters(BaseModel):

@@ -23,6 +23,18 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowCounters:
+    """What a session's flow has counted, and since how many seconds.
+
+    A tunnel that changes has a flow made anew, which counts from 0: less time than the session has.
+    """
+
+    packets: int
+    bytes: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """A session as the operator sees it; times are aware and in UTC."""
 
@@ -35,8 +47,8 @@ class SessionView:
     """The gateway's GTP-U address, `uplink.local_ip`; None if it has left the configuration."""
     created_at: datetime
     updated_at: datetime
-    uplink: Counters | None
-    downlink: Counters | None
+    uplink: FlowCounters | None
+    downlink: FlowCounters | None
     """None: they were not asked for."""
 
 

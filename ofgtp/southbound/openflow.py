@@ -536,6 +536,8 @@ class FlowCounts(NamedTuple):
     table: int
     packets: int
     bytes: int
+    seconds: int
+    """Since it was made."""
 
 
 _FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
@@ -557,8 +559,8 @@ def _flow_stats(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
     """Read no more of a flow-stats reply part than the counters. Raises CodecError."""
-    for _, (_, table, *_, packets, octets) in _flow_stats(body):
-        yield FlowCounts(table, packets, octets)
+    for _, (_, table, seconds, *_, packets, octets) in _flow_stats(body):
+        yield FlowCounts(table, packets, octets, seconds)
 
 
 def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:

@@ -79,6 +79,11 @@ def counters(session: dict[str, Any]) -> tuple[int, int]:
     return tuple(session["counters"][way]["packets"] for way in ("uplink", "downlink"))
 
 
+def counted_for(session: dict[str, Any]) -> tuple[int, int]:
+    """Seconds."""
+    return tuple(session["counters"][way]["duration_seconds"] for way in ("uplink", "downlink"))
+
+
 # --- one session's life
 
 
@@ -127,6 +132,33 @@ def test_life_of_a_session(scene: Scene) -> None:
     assert not [flow for flow in gw.flows() if UE in flow]
     assert lab.http("GET", "/v1/sessions/a").status == 404
     assert lab.http("DELETE", "/v1/sessions/a").status == 404
+
+
+def test_a_count_says_for_how_long_it_is(scene: Scene) -> None:
+    """A flow that is made anew counts from 0; nobody is to take that for the whole session."""
+    gw = scene.gw
+
+    def patch(change: dict[str, Any]) -> None:
+        assert scene.lab.http("PATCH", "/v1/sessions/a", change).status == 200
+
+    gw.session("a", UE, 1, 101)
+    gw.ping(scene.enb, 1, UE, PDN)
+    until(lambda: min(counted_for(gw.get("a"))) >= 3, "its flows are 3 s old", timeout=10)
+
+    patch({"downlink": {"teid": 201, "remote_ip": "10.1.0.2"}})
+    assert min(counted_for(gw.get("a"))) >= 3, "a flow that is modified counts on"
+    until(lambda: min(counters(gw.get("a"))) >= 1, "and has what it had")
+
+    patch({"downlink": None})
+    uplink, downlink = counted_for(gw.get("a"))
+    assert (uplink >= 3, downlink) == (True, 0), "no flow, nothing counted"
+    patch({"downlink": {"teid": 301, "remote_ip": "10.1.0.2"}})
+    uplink, downlink = counted_for(gw.get("a"))
+    assert downlink < 3 <= uplink
+    assert counters(gw.get("a"))[1] == 0
+
+    patch({"uplink": {"remote_ip": "10.1.0.2"}})
+    assert counted_for(gw.get("a"))[0] < 3, "another match is another flow"
 
 
 def test_put_again_changes_nothing(scene: Scene) -> None:

@@ -16,6 +16,7 @@ from ofgtp.northbound.service import (
     BatchError,
     BatchResult,
     Counters,
+    FlowCounters,
     FlowView,
     GatewayMetrics,
     Histogram,
@@ -62,8 +63,8 @@ class FakeService:
             GATEWAY.access_ip.ip,
             WHEN,
             WHEN,
-            Counters(0, 0) if new else Counters(1, 84),
-            Counters(0, 0) if new else Counters(2, 168),
+            FlowCounters(0, 0, 0) if new else FlowCounters(1, 84, 5),
+            FlowCounters(0, 0, 0) if new else FlowCounters(2, 168, 5),
         )
 
     def _keep(self, request: SessionRequest) -> Session:

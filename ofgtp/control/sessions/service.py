@@ -38,7 +38,7 @@ from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
     BatchResult,
-    Counters,
+    FlowCounters,
     FlowView,
     GatewayMetrics,
     NewSession,
@@ -334,11 +334,11 @@ class SessionService:
         wanted = None if agent is None else agent.wanted_of(stored.session)
         if wanted is None:
             return []
-        counted = self._counters([stored])[0]
-        up, down = wanted
-        shown = [FlowView(str(up), "uplink", *_numbers(counted[0]))]
-        shown.append(FlowView(str(down), "downlink", *_numbers(counted[1])))
-        return shown
+        up, down = map(_counted, self._counters([stored])[0])
+        return [
+            FlowView(str(wanted[0]), "uplink", up.packets, up.bytes),
+            FlowView(str(wanted[1]), "downlink", down.packets, down.bytes),
+        ]
 
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         """All wanted flows, as ovs-ofctl lines; see `Service`."""
@@ -408,7 +408,7 @@ class SessionService:
         ]
 
     def _view(self, stored: StoredSession, pair: _Pair | None = None) -> SessionView:
-        up, down = (None, None) if pair is None else (Counters(*_numbers(flow)) for flow in pair)
+        up, down = (None, None) if pair is None else map(_counted, pair)
         return SessionView(
             session=stored.session,
             state=stored.state,
@@ -437,8 +437,8 @@ class SessionService:
         return [found.get(stored.session.number, (None, None)) for stored in page]
 
 
-def _numbers(stats: FlowCounts | None) -> tuple[int, int]:
-    return (0, 0) if stats is None else (stats.packets, stats.bytes)
+def _counted(flow: FlowCounts | None) -> FlowCounters:
+    return FlowCounters(0, 0, 0) if flow is None else FlowCounters(*flow[1:])
 
 
 def _resource(session: Session) -> dict[str, Any]:

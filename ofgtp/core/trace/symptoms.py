@@ -124,8 +124,9 @@ def of_counters(
     if not up and delivered.get("uplink"):
         yield Symptom(
             "info",
-            f"no uplink packet has come yet: does the base station send to {gateway.access_ip.ip}"
-            f" with TEID {known.teid or 0:#x}? (ofgtp capture shows what comes)",
+            "no uplink packet has come since its flow was made: does the base station send to"
+            f" {gateway.access_ip.ip} with TEID {known.teid or 0:#x}?"
+            " (ofgtp capture shows what comes)",
         )
     if up and not down and delivered.get("downlink"):
         router = "the host" if gateway.host_core else f"the next hop {gateway.next_hop}"
