@@ -111,6 +111,7 @@ class RestApp:
                 Rule("/v1/sessions/<session_id>", methods=["PATCH"], endpoint=self._patch),
                 Rule("/v1/sessions/<session_id>", methods=["DELETE"], endpoint=self._delete),
                 Rule("/v1/sessions/<session_id>/flows", methods=["GET"], endpoint=self._of),
+                Rule("/v1/sessions/<session_id>/seen", methods=["GET"], endpoint=self._seen),
             ],
             merge_slashes=False,
         )
@@ -357,6 +358,11 @@ class RestApp:
             for flow in flows
         ]
         return _json({"items": items})
+
+    def _seen(self, request: Request, session_id: str) -> Response:
+        bodies.query(request, schema.NoQuery)
+        items = [schema.SeenOutput.of(view) for view in self._service.seen(session_id)]
+        return _model(schema.SeenList.model_construct(items=items))
 
     def _batch(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
