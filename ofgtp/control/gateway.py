@@ -23,7 +23,7 @@ from ofgtp.control.flows.lease import Lease
 from ofgtp.control.flows.links import LinksNow
 from ofgtp.control.host.host import RETRY_S, Host, say
 from ofgtp.control.peers.end_markers import EndMarkers
-from ofgtp.control.peers.misses import Misses
+from ofgtp.control.peers.misses import EXTENDED, REFUSED, Misses
 from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
 from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
@@ -515,8 +515,12 @@ class GatewayAgent:
                     self.core_side.too_big_uplink(packet, self._channel, self._links)
             case CookieKind.DROP, DropReason.NO_UPLINK_SESSION:
                 self.misses.no_session(packet, self._compared)
-            case CookieKind.DROP, DropReason.EXTENSION_HEADER | DropReason.EXTENSION_CHAIN:
-                self.misses.extended(packet, self._compared)
+            case CookieKind.DROP, reason if reason in EXTENDED:
+                self.misses.extended(packet, self._compared, EXTENDED[reason])
+            case CookieKind.DROP, DropReason.ICMP_ERROR:
+                self.misses.icmp_error(packet)
+            case CookieKind.DROP, reason if reason in REFUSED:
+                self.misses.refused(packet, REFUSED[reason])
 
     # --- what goes to the peers
 

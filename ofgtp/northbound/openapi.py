@@ -48,6 +48,7 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.SessionOutput,
     schema.SessionList,
     schema.FlowList,
+    schema.SeenList,
     schema.BatchOutput,
     schema.GatewayList,
     schema.PeerList,
@@ -221,6 +222,15 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
             "parameters": [session_id],
             "get": _call(
                 "flows", "Show a session's flows", {200: _json("FlowList", "Its flows")}, (404,)
+            ),
+        },
+        "/v1/sessions/{id}/seen": {
+            "parameters": [session_id],
+            "get": _call(
+                "sessions",
+                "Show what was lately seen to go wrong with a session's packets, or at its peers",
+                {200: _json("SeenList", "The latest first; what was not seen again is forgotten")},
+                (404,),
             ),
         },
         "/v1/flows": {

@@ -117,6 +117,7 @@ class RestApp:
                     "DELETE": Route(self._delete),
                 },
                 "/v1/sessions/{id}/flows": {"GET": Route(self._of)},
+                "/v1/sessions/{id}/seen": {"GET": Route(self._seen)},
             }
         )
 
@@ -331,6 +332,11 @@ class RestApp:
             for flow in flows
         ]
         return _json({"items": items})
+
+    def _seen(self, request: Request, session_id: str) -> Response:
+        bodies.query(request, schema.NoQuery)
+        items = [schema.SeenOutput.of(view) for view in self._service.seen(session_id)]
+        return Response(schema.SeenList(items=items).model_dump_json() + "\n", 200, JSON)
 
     def _batch(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
+from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
 from ofgtp.northbound.events import EventLog
 
@@ -124,6 +125,18 @@ class FlowView:
     direction: Direction
     packets: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeenView:
+    """What the gateway has lately seen of packets of a session, or from its peers, that went wrong;
+    times are aware and in UTC."""
+
+    seen: Observation
+    count: int
+    """How many samples there were since `first_at`: of each kind the switch shows some."""
+    first_at: datetime
+    last_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +301,13 @@ class Service(Protocol):
 
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """Raise UnknownSession if there is none."""
+
+    def seen(self, session_id: str) -> Sequence[SeenView]:
+        """What was lately seen to go wrong that bears on it, the latest first.
+
+        Raises:
+            UnknownSession.
+        """
 
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         """Every flow wanted in the switch of one gateway or of all, as ovs-ofctl lines.

@@ -684,6 +684,8 @@ class PacketIn:
     frame: bytes
     form: int = 0
     """Register 5: how an extension header was being read."""
+    container: int = 0
+    """Register 3: the container that was found."""
 
 
 def decode_packet_in(body: bytes) -> PacketIn:
@@ -691,7 +693,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
     if len(body) < 24:
         raise CodecError("a packet-in is cut short")
     cookie = struct.unpack_from("!Q", body, 8)[0]
-    found = {"in_port": 0, "reg0": 0, "reg1": 0, "reg5": 0}
+    found = {"in_port": 0, "reg0": 0, "reg1": 0, "reg3": 0, "reg5": 0}
     length = int.from_bytes(body[18:20], "big")
     end = 16 + length
     if length < 4 or end > len(body):
@@ -706,7 +708,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
         place += 4 + (head & 0xFF)
     start = 16 + length + (-length % 8) + 2
     numbers = found["in_port"], found["reg0"], found["reg1"]
-    return PacketIn(cookie, *numbers, body[start:], found["reg5"])
+    return PacketIn(cookie, *numbers, body[start:], found["reg5"], found["reg3"])
 
 
 _ERROR_TYPES = {

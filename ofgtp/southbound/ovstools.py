@@ -117,8 +117,13 @@ class Tools:
         return run(_ofctl(command, self._management(bridge), *words), stdin)
 
     def flows(self, bridge: str, *which: str) -> list[str]:
-        """The flows of a bridge that are within one of these matches, one a line, with counters."""
-        found = [self.ofctl("dump-flows", bridge, match).splitlines() for match in which]
+        """The flows of a bridge that are within one of these matches, one a line, with counters
+        and, since it is by OpenFlow 1.5, with the seconds since each was last hit (idle_age)."""
+        have = self._management(bridge)
+        found = [
+            run(["ovs-ofctl", "-O", "OpenFlow15", "dump-flows", have, match]).splitlines()
+            for match in which
+        ]
         return [line.strip() for lines in found for line in lines if " actions=" in line]
 
     def difference(

@@ -23,6 +23,7 @@ from ofgtp.northbound.service import (
     Lease,
     NewSession,
     PeerView,
+    SeenView,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -47,6 +48,7 @@ class FakeService:
         self.states: dict[str, tuple[SessionState, str]] = {}
         """State and reason of sessions, by id, that are in another state than the rest."""
         self.all_peers: list[PeerView] = []
+        self.all_seen: list[SeenView] = []
 
     def _enter(self) -> None:
         self.hook()
@@ -183,6 +185,11 @@ class FakeService:
             self.sessions = before
             raise BatchError(errors)
         return BatchResult(**counts)
+
+    def seen(self, session_id: str) -> Sequence[SeenView]:
+        self._enter()
+        self._find(session_id)
+        return self.all_seen
 
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         self._enter()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import Any
@@ -43,6 +45,7 @@ from ofgtp.northbound.service import (
     GatewayMetrics,
     NewSession,
     PeerView,
+    SeenView,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -338,6 +341,24 @@ class SessionService:
         return [
             FlowView(str(wanted[0]), "uplink", up.packets, up.bytes),
             FlowView(str(wanted[1]), "downlink", down.packets, down.bytes),
+        ]
+
+    def seen(self, session_id: str) -> Sequence[SeenView]:
+        """What was lately seen to go wrong; see `Service`."""
+        session = self._stored(session_id).session
+        agent = self._agents.get(session.gateway)
+        if agent is None:
+            return []
+        steady, wall = time.monotonic(), datetime.now(UTC)
+        lately = agent.misses.lately
+        return [
+            SeenView(
+                record.seen,
+                record.count,
+                wall - timedelta(seconds=steady - record.first_at),
+                wall - timedelta(seconds=steady - record.last_at),
+            )
+            for record in lately.about(steady, session.ue_ip, session.uplink.teid, session.peers)
         ]
 
     def flows_text(self, gateway: str | None) -> Iterator[str]:

@@ -105,15 +105,8 @@ def of_pin(known: Known) -> Iterator[Symptom]:
 
 def of_peer(peer: Mapping[str, Any]) -> Iterator[Symptom]:
     """Of the base station, as GET /v1/peers shows it."""
-    ip = peer["ip"]
-    if peer["state"] == "down":
-        yield Symptom(
-            "bad",
-            f"the path to {ip} is down: it has stopped to answer Echo Requests (last answer"
-            f" {peer['echo_answered_at']})",
-        )
-    elif peer["state"] == "unknown":
-        yield Symptom("info", f"{ip} has never answered an Echo Request; some never do")
+    if peer["state"] == "unknown":
+        yield Symptom("info", f"{peer['ip']} has never answered an Echo Request; some never do")
 
 
 def of_counters(
