@@ -104,9 +104,9 @@ def _shown_row(connections: int, ours: _Runs, theirs: _Runs) -> Row:
         f"{theirs} `POST /stats/flow` of `ofctl_rest`",
         samples(ours.rates).median / samples(theirs.rates).median,
         notes=[
-            "Those sessions, one `GET /v1/sessions/{id}` each, with the counters of its two flows as "
-            f"the switch has them then, on {kept} kept alive; {ROUNDS} runs of each in turn. Beside "
-            "it `ofctl_rest`, asked for the two flows with the session's cookie."
+            "Those sessions, one `GET /v1/sessions/{id}` each, with the counters of its two flows "
+            f"as the switch has them then, on {kept} kept alive; {ROUNDS} runs of each in turn. "
+            "Beside it `ofctl_rest`, asked for the two flows with the session's cookie."
         ],
     )
 
