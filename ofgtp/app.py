@@ -317,7 +317,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     path, owned = controller.store, controller.ownership == "controller"
     claim(path)
     try:
-        store = SessionStore(path, durability=controller.durability, aside=_aside)
+        store = _store(controller)
     except StoreDamaged as error:
         aside = set_aside(path, "damaged")
         if not owned:
@@ -326,7 +326,7 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
                 " good copy in its place, or start again to begin with no sessions."
             ) from error
         log.error("%s. It was set aside as %s", error, aside)
-        return SessionStore(path, durability=controller.durability, aside=_aside)
+        return _store(controller)
     if not owned:
         return store
     if not any(store.count().values()):
@@ -334,12 +334,27 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
         return store
     store.close()
     log.warning("the sessions of the last run were set aside as %s", set_aside(path, "ended"))
-    return SessionStore(path, durability=controller.durability, aside=_aside)
+    return _store(controller)
 
 
-def _aside(work: Callable[[], None]) -> None:
-    """Run what waits for the disk in a system thread of its own; the loop goes on."""
-    patcher.original("threading").Thread(target=work, daemon=True).start()
+def _store(controller: configuration.Controller) -> SessionStore:
+    """The store; what waits long for the disk has a system thread of its own, and the loop goes on.
+
+    Raises:
+        StoreError.
+    """
+
+    def aside(work: Callable[[], None]) -> None:
+        try:
+            patcher.original("threading").Thread(target=work, daemon=True).start()
+        except RuntimeError:  # there is no room for a thread
+            work()
+
+    def pause() -> None:
+        eventlet.sleep(0.001)
+
+    path, durability = controller.store, controller.durability
+    return SessionStore(path, durability=durability, aside=aside, pause=pause)
 
 
 def _stop_agent(agent: GatewayAgent) -> None:

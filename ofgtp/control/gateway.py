@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
@@ -576,9 +575,12 @@ class GatewayAgent:
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
         # Counted together: what one line of a batch did, a later one may have undone.
-        counts = Counter(moves.counts)
+        counts: dict[IPv4Address, int] = moves.counts
         for ips, sessions in in_turns(peers.items()):
-            counts.update({IPv4Address(ip): sessions for ip in ips if ip is not None})
+            for ip in set(ips):
+                if ip is not None:
+                    peer = IPv4Address(ip)
+                    counts[peer] = counts.get(peer, 0) + sessions
         for tunnel in in_turns(moves.left):
             self._end_markers.left(tunnel)
         # More comes first: a next hop that one peer leaves and another takes stays known.

@@ -405,8 +405,8 @@ class SessionStore:
             cut as well, at the price of an fsync per transaction.
         teids: what uplink TEIDs are allocated from.
         clock: seconds since the epoch.
-        aside: runs what takes long, at once or in another system thread; the store goes on being
-            used meanwhile.
+        aside: runs what takes long, at once or in another system thread.
+        pause: called again and again by who wants to write while that runs.
 
     Raises:
         StoreUnfit: the file is damaged, is no ofgtp store, or was written by a later version.
@@ -421,9 +421,10 @@ class SessionStore:
         teids: range = range(1, TEID_MAX + 1),
         clock: Callable[[], float] = time.time,
         aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+        pause: Callable[[], None] = lambda: time.sleep(0.001),
     ) -> None:
         self.path = path
-        self._teids, self._clock, self._aside = teids, clock, aside
+        self._teids, self._clock, self._aside, self._pause = teids, clock, aside, pause
         self._logged, self._folding, self._not_folded = 0, False, ""
         self._open_tx = False
         self._transactions = 0
@@ -492,7 +493,7 @@ class SessionStore:
 
     def check(self) -> None:
         """Raise StoreError unless the store can be written now."""
-        if self._open_tx:
+        if self._open_tx or self._folding:
             return
         with _errors():
             self._set_meta("checked_at", str(int(self._clock())))
@@ -518,6 +519,8 @@ class SessionStore:
         """
         if self._open_tx:
             raise StoreError("the session store: another transaction is open")
+        while self._folding:
+            self._pause()
         with _errors():
             self._db.execute("BEGIN IMMEDIATE")
         self._open_tx, rows = True, self._db.total_changes
@@ -549,11 +552,13 @@ class SessionStore:
             self._aside(self._fold)
 
     def _fold(self) -> None:
-        """Fold the write-ahead log into the file. It may take long, and has a connection of its
-        own: readers and the writer go on meanwhile."""
+        """Fold the write-ahead log into the file, and have it begin anew. It may take long, and
+        has a connection of its own: readers go on meanwhile, and the writer waits. (If it did not,
+        the log would never be folded to its end, and grow.)"""
         try:
             with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as db:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]:
+                    self._not_folded = "it is being read"
         except sqlite3.Error as error:
             self._not_folded = str(error)  # this may be another system thread: it logs nothing
         finally:
@@ -748,13 +753,15 @@ def set_aside(path: Path, why: str) -> Path:
     return aside
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """SQLite's errors as StoreError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"the session store: {error}") from error
+class _errors:
+    """SQLite's errors as StoreError. (A generator would take five times as long, in each call.)"""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"the session store: {error}") from error
 
 
 def _fields(session: Session) -> tuple[str, int, int, int | None, int | None, int | None, int]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,17 @@ def _resident(name: str) -> int:
     return int(status.partition(f"{name}:")[2].split()[0]) * 1024
 
 
+def aside(work: Callable[[], None]) -> None:
+    """As in the controller."""
+    threading.Thread(target=work).start()
+
+
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     with pytest.MonkeyPatch.context() as patch:
         quiet(patch)
         path = tmp_path_factory.mktemp("store") / "sessions.db"
-        # What is folded into the file is folded by a thread of its own, in the controller.
-        store = SessionStore(path, aside=lambda work: None)
+        store = SessionStore(path, aside=aside, pause=lambda: eventlet.sleep(0.001))
         net = Net(store)
         net.tables["gw1"] = Switch()
         net.attach_all()

@@ -25,7 +25,7 @@ from ofgtp.core.flows.drops import MEANINGS
 from ofgtp.core.model import FTeid, SessionState
 from ofgtp.core.observations import Observation, Seen
 from ofgtp.core.peers.paths import PathState
-from ofgtp.northbound import openapi, pages, schema
+from ofgtp.northbound import lines, openapi, pages, rest, schema, strict
 from ofgtp.northbound.bodies import merge_patch
 from ofgtp.northbound.rest import RestApp
 from ofgtp.northbound.service import PeerView, SeenView, Service, SessionFilter
@@ -988,6 +988,16 @@ def references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from references(value)
+
+
+def test_openapi_tells_the_limits(client: Client) -> None:
+    told = client.get("/openapi.json").json["info"]["description"]
+    for limit in (
+        *(rest.BODY_LIMIT, rest.BATCH_LIMIT, rest.BATCH_LINES, lines.LINE_LIMIT),
+        *(strict.MAX_DEPTH, strict.MAX_VALUES),
+    ):
+        assert f" {limit:,}" in told
+    assert rest.BODY_LIMIT == lines.LINE_LIMIT
 
 
 def test_openapi_describes_what_is_routed(app: RestApp, client: Client) -> None:

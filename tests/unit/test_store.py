@@ -725,27 +725,45 @@ def test_the_log_is_folded_in_time(path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_the_log_is_folded_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In another thread, while the store goes on being read and written."""
+    """In another thread. The store goes on being read; who wants to write waits for it, and what
+    is written goes to the start of the log."""
     monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
     work: list[Callable[[], None]] = []
-    store = SessionStore(path, aside=work.append)
-    for n in range(100):
-        fill(store, n)
-    assert len(work) == 1, "once, until it is done"
-    with store.transaction() as tx:
-        tx.insert(make(100))
-        thread = threading.Thread(target=work[0])
+    read: list[object] = []
+
+    def pause() -> None:
+        read.append(store.get("ue-1"))
+        store.check()
+        thread = threading.Thread(target=work.pop())
         thread.start()
         thread.join(60)
         assert not thread.is_alive()
-        tx.insert(make(101))
-        assert store.get("ue-100") is None
-    assert path.stat().st_size > 20_000, "it has what was in the log"
-    for n in range(102, 150):
+
+    store = SessionStore(path, aside=work.append, pause=pause)
+    for n in range(300):
         fill(store, n)
-    assert len(work) == 2
+        assert len(work) <= 1, "once, until it is done"
+    assert len(read) > 5
+    assert None not in read
+    assert path.with_name("sessions.db-wal").stat().st_size < 200 * 4096
     store.close()
-    assert len(ids(SessionStore(path))) == 150
+    assert len(ids(SessionStore(path))) == 300
+
+
+def test_a_log_that_is_being_read(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is not waited for long, and folded another time."""
+    store = SessionStore(path)
+    fill(store, 1)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM sessions").fetchone()
+        fill(store, 2)
+        store._fold()
+        fill(store, 3)
+    assert "is not folded into the file: it is being read" in caplog.text
+    store._fold()
+    assert ids(store) == ["ue-1", "ue-2", "ue-3"]
+    store.close()
 
 
 def test_a_log_that_cannot_be_folded(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -196,7 +197,7 @@ class Parser:
     def _judge_target(self, request: Request, host: bytes) -> None:
         """RFC 9112, 3.2: which of its four forms it has, and whom it is for."""
         target = self._target
-        if not _HOST.fullmatch(host):
+        if not _is_host(host):
             raise _bad("the Host header is not one host")  # two are joined by a comma and a space
         if not target.startswith(b"/"):
             target, host = self._other_form(request.method, target, host)
@@ -218,9 +219,14 @@ class Parser:
         if found[1].lower() != b"http":
             detail = "the target's scheme must be http"
             raise ProblemError(HTTPStatus.MISDIRECTED_REQUEST, detail)
-        if not _HOST.fullmatch(found[2]):
+        if not _is_host(found[2]):
             raise _bad("the target of the request names no host")
         return (found[3] or b"/") + (b"" if found[4] is None else b"?" + found[4]), found[2]
+
+
+@lru_cache(64)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
 
 
 def _bad(detail: str) -> ProblemError:

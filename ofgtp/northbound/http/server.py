@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.1
 """How long no connection is taken when there is no room for one more."""
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENOTCONN, errno.EINVAL})
+_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENOTCONN})
 """What is said of a connection that its client has ended before it was taken."""
 
 
@@ -122,7 +122,10 @@ class Server:
     def _watch(self) -> None:
         while True:
             eventlet.sleep(LOOK_SECONDS)
-            self.connections.look()
+            try:
+                self.connections.look()
+            except Exception:
+                log.exception("rest: unexpected")
 
 
 def serve(answer: Answer, listen: tuple[str, int]) -> Server:
