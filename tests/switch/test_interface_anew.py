@@ -252,7 +252,7 @@ def test_a_port_that_has_another_number_in_the_datapath() -> None:
                 "pdn", ["ip", "link", "set", "x", "netns", lab.namespace("gw"), "name", "eth2"]
             )
             until(
-                lambda: numbers(lab)["eth2"] != before["eth2"],
+                lambda: numbers(lab).get("eth2", before["eth2"]) != before["eth2"],
                 "the port is made anew",
                 timeout=BACK_S,
             )

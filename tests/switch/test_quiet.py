@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -63,9 +64,15 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def ports(lab: Lab) -> dict[str, RawPort]:
     """The far end of each interface that is the switch's."""
     far = {"eth1": "enb", "eth2": "pdn"}
-    if "br-ofgtp-c" in lab.exec("gw", ["ip", "-br", "link"]).stdout:
+    if "br-ofgtp-c" in there(lab):
         del far["eth2"]
     return {port: lab.port(name) for port, name in far.items()}
+
+
+def there(lab: Lab) -> set[str]:
+    """The gateway's interfaces."""
+    shown = lab.exec("gw", ["ip", "-br", "link"]).stdout
+    return {re.split(r"[ @]", line)[0] for line in shown.splitlines()}
 
 
 def strange(port: RawPort) -> list[str]:
@@ -93,9 +100,11 @@ def test_nothing_of_the_hosts_stack_leaves(lab: Lab) -> None:
     for port in wires:
         lab.exec("gw", ["ip", "link", "set", port, "down"])
         lab.exec("gw", ["ip", "link", "set", port, "up"])
-    lab.exec("gw", ["ip", "link", "set", "br-ofgtp", "down"])
-    lab.exec("gw", ["ip", "link", "set", "br-ofgtp", "up"])
-    for device in (*wires, "br-ofgtp"):
+    own = [name for name in ("br-ofgtp", "br-ofgtp-c") if name in there(lab)]
+    for device in own:
+        lab.exec("gw", ["ip", "link", "set", device, "down"])
+        lab.exec("gw", ["ip", "link", "set", device, "up"])
+    for device in (*wires, *own):
         lab.exec("gw", [sys.executable, "-c", CHATTER, device])
     time.sleep(5)  # the kernel's first router solicitations are 4 s apart
     for port, wire in wires.items():
