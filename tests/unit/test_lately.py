@@ -68,7 +68,10 @@ def test_nothing_was_seen() -> None:
     [
         (
             seen(Seen.UNKNOWN_TEID, teid=0x9999),
-            ("10.1.0.2 sends packets of 10.45.0.2 with TEID 0x9999", "that of session phone 1 is 0x1001"),
+            (
+                "10.1.0.2 sends packets of 10.45.0.2 with TEID 0x9999",
+                "that of session phone 1 is 0x1001",
+            ),
             "ofgtp session set 'phone 1' --uplink-teid 0x9999",
         ),
         (
