@@ -333,7 +333,9 @@ def test_a_flow_that_somebody_added(site: Site) -> None:
 
 def test_a_link_that_is_down(site: Site) -> None:
     with _without_carrier(site):  # which the kernel tells of within a second
-        told = until(lambda: found if (found := trace(site)).code else None, "it is seen")
+        told = until(
+            lambda: found if not (found := trace(site)).found["delivered"] else None, "it is seen"
+        )
         assert [told.reason(way) for way in BOTH] == ["link_down"] * 2
         assert "eth1 has no carrier" in told.way("uplink")["says"]
     until(lambda: trace(site).found["delivered"], "it is up again")
@@ -381,7 +383,11 @@ def test_a_flow_that_is_wanted_and_missing(site: Site) -> None:
 
 def test_the_controller_is_killed(site: Site) -> None:
     site.lab.stop_controller(signal.SIGKILL)
-    told = until(lambda: found if (found := trace(site)).code else None, "the lease runs out", 30)
+    told = until(
+        lambda: found if not (found := trace(site)).found["delivered"] else None,
+        "the lease runs out",
+        30,
+    )
     assert [told.reason(way) for way in BOTH] == ["lease_expired"] * 2
     assert (told.found["session"], told.found["known_by"]) == (None, "switch")
     assert "is ofgtp running?" in told.also
