@@ -67,7 +67,7 @@ def qfi() -> Iterator[Flow]:
     yield QFI.flow(100, match(reg3=none, reg4=(0, CONTAINED)), goto=GUARD)
     show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     refused = match(reg3=(kind, kind), reg4=(CONTAINED, CONTAINED), **REFUSED)
-    yield QFI.drop(20, refused, DropReason.BAD_CONTAINER)
+    yield QFI.drop(20, refused, DropReason.BAD_CONTAINER, show, meter=REFUSED_METER)
     other = match(reg3=container, **REFUSED)
     yield QFI.drop(10, other, DropReason.WRONG_QFI, show, meter=REFUSED_METER)
     missing = match(**REFUSED)
