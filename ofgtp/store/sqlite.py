@@ -58,7 +58,7 @@ FORGET_EVERY = 64
 
 LOG_PAGES = 4_000
 """Pages in the write-ahead log before they are folded into the file."""
-COMMIT_PAGES, ROWS_A_PAGE = 7, 20
+COMMIT_PAGES, ROWS_A_PAGE = 7, 30
 """What a transaction writes there, about: so many pages, and one for so many rows."""
 
 ALLOCATION_TRIES = 64
