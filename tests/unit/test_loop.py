@@ -6,6 +6,7 @@ notes how much of it went by between two of its turns. All is real but the switc
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import threading
@@ -58,6 +59,8 @@ class Watch:
         self.longest = self.memory = 0.0
 
     def __enter__(self) -> Watch:
+        gc.collect()
+        gc.freeze()  # what other tests have left is not looked through again, nor counted here
         Path("/proc/self/clear_refs").write_text("5")
         self._before = _resident("VmRSS")
         self._thread = eventlet.spawn(self._tick)
@@ -67,6 +70,7 @@ class Watch:
     def __exit__(self, *error: object) -> None:
         eventlet.sleep(0)
         self._thread.kill()
+        gc.unfreeze()
         self.memory = _resident("VmHWM") - self._before
 
     def _tick(self) -> None:
