@@ -7,9 +7,9 @@ What stands between the two markers of the file is replaced. A test fails while 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+
+from generated import rewrite
 
 from ofgtp.core.pfcp.node.machine import READ, SENT
 from ofgtp.core.pfcp.wire.causes import Cause
@@ -18,9 +18,6 @@ from ofgtp.core.pfcp.wire.header import MessageType
 from ofgtp.core.pfcp.wire.ies import LAST_OF_RELEASE_15, Ie
 from ofgtp.core.pfcp.wire.messages import CLASSES
 from ofgtp.core.pfcp.wire.tables import TABLES, Need
-
-BEGIN = "<!-- Generated: .venv/bin/python scripts/pfcp_doc.py -->"
-END = "<!-- End of what is generated -->"
 
 TAKEN = {
     Need.MUST: "must be there",
@@ -108,14 +105,5 @@ def section() -> str:
     return "\n".join(parts)
 
 
-def main(path: Path) -> None:
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{path} has no markers: {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{section()}\n\n{END}{after}")
-
-
 if __name__ == "__main__":
-    root = Path(__file__).parents[1]
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else root / "docs" / "pfcp.md")
+    rewrite(__file__, section(), "pfcp.md")
