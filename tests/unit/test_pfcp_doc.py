@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,20 +12,6 @@ from ofgtp.core.pfcp.wire.messages import CLASSES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "pfcp.md"
-COMMAND = "scripts/pfcp_doc.py"
-
-
-def generate(path: Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, COMMAND, str(path)]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_it_is_not_stale(tmp_path: Path) -> None:
-    copy = Path(shutil.copy(DOCUMENT, tmp_path))
-    assert generate(copy).returncode == 0
-    again = f".venv/bin/python {COMMAND}"
-    assert again in DOCUMENT.read_text()
-    assert DOCUMENT.read_text() == copy.read_text(), f"stale; run {again}"
 
 
 @pytest.mark.parametrize(
@@ -68,11 +51,3 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"{usual['heartbeats_per_peer'][0]:.0f} a second" in text
     assert f"{usual['answers_per_peer'] >> 20} MiB of answers" in text
     assert f"{usual['answers'] >> 20} MiB in all" in text
-
-
-def test_a_file_without_markers_is_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / "other.md"
-    other.write_text("# Other\n")
-    done = generate(other)
-    assert done.returncode == 1 and "markers" in done.stderr
-    assert other.read_text() == "# Other\n"
