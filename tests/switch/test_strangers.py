@@ -113,13 +113,14 @@ def test_the_switch_gets_in_past_them(running: Lab, how: str, user: int) -> None
 
 def test_nobody_may_stay_unclaimed(running: Lab) -> None:
     """Also one that answers whatever it is asked, but for who it is."""
+    own.until(lambda: connections(running) == 1, "none but the switch is connected")
     with (
-        Strangers(running, count=3),
-        Strangers(running, count=3, says=HELLO, answers=0x1234),
-        Strangers(running, count=3, says=b"\x05\x00\x00\xff"),
+        Strangers(running, count=3) as silent,
+        Strangers(running, count=3, says=HELLO, answers=0x1234) as greeting,
+        Strangers(running, count=3, says=b"\x05\x00\x00\xff") as cut_short,
     ):
-        before = files(running)
-        own.until(lambda: files(running) <= before - 9, "they are closed", timeout=UNCLAIMED_S + 30)
+        own.until(lambda: connections(running) == 1, "they are closed", timeout=UNCLAIMED_S + 30)
+    assert [each.closed for each in (silent, greeting, cut_short)] == [3, 3, 3]
     well(running)
 
 

@@ -58,8 +58,8 @@ from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import FlowStats, MeterCounts
 from ofgtp.southbound.portcounts import PortCounts
 
-OUTER_BYTES = 14 + 20 + 8 + 8
-"""Ethernet, IPv4, UDP and GTP-U header of an encapsulated packet."""
+OUTER_BYTES = 20 + 8 + 8
+"""IPv4, UDP and GTP-U header of an encapsulated packet."""
 
 DEVICE_SETTLE_S = 3.0
 """Drivers bring an interface's counters up to date every second or two. The next hop answers ARP
