@@ -1,4 +1,4 @@
-"""One session a request, beside Ryu's own `ofctl_rest`, one flow a request."""
+"""One session a request, beside Ryu's own `ofctl_rest`, one flow a request: made, and shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OFCTL_REST = [
 
 
 def run(sessions: int) -> list[Row]:
-    """A row for 1 connection and one for 16."""
+    """Rows for 1 connection and for 16: sessions made, and sessions shown."""
     count = min(JOBS, sessions)
     with site.lab() as lab:
         site.started(lab, "controller")
@@ -28,19 +28,25 @@ def run(sessions: int) -> list[Row]:
         datapath = _ofctl_rest(lab)
         puts = [_put(number) for number in range(count)]
         posts = [_posts(number, datapath) for number in range(count)]
-        rows = []
+        gets = [_get(number) for number in range(count)]
+        asks = [_ask(number, datapath) for number in range(count)]
+        made, shown = [], []
         for connections in (1, 16):
             ours, theirs = _Runs(count), _Runs(count)
+            ours_shown, theirs_shown = _Runs(count), _Runs(count)
             for _ in range(ROUNDS):
                 ours.add(site.drive(lab, OURS, connections, puts), {201})
                 if (found := site.flow_count(lab)) != base + 2 * count:
                     raise RuntimeError(f"{found} flows, not {base + 2 * count}")
-                site.batch(lab, site.deletes(range(count)))
                 theirs.add(site.drive(lab, THEIRS, connections, posts), {200})
                 site.until(lambda: _flows(lab) == 2 * count, "ofctl_rest's flows")
+                ours_shown.add(site.drive(lab, OURS, connections, gets), {200})
+                theirs_shown.add(site.drive(lab, THEIRS, connections, asks), {200})
+                site.batch(lab, site.deletes(range(count)))
                 lab.ofctl("del-flows", OTHER)
-            rows.append(_row(connections, ours, theirs))
-    return rows
+            made.append(_row(connections, ours, theirs))
+            shown.append(_shown_row(connections, ours_shown, theirs_shown))
+    return made + shown
 
 
 class _Runs:
@@ -88,6 +94,30 @@ def _row(connections: int, ours: _Runs, theirs: _Runs) -> Row:
             "the same cores."
         ],
     )
+
+
+def _shown_row(connections: int, ours: _Runs, theirs: _Runs) -> Row:
+    kept = "1 connection" if connections == 1 else f"{connections} connections"
+    return Row(
+        f"single `GET`, {kept}",
+        str(ours),
+        f"{theirs} `POST /stats/flow` of `ofctl_rest`",
+        samples(ours.rates).median / samples(theirs.rates).median,
+        notes=[
+            "Those sessions, one `GET /v1/sessions/{id}` each, with the counters of its two flows "
+            f"as the switch has them then, on {kept} kept alive; {ROUNDS} runs of each in turn. "
+            "Beside it `ofctl_rest`, asked for the two flows with the session's cookie."
+        ],
+    )
+
+
+def _get(number: int) -> list[bytes]:
+    return [site.request("GET", f"/v1/sessions/{site.session(number)['id']}", port=OURS)]
+
+
+def _ask(number: int, datapath: int) -> list[bytes]:
+    asked = {"cookie": number, "cookie_mask": (1 << 64) - 1}
+    return [site.request("POST", f"/stats/flow/{datapath}", asked, port=THEIRS)]
 
 
 def _put(number: int) -> list[bytes]:

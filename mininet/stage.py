@@ -43,6 +43,7 @@ OURS = "cookie=0x0f67000000000000/0xffff000000000000"  # the mark of ofgtp's flo
 SECONDS = 240  # that a whole demo may take on a busy machine; alone it is a fraction of that
 PATIENCE = 60  # seconds that anything in it may take
 WIDTH = 100
+BOOLEANS = {"True": "1", "False": "0"}  # as tshark 4.4 prints them, and as earlier ones do
 INTERVAL = 0.02  # seconds between two pings of a PingStream
 UNDER_WAY = 0.5  # seconds that an answer may take on a busy machine
 
@@ -461,10 +462,19 @@ def bearer(session: dict[str, Any], **further: object) -> str:
 
 
 def tshark(capture: Path, fields: tuple[str, ...], filters: str) -> list[list[str]]:
-    """Decode a capture: a row a packet, a column a field; nested headers' values by commas."""
+    """Decode a capture: a row a packet, a column a field; nested headers' values by commas.
+
+    Booleans are 1 and 0, as tshark before 4.4 prints them; later ones say True and False.
+    """
     words = ["tshark", "-n", "-r", str(capture), "-o", "udp.check_checksum:TRUE", "-Y", filters]
     words += ["-T", "fields", *(word for field in fields for word in ("-e", field))]
-    return [line.split("\t") for line in run(*words).splitlines()]
+    rows = (line.split("\t") for line in run(*words).splitlines())
+    return [[_as_number(field) for field in row] for row in rows]
+
+
+def _as_number(field: str) -> str:
+    values = field.split(",")
+    return ",".join(map(BOOLEANS.__getitem__, values)) if BOOLEANS.keys() >= set(values) else field
 
 
 def perform(topology: str, play: Callable[[Stage, Script], None]) -> None:

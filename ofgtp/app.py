@@ -15,11 +15,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 import eventlet
-from eventlet import tpool
+from eventlet import patcher
 from eventlet.semaphore import Semaphore
 from ryu import cfg
 from ryu.base import app_manager
@@ -40,6 +41,7 @@ from ofgtp.core.errors import (
     GatewayNotReady,
     StoreDamaged,
     StoreError,
+    StoreUnfit,
 )
 from ofgtp.core.rules.base import protected_networks
 from ofgtp.core.unclaimed import Stage
@@ -59,9 +61,12 @@ EXIT_CONFIG = 2
 """Exit code when the configuration is wrong."""
 
 EXIT_STORE = 3
-"""Exit code when the store cannot be used."""
+"""Exit code when somebody must look at the store before the next start."""
 
-EXIT_ENDED = 4
+EXIT_STORE_AWAY = 4
+"""Exit code when the store cannot be used now: the disk is full, say. The next start may do."""
+
+EXIT_ENDED = 5
 """Exit code when a part of the process ended that the rest is nothing without."""
 
 STOP_S = 10.0
@@ -99,8 +104,10 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             _give_up(str(error), EXIT_CONFIG)
         try:
             store = _open_store(config.controller)
-        except StoreError as error:
+        except StoreUnfit as error:
             _give_up(str(error), EXIT_STORE)
+        except StoreError as error:
+            _give_up(str(error), EXIT_STORE_AWAY)
         writer = Semaphore(1)
         protected = protected_networks(config.gateways)
         nonce = f"ofgtp {secrets.token_hex(16)}"
@@ -134,6 +141,8 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             _give_up(str(error), EXIT_CONFIG)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: hub.spawn(self._stop, server))
+        for rest_thread in server.threads:
+            hub.spawn(self._for_ever, "rest", rest_thread.wait)
         for listening in self._listening:
             hub.spawn(self._for_ever, "openflow", partial(self._listener.accept, listening))
         for agent in self._agents:
@@ -301,22 +310,23 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     """Open the store; if the controller owns the tunnels, begin with an empty one.
 
     Raises:
-        StoreError: it cannot be used, or was damaged and has been set aside while the switch still
+        StoreUnfit: it is another's, or was damaged and has been set aside while the switch still
             forwards by it.
+        StoreError: it cannot be used now.
     """
     path, owned = controller.store, controller.ownership == "controller"
     claim(path)
     try:
-        store = SessionStore(path, durability=controller.durability, aside=_aside)
+        store = _store(controller)
     except StoreDamaged as error:
         aside = set_aside(path, "damaged")
         if not owned:
-            raise StoreError(
+            raise StoreUnfit(
                 f"{error}. It was set aside as {aside}; the switch keeps the flows it has. Put a"
                 " good copy in its place, or start again to begin with no sessions."
             ) from error
         log.error("%s. It was set aside as %s", error, aside)
-        return SessionStore(path, durability=controller.durability, aside=_aside)
+        return _store(controller)
     if not owned:
         return store
     if not any(store.count().values()):
@@ -324,12 +334,27 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
         return store
     store.close()
     log.warning("the sessions of the last run were set aside as %s", set_aside(path, "ended"))
-    return SessionStore(path, durability=controller.durability, aside=_aside)
+    return _store(controller)
 
 
-def _aside(work: Callable[[], None]) -> None:
-    """Run what waits for the disk in a system thread of its own; the loop goes on."""
-    eventlet.spawn(tpool.execute, work)
+def _store(controller: configuration.Controller) -> SessionStore:
+    """The store; what waits long for the disk has a system thread of its own, and the loop goes on.
+
+    Raises:
+        StoreError.
+    """
+
+    def aside(work: Callable[[], None]) -> None:
+        try:
+            patcher.original("threading").Thread(target=work, daemon=True).start()
+        except RuntimeError:  # there is no room for a thread
+            work()
+
+    def pause() -> None:
+        eventlet.sleep(0.001)
+
+    path, durability = controller.store, controller.durability
+    return SessionStore(path, durability=durability, aside=aside, pause=pause)
 
 
 def _stop_agent(agent: GatewayAgent) -> None:
@@ -380,7 +405,8 @@ def _listen(config: configuration.Config) -> list[socket.socket]:
 def _raise_file_limit() -> None:
     """Have as many files, connections and pipes as the host allows at most."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _wait_for_ever() -> NoReturn:

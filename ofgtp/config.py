@@ -23,6 +23,7 @@ from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
 UeToUe = Literal["deny", "route"]
+HostServices = Literal["deny", "allow"]
 OnPathDown = Literal["keep", "remove"]
 
 LEASE_MIN: Final = 5
@@ -452,6 +453,7 @@ def _gateway(table: _Table) -> Gateway:
         dscp=_dscp(table),
         source_port=_source_port(table),
         masquerade=table.get("masquerade", bool, False),
+        host_services=table.choice("host_services", get_args(HostServices)),
         echo_seconds=_echo_seconds(table, n3_requests * t3_response),
         t3_response_seconds=t3_response,
         n3_requests=n3_requests,
@@ -459,6 +461,9 @@ def _gateway(table: _Table) -> Gateway:
     )
     if gateway.masquerade and not gateway.host_core:
         raise table.error("masquerade", 'is possible only with core_port = "host"')
+    if gateway.host_services == "allow" and not gateway.host_core:
+        reason = 'is possible only with core_port = "host": with a port no UE reaches the host'
+        raise table.error("host_services", reason)
     return gateway
 
 

@@ -16,11 +16,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import accumulate
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventlet.patcher import original
 
@@ -128,8 +127,7 @@ class Outlet(Generic[T]):
                 self._told = told[first - 1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting(Generic[T]):
+class _Waiting(NamedTuple, Generic[T]):
     item: T
     size: int
     lines: int

@@ -7,14 +7,11 @@ What stands between the two markers of the file is replaced. A test fails while 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+
+from generated import rewrite
 
 from ofgtp.core.flows import faults
-
-BEGIN = "<!-- Generated: .venv/bin/python scripts/faults_doc.py -->"
-END = "<!-- End of what is generated -->"
 
 
 def table() -> Iterator[str]:
@@ -31,15 +28,5 @@ def _listed(versions: Sequence[faults.Version]) -> str:
     return ", ".join(f"{major}.{minor}" for major, minor in versions)
 
 
-def main(path: Path) -> None:
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{path} has no markers: {BEGIN} and {END}")
-    rows = "\n".join(table())
-    path.write_text(f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}")
-
-
 if __name__ == "__main__":
-    root = Path(__file__).parents[1]
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else root / "docs" / "ovs-faults.md")
+    rewrite(__file__, "\n".join(table()), "ovs-faults.md")

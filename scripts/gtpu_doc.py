@@ -7,10 +7,10 @@ What stands between the two markers of the file is replaced. A test fails while 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from enum import IntEnum
-from pathlib import Path
+
+from generated import rewrite
 
 from ofgtp.core.packets.gtpu import (
     FORMATS,
@@ -20,9 +20,6 @@ from ofgtp.core.packets.gtpu import (
     GtpuError,
     comprehension_required,
 )
-
-BEGIN = "<!-- Generated: .venv/bin/python scripts/gtpu_doc.py -->"
-END = "<!-- End of what is generated -->"
 
 WORDS = {
     "G_PDU": "G-PDU",
@@ -96,14 +93,5 @@ def section() -> str:
     return "\n".join(parts)
 
 
-def main(path: Path) -> None:
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{path} has no markers: {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{section()}\n\n{END}{after}")
-
-
 if __name__ == "__main__":
-    root = Path(__file__).parents[1]
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else root / "docs" / "gtpu.md")
+    rewrite(__file__, section(), "gtpu.md")

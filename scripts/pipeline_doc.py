@@ -28,11 +28,15 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     CONTAIN,
+    ERROR_INDICATED_METER,
+    IDLE_UE_METER,
     METERS,
     PIPELINE,
     QFI,
+    SENT_METER,
     TOO_BIG,
     TOO_BIG_METER,
+    UNKNOWN_UE_METER,
     UPLINK,
     UPLINK_MISS_METER,
     DropReason,
@@ -462,10 +466,8 @@ flow has no actions, and counts as `idle_ue`.
 }
 
 INEXACT = {
-    DropReason.IDLE_UE: "exact for each idle session, from when it became idle: its flow counts,"
-    " and goes when the session is active again or deleted",
     DropReason.INNER_IPV6: "exact, but for source addresses beginning with the digit 4 or 6 (none"
-    " is assigned): these count as `no_uplink_session`",
+    " is assigned): these count as `bad_inner`",
     DropReason.NO_UPLINK_SESSION: "exact as a sum; the reasons in it are sampled, see"
     " [uplink](#30-uplink)",
     DropReason.EXTENSION_HEADER: "exact, whatever the inner packet is",
@@ -630,7 +632,14 @@ def meters() -> Iterator[str]:
     yield "| number | name | packets a second | burst |\n|---|---|---|---|"
     for name, meter in METERS.items():
         yield f"| {meter.number} | {name} | {meter.rate} | {meter.burst} |"
+    counting = (TOO_BIG_METER, UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER)
+    numbers = ", ".join(str(meter.number) for meter in counting)
     yield (
+        f"\nMeters {numbers} and {SENT_METER.number} limit nothing: they are counters. The switch"
+        " counts a packet whose size it compares on\nboth flows that the packet may take, so that"
+        " neither flow's counter says which it was; for the same reason\na session's downlink"
+        " counter includes packets that were too big. And what the flow of an idle session\nhas"
+        f" counted goes with that flow. Meter {SENT_METER.number} counts what leaves in a tunnel."
         f"\nMeter {TOO_BIG_METER.number} limits nothing: it is the counter of `too_big`. The switch"
         " counts a packet whose size it\ncompares on both flows that the packet may take, so that"
         " neither flow's counter says which it was; for the\nsame reason a session's downlink"

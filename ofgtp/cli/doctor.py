@@ -15,8 +15,8 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_switch
-from ofgtp.core.doctor.facts import Controller, Switch
+from ofgtp.core.doctor import of_controller, of_firewall, of_gateway, of_host, of_switch
+from ofgtp.core.doctor.facts import Controller, Socket, Switch
 from ofgtp.core.doctor.finding import Finding, Verdict, failed, skipped
 from ofgtp.core.errors import ConfigError, GatewayNotReady, OfgtpError
 from ofgtp.core.flows import faults
@@ -52,7 +52,8 @@ def doctor(packet: bool) -> None:
 
     For root, on the switch's host. Without --packet nothing is changed. It reads the configuration
     ($OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and
-    asks the controller if it runs: is it connected, does the switch have the right flows?
+    asks the controller if it runs: is it connected, does the switch have the right flows? It tries
+    whether this host's firewall lets it reach the addresses that the controller listens on.
 
     Each check is ok, a warning, FAILED, or skipped. Exit codes: 0 nothing failed; 1 something did.
     """
@@ -97,12 +98,17 @@ def _examine(packet: bool) -> Iterator[Finding]:
     yield of_host.nftables(survey.nft_error(), survey.kernel())
     if config is not None:
         installed = any(switches[g.ovsdb].installed(g) for g in config.gateways)
-        controller = _ask()
-        yield from _controller(config, controller, installed)
+        controller, sockets = _ask(), survey.sockets()
+        firewall = _firewall(config, sockets)
+        ends = config.controller.ownership == "controller"
+        for finding in _controller(config, controller, installed, sockets, firewall):
+            yield finding.warned(ends)
+        blocked = of_firewall.blocked(firewall)
         for gateway in config.gateways:
             try:
-                for finding in _gateway(gateway, switches[gateway.ovsdb], controller):
-                    yield finding.of(gateway.name)
+                at = switches[gateway.ovsdb]
+                for finding in _gateway(gateway, at, controller, sockets, blocked):
+                    yield finding.warned(ends).of(gateway.name)
             except GatewayNotReady as error:
                 yield failed("reading", str(error)).of(gateway.name)
     if packet:
@@ -158,25 +164,50 @@ def _ask() -> Controller:
         return Controller(url, str(error), refuses=error.code != EXIT_UNREACHABLE)
 
 
-def _controller(config: Config, controller: Controller, installed: bool) -> Iterator[Finding]:
+def _firewall(config: Config, sockets: list[Socket]) -> list[Finding]:
     from ofgtp.control.host import survey
 
-    sockets, gateways = survey.sockets(), config.gateways
-    yield of_controller.controller(controller, installed)
-    rest = config.rest
-    yield of_host.listens("listen", "listen", rest.host, rest.port, sockets, controller)
-    for target in dict.fromkeys(gateway.openflow for gateway in gateways):
+    tried = [survey.reach(what, host, port, sockets) for what, _, host, port in _listens(config)]
+    reached = [each for each in tried if each is not None]
+    return of_firewall.firewall(survey.chains(), survey.legacy_tables(), config.gateways, reached)
+
+
+def _listens(config: Config) -> Iterator[tuple[str, str, str, int]]:
+    """Where the controller listens: for what, by which key, address and port."""
+    yield "REST", "listen", config.rest.host, config.rest.port
+    for target in dict.fromkeys(gateway.openflow for gateway in config.gateways):
         host, port = target.removeprefix("tcp:").rsplit(":", 1)
-        yield of_host.listens("openflow", "openflow", host, int(port), sockets, controller)
-    yield of_host.gtp_port(sockets, survey.kernel_gtp(), gateways)
-    yield of_host.firewall(survey.chains(), survey.legacy_tables(), gateways)
+        yield "OpenFlow", "openflow", host, int(port)
 
 
-def _gateway(gateway: Gateway, switch: Switch, controller: Controller) -> Iterator[Finding]:
+def _controller(
+    config: Config,
+    controller: Controller,
+    installed: bool,
+    sockets: list[Socket],
+    firewall: list[Finding],
+) -> Iterator[Finding]:
+    from ofgtp.control.host import survey
+
+    blocked = of_firewall.blocked(firewall)
+    yield of_controller.controller(controller, installed, blocked)
+    for _, key, host, port in _listens(config):
+        yield of_host.listens(key, key, host, port, sockets, controller, blocked)
+    yield of_host.gtp_port(sockets, survey.kernel_gtp(), config.gateways)
+    yield from firewall
+
+
+def _gateway(
+    gateway: Gateway,
+    switch: Switch,
+    controller: Controller,
+    sockets: list[Socket],
+    blocked: Finding | None,
+) -> Iterator[Finding]:
     from ofgtp.southbound.ovstools import Tools
 
     installed = switch.installed(gateway)
-    yield from _host(gateway, switch, installed)
+    yield from _host(gateway, switch, installed, sockets)
     if switch.ovsdb_error is not None or switch.daemon_error is not None:
         yield skipped("rules", "Open vSwitch does not run")
         yield skipped("flows", "Open vSwitch does not run")
@@ -190,20 +221,26 @@ def _gateway(gateway: Gateway, switch: Switch, controller: Controller) -> Iterat
     controlled = gateway.name in controller.gateways
     yield _rules(gateway, switch, controlled, needed=controlled or sessions is not None)
     if controller.error is not None:
-        yield of_controller.forwarding(sessions)
+        if controller.hangs or blocked is not None:
+            yield skipped("forwarding", "the controller is there, and does not answer")
+        else:
+            yield of_controller.forwarding(sessions)
         yield skipped("flows", "only the controller knows what they should be")
         return
-    yield of_controller.connected(gateway, controller)
+    yield of_controller.connected(gateway, controller, blocked)
     report = controller.gateways.get(gateway.name)
     if report is None:
         return
     yield of_controller.next_hop(gateway, report)
     yield of_controller.peers(gateway, controller.peers)
     yield of_controller.lease(report)
+    yield of_controller.losses(gateway, report)
     yield _flows(gateway)
 
 
-def _host(gateway: Gateway, switch: Switch, installed: bool) -> Iterator[Finding]:
+def _host(
+    gateway: Gateway, switch: Switch, installed: bool, sockets: list[Socket]
+) -> Iterator[Finding]:
     from ofgtp.control.host import survey
 
     access = survey.interface(gateway.access_port)
@@ -221,6 +258,7 @@ def _host(gateway: Gateway, switch: Switch, installed: bool) -> Iterator[Finding
     if gateway.host_core:
         device = next((route.device for route in routes if not route.to.prefixlen), None)
         yield of_gateway.routing(gateway, device, device is not None and survey.forwards(device))
+        yield of_gateway.host_services(gateway, sockets)
 
 
 def _rules(gateway: Gateway, switch: Switch, controlled: bool, needed: bool) -> Finding:

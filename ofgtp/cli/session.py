@@ -228,8 +228,8 @@ def show(name: str, flows: bool) -> None:
             ("uplink", f"{_teids(up['teid'])} at {up['local_ip']}, {pinned}"),
             ("downlink", to_ue),
             ("QFI", _contained(found)),
-            ("sent up", _counted(counters["uplink"])),
-            ("sent down", _counted(counters["downlink"])),
+            ("sent up", _since(counters["uplink"])),
+            ("sent down", _sent_down(found)),
             ("created", _when(found["created_at"])),
             ("changed", _when(found["updated_at"])),
         )
@@ -254,6 +254,20 @@ def _teids(value: int) -> str:
 
 def _counted(counter: dict[str, int]) -> str:
     return f"{output.number(counter['packets'])} packets, {output.size(counter['bytes'])}"
+
+
+def _sent_down(session: dict[str, Any]) -> str:
+    if session["downlink"] is None:
+        return "nothing while the UE is idle"
+    if session["state"] == "error_indicated":
+        return "nothing: its peer does not know the tunnel"
+    return _since(session["counters"]["downlink"])
+
+
+def _since(counter: dict[str, int]) -> str:
+    """A tunnel that changes has a flow made anew, which counts from 0."""
+    made = output.duration(counter["duration_seconds"])
+    return f"{_counted(counter)} since the flow was made, {made} ago"
 
 
 def _when(moment: str) -> str:

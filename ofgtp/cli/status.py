@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 RATE_S = 2.0
 """Seconds between the two looks that make a rate: the switch's counters stand still for half a
 second at a time."""
+FAULTS_SHOWN = 7
+"""Faults of the switch that are named, so that a screen of 24 lines has room for peers."""
+
 ANSWER_S = 15.0
 """Longest silence of the API, in seconds, before it counts as away."""
 ROWS, COLUMNS = 24, 80
@@ -180,9 +183,11 @@ def _faults(version: str, faults: Sequence[Json]) -> Iterator[str]:
     unsure = any(fault["basis"] != "measured" for fault in faults)
     mark = " (*: not tried on it)" if unsure else ""
     yield f"faults    {len(faults)} known of {version}{mark}, and what is done about each:"
-    for fault in faults:
+    for fault in faults[:FAULTS_SHOWN]:
         star = "  " if fault["basis"] == "measured" else "* "
         yield f"{star}{fault['summary']:<37}  {fault['remedy']}"
+    if len(faults) > FAULTS_SHOWN:
+        yield f"  and {len(faults) - FAULTS_SHOWN} more: docs/ovs-faults.md"
 
 
 def _lease(lease: Json | None) -> str:

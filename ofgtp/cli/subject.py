@@ -41,6 +41,8 @@ class Subject:
     """The gateway, as the API shows it."""
     peer: dict[str, Any] | None = None
     """The downlink's."""
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    """What the controller has lately seen go wrong with it."""
     wanted: list[str] = field(default_factory=list)
     """The session's flows, as ofgtp wants them."""
     unreachable: str | None = None
@@ -103,6 +105,7 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
         )
     down, pinned = session["downlink"], session["uplink"]["remote_ip"]
     wanted = [each["flow"] for each in api.items(f"{path}/flows")]
+    seen = _seen(api, f"{path}/seen")
     report = next((g for g in api.items("/v1/gateways") if g["name"] == ours[0].name), None)
     peers = api.items("/v1/peers", gateway=ours[0].name) if down else iter(())
     cookies = [int(found[1], 16) for flow in wanted if (found := _COOKIE.search(flow))]
@@ -116,7 +119,7 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
         qos=_qos(session),
     )
     peer = next((each for each in peers if down and each["ip"] == down["remote_ip"]), None)
-    return Subject(known, ours[0], session, report, peer, wanted)
+    return Subject(known, ours[0], session, report, peer, seen, wanted)
 
 
 def _session(api: Api, name: str, gateway: str | None) -> dict[str, Any]:
@@ -141,6 +144,16 @@ def _session(api: Api, name: str, gateway: str | None) -> dict[str, Any]:
     if gateway not in (None, found["gateway"]):
         raise CliError(f"session {name} is of gateway {found['gateway']}", EXIT_NOT_FOUND)
     return found
+
+
+def _seen(api: Api, path: str) -> list[dict[str, Any]]:
+    """A controller of an earlier release does not tell."""
+    try:
+        return list(api.items(path))
+    except CliError as error:
+        if error.code != EXIT_NOT_FOUND:
+            raise
+        return []
 
 
 def _qos(session: dict[str, Any]) -> Qos | None:

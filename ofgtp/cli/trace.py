@@ -8,7 +8,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
     from ofgtp.core.model import Direction, Gateway
     from ofgtp.core.trace.explain import Part, Step, Story
+    from ofgtp.core.trace.lately import Finding
     from ofgtp.core.trace.probe import Packet, Question
     from ofgtp.core.trace.symptoms import Symptom
     from ofgtp.core.trace.verdict import Verdict
@@ -107,10 +109,12 @@ Examples:
 def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     """Show where a session's packets go, and why not (root).
 
-    Follows a packet of the session through the real switch, in words. SESSION is an id, or the
-    UE's address. Nothing is sent, but the switch may ask for a base station's MAC address by ARP.
-    For root, on the switch's host. With an address it works without the controller, too: by the
-    switch and ofgtp.toml alone.
+    First what has lately happened to real packets, as far as it was seen: packets that were
+    dropped (the controller is shown some of them), what ICMP says of the base station, whether
+    packets go up and none comes down. Then it follows a packet of the session, as it should be,
+    through the real switch, in words. SESSION is an id, or the UE's address. Nothing is sent, but
+    the switch may ask for a base station's MAC address by ARP. For root, on the switch's host.
+    With an address it works without the controller, too: by the switch and ofgtp.toml alone.
 
     The uplink packet of a session with a QFI has a PDU Session Container, as a gNB sends it. The
     switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where it is
@@ -120,8 +124,8 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
 
     \b
     Exit codes: 0 delivered, in all directions asked for; 1 dropped in one, or
-    not root; 3 the API does not answer and SESSION is no address; 4 no such
-    session.
+    real packets were, or not root; 3 the API does not answer and SESSION is no
+    address; 4 no such session.
     """
     from ofgtp.cli import subject as subjects
     from ofgtp.southbound.ovstools import Tools
@@ -153,7 +157,7 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
         output.document(run.as_json())
     else:
         _print(run, verbose=given["verbose"], raw=given["raw"])
-    if not all(story.verdict.delivered for story in run.stories):
+    if not run.well:
         sys.exit(EXIT_FAILED)
 
 
@@ -164,7 +168,15 @@ class _Run:
         self.subject, self.switch, self._given = subject, switch, given
         self.stories: list[Story] = []
         self._asked_arp = False
+        self.findings: list[Finding] = []
+        """What has happened to real packets."""
         self.symptoms: list[Symptom] = []
+
+    @property
+    def well(self) -> bool:
+        """Whether packets would be delivered, and really are as far as it is known."""
+        would = all(story.verdict.delivered for story in self.stories)
+        return would and all(finding.over for finding in self.findings)
 
     def trace(self, ways: Sequence[Direction]) -> None:
         """Ask the switch and the host, and add up what the API said."""
@@ -174,6 +186,7 @@ class _Run:
 
         subject, gateway = self.subject, self.subject.gateway
         missing: list[str] = []
+        installed: list[str] = []
         if hostnet.exists(gateway.bridge):
             installed = subjects.learn(subject, self.switch)
             missing, _ = self.switch.difference(gateway.bridge, subject.wanted, installed)
@@ -186,7 +199,29 @@ class _Run:
             elif story.verdict.delivered and gateway.host_core and way == "uplink":
                 story = replace(story, verdict=self._by_host(story))
             self.stories.append(story)
+        self.findings = [each for each in self._lately(installed) if each.direction in ways]
         self.symptoms = list(self._symptoms(missing))
+
+    @property
+    def _of_another(self) -> bool:
+        """Whether it is asked for a packet that is not as the session's are."""
+        given = self._given
+        asked = ("peer", "teid", "source", "qfi", "container")
+        return given["no_qfi"] or any(given[option] is not None for option in asked)
+
+    def _lately(self, installed: Sequence[str]) -> list[Finding]:
+        from ofgtp.core.trace import lately
+
+        if self._of_another:
+            return []
+        subject, now = self.subject, datetime.now(UTC)
+        known, gateway = subject.known, subject.gateway
+        went = lately.passed(installed, known.cookie)
+        found = lately.findings(subject.seen, now, known, gateway, went, subject.peer)
+        if all(story.verdict.delivered for story in self.stories):
+            return found
+        # What keeps packets from passing at all is why there are no answers.
+        return [each for each in found if each.reason != lately.NO_ANSWERS]
 
     def _story(self, way: Direction) -> Story:
         """A packet's way; if ARP is in its way, the switch has just asked, and is given time."""
@@ -274,7 +309,7 @@ class _Run:
         return b"" if given["no_qfi"] or qfi is None else probe.container(qfi)
 
     def _symptoms(self, missing: Sequence[str]) -> Iterator[Symptom]:
-        from ofgtp.core.trace import symptoms
+        from ofgtp.core.trace import lately, symptoms
         from ofgtp.core.trace.verdict import delete_command, place
 
         subject = self.subject
@@ -297,9 +332,11 @@ class _Run:
             yield symptoms.ARP_ASKED
         if all(story.verdict.reason != "wrong_peer" for story in self.stories):
             yield from symptoms.of_pin(subject.known)
+        if not self._of_another:
+            yield from lately.of_peers(subject.seen, datetime.now(UTC), subject.known)
         if subject.peer:
             yield from symptoms.of_peer(subject.peer)
-        if subject.session:
+        if subject.session and not self.findings:
             well = {str(each.packet.direction): each.verdict.delivered for each in self.stories}
             yield from symptoms.of_counters(subject.session, subject.known, subject.gateway, well)
 
@@ -317,6 +354,7 @@ class _Run:
             "ue_ip": str(known.ue),
             "gateway": subject.gateway.name,
             "delivered": all(story.verdict.delivered for story in self.stories),
+            "lately": [asdict(finding) for finding in self.findings],
             "ways": [self._story_json(story) for story in self.stories],
             "also": [{"level": each.level, "says": each.says} for each in self.symptoms],
             "known_by": "api" if subject.session else "switch",
@@ -385,8 +423,16 @@ def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
     from ofgtp.core.rules.terms import ECN_NAMES
 
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    for finding in run.findings:
+        if not finding.over:
+            _print_finding(finding, width)
+    if not all(finding.over for finding in run.findings):
+        output.say("A packet as it should be:")
     for story in run.stories:
         _print_verdict(story, width)
+    for finding in run.findings:
+        if finding.over:
+            _hang("- ", f"it is over: {finding.says}", width, indent=2)
     for symptom in run.symptoms:
         mark = click.style("!", fg="red", bold=True) if symptom.level == "bad" else "-"
         _hang(f"{mark} ", symptom.says, width, indent=2)
@@ -424,19 +470,32 @@ def _heading(subject: Subject) -> str:
     if session is None:
         return f"{says}."
     up, dn = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))
-    return f"{says}; {session['state']}; packets so far: {up} up, {dn} down."
+    return f"{says}; {session['state']}; packets since the flows were made: {up} up, {dn} down."
+
+
+def _print_finding(finding: Finding, width: int) -> None:
+    _print_end(finding.direction, "LATELY", "red", finding.says, width)
+    _print_help(finding.do, finding.run, width)
 
 
 def _print_verdict(story: Story, width: int) -> None:
     end: Verdict = story.verdict
     word, colour = ("DELIVERED", "green") if end.delivered else ("DROPPED", "red")
-    head = f"{story.packet.direction + ':':<10}{word}: "
+    _print_end(story.packet.direction, word, colour, end.says, width)
+    _print_help(end.do, end.run, width)
+
+
+def _print_end(direction: Direction, word: str, colour: str, says: str, width: int) -> None:
+    head = f"{direction + ':':<10}{word}: "
     styled = head.replace(word, click.style(word, fg=colour, bold=True))
-    _hang(styled, end.says, width, indent=10)
-    if end.do:
-        _hang(" " * 10 + "To do: ", end.do, width, indent=10)
-    if end.run:
-        output.say(f"{' ' * 10}$ {end.run}")
+    _hang(styled, says, width, indent=10)
+
+
+def _print_help(do: str | None, run: str | None, width: int) -> None:
+    if do:
+        _hang(" " * 10 + "To do: ", do, width, indent=10)
+    if run:
+        output.say(f"{' ' * 10}$ {run}")
 
 
 def _print_step(step: Step, width: int, verbose: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,13 +17,13 @@ from ofgtp.control.announcer import Announcer
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import Change, add_sessions
 from ofgtp.control.flows.counters import Counters
-from ofgtp.control.flows.equalise import Equaliser, in_turns
+from ofgtp.control.flows.equalise import SLICE, Equaliser, in_turns
 from ofgtp.control.flows.lease import Lease
 from ofgtp.control.flows.links import LinksNow
 from ofgtp.control.flows.rates import SLICE_S
 from ofgtp.control.host.host import RETRY_S, Host, say
 from ofgtp.control.peers.end_markers import EndMarkers
-from ofgtp.control.peers.misses import Misses
+from ofgtp.control.peers.misses import EXTENDED, REFUSED, Misses
 from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
 from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
@@ -543,8 +542,12 @@ class GatewayAgent:
                     self.core_side.ttl_expired(packet, self._channel, self._links)
             case CookieKind.DROP, DropReason.NO_UPLINK_SESSION:
                 self.misses.no_session(packet, self._compared)
-            case CookieKind.DROP, DropReason.EXTENSION_HEADER | DropReason.EXTENSION_CHAIN:
-                self.misses.extended(packet, self._compared)
+            case CookieKind.DROP, reason if reason in EXTENDED:
+                self.misses.extended(packet, self._compared, EXTENDED[reason])
+            case CookieKind.DROP, DropReason.ICMP_ERROR:
+                self.misses.icmp_error(packet)
+            case CookieKind.DROP, reason if reason in REFUSED:
+                self.misses.refused(packet, REFUSED[reason])
 
     # --- what goes to the peers
 
@@ -600,12 +603,21 @@ class GatewayAgent:
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
         # Counted together: what one line of a batch did, a later one may have undone.
-        counts = Counter(moves.counts)
-        for ips, sessions in peers.items():
-            counts.update({IPv4Address(ip): sessions for ip in ips if ip is not None})
+        counts: dict[IPv4Address, int] = moves.counts
+        for ips, sessions in in_turns(peers.items()):
+            for ip in set(ips):
+                if ip is not None:
+                    peer = IPv4Address(ip)
+                    counts[peer] = counts.get(peer, 0) + sessions
         for tunnel in in_turns(moves.left):
             self._end_markers.left(tunnel)
-        self.signalling.peers.changed(counts, time.monotonic())
+        # More comes first: a next hop that one peer leaves and another takes stays known.
+        ordered = sorted(counts.items(), key=lambda item: -item[1])
+        for start in range(0, len(ordered), SLICE):
+            if start:
+                eventlet.sleep(0)
+            some = dict(ordered[start : start + SLICE])
+            self.signalling.peers.changed(some, time.monotonic())
         if self.synced:
             self._end_markers.confirmed()
 

@@ -12,10 +12,12 @@ import eventlet
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.peers.signalling import Ignored
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.flows import faults
+from ofgtp.core.flows import drops, faults
+from ofgtp.core.model import Gateway
 from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram
-from ofgtp.southbound import hostnet
+from ofgtp.southbound import hostnet, portcounts
 from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed
+from ofgtp.southbound.ovstools import Tools
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
             for direction in counters.packets
         },
         drops=merged(counters.drops, signalling.unreadable()),
+        received={str(port): n for port, n in counters.received.items()},
+        own=_own(agent),
         flow_mods=dict(tally.flow_mods),
         barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
         openflow_errors=dict(tally.errors),
@@ -47,6 +51,8 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
         extension_headers=dict(signalling.extensions),
         paths=signalling.peers.paths.counts(),
         neighbours=_neighbours(agent),
+        ovsdb=agent.gateway.ovsdb,
+        switch_drops=_switch_drops(agent.gateway) or {},
     )
 
 
@@ -88,6 +94,7 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
             for way in counters.packets
         },
         "drops": merged(counters.standing, agent.signalling.unreadable()) if counted else None,
+        "switch_drops": _switch_drops(gateway),
         "uplink_misses_seen": dict(agent.misses.seen),
         "repairs": agent.repairs,
         "lease_seconds": None if agent.lease is None else agent.lease.seconds,
@@ -104,11 +111,27 @@ def _count(agent: GatewayAgent) -> bool:
     """Bring the totals up to date; False if the switch does not tell."""
     try:
         with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
-            agent.totals.read(agent.channel)
+            agent.totals.read(agent.channel, portcounts.read(agent.gateway), time.monotonic())
     except GatewayNotReady as error:
         log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
         return False
     return True
+
+
+def _own(agent: GatewayAgent) -> dict[str, int]:
+    """Frames for the gateway itself; what of signalling cannot be read is a drop."""
+    own, unreadable = agent.totals.own, sum(agent.signalling.unreadable().values())
+    read = max(own["signalling"] - unreadable, 0)
+    return {"arp": own["arp"], "ping": own["ping"], "signalling": read}
+
+
+def _switch_drops(gateway: Gateway) -> dict[str, int] | None:
+    """What the switch counts by itself, for all its bridges; None if it does not tell."""
+    try:
+        return drops.switch_drops(Tools(gateway.ovsdb).coverage())
+    except GatewayNotReady as error:
+        log.debug("gateway=%s: %s", gateway.name, error)
+        return None
 
 
 def _neighbours(agent: GatewayAgent) -> dict[str, int]:

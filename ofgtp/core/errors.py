@@ -9,7 +9,8 @@ OfgtpError
 ├── UnknownGateway       no such gateway
 ├── SwitchRefused        the switch answered with an error (reason): 502
 ├── StoreError           the store cannot be read or written: 503
-│   └── StoreDamaged     its file is no database, or a damaged one
+│   └── StoreUnfit       nor will it be before somebody has looked at it
+│       └── StoreDamaged its file is no database, or a damaged one
 ├── GatewayNotReady      OVSDB, a port or the switch is not there yet (retried)
 └── CodecError           bytes from the wire that cannot be read
 """
@@ -83,10 +84,14 @@ class SwitchRefused(OfgtpError):
 
 
 class StoreError(OfgtpError):
-    """The session store cannot be read or written."""
+    """The session store cannot be read or written now: it may be when it is tried again."""
 
 
-class StoreDamaged(StoreError):
+class StoreUnfit(StoreError):
+    """The store's file is not ours, or of a later version, or damaged: trying again is no help."""
+
+
+class StoreDamaged(StoreUnfit):
     """The store's file is damaged or no database at all."""
 
 

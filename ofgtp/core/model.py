@@ -212,6 +212,8 @@ class Gateway:
     source_port: int | None = None
     """The UDP port that T-PDUs leave from, 2152; None: one by the hash of each packet's flow."""
     masquerade: bool = False
+    host_services: Literal["deny", "allow"] = "deny"
+    """Whether UEs reach services of the host itself, with `core_port = "host"`."""
     echo_seconds: int = 60
     """From one Echo Request to a peer to the next; 60 at least (TS 29.281, 7.2.1)."""
     t3_response_seconds: int = 3

@@ -5,6 +5,7 @@ So a bearer is stored, confirmed by the switch, and answered as its session is: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -48,15 +49,15 @@ def put(
         raise unprocessable([{"loc": "id", "msg": f"is not the path's ({bearer_id})"}])
     known = False
 
-    def change(bearers: list[Resource]) -> tuple[list[Resource], int]:
+    def change(bearers: list[Resource]) -> list[Resource]:
         nonlocal known
         place = next((n for n, each in enumerate(bearers) if each["id"] == wanted), None)
         known = place is not None
         if place is None:
-            return [*bearers, given], len(bearers)
+            return [*bearers, given]
         if bearer_id is None:
             raise Conflict("id", f"the session has a bearer {wanted!r} already", session_id)
-        return [*bearers[:place], given, *bearers[place + 1 :]], place
+        return [*bearers[:place], given, *bearers[place + 1 :]]
 
     view = _change(service, session_id, change)
     return _one(view, str(wanted)), not known
@@ -69,7 +70,7 @@ def patch(service: Service, session_id: str, bearer_id: str, body: object) -> Be
         UnknownBearer, UnknownSession.
     """
 
-    def change(bearers: list[Resource]) -> tuple[list[Resource], int]:
+    def change(bearers: list[Resource]) -> list[Resource]:
         place = _place(bearers, session_id, bearer_id)
         merged = bodies.merge_patch(bearers[place], body)
         if isinstance(body, dict) and isinstance(merged, dict):
@@ -77,7 +78,7 @@ def patch(service: Service, session_id: str, bearer_id: str, body: object) -> Be
                 merged["downlink"] = None
             if merged.get("id") != bearer_id:
                 raise unprocessable([{"loc": "id", "msg": f"is not the path's ({bearer_id})"}])
-        return [*bearers[:place], merged, *bearers[place + 1 :]], place  # type: ignore[list-item]
+        return [*bearers[:place], merged, *bearers[place + 1 :]]  # type: ignore[list-item]
 
     return _one(_change(service, session_id, change), bearer_id)
 
@@ -89,9 +90,9 @@ def delete(service: Service, session_id: str, bearer_id: str) -> bool:
         UnknownBearer, UnknownSession.
     """
 
-    def change(bearers: list[Resource]) -> tuple[list[Resource], int]:
+    def change(bearers: list[Resource]) -> list[Resource]:
         place = _place(bearers, session_id, bearer_id)
-        return [*bearers[:place], *bearers[place + 1 :]], place
+        return [*bearers[:place], *bearers[place + 1 :]]
 
     return _change(service, session_id, change).state != "pending"
 
@@ -99,29 +100,31 @@ def delete(service: Service, session_id: str, bearer_id: str) -> bool:
 def _change(
     service: Service,
     session_id: str,
-    change: Callable[[list[Resource]], tuple[list[Resource], int]],
+    change: Callable[[list[Resource]], list[Resource]],
 ) -> SessionView:
     """Change the list of bearers; what is wrong with the one at hand is told by its own fields."""
-    mine = 0
 
     def changed(present: Resource) -> SessionRequest:
-        nonlocal mine
-        bearers, mine = change(present.get("bearers", []))
+        bearers = change(present.get("bearers", []))
         return bodies.session(present | {"bearers": bearers}).request(session_id)
 
     try:
         return service.patch(session_id, changed)
     except ProblemError as error:
-        prefix = f"bearers.{mine}."
         if not error.errors:
             raise
-        told = [{**each, "loc": str(each["loc"]).removeprefix(prefix)} for each in error.errors]
+        told = [{**each, "loc": _of_one(str(each["loc"]))} for each in error.errors]
         raise unprocessable(told) from None
     except InvalidSession as error:
-        raise InvalidSession(error.loc.removeprefix(f"bearers.{mine}."), error.msg) from None
+        raise InvalidSession(_of_one(error.loc), error.msg) from None
     except Conflict as error:
-        loc = error.loc.removeprefix(f"bearers.{mine}.")
-        raise Conflict(loc, error.msg, error.session_id) from None
+        raise Conflict(_of_one(error.loc), error.msg, error.session_id) from None
+
+
+def _of_one(loc: str) -> str:
+    """A field of the bearer at hand. Of two that do not go together either may be named; the one
+    that was there was right before."""
+    return re.sub(r"^bearers\.[0-9]+\.", "", loc)
 
 
 def _place(bearers: list[Resource], session_id: str, bearer_id: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from socket import AF_INET, inet_pton
 from typing import Any
 
@@ -21,8 +21,10 @@ LINE_LIMIT = 64 << 10
 
 _AT_ONCE = 32 << 10
 """So many octets of lines are read before others get a turn."""
-_NEWLINE = 0x0A
+_NEWLINE, _SPACE = 0x0A, 0x20
 
+_number = int.from_bytes
+_is_id = SESSION_ID.fullmatch
 _FLAGS = {"rqi": "rqi", "qfi_required": "required", "qfi_check": "check"}
 
 
@@ -53,29 +55,35 @@ def read(raw: bytes | bytearray, most: int) -> Iterator[Line]:
         LinesError: a line is wrong; it tells of the ones behind it too.
         TooManyLines: more than `most` lines are not blank.
     """
+    used = 0
     errors: list[dict[str, object]] = []
-    for used, (number, line) in enumerate(_split(raw), 1):
-        if used > most:
-            raise TooManyLines
-        op: BatchPut | SessionRequest | str | None
-        op = plain(line) if len(line) <= LINE_LIMIT else None
-        if op is None:
-            try:
-                op = judged(line)
-            except WrongLine as wrong:
-                errors += [{"line": number, "loc": loc, "msg": msg} for loc, msg in wrong.errors]
-                if len(errors) >= schema.MAX_ERRORS:
-                    break
-        if not errors and op is not None:
-            yield number, op
+    op: BatchPut | SessionRequest | str | None
+    for first, some in _split(raw):
+        for number, line in enumerate(some, first):
+            long = len(line) > LINE_LIMIT
+            if not line or (line[0] <= _SPACE and line.isspace() and not long):
+                continue
+            used += 1
+            if used > most:
+                raise TooManyLines
+            op = None if long else plain(line)
+            if op is None:
+                try:
+                    op = judged(line)
+                except WrongLine as wrong:
+                    errors += [{"line": number, "loc": k, "msg": msg} for k, msg in wrong.errors]
+                    if len(errors) >= schema.MAX_ERRORS:
+                        raise LinesError(errors) from None
+            if not errors and op is not None:
+                yield number, op
     if errors:
         raise LinesError(errors)
 
 
-def _split(raw: bytes | bytearray) -> Iterator[tuple[int, bytes | bytearray]]:
-    """The lines that are not blank, with their numbers. One that is longer than it may be is the
-    last, and cut off."""
-    number = start = 0
+def _split(raw: bytes | bytearray) -> Iterator[tuple[int, Sequence[bytes | bytearray]]]:
+    """Some lines at a time, with the number of their first. One that is longer than it may be is
+    the last, and cut off."""
+    number, start = 1, 0
     while start < len(raw):
         end = raw.rfind(b"\n", start, start + _AT_ONCE)
         if end < 0:
@@ -85,11 +93,10 @@ def _split(raw: bytes | bytearray) -> Iterator[tuple[int, bytes | bytearray]]:
         some = raw[start:end]
         if some.isspace() and len(some) <= LINE_LIMIT:
             number += some.count(b"\n") + 1
-            some = b""
-        for line in some.split(b"\n") if some else ():
-            number += 1
-            if line and not (line.isspace() and len(line) <= LINE_LIMIT):
-                yield number, line
+        else:
+            lines = some.split(b"\n")
+            yield number, lines
+            number += len(lines)
         if end < len(raw) and raw[end] != _NEWLINE:
             return
         start = end + 1
@@ -135,12 +142,17 @@ def judged(line: bytes | bytearray) -> BatchPut | SessionRequest | str:
 def plain(line: bytes | bytearray) -> BatchPut | str | None:
     """Read a line that is plainly right; None if it takes the schema to tell."""
     try:
-        op = from_json(line, allow_inf_nan=False)
-        if op["op"] == "put" and len(op) == 2:
+        op = from_json(line)
+        if len(op) != 2:
+            return None
+        if op["op"] == "put":
             return _plain(op["session"], line, 2)
-        if op["op"] == "delete" and len(op) == 2 and _is_id(op["id"]):
-            session_id = str(op["id"])
-            return session_id if _once(line, 2 + session_id.count(":")) else None
+        if op["op"] == "delete":
+            session_id = op["id"]
+            if type(session_id) is str and _is_id(session_id):
+                others = session_id.count(":")
+                if line.count(b":") == 2 + others and not (others and b"\\" in line):
+                    return session_id
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         pass
     return None
@@ -149,63 +161,63 @@ def plain(line: bytes | bytearray) -> BatchPut | str | None:
 def plain_session(raw: bytes | bytearray) -> BatchPut | None:
     """Read a session that is plainly right; None if it takes the schema to tell."""
     try:
-        return _plain(from_json(raw, allow_inf_nan=False), raw, 0)
+        return _plain(from_json(raw), raw, 0)
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return None
 
 
-def _once(raw: bytes | bytearray, colons: int) -> bool:
-    """Whether no member stands there twice: of two a parser takes one, and says nothing. `colons`
-    are those of the members that it took, and of their values."""
-    return raw.count(b":") == colons and b"\\" not in raw
-
-
-def _plain(session: dict[str, Any], raw: bytes | bytearray, around: int) -> BatchPut | None:
-    """What a session asks for; `around` members stand around it in the text.
+def _plain(session: dict[str, Any], raw: bytes | bytearray, members: int) -> BatchPut | None:
+    """What a session asks for; so many members stand around it in the text.
 
     Raises:
         KeyError, TypeError, AttributeError, OSError: it takes the schema to tell.
     """
     get: Callable[[str], Any] = session.get
-    session_id, gateway, uplink, downlink = (
-        get("id"),
-        get("gateway"),
-        get("uplink"),
-        get("downlink"),
-    )
-    known = ("ue_ip" in session) + ("id" in session) + ("gateway" in session)
-    known += ("uplink" in session) + ("downlink" in session)
-    colons = around + len(session)
-    qos = 0
-    if len(session) != known:
-        members, qos = _qos(session)
-        if len(session) != known + members or not qos:
-            return None
+    session_id, gateway = get("id"), get("gateway")
+    uplink, downlink = get("uplink"), get("downlink")
+    teid = peer = far_teid = far_ip = None
+    known, others, qos = 1, 0, 0  # `ue_ip` must be there
     if session_id is not None:
-        if not _is_id(session_id):
+        if type(session_id) is not str or not _is_id(session_id):
             return None
-        colons += session_id.count(":")
+        known, others = 2, session_id.count(":")
+    elif "id" in session:
+        known = 2
     if gateway is not None:
         if type(gateway) is not str:
             return None
-        colons += gateway.count(":")
-    teid = peer = far_teid = far_ip = None
+        known += 1
+        others += gateway.count(":")
+    elif "gateway" in session:
+        known += 1
     if uplink is not None:
         teid, peer = uplink.get("teid"), uplink.get("remote_ip")
         if len(uplink) != ("teid" in uplink) + ("remote_ip" in uplink):
             return None
-        if not (teid is None or _is_teid(teid)):
+        if not (teid is None or (type(teid) is int and 0 < teid <= TEID_MAX)):
             return None
-        peer = None if peer is None else _address(peer)
-        colons += len(uplink)
+        peer = None if peer is None else _number(inet_pton(AF_INET, peer))
+        known += 1
+        members += len(uplink)
+    elif "uplink" in session:
+        known += 1
     if downlink is not None:
         far_teid = downlink["teid"]
-        if len(downlink) != 2 or not _is_teid(far_teid):
+        if len(downlink) != 2 or type(far_teid) is not int or not 0 < far_teid <= TEID_MAX:
             return None
-        far_ip = _address(downlink["remote_ip"])
-        colons += 2
-    ue_ip = _address(session["ue_ip"])
-    if not _once(raw, colons):
+        far_ip = _number(inet_pton(AF_INET, downlink["remote_ip"]))
+        known += 1
+        members += 2
+    elif "downlink" in session:
+        known += 1
+    if len(session) != known:
+        of_qfi, qos = _qos(session)
+        if len(session) != known + of_qfi or not qos:
+            return None
+    ue_ip = _number(inet_pton(AF_INET, session["ue_ip"]))
+    # Of a member that stands there twice a parser takes one, and says nothing. Each has a colon;
+    # `others` are in the values that it took. What it left out has more, and escapes hide none.
+    if raw.count(b":") != members + len(session) + others or (others and b"\\" in raw):
         return None
     return BatchPut(session_id, gateway, ue_ip, teid, peer, far_teid, far_ip, qos)
 
@@ -218,15 +230,3 @@ def _qos(session: dict[str, Any]) -> tuple[int, int]:
     if not plainly or not all(type(flag) is bool for flag in flags.values()):
         return 0, 0
     return 1 + len(flags), Qos(qfi, **{_FLAGS[name]: flag for name, flag in flags.items()}).number
-
-
-def _is_id(value: object) -> bool:
-    return type(value) is str and SESSION_ID.fullmatch(value) is not None
-
-
-def _is_teid(value: object) -> bool:
-    return type(value) is int and 0 < value <= TEID_MAX
-
-
-def _address(value: str) -> int:
-    return int.from_bytes(inet_pton(AF_INET, value), "big")

@@ -103,13 +103,35 @@ def _traffic(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
     drops = CounterMetricFamily(
         "ofgtp_drops", "Packets dropped, by reason", labels=["gateway", "reason"]
     )
+    received = CounterMetricFamily(
+        "ofgtp_received_frames",
+        "Frames that came in by a gateway's port, by port",
+        labels=["gateway", "port"],
+    )
+    own = CounterMetricFamily(
+        "ofgtp_own_frames",
+        "Frames received for the gateway itself, neither over a limit nor unreadable, by kind",
+        labels=["gateway", "kind"],
+    )
+    switches = CounterMetricFamily(
+        "ofgtp_switch_drops",
+        "Packets that Open vSwitch dropped by itself, of all its bridges together, by reason",
+        labels=["ovsdb", "reason"],
+    )
+    for ovsdb, found in {each.ovsdb: each.switch_drops for each in gateways}.items():
+        for reason, count in found.items():
+            switches.add_metric([ovsdb, reason], count)
     for gateway in gateways:
+        for port, count in gateway.received.items():
+            received.add_metric([gateway.name, port], count)
+        for kind, count in gateway.own.items():
+            own.add_metric([gateway.name, kind], count)
         for direction, forwarded in gateway.forwarded.items():
             packets.add_metric([gateway.name, direction], forwarded.packets)
             octets.add_metric([gateway.name, direction], forwarded.bytes)
         for reason, count in gateway.drops.items():
             drops.add_metric([gateway.name, reason], count)
-    yield from (packets, octets, drops)
+    yield from (packets, octets, received, own, drops, switches)
 
 
 def _signalling(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:

@@ -17,24 +17,30 @@ _DESCRIPTION = """\
 Sessions of a GTP-U gateway (SGW-U/PGW-U, UPF) made of Open vSwitch. A session is a UE address, an
 uplink TEID and a downlink F-TEID; ofgtp turns it into two OpenFlow flows. Success is answered after
 the switch has confirmed them; while it is away, the session is stored and `pending`.
+
+A body has up to 65,536 bytes; a batch up to 33,554,432, in 100,000 lines of up to 65,536. Objects
+and arrays are nested up to 16 deep, with up to 1,000 members and items in a body or line.
 """
 
 _PROBLEMS = {
-    400: "The body is not JSON, or cannot be read",
+    400: "This is no request of HTTP/1.1, or its body is no JSON; a member that stands twice in an"
+    " object is none, and neither are NaN and Infinity",
     401: "The bearer token is missing or wrong",
     404: "No session has this id",
+    408: "The request did not come in time, or too slowly while others waited",
     409: "An id, TEID, UE address or downlink F-TEID is another session's, which is named",
-    413: "The body is too long",
+    413: "The body is too long, or has too many lines",
     415: "The Content-Type is wrong",
     421: "The Host header is none of ours",
-    422: "A field is wrong; `errors` names each",
+    422: "A field is wrong, or there is more of it than is read; `errors` names each",
     429: "Too much at once; try again after `Retry-After` seconds",
+    431: "The header is too long",
     500: "An error of ofgtp's own",
     502: "The switch refused a rule; its reason is in `reason`, and nothing was changed",
     503: "The session store cannot be read or written",
 }
-_ALWAYS = (401, 421, 422, 429, 500)
-_WRITE = (400, 409, 413, 415, 502, 503)
+_ALWAYS = (400, 401, 408, 421, 422, 429, 431, 500)
+_WRITE = (409, 413, 415, 502, 503)
 
 _INPUTS: list[type[BaseModel]] = [
     schema.SessionInput,
@@ -48,6 +54,7 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.SessionOutput,
     schema.SessionList,
     schema.FlowList,
+    schema.SeenList,
     schema.BatchOutput,
     schema.GatewayList,
     schema.PeerList,
@@ -213,7 +220,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
                 "sessions",
                 "Put and delete many sessions, all or nothing",
                 {200: _json("BatchOutput", "All of it is done")},
-                (400, 413, 415, 502, 503),
+                (413, 415, 502, 503),
             )
             | {"requestBody": batch}
         },
@@ -221,6 +228,15 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
             "parameters": [session_id],
             "get": _call(
                 "flows", "Show a session's flows", {200: _json("FlowList", "Its flows")}, (404,)
+            ),
+        },
+        "/v1/sessions/{id}/seen": {
+            "parameters": [session_id],
+            "get": _call(
+                "sessions",
+                "Show what was lately seen to go wrong with a session's packets, or at its peers",
+                {200: _json("SeenList", "The latest first; what was not seen again is forgotten")},
+                (404,),
             ),
         },
         "/v1/flows": {

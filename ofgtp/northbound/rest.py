@@ -139,6 +139,7 @@ class RestApp:
                     "PATCH": Route(self._patch_bearer, PATCH_TYPES, *body),
                     "DELETE": Route(self._delete_bearer),
                 },
+                "/v1/sessions/{id}/seen": {"GET": Route(self._seen)},
             }
         )
 
@@ -390,6 +391,11 @@ class RestApp:
         ]
         return _json({"items": items})
 
+    def _seen(self, request: Request, session_id: str) -> Response:
+        bodies.query(request, schema.NoQuery)
+        items = [schema.SeenOutput.of(view) for view in self._service.seen(session_id)]
+        return Response(schema.SeenList(items=items).model_dump_json() + "\n", 200, JSON)
+
     def _batch(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
         if self._batch_runs:
@@ -421,7 +427,6 @@ def _same_id(given: str | None, session_id: str) -> None:
 def _text(lines: Iterator[str]) -> Iterator[bytes]:
     while some := list(islice(lines, _LINES_AT_ONCE)):
         yield "".join(f"{line.rstrip()}\n" for line in some).encode()
-        eventlet.sleep(0)
 
 
 def _dump(value: object) -> bytes:

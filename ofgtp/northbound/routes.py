@@ -31,6 +31,7 @@ class Routes:
 
     def __init__(self, table: Mapping[str, Methods]) -> None:
         self.table = table
+        self._all = {method: route for each in table.values() for method, route in each.items()}
         self._patterns: dict[int, list[tuple[list[str], Methods]]] = {}
         for path, methods in table.items():
             parts = path.split("/")
@@ -42,6 +43,8 @@ class Routes:
         methods = self.table.get(path)
         if methods is not None:
             return methods, []
+        if path == "*":
+            return self._all, []
         parts = path.split("/")
         if "%" in path:
             parts = [unquote(part) for part in parts]

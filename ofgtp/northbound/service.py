@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.filters import PacketFilter
 from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
+from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.sessions.detail import NO_RATES, Gate, Rates
 from ofgtp.northbound.events import EventLog
@@ -22,6 +23,18 @@ class Counters:
 
     packets: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounters:
+    """What a session's flow has counted, and since how many seconds.
+
+    A tunnel that changes has a flow made anew, which counts from 0: less time than the session has.
+    """
+
+    packets: int
+    bytes: int
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +50,8 @@ class SessionView:
     """The gateway's GTP-U address, `uplink.local_ip`; None if it has left the configuration."""
     created_at: datetime
     updated_at: datetime
-    uplink: Counters | None
-    downlink: Counters | None
+    uplink: FlowCounters | None
+    downlink: FlowCounters | None
     """None: they were not asked for."""
     bearers: Mapping[str, tuple[Counters, Counters]] = field(default_factory=dict)
     """Uplink and downlink of each bearer by its id; part of the session's."""
@@ -162,6 +175,18 @@ class FlowView:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenView:
+    """What the gateway has lately seen of packets of a session, or from its peers, that went wrong;
+    times are aware and in UTC."""
+
+    seen: Observation
+    count: int
+    """How many samples there were since `first_at`: of each kind the switch shows some."""
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PeerView:
     """A GTP-U peer in use, as the operator sees it; times are aware and in UTC, None is never."""
 
@@ -239,6 +264,14 @@ class GatewayMetrics:
     """Peers in use by the state of their paths."""
     neighbours: Mapping[str, int] = field(default_factory=dict)
     """Next hops on the access side by what ARP knows: "resolved", "unresolved" or "stale"."""
+    received: Mapping[str, int] = field(default_factory=dict)
+    """Frames that came in, by port: "access" or "core"."""
+    own: Mapping[str, int] = field(default_factory=dict)
+    """Those of them that were for the gateway itself: "arp", "ping", "signalling"."""
+    ovsdb: str = ""
+    """Where the switch's database is: gateways of one switch have the same."""
+    switch_drops: Mapping[str, int] = field(default_factory=dict)
+    """What that switch has dropped by itself, for all its bridges; empty if it does not tell."""
 
 
 class BatchError(OfgtpError):
@@ -315,6 +348,13 @@ class Service(Protocol):
 
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """Raise UnknownSession if there is none."""
+
+    def seen(self, session_id: str) -> Sequence[SeenView]:
+        """What was lately seen to go wrong that bears on it, the latest first.
+
+        Raises:
+            UnknownSession.
+        """
 
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         """Every flow wanted in the switch of one gateway or of all, as ovs-ofctl lines.

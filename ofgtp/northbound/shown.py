@@ -11,7 +11,7 @@ from socket import inet_ntoa
 
 from ofgtp.core.model import Qos
 from ofgtp.northbound import bearers
-from ofgtp.northbound.service import Counters, NewSession, SessionView
+from ofgtp.northbound.service import FlowCounters, NewSession, SessionView
 
 _NO_QOS = Qos(0, required=False)
 """What is shown of a session without a QFI."""
@@ -90,16 +90,17 @@ def _written(
     )
 
 
-def _counters(uplink: Counters | None, downlink: Counters | None) -> str:
+def _counters(uplink: FlowCounters | None, downlink: FlowCounters | None) -> str:
     if uplink is None or downlink is None:
         return "null"
-    return (
-        f'{{"uplink":{{"packets":{uplink.packets},"bytes":{uplink.bytes}}},'
-        f'"downlink":{{"packets":{downlink.packets},"bytes":{downlink.bytes}}}}}'
-    )
+    return f'{{"uplink":{_counter(uplink)},"downlink":{_counter(downlink)}}}'
 
 
-_NOTHING = _counters(Counters(0, 0), Counters(0, 0))
+def _counter(flow: FlowCounters) -> str:
+    return f'{{"packets":{flow.packets},"bytes":{flow.bytes},"duration_seconds":{flow.seconds}}}'
+
+
+_NOTHING = _counters(FlowCounters(0, 0, 0), FlowCounters(0, 0, 0))
 
 
 def _dotted(address: int) -> str:

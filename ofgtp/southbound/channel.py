@@ -293,11 +293,6 @@ class Channel:
             self._send(of.flow_stats_request(cookie, whole, xid))
         return [b"".join(self._await(event)) for event in asked]
 
-    def packets_of(self, cookie: int) -> int:
-        """Packets of all flows with this cookie together: the switch adds them up."""
-        xid = _XIDS.take()
-        return of.decode_aggregate(b"".join(self._ask(xid, of.aggregate_request(cookie, xid))))[0]
-
     def meters(self) -> dict[int, Meter | None]:
         """The meters of the bridge; None for one that is not of our form."""
         return of.decode_meters(b"".join(self._multipart(of.Multipart.METER_CONFIG)))

@@ -1,7 +1,9 @@
 """The gateway's nftables: what the switch itself cannot do.
 
 - The kernel's own stack must not see what the switch reads from its ports by AF_PACKET (which
-  gets its copy before these chains): it would answer ARP and send ICMP of its own.
+  gets its copy before these chains): it would answer ARP and send ICMP of its own. Nor must what
+  it, or a daemon, sends on every interface leave by them: router solicitations and multicast
+  reports, mDNS, DHCP. Of these addresses and of IPv6 the switch sends nothing, as no UE may.
 - Open vSwitch before 3.2 sends GTP-U with wrong UDP checksums: they are set to zero, "none",
   which IPv4 allows (RFC 768; TS 29.281, 4.4.2).
 - The switch puts a PDU Session Container in front of a T-PDU, but cannot set the E flag that says
@@ -12,6 +14,7 @@
   was padding inside of the tunnel is padding behind the outer packet then.
 - With `source_port`, T-PDUs leave from that port; the switch takes one for each flow of packets.
 - With `masquerade`, the UE pools leave the host with the host's own addresses.
+- With `core_port = "host"` UEs reach what the host routes to, but not the host's own services.
 """
 
 from __future__ import annotations
@@ -35,6 +38,12 @@ _INHERIT = "ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set
 right for fields that it knows by name, and this octet is none of them. So the inner packet's first
 two octets are written into the identification, and the second is moved from there to where it
 belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
+_QUIET = ("meta protocol ip6 drop", "ip daddr 224.0.0.0/3 drop")
+"""IPv6; multicast and broadcast."""
+_ASKED = "typeof ip saddr . meta l4proto . th sport . th dport"
+"""A UE's address, protocol and port, and the host's port: whom the host has spoken to."""
+_ANSWERED_S = {"tcp": " timeout 1d", "udp": ""}
+"""For how long an answer is taken after the host has last spoken; the set's own time for UDP."""
 _FLAG = "@th,64,8 set 0x34 udp checksum set 0"
 """Version 1, GTP, E: there is an optional part (TS 29.281, 5.1)."""
 _PADDED = range(20, 51)
@@ -81,12 +90,26 @@ table netdev ofgtp_trial {{
 \tchain out {{
 \t\ttype filter hook egress device "lo" priority 0; policy accept;
 \t\tmeta protocol ip udp dport {GTPU_PORT} goto gtpu
+\t\t{_QUIET[0]}
+\t\t{_QUIET[1]}
 \t}}
 }}
 table ip ofgtp_trial {{
 \tchain out {{
 \t\ttype nat hook postrouting priority 100; policy accept;
 \t\tip saddr 192.0.2.0/24 oifname != "lo" masquerade
+\t}}
+}}
+table inet ofgtp_trial {{
+\tset asked {{
+\t\t{_ASKED}
+\t\tsize 65535
+\t\tflags dynamic,timeout
+\t\ttimeout 2m
+\t}}
+\tchain input {{
+\t\ttype filter hook input priority 0; policy accept;
+\t\tiifname "lo" ip saddr . meta l4proto . th sport . th dport @asked accept
 \t}}
 }}
 """
@@ -144,21 +167,22 @@ def remove(gateway: Gateway) -> bool:
     return True
 
 
-def _names(gateway: Gateway) -> tuple[str, str]:
-    """The tables of a gateway, whether or not it needs both.
+def _names(gateway: Gateway) -> tuple[str, str, str]:
+    """The tables of a gateway, whether or not it needs all.
 
     A bridge's name may hold what an nft identifier may not: that is written as `.` and its code.
     """
     bridge = re.sub(r"[^A-Za-z0-9_-]", lambda char: f".{ord(char[0]):02x}", gateway.bridge)
-    return f"netdev ofgtp_{bridge}", f"ip ofgtp_{bridge}"
+    return f"netdev ofgtp_{bridge}", f"ip ofgtp_{bridge}", f"inet ofgtp_{bridge}"
 
 
 def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     """Table -> its text, laid out as `nft list` does, so that the two can be compared."""
-    ports, nat = _names(gateway)
+    ports, nat, services = _names(gateway)
     chains = [_drop("access_in", gateway.access_port)]
     if not gateway.host_core:
         chains.append(_drop("core_in", gateway.core_port))
+        chains.append(_chain("core_out", _egress(gateway.core_port), *_QUIET))
     padded = not gateway.host_core  # what the host sends is not
     contained = [_EVEN, *[_INHERIT] * (gateway.dscp is None), _FLAG]
     gtpu = [f"{_CONTAINED} goto contained"]
@@ -173,9 +197,8 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
         gtpu.append(none)
     chains.append(_chain("contained", *contained))
     chains.append(_chain("gtpu", *gtpu))
-    out = f'type filter hook egress device "{gateway.access_port}" priority 0; policy accept;'
     way = f"meta protocol ip udp dport {GTPU_PORT} goto gtpu"
-    chains.append(_chain("access_out", out, way))
+    chains.append(_chain("access_out", _egress(gateway.access_port), way, *_QUIET))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
     if gateway.masquerade:
         chain = _chain(
@@ -188,15 +211,56 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
             ),
         )
         tables[nat] = _table(nat, "UEs leave with the host's addresses", [chain])
+    if gateway.host_core and gateway.host_services == "deny":
+        purpose = "UEs do not reach the host's own services"
+        tables[services] = _table(services, purpose, _services(gateway.core_device))
     return tables
+
+
+def _services(device: str) -> list[str]:
+    """What UEs send to the host itself is taken only where it is ping, an ICMP error, or an answer.
+
+    Whom the host has spoken to is noted here, not asked of connection tracking: a rule that asks
+    it would have the host keep an entry for each connection that it routes, and drop what comes
+    when its table is full.
+    """
+    icmp = "echo-reply, destination-unreachable, echo-request, time-exceeded, parameter-problem"
+    noted = [
+        f'oifname "{device}" update @asked '
+        f"{{ ip daddr . meta l4proto . {kind} dport . {kind} sport{time} }}"
+        for kind, time in _ANSWERED_S.items()
+    ]
+    return [
+        _block("set asked", _ASKED, "size 65535", "flags dynamic,timeout", "timeout 2m"),
+        _chain(
+            "input",
+            "type filter hook input priority 0; policy accept;",
+            f'iifname "{device}" jump from_ues',
+        ),
+        _chain(
+            "from_ues",
+            f"icmp type {{ {icmp} }} accept",
+            "ip saddr . meta l4proto . th sport . th dport @asked accept",
+            "counter drop",
+        ),
+        _chain("output", "type filter hook output priority 0; policy accept;", *noted),
+    ]
 
 
 def _drop(name: str, port: str) -> str:
     return _chain(name, f'type filter hook ingress device "{port}" priority 0; policy drop;')
 
 
+def _egress(port: str) -> str:
+    return f'type filter hook egress device "{port}" priority 0; policy accept;'
+
+
 def _chain(name: str, *lines: str) -> str:
-    return "\n".join([f"\tchain {name} {{", *(f"\t\t{line}" for line in lines), "\t}"])
+    return _block(f"chain {name}", *lines)
+
+
+def _block(head: str, *lines: str) -> str:
+    return "\n".join([f"\t{head} {{", *(f"\t\t{line}" for line in lines), "\t}"])
 
 
 def _table(table: str, purpose: str, chains: list[str]) -> str:
@@ -209,10 +273,9 @@ def _deletion(gateway: Gateway) -> str:
 
 
 def _listing(table: str) -> str:
-    """What nft shows of a table, empty if there is none."""
-    code, out, _ = attempt(
-        ["nft", "--stateless", "--numeric-priority", "list", "table", *table.split()]
-    )
+    """What nft shows of a table, without what it counts and notes; empty if there is none."""
+    flags = ("--stateless", "--terse", "--numeric-priority")
+    code, out, _ = attempt(["nft", *flags, "list", "table", *table.split()])
     return "" if code else _lines(out)
 
 

@@ -92,7 +92,6 @@ class Multipart(IntEnum):
 
     DESC = 0
     FLOW = 1
-    AGGREGATE = 2
     METER = 9
     METER_CONFIG = 10
     PORT_DESC = 13
@@ -484,13 +483,6 @@ def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES
     return multipart_request(Multipart.FLOW, xid, body)
 
 
-def aggregate_request(cookie: int, xid: int) -> bytes:
-    """Ask for the sum over the flows with exactly this cookie (7.3.5.3)."""
-    whole = (1 << 64) - 1
-    body = struct.pack("!B3xII4xQQ", ALL_TABLES, ANY_PORT, ANY_GROUP, cookie, whole)
-    return multipart_request(Multipart.AGGREGATE, xid, body + encode_match(()))
-
-
 def flow_monitor_request(xid: int) -> bytes:
     """Ask to be told of every flow added, removed or modified (7.3.5.18).
 
@@ -535,6 +527,8 @@ class FlowStats:
     """Idle and hard timeout, in seconds; 0 for none."""
     packets: int
     bytes: int
+    seconds: int = 0
+    """Since it was made."""
 
     @property
     def key(self) -> FlowKey:
@@ -565,6 +559,17 @@ class FlowStats:
             place += max(size, 8)
         return None
 
+    @property
+    def goto(self) -> int | None:
+        """The table that it leads to, if it leads to one."""
+        data, place = self.instructions, 0
+        while place + 8 <= len(data):
+            kind, size = struct.unpack_from("!HH", data, place)
+            if kind == 1:
+                return data[place + 4]
+            place += max(size, 8)
+        return None
+
 
 class FlowCounts(NamedTuple):
     """What one flow has counted, and the table that it is in."""
@@ -572,6 +577,8 @@ class FlowCounts(NamedTuple):
     table: int
     packets: int
     bytes: int
+    seconds: int
+    """Since it was made."""
 
 
 _FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
@@ -593,14 +600,14 @@ def _flow_stats(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
     """Read no more of a flow-stats reply part than the counters. Raises CodecError."""
-    for _, (_, table, *_, packets, octets) in _flow_stats(body):
-        yield FlowCounts(table, packets, octets)
+    for _, (_, table, seconds, *_, packets, octets) in _flow_stats(body):
+        yield FlowCounts(table, packets, octets, seconds)
 
 
 def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
     """Read the body of a flow-stats reply part. Raises CodecError."""
     for offset, fields in _flow_stats(body):
-        size, table, _, _, priority, idle, hard, _, _, cookie, packets, octets = fields
+        size, table, seconds, _, priority, idle, hard, _, _, cookie, packets, octets = fields
         match_, behind = decode_match(body, offset + _FLOW_STATS.size)
         if behind > offset + size:
             raise CodecError("a match is longer than its flow-stats entry")
@@ -614,6 +621,7 @@ def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:
             (idle, hard),
             packets,
             octets,
+            seconds,
         )
 
 
@@ -673,11 +681,12 @@ def decode_meters(body: bytes) -> dict[int, Meter | None]:
 
 
 class MeterCounts(NamedTuple):
-    """Packets that came to a meter, those of them that its band dropped, and octets of all."""
+    """Packets that came to a meter, those of them that its band dropped, and the octets of both."""
 
     packets: int
     dropped: int
     octets: int = 0
+    dropped_octets: int = 0
 
 
 def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
@@ -690,18 +699,10 @@ def decode_meter_counts(body: bytes) -> dict[int, MeterCounts]:
             raise CodecError("a meter counter has a wrong length")
         if size >= 56:
             packets, octets = struct.unpack_from("!QQ", body, offset + 16)
-            dropped = struct.unpack_from("!Q", body, offset + 40)[0]
-            counts[number] = MeterCounts(packets, dropped, octets)
+            dropped, dropped_octets = struct.unpack_from("!QQ", body, offset + 40)
+            counts[number] = MeterCounts(packets, dropped, octets, dropped_octets)
         offset += size
     return counts
-
-
-def decode_aggregate(body: bytes) -> tuple[int, int, int]:
-    """Packets, bytes and number of flows of an aggregate reply. Raises CodecError."""
-    if len(body) < 20:
-        raise CodecError("an aggregate reply is cut short")
-    packets, octets, flows = struct.unpack_from("!QQI", body)
-    return packets, octets, flows
 
 
 def decode_desc(body: bytes) -> tuple[str, str]:
@@ -727,6 +728,8 @@ class PacketIn:
     frame: bytes
     form: int = 0
     """Register 5: how an extension header was being read."""
+    container: int = 0
+    """Register 3: the container that was found."""
 
 
 def decode_packet_in(body: bytes) -> PacketIn:
@@ -734,7 +737,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
     if len(body) < 24:
         raise CodecError("a packet-in is cut short")
     cookie = struct.unpack_from("!Q", body, 8)[0]
-    found = {"in_port": 0, "reg0": 0, "reg1": 0, "reg5": 0}
+    found = {"in_port": 0, "reg0": 0, "reg1": 0, "reg3": 0, "reg5": 0}
     length = int.from_bytes(body[18:20], "big")
     end = 16 + length
     if length < 4 or end > len(body):
@@ -749,7 +752,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
         place += 4 + (head & 0xFF)
     start = 16 + length + (-length % 8) + 2
     numbers = found["in_port"], found["reg0"], found["reg1"]
-    return PacketIn(cookie, *numbers, body[start:], found["reg5"])
+    return PacketIn(cookie, *numbers, body[start:], found["reg5"], found["reg3"])
 
 
 _ERROR_TYPES = {

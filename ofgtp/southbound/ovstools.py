@@ -6,10 +6,13 @@ directory, in which its sockets stand beside OVSDB's.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ofgtp.core.errors import GatewayNotReady
@@ -27,6 +30,9 @@ DIFFERENT = 2
 """Exit code of `ovs-ofctl diff-flows` when there is a difference."""
 REFUSED = 2
 """Exit code of `ovs-appctl` when the daemon answered with an error."""
+
+CONTROL_S = 1.0
+"""Longest silence of ovs-vswitchd's control socket, in seconds."""
 
 _OURS = re.compile(rf"\bcookie={COOKIE_OWNER >> 48:#x}[0-9a-f]{{12}}\b")
 
@@ -53,7 +59,15 @@ class Tools:
         if os.environ.get("OVS_RUNDIR"):
             places.append(Path(os.environ["OVS_RUNDIR"]))
         places.append(Path("/var/run/openvswitch"))
-        return next((at for at in places if any(at.glob("ovs-vswitchd*.ctl"))), places[0])
+        return next((at for at in places if _control_sockets(at)), places[0])
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of ovs-vswitchd; None if it is not known."""
+        try:
+            return int((self.rundir / "ovs-vswitchd.pid").read_text())
+        except (OSError, ValueError):
+            return None
 
     def vsctl(self, *words: str) -> str:
         """`ovs-vsctl`, for reading."""
@@ -77,13 +91,39 @@ class Tools:
         """The command itself, as it can be typed."""
         return ["ovs-appctl", "-t", str(self._control()), *words]
 
+    def coverage(self) -> str:
+        """What `ovs-appctl coverage/show` prints, asked for without a process, and soon given up.
+
+        Raises:
+            GatewayNotReady: ovs-vswitchd does not answer.
+        """
+        asked = {"id": 0, "method": "coverage/show", "params": []}  # JSON-RPC 1.0
+        said = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as control:
+                control.settimeout(CONTROL_S)
+                control.connect(str(self._control()))
+                control.sendall(json.dumps(asked).encode())
+                while part := control.recv(1 << 16):
+                    said += part
+                    with suppress(ValueError):  # there is more to come
+                        return str(json.loads(said)["result"])
+        except OSError as error:
+            raise self._away() from error
+        raise self._away()
+
     def ofctl(self, command: str, bridge: str, *words: str, stdin: str | None = None) -> str:
         """`ovs-ofctl` to a bridge."""
         return run(_ofctl(command, self._management(bridge), *words), stdin)
 
     def flows(self, bridge: str, *which: str) -> list[str]:
-        """The flows of a bridge that are within one of these matches, one a line, with counters."""
-        found = [self.ofctl("dump-flows", bridge, match).splitlines() for match in which]
+        """The flows of a bridge that are within one of these matches, one a line, with counters
+        and, since it is by OpenFlow 1.5, with the seconds since each was last hit (idle_age)."""
+        have = self._management(bridge)
+        found = [
+            run(["ovs-ofctl", "-O", "OpenFlow15", "dump-flows", have, match]).splitlines()
+            for match in which
+        ]
         return [line.strip() for lines in found for line in lines if " actions=" in line]
 
     def difference(
@@ -121,14 +161,10 @@ class Tools:
     def _control(self) -> Path:
         """ovs-vswitchd's control socket; its name has the daemon's process id in it."""
         rundir = self.rundir
-        try:
-            pid = (rundir / "ovs-vswitchd.pid").read_text().strip()
-        except OSError:
-            pid = ""
-        usual = rundir / f"ovs-vswitchd.{pid}.ctl"
+        usual = rundir / f"ovs-vswitchd.{self.pid}.ctl"
         if usual.exists():
             return usual
-        found = sorted(rundir.glob("ovs-vswitchd*.ctl"))
+        found = _control_sockets(rundir)
         if not found:
             raise self._away()
         return found[-1]
@@ -148,6 +184,14 @@ def read_difference(shown: str) -> tuple[list[str], list[str]]:
     missing = [line[1:] for line in lines if line[0] == "+"]
     both = {*surplus} & {*missing}
     return [e for e in missing if e not in both], [e for e in surplus if e not in both]
+
+
+def _control_sockets(rundir: Path) -> list[Path]:
+    """None where the folder cannot be looked through."""
+    try:
+        return sorted(rundir.glob("ovs-vswitchd*.ctl"))
+    except OSError:
+        return []
 
 
 def _ofctl(command: str, *words: str) -> list[str]:

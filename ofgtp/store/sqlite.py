@@ -30,6 +30,7 @@ from ofgtp.core.errors import (
     InvalidSession,
     StoreDamaged,
     StoreError,
+    StoreUnfit,
     UnknownSession,
 )
 from ofgtp.core.model import (
@@ -60,10 +61,13 @@ FORGET_EVERY = 64
 
 LOG_PAGES = 4_000
 """Pages in the write-ahead log before they are folded into the file."""
-COMMIT_PAGES, ROWS_A_PAGE = 7, 20
+COMMIT_PAGES, ROWS_A_PAGE = 7, 30
 """What a transaction writes there, about: so many pages, and one for so many rows."""
 
 ALLOCATION_TRIES = 64
+
+PAGE = 4096
+"""Octets of a page, SQLite's unit."""
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -499,12 +503,12 @@ class SessionStore:
             cut as well, at the price of an fsync per transaction.
         teids: what uplink TEIDs are allocated from.
         clock: seconds since the epoch.
-        aside: runs what takes long, at once or in another system thread; the store goes on being
-            used meanwhile.
+        aside: runs what takes long, at once or in another system thread.
+        pause: called again and again by who wants to write while that runs.
 
     Raises:
-        StoreError: the file cannot be made, read or written, is damaged, is no ofgtp store, or
-            was written by a later version.
+        StoreUnfit: the file is damaged, is no ofgtp store, or was written by a later version.
+        StoreError: it cannot be made, read or written now.
     """
 
     def __init__(
@@ -515,9 +519,10 @@ class SessionStore:
         teids: range = range(1, TEID_MAX + 1),
         clock: Callable[[], float] = time.time,
         aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+        pause: Callable[[], None] = lambda: time.sleep(0.001),
     ) -> None:
         self.path = path
-        self._teids, self._clock, self._aside = teids, clock, aside
+        self._teids, self._clock, self._aside, self._pause = teids, clock, aside, pause
         self._logged, self._folding, self._not_folded = 0, False, ""
         self._open_tx = False
         self._transactions = 0
@@ -536,7 +541,8 @@ class SessionStore:
         except sqlite3.Error as error:
             self.close()
             kind = StoreDamaged if error.sqlite_errorcode & 0xFF in _DAMAGE else StoreError
-            raise kind(f"{path}: cannot be used as the session store: {error}") from error
+            why = "the disk is full" if _is_full(path.parent) else str(error)
+            raise kind(f"{path}: cannot be used as the session store: {why}") from error
         except StoreError:
             self.close()
             raise
@@ -555,9 +561,9 @@ class SessionStore:
         owner = db.execute("PRAGMA application_id").fetchone()[0]
         empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not empty and owner != APPLICATION_ID:
-            raise StoreError(f"{self.path}: is another program's database")
+            raise StoreUnfit(f"{self.path}: is another program's database")
         if version > SCHEMA_VERSION:
-            raise StoreError(
+            raise StoreUnfit(
                 f"{self.path}: has schema version {version}, this ofgtp knows {SCHEMA_VERSION}"
             )
         damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -585,10 +591,11 @@ class SessionStore:
 
     def check(self) -> None:
         """Raise StoreError unless the store can be written now."""
-        if self._open_tx:
+        if self._open_tx or self._folding:
             return
         with _errors():
             self._set_meta("checked_at", str(int(self._clock())))
+        self._wrote(1)
 
     def reset(self) -> str:
         """Give up all sessions and return a new instance id. Numbers and TEIDs are not reused."""
@@ -611,6 +618,8 @@ class SessionStore:
         """
         if self._open_tx:
             raise StoreError("the session store: another transaction is open")
+        while self._folding:
+            self._pause()
         with _errors():
             self._db.execute("BEGIN IMMEDIATE")
         self._open_tx, rows = True, self._db.total_changes
@@ -629,7 +638,11 @@ class SessionStore:
             if self._db.in_transaction:
                 with _errors():
                     self._db.execute("ROLLBACK")
-        self._logged += COMMIT_PAGES + (self._db.total_changes - rows) // ROWS_A_PAGE
+        self._wrote(COMMIT_PAGES + (self._db.total_changes - rows) // ROWS_A_PAGE)
+
+    def _wrote(self, pages: int) -> None:
+        """So many pages, about, have been added to the write-ahead log."""
+        self._logged += pages
         if self._not_folded:
             log.warning("%s: the log is not folded into the file: %s", self.path, self._not_folded)
             self._not_folded = ""
@@ -638,11 +651,13 @@ class SessionStore:
             self._aside(self._fold)
 
     def _fold(self) -> None:
-        """Fold the write-ahead log into the file. It may take long, and has a connection of its
-        own: readers and the writer go on meanwhile."""
+        """Fold the write-ahead log into the file, and have it begin anew. It may take long, and
+        has a connection of its own: readers go on meanwhile, and the writer waits. (If it did not,
+        the log would never be folded to its end, and grow.)"""
         try:
             with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as db:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]:
+                    self._not_folded = "it is being read"
         except sqlite3.Error as error:
             self._not_folded = str(error)  # this may be another system thread: it logs nothing
         finally:
@@ -811,6 +826,15 @@ class SessionStore:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
+def _is_full(directory: Path) -> bool:
+    """Whether there is no room for a page more: SQLite may call that a disk I/O error."""
+    try:
+        shown = os.statvfs(directory)
+    except OSError:
+        return False
+    return shown.f_bavail * shown.f_frsize < PAGE or (shown.f_files > 0 and shown.f_favail == 0)
+
+
 def claim(path: Path) -> int:
     """Keep other processes off a store as long as this one lives; a file descriptor.
 
@@ -848,13 +872,15 @@ def set_aside(path: Path, why: str) -> Path:
     return aside
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """SQLite's errors as StoreError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"the session store: {error}") from error
+class _errors:
+    """SQLite's errors as StoreError. (A generator would take five times as long, in each call.)"""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"the session store: {error}") from error
 
 
 def _fields(session: Session) -> tuple[str | int | None, ...]:

@@ -7,6 +7,7 @@ another implementation, reads what comes back.
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
 from collections.abc import Mapping
 from typing import Any, Self
@@ -64,7 +65,7 @@ class Exchange:
         self._reader.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
         self._reader.send(h11.EndOfMessage())
         self._sock.settimeout(30)
-        self._sock.sendall(sent)
+        self.more(sent, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -78,18 +79,26 @@ class Exchange:
 
     def end(self) -> None:
         """Say that nothing more will be sent."""
-        self._sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
-    def more(self, sent: bytes) -> None:
-        """Send more, after what was sent before has been looked at."""
-        eventlet.sleep(0.01)
-        self._sock.sendall(sent)
+    def more(self, sent: bytes, pause: float = 0.001) -> None:
+        """Send more, if the server has not closed, after what was sent before has been looked
+        at."""
+        eventlet.sleep(pause)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._sock.sendall(sent)
+
+    def some(self) -> bytes:
+        """What comes next, as it is; nothing once the server has closed."""
+        return bytes(self._sock.recv(65536))
 
     def rest(self) -> bytes:
         """What comes until the server closes, as it is."""
         received = b""
-        while part := self._sock.recv(65536):
-            received += part
+        with contextlib.suppress(ConnectionResetError):
+            while part := self._sock.recv(65536):
+                received += part
         return received
 
     def head(self) -> TestResponse:

@@ -16,7 +16,7 @@ from ofgtp.southbound.channel import Channel
 ERROR, PACKET_OUT, FLOW_MOD, METER_MOD = 1, 13, 14, 29
 MULTIPART_REQUEST, MULTIPART_REPLY = 18, 19
 BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL, BUNDLE_ADD = 20, 21, 33, 34
-DESC, FLOW, AGGREGATE, METER_CONFIG, FLOW_MONITOR = 0, 1, 2, 10, 16
+DESC, FLOW, METER_CONFIG, FLOW_MONITOR = 0, 1, 10, 16
 OPEN, COMMIT, DISCARD = 0, 4, 6
 ADD, MODIFY_STRICT, DELETE, DELETE_STRICT = 0, 2, 3, 4
 NXM1 = 0x0001
@@ -221,10 +221,6 @@ class FlowTable:
         elif kind == FLOW:
             cookie, mask = struct.unpack_from("!QQ", body, 8 + 16)
             parts = list(self._parts(cookie, mask))
-        elif kind == AGGREGATE:
-            cookie, mask = struct.unpack_from("!QQ", body, 8 + 16)
-            count = len(self._of(cookie, mask))
-            parts = [struct.pack("!QQI4x", PACKETS * count, OCTETS * count, count)]
         for place, part in enumerate(parts):
             more = place < len(parts) - 1
             self._say(MULTIPART_REPLY, xid, struct.pack("!HH4x", kind, more) + part)

@@ -17,6 +17,7 @@ killed one leaves are swept away by the next.
 from __future__ import annotations
 
 import ctypes
+import errno
 import http.client
 import itertools
 import json
@@ -103,7 +104,7 @@ class RawPort:
             if patience <= 0 or not select.select([self._sock], [], [], patience)[0]:
                 break
             with suppress(BlockingIOError):
-                frame = self._sock.recv(65536)
+                frame = self._take()
                 if want(frame):
                     frames.append(frame)
         return frames
@@ -112,7 +113,16 @@ class RawPort:
         """Forget what has come in so far."""
         with suppress(BlockingIOError):
             while True:
-                self._sock.recv(65536)
+                self._take()
+
+    def _take(self) -> bytes:
+        """The next frame; that the link was down meanwhile is said once, and passed over."""
+        try:
+            return self._sock.recv(65536)
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
+        return self._sock.recv(65536)
 
     def close(self) -> None:
         self._sock.close()

@@ -142,8 +142,8 @@ class _Switch:
 
 def _twin(flow: str, done: int, cookie: int) -> str | None:
     asked, _, text = flow.partition(" actions=")
-    actions = re.split(r",(?![^(]*\))", text)
-    if actions[0] == "drop" or actions[0].startswith("meter") or len(actions) <= done:
+    actions = [each for each in re.split(r",(?![^(]*\))", text) if not each.startswith("meter:")]
+    if not actions or actions[0] == "drop" or len(actions) <= done:
         return None
     asked = re.sub(r"cookie=\w+", f"cookie={cookie}", asked)
     asked = re.sub(r"priority=(\d+)", lambda found: f"priority={int(found[1]) + 1000}", asked)

@@ -26,6 +26,8 @@ from tests.support.stream import SESSION
 BRIDGE = "br-ofgtp"
 OURS = "cookie=0x0f67000000000000/0xffff000000000000"
 SESSION_COOKIE, IDLE_COOKIE = 0x0F67_0300_0000_0000, 0x0F67_0200_0000_0014
+IDLE_METER = 41
+"""It counts what comes for idle UEs, and lets nothing through: its flow has no other action."""
 LEASE_S = 5
 
 CONTROLLER = f'ownership = "controller"\nlease_seconds = {LEASE_S}'
@@ -152,7 +154,7 @@ def session_lines(session: dict[str, Any], cookie: int) -> tuple[str, str]:
     )
     to_ue = f"table=70,priority=100,ip,nw_dst={ue_ip}"
     if down is None:
-        return up, f"cookie={IDLE_COOKIE:#x},{to_ue} actions=drop"
+        return up, f"cookie={IDLE_COOKIE:#x},{to_ue} actions=meter:{IDLE_METER}"
     return up, (
         f"cookie={cookie:#x},{to_ue} actions=decap(),set_field:{down['teid']:#x}->tun_id,"
         f"set_field:{down['remote_ip']}->tun_dst,output:3"

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from hypothesis import strategies as st
 
-from ofgtp.core.pfcp import enums, values
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.messages import CLASSES, Message
-from ofgtp.core.pfcp.tables import CODECS, REMOVED, TABLES, Need, Removed
+from ofgtp.core.pfcp.wire import enums, values
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.messages import CLASSES, Message
+from ofgtp.core.pfcp.wire.tables import CODECS, REMOVED, TABLES, Need, Removed
 
 DATA = Path(__file__).parent.parent / "data" / "pfcp"
 
@@ -46,21 +46,26 @@ def u32(number: int) -> bytes:
     return number.to_bytes(4, "big")
 
 
-def tree(data: bytes) -> list[tuple[int, Any]]:
-    """Types and contents of IEs, groups opened, by a walk of its own."""
-    found, at = [], 0
-    while at < len(data):
-        ie, size = struct.unpack_from("!HH", data, at)
-        content = data[at + 4 : at + 4 + size]
-        at += 4 + size
-        found.append((ie, tree(content) if ie in GROUPS else content))
-    return found
+Ies = list[tuple[int, Any]]
+"""Types, and their octets or what is in them."""
 
 
 GROUPS = frozenset(
     int(ie) for ie, codec in CODECS.items() if getattr(codec.decode, "__self__", None)
 )
 """The types of grouped IEs."""
+
+
+def tree(data: bytes, opened: frozenset[int] = GROUPS) -> Ies:
+    """Types and contents of IEs, groups opened, by a walk of its own."""
+    found: Ies = []
+    at = 0
+    while at < len(data):
+        ie, size = struct.unpack_from("!HH", data, at)
+        content = data[at + 4 : at + 4 + size]
+        at += 4 + size
+        found.append((ie, tree(content, opened) if ie in opened else content))
+    return found
 
 
 # --- any value, any message
@@ -212,7 +217,7 @@ PDI_FTEIDS = st.one_of(
 )
 
 
-def groups(kind: type, longest: int = 2) -> st.SearchStrategy[Any]:
+def groups(kind: type, longest: int = 2, *, removals: bool = True) -> st.SearchStrategy[Any]:
     """Any value of a group."""
     hints = get_type_hints(kind, include_extras=True)
     parts = {}
@@ -220,7 +225,7 @@ def groups(kind: type, longest: int = 2) -> st.SearchStrategy[Any]:
         codec = CODECS[ie]
         inner = getattr(codec.decode, "__self__", None)
         if inner is not None:
-            part = groups(inner.kind, longest)
+            part = groups(inner.kind, longest, removals=removals).map(known)
         elif ie is Ie.FTEID and kind.__name__ == "Pdi":
             part = PDI_FTEIDS
         else:
@@ -230,13 +235,18 @@ def groups(kind: type, longest: int = 2) -> st.SearchStrategy[Any]:
             least = 1 if need is Need.MUST or removable else 0
             part = st.lists(part, min_size=least, max_size=longest).map(tuple)
         if removable:
-            part = st.one_of(st.none(), st.just(REMOVED), part)
+            part = st.one_of(st.none(), *([st.just(REMOVED)] if removals else []), part)
         elif need is not Need.MUST and not many:
             part = some(part)
         parts[field] = part
     return st.builds(kind, **parts)
 
 
-def messages() -> st.SearchStrategy[Message]:
-    """Any message."""
-    return st.one_of(*(groups(kind) for kind in CLASSES.values()))
+def known(group: Any) -> Any:
+    """None for a group of nothing, which is read as None."""
+    return group if any_there(group) else None
+
+
+def messages(*, removals: bool = True) -> st.SearchStrategy[Message]:
+    """Any message; with empty IEs in updates, or without."""
+    return st.one_of(*(groups(kind, removals=removals) for kind in CLASSES.values()))

@@ -9,6 +9,8 @@ from scapy.utils import RawPcapReader, wrpcap
 
 PREFERENCES = ("ip.check_checksum:TRUE", "udp.check_checksum:TRUE", "tcp.check_checksum:TRUE")
 
+BOOLEANS = {"True": "1", "False": "0"}
+
 EXPERT_WARNING = 0x00600000
 """Severity of an expert item from which on it is one's own fault (notes are not)."""
 
@@ -30,7 +32,8 @@ def rows(
     """The named fields of each frame, or of each frame of a capture, as text.
 
     Of a field that is there several times (in a tunnel too) the first, or with `every` all of
-    them, comma-separated. `only` is a display filter. All checksums are checked.
+    them, comma-separated. Booleans are 1 and 0. `only` is a display filter. All checksums are
+    checked.
     """
     if not isinstance(frames, Path):
         with tempfile.TemporaryDirectory() as directory:
@@ -43,7 +46,13 @@ def rows(
     argv += [part for preference in PREFERENCES for part in ("-o", preference)]
     argv += ["-Y", only] if only else []
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300)
-    return [line.split("\t") for line in done.stdout.splitlines()]
+    return [[as_number(field) for field in line.split("\t")] for line in done.stdout.splitlines()]
+
+
+def as_number(field: str) -> str:
+    """A field's values, of which booleans are 1 and 0: tshark 4.4 prints them as words."""
+    words = field.split(",")
+    return ",".join(map(BOOLEANS.__getitem__, words)) if BOOLEANS.keys() >= set(words) else field
 
 
 def complaints(frames: Path | Iterable[bytes], only: str = "") -> list[list[str]]:

@@ -34,6 +34,8 @@ def site() -> Iterator[Site]:
 
 def dropped(site: Site, frames: list[bytes], **reasons: int) -> None:
     """Send these: they are counted so by REST and by the metrics, and nothing comes back."""
+    if "tunnel_error" in reasons:
+        site.settled()
     before = exported(site, reasons)
     with site.counted(**reasons):
         site.enb.all()
@@ -164,17 +166,14 @@ def test_what_nobody_answers(site: Site) -> None:
 
 @pytest.mark.parametrize("padded", (False, True), ids=("bare", "padded"))
 def test_shorter_than_a_header(site: Site, padded: bool) -> None:
-    """The switch itself drops what ends before the mandatory header does, before any flow.
-
-    It counts them in one counter for all its tunnels, and not by reason.
-    """
+    """The switch itself drops what ends before the mandatory header does, before any flow."""
     whole = echo(7)
     cut = [site.from_enb(whole[:size]) for size in range(8)]
     rest = [site.from_enb(whole[:size]) for size in range(8, 12)]
     if padded:
         cut, rest = ([frame.ljust(60, b"\0") for frame in some] for some in (cut, rest))
     before = switch_drops(site, "tunnel_pop_error")
-    dropped(site, cut)
+    dropped(site, cut, tunnel_error=len(cut))
     until(lambda: switch_drops(site, "tunnel_pop_error") == before + 8, "the switch counts them")
     dropped(site, rest, bad_length=len(rest))
 
@@ -183,24 +182,26 @@ def test_shorter_than_a_header(site: Site, padded: bool) -> None:
 @pytest.mark.parametrize("flags", (PLAIN, PLAIN | S, PLAIN | S | PN))
 def test_a_t_pdu_of_hardly_anything(site: Site, flags: int, padded: bool) -> None:
     """What it carries is taken for Ethernet, and is no whole header of that: dropped by the switch,
-    before any flow. From 14 octets on it is a T-PDU like others."""
+    before any flow. From 14 octets on it meets flows, but is no IP packet before it has 20."""
     inner = gtpu.ipv4(UE, "10.2.0.2")
     short = [site.from_enb(gtpu.t_pdu(0x9999, inner[:size], flags=flags)) for size in range(14)]
     if padded:
         short = [frame.ljust(60, b"\0") for frame in short]
     before = switch_drops(site, "rx_invalid_packet")
-    dropped(site, short)
+    dropped(site, short, tunnel_error=len(short))
     until(lambda: switch_drops(site, "rx_invalid_packet") == before + 14, "the switch counts them")
-    whole = site.from_enb(gtpu.t_pdu(0, inner[:14], flags=flags))
-    dropped(site, [whole], no_uplink_session=1, seen_unknown_teid=1)
+    longer = [site.from_enb(gtpu.t_pdu(0, inner[:size], flags=flags)) for size in (14, 19, 20)]
+    dropped(site, longer, bad_inner=3)
 
 
 def switch_drops(site: Site, reason: str) -> int:
     """Open vSwitch's own count of what it dropped before any flow."""
-    for line in site.lab.appctl("coverage/show").splitlines():
-        if line.startswith(f"datapath_drop_{reason} "):
-            return int(line.rpartition(":")[2])
-    return 0
+    found = site.gateway()["switch_drops"]
+    samples = f'ofgtp_switch_drops_total{{ovsdb="{site.lab.ovsdb}",reason="{reason}"}} '
+    shown = site.lab.http("GET", "/metrics").body.decode()
+    value = next(line for line in shown.splitlines() if line.startswith(samples)).split()[-1]
+    assert float(value) >= found[reason]
+    return int(found[reason])
 
 
 def test_a_wrong_udp_length(site: Site) -> None:

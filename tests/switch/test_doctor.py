@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scapy.layers.l2 import ARP, Ether
 
 from ofgtp.control.host import proof
 from ofgtp.control.host.proof import Proof
 from ofgtp.core.flows import faults
 from tests.support import gtpu
 from tests.support.lab import Lab
-from tests.support.site import BRIDGE, PDN_IP, Site, is_gtpu, until
+from tests.support.site import ACCESS_IP, BRIDGE, ENB_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
@@ -133,7 +134,16 @@ def test_all_is_well(site: Site) -> None:
     report = doctor(lab)
     assert report.verdicts("skipped") == set()
     assert report.verdicts("warning") == {"mtu"}
-    for check in ("controller", "connected", "rules", "flows", "next hop", "peers", "lease"):
+    for check in (
+        "controller",
+        "connected",
+        "rules",
+        "flows",
+        "next hop",
+        "peers",
+        "lease",
+        "losses",
+    ):
         assert report.one(check)["verdict"] == "ok"
     assert "pid" in report.one("openflow")["text"]
 
@@ -235,6 +245,115 @@ def test_a_flow_deleted_and_one_added_by_hand(site: Site) -> None:
     text = report.one("flows")["text"]
     assert "br-ofgtp lacks 1 flow and has 1 too many" in text and f"nw_src={UE}" in text
     lab.ofctl("del-flows", BRIDGE, "table=99")
+
+
+@contextmanager
+def rules(site: Site, text: str) -> Iterator[None]:
+    """A table of somebody's; the gateway is in sync again afterwards."""
+    _, family, name, *_ = text.split()
+    site.lab.exec("gw", ["nft", text])
+    try:
+        yield
+    finally:
+        site.lab.exec("gw", ["nft", f"delete table {family} {name}"])
+        until(lambda: site.gateway()["in_sync"], "it is repaired", timeout=30)
+
+
+INPUT = "table inet theirs { chain input { type filter hook input priority 0; policy drop; }; }"
+OUTPUT = (
+    "table ip filter { chain OUTPUT { type filter hook output priority 0; "
+    "tcp dport { 6653, 8080 } counter reject with tcp reset; }; }"
+)
+
+
+def test_a_host_that_does_not_reach_itself(site: Site) -> None:
+    """What it says helps, and to restart the controller is none of it."""
+    with rules(site, INPUT):
+        report = doctor(site.lab)
+        found = report.one("firewall")
+        assert found["verdict"] == "failed"
+        assert "REST at 127.0.0.1:8080 and OpenFlow at 127.0.0.1:6653" in found["text"]
+        assert "dropped by inet theirs input" in found["text"]
+        for check in ("controller", "listen", "openflow"):
+            assert "see `firewall`" in report.one(check)["text"]
+        said = [line for each in report.checks for line in each["remedy"]]
+        assert not [line for line in said if "restart" in line or "systemctl" in line], said
+        (remedy,) = found["remedy"]
+        site.lab.exec("gw", ["sh", "-c", remedy])
+        until(lambda: site.gateway()["in_sync"], "it is connected again", timeout=30)
+        until(lambda: site.gateway()["next_hop"]["state"] == "resolved", "the next hop answers")
+        report = doctor(site.lab)
+        assert report.verdicts("failed") == set()
+        assert "inet theirs input drops by default, and is not" in report.one("firewall")["text"]
+
+
+def test_a_host_that_refuses_itself(site: Site) -> None:
+    with rules(site, OUTPUT):
+        report = doctor(site.lab)
+    assert "is refused by ip filter OUTPUT" in report.one("firewall")["text"]
+    assert report.one("firewall")["remedy"][0].startswith("iptables -I OUTPUT -o lo -j ACCEPT")
+
+
+def test_a_cut_that_is_there_for_new_connections_only(site: Site) -> None:
+    """The next connection would not come about, though all is well now."""
+    new = INPUT.replace("policy drop;", "policy accept; tcp dport 6653 tcp flags syn drop;")
+    with rules(site, new):
+        report = doctor(site.lab)
+    assert report.verdicts("failed") == {"firewall"}
+    assert "OpenFlow at 127.0.0.1:6653, is dropped" in report.one("firewall")["text"]
+    assert report.one("connected")["verdict"] == "ok"
+
+
+def test_rules_that_keep_arp_from_the_host(site: Site) -> None:
+    mac, wire = site.enb_mac["enb"], site.lab.port("enb")
+    asked = ARP(op=1, hwsrc=mac, psrc=ENB_IP["enb"], pdst=ACCESS_IP)
+
+    def answered() -> bool:
+        wire.drain()
+        wire.send(bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / asked))
+        answers = [Ether(frame) for frame in wire.receive(quiet=0.3)]
+        return any(ARP in each and each[ARP].op == 2 for each in answers)
+
+    until(answered, "ARP is answered")
+    arp = "table arp theirs { chain in { type filter hook input priority 0; policy drop; }; }"
+    with rules(site, arp):
+        found = doctor(site.lab).one("firewall")
+        assert found["verdict"] == "warning"
+        assert not answered()
+        site.lab.exec("gw", ["sh", "-c", found["remedy"][0]])
+        until(answered, "ARP is answered again")
+
+
+def test_filters_of_tc(site: Site) -> None:
+    lab, filters = site.lab, "dev eth2 egress protocol ip u32 match u32 0 0 flowid 1:1"
+    lab.exec("gw", ["tc", "qdisc", "add", "dev", "eth2", "clsact"])
+    lab.exec("gw", ["tc", "filter", "add", *filters.split()])
+    try:
+        found = doctor(lab).one("core port")
+    finally:
+        lab.exec("gw", ["tc", "qdisc", "del", "dev", "eth2", "clsact"])
+    assert (found["verdict"], found["remedy"]) == ("warning", ["tc filter show dev eth2 egress"])
+
+
+def test_a_controller_that_hangs(site: Site) -> None:
+    """Where a restart ends all tunnels, that is said; it is no firewall."""
+    lab, path = site.lab, site.lab.dir / "ofgtp.toml"
+    kept = path.read_text()
+    assert lab.controller is not None
+    lab.controller.send_signal(signal.SIGSTOP)
+    try:
+        assert "systemctl restart ofgtp" in doctor(lab).one("controller")["remedy"]
+        path.write_text(kept.replace(KEPT, 'ownership = "controller"'))
+        report = doctor(lab)
+    finally:
+        lab.controller.send_signal(signal.SIGCONT)
+        path.write_text(kept)
+    said = [line for each in report.checks for line in each["remedy"] if "restart ofgtp" in line]
+    assert said and all(
+        line.endswith('ends all tunnels (ownership = "controller")') for line in said
+    )
+    assert report.one("firewall")["verdict"] == "ok"
+    until(lambda: site.gateway()["in_sync"], "it goes on", timeout=30)
 
 
 # --- without its controller; in this order

@@ -191,7 +191,9 @@ def test_packets_are_counted_as_they_pass(lab: Lab) -> None:
     until(lambda: metric(lab, "ofgtp_repairs_total") == 1, "the flows to come back")
     assert seen() == wanted
     shown = gateway(lab)
-    assert shown["drops"]["unknown_ue"] == 0, "the switch itself began anew"
+    drops = shown["drops"]
+    assert drops["no_uplink_session"] == 0, "the switch itself began anew"
+    assert (drops["idle_ue"], drops["unknown_ue"]) == (2, 7), "its meters have not"
     assert shown["forwarded"] == {
         way: {what: metric(lab, f"ofgtp_{what}_total", direction=way) for what in numbers}
         for way, numbers in shown["forwarded"].items()

@@ -207,7 +207,7 @@ def test_no_more_extension_headers_at_every_size(site: Site, flags: int) -> None
     frames = [extended(site, flags, 0, packet) for packet in packets]
     assert sorted(frame[14:] for frame in site.uplink(*frames)) == sorted(packets)
     if hidden:
-        with site.counted(extension_header=2):
+        with site.counted(bad_inner=2):
             short = [gtpu.ipv4(UE, PDN_IP, size=size) for size in (20, 23)]
             assert site.uplink(*(extended(site, flags, 0, packet) for packet in short)) == []
 

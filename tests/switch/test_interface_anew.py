@@ -159,8 +159,9 @@ def told(scene: Scene, log: own.Log, what: str, *, flows_gone: bool = False) -> 
     own.until(lambda: log.events("repaired"), "event `repaired`", timeout=BACK_S)
     scene.passes()
     said = log.events("repaired")
-    assert len(said) == 1 + flows_gone, said
-    assert "somebody removed flows" in said[-1] or not flows_gone
+    # They may go in two goes: while the bridge is made, the first of them are there already.
+    assert bool(said[1:]) == flows_gone, said
+    assert all("somebody removed flows" in each for each in said[1:]), said
     assert f"what={what}" in said[0]
 
 
@@ -252,7 +253,7 @@ def test_a_port_that_has_another_number_in_the_datapath() -> None:
                 "pdn", ["ip", "link", "set", "x", "netns", lab.namespace("gw"), "name", "eth2"]
             )
             until(
-                lambda: numbers(lab)["eth2"] != before["eth2"],
+                lambda: numbers(lab).get("eth2", before["eth2"]) != before["eth2"],
                 "the port is made anew",
                 timeout=BACK_S,
             )

@@ -1,13 +1,13 @@
 """Malformed packets by the ten thousand: switch and controller live on, and nothing gets through
 that is not a session's."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support import gtpu, malformed
 from tests.support.answers import Counted, judge
+from tests.support.balance import balanced, settled
 from tests.support.malformed import Target
 from tests.support.site import ACCESS_IP, CORE_IP, ENB_IP, PDN_IP, Site, is_gtpu
 
@@ -152,29 +152,34 @@ def attack_core(site: Site, seed: int, count: int) -> int:
 
 
 def test_on_the_access_side(site: Site) -> None:
-    before, count = site.counters(), Counted(site.lab)
+    before, count = settled(site), Counted(site.lab)
     sent, passed = attack_access(site, SEED, ACCESS_FRAMES)
     assert sent == ACCESS_FRAMES
     assert passed > ACCESS_FRAMES / 100, "some of it is right"
-    after = site.counters()
-    drops = Counter({k: v - before.get(k, 0) for k, v in after.items() if not k.startswith("seen")})
+    found = balanced(site, before)
+    assert found["packets uplink"] >= passed
+    drops = {name for kind, _, name in (each.partition(" ") for each in found) if kind == "drops"}
     expected = {
         *("access_other", "extension_header", "forged_signalling", "inner_ipv6", "inner_mpls"),
+        *("tunnel_error", "bad_inner"),
         *("no_uplink_session", "not_ip", "outer_fragment"),
         *("gtp_prime", "protected_destination", "vlan", "wrong_version"),
         *("long_container", "bad_container", "extension_chain", "not_ecn_capable"),
     }
-    assert expected <= {name for name, number in drops.items() if number}, "every guard is met"
+    assert expected <= drops, "every guard is met"
     heard = count.received
     assert {"echo_request", "error_indication", "end_marker"} <= set(heard), "and signalling is"
-    # The rest are those that the tunnel itself refuses, such as wrong UDP checksums.
-    assert 0.95 * sent < passed + drops.total() + sum(heard.values()) <= sent
+    # Of a message of type 0 the switch loses the flags when it looks through its cache, and then
+    # counts it as one of a wrong version, though the controller gets it.
+    assert 0 < found["own signalling"] <= sum(heard.values())
     site.check_sent()
     judge(site)
 
 
 def test_on_the_core_side(site: Site) -> None:
+    before = settled(site)
     assert attack_core(site, SEED, CORE_FRAMES) > CORE_FRAMES / 100
+    balanced(site, before)
     site.check_sent()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -393,6 +394,13 @@ def test_several_gateways() -> None:
         ):
             world.ping(station, 1, ue, far)
             world.down(core, ip(far, ue), station)
+            # marked on the way (ECN): by gtpu ports that both have under one UDP port
+            capable = ip(ue, far, ttl=96, tos=2)
+            marked = Ether(world.tunnel(station, 1, capable))
+            marked[IP].tos = 3
+            del marked[IP].chksum
+            sends = partial(station.port.send, bytes(marked))
+            assert core.reached(capable, sends)[IP].tos == 3
         # the same TEID in both, and no packet of one in the other
         stray = ip("10.46.0.2", PDN)
         before = one.drops("no_uplink_session")

@@ -100,10 +100,14 @@ def test_a_next_hop_that_comes_late(silent_site: Site) -> None:
     with site.counted(next_hop_unresolved=len(frames)):
         site.enb.send(*frames)
     assert all(Ether(frame).type == 0x0806 for frame in site.pdn.all(0.05))
-    questions = [frame[ARP] for frame in map(Ether, site.pdn.seen)]
+    said = [frame[ARP] for frame in map(Ether, site.pdn.seen)]
+    # Besides, the gateway announces its own address.
+    questions = [each for each in said if each.pdst != each.psrc]
     assert questions and {(q.op, q.psrc, q.pdst, q.hwsrc) for q in questions} == {
         (1, CORE_IP, PDN_IP, site.core_mac)
     }
+    announced = [each for each in said if each not in questions]
+    assert {(each.op, each.psrc, each.hwsrc) for each in announced} <= {(1, CORE_IP, site.core_mac)}
     site.lab.exec("pdn", ["ip", "addr", "add", f"{PDN_IP}/24", "dev", "eth0"])
     until(
         lambda: uplink_macs(site) == {(site.pdn_mac, site.core_mac)},

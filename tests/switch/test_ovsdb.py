@@ -342,7 +342,8 @@ def test_facts_are_kept_for_a_later_process(lab: Lab, db: Ovsdb, gateway: Gatewa
     later = Ovsdb(lab.ovsdb)
     made_for = {name: {"ifindex": str(hostnet.ifindex(name))} for name in ("eth1", "eth2")}
     assert later.recall(gateway) == {
-        **{name: {} for name in (gateway.bridge, gateway.gtpu_port, *gateway.loop_ports)},
+        **{name: {} for name in (gateway.bridge, gateway.gtpu_port)},
+        **{name: {} for name in (*gateway.ecn_ports, *gateway.loop_ports)},
         "eth1": {**made_for["eth1"], "gro": "on", "lro": "on"},
         "eth2": made_for["eth2"],
     }

@@ -79,6 +79,11 @@ def counters(session: dict[str, Any]) -> tuple[int, int]:
     return tuple(session["counters"][way]["packets"] for way in ("uplink", "downlink"))
 
 
+def counted_for(session: dict[str, Any]) -> tuple[int, int]:
+    """Seconds."""
+    return tuple(session["counters"][way]["duration_seconds"] for way in ("uplink", "downlink"))
+
+
 # --- one session's life
 
 
@@ -127,6 +132,33 @@ def test_life_of_a_session(scene: Scene) -> None:
     assert not [flow for flow in gw.flows() if UE in flow]
     assert lab.http("GET", "/v1/sessions/a").status == 404
     assert lab.http("DELETE", "/v1/sessions/a").status == 404
+
+
+def test_a_count_says_for_how_long_it_is(scene: Scene) -> None:
+    """A flow that is made anew counts from 0; nobody is to take that for the whole session."""
+    gw = scene.gw
+
+    def patch(change: dict[str, Any]) -> None:
+        assert scene.lab.http("PATCH", "/v1/sessions/a", change).status == 200
+
+    gw.session("a", UE, 1, 101)
+    gw.ping(scene.enb, 1, UE, PDN)
+    until(lambda: min(counted_for(gw.get("a"))) >= 3, "its flows are 3 s old", timeout=10)
+
+    patch({"downlink": {"teid": 201, "remote_ip": "10.1.0.2"}})
+    assert min(counted_for(gw.get("a"))) >= 3, "a flow that is modified counts on"
+    until(lambda: min(counters(gw.get("a"))) >= 1, "and has what it had")
+
+    patch({"downlink": None})
+    uplink, downlink = counted_for(gw.get("a"))
+    assert (uplink >= 3, downlink) == (True, 0), "no flow, nothing counted"
+    patch({"downlink": {"teid": 301, "remote_ip": "10.1.0.2"}})
+    uplink, downlink = counted_for(gw.get("a"))
+    assert downlink < 3 <= uplink
+    assert counters(gw.get("a"))[1] == 0
+
+    patch({"uplink": {"remote_ip": "10.1.0.2"}})
+    assert counted_for(gw.get("a"))[0] < 3, "another match is another flow"
 
 
 def test_put_again_changes_nothing(scene: Scene) -> None:
@@ -190,7 +222,7 @@ def test_batch(scene: Scene) -> None:
     ops = [*puts(300), {"op": "delete", "id": "a"}, change, {"op": "delete", "id": "u7"}]
     answer = gw.batch(*ops)
     assert (answer.status, answer.json()) == (200, {"created": 300, "replaced": 1, "deleted": 2})
-    assert scene.count(30) - 2 == scene.count(70) - 1 == len(gw.sessions()) == 299
+    assert scene.count(30) - 3 == scene.count(70) - 1 == len(gw.sessions()) == 299
     assert {each["state"] for each in gw.sessions()} == {"active"}
     assert gw.difference() == []
 
@@ -398,7 +430,7 @@ def test_concurrent_requests_end_with_store_and_switch_equal(scene: Scene) -> No
         assert sum(teid in flow for flow in up) == 1
         load = f"set_field:{each['downlink']['teid']:#x}->tun_id"
         assert sum(f"nw_dst={each['ue_ip']} " in flow and load in flow for flow in down) == 1
-    assert (len(up) - 2, len(down) - 1) == (len(sessions), len(sessions))
+    assert (len(up) - 3, len(down) - 1) == (len(sessions), len(sessions))
 
 
 # --- the server's doors

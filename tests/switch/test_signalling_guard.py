@@ -144,7 +144,7 @@ def test_forged_signalling_that_the_switch_takes_for_ip(
 ) -> None:
     frame = site.t_pdu(TEID, echo_request_frame(site, eth_src), flags=flags)
     count = Counted(site.lab)
-    with site.counted(no_uplink_session=1, seen_spoofed_source=1):
+    with site.counted(bad_inner=1):
         assert site.uplink(frame) == []
     assert count.received == {}
 

@@ -127,7 +127,7 @@ def test_ipv6_is_typed_ipv6(site: Site, source: str, flags: int) -> None:
 def test_ipv6_that_the_switch_takes_for_ipv4(site: Site, source: str, flags: int) -> None:
     """Sources that begin with 4 or 6 are no addresses in use (RFC 4291); they pass for IPv4."""
     inner = bytes(IPv6(src=source, dst="2001:db8:1::1") / UDP() / Raw(b"x" * 40))
-    with site.counted(no_uplink_session=1, seen_spoofed_source=1):
+    with site.counted(bad_inner=1):
         assert site.uplink(site.t_pdu(TEID, inner, flags=flags)) == []
 
 

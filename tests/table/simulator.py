@@ -204,6 +204,11 @@ def values(packet: Packet) -> dict[str, int]:
     found |= {name: packet.bits(*place) for name, place in places.items() if name[0] != "_"}
     if "dl_type" in places:
         found["vlan_vid"] = 0
+    if found.get("dl_type") == IPV4 and "nw_src" not in places:
+        # The switch parses a header that contradicts itself no further, and takes it for all 0.
+        found |= dict.fromkeys(("nw_src", "nw_dst", "nw_proto", "nw_ttl", "ip_frag"), 0)
+    if found.get("dl_type") == IPV6 and "ipv6_dst" not in places:
+        found |= dict.fromkeys(("ipv6_dst", "nw_proto"), 0)
     if "_vlan" in places:
         tag = packet.bits(*places["_vlan"])
         found |= {"vlan_vid": 0x1000 | tag & 0xFFF, "vlan_pcp": tag >> 13}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 
 from ofgtp.core.filters import PacketFilter
@@ -131,7 +131,6 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     R.EXTENSION_HEADER: lambda: [
         *(access(gtpu(inner(), flags=E, extension=kind)) for kind in (1, 0x40, 0x84, 0xC0)),
         access(gtpu(inner(), flags=E | S, container=b"\x01\x08\x68\x00")),
-        access(gtpu(b"", flags=E, container=b"")),
     ],
     R.LONG_CONTAINER: lambda: [
         access(gtpu(inner(), flags=E, container=bytes([units, 0x18, 9, *bytes(4 * units - 3)])))
@@ -177,6 +176,22 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         access(gtpu(b"\xff" * 60)),
         *(access(gtpu(b"\x55" * 60, flags=flags)) for flags in (E, E | S)),
     ],
+    R.ICMP_ERROR: lambda: [
+        access(icmp_error(kind, code)) for kind in (3, 11, 12) for code in (0, 3)
+    ],
+    R.BAD_INNER: lambda: (
+        [
+            access(gtpu(packet, teid=teid, flags=flags))
+            for packet in contradictory()
+            for teid in (0x1001, 0x9999)
+            for flags in (0, S, E)
+        ]
+        + [access(gtpu(bytes(size), flags=E, container=b"\x01\x10\x09\x00")) for size in range(16)]
+        + [
+            access(gtpu(bytes(size), flags=E, container=bytes([7, 0x18, 9, *bytes(25)])))
+            for size in range(4)
+        ]
+    ),
     R.NO_UPLINK_SESSION: lambda: [access(gtpu(inner(), 5)), access(gtpu(inner("10.45.0.9")))],
     R.INNER_IPV6: lambda: [access(gtpu(inner_ipv6()))],
     R.PROTECTED_DESTINATION: lambda: [access(gtpu(inner(dst=ACCESS_IP)))],
@@ -236,6 +251,23 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         expired(LINKS.core, from_core(inner(SERVER, "10.45.0.2"))),
     ],
 }
+
+
+def icmp_error(kind: int, code: int) -> bytes:
+    """About a T-PDU of the gateway's."""
+    about = IP(src=str(ACCESS_IP), dst=str(ENB)) / UDP(sport=5, dport=2152) / bytes(8)
+    said = IP(src=str(ENB), dst=str(ACCESS_IP)) / ICMP(type=kind, code=code) / about
+    return bytes(Ether(src=ENB_MAC, dst=LINKS.local_mac) / said)
+
+
+def contradictory() -> list[bytes]:
+    """A session's packet with a header that says what is not so, or cut off."""
+    whole = inner(ttl=63)
+    lying = [
+        whole[:2] + length.to_bytes(2, "big") + whole[4:] for length in (0, 19, len(whole) + 1)
+    ]
+    lying += [bytes([0x40 | words]) + whole[1:] for words in range(5)]
+    return [*lying, whole[:-1], whole[:20], whole[:19], whole[:15]]
 
 
 def _first_fragment() -> bytes:

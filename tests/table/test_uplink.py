@@ -91,9 +91,9 @@ def test_ipv6_is_typed_rightly_and_dropped(flags: int) -> None:
 
 
 @pytest.mark.parametrize("source", ["4001::1", "6001::1"])
-def test_ipv6_of_unassigned_prefixes_is_of_no_session(source: str) -> None:
+def test_ipv6_of_unassigned_prefixes_is_taken_for_bad_ipv4(source: str) -> None:
     trace = switch(session()).receive(LINKS.access, gtpu(inner_ipv6(source)))
-    assert why(trace) is DropReason.NO_UPLINK_SESSION
+    assert why(trace) is DropReason.BAD_INNER
 
 
 @pytest.mark.parametrize("ttl", [1, 63, 64, 79, 96, 111, 128, 255])
@@ -392,7 +392,7 @@ def test_room_for_an_extension_header_that_is_not_there(
             trace = gw.receive(LINKS.access, frame)
             if size == 20 and flags & E and flags & S:
                 # Too short to be read as IPv6 behind what is put in front.
-                assert why(trace) is DropReason.EXTENSION_HEADER
+                assert why(trace) is DropReason.BAD_INNER
                 continue
             assert only(trace, LINKS.core)[14:] == head
             [seen] = trace.at(UPLINK.number)

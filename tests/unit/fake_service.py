@@ -16,12 +16,14 @@ from ofgtp.northbound.service import (
     BatchError,
     BatchResult,
     Counters,
+    FlowCounters,
     FlowView,
     GatewayMetrics,
     Histogram,
     Lease,
     NewSession,
     PeerView,
+    SeenView,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -46,6 +48,7 @@ class FakeService:
         self.states: dict[str, tuple[SessionState, str]] = {}
         """State and reason of sessions, by id, that are in another state than the rest."""
         self.all_peers: list[PeerView] = []
+        self.all_seen: list[SeenView] = []
 
     def _enter(self) -> None:
         self.hook()
@@ -62,8 +65,8 @@ class FakeService:
             GATEWAY.access_ip.ip,
             WHEN,
             WHEN,
-            Counters(0, 0) if new else Counters(1, 84),
-            Counters(0, 0) if new else Counters(2, 168),
+            FlowCounters(0, 0, 0) if new else FlowCounters(1, 84, 5),
+            FlowCounters(0, 0, 0) if new else FlowCounters(2, 168, 5),
         )
 
     def _keep(self, request: SessionRequest) -> Session:
@@ -183,6 +186,11 @@ class FakeService:
             raise BatchError(errors)
         return BatchResult(**counts)
 
+    def seen(self, session_id: str) -> Sequence[SeenView]:
+        self._enter()
+        self._find(session_id)
+        return self.all_seen
+
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         self._enter()
         teid = self._find(session_id).uplink.teid
@@ -230,6 +238,10 @@ class FakeService:
                 extension_headers={"0x85": 12},
                 paths={PathState.UNKNOWN: 1, PathState.UP: 2, PathState.DOWN: 0},
                 neighbours={"resolved": 2, "unresolved": 1, "stale": 0},
+                received={"access": 41, "core": 42},
+                own={"arp": 43, "ping": 44, "signalling": 45},
+                ovsdb=GATEWAY.ovsdb,
+                switch_drops={"tunnel_pop_error": 46, "rx_invalid_packet": 0},
             )
         ]
 

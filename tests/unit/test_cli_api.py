@@ -295,8 +295,8 @@ def test_nothing_of_the_api_steers_the_terminal(
         f'{{"id": {evil}, "gateway": "g", "ue_ip": {evil}, "state": {evil}, "reason": {evil},'
         f' "uplink": {{"teid": 1, "remote_ip": {evil}, "local_ip": "l"}}, "downlink": null,'
         ' "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z",'
-        ' "counters": {"uplink": {"packets": 0, "bytes": 0},'
-        ' "downlink": {"packets": 0, "bytes": 0}}}'
+        ' "counters": {"uplink": {"packets": 0, "bytes": 0, "duration_seconds": 0},'
+        ' "downlink": {"packets": 0, "bytes": 0, "duration_seconds": 0}}}'
     )
     body = session if "show" in command else f'{{"items": [{session}]}}'
     server.answers = [(200, JSON, body.encode())]

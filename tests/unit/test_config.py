@@ -137,6 +137,7 @@ ue_to_ue = "route"
 dscp = 46
 source_port = 2152
 masquerade = true
+host_services = "allow"
 echo_seconds = 86400
 t3_response_seconds = 60
 n3_requests = 20
@@ -169,6 +170,7 @@ via = "10.1.0.254"
         dscp=46,
         source_port=2152,
         masquerade=True,
+        host_services="allow",
         echo_seconds=86_400,
         t3_response_seconds=60,
         n3_requests=20,
@@ -503,6 +505,8 @@ ROUTE = MINIMAL + "access_routes = [\n  "
         ),
         (MINIMAL + "n3_requests = 20\nt3_response_seconds = 4\n", 1, "gateway.echo_seconds", "80"),
         (MINIMAL + "masquerade = true\n", 10, "gateway.masquerade", 'only with core_port = "host"'),
+        (MINIMAL + 'host_services = "allow"\n', 10, "gateway.host_services", 'core_port = "host"'),
+        (HOST + 'host_services = "no"\n', 9, "gateway.host_services", "'deny' or 'allow', not"),
         # two gateways: the later one is at fault
         (MINIMAL + changed("name", '"gw1"', SECOND), 11, "gateway.name", "'gw1' is the name of"),
         (MINIMAL + changed("bridge", '"br1"', SECOND), 12, "gateway.bridge", "both the bridge of"),

@@ -15,8 +15,9 @@ import pytest
 from ofgtp import cli
 from ofgtp.control.host import proof, survey
 from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_switch
-from ofgtp.core.doctor.facts import Chain, Controller, Interface, Route, Socket, Switch
+from ofgtp.core.doctor.facts import Chain, Controller, Interface, Reach, Route, Socket, Switch
 from ofgtp.core.doctor.finding import Finding, Verdict
+from ofgtp.core.doctor.of_firewall import blocked, closes, firewall
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import AccessRoute
 from ofgtp.core.packets import frames
@@ -100,9 +101,9 @@ def test_the_switch() -> None:
 @pytest.mark.parametrize(
     ("version", "verdict", "part"),
     [
-        ("3.1.0", OK, "11 known faults"),
-        ("3.5.0", OK, "9 known faults"),
-        ("4.0.0", OK, "9 known faults"),
+        ("3.1.0", OK, "12 known faults"),
+        ("3.5.0", OK, "10 known faults"),
+        ("4.0.0", OK, "10 known faults"),
         ("3.3.1", WARNING, "tests run on 3.1, 3.5, 4.0"),
         ("2.12.1", FAILED, "2.13 is the first"),
         ("2.13.0", WARNING, "known faults"),
@@ -155,26 +156,123 @@ def test_others_that_speak_gtp_u() -> None:
     judged(of_host.gtp_port([], ["gtp0"], [GW]), WARNING, "ip link del gtp0")
 
 
-def test_firewall() -> None:
+def one(findings: list[Finding]) -> Finding:
+    (found,) = findings
+    return found
+
+
+def test_others_rules_on_our_ports() -> None:
     ours = Chain("netdev", "ofgtp_br-ofgtp", "access_in", "ingress", "drop", ("eth1",))
-    judged(of_host.firewall([ours], [], [GW]), OK, "no other rules")
+    judged(one(firewall([ours], [], [GW])), OK, "no other rules")
     theirs = Chain("netdev", "mine", "c", "ingress", "accept", ("lo", "eth1"))
-    judged(of_host.firewall([ours, theirs], [], [GW]), WARNING, "nft list chain netdev mine c")
-    elsewhere = replace(theirs, devices=("eth9",))
-    judged(of_host.firewall([elsewhere], [], [GW]), OK)
-    forward = Chain("ip", "filter", "FORWARD", "forward", "drop")
-    judged(of_host.firewall([forward], [], [GW]), OK)
+    found = one(firewall([ours, theirs], [], [GW]))
+    judged(found, WARNING, "nft list chain netdev mine c", "reads packets before it")
+    out = replace(theirs, hook="egress")
+    assert "before it" not in one(firewall([out], [], [GW])).text
+    judged(one(firewall([replace(theirs, devices=("br-ofgtp",))], [], [GW])), WARNING, "br-ofgtp")
+    judged(one(firewall([replace(theirs, devices=("eth9",))], [], [GW])), OK)
+
+
+FORWARD = Chain("inet", "filter", "forward", "forward", "drop")
+
+
+def test_rules_on_what_is_routed() -> None:
+    judged(one(firewall([FORWARD], [], [GW])), OK, "GTP-U does not pass it")
     judged(
-        of_host.firewall([forward], [], [HOST_GW]),
+        one(firewall([FORWARD], [], [HOST_GW])),
         WARNING,
-        "nft insert rule ip filter FORWARD iifname br-ofgtp-c accept",
-        "nft insert rule ip filter FORWARD oifname br-ofgtp-c accept",
+        "nft insert rule inet filter forward iifname br-ofgtp-c accept",
+        "nft insert rule inet filter forward oifname br-ofgtp-c accept",
     )
-    judged(of_host.firewall([replace(forward, policy="accept")], [], [HOST_GW]), OK)
-    judged(of_host.firewall([], ["filter"], [HOST_GW]), WARNING, "iptables-legacy -S FORWARD")
-    judged(of_host.firewall([], ["filter"], [GW]), OK)
+    theirs = Chain("ip", "filter", "FORWARD", "forward", "drop")
+    judged(one(firewall([theirs], [], [HOST_GW])), WARNING, "iptables -I FORWARD -i br-ofgtp-c -j")
+    rejects = replace(FORWARD, policy="accept", rules=['iifname "x" accept', "counter reject"])
+    judged(one(firewall([rejects], [], [HOST_GW])), WARNING, "drops by default")
+    judged(one(firewall([replace(FORWARD, policy="accept")], [], [HOST_GW])), OK)
+    both = ['iifname "br-ofgtp-c" counter accept', 'oifname "br-ofgtp-c" accept', "drop"]
+    judged(one(firewall([replace(FORWARD, rules=both)], [], [HOST_GW])), OK)
+    pools = ["ip saddr 10.45.0.0/16 accept", "ip daddr 10.45.0.0/16 accept"]
+    judged(one(firewall([replace(FORWARD, rules=pools)], [], [HOST_GW])), OK)
+    judged(one(firewall([replace(FORWARD, rules=both[:1])], [], [HOST_GW])), WARNING)
+    dropped = ['iifname "br-ofgtp-c" drop', 'oifname "br-ofgtp-c" accept']
+    judged(one(firewall([replace(FORWARD, rules=dropped)], [], [HOST_GW])), WARNING)
+    judged(one(firewall([], ["filter"], [HOST_GW])), WARNING, "iptables-legacy -S FORWARD")
+    judged(one(firewall([], ["filter"], [GW])), OK)
     daemon = Chain("inet", "firewalld", "filter_INPUT", "input", "accept")
-    judged(of_host.firewall([daemon], [], [GW]), OK, "firewalld is active")
+    judged(one(firewall([daemon], [], [GW])), OK, "firewalld is active")
+
+
+REST_CUT = Reach("REST", "127.0.0.1:8080", "dropped")
+OPENFLOW_CUT = Reach("OpenFlow", "127.0.0.1:6653", "refused")
+INPUT = Chain("inet", "filter", "input", "input", "drop")
+
+
+def test_rules_on_what_the_host_sends_to_itself() -> None:
+    reached = replace(REST_CUT, state="open")
+    judged(one(firewall([INPUT], [], [GW], [reached])), OK, "not in the way")
+    cut = one(firewall([INPUT, FORWARD], [], [GW], [REST_CUT, OPENFLOW_CUT]))
+    judged(
+        cut,
+        FAILED,
+        "REST at 127.0.0.1:8080 and OpenFlow at 127.0.0.1:6653",
+        "dropped by inet filter input",
+        "nft insert rule inet filter input iifname lo accept",
+    )
+    assert len(cut.remedy) == 1
+    out = Chain("ip", "filter", "OUTPUT", "output", "accept", rules=["tcp dport 6653 drop"])
+    refused = one(firewall([out], [], [GW], [OPENFLOW_CUT]))
+    judged(refused, FAILED, "is refused by ip filter OUTPUT", "iptables -I OUTPUT -o lo -j ACCEPT")
+    raw = Chain("ip6", "raw", "PREROUTING", "prerouting", "drop")
+    judged(one(firewall([raw], [], [GW], [REST_CUT])), FAILED, "ip6tables -t raw -I PREROUTING -i")
+    old = one(firewall([], ["filter"], [GW], [REST_CUT]))
+    judged(old, FAILED, "by old iptables", "iptables-legacy -I INPUT -i lo")
+    judged(one(firewall([], [], [GW], [REST_CUT])), FAILED, "nft list ruleset")
+    assert blocked([cut]) is cut
+    warned = firewall([FORWARD], [], [HOST_GW])
+    assert blocked(warned) is None
+    judged(of_controller.controller(AWAY, True, cut), FAILED, "see `firewall`", "iifname lo accept")
+    away = of_report(connected=False, problem="the switch has not connected by OpenFlow yet")
+    judged(of_controller.connected(GW, away, cut), FAILED, "see `firewall`", "iifname lo accept")
+    judged(of_controller.connected(GW, RUNS, cut), OK)
+    held = [Socket("tcp", "127.0.0.1", 8080, "ryu-manager", 17)]
+    found = of_host.listens("listen", "listen", "127.0.0.1", 8080, held, AWAY, cut)
+    judged(found, FAILED, "is not reached: see `firewall`")
+
+
+def test_rules_on_arp() -> None:
+    arp = Chain("arp", "filter", "INPUT", "input", "drop")
+    judged(
+        one(firewall([arp], [], [GW])),
+        WARNING,
+        "no answer",
+        "nft insert rule arp filter INPUT iifname br-ofgtp accept",
+    )
+    judged(one(firewall([replace(arp, policy="accept")], [], [GW])), OK)
+
+
+def test_a_restart_that_ends_tunnels_says_so() -> None:
+    hung = of_controller.controller(replace(AWAY, hangs=True), True)
+    assert "systemctl restart ofgtp" in hung.warned(False).remedy
+    told = [line for line in hung.warned(True).remedy if "restart ofgtp" in line]
+    assert told == ['systemctl restart ofgtp   # it ends all tunnels (ownership = "controller")']
+    held = [Socket("tcp", "127.0.0.1", 8080, "x", 17)]
+    taken = of_host.listens("listen", "listen", "127.0.0.1", 8080, held, AWAY).warned(True)
+    assert any("if it is an ofgtp that hangs; it ends all tunnels" in e for e in taken.remedy)
+
+
+def test_host_services() -> None:
+    served = [
+        Socket("tcp", "0.0.0.0", 22, "sshd", 1),
+        Socket("udp", None, 53, "dnsmasq", 2),
+        Socket("tcp", "127.0.0.1", 8080, "ryu-manager", 3),
+        Socket("tcp", "::1", 25, "exim", 4),
+    ]
+    judged(of_gateway.host_services(HOST_GW, served), OK, "no service")
+    open_ = replace(HOST_GW, host_services="allow")
+    found = of_gateway.host_services(open_, served)
+    judged(found, WARNING, "dnsmasq (udp 53), sshd (tcp 22)", 'host_services = "deny"')
+    assert "8080" not in found.text
+    judged(of_gateway.host_services(open_, served[2:]), OK)
 
 
 def test_controller() -> None:
@@ -249,6 +347,22 @@ def test_lease_and_forwarding() -> None:
     judged(of_controller.forwarding(0), WARNING, "0 sessions")
 
 
+def test_losses() -> None:
+    ways = {"uplink": {"packets": 70_000, "bytes": 0}, "downlink": {"packets": 30_000, "bytes": 0}}
+
+    def lost(**drops: int) -> Finding:
+        report = {"forwarded": ways, "drops": {"unknown_ue": 10**6, **drops}}
+        return of_controller.losses(GW, report)
+
+    judged(lost(), OK)
+    judged(lost(access_overrun=100, tunnel_error=100, core_not_taken=100), OK)
+    judged(lost(access_overrun=101), WARNING, "101 frames came by eth1 faster than")
+    judged(lost(core_overrun=999), WARNING, "by eth2", "core_overrun")
+    judged(lost(core_not_taken=101, access_overrun=101), WARNING, "too long", "ethtool -K eth2")
+    judged(lost(tunnel_error=101), WARNING, "coverage/show", "tcpdump -vni eth1")
+    judged(of_controller.losses(GW, {"forwarded": ways, "drops": None}), SKIPPED)
+
+
 def test_flows() -> None:
     judged(of_controller.flows("br", [], []), OK)
     found = of_controller.flows("br", ["table=30 a", "table=70 b"], ["table=1 c"])
@@ -277,6 +391,8 @@ def test_port() -> None:
     judged(of_gateway.port("access port", down, False), OK, "sets it up when it starts")
     judged(of_gateway.port("access port", down, True), FAILED, "ip link set dev eth1 up")
     judged(of_gateway.port("access port", replace(ETH1, link="no carrier"), False), FAILED, "cable")
+    judged(of_gateway.port("access port", replace(ETH1, xdp=True), True), WARNING, "xdp off")
+    judged(of_gateway.port("access port", replace(ETH1, filters=True), True), WARNING, "tc filter")
 
 
 def test_offloads() -> None:
@@ -373,12 +489,14 @@ def test_sockets_are_read() -> None:
         "udp UNCONN 0 0 *:2152 *:*\n"
         'tcp LISTEN 0 5 [::1]:53 [::]:* users:(("a b",pid=8,fd=1),("c",pid=9,fd=1))\n'
         'udp UNCONN 0 0 10.0.0.1%eth0:68 0.0.0.0:* users:(("dhclient",pid=5,fd=1))\n'
+        'tcp LISTEN 6 5 10.0.0.1:80 0.0.0.0:* users:(("hung",pid=6,fd=1))\n'
     )
     assert found == [
         Socket("tcp", "127.0.0.1", 8080, "ryu-manager", 7),
         Socket("udp", None, 2152, "another program", None),
         Socket("tcp", "::1", 53, "a b", 8),
         Socket("udp", "10.0.0.1", 68, "dhclient", 5),
+        Socket("tcp", "10.0.0.1", 80, "hung", 6, full=True),
     ]
 
 
@@ -407,6 +525,24 @@ table ip filter {
         Chain("netdev", "t", "out", "egress", "accept", ("eth2",)),
         Chain("ip", "filter", "FORWARD", "forward", "drop"),
     ]
+
+
+def test_rules_are_read() -> None:
+    found = survey.read_rules(
+        """\
+table inet filter {
+\tchain input {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tct state established accept
+\t\tcounter reject with icmpx admin-prohibited
+\t}
+}
+"""
+    )
+    assert found == ["ct state established accept", "counter reject with icmpx admin-prohibited"]
+    assert closes(replace(INPUT, policy="accept", rules=found))
+    assert not closes(replace(INPUT, policy="accept", rules=found[:1]))
+    assert not closes(replace(INPUT, policy="accept", rules=["tcp dport 22 drop"]))
 
 
 def test_differences_are_read() -> None:

@@ -1,9 +1,6 @@
 """The table of Open vSwitch's faults: who has which, how it is known, and the page made of it."""
 
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,6 @@ from ofgtp.core.flows.faults import FAULTS, INNER_VERSION, UDP_CHECKSUM, Basis
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "ovs-faults.md"
-COMMAND = "scripts/faults_doc.py"
 
 
 @pytest.mark.parametrize(
@@ -116,17 +112,6 @@ def test_versions_in_words() -> None:
 # --- docs/ovs-faults.md
 
 
-def generate(path: Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, COMMAND, str(path)]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_the_page_is_not_stale(tmp_path: Path) -> None:
-    copy = Path(shutil.copy(DOCUMENT, tmp_path))
-    assert generate(copy).returncode == 0
-    assert DOCUMENT.read_text() == copy.read_text(), f"stale; run .venv/bin/python {COMMAND}"
-
-
 def test_each_fault_has_its_section() -> None:
     headings = re.findall(r"^## (.+)$", DOCUMENT.read_text(), re.MULTILINE)
     assert headings.pop(0) == "Versions that were tried"
@@ -134,11 +119,3 @@ def test_each_fault_has_its_section() -> None:
     assert INNER_VERSION.reference == (
         "docs/ovs-faults.md#the-inner-ip-version-is-read-at-a-wrong-place"
     )
-
-
-def test_a_file_without_markers_is_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / "other.md"
-    other.write_text("# Other\n")
-    done = generate(other)
-    assert done.returncode == 1 and "markers" in done.stderr
-    assert other.read_text() == "# Other\n"

@@ -172,8 +172,8 @@ def test_cookies_of_others() -> None:
 
 
 def test_a_table_refuses_a_field_it_did_not_declare() -> None:
-    with pytest.raises(RuleError, match=r"uplink.*nw_dst"):
-        UPLINK.flow(1, match(dl_type=0x800, nw_dst=IPv4Address("10.0.0.1")))
+    with pytest.raises(RuleError, match=r"guard.*nw_src"):
+        GUARD.flow(1, match(dl_type=0x800, nw_src=IPv4Address("10.0.0.1")))
 
 
 def test_a_table_refuses_a_table_it_does_not_lead_to() -> None:

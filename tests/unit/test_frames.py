@@ -273,3 +273,52 @@ def test_exactly_the_mtu_fits() -> None:
 def test_mtus_that_cannot_be(mtu: int) -> None:
     with pytest.raises(ValueError, match="MTU"):
         frames.icmp_fragmentation_needed(OURS, mtu, b"")
+
+
+# --- ICMP errors that come in
+
+
+def icmp_error(kind: int, code: int, about: bytes, **outer: object) -> bytes:
+    said = IP(src=str(B), dst=str(OURS), **outer) / ICMP(type=kind, code=code) / Raw(about)
+    return bytes(Ether(src=MAC_B, dst=MAC_A) / said)
+
+
+ABOUT = bytes(IP(src=str(OURS), dst=str(A)) / UDP(sport=5, dport=2152) / Raw(bytes(range(40))))
+
+
+@pytest.mark.parametrize("options", [0, 4], ids=["plain", "with options"])
+@pytest.mark.parametrize("quoted", [28, 36, 68])
+def test_an_icmp_error_is_read(quoted: int, options: int) -> None:
+    """However much of the datagram it quotes, from the UDP header on."""
+    more = {"options": [IPOption_NOP()] * options} if options else {}
+    frame = icmp_error(3, 13, ABOUT[:quoted], **more)
+    told = frames.parse_icmp_error(frame)
+    assert (told.source, told.kind, told.code) == (B, 3, 13)
+    assert (told.dst_ip, told.dst_port) == (A, 2152)
+    assert told.payload == bytes(range(quoted - 28))
+    cut = frames.parse_icmp_error(frame[: len(frame) - quoted + 28])
+    assert (cut.dst_ip, cut.payload) == (A, b""), "the switch shows no more than its beginning"
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        *(b"", ABOUT[:19], ABOUT[:27], bytes(60), b"\x44" + ABOUT[1:]),
+        bytes(IP(src=str(OURS), dst=str(A)) / TCP(dport=2152)),
+        bytes(IP(src=str(OURS), dst=str(A), frag=7) / UDP(dport=2152)),
+    ],
+)
+def test_an_icmp_error_about_something_else(about: bytes) -> None:
+    with pytest.raises(frames.FrameError):
+        frames.parse_icmp_error(icmp_error(3, 3, about))
+
+
+@given(st.binary(max_size=200), st.integers(0, 120))
+def test_whatever_passes_for_an_icmp_error(noise: bytes, place: int) -> None:
+    frame = bytearray(icmp_error(3, 3, ABOUT))
+    frame[place : place + len(noise)] = noise
+    for damaged in (noise, bytes(frame), bytes(frame[:place])):
+        try:
+            frames.parse_icmp_error(damaged)
+        except frames.FrameError:
+            continue

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
-from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
 
 from ofgtp.control.flows.comparison import Comparison
@@ -22,8 +24,9 @@ from ofgtp.control.sessions.batch import SLICE
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.flows import faults
 from ofgtp.core.flows.flow import CookieKind, make_cookie
-from ofgtp.core.flows.pipeline import Report
+from ofgtp.core.flows.pipeline import DropReason, Report
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
+from ofgtp.core.observations import Observation, Seen
 from ofgtp.core.packets.arp import announcement
 from ofgtp.core.rules.session import session_flows
 from ofgtp.northbound import schema
@@ -330,3 +333,50 @@ def test_report_of_a_silent_switch(world: World) -> None:
     assert 6.5 < shown["lease"]["seconds_left"] <= 7.1
     agent.lease.renewed_at = time.time() - 30
     assert report(agent)["lease"]["seconds_left"] == 0
+
+
+def shown(
+    world: World, reason: DropReason, frame: bytes, *, teid: int = 0x1001, **more: int
+) -> None:
+    """The switch shows a packet that it drops."""
+    cookie = make_cookie(CookieKind.DROP, reason)
+    world.agent.packet_in(of.PacketIn(cookie, LINKS.gtpu, teid, int(ENB), frame, **more))
+
+
+def test_what_is_seen_of_dropped_packets_is_remembered(world: World) -> None:
+    with world.store.transaction() as tx:
+        tx.insert(session())
+    ue, spoofed = session().ue_ip, IPv4Address("192.168.0.7")
+
+    def of_ue(source: IPv4Address) -> bytes:
+        return bytes(14) + bytes.fromhex("45000054 00004000 40110000") + source.packed + bytes(64)
+
+    icmp = bytes(Ether() / IP(src=str(OTHER_ENB), dst="10.1.0.1") / ICMP(type=3, code=3))
+    quoted = bytes(IP(src="10.1.0.1", dst=str(ENB)) / UDP(sport=7, dport=2152))
+    told = icmp[:16] + (len(icmp) - 14 + len(quoted) + 8).to_bytes(2, "big") + icmp[18:] + quoted
+    told += b"\x30\xff\x00\x10" + (0x2001).to_bytes(4, "big")
+    shown(world, DropReason.NO_UPLINK_SESSION, of_ue(ue), teid=0x9999)
+    shown(world, DropReason.NO_UPLINK_SESSION, of_ue(spoofed))
+    shown(world, DropReason.NO_UPLINK_SESSION, b"")
+    shown(world, DropReason.WRONG_QFI, of_ue(ue), container=0x80 | 8)
+    shown(world, DropReason.CONTAINER_MISSING, of_ue(ue))
+    shown(world, DropReason.BAD_CONTAINER, bytes(64), form=1)
+    shown(world, DropReason.EXTENSION_CHAIN, bytes(64), form=0x11)
+    shown(world, DropReason.ICMP_ERROR, told, teid=0)
+    shown(world, DropReason.ICMP_ERROR, icmp, teid=0)
+    shown(world, DropReason.ICMP_ERROR, told.replace(b"\x08\x68", b"\x00\x35"), teid=0)
+    records = world.agent.misses.lately.about(time.monotonic(), ue, 0x1001, {ENB})
+    assert [record.seen for record in reversed(records)] == [
+        Observation(Seen.UNKNOWN_TEID, ENB, 0x9999, ue),
+        Observation(Seen.SPOOFED_SOURCE, ENB, 0x1001, spoofed),
+        Observation(Seen.SPOOFED_SOURCE, ENB, 0x1001, None),
+        Observation(Seen.WRONG_QFI, ENB, 0x1001, ue, 8),
+        Observation(Seen.CONTAINER_MISSING, ENB, 0x1001, ue),
+        Observation(Seen.BAD_CONTAINER, ENB, 0x1001),
+        Observation(Seen.EXTENSION_CHAIN, ENB, 0x1001),
+        Observation(Seen.ICMP_ERROR, ENB, 0x2001, OTHER_ENB, 0x303),
+    ]
+    service = SessionService(world.store, [world.agent], Semaphore(1), EventLog())
+    views = service.seen(session().id)
+    assert [view.seen for view in views] == [record.seen for record in records]
+    assert all(timedelta() <= datetime.now(UTC) - each.last_at < timedelta(60) for each in views)

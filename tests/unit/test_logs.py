@@ -310,7 +310,7 @@ def test_an_exit_waits_for_the_log_but_not_for_ever() -> None:
     assert time.monotonic() - started < 20
     os.close(theirs)
     with os.fdopen(ours, "rb") as reader:
-        assert len(reader.read()) == 65536, "what the pipe holds"
+        assert 40_000 < len(reader.read()) <= 65_536, "what the pipe holds"
 
 
 def test_closed_streams_are_not_somebody_elses() -> None:

@@ -17,19 +17,29 @@ from fake_service import GATEWAY, FakeService
 from prometheus_client.parser import text_string_to_metric_families
 
 from ofgtp import logs
-from ofgtp.control.flows.counters import OUTER_BYTES, Counters
+from ofgtp.control.flows.counters import DEVICE_SETTLE_S, OUTER_BYTES, Counters
 from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
-from ofgtp.core.flows.drops import MEANINGS
-from ofgtp.core.flows.flow import CookieKind, Flow, cookie_kind, make_cookie
+from ofgtp.core.flows.drops import MEANINGS, SWITCH_MEANINGS, switch_drops
+from ofgtp.core.flows.flow import CookieKind, Flow, cookie_kind
 from ofgtp.core.flows.pipeline import (
+    ACCESS,
+    CORE,
+    DOWNLINK,
     FIT,
     GUARD,
+    IDLE_UE_METER,
+    INGRESS,
+    LEASE,
     LOCAL,
     PIPELINE,
+    RETYPE,
     ROUTE,
+    TOO_BIG_METER,
     TOO_BIG_UPLINK_METER,
+    UPLINK,
     DropReason,
+    Table,
 )
 from ofgtp.core.flows.reconcile import Plan
 from ofgtp.core.model import FTeid, Session, Uplink
@@ -39,11 +49,13 @@ from ofgtp.northbound.rest import RestApp
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import LATENCY_BOUNDS, Channel, Disconnected, NotConfirmed
+from ofgtp.southbound.portcounts import PortCounts
 from tests.support.client import Client
 from tests.support.sample import LINKS
 
 ROOT = Path(__file__).parents[2]
 UNREADABLE_HEADING = "Signalling that cannot be read"
+SWITCH_HEADING = "What the switch drops by itself"
 IGNORED_HEADING = "Signalling that leads to nothing"
 
 # ---- /metrics
@@ -71,6 +83,11 @@ def test_what_the_service_counts_is_shown() -> None:
     assert values(shown["ofgtp_packets"]) == {("uplink",): 10, ("downlink",): 20}
     assert values(shown["ofgtp_bytes"]) == {("uplink",): 1000, ("downlink",): 3000}
     assert values(shown["ofgtp_drops"]) == {("unknown_ue",): 7, ("vlan",): 0}
+    assert values(shown["ofgtp_received_frames"]) == {("access",): 41, ("core",): 42}
+    own = {("arp",): 43, ("ping",): 44, ("signalling",): 45}
+    assert values(shown["ofgtp_own_frames"]) == own
+    switch = {(GATEWAY.ovsdb, "tunnel_pop_error"): 46, (GATEWAY.ovsdb, "rx_invalid_packet"): 0}
+    assert values(shown["ofgtp_switch_drops"]) == switch
     assert values(shown["ofgtp_sessions"]) == {("active",): 0, ("pending",): 0}
     assert values(shown["ofgtp_flow_mods"]) == {("add",): 5, ("modify",): 0, ("delete",): 2}
     assert values(shown["ofgtp_openflow_errors"]) == {("BAD_FIELD", "OFPET_BAD_MATCH"): 4}
@@ -173,6 +190,29 @@ def test_the_document_knows_all_that_is_unreadable() -> None:
     assert described == MEANINGS, "and the page says the same"
 
 
+def test_the_document_knows_what_a_switch_counts_by_itself() -> None:
+    described = {name.strip("`"): meaning for name, meaning in table(SWITCH_HEADING)}
+    assert described == SWITCH_MEANINGS
+
+
+def test_what_a_switch_says_of_its_drops() -> None:
+    shown = """\
+Event coverage, avg rate over last: 5 seconds, last minute, last hour,  hash=e8a5d2ab:
+datapath_drop_rx_invalid_packet   0.0/sec     0.000/sec        0.0000/sec   total: 3
+drop_action_of_pipeline    0.6/sec     0.050/sec        0.0008/sec   total: 30
+drop_action_congestion     0.0/sec     0.000/sec        0.0000/sec   total: 12345678901
+netdev_received            1.0/sec     1.000/sec        1.0000/sec   total: 99
+130 events never hit
+"""
+    found = switch_drops(shown)
+    assert {name: count for name, count in found.items() if count} == {
+        "rx_invalid_packet": 3,
+        "congestion": 12345678901,
+    }
+    assert list(found) == list(SWITCH_MEANINGS)
+    assert set(switch_drops("").values()) == {0}
+
+
 def test_the_document_knows_all_that_is_ignored() -> None:
     described = {name.strip("`"): meaning for name, meaning in table(IGNORED_HEADING)}
     assert described == {str(ignored): ignored.meaning for ignored in Ignored}
@@ -214,11 +254,14 @@ class FakeChannel:
         self.flows = {flow.key: (flow, 0, 0) for flow in flows}
         self.reported = 0
         self.limited = {1: 0, 2: 0}
-        self.passed: dict[int, tuple[int, int]] = {}
-        """Packets and octets through meters that limit nothing."""
+        self.metered: dict[int, tuple[int, int]] = {}
+        """Packets and octets that passed a meter which only counts."""
 
     def hit(self, flow: Flow, packets: int, octets: int = 0) -> None:
-        """Let packets pass a flow; one that is not there is made."""
+        """Let packets pass a flow, and its meter; one that is not there is made."""
+        if flow.meter is not None:
+            through, size = self.metered.get(flow.meter, (0, 0))
+            self.metered[flow.meter] = through + packets, size + octets
         _, before, octets_before = self.flows.get(flow.key, (flow, 0, 0))
         self.flows[flow.key] = flow, before + packets, octets_before + octets
 
@@ -235,20 +278,17 @@ class FakeChannel:
     def _stats(self, flow: Flow, packets: int, octets: int) -> of.FlowStats:
         raw = of.encode_match(flow.match)
         match, _ = of.decode_match(raw, 0)
+        does = of.encode_instructions(flow)
+        counts = packets, octets
         return of.FlowStats(
-            flow.table, flow.priority, flow.cookie, match, raw, b"", (0, 0), packets, octets
+            flow.table, flow.priority, flow.cookie, match, raw, does, (0, 0), *counts
         )
 
-    def packets_of(self, cookie: int) -> int:
-        return sum(count for flow, count, _ in self.flows.values() if flow.cookie == cookie)
-
     def meter_counts_of(self, numbers: Iterable[int]) -> dict[int, of.MeterCounts]:
+        through = {each: of.MeterCounts(n, 0, size) for each, (n, size) in self.metered.items()}
+        through |= {each: of.MeterCounts(2 * n, n) for each, n in self.limited.items()}
         asked = set(numbers)
-        return {number: each for number, each in self._meters().items() if number in asked}
-
-    def _meters(self) -> dict[int, of.MeterCounts]:
-        passed = {n: of.MeterCounts(packets, 0, size) for n, (packets, size) in self.passed.items()}
-        return passed | {number: of.MeterCounts(2 * n, n) for number, n in self.limited.items()}
+        return {number: counts for number, counts in through.items() if number in asked}
 
 
 BASE = list(gateway_flows(GATEWAY, LINKS, protected_networks([GATEWAY]), 10))
@@ -266,8 +306,12 @@ def base(table: int, field: str | None = None, *, drops: bool = False) -> Flow:
     )
 
 
-def read(counters: Counters, channel: FakeChannel) -> None:
-    counters.read(channel)  # type: ignore[arg-type]
+def read(
+    counters: Counters, channel: FakeChannel, now: float = 0, **ports: tuple[int, int]
+) -> None:
+    """`ports` are frames received, and overruns, as the kernel counts them."""
+    found = {port: PortCounts(*counts) for port, counts in ports.items()}
+    counters.read(channel, found, now)  # type: ignore[arg-type]
 
 
 def test_each_packet_is_counted_once() -> None:
@@ -278,7 +322,7 @@ def test_each_packet_is_counted_once() -> None:
     assert counters.packets == {"uplink": 100, "downlink": 100}
     assert counters.bytes == {"uplink": 20_000, "downlink": 20_000 - 100 * OUTER_BYTES}
     drops = [flow for flow in BASE if cookie_kind(flow.cookie) is CookieKind.DROP]
-    assert counters.drops.total() == 100 * len(drops)
+    assert counters.drops.total() - counters.drops["too_big"] == 100 * len(drops)
 
 
 def test_from_ue_to_ue_is_uplink_too() -> None:
@@ -314,10 +358,12 @@ def test_what_is_too_big_for_the_core_port_is_not_forwarded() -> None:
     read(counters, channel)
 
     def passes(packets: int, octets: int) -> None:
+        metered = dict(channel.metered)  # the size is compared between the flow and its meter
         channel.hit(out, packets, octets)
         channel.hit(not_, packets, octets)
+        channel.metered = metered
 
-    channel.passed[METER] = 2, 3000
+    channel.metered[METER] = 2, 3000
     read(counters, channel)
     assert counters.packets["uplink"] == counters.bytes["uplink"] == 0
     passes(5, 3000 + 300)
@@ -325,7 +371,7 @@ def test_what_is_too_big_for_the_core_port_is_not_forwarded() -> None:
     assert (counters.packets["uplink"], counters.bytes["uplink"]) == (3, 300)
     assert counters.drops["too_big_uplink"] == counters.standing["too_big_uplink"] == 2
     passes(1, 100)
-    channel.passed[METER] = 3, 4500  # its flow is late again
+    channel.metered[METER] = 3, 4500  # its flow is late again
     read(counters, channel)
     assert (counters.packets["uplink"], counters.bytes["uplink"]) == (3, 300)
     passes(1, 1500)
@@ -337,7 +383,7 @@ def test_what_was_too_big_before_the_first_look() -> None:
     """The meter outlives the flow: more cannot be taken off than that has counted since."""
     channel, out, _ = narrow()
     counters = Counters()
-    channel.passed[METER] = 1000, 1_500_000
+    channel.metered[METER] = 1000, 1_500_000
     channel.hit(out, 5, 500)
     read(counters, channel)
     assert counters.packets["uplink"] == 0
@@ -350,9 +396,9 @@ def test_what_was_too_big_before_the_first_look() -> None:
 def test_a_meter_that_was_made_anew() -> None:
     channel, out, _ = narrow()
     counters = Counters()
-    channel.passed[METER] = 10, 15_000
+    channel.metered[METER] = 10, 15_000
     read(counters, channel)
-    channel.passed[METER] = 1, 1500
+    channel.metered[METER] = 1, 1500
     channel.hit(out, 3, 1700)
     read(counters, channel)
     assert (counters.packets["uplink"], counters.bytes["uplink"]) == (2, 200)
@@ -376,6 +422,20 @@ def test_totals_survive_flows_made_anew() -> None:
                 channel.remake(flow)
 
 
+def test_octets_that_fall_are_no_flow_made_anew() -> None:
+    """As of T-PDUs cut off in their header, which the switch takes for nearly 4 GiB."""
+    channel, counters = FakeChannel(BASE), Counters()
+    drop = base(GUARD.number, drops=True)
+    channel.hit(drop, 5, 1000)
+    channel.hit(base(ROUTE.number), 5, 1000)
+    read(counters, channel)
+    channel.hit(drop, 1, -4)
+    channel.hit(base(ROUTE.number), 1, -4)
+    read(counters, channel)
+    assert counters.drops["protected_destination"] == counters.packets["uplink"] == 6
+    assert counters.bytes["uplink"] == 1000
+
+
 def idle(number: int) -> Flow:
     session = Session(
         number, f"s{number}", "gw1", IPv4Address("10.45.0.0") + number, Uplink(1), None
@@ -389,12 +449,13 @@ def test_idle_ues_that_wake_up_do_not_count_twice() -> None:
     channel.hit(idle(2), 4)
     read(counters, channel)
     assert counters.drops["idle_ue"] == 14
+    channel.hit(idle(1), 2)
     del channel.flows[idle(1).key]
     read(counters, channel)
-    assert counters.drops["idle_ue"] == 14
+    assert counters.drops["idle_ue"] == 16, "with what it had counted since"
     channel.hit(idle(2), 3)
     read(counters, channel)
-    assert counters.drops["idle_ue"] == 17
+    assert counters.drops["idle_ue"] == 19
 
 
 def test_meters_count_as_drops() -> None:
@@ -408,6 +469,17 @@ def test_meters_count_as_drops() -> None:
     channel.limited = {5: 3}
     read(counters, channel)
     assert counters.drops["too_big"] == 6, "what comes to that meter, not what its band drops"
+
+
+def test_what_is_too_big_for_an_idle_ue_is_no_packet_of_it() -> None:
+    """The switch counts it on that UE's flow, too, but sends it by the meter of the other."""
+    channel, counters = FakeChannel(BASE), Counters()
+    channel.hit(idle(1), 3)
+    channel.metered[TOO_BIG_METER.number] = 2, 3000
+    channel.metered[IDLE_UE_METER.number] = 1, 100
+    read(counters, channel)
+    assert (counters.drops["idle_ue"], counters.drops["too_big"]) == (1, 2)
+    assert counters.standing["idle_ue"] == 1
 
 
 def test_the_cost_does_not_grow_with_the_sessions() -> None:
@@ -430,9 +502,149 @@ def test_the_cost_does_not_grow_with_the_sessions() -> None:
     assert counters.packets.total() == 0
 
 
+# ---- what went in and came out nowhere
+
+
+def passed(table: Table, priority: int | None = None, *, drop: bool = False, **asked: int) -> Flow:
+    """The first base flow of a table with these conditions."""
+    kind = CookieKind.DROP if drop else None
+    return next(
+        flow
+        for flow in BASE
+        if flow.table == table.number
+        and priority in (None, flow.priority)
+        and (cookie_kind(flow.cookie) is CookieKind.DROP) == drop
+        and kind in (None, cookie_kind(flow.cookie))
+        and asked.items() <= {c.field: c.value for c in flow.match}.items()
+    )
+
+
+RECEIVED_ACCESS = passed(INGRESS, in_port=LINKS.access)
+RECEIVED_CORE = passed(INGRESS, in_port=LINKS.core)
+TUNNELLED = passed(ACCESS, udp_dst=2152)
+TO_UE = passed(CORE, 80)
+DELIVERED = {
+    "uplink": (RECEIVED_ACCESS, TUNNELLED, passed(ROUTE)),
+    "downlink": (RECEIVED_CORE, TO_UE, passed(LOCAL, udp_dst=2152)),
+    "no session": (RECEIVED_ACCESS, TUNNELLED, passed(UPLINK, 0, drop=True)),
+    "signalling": (RECEIVED_ACCESS, TUNNELLED, passed(RETYPE, 100, nw_src=0, udp_dst=2152)),
+    "unknown UE": (RECEIVED_CORE, TO_UE, passed(DOWNLINK, drop=True)),
+    "no lease up": (RECEIVED_ACCESS, TUNNELLED, passed(LEASE, drop=True)),
+    "no lease down": (RECEIVED_CORE, passed(LEASE, drop=True)),
+    "ARP": (RECEIVED_ACCESS, passed(ACCESS, 102, arp_op=1)),
+    "other ARP": (RECEIVED_ACCESS, passed(ACCESS, 100, dl_type=0x806)),
+    "ping": (RECEIVED_ACCESS, passed(ACCESS, icmp_type=8)),
+    "core's ARP": (RECEIVED_CORE, passed(CORE, 90, arp_op=1)),
+    "core's ping": (RECEIVED_CORE, passed(CORE, 90, icmp_type=8)),
+    "next hop": (RECEIVED_CORE, passed(CORE, 100, arp_op=2)),
+    "not for us": (RECEIVED_ACCESS, passed(ACCESS, 0, drop=True)),
+    "no UE": (RECEIVED_CORE, passed(CORE, 0, drop=True)),
+    "ICMP error": (RECEIVED_ACCESS, passed(ACCESS, 90, drop=True, icmp_type=3)),
+}
+"""The flows that count a packet, by what becomes of it."""
+
+
+def settled(
+    counters: Counters, channel: FakeChannel, start: float, **ports: tuple[int, int]
+) -> float:
+    """Read until all that may be counted late is; the time then."""
+    for _ in range(3):
+        start += DEVICE_SETTLE_S
+        read(counters, channel, start, **ports)
+    return start
+
+
+def came(channel: FakeChannel, **more: int) -> dict[str, tuple[int, int]]:
+    """What the kernel says of the ports: what the switch has taken, what of more it has not."""
+    flows = {"access": RECEIVED_ACCESS, "core": RECEIVED_CORE}
+    return {
+        port: (10**6 + channel.flows[flow.key][1] + more.get(port, 0), 0)
+        for port, flow in flows.items()
+    }
+
+
+@pytest.mark.parametrize("what", DELIVERED)
+def test_a_packet_that_has_an_end_is_not_lost(what: str) -> None:
+    """And what came in is what went out, what was for the gateway, and what was dropped."""
+    channel, counters = FakeChannel(BASE), Counters()
+    now = settled(counters, channel, 0, **came(channel))
+    for number, flows in enumerate(DELIVERED.values()):
+        for flow in flows:
+            channel.hit(flow, number + 1)
+    for flow in DELIVERED[what]:
+        channel.hit(flow, 1000)
+    settled(counters, channel, now + 1, **came(channel))
+    for reckoned in ("tunnel_error", "not_sent", "access_not_taken", "core_not_taken"):
+        assert counters.drops[reckoned] == 0
+    ended = counters.packets.total() + counters.own.total() + counters.drops.total()
+    assert sum(counters.received.values()) == ended
+    assert ended == 1000 + sum(range(len(DELIVERED) + 1))
+
+
+def test_what_comes_out_nowhere_is_lost() -> None:
+    """However often a lease is renewed, which makes its flows anew."""
+    channel, counters = FakeChannel(BASE), Counters()
+    now = settled(counters, channel, 0)
+    lease = base(LEASE.number)
+    for _ in range(3):
+        channel.hit(lease, 10)
+        read(counters, channel, now)
+        channel.remake(lease)
+    for flows in DELIVERED.values():
+        for flow in flows:
+            channel.hit(flow, 50)
+    for flow in (RECEIVED_ACCESS, TUNNELLED):
+        channel.hit(flow, 7)
+    for flow in (RECEIVED_CORE, TO_UE):
+        channel.hit(flow, 3)
+    now = settled(counters, channel, now + 1)
+    assert (counters.drops["tunnel_error"], counters.drops["not_sent"]) == (7, 3)
+    assert (counters.standing["tunnel_error"], counters.standing["not_sent"]) == (7, 3)
+    channel.remake(TUNNELLED)
+    now = settled(counters, channel, now + 1)
+    assert counters.drops["tunnel_error"] == 7, "a flow made anew is no news"
+    for flow in (RECEIVED_ACCESS, TUNNELLED):
+        channel.hit(flow, 2)
+    settled(counters, channel, now + 1)
+    assert counters.drops["tunnel_error"] == 9
+
+
+def test_what_the_switch_was_too_slow_to_take() -> None:
+    """The kernel counts from 0 again when the switch opens its port anew."""
+    channel, counters = FakeChannel(BASE), Counters()
+    channel.hit(RECEIVED_ACCESS, 5)
+    read(counters, channel, access=(900, 10), core=(100, 2))
+    read(counters, channel, access=(903, 13), core=(100, 2))
+    read(counters, channel, access=(907, 4), core=(100, 2))
+    assert (counters.drops["access_overrun"], counters.drops["core_overrun"]) == (17, 2)
+    assert counters.received == {"access": 5 + 10 + 7, "core": 2}
+    assert counters.standing["access_overrun"] == 4
+
+
+def test_what_the_switch_did_not_take() -> None:
+    channel, counters = FakeChannel(BASE), Counters()
+    now = settled(counters, channel, 0, **came(channel))
+    channel.hit(RECEIVED_CORE, 9)
+    now = settled(counters, channel, now, **came(channel, core=4))
+    assert (counters.drops["access_not_taken"], counters.drops["core_not_taken"]) == (0, 4)
+    assert counters.received == {"access": 0, "core": 13}
+    # a port that is gone is no port that takes nothing
+    now = settled(counters, channel, now)
+    settled(counters, channel, now, **came(channel, core=4))
+    assert counters.drops["core_not_taken"] == 4
+
+
+def test_gateways_of_one_switch_show_its_drops_once() -> None:
+    service = FakeService()
+    (one,) = service.metrics()
+    service.metrics = lambda: [one, replace(one, name="gw2")]  # type: ignore[method-assign]
+    text = Client(RestApp(service)).get("/metrics").text
+    assert text.count('reason="tunnel_pop_error"') == 1
+
+
 def test_base_flows_are_few() -> None:
-    """131 compare QFIs, 85 find what is in front of the packet, and 80 serve sessions of rules."""
-    assert len(BASE) < 140 + 220 + 80
+    """131 compare QFIs, 85 find what is in front of the packet, and 90 serve sessions of rules."""
+    assert len(BASE) < 140 + 230 + 90
     assert len({flow.table for flow in BASE}) == len(PIPELINE)
 
 
@@ -515,18 +727,3 @@ def test_classes_of_latency() -> None:
     assert (tally.barriers[0], tally.barriers[1]) == (1, 1)
     assert tally.barriers[-2:] == [1, 1]
     assert sum(tally.barriers) == 4
-
-
-def test_the_idle_are_asked_for_by_cookie() -> None:
-    cookie = make_cookie(CookieKind.DROP, DropReason.IDLE_UE)
-    assert idle(2).cookie == cookie
-    asked = of.aggregate_request(cookie, 7)
-    assert len(asked) == int.from_bytes(asked[2:4], "big") == 56
-    assert asked[32:48] == cookie.to_bytes(8, "big") + b"\xff" * 8
-    assert of.decode_aggregate(bytes(7) + b"\5" + bytes(7) + b"\6" + b"\0\0\0\7" + bytes(4)) == (
-        5,
-        6,
-        7,
-    )
-    with pytest.raises(of.CodecError):
-        of.decode_aggregate(bytes(19))

@@ -16,7 +16,7 @@ from ofgtp.core.errors import StoreError, SwitchRefused
 from ofgtp.core.model import TEID_MAX, BatchPut, FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.northbound import schema, shown
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.service import Counters, NewSession, SessionView
+from ofgtp.northbound.service import FlowCounters, NewSession, SessionView
 from tests.support.client import Client, TestResponse
 
 TOKEN = "s3cret"
@@ -223,7 +223,7 @@ TIME = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.jus
 QOS = st.none() | st.builds(
     Qos, st.integers(1, 63), rqi=st.booleans(), required=st.booleans(), check=st.booleans()
 )
-COUNTERS = st.none() | st.builds(Counters, st.integers(0, 1 << 64), st.integers(0, 1 << 64))
+COUNTERS = st.none() | st.builds(FlowCounters, *[st.integers(0, 1 << 64)] * 3)
 
 
 def model(view: SessionView) -> str:
@@ -233,7 +233,7 @@ def model(view: SessionView) -> str:
     counters = None
     if view.uplink is not None and view.downlink is not None:
         counters = {
-            way: {"packets": each.packets, "bytes": each.bytes}
+            way: {"packets": each.packets, "bytes": each.bytes, "duration_seconds": each.seconds}
             for way, each in (("uplink", view.uplink), ("downlink", view.downlink))
         }
     text = None if view.local_ip is None else str(view.local_ip)
@@ -275,7 +275,7 @@ def test_the_json_of_a_session(
     state: SessionState,
     reason: str | None,
     known: bool,
-    counters: tuple[Counters | None, Counters | None],
+    counters: tuple[FlowCounters | None, FlowCounters | None],
 ) -> None:
     """Written by hand, it is what the schema says, to the octet."""
     pinned = None if peer is None else IPv4Address(peer)
@@ -283,7 +283,7 @@ def test_the_json_of_a_session(
     session = Session(
         7, "a:1@b.c_d-e", "gw1", IPv4Address(ue_ip), Uplink(teid, pinned), down, qos=qos
     )
-    local, zero = GATEWAY.access_ip.ip if known else None, Counters(0, 0)
+    local, zero = GATEWAY.access_ip.ip if known else None, FlowCounters(0, 0, 0)
     view = SessionView(session, state, reason, local, made, changed, *counters)
     assert shown.session(view) == model(view)
     number = 0 if qos is None else qos.number

@@ -425,6 +425,11 @@ def test_packet_in() -> None:
     body = packet_in(unknown + fields, b"frame")
     assert of.decode_packet_in(body) == of.PacketIn(0xABCD, 3, 0x1001, int(ENB), b"frame")
     assert of.decode_packet_in(packet_in(b"", b"")) == of.PacketIn(0xABCD, 0, 0, 0, b"")
+    registers = b"".join(
+        struct.pack("!HBBI", 1, number << 1, 4, value) for number, value in ((3, 0x89), (5, 0x11))
+    )
+    kept = of.decode_packet_in(packet_in(registers, b""))
+    assert (kept.container, kept.form) == (0x89, 0x11)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ofgtp.core.pfcp import enums, grouped, values
-from ofgtp.core.pfcp.header import SEQUENCE_MAX, MessageType
-from ofgtp.core.pfcp.ies import LAST_OF_RELEASE_15, Ie
-from ofgtp.core.pfcp.messages import CLASSES, Message, kind_of, read, write
-from ofgtp.core.pfcp.tables import REMOVED, TABLES
+from ofgtp.core.pfcp.wire import enums, grouped, values
+from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
+from ofgtp.core.pfcp.wire.ies import LAST_OF_RELEASE_15, Ie
+from ofgtp.core.pfcp.wire.messages import CLASSES, Message, kind_of, read, write
+from ofgtp.core.pfcp.wire.tables import REMOVED, TABLES
 from tests.support.pfcp import GROUPS, Vector, groups, messages, tlv, tree, u16, u32, vectors
 
 SMF, GNB = IPv4Address("192.0.2.20"), IPv4Address("192.0.2.10")
@@ -325,7 +325,7 @@ def test_groups_nest_four_deep_at_most() -> None:
 
 
 def nested(group: type, inner: type) -> bool:
-    from ofgtp.core.pfcp.tables import CODECS
+    from ofgtp.core.pfcp.wire.tables import CODECS
 
     kinds = [CODECS[field.ie].decode for field in TABLES[group].fields.values()]
     return any(getattr(decode, "__self__", None) is TABLES[inner] for decode in kinds)

@@ -9,13 +9,13 @@ import logging
 import re
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_service import FakeService
+from fake_service import WHEN, FakeService
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -23,11 +23,12 @@ from pydantic import BaseModel
 from ofgtp.core.errors import OfgtpError, StoreError, SwitchRefused
 from ofgtp.core.flows.drops import MEANINGS
 from ofgtp.core.model import FTeid, SessionState
+from ofgtp.core.observations import Observation, Seen
 from ofgtp.core.peers.paths import PathState
-from ofgtp.northbound import openapi, pages, schema
+from ofgtp.northbound import lines, openapi, pages, rest, schema, strict
 from ofgtp.northbound.bodies import merge_patch
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.service import PeerView, Service, SessionFilter
+from ofgtp.northbound.service import PeerView, SeenView, Service, SessionFilter
 from tests.support.client import Client, TestResponse
 from tests.support.client import request as request_bytes
 
@@ -106,11 +107,13 @@ def test_create(client: Client) -> None:
         "reason": None,
         "created_at": "2026-01-02T03:04:05.678901Z",
         "updated_at": "2026-01-02T03:04:05.678901Z",
-        "counters": {way: {"packets": 0, "bytes": 0} for way in ("uplink", "downlink")},
+        "counters": {
+            way: {"packets": 0, "bytes": 0, "duration_seconds": 0} for way in ("uplink", "downlink")
+        },
     }
     body["counters"] = {
-        "uplink": {"packets": 1, "bytes": 84},
-        "downlink": {"packets": 2, "bytes": 168},
+        "uplink": {"packets": 1, "bytes": 84, "duration_seconds": 5},
+        "downlink": {"packets": 2, "bytes": 168, "duration_seconds": 5},
     }
     assert answer(client.get(response.headers["Location"]), 200, SESSION) == body
 
@@ -285,7 +288,33 @@ def test_a_list_without_counters(client: Client, service: FakeService) -> None:
     assert [item["counters"] for item in page["items"]] == [None]
     assert service.filter == SessionFilter(counters=False)
     page = answer(client.get("/v1/sessions?counters=true"), 200, schema.SessionList)
-    assert page["items"][0]["counters"]["uplink"] == {"packets": 1, "bytes": 84}
+    assert page["items"][0]["counters"]["uplink"]["packets"] == 1
+
+
+def test_what_was_seen_of_a_session(client: Client, service: FakeService) -> None:
+    answer(client.put(PATH, json=FULL), 201, schema.SessionOutput)
+    peer, ue = IPv4Address("10.1.0.2"), IPv4Address("10.45.0.2")
+    later = WHEN + timedelta(seconds=5)
+    service.all_seen = [
+        SeenView(Observation(Seen.WRONG_QFI, peer, 7, ue, 8), 3, WHEN, later),
+        SeenView(Observation(Seen.ICMP_ERROR, peer, None, ue, 3 << 8 | 13), 1, WHEN, WHEN),
+    ]
+    qfi, icmp = answer(client.get(f"{PATH}/seen"), 200, schema.SeenList)["items"]
+    assert qfi == {
+        "what": "wrong_qfi",
+        "peer": "10.1.0.2",
+        "teid": 7,
+        "source": "10.45.0.2",
+        "qfi": 8,
+        "icmp": None,
+        "count": 3,
+        "first_at": "2026-01-02T03:04:05.678901Z",
+        "last_at": "2026-01-02T03:04:10.678901Z",
+    }
+    assert (icmp["what"], icmp["teid"], icmp["qfi"]) == ("icmp_error", None, None)
+    assert icmp["icmp"] == {"type": 3, "code": 13}
+    problem(client.get("/v1/sessions/none/seen"), 404)
+    assert locs(client.get(f"{PATH}/seen?since=1")) == ["since"]
 
 
 def test_session_flows(client: Client) -> None:
@@ -960,6 +989,16 @@ def references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from references(value)
+
+
+def test_openapi_tells_the_limits(client: Client) -> None:
+    told = client.get("/openapi.json").json["info"]["description"]
+    for limit in (
+        *(rest.BODY_LIMIT, rest.BATCH_LIMIT, rest.BATCH_LINES, lines.LINE_LIMIT),
+        *(strict.MAX_DEPTH, strict.MAX_VALUES),
+    ):
+        assert f" {limit:,}" in told
+    assert rest.BODY_LIMIT == lines.LINE_LIMIT
 
 
 def test_openapi_describes_what_is_routed(app: RestApp, client: Client) -> None:

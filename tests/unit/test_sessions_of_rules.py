@@ -278,7 +278,6 @@ def test_error_indications_move_what_comes_in_tunnels_alone() -> None:
     assert side.detail.way == 2
 
 
-@pytest.mark.xfail(strict=True, reason="the rule stays in its table")
 def test_error_indications_of_a_relays_own_downlink_change_the_table() -> None:
     """It is reached from a tunnel: the switch would not notice otherwise."""
     one = indicated(relay(), FTeid(0x2001, ENB))

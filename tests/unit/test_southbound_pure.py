@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,11 @@ table netdev ofgtp_br-ofgtp {{
 	chain core_in {{
 		type filter hook ingress device "eth2" priority 0; policy drop;
 	}}
+	chain core_out {{
+		type filter hook egress device "eth2" priority 0; policy accept;
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
+	}}
 	chain contained {{
 		{WITH_CONTAINER}
 		@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0
@@ -80,6 +86,8 @@ table netdev ofgtp_br-ofgtp {{
 	chain access_out {{
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 goto gtpu
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
 	}}
 }}
 """
@@ -101,6 +109,8 @@ table netdev ofgtp_br-ofgtp {
 	chain access_out {
 		type filter hook egress device "eth1" priority 0; policy accept;
 		meta protocol ip udp dport 2152 goto gtpu
+		meta protocol ip6 drop
+		ip daddr 224.0.0.0/3 drop
 	}
 }
 
@@ -109,6 +119,33 @@ table ip ofgtp_br-ofgtp {
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
 		ip saddr 10.45.0.0/16 oifname != "br-ofgtp" oifname != "br-ofgtp-c" masquerade
+	}
+}
+"""
+SERVICES = """
+table inet ofgtp_br-ofgtp {
+	comment "ofgtp: UEs do not reach the host's own services"
+	set asked {
+		typeof ip saddr . meta l4proto . th sport . th dport
+		size 65535
+		flags dynamic,timeout
+		timeout 2m
+	}
+	chain input {
+		type filter hook input priority 0; policy accept;
+		iifname "br-ofgtp-c" jump from_ues
+	}
+	chain from_ues {
+		icmp type { echo-reply, destination-unreachable, echo-request, time-exceeded, \
+parameter-problem } accept
+		ip saddr . meta l4proto . th sport . th dport @asked accept
+		counter drop
+	}
+	chain output {
+		type filter hook output priority 0; policy accept;
+		oifname "br-ofgtp-c" update @asked \
+{ ip daddr . meta l4proto . tcp dport . tcp sport timeout 1d }
+		oifname "br-ofgtp-c" update @asked { ip daddr . meta l4proto . udp dport . udp sport }
 	}
 }
 """
@@ -133,5 +170,6 @@ def test_ruleset_where_the_source_port_is_fixed() -> None:
 
 def test_ruleset_of_an_old_switch_before_a_masquerading_host() -> None:
     gateway = lab_gateway(core_port="host", next_hop=None, masquerade=True)
-    assert ruleset(gateway, (3, 1)) == HOST
-    assert ruleset(gateway, (2, 13)) == HOST
+    assert ruleset(gateway, (3, 1)) == HOST + SERVICES
+    assert ruleset(gateway, (2, 13)) == HOST + SERVICES
+    assert ruleset(replace(gateway, host_services="allow"), (3, 1)) == HOST

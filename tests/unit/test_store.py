@@ -8,7 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -17,9 +19,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ofgtp.core.errors import Conflict, InvalidSession, StoreError, UnknownSession
+from ofgtp.core.errors import (
+    Conflict,
+    InvalidSession,
+    StoreDamaged,
+    StoreError,
+    StoreUnfit,
+    UnknownSession,
+)
 from ofgtp.core.model import FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
+from ofgtp.store import sqlite as sqlite_module
 from ofgtp.store.sqlite import _PEERS, FORGET_EVERY, RELEASES_KEPT
 
 UE = int(IPv4Address("10.45.0.0"))
@@ -436,7 +446,7 @@ def test_a_foreign_cursor_is_refused(store: SessionStore, cursor: str) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "s.db"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"s\.db"):
+    with pytest.raises(StoreDamaged, match=r"s\.db"):
         SessionStore(path)
     assert path.read_bytes() == content
 
@@ -448,7 +458,7 @@ def test_a_damaged_file(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(8 * 4096)
         file.write(os.urandom(20 * 4096))
-    with pytest.raises(StoreError, match=r"damaged|malformed|cannot be used"):
+    with pytest.raises(StoreDamaged, match=r"damaged|malformed|cannot be used"):
         SessionStore(path)
 
 
@@ -457,13 +467,13 @@ def test_another_programs_database_and_a_later_schema(tmp_path: Path, path: Path
     db = sqlite3.connect(foreign)
     db.execute("CREATE TABLE t (x)")
     db.close()
-    with pytest.raises(StoreError, match="another program"):
+    with pytest.raises(StoreUnfit, match="another program"):
         SessionStore(foreign)
     SessionStore(path).close()
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StoreError, match="schema version 99"):
+    with pytest.raises(StoreUnfit, match="schema version 99"):
         SessionStore(path)
 
 
@@ -693,3 +703,84 @@ def test_a_teid_is_known_while_a_change_of_it_is_under_way(store: SessionStore) 
             if ends is not None:
                 raise ends
         assert known() == ([1, 2, 3] if ends is not None else [3, 4, 6])
+
+
+# --- the write-ahead log
+
+
+@pytest.mark.parametrize("write", ["transactions", "checks"])
+def test_the_log_is_folded_in_time(path: Path, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    store = SessionStore(path)
+    sizes = []
+    for n in range(300):
+        if write == "checks":
+            store.check()
+        else:
+            fill(store, n)
+        sizes.append(path.with_name("sessions.db-wal").stat().st_size // 4096)
+    assert max(sizes) < 200, "it begins again from its start"
+    store.close()
+    assert len(ids(SessionStore(path))) == (300 if write == "transactions" else 0)
+
+
+def test_the_log_is_folded_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another thread. The store goes on being read; who wants to write waits for it, and what
+    is written goes to the start of the log."""
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    work: list[Callable[[], None]] = []
+    read: list[object] = []
+
+    def pause() -> None:
+        read.append(store.get("ue-1"))
+        store.check()
+        thread = threading.Thread(target=work.pop())
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+
+    store = SessionStore(path, aside=work.append, pause=pause)
+    for n in range(300):
+        fill(store, n)
+        assert len(work) <= 1, "once, until it is done"
+    assert len(read) > 5
+    assert None not in read
+    assert path.with_name("sessions.db-wal").stat().st_size < 200 * 4096
+    store.close()
+    assert len(ids(SessionStore(path))) == 300
+
+
+def test_a_log_that_is_being_read(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is not waited for long, and folded another time."""
+    store = SessionStore(path)
+    fill(store, 1)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM sessions").fetchone()
+        fill(store, 2)
+        store._fold()
+        fill(store, 3)
+    assert "is not folded into the file: it is being read" in caplog.text
+    store._fold()
+    assert ids(store) == ["ue-1", "ue-2", "ue-3"]
+    store.close()
+
+
+def test_a_log_that_cannot_be_folded(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is said, and tried again; nothing else ends."""
+    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    store = SessionStore(path)
+    here = store.path
+    store.path = path / "nowhere"
+    for n in range(40):
+        fill(store, n)
+    assert "the log is not folded into the file" in caplog.text
+    store.path = here
+    caplog.clear()
+    for n in range(40, 80):
+        fill(store, n)
+    assert caplog.records == [] or len(caplog.records) == 1
+    assert path.stat().st_size > 20_000
+    store.close()

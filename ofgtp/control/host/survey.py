@@ -7,13 +7,15 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from ofgtp.core.doctor.facts import Chain, Interface, Route, Socket, Switch
+from ofgtp.core.doctor.facts import Chain, Interface, Reach, Route, Socket, Switch
 from ofgtp.core.doctor.of_host import PACKAGES
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.southbound import hostnet, netfilter
@@ -22,6 +24,12 @@ from ofgtp.southbound.ovstools import Tools
 
 SBIN = ("/usr/sbin", "/sbin")
 """Where programs are that only root has on its PATH."""
+
+REACH_S = 2.0
+"""Longest time for this host to reach itself, in seconds."""
+
+STACK_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+"""Those of the host's network stack (but of the device: ingress, egress)."""
 
 _HOOK = re.compile(
     r"\bhook (?P<hook>\w+)(?: devices? =? ?(?P<devices>\{[^}]*\}|\S+))?[^;]*;"
@@ -84,6 +92,7 @@ def read_sockets(text: str) -> list[Socket]:
                 int(port),
                 process[1] if process else "another program",
                 int(process[2]) if process else None,
+                words[0] == "tcp" and int(words[2]) > int(words[3]),
             )
         )
     return found
@@ -95,10 +104,53 @@ def kernel_gtp() -> list[str]:
     return [] if code else [each["ifname"] for each in json.loads(out or "[]") if each]
 
 
+def reach(what: str, host: str, port: int, sockets: Iterable[Socket]) -> Reach | None:
+    """Connect to an address that the controller listens on, as REST's users or the switch would.
+
+    If nobody listens there, this listens meanwhile; None if it cannot, or if it would not know
+    why nobody answers.
+    """
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"{host}:{port}"
+    with ExitStack() as held:
+        holder = next((each for each in sockets if each.holds(host, port)), None)
+        if holder is None:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                held.enter_context(socket.create_server((host, port), family=family))
+            except OSError:
+                return None
+        try:
+            socket.create_connection((target, port), timeout=REACH_S).close()
+        except TimeoutError:
+            if holder is not None and holder.full:
+                return None
+            return Reach(what, address, "dropped")
+        except OSError:
+            return Reach(what, address, "refused")
+    return Reach(what, address, "open")
+
+
 def chains() -> list[Chain]:
-    """The chains of nftables that packets pass by a hook."""
+    """The chains of nftables that packets pass by a hook; those of the host's stack with rules."""
     code, out, _ = attempt(["nft", "list", "chains"])
-    return [] if code else read_chains(out)
+    found = [] if code else read_chains(out)
+    return [
+        replace(chain, rules=_rules(chain)) if chain.hook in STACK_HOOKS else chain
+        for chain in found
+    ]
+
+
+def _rules(chain: Chain) -> list[str]:
+    words = [chain.family, chain.table, chain.name]
+    code, out, _ = attempt(["nft", "--stateless", "list", "chain", *words])
+    return [] if code else read_rules(out)
+
+
+def read_rules(text: str) -> list[str]:
+    """The rules of nft's listing of a chain, without the line of its hook."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("\t\t")]
+    return [line for line in lines if not line.startswith("type ")]
 
 
 def read_chains(text: str) -> list[Chain]:
@@ -166,7 +218,17 @@ def interface(name: str) -> Interface:
     refusal = hostnet.port_refusal(name)
     (shown,) = (e for e in json.loads(run(["ip", "-json", "-d", "link", "show", "dev", name])) if e)
     kind = shown.get("linkinfo", {}).get("info_kind")
-    return Interface(name, link, shown["mtu"], kind, refusal, hostnet.offloads(name))
+    _, filters, _ = attempt(["tc", "filter", "show", "dev", name, "egress"])
+    return Interface(
+        name,
+        link,
+        shown["mtu"],
+        kind,
+        refusal,
+        hostnet.offloads(name),
+        xdp="xdp" in shown,
+        filters=bool(filters.strip()),
+    )
 
 
 def addresses() -> dict[str, list[IPv4Interface]]:

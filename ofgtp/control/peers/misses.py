@@ -1,15 +1,38 @@
-"""T-PDUs that match no session: why, and what their peer is told."""
+"""What the switch shows of the packets that it refuses: why, what is remembered of it, and what the
+peers of T-PDUs without a session are told."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from ipaddress import IPv4Address
 
 from ofgtp.control.peers.signalling import Signalling
-from ofgtp.core.model import Gateway
+from ofgtp.core.flows.pipeline import DropReason
+from ofgtp.core.model import GTPU_PORT, QFI_MAX, Gateway
+from ofgtp.core.observations import Observation, Observations, Seen
+from ofgtp.core.packets import frames
 from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.southbound.openflow import PacketIn
 from ofgtp.store.sqlite import SessionStore
+
+log = logging.getLogger(__name__)
+
+EXTENDED: dict[int, Seen] = {
+    DropReason.EXTENSION_HEADER: Seen.EXTENSION_HEADER,
+    DropReason.EXTENSION_CHAIN: Seen.EXTENSION_CHAIN,
+}
+REFUSED: dict[int, Seen] = {
+    DropReason.CONTAINER_MISSING: Seen.CONTAINER_MISSING,
+    DropReason.WRONG_QFI: Seen.WRONG_QFI,
+    DropReason.BAD_CONTAINER: Seen.BAD_CONTAINER,
+    DropReason.LONG_CONTAINER: Seen.LONG_CONTAINER,
+}
+"""By why they are dropped: of these T-PDUs the switch shows some."""
+
+IPV4_HEADER = 20
+"""Octets of an IPv4 header without options."""
 
 
 class Misses:
@@ -17,18 +40,42 @@ class Misses:
 
     def __init__(self, gateway: Gateway, store: SessionStore, signalling: Signalling) -> None:
         self.seen: Counter[str] = Counter()
-        """By what they were."""
+        """T-PDUs that matched no session's flow, by what they were."""
+        self.lately = Observations()
         self._gateway, self._store, self._signalling = gateway, store, signalling
 
     def no_session(self, packet: PacketIn, compared: bool) -> None:
         """One that matched no session's uplink flow."""
         kind = self._classify(packet)
-        self.seen[kind] += 1
-        if kind == "unknown_teid":
+        self.seen[str(kind)] += 1
+        self._note(kind, packet, _source(packet.frame[ETHERNET_HEADER:]))
+        if kind is Seen.UNKNOWN_TEID:
             self._unknown_tunnel(packet, compared)
 
-    def extended(self, packet: PacketIn, compared: bool) -> None:
+    def refused(self, packet: PacketIn, kind: Seen) -> None:
+        """A T-PDU whose container its session does not take, or that cannot be taken off."""
+        qfi = packet.container & QFI_MAX if kind is Seen.WRONG_QFI else None
+        named = kind in (Seen.WRONG_QFI, Seen.CONTAINER_MISSING)
+        source = _source(packet.frame[ETHERNET_HEADER:]) if named else None
+        self._note(kind, packet, source, qfi)
+
+    def icmp_error(self, packet: PacketIn) -> None:
+        """What somebody on the access side says of something that we sent."""
+        try:
+            error = frames.parse_icmp_error(packet.frame)
+        except frames.FrameError as unread:
+            log.debug("gateway=%s: %s", self._gateway.name, unread)
+            return
+        if error.dst_port != GTPU_PORT:
+            return
+        teid = int.from_bytes(error.payload[4:8], "big") if len(error.payload) >= 8 else 0
+        said = error.kind << 8 | error.code
+        seen = Observation(Seen.ICMP_ERROR, error.dst_ip, teid or None, error.source, said)
+        self.lately.note(seen, time.monotonic())
+
+    def extended(self, packet: PacketIn, compared: bool, kind: Seen) -> None:
         """One with extension headers that are not forwarded."""
+        self._note(kind, packet)
         if not self._unknown_tunnel(packet, compared):
             peer = IPv4Address(packet.peer)
             self._signalling.extended(packet.teid, peer, packet.form, packet.frame)
@@ -45,15 +92,30 @@ class Misses:
             self._signalling.unknown_tunnel(packet.teid, IPv4Address(packet.peer))
         return True
 
-    def _classify(self, packet: PacketIn) -> str:
+    def _note(
+        self,
+        kind: Seen,
+        packet: PacketIn,
+        source: IPv4Address | None = None,
+        detail: int | None = None,
+    ) -> None:
+        seen = Observation(kind, IPv4Address(packet.peer), packet.teid, source, detail)
+        self.lately.note(seen, time.monotonic())
+
+    def _classify(self, packet: PacketIn) -> Seen:
         stored = self._store.by_teid(self._gateway.name, packet.teid)
         if stored is None:
-            return "unknown_teid"
+            return Seen.UNKNOWN_TEID
         session = stored.session
-        inner = packet.frame[ETHERNET_HEADER:]
-        if len(inner) < 20 or IPv4Address(inner[12:16]) != session.ue_ip:
-            return "spoofed_source"
+        if _source(packet.frame[ETHERNET_HEADER:]) != session.ue_ip:
+            return Seen.SPOOFED_SOURCE
         uplink = session.uplink
         if uplink and uplink.remote_ip not in (None, IPv4Address(packet.peer)):
-            return "wrong_peer"
-        return "not_installed"
+            return Seen.WRONG_PEER
+        return Seen.NOT_INSTALLED
+
+
+def _source(packet: bytes) -> IPv4Address | None:
+    """Of an IPv4 packet."""
+    whole = len(packet) >= IPV4_HEADER and packet[0] >> 4 == 4
+    return IPv4Address(packet[12:16]) if whole else None

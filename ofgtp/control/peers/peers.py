@@ -68,7 +68,7 @@ class Peers:
 
     def expect(self, peers: Set[IPv4Address], now: float) -> None:
         """Sessions with these peers are about to be: have the new ones' next hops asked."""
-        for peer in peers - self._sessions.keys():
+        for peer in [each for each in peers if each not in self._sessions]:
             hop = self._gateway.access_next_hop(peer)
             if hop is not None:
                 self._hold(hop, now)

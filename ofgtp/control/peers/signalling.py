@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 """Seconds between two looks at what is due."""
 
+REPORTED_SLICE = 1000
+"""Peers reported between two turns of other green threads."""
+
 ERROR_INDICATIONS = ((10.0, 10.0), (100.0, 100.0))
 NOTIFICATIONS = ((1.0, 5.0), (50.0, 50.0))
 """Most a second, and at once: to each peer, and to all. What they answer can be forged."""
@@ -304,20 +307,24 @@ class Signalling:
         def at(moment: float | None) -> datetime | None:
             return None if moment is None else wall - timedelta(seconds=steady - moment)
 
-        return [
-            PeerView(
+        views: list[PeerView] = []
+        for path in found:
+            if len(views) % REPORTED_SLICE == REPORTED_SLICE - 1:
+                eventlet.sleep(0)
+            hop = self._gateway.access_next_hop(path.peer)
+            view = PeerView(
                 gateway=self._gateway.name,
                 ip=path.peer,
                 state=path.state,
                 sessions=path.users,
-                next_hop=(hop := self._gateway.access_next_hop(path.peer)),
+                next_hop=hop,
                 mac=None if hop is None else self.peers.neighbours.mac(hop),
                 echo_sent_at=at(path.asked_at),
                 echo_answered_at=at(path.answered_at),
                 echo_heard_at=at(path.heard_at),
             )
-            for path in found
-        ]
+            views.append(view)
+        return views
 
     def end_marker(self, tunnel: FTeid) -> None:
         """Tell a peer that no more T-PDUs come by this tunnel (7.3.2)."""

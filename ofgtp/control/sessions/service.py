@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import Any
@@ -37,7 +39,7 @@ from ofgtp.core.errors import (
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.sessions.check import check_session
-from ofgtp.core.sessions.rules import indicated, peers_of
+from ofgtp.core.sessions.rules import all_teids, indicated, peers_of
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -47,6 +49,7 @@ from ofgtp.northbound.service import (
     GatewayMetrics,
     NewSession,
     PeerView,
+    SeenView,
     SessionFilter,
     SessionRequest,
     SessionView,
@@ -57,8 +60,6 @@ from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
-COUNTED_AT_ONCE = 40
-"""Sessions whose counters are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +369,25 @@ class SessionService:
             for each in wanted
         ]
 
+    def seen(self, session_id: str) -> Sequence[SeenView]:
+        """What was lately seen to go wrong; see `Service`."""
+        session = self._stored(session_id).session
+        agent = self._agents.get(session.gateway)
+        if agent is None:
+            return []
+        steady, wall = time.monotonic(), datetime.now(UTC)
+        teids, peers = {teid for _, teid in all_teids(session)}, peers_of(session)
+        found = agent.misses.lately.about(steady, session.ue_ip, teids, peers)
+        return [
+            SeenView(
+                record.seen,
+                record.count,
+                wall - timedelta(seconds=steady - record.first_at),
+                wall - timedelta(seconds=steady - record.last_at),
+            )
+            for record in found
+        ]
+
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         """All wanted flows, as ovs-ofctl lines; see `Service`."""
         if gateway is not None:
@@ -470,19 +490,11 @@ class SessionService:
             pairs = [each.number for each in of_agent if each.detail is None]
             others = [each.number for each in of_agent if each.detail is not None]
             try:
-                # Some at a time: what waits for the switch lets others have a turn.
-                for some in _slices(pairs):
-                    found.update(zip(some, agent.counters(some), strict=True))
-                for some in _slices(others):
-                    found.update(zip(some, agent.flow_stats(some), strict=True))
+                found.update(zip(pairs, agent.counters(pairs), strict=True))
+                found.update(zip(others, agent.flow_stats(others), strict=True))
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
         return [found.get(stored.session.number, []) for stored in page]
-
-
-def _slices(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(numbers), COUNTED_AT_ONCE):
-        yield numbers[start : start + COUNTED_AT_ONCE]
 
 
 def _numbers(stats: FlowStats | None) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
-from typing import Any
+from typing import Any, Literal
 
 from ofgtp.core.model import Gateway
 
@@ -41,6 +41,13 @@ class Socket:
     port: int
     process: str
     pid: int | None
+    full: bool = False
+    """Its program takes no more connections: the queue of those that wait is full."""
+
+    def holds(self, host: str, port: int) -> bool:
+        """Whether it is what listens for TCP at an address."""
+        addresses = (None, host, "0.0.0.0", "::")
+        return self.protocol == "tcp" and self.port == port and self.address in addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,19 @@ class Chain:
     hook: str
     policy: str
     devices: Sequence[str] = ()
+    rules: Sequence[str] = ()
+    """In order, as nft shows them; of chains of the host's stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What came of a connection of this host to an address that its controller listens on."""
+
+    what: str
+    """Such as REST."""
+    address: str
+    """With its port."""
+    state: Literal["open", "dropped", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,10 @@ class Interface:
     """Why it cannot be a gateway's port."""
     offloads: Mapping[str, str] = field(default_factory=dict)
     """Of those that merge received packets, what can be changed: name -> on or off."""
+    xdp: bool = False
+    """Whether an XDP program sees what it receives, before the switch does."""
+    filters: bool = False
+    """Whether filters of tc see what leaves by it, after the switch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ SHOWN = 3
 
 START = "systemctl start ofgtp"
 RESTART = "systemctl restart ofgtp"
+ENDS = 'it ends all tunnels (ownership = "controller")'
 LOG = "journalctl -u ofgtp -n 50"
 RESTART_OVS = "systemctl restart openvswitch-switch"
 
@@ -37,6 +38,16 @@ class Finding:
     def of(self, gateway: str) -> Finding:
         """The same, of a gateway."""
         return replace(self, gateway=gateway)
+
+    def warned(self, ends: bool) -> Finding:
+        """The same, where a restart of the controller ends all tunnels if it `ends` them."""
+        if not ends:
+            return self
+        lines = (
+            f"{line}{'; ' if '#' in line else '   # '}{ENDS}" if line.startswith(RESTART) else line
+            for line in self.remedy
+        )
+        return replace(self, remedy=tuple(lines))
 
 
 def ok(check: str, text: str) -> Finding:

@@ -21,9 +21,15 @@ from ofgtp.core.doctor.finding import (
 )
 from ofgtp.core.model import GTPU_PORT, Gateway
 
+LOSSES_OF = 1000
+"""One of so many may be lost before somebody is told."""
 
-def controller(found: Controller, installed: bool) -> Finding:
+
+def controller(found: Controller, installed: bool, blocked: Finding | None = None) -> Finding:
+    """`blocked` is the finding that says that the host's rules keep us away from it."""
     check = "controller"
+    if found.error is not None and blocked is not None:
+        return failed(check, f"{found.error}: see `firewall`", *blocked.remedy)
     if found.error is not None:
         if found.refuses:
             return failed(
@@ -40,7 +46,8 @@ def controller(found: Controller, installed: bool) -> Finding:
     return ok(check, f"it runs and answers at {found.url}")
 
 
-def connected(gateway: Gateway, found: Controller) -> Finding:
+def connected(gateway: Gateway, found: Controller, blocked: Finding | None = None) -> Finding:
+    """`blocked` is the finding that says that the host's rules keep the switch away from it."""
     check = "connected"
     report = found.gateways.get(gateway.name)
     if report is None:
@@ -48,6 +55,8 @@ def connected(gateway: Gateway, found: Controller) -> Finding:
         return failed(check, text, RESTART)
     if not report["connected"] or report["problem"]:
         text = str(report["problem"] or "the switch is not connected")
+        if blocked is not None:
+            return failed(check, f"{text}: see `firewall`", *blocked.remedy)
         return failed(check, text, LOG, f"ovs-vsctl get-controller {gateway.bridge}")
     if not report["in_sync"]:
         return warning(check, "flows are being compared with the sessions", "ofgtp status --watch")
@@ -106,6 +115,36 @@ def lease(report: Mapping[str, Any]) -> Finding:
         text = f"renewed, but it ran out {found['expiries']} times: traffic stopped meanwhile"
         return warning(check, text, "a longer `lease_seconds`", LOG)
     return ok(check, f"renewed, {found['seconds_left']:.0f} s left of {found['seconds']}")
+
+
+def losses(gateway: Gateway, report: Mapping[str, Any]) -> Finding:
+    """Frames that never met a flow, each kind against all that the gateway has forwarded."""
+    check, drops = "losses", report["drops"]
+    if drops is None:
+        return skipped(check, "the switch does not tell what it has dropped")
+    forwarded = sum(way["packets"] for way in report["forwarded"].values())
+    many = {name for name, count in drops.items() if count * LOSSES_OF > forwarded}
+    ports = (("access", gateway.access_port), ("core", gateway.core_device))
+    for port, device in ports:
+        if (name := f"{port}_not_taken") in many:
+            text = f"{drops[name]} frames by {device} were too long for the switch ({name})"
+            merged = (
+                f"ethtool -K {device} gro off lro off   # and, of a veth, the other end: tx off"
+            )
+            return warning(check, text, merged)
+    for port, device in ports:
+        if (name := f"{port}_overrun") in many:
+            text = (
+                f"{drops[name]} frames came by {device} faster than the switch took them ({name})"
+            )
+            return warning(
+                check, text, "ofgtp status --watch   # does it go on?", "top -bHn1 | grep ovs"
+            )
+    if "tunnel_error" in many:
+        text = f"{drops['tunnel_error']} GTP-U packets were refused by Open vSwitch (tunnel_error)"
+        look = f"tcpdump -vni {gateway.access_port} udp port {GTPU_PORT}   # checksums? IP options?"
+        return warning(check, text, "ovs-appctl coverage/show | grep drop", look)
+    return ok(check, "hardly any frame was lost before it met a flow")
 
 
 def forwarding(sessions: int | None) -> Finding:

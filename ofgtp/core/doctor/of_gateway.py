@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, ip_address
 
-from ofgtp.core.doctor.facts import Interface, Route, Switch
-from ofgtp.core.doctor.finding import LOG, RESTART, START, Finding, failed, ok, skipped, warning
+from ofgtp.core.doctor.facts import Interface, Route, Socket, Switch
+from ofgtp.core.doctor.finding import (
+    LOG,
+    RESTART,
+    START,
+    Finding,
+    failed,
+    ok,
+    skipped,
+    some,
+    warning,
+)
 from ofgtp.core.model import Gateway
 
 TUNNEL, TUNNEL_5G = 20 + 8 + 8, 20 + 8 + 8 + 8
@@ -54,6 +64,12 @@ def port(role: str, found: Interface, installed: bool) -> Finding:
     if found.link == "no carrier":
         text = f"{name} is up, but has no carrier: the cable, or the other end, which may be down"
         return failed(role, text, f"ethtool {name}")
+    if found.xdp:
+        text = f"an XDP program is on {name}: what it drops the switch never sees"
+        return warning(role, text, f"ip link set dev {name} xdp off   # if it drops GTP-U")
+    if found.filters:
+        text = f"tc has filters on {name}: what they drop of the switch's packets does not leave"
+        return warning(role, text, f"tc filter show dev {name} egress")
     note = ""
     if found.kind == "veth":
         note = "; a veth: its other end must send whole checksums (ethtool -K … tx off)"
@@ -164,6 +180,22 @@ def routing(gateway: Gateway, device: str | None, forwards: bool) -> Finding:
         return ok(check, f"{device} lets packets for UEs in")
     text = f"forwarding is off on {device}: answers to UEs are dropped there"
     return failed(check, text, f"sysctl -w net.ipv4.conf.{device}.forwarding=1")
+
+
+def host_services(gateway: Gateway, sockets: Iterable[Socket]) -> Finding:
+    """With `core_port = "host"`: what of the host itself UEs reach."""
+    check = "host services"
+    if gateway.host_services == "deny":
+        return ok(check, "UEs get ping from this host, and answers to what it began: no service")
+    served = {
+        f"{each.process} ({each.protocol} {each.port})"
+        for each in sockets
+        if each.address is None or not ip_address(each.address).is_loopback
+    }
+    if not served:
+        return ok(check, "UEs may reach this host, which serves nobody")
+    text = f"UEs may reach what this host serves: {some('program', sorted(served))}"
+    return warning(check, text, 'host_services = "deny" of the gateway, or rules of your own')
 
 
 def rules(present: bool, exact: bool, controlled: bool) -> Finding:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ofgtp.core.doctor.facts import Chain, Controller, Socket
+from ofgtp.core.doctor.facts import Controller, Socket
 from ofgtp.core.doctor.finding import RESTART, Finding, failed, ok, some, warning
 from ofgtp.core.model import GTPU_PORT, Gateway
 
 PACKAGES = {
     "ip": "iproute2",
     "ss": "iproute2",
+    "tc": "iproute2",
     "nft": "nftables",
     "ethtool": "ethtool",
     "ovs-vsctl": "openvswitch-switch",
@@ -72,14 +73,19 @@ def nftables(error: str | None, kernel: str) -> Finding:
 
 
 def listens(
-    what: str, key: str, host: str, port: int, sockets: Iterable[Socket], controller: Controller
+    what: str,
+    key: str,
+    host: str,
+    port: int,
+    sockets: Iterable[Socket],
+    controller: Controller,
+    blocked: Finding | None = None,
 ) -> Finding:
-    """An address that the controller listens on is free, or its own."""
-    holders = [
-        s
-        for s in sockets
-        if s.protocol == "tcp" and s.port == port and s.address in (None, host, "0.0.0.0", "::")
-    ]
+    """An address that the controller listens on is free, or its own.
+
+    `blocked` is the finding that says that the host's rules keep everybody away from it.
+    """
+    holders = [each for each in sockets if each.holds(host, port)]
     where = f"{host}:{port}"
     if not holders:
         if not controller.runs:
@@ -89,11 +95,15 @@ def listens(
     holder = _holder(holders[0])
     if controller.runs:
         return ok(what, f"{where} is the controller's ({holder})")
+    if blocked is not None:
+        text = f"{where} is held by {holder}, which is not reached: see `firewall`"
+        return failed(what, text, *blocked.remedy)
     return failed(
         what,
         f"{where} is taken by {holder}, and the controller does not answer",
         f"ss -ltnp 'sport = :{port}'",
-        f"stop that program (or an ofgtp that hangs: {RESTART}), or change `{key}`",
+        f"stop that program, or change `{key}`",
+        f"{RESTART}   # if it is an ofgtp that hangs",
     )
 
 
@@ -115,42 +125,5 @@ def gtp_port(
     return ok(check, f"nobody else speaks GTP-U here (UDP {GTPU_PORT})")
 
 
-def firewall(
-    chains: Iterable[Chain], legacy: Sequence[str], gateways: Sequence[Gateway]
-) -> Finding:
-    """Rules of others that would stop users' packets."""
-    check = "firewall"
-    ports = {gateway.access_port for gateway in gateways}
-    ports |= {gateway.core_device for gateway in gateways}
-    routed = [gateway for gateway in gateways if gateway.host_core]
-    others = [chain for chain in chains if not chain.table.startswith("ofgtp_")]
-    for chain in others:
-        if chain.family == "netdev" and (shared := ports.intersection(chain.devices)):
-            text = f"chain {_name(chain)} is on {', '.join(sorted(shared))}, which is ofgtp's"
-            return warning(check, text, f"nft list chain {_name(chain)}")
-    for chain in others:
-        if chain.hook == "forward" and chain.policy == "drop" and routed:
-            accept = [
-                f"nft insert rule {_name(chain)} {way} {gateway.core_device} accept"
-                for gateway in routed
-                for way in ("iifname", "oifname")
-            ]
-            text = f"chain {_name(chain)} drops by default what this host routes: UEs' packets, too"
-            return warning(check, text, *accept)
-    if legacy and routed:
-        text = f"old iptables have tables ({', '.join(legacy)}), which cannot be judged here"
-        return warning(check, text, "iptables-legacy -S FORWARD   # must let the UE pools pass")
-    known = {"firewalld": "firewalld", "ufw-": "ufw"}
-    for chain in others:
-        for start, name in known.items():
-            if chain.table.startswith(start) or chain.name.startswith(start):
-                return ok(check, f"{name} is active, and not in the way of these gateways")
-    return ok(check, "no other rules in the way")
-
-
 def _holder(socket: Socket) -> str:
     return f"{socket.process} (pid {socket.pid})" if socket.pid else socket.process
-
-
-def _name(chain: Chain) -> str:
-    return f"{chain.family} {chain.table} {chain.name}"

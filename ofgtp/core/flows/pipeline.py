@@ -57,6 +57,8 @@ class DropReason(IntEnum):
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
     FAR_DROP = 53, "packet that a control plane's rule drops (FAR with DROP)"
     TTL_EXPIRED = 54, "packet whose TTL is at its end: the gateway routes, and takes 1 off"
+    ICMP_ERROR = 39, "ICMP error about what the gateway sent on the access side"
+    BAD_INNER = 40, "T-PDU whose packet is cut off, or not as long as its header says"
 
     @property
     def label(self) -> str:
@@ -238,7 +240,7 @@ CONTAINER = Table(
     "T-PDUs with something in front of their packet, read as IPv6: what stands in `ipv6_dst` says"
     " whether it is a PDU Session Container (TS 38.415), and how long, or that no extension header"
     " follows. The QFI goes into a register.",
-    _fields("reg5 pkt_mark dl_type ipv6_dst"),
+    _fields("reg5 pkt_mark dl_type ipv6_dst nw_proto"),
     ("container_end",),
     DropReason.EXTENSION_HEADER,
 )
@@ -303,7 +305,7 @@ UPLINK = Table(
     30,
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
-    _fields("reg0 reg1 dl_type nw_src ct_mark"),
+    _fields("reg0 reg1 dl_type nw_src nw_dst nw_ttl ct_mark"),
     ("rules", "other_rules", "qfi", "onward", "guard", "refusal"),
     DropReason.NO_UPLINK_SESSION,
 )
@@ -356,7 +358,7 @@ GUARD = Table(
     " multicast; other UEs, as configured. If the core MTU is smaller than what may come out of a"
     " tunnel, the size of what goes on is compared with it.",
     _fields("dl_type nw_dst ct_zone"),
-    ("route", "fit", "refusal"),
+    ("route", "framed", "fit"),
     None,
 )
 ROUTE = Table(
@@ -376,8 +378,17 @@ CORE = Table(
     _fields(
         "dl_dst dl_type vlan_vid nw_dst nw_proto nw_ttl ip_frag icmp_type arp_op arp_spa arp_tpa"
     ),
-    ("fit",),
+    ("framed", "fit"),
     DropReason.CORE_OTHER,
+)
+FRAMED = Table(
+    62,
+    "framed",
+    "Packets to framed routes: networks behind a UE, outside the UE pools. As tables `core` and"
+    " `guard` have it for the UE pools; here is what all framed routes have in common.",
+    _fields("in_port dl_type nw_ttl"),
+    ("fit",),
+    None,
 )
 FIT = Table(
     65,
@@ -457,7 +468,7 @@ HELD = Table(
 REFUSAL = Table(
     90,
     "refusal",
-    "Packets that a session's rule refuses: the reason is in a register.",
+    "Packets that a session's rule refuses: the reason and the direction are in a register.",
     _fields("packet_type reg5"),
     (),
     None,
@@ -488,6 +499,7 @@ PIPELINE: tuple[Table, ...] = (
     GUARD,
     ROUTE,
     CORE,
+    FRAMED,
     FIT,
     DOWNLINK,
     CHOOSE,
@@ -514,6 +526,21 @@ TOO_BIG_UPLINK_METER = Meter(30, rate=10_000_000, burst=10_000_000)
 """Counts, as TOO_BIG_METER."""
 TOO_BIG_UPLINK_REPORT_METER = Meter(31, rate=100, burst=100)
 TTL_METER = Meter(32, rate=100, burst=100)
+UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER, SENT_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (40, 41, 42, 43)
+)
+"""These count, as TOO_BIG_METER does: what has no downlink tunnel, and what really left by one.
+Flows of sessions that were idle go with what they had counted; this stays."""
+NO_RULE_METER, GATE_CLOSED_METER, FAR_DROP_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (46, 47, 48)
+)
+"""The same for what comes from the packet data network for sessions with rules."""
+UPLINK_IDLE_METER, UPLINK_ERROR_INDICATED_METER, UPLINK_GATE_CLOSED_METER, UPLINK_FAR_DROP_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (49, 50, 51, 52)
+)
+"""And for what comes in a tunnel."""
+REFUSED_METER = Meter(44, rate=200, burst=200)
+ICMP_ERROR_METER = Meter(45, rate=50, burst=50)
 SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in range(8))
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
@@ -530,6 +557,19 @@ METERS: dict[str, Meter] = {
     "too_big_report": TOO_BIG_REPORT_METER,
     "neighbour": NEIGHBOUR_METER,
     "other_arp": OTHER_ARP_METER,
+    "unknown_ue": UNKNOWN_UE_METER,
+    "idle_ue": IDLE_UE_METER,
+    "error_indicated": ERROR_INDICATED_METER,
+    "no_rule": NO_RULE_METER,
+    "gate_closed": GATE_CLOSED_METER,
+    "far_drop": FAR_DROP_METER,
+    "uplink_idle": UPLINK_IDLE_METER,
+    "uplink_error_indicated": UPLINK_ERROR_INDICATED_METER,
+    "uplink_gate_closed": UPLINK_GATE_CLOSED_METER,
+    "uplink_far_drop": UPLINK_FAR_DROP_METER,
+    "sent": SENT_METER,
+    "refused": REFUSED_METER,
+    "icmp_error": ICMP_ERROR_METER,
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
     **{f"held_{share}": meter for share, meter in enumerate(HELD_METERS)},
     "too_big_uplink": TOO_BIG_UPLINK_METER,

@@ -143,6 +143,43 @@ def parse_udp(frame: bytes) -> UdpFrame:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class IcmpError:
+    """An ICMP error about a UDP datagram of ours, as far as it quotes that."""
+
+    source: IPv4Address
+    kind: int
+    code: int
+    dst_ip: IPv4Address
+    """Where the datagram went."""
+    dst_port: int
+    payload: bytes
+    """Its beginning; a sender need not quote any of it."""
+
+
+def parse_icmp_error(frame: bytes) -> IcmpError:
+    """Read a frame that the switch took for an ICMP error, or the beginning of one (RFC 792).
+
+    Raises:
+        FrameError: it quotes no UDP header. Nothing else is ever raised.
+    """
+    packet = frame[_ETHERNET.size :]
+    header = _read_ipv4(packet)
+    if header is None or header.proto != _PROTO_ICMP:
+        raise FrameError("no ICMP message")
+    message = packet[header.length : header.total_length]
+    quoted = message[_ICMP_UNREACHABLE.size :]
+    about = _read_ipv4(quoted)
+    if about is None or about.proto != _PROTO_UDP or about.fragment & _OFFSET:
+        raise FrameError("an ICMP message that quotes no UDP datagram")
+    datagram = quoted[about.length :]
+    if len(datagram) < _UDP.size:
+        raise FrameError("an ICMP message that quotes no whole UDP header")
+    dst_port = _UDP.unpack_from(datagram)[1]
+    kind, code = message[:2]
+    return IcmpError(header.src, kind, code, about.dst, dst_port, datagram[_UDP.size :])
+
+
 def icmp_fragmentation_needed(our_ip: IPv4Address, mtu: int, packet: bytes) -> bytes | None:
     """The ICMP packet that tells the sender of `packet` to send at most `mtu` octets (RFC 1191, 4).
 

@@ -1,11 +1,8 @@
-"""PFCP (3GPP TS 29.244; N4, Sxa, Sxb) of a user plane: octets to values, and the node. No I/O.
+"""PFCP (3GPP TS 29.244; N4, Sxa, Sxb) of a user plane. No I/O.
 
-Read are Releases 15 to 17 as far as control planes send them. Sent are only information elements
-(IEs) of Release 15: others are known to break control planes.
+- `wire`: messages and information elements (IEs), octets to values and back
+- `node`: the state machine of one user plane node; it answers all that is not about sessions
 
-- `header`, `messages`, `grouped`, `ies`: what goes over the wire, from the outside to the inside
-- `tables`: the engine that reads and writes groups of IEs as their classes declare them
-- `causes`, `errors`: why a request is refused
-- `sdf`: an SDF Filter as a filter of packets
-- `node`, `associations`, `answers`, `requests`: the state machine of one user plane node
+Read are Releases 15 to 17 as far as control planes send them. Sent are only IEs of Release 15:
+others are known to break control planes.
 """

@@ -9,6 +9,7 @@ from ofgtp.core.flows.flow import Flow, Match, Output, Port, match
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     ARP_METER,
+    ICMP_ERROR_METER,
     INGRESS,
     LEASE,
     LOCAL,
@@ -17,6 +18,7 @@ from ofgtp.core.flows.pipeline import (
     OUTER_ECN,
     PING_METER,
     RETYPE,
+    SENT_METER,
     DropReason,
     Report,
 )
@@ -29,9 +31,13 @@ from ofgtp.core.rules.terms import (
     ETHERNET_HEADER,
     HEADER_SAMPLE,
     ICMP,
+    ICMP_SAMPLE,
     IPV4,
+    PARAMETER_PROBLEM,
     TAGGED,
+    TIME_EXCEEDED,
     UDP,
+    UNREACHABLE,
     Links,
 )
 
@@ -57,11 +63,19 @@ def access(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield ACCESS.report(100, other, Report.ACCESS_ARP, local, show, meter=OTHER_ARP_METER)
     fragment = match(dl_type=IPV4, nw_dst=ours, ip_frag=ANY_FRAGMENT)
     yield ACCESS.drop(100, fragment, DropReason.OUTER_FRAGMENT)
-    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
-        asked = match(
+
+    def icmp(icmp_type: int) -> Match:
+        return match(
             dl_dst=links.local_mac, dl_type=IPV4, nw_dst=ours, nw_proto=ICMP, icmp_type=icmp_type
         )
-        yield ACCESS.flow(90, asked, local, meter=PING_METER)
+
+    for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
+        yield ACCESS.flow(90, icmp(icmp_type), local, meter=PING_METER)
+    # What the access network says of what we send: a base station without its GTP-U program, say.
+    show = Output(Port.CONTROLLER, max_len=ICMP_SAMPLE)
+    for icmp_type in (UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM):
+        reason = DropReason.ICMP_ERROR
+        yield ACCESS.drop(90, icmp(icmp_type), reason, show, meter=ICMP_ERROR_METER)
 
     def gtpu(source: IPv4Network) -> Match:
         return match(
@@ -85,7 +99,8 @@ def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield LOCAL.flow(100, match(dl_type=ARP), access)
     gtpu = match(dl_type=IPV4, nw_src=ours, nw_proto=UDP, udp_dst=GTPU_PORT)
     # What is longer is no packet that a receiver would take (see the table's purpose).
-    yield LOCAL.flow(100, gtpu, Output(links.access, links.access_mtu + ETHERNET_HEADER))
+    out = Output(links.access, links.access_mtu + ETHERNET_HEADER)
+    yield LOCAL.flow(100, gtpu, out, meter=SENT_METER)
     for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
         asked = match(dl_type=IPV4, nw_src=ours, nw_proto=ICMP, icmp_type=icmp_type)
         yield LOCAL.flow(100, asked, access)

@@ -9,6 +9,7 @@ from ofgtp.core.flows.flow import Flow, SetField, Value, match
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
+    DOWNLINK,
     EPOCH,
     INGRESS,
     INNER_ECN,
@@ -21,7 +22,7 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
-from ofgtp.core.rules.downlink import choose, contain, core, fit, held, refusal
+from ofgtp.core.rules.downlink import choose, contain, core, fit, framed, held, refusal, unknown_ue
 from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
@@ -35,8 +36,9 @@ from ofgtp.core.rules.terms import (
 )
 from ofgtp.core.rules.uplink import guard, onward, qfi, route, rules, uplink
 
-SHOWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK)
-"""Tables whose misses are shown to the controller, and made where the rest of the table is."""
+OWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK, DOWNLINK)
+"""Tables whose misses are made where the rest of the table is: the controller is shown some, or a
+meter counts them."""
 
 
 UNREACHABLE_FOR_UES = tuple(
@@ -86,14 +88,16 @@ def gateway_flows(
     yield from guard(gateway, links, protected)
     yield from route(links)
     yield from core(gateway, links)
+    yield from framed(links)
     yield from fit()
     yield from choose(links)
     yield from held()
     yield from refusal()
+    yield unknown_ue()
     yield from contain(links)
     yield from local(gateway, links)
     for table in PIPELINE:
-        if table.miss is not None and table not in SHOWN_MISSES:
+        if table.miss is not None and table not in OWN_MISSES:
             yield table.drop(0, (), table.miss)
 
 

@@ -25,6 +25,7 @@ from ofgtp.core.flows.pipeline import (
     CONTAINER_END,
     EPOCH,
     EXTENSION_METER,
+    REFUSED_METER,
     UNWRAP,
     DropReason,
 )
@@ -207,13 +208,17 @@ def container(links: Links) -> Iterator[Flow]:
 
     def bad(priority: int, reason: DropReason, octets: _Octets) -> Flow:
         typed = _octets({**_typed(EXTENDED), **octets})
-        return CONTAINER.drop(priority, match(reg5=EXTENDED, dl_type=IPV6, ipv6_dst=typed), reason)
+        asked = match(reg5=EXTENDED, dl_type=IPV6, ipv6_dst=typed)
+        return CONTAINER.drop(priority, asked, reason, show, meter=REFUSED_METER)
 
     for units in (0, 1):
         yield bad(92, DropReason.BAD_CONTAINER, {4: (units, 0xFF)})
     # of type 0 or 1
     yield bad(90, DropReason.LONG_CONTAINER, {5: (0x00, 0xE0)})
     yield bad(80, DropReason.BAD_CONTAINER, {})
+    for table in (CONTAINER, CONTAINER_END):
+        # What is shorter than an IPv6 header and UDP's is not parsed: nothing of it is seen.
+        yield table.drop(110, match(dl_type=IPV6, nw_proto=0), DropReason.BAD_INNER)
     other = DropReason.EXTENSION_HEADER
     yield CONTAINER.drop(0, (), other, show, meter=EXTENSION_METER)
     for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED):

@@ -13,6 +13,7 @@ from ofgtp.core.flows.flow import (
     DecTtl,
     Encap,
     Flow,
+    ForgetInPort,
     Header,
     Output,
     Port,
@@ -29,16 +30,19 @@ from ofgtp.core.flows.pipeline import (
     CORE,
     DOWNLINK,
     FIT,
+    FRAMED,
     HELD,
     HELD_METERS,
     MEASURE,
     NEXT_HOP_METER,
+    NO_RULE_METER,
     PING_METER,
     REFUSAL,
     TOO_BIG,
     TOO_BIG_METER,
     TOO_BIG_REPORT_METER,
     TTL_METER,
+    UNKNOWN_UE_METER,
     DropReason,
     Report,
     Table,
@@ -48,6 +52,7 @@ from ofgtp.core.packets.gtpu import Extension
 from ofgtp.core.rules.terms import (
     ARP,
     CONTAINER_HEADERS,
+    DOWNLINK_REFUSALS,
     ECHO_REPLY,
     ECHO_REQUEST,
     ETHERNET_HEADER,
@@ -57,10 +62,11 @@ from ofgtp.core.rules.terms import (
     HELD_SAMPLE,
     ICMP,
     IPV4,
-    REASONS_OF_RULES,
     STRICT,
     TAGGED,
+    TO_UE,
     TUNNEL_HEADERS,
+    UPLINK_REFUSALS,
     Links,
     each_type,
 )
@@ -109,7 +115,7 @@ def choose(links: Links) -> Iterator[Flow]:
     yield CHOOSE.flow(0, bare, Decap(), Output(links.gtpu))
     contained = match(reg4=(HAS_CONTAINER, HAS_CONTAINER), reg6=(0, STRICT))
     yield CHOOSE.flow(0, contained, goto=MEASURE)
-    yield CHOOSE.drop(0, match(reg6=(STRICT, STRICT)), DropReason.NO_RULE)
+    yield CHOOSE.drop(0, match(reg6=(STRICT, STRICT)), DropReason.NO_RULE, meter=NO_RULE_METER)
 
 
 def held() -> Iterator[Flow]:
@@ -121,28 +127,46 @@ def held() -> Iterator[Flow]:
 
 
 def refusal() -> Iterator[Flow]:
-    """One flow for each reason that a session's rule may have, and each type of packet."""
-    for reason in REASONS_OF_RULES:
+    """One flow for each reason that a session's rule may have, and each type of packet. What came
+    in a tunnel may be of any, of a relay that does not unwrap it."""
+    for reason, meter in UPLINK_REFUSALS.items():
         for asked in each_type(reg5=int(reason)):
-            yield REFUSAL.drop(100, asked, reason)
+            yield REFUSAL.drop(100, asked, reason, meter=meter)
+    for reason, meter in DOWNLINK_REFUSALS.items():
+        yield REFUSAL.drop(100, match(reg5=TO_UE | reason), reason, meter=meter)
 
 
 def core(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield CORE.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
     for pool in gateway.ue_pools:
-        yield from to_ues(pool, links)
+        yield from _to_ues(CORE, 80, to_ues(pool, links), links)
     if gateway.next_hop is not None:
         yield from _next_hop(gateway.next_hop)
         yield from _answers(gateway.core_ip.ip, links.core_mac)
 
 
-def to_ues(prefix: IPv4Network, links: Links, cookie: int | None = None) -> Iterator[Flow]:
-    """Packets from the packet data network to UEs of a prefix."""
-    asked: dict[str, Value] = {"dl_dst": links.core_mac, "dl_type": IPV4, "nw_dst": prefix}
+def to_ues(prefix: IPv4Network, links: Links) -> dict[str, Value]:
+    """What packets from the packet data network to UEs of a prefix match."""
+    return {"dl_dst": links.core_mac, "dl_type": IPV4, "nw_dst": prefix}
+
+
+def _to_ues(
+    table: Table, priority: int, asked: Mapping[str, Value], links: Links
+) -> Iterator[Flow]:
+    """Packets from the packet data network to UEs."""
     once_less = (DecTtl(),) if links.decrement_ttl else ()
     if links.decrement_ttl:
-        yield from ttl_expired(CORE, 85, asked)
-    yield CORE.flow(80, match(**asked), *once_less, check_size(links), goto=FIT, cookie=cookie)
+        yield from ttl_expired(table, priority + 5, asked)
+    yield table.flow(priority, match(**asked), *once_less, check_size(links), goto=FIT)
+
+
+def framed(links: Links) -> Iterator[Flow]:
+    """What comes by the core port, as for the UE pools; the rest comes from UEs."""
+    yield from _to_ues(FRAMED, 80, {"in_port": links.core, "dl_type": IPV4}, links)
+    if links.ue_to_ue:
+        yield FRAMED.flow(0, (), ForgetInPort(), check_size(links), goto=FIT)
+    else:
+        yield FRAMED.drop(0, (), DropReason.UE_TO_UE)
 
 
 def ttl_expired(table: Table, priority: int, asked: Mapping[str, Value]) -> Iterator[Flow]:
@@ -162,6 +186,11 @@ def fit() -> Iterator[Flow]:
     yield FIT.flow(0, (), goto=DOWNLINK)
     show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     yield TOO_BIG.report(0, (), Report.TOO_BIG, show, meter=TOO_BIG_REPORT_METER)
+
+
+def unknown_ue() -> Flow:
+    """Counted by its meter: the switch counts what is too big for a tunnel on this flow, too."""
+    return DOWNLINK.drop(0, (), DropReason.UNKNOWN_UE, meter=UNKNOWN_UE_METER)
 
 
 def _next_hop(next_hop: IPv4Address) -> Iterator[Flow]:

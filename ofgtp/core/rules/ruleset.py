@@ -21,7 +21,6 @@ from ofgtp.core.flows.flow import (
     CookieKind,
     Decap,
     Flow,
-    ForgetInPort,
     Match,
     Output,
     RuleError,
@@ -33,8 +32,9 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     CHOOSE,
+    CORE,
     DOWNLINK,
-    FIT,
+    FRAMED,
     GUARD,
     HELD,
     MEASURE,
@@ -43,11 +43,10 @@ from ofgtp.core.flows.pipeline import (
     REFUSAL,
     RELAY,
     UPLINK,
-    DropReason,
     Table,
 )
 from ofgtp.core.model import QFI_MAX, Direction, FTeid, Session
-from ofgtp.core.rules.downlink import check_size, to_ues
+from ofgtp.core.rules.downlink import to_ues
 from ofgtp.core.rules.filters import matches
 from ofgtp.core.rules.terms import (
     ASKED,
@@ -63,6 +62,7 @@ from ofgtp.core.rules.terms import (
     RELAYS,
     SESSION_PRIORITY,
     STRICT,
+    TO_UE,
     WAY_TABLES,
     Links,
     each_type,
@@ -274,7 +274,7 @@ def _of_downlink(
                 return (Decap(), *actions, Output(links.gtpu)), None
             return (SetField("reg4", octet), *actions), MEASURE
         case Refused(reason):
-            return (SetField("reg5", reason),), REFUSAL
+            return (SetField("reg5", TO_UE | reason),), REFUSAL
         case Held():
             return (), HELD
         case ToCore():
@@ -283,17 +283,12 @@ def _of_downlink(
 
 def _framed(prefix: IPv4Network, making: _Making) -> Iterator[Owned]:
     """What the base flows have for the UE pools, for a prefix that is in none of them."""
-    links = making.links
-    for entered in to_ues(prefix, links, making.cookie):
-        yield Owned(entered, "", "downlink", first=False)
+    entered = match(**to_ues(prefix, making.links))
+    flow = CORE.flow(80, entered, goto=FRAMED, cookie=making.cookie)
+    yield Owned(flow, "", "downlink", first=False)
     from_ue = match(dl_type=IPV4, nw_dst=prefix, **LIVE)
-    if links.ue_to_ue:
-        actions: tuple[Action, ...] = (ForgetInPort(), check_size(links))
-        goto = FIT
-    else:
-        actions, goto = (SetField("reg5", DropReason.UE_TO_UE),), REFUSAL
-    barred = GUARD.flow(90, from_ue, *actions, goto=goto, cookie=making.cookie)
-    yield Owned(barred, "", "uplink", first=False)
+    flow = GUARD.flow(90, from_ue, goto=FRAMED, cookie=making.cookie)
+    yield Owned(flow, "", "uplink", first=False)
 
 
 # --- what both have in common

@@ -6,6 +6,8 @@ from ofgtp.core.flows.flow import (
     CookieKind,
     Decap,
     Flow,
+    Match,
+    Meter,
     Output,
     RuleError,
     SetField,
@@ -13,7 +15,16 @@ from ofgtp.core.flows.flow import (
     match,
     set_field,
 )
-from ofgtp.core.flows.pipeline import DOWNLINK, GUARD, MEASURE, QFI, UPLINK, DropReason
+from ofgtp.core.flows.pipeline import (
+    DOWNLINK,
+    ERROR_INDICATED_METER,
+    GUARD,
+    IDLE_UE_METER,
+    MEASURE,
+    QFI,
+    UPLINK,
+    DropReason,
+)
 from ofgtp.core.model import Session
 from ofgtp.core.rules import ruleset
 from ofgtp.core.rules.ruleset import Owned
@@ -49,9 +60,9 @@ def tunnel_pair_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
     )
     to_ue = match(dl_type=IPV4, nw_dst=session.ue_ip)
     if session.downlink is None:
-        return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.IDLE_UE)
+        return uplink, _drop(to_ue, DropReason.IDLE_UE, IDLE_UE_METER)
     if session.error_indicated:
-        return uplink, DOWNLINK.drop(SESSION_PRIORITY, to_ue, DropReason.ERROR_INDICATED)
+        return uplink, _drop(to_ue, DropReason.ERROR_INDICATED, ERROR_INDICATED_METER)
     tunnel = (
         set_field("tun_id", session.downlink.teid),
         set_field("tun_dst", session.downlink.ip),
@@ -69,3 +80,7 @@ def owned_flows(session: Session, links: Links) -> list[Owned]:
         return list(ruleset.flows(session, session.detail, links))
     up, down = tunnel_pair_flows(session, links)
     return [Owned(up, "", "uplink"), Owned(down, "", "downlink")]
+
+
+def _drop(to_ue: Match, reason: DropReason, meter: Meter) -> Flow:
+    return DOWNLINK.drop(SESSION_PRIORITY, to_ue, reason, meter=meter)

@@ -6,7 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ofgtp.core.flows.flow import Match, Value, match
-from ofgtp.core.flows.pipeline import OTHER_RELAYED, OTHER_RULES, RELAYED, RULES, DropReason
+from ofgtp.core.flows.pipeline import (
+    ERROR_INDICATED_METER,
+    FAR_DROP_METER,
+    GATE_CLOSED_METER,
+    IDLE_UE_METER,
+    OTHER_RELAYED,
+    OTHER_RULES,
+    RELAYED,
+    RULES,
+    UPLINK_ERROR_INDICATED_METER,
+    UPLINK_FAR_DROP_METER,
+    UPLINK_GATE_CLOSED_METER,
+    UPLINK_IDLE_METER,
+    DropReason,
+)
 from ofgtp.core.model import Qos
 
 IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST, NSH = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848, 0x894F
@@ -16,6 +30,10 @@ ICMP, UDP = 1, 17
 
 
 ECHO_REPLY, ECHO_REQUEST = 0, 8
+
+
+UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM = 3, 11, 12
+"""ICMP errors (RFC 792); they quote the beginning of the packet that they are about."""
 
 
 TAGGED = (0x1000, 0x1000)
@@ -88,6 +106,9 @@ EXTENSION_SAMPLE = 128
 
 HELD_SAMPLE = 0xFFFF
 """Bytes of a packet that the controller holds: all of it."""
+ICMP_SAMPLE = 160
+"""Bytes of an ICMP error that the controller sees: with IP options in it and in what it quotes, up
+to the GTP-U header's end, if that is quoted."""
 
 
 SIGNALLING_SAMPLE = 2048
@@ -206,11 +227,20 @@ REFUSES = 1 << 29
 """In register 6: packets that are refused, for the reason in register 5."""
 
 
-REASONS_OF_RULES = (
-    DropReason.IDLE_UE,
-    DropReason.ERROR_INDICATED,
-    DropReason.UE_TO_UE,
-    DropReason.GATE_CLOSED,
-    DropReason.FAR_DROP,
-)
-"""For which a session's rule may refuse packets, by table refusal."""
+TO_UE = 1 << 8
+"""In register 5, above the reason: the packet that is refused is a downlink one."""
+
+
+DOWNLINK_REFUSALS = {
+    DropReason.IDLE_UE: IDLE_UE_METER,
+    DropReason.ERROR_INDICATED: ERROR_INDICATED_METER,
+    DropReason.GATE_CLOSED: GATE_CLOSED_METER,
+    DropReason.FAR_DROP: FAR_DROP_METER,
+}
+UPLINK_REFUSALS = {
+    DropReason.IDLE_UE: UPLINK_IDLE_METER,
+    DropReason.ERROR_INDICATED: UPLINK_ERROR_INDICATED_METER,
+    DropReason.GATE_CLOSED: UPLINK_GATE_CLOSED_METER,
+    DropReason.FAR_DROP: UPLINK_FAR_DROP_METER,
+}
+"""For what a session's rule may refuse packets, by table refusal, and what counts them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from ofgtp.core.flows.flow import (
     CheckBigger,
@@ -24,6 +24,7 @@ from ofgtp.core.flows.pipeline import (
     ONWARD,
     QFI,
     REFUSAL,
+    REFUSED_METER,
     ROUTE,
     TOO_BIG,
     TOO_BIG_UPLINK_METER,
@@ -61,6 +62,7 @@ from ofgtp.core.rules.terms import (
 
 LONGER_THAN_CORE = 2
 """The bit of register 2 that says so."""
+_NOTHING = IPv4Address(0)
 
 
 def qfi() -> Iterator[Flow]:
@@ -77,11 +79,13 @@ def qfi() -> Iterator[Flow]:
         of_type_0 = match(reg3=kind | qfi, reg4=CHECKED | qfi)
         yield QFI.flow(100, of_type_0, goto=GUARD)
     yield QFI.flow(100, match(reg3=none, reg4=(0, CONTAINED)), goto=GUARD)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     refused = match(reg3=(kind, kind), reg4=(CONTAINED, CONTAINED), **REFUSED)
-    yield QFI.drop(20, refused, DropReason.BAD_CONTAINER)
+    yield QFI.drop(20, refused, DropReason.BAD_CONTAINER, show, meter=REFUSED_METER)
     other = match(reg3=container, **REFUSED)
-    yield QFI.drop(10, other, DropReason.WRONG_QFI)
-    yield QFI.drop(0, match(**REFUSED), DropReason.CONTAINER_MISSING)
+    yield QFI.drop(10, other, DropReason.WRONG_QFI, show, meter=REFUSED_METER)
+    missing = match(**REFUSED)
+    yield QFI.drop(0, missing, DropReason.CONTAINER_MISSING, show, meter=REFUSED_METER)
 
 
 _WANTS = CONTAINED | CHECKED
@@ -109,16 +113,20 @@ def rules() -> Iterator[Flow]:
 
 
 def onward(links: Links) -> Iterator[Flow]:
-    """A UL PDU SESSION INFORMATION (TS 38.415, 5.5.2.2) in front of those that had one, as in table
-    contain; the others as they are."""
+    """A UL or DL PDU SESSION INFORMATION (TS 38.415, 5.5.2) in front of those that had one, as in
+    table contain; the others as they are."""
     out = Output(links.gtpu)
     yield ONWARD.flow(0, match(reg3=(0, CONTAINED)), Decap(), out)
     for odd in (0, 1):
-        asked = match(reg3=(CONTAINED | odd, CONTAINED | 1))
-        yield ONWARD.flow(0, asked, *container_in_front("reg3", 0x01100, 4, 5, odd), out)
+        for of_type, label in ((OF_TYPE_0, 0x01000), (0, 0x01100)):
+            asked = match(reg3=(CONTAINED | of_type | odd, CONTAINED | OF_TYPE_0 | 1))
+            yield ONWARD.flow(0, asked, *container_in_front("reg3", label, 4, 5, odd), out)
 
 
 def uplink() -> Iterator[Flow]:
+    # The switch parses a header that contradicts itself, or the packet, no further than its type.
+    unread = match(dl_type=IPV4, nw_src=_NOTHING, nw_dst=_NOTHING, nw_ttl=0)
+    yield UPLINK.drop(20, unread, DropReason.BAD_INNER)
     yield UPLINK.drop(10, match(dl_type=IPV6, **NO_SESSION), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import Meter, Unit
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.model import FTeid, Qos, Session, Uplink
+from ofgtp.core.model import Direction, FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Rates
 from ofgtp.core.sessions.rule import (
     LOWEST_PRECEDENCE,
@@ -149,6 +149,11 @@ def meter_number(slot: int, place: int) -> int:
     return METERS_FROM + slot * METERS_OF_A_SESSION + place
 
 
+def meter_direction(number: int) -> Direction:
+    """Of a session's meter: its places are uplink and downlink in turn."""
+    return "downlink" if (number - METERS_FROM) % METERS_OF_A_SESSION % 2 else "uplink"
+
+
 def meters_of(session: Session) -> list[Meter]:
     """The meters that a session's rules pass."""
     detail = session.detail
@@ -234,6 +239,13 @@ def _from_tunnels(session: Session) -> list[Rule]:
 def indicated(session: Session, tunnel: FTeid) -> Session | None:
     """The session once the peer of a tunnel has said that it does not know it; None if that is no
     news, or the session sends nothing there."""
+    changed = _indicated(session, tunnel)
+    if changed is None or changed.detail is None:
+        return changed
+    return replace(changed, detail=replace(changed.detail, way=next_way(session, changed)))
+
+
+def _indicated(session: Session, tunnel: FTeid) -> Session | None:
     detail = session.detail
     if session.downlink == tunnel:
         return None if session.error_indicated else replace(session, error_indicated=True)
@@ -247,7 +259,4 @@ def indicated(session: Session, tunnel: FTeid) -> Session | None:
         for each in detail.bearers
     )
     detail = replace(detail, bearers=bearers)
-    if detail == session.detail:
-        return None
-    changed = replace(session, detail=detail)
-    return replace(changed, detail=replace(detail, way=next_way(session, changed)))
+    return None if detail == session.detail else replace(session, detail=detail)

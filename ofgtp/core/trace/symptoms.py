@@ -105,15 +105,8 @@ def of_pin(known: Known) -> Iterator[Symptom]:
 
 def of_peer(peer: Mapping[str, Any]) -> Iterator[Symptom]:
     """Of the base station, as GET /v1/peers shows it."""
-    ip = peer["ip"]
-    if peer["state"] == "down":
-        yield Symptom(
-            "bad",
-            f"the path to {ip} is down: it has stopped to answer Echo Requests (last answer"
-            f" {peer['echo_answered_at']})",
-        )
-    elif peer["state"] == "unknown":
-        yield Symptom("info", f"{ip} has never answered an Echo Request; some never do")
+    if peer["state"] == "unknown":
+        yield Symptom("info", f"{peer['ip']} has never answered an Echo Request; some never do")
 
 
 def of_counters(
@@ -124,8 +117,9 @@ def of_counters(
     if not up and delivered.get("uplink"):
         yield Symptom(
             "info",
-            f"no uplink packet has come yet: does the base station send to {gateway.access_ip.ip}"
-            f" with TEID {known.teid or 0:#x}? (ofgtp capture shows what comes)",
+            "no uplink packet has come since its flow was made: does the base station send to"
+            f" {gateway.access_ip.ip} with TEID {known.teid or 0:#x}?"
+            " (ofgtp capture shows what comes)",
         )
     if up and not down and delivered.get("downlink"):
         router = "the host" if gateway.host_core else f"the next hop {gateway.next_hop}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from enum import Enum
+from fcntl import ioctl
 from http import HTTPStatus
 from socket import MSG_PEEK, SHUT_RD, SHUT_RDWR, SHUT_WR
+from termios import TIOCOUTQ
 from typing import Any
 
 import eventlet
@@ -59,6 +62,8 @@ class Connection:
         self._answer, self._writers = answer, writers
         self._parser = Parser()
         self._late: ProblemError | None = None
+        self._handed = 0
+        """Octets that the client had or has to read since it was first waited for."""
         self._turn = 0.0
         """When others last had a turn."""
 
@@ -87,8 +92,11 @@ class Connection:
                 self._end_reading("the request did not come in time")
             case Stage.BODY if age > limits.BODY_SECONDS or self.pace.too_slow(now):
                 self._end_reading("the body did not come in time")
-            case Stage.WRITE if self.pace.too_slow(now):
-                self.give_way()
+            case Stage.WRITE:
+                # What the kernel has taken is not read yet, and it may take megabytes at a time.
+                self.pace.octets = self._handed - self._unread()
+                if self.pace.too_slow(now):
+                    self.give_way()
             case Stage.LINGER if age > limits.LINGER_SECONDS:
                 self.give_way()
 
@@ -111,6 +119,13 @@ class Connection:
             log.debug("connection of %s: %s", self.client, error)
 
     # --- of a request
+
+    def _unread(self) -> int:
+        """Octets that the client's side has not acknowledged."""
+        try:
+            return int.from_bytes(ioctl(self._socket, TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
 
     def gone(self) -> bool:
         """Whether the client has closed the connection."""
@@ -238,6 +253,7 @@ class Connection:
                 break
             if part:
                 self._send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            eventlet.sleep(0)  # parts may cost something, and the client take all of them at once
         if chunked:
             self._send(b"0\r\n\r\n")
         return chunked
@@ -269,7 +285,7 @@ class Connection:
         """Send as fast as the client reads."""
         stage = self.stage
         self._enter(Stage.WRITE)
-        self.pace = Pace()
+        self.pace, self._handed = Pace(), self._unread()
         self._writers.enter(self)
         try:
             while rest:
@@ -278,7 +294,7 @@ class Connection:
                     sent = self._socket.send(rest)
                 except BlockingIOError:
                     continue
-                self.pace.octets += sent
+                self._handed += sent
                 rest = rest[sent:]
         finally:
             self._writers.leave(self)

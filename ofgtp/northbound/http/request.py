@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from httptools import HttpParserError, HttpParserInvalidMethodError, HttpRequestParser
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 
 from ofgtp.northbound.http import limits
 from ofgtp.northbound.problem import ProblemError
@@ -89,7 +95,7 @@ class Parser:
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._request = Request()
         self._target = b""
-        self._fed = self._octets = self._lines = self._hosts = 0
+        self._fed = self._octets = self._lines = 0
 
     def feed(self, data: bytes) -> None:
         """Read on. What cannot be read is told by `fault`."""
@@ -101,6 +107,8 @@ class Parser:
             self._parser.feed_data(data)
         except HttpParserError as error:
             self.fault = self.fault or _fault(error, data)
+        except HttpParserUpgrade:  # its request is answered all the same, as the last
+            self.fault = _bad("there is no other protocol here")
         if self.begun and self._fed > limits.TARGET_LIMIT + limits.HEAD_LIMIT:
             self.fault = self.fault or _too_long(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if self.fault is not None:
@@ -116,7 +124,7 @@ class Parser:
         self.begun = True
         self._request = Request()
         self._target = b""
-        self._fed = self._octets = self._lines = self._hosts = 0
+        self._fed = self._octets = self._lines = 0
 
     def on_url(self, part: bytes) -> None:
         self._target += part
@@ -133,8 +141,6 @@ class Parser:
         if not self.begun:
             return  # a trailer
         name, value = name.lower(), value.rstrip()
-        if name == b"host":
-            self._hosts += 1
         headers = self._request.headers
         headers[name] = headers[name] + b", " + value if name in headers else value
 
@@ -170,8 +176,6 @@ class Parser:
         if request.version not in ("1.1", "1.0"):
             detail = "the version of HTTP must be 1.1 or 1.0"
             raise ProblemError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, detail)
-        if self._hosts > 1:
-            raise _bad("there is more than one Host header")
         host = headers.get(b"host", b"")
         if not host:
             raise _bad("the Host header is missing")
@@ -193,8 +197,8 @@ class Parser:
     def _judge_target(self, request: Request, host: bytes) -> None:
         """RFC 9112, 3.2: which of its four forms it has, and whom it is for."""
         target = self._target
-        if not _HOST.fullmatch(host):
-            raise _bad("the Host header is no host")
+        if not _is_host(host):
+            raise _bad("the Host header is not one host")  # two are joined by a comma and a space
         if not target.startswith(b"/"):
             target, host = self._other_form(request.method, target, host)
         path, _, query = target.partition(b"?")
@@ -215,9 +219,14 @@ class Parser:
         if found[1].lower() != b"http":
             detail = "the target's scheme must be http"
             raise ProblemError(HTTPStatus.MISDIRECTED_REQUEST, detail)
-        if not _HOST.fullmatch(found[2]):
+        if not _is_host(found[2]):
             raise _bad("the target of the request names no host")
         return (found[3] or b"/") + (b"" if found[4] is None else b"?" + found[4]), found[2]
+
+
+@lru_cache(64)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
 
 
 def _bad(detail: str) -> ProblemError:

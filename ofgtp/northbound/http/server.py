@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.1
 """How long no connection is taken when there is no room for one more."""
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENOTCONN, errno.EINVAL})
+_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENOTCONN})
 """What is said of a connection that its client has ended before it was taken."""
 
 
@@ -85,11 +85,12 @@ class Server:
         self._listener = listener
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.connections = Connections(answer)
-        self._threads = [eventlet.spawn(self._accept), eventlet.spawn(self._watch)]
+        self.threads = [eventlet.spawn(self._accept), eventlet.spawn(self._watch)]
+        """Neither ends before `stop`."""
 
     def stop(self) -> None:
         """Take no more connections; requests under way go on as long as the process does."""
-        for thread in self._threads:
+        for thread in self.threads:
             thread.kill()
         self._listener.close()
 
@@ -121,7 +122,10 @@ class Server:
     def _watch(self) -> None:
         while True:
             eventlet.sleep(LOOK_SECONDS)
-            self.connections.look()
+            try:
+                self.connections.look()
+            except Exception:
+                log.exception("rest: unexpected")
 
 
 def serve(answer: Answer, listen: tuple[str, int]) -> Server:

@@ -138,7 +138,16 @@ class Card {
       el("h3", {}, "Dropped packets"),
       ...(rows.length ? [table] : []),
       el("p", { class: "note" }, rest),
+      ...this.bySwitch(gateway.switch_drops),
     );
+  }
+
+  /* What Open vSwitch has dropped before or behind the gateway's flows. */
+  bySwitch(drops) {
+    const some = Object.entries(drops ?? {}).filter(([, count]) => count);
+    if (!some.length) return [];
+    const shown = some.map(([reason, count]) => `${whole(count)} ${reason}`).join(", ");
+    return [el("p", { class: "note" }, `By Open vSwitch itself, of all its bridges: ${shown}.`)];
   }
 }
 

@@ -50,7 +50,12 @@ function detailParts(session, flows, at, unfolded) {
         : "none: the UE is idle",
     ],
     ["Uplink has carried", carried(counters.uplink, "uplink", at)],
-    ["Downlink has carried", carried(counters.downlink, "downlink", at)],
+    [
+      "Downlink has carried",
+      downlink && session.state !== "error_indicated"
+        ? carried(counters.downlink, "downlink", at)
+        : `nothing: ${downlink ? "its peer does not know the tunnel" : "the UE is idle"}`,
+    ],
     [
       "Made",
       `${new Date(session.created_at).toLocaleString("en-GB")} (${ago(session.created_at)})`,
@@ -103,7 +108,8 @@ function detailParts(session, flows, at, unfolded) {
 
 function carried(counter, way, at) {
   const before = detail.before;
-  const total = `${plural(counter.packets, "packet")}, ${octets(counter.bytes)}`;
+  const since = new Date(Date.now() - 1000 * counter.duration_seconds).toISOString();
+  const total = `${plural(counter.packets, "packet")}, ${octets(counter.bytes)} since its flow was made, ${ago(since)}`;
   if (!before) return total;
   const passed = at - before.at;
   const packets = Math.max(0, counter.packets - before.session.counters[way].packets) / passed;

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.enums import (
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import (
     Action,
     Interface,
     Measurement,
     Method,
     ModificationFlags,
     RuleKind,
-    Triggers,
 )
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.tables import (
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.tables import (
     RefusedIe,
     Removed,
+    lenient,
     may,
     must,
-    shown,
     table,
     unsupported,
 )
-from ofgtp.core.pfcp.values import (
+from ofgtp.core.pfcp.wire.values import (
     Bitrates,
     ChooseFTeid,
     DroppedDownlink,
@@ -91,7 +90,7 @@ class Pdi(NamedTuple):
     qfis: Annotated[tuple[int, ...], may(Ie.QFI, many=True)] = ()
     framed_routes: Annotated[tuple[str, ...], may(Ie.FRAMED_ROUTE, many=True)] = ()
     framed_ipv6_routes: Annotated[tuple[str, ...], may(Ie.FRAMED_IPV6_ROUTE, many=True)] = ()
-    interface_type: Annotated[int | None, shown(Ie.INTERFACE_TYPE_3GPP)] = None
+    interface_type: Annotated[int | None, lenient(Ie.INTERFACE_TYPE_3GPP)] = None
 
 
 @table(ie=Ie.CREATE_PDR, rule=RuleKind.PDR, refused={Ie.ACTIVATE_PREDEFINED_RULES: _PREDEFINED})
@@ -161,7 +160,7 @@ class ForwardingParameters(NamedTuple):
         None
     )
     transport_level_marking: Annotated[TrafficClass | None, may(Ie.TRANSPORT_LEVEL_MARKING)] = None
-    interface_type: Annotated[int | None, shown(Ie.INTERFACE_TYPE_3GPP)] = None
+    interface_type: Annotated[int | None, lenient(Ie.INTERFACE_TYPE_3GPP)] = None
 
 
 @table(
@@ -183,7 +182,7 @@ class UpdateForwardingParameters(NamedTuple):
         TrafficClass | Removed | None, may(Ie.TRANSPORT_LEVEL_MARKING)
     ] = None
     flags: Annotated[ModificationFlags | Removed | None, may(Ie.PFCPSMREQ_FLAGS)] = None
-    interface_type: Annotated[int | Removed | None, shown(Ie.INTERFACE_TYPE_3GPP)] = None
+    interface_type: Annotated[int | Removed | None, lenient(Ie.INTERFACE_TYPE_3GPP)] = None
 
 
 @table(
@@ -234,7 +233,8 @@ class CreateUrr(NamedTuple):
 
     urr_id: Annotated[int, must(Ie.URR_ID)]
     measurement_method: Annotated[Method, must(Ie.MEASUREMENT_METHOD)]
-    reporting_triggers: Annotated[Triggers, must(Ie.REPORTING_TRIGGERS)]
+    reporting_triggers: Annotated[int, must(Ie.REPORTING_TRIGGERS)]
+    """Bits of `Triggers`."""
     measurement_period: Annotated[int | None, may(Ie.MEASUREMENT_PERIOD)] = None
     volume_threshold: Annotated[Volume | None, may(Ie.VOLUME_THRESHOLD)] = None
     volume_quota: Annotated[Volume | None, may(Ie.VOLUME_QUOTA)] = None
@@ -263,7 +263,7 @@ class UpdateUrr(NamedTuple):
 
     urr_id: Annotated[int, must(Ie.URR_ID)]
     measurement_method: Annotated[Method | Removed | None, may(Ie.MEASUREMENT_METHOD)] = None
-    reporting_triggers: Annotated[Triggers | Removed | None, may(Ie.REPORTING_TRIGGERS)] = None
+    reporting_triggers: Annotated[int | Removed | None, may(Ie.REPORTING_TRIGGERS)] = None
     measurement_period: Annotated[int | Removed | None, may(Ie.MEASUREMENT_PERIOD)] = None
     volume_threshold: Annotated[Volume | Removed | None, may(Ie.VOLUME_THRESHOLD)] = None
     volume_quota: Annotated[Volume | Removed | None, may(Ie.VOLUME_QUOTA)] = None

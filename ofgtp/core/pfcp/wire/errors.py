@@ -11,9 +11,9 @@ PfcpError
 from __future__ import annotations
 
 from ofgtp.core.errors import CodecError
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.enums import FailedRule
-from ofgtp.core.pfcp.ies import ie_title
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import FailedRule
+from ofgtp.core.pfcp.wire.ies import ie_title
 
 
 class PfcpError(CodecError):

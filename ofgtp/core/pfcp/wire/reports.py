@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from ofgtp.core.pfcp.enums import UsageInformation, UsageTrigger
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.tables import may, must, table
-from ofgtp.core.pfcp.values import Addresses, DownlinkDataService, FTeid, VolumeMeasurement
+from ofgtp.core.pfcp.wire.enums import UsageInformation
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.tables import may, must, table
+from ofgtp.core.pfcp.wire.values import Addresses, DownlinkDataService, FTeid, VolumeMeasurement
 
 
 @table(
@@ -23,7 +23,8 @@ class UsageReport(NamedTuple):
     urr_id: Annotated[int, must(Ie.URR_ID)]
     sequence: Annotated[int, must(Ie.URSEQN)]
     """From 0, for each URR."""
-    trigger: Annotated[UsageTrigger, must(Ie.USAGE_REPORT_TRIGGER)]
+    trigger: Annotated[int, must(Ie.USAGE_REPORT_TRIGGER)]
+    """Bits of `UsageTrigger`."""
     start_time: Annotated[int | None, may(Ie.START_TIME)] = None
     end_time: Annotated[int | None, may(Ie.END_TIME)] = None
     volume: Annotated[VolumeMeasurement | None, may(Ie.VOLUME_MEASUREMENT)] = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.enums import (
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import (
     CpFeatures,
     EstablishmentFlags,
     FailedRule,
@@ -15,10 +15,9 @@ from ofgtp.core.pfcp.enums import (
     PdnType,
     ReportResponseFlags,
     ReportType,
-    UpFeatures,
 )
-from ofgtp.core.pfcp.errors import Refusal
-from ofgtp.core.pfcp.grouped import (
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.grouped import (
     CreateBar,
     CreatedPdr,
     CreateFar,
@@ -38,27 +37,27 @@ from ofgtp.core.pfcp.grouped import (
     UpdateQer,
     UpdateUrr,
 )
-from ofgtp.core.pfcp.header import Header, MessageType, parse_header, write_header
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.reports import (
+from ofgtp.core.pfcp.wire.header import Header, MessageType, parse_header, write_header
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.reports import (
     DownlinkDataReport,
     ErrorIndicationReport,
     UsageReport,
     UserPlanePathFailureReport,
 )
-from ofgtp.core.pfcp.tables import (
+from ofgtp.core.pfcp.wire.tables import (
     TABLES,
     RefusedIe,
     Removed,
     decode,
     encode,
+    lenient,
     may,
     must,
-    shown,
     table,
     unsupported,
 )
-from ofgtp.core.pfcp.values import Addresses, FSeid, NodeId, SNssai, UserId
+from ofgtp.core.pfcp.wire.values import Addresses, FSeid, NodeId, SNssai, UserId
 
 Message = tuple[Any, ...]
 """Any of the classes below."""
@@ -131,13 +130,13 @@ class AssociationSetupRequest(NamedTuple):
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     recovery_time_stamp: Annotated[int, must(Ie.RECOVERY_TIME_STAMP)]
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
     alternative_addresses: Annotated[
-        tuple[Addresses, ...], shown(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
+        tuple[Addresses, ...], lenient(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
     ] = ()
     retention: Annotated[
-        SessionRetentionInformation | None, shown(Ie.SESSION_RETENTION_INFORMATION, empty=True)
+        SessionRetentionInformation | None, lenient(Ie.SESSION_RETENTION_INFORMATION, empty=True)
     ] = None
 
 
@@ -148,8 +147,8 @@ class AssociationSetupResponse(NamedTuple):
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     cause: Annotated[int, must(Ie.CAUSE)]
     recovery_time_stamp: Annotated[int | None, may(Ie.RECOVERY_TIME_STAMP)] = None
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
 
 
 @message(MessageType.ASSOCIATION_UPDATE_REQUEST, ignored=(Ie.USER_PLANE_IP_RESOURCE_INFORMATION,))
@@ -157,10 +156,10 @@ class AssociationUpdateRequest(NamedTuple):
     """7.4.4.3."""
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
     alternative_addresses: Annotated[
-        tuple[Addresses, ...], shown(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
+        tuple[Addresses, ...], lenient(Ie.ALTERNATIVE_SMF_IP_ADDRESS, many=True)
     ] = ()
 
 
@@ -170,8 +169,8 @@ class AssociationUpdateResponse(NamedTuple):
 
     node_id: Annotated[NodeId, must(Ie.NODE_ID)]
     cause: Annotated[int, must(Ie.CAUSE)]
-    up_features: Annotated[UpFeatures | None, shown(Ie.UP_FUNCTION_FEATURES)] = None
-    cp_features: Annotated[CpFeatures | None, shown(Ie.CP_FUNCTION_FEATURES)] = None
+    up_features: Annotated[int | None, lenient(Ie.UP_FUNCTION_FEATURES)] = None
+    cp_features: Annotated[CpFeatures | None, lenient(Ie.CP_FUNCTION_FEATURES)] = None
 
 
 @message(MessageType.ASSOCIATION_RELEASE_REQUEST)
@@ -248,12 +247,12 @@ class SessionEstablishmentRequest(NamedTuple):
     create_urrs: Annotated[tuple[CreateUrr, ...], may(Ie.CREATE_URR, many=True)] = ()
     create_qers: Annotated[tuple[CreateQer, ...], may(Ie.CREATE_QER, many=True)] = ()
     create_bars: Annotated[tuple[CreateBar, ...], may(Ie.CREATE_BAR, many=True)] = ()
-    pdn_type: Annotated[PdnType | None, shown(Ie.PDN_TYPE)] = None
+    pdn_type: Annotated[PdnType | None, lenient(Ie.PDN_TYPE)] = None
     inactivity_timer: Annotated[int | None, may(Ie.USER_PLANE_INACTIVITY_TIMER)] = None
-    user_id: Annotated[UserId | None, shown(Ie.USER_ID)] = None
-    apn_dnn: Annotated[str | None, shown(Ie.APN_DNN)] = None
+    user_id: Annotated[UserId | None, lenient(Ie.USER_ID)] = None
+    apn_dnn: Annotated[str | None, lenient(Ie.APN_DNN)] = None
     flags: Annotated[EstablishmentFlags | None, may(Ie.PFCPSEREQ_FLAGS)] = None
-    s_nssai: Annotated[SNssai | None, shown(Ie.SNSSAI)] = None
+    s_nssai: Annotated[SNssai | None, lenient(Ie.SNSSAI)] = None
 
 
 @message(MessageType.SESSION_ESTABLISHMENT_RESPONSE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from ofgtp.core.pfcp.enums import Creation, Gate, Removal
+from ofgtp.core.pfcp.wire.enums import Creation, Gate, Removal
 
 NodeId = IPv4Address | IPv6Address | str
 """An address or a name (FQDN, 8.2.38)."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, TypeVar
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.errors import Refusal
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.errors import Refusal
 
 E = TypeVar("E", bound=IntEnum)
 F = TypeVar("F", bound=IntFlag)
@@ -25,7 +25,7 @@ class Codec(NamedTuple):
 def at_least(value: bytes, size: int) -> None:
     """Refuse fewer octets than `size`."""
     if len(value) < size:
-        raise Refusal(Cause.INVALID_LENGTH, f"{len(value)} octets where {size} are due")
+        raise Refusal(Cause.INVALID_LENGTH, f"its length is {len(value)}, less than {size}")
 
 
 def wrong(reason: str) -> Refusal:
@@ -40,7 +40,7 @@ def unsigned(size: int, *, fixed: bool = False) -> Codec:
         if len(value) != size:
             at_least(value, size)
             if fixed:
-                raise Refusal(Cause.INVALID_LENGTH, f"{len(value)} octets where {size} are due")
+                raise Refusal(Cause.INVALID_LENGTH, f"its length is {len(value)}, not {size}")
             value = value[:size]
         return from_bytes(value, "big")
 
@@ -67,16 +67,31 @@ def enumerated(kind: type[E], mask: int = 0xFF, allowed: frozenset[E] | None = N
     return Codec(decode, lambda member: bytes((member,)))
 
 
-def flag_bits(kind: type[F], size: int = 1) -> Codec:
-    """Bits, the first octet in the lowest ones; spare ones are not kept."""
-    known = 0
-    for member in kind:
-        known |= member
+def flag_bits(kind: type[F]) -> Codec:
+    """Bits of one octet; spare ones are not kept."""
+    known, seen = sum(kind), dict[int, F]()
 
     def decode(value: bytes) -> F:
-        return kind(from_bytes(value[:size], "little") & known)
+        octet = value[0]
+        flags = seen.get(octet)
+        if flags is None:
+            flags = seen[octet] = kind(octet & known)
+        return flags
 
-    return Codec(decode, lambda flags: flags.to_bytes(size, "little"))
+    return Codec(decode, lambda flags: bytes((flags,)))
+
+
+def many_bits(kind: type[IntFlag], size: int) -> Codec:
+    """Bits of several octets, the first in the lowest ones; spare ones are not kept.
+
+    They are read as plain numbers: a class of flags keeps each combination that it has ever been
+    asked for, and whoever sends us all that there are would fill the memory.
+    """
+    known = int(sum(kind))
+    return Codec(
+        lambda value: from_bytes(value[:size], "little") & known,
+        lambda flags: int(flags).to_bytes(size, "little"),
+    )
 
 
 def counted(kind: Callable[..., Any], fields: int) -> Codec:
@@ -114,6 +129,8 @@ def ascii_text(octets: bytes) -> str:
 
 def decode_name(value: bytes) -> str:
     """A name as DNS labels (RFC 1035, 3.1); or as plain text, which some send instead."""
+    if 0 < value[0] == len(value) - 1 <= 63:
+        return ascii_text(value[1:])
     labels, at = [], 0
     while at < len(value) and 0 < value[at] <= 63:
         labels.append(value[at + 1 : at + 1 + value[at]])

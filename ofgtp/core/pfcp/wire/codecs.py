@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from ofgtp.core.pfcp.enums import (
+from ofgtp.core.pfcp.wire.enums import (
     Action,
     CpFeatures,
     Creation,
@@ -33,7 +33,7 @@ from ofgtp.core.pfcp.enums import (
     UsageInformation,
     UsageTrigger,
 )
-from ofgtp.core.pfcp.fields import (
+from ofgtp.core.pfcp.wire.fields import (
     Codec,
     ascii_text,
     at_least,
@@ -44,11 +44,12 @@ from ofgtp.core.pfcp.fields import (
     flag_bits,
     from_bytes,
     low_bits,
+    many_bits,
     unsigned,
     wrong,
 )
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.values import (
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.values import (
     Addresses,
     Bitrates,
     ChooseFTeid,
@@ -217,12 +218,21 @@ def _decode_bitrates(value: bytes) -> Bitrates:
     return Bitrates(from_bytes(value[:5], "big"), from_bytes(value[5:10], "big"))
 
 
+_actions: dict[int, Action] = {}
+
+
 def _decode_action(value: bytes) -> Action:
     """One and only one of five is set (8.2.26)."""
-    action = Action(from_bytes(value[:2], "little") & 0x07FF)
-    if action & 0x67 not in (1, 2, 4, 32, 64):
-        raise wrong("not one of DROP, FORW and BUFF is set, and only one")
+    octets = from_bytes(value[:2], "little") & 0x07FF
+    action = _actions.get(octets)
+    if action is None:
+        if octets & 0x67 not in (1, 2, 4, 32, 64):
+            raise wrong("not one of DROP, FORW and BUFF is set, and only one")
+        action = _actions[octets] = Action(octets)
     return action
+
+
+_decode_description = flag_bits(Creation).decode
 
 
 def _decode_creation(value: bytes) -> OuterHeaderCreation:
@@ -248,7 +258,7 @@ def _decode_creation(value: bytes) -> OuterHeaderCreation:
     if flags & 0x80:
         at_least(value, at + 3)
         s_tag = value[at : at + 3]
-    return OuterHeaderCreation(Creation(flags), teid, ipv4, ipv6, port, c_tag, s_tag)
+    return OuterHeaderCreation(_decode_description(value), teid, ipv4, ipv6, port, c_tag, s_tag)
 
 
 def _encode_creation(creation: OuterHeaderCreation) -> bytes:
@@ -315,13 +325,19 @@ def _encode_node_id(node_id: NodeId) -> bytes:
     return bytes((node_id.version == 6,)) + node_id.packed
 
 
-def _digits(octets: bytes) -> str:
-    """Two a octet, the first in the lower half; F fills up (TS 29.274, 8.3)."""
-    text = octets.hex()
-    swapped = "".join(text[at + 1] + text[at] for at in range(0, len(text), 2))
-    if not (digits := swapped.removesuffix("f")).isdigit():
+_SWAPPED = bytes(octet >> 4 | (octet & 0x0F) << 4 for octet in range(256))
+
+
+def _decode_digits(octets: bytes) -> str:
+    """Two an octet, the first in the lower half; F fills up (TS 29.274, 8.3)."""
+    digits = octets.translate(_SWAPPED).hex().removesuffix("f")
+    if not digits.isdigit():
         raise wrong("there are other digits than 0 to 9")
     return digits
+
+
+def _encode_digits(digits: str) -> bytes:
+    return bytes.fromhex(digits + "f" * (len(digits) % 2)).translate(_SWAPPED)
 
 
 def _decode_user_id(value: bytes) -> UserId:
@@ -333,7 +349,7 @@ def _decode_user_id(value: bytes) -> UserId:
             size, at = value[at], at + 1
             at_least(value, at + size)
             octets, at = value[at : at + size], at + size
-            parts[bit] = ascii_text(octets) if bit == 3 else _digits(octets)
+            parts[bit] = ascii_text(octets) if bit == 3 else _decode_digits(octets)
     return UserId(*parts)
 
 
@@ -345,12 +361,6 @@ def _encode_user_id(user: UserId) -> bytes:
             octets = part.encode("ascii") if bit == 3 else _encode_digits(part)
             parts += (bytes((len(octets),)), octets)
     return b"".join(parts)
-
-
-def _encode_digits(digits: str) -> bytes:
-    digits += "f" * (len(digits) % 2)
-    swapped = "".join(digits[at + 1] + digits[at] for at in range(0, len(digits), 2))
-    return bytes.fromhex(swapped)
 
 
 def _decode_failed_rule(value: bytes) -> FailedRule:
@@ -374,9 +384,9 @@ def _encode_failed_rule(rule: FailedRule) -> bytes:
     return bytes((rule.kind,)) + rule.id.to_bytes(_RULE_ID_SIZES[rule.kind], "big")
 
 
-def _encode_up_features(features: UpFeatures) -> bytes:
+def _encode_up_features(features: int) -> bytes:
     """Two octets if they do: some control planes take no more."""
-    return features.to_bytes(2 if features < 1 << 16 else 4, "little")
+    return int(features).to_bytes(2 if features < 1 << 16 else 4, "little")
 
 
 def _decode_packet_count(value: bytes) -> int:
@@ -416,11 +426,11 @@ CODECS: dict[Ie, Codec] = {
     Ie.SUBSEQUENT_VOLUME_THRESHOLD: _VOLUME,
     Ie.SUBSEQUENT_TIME_THRESHOLD: _U32,
     Ie.INACTIVITY_DETECTION_TIME: _U32,
-    Ie.REPORTING_TRIGGERS: flag_bits(Triggers, 3),
+    Ie.REPORTING_TRIGGERS: many_bits(Triggers, 3),
     Ie.REPORT_TYPE: flag_bits(ReportType),
     Ie.OFFENDING_IE: unsigned(2, fixed=True),
     Ie.DESTINATION_INTERFACE: enumerated(Interface, 0x0F),
-    Ie.UP_FUNCTION_FEATURES: Codec(flag_bits(UpFeatures, 4).decode, _encode_up_features),
+    Ie.UP_FUNCTION_FEATURES: Codec(many_bits(UpFeatures, 4).decode, _encode_up_features),
     Ie.APPLY_ACTION: Codec(_decode_action, lambda action: action.to_bytes(2, "little")),
     Ie.DOWNLINK_DATA_SERVICE_INFORMATION: Codec(
         _decode_downlink_data_service, _encode_downlink_data_service
@@ -436,7 +446,7 @@ CODECS: dict[Ie, Codec] = {
     Ie.FSEID: Codec(_decode_fseid, _encode_fseid),
     Ie.NODE_ID: Codec(_decode_node_id, _encode_node_id),
     Ie.MEASUREMENT_METHOD: flag_bits(Method),
-    Ie.USAGE_REPORT_TRIGGER: flag_bits(UsageTrigger, 3),
+    Ie.USAGE_REPORT_TRIGGER: many_bits(UsageTrigger, 3),
     Ie.MEASUREMENT_PERIOD: _U32,
     Ie.VOLUME_MEASUREMENT: counted(VolumeMeasurement, 6),
     Ie.DURATION_MEASUREMENT: _U32,

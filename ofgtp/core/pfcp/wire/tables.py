@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.codecs import CODECS
-from ofgtp.core.pfcp.enums import FailedRule, RuleKind
-from ofgtp.core.pfcp.errors import Refusal
-from ofgtp.core.pfcp.fields import Codec
-from ofgtp.core.pfcp.ies import Ie
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.codecs import CODECS
+from ofgtp.core.pfcp.wire.enums import FailedRule, RuleKind
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.fields import Codec
+from ofgtp.core.pfcp.wire.ies import Ie
 
 G = TypeVar("G", bound=tuple[Any, ...])
 
@@ -55,8 +55,8 @@ class Need(Enum):
     """Used; without it the request is refused with cause 66."""
     MAY = "may"
     """Used, if it is there; a wrong one refuses the request."""
-    SHOWN = "shown"
-    """Kept for those who look at a session; a wrong one is as one that is not there (7.6.8)."""
+    LENIENT = "lenient"
+    """Kept, if it can be read; a wrong one is as one that is not there (7.6.8)."""
 
 
 class Field(NamedTuple):
@@ -79,9 +79,9 @@ def may(ie: Ie, *, many: bool = False) -> Field:
     return Field(ie, Need.MAY, many)
 
 
-def shown(ie: Ie, *, many: bool = False, empty: bool = False) -> Field:
-    """One that decides nothing, or where to go without is better than to refuse."""
-    return Field(ie, Need.SHOWN, many, empty)
+def lenient(ie: Ie, *, many: bool = False, empty: bool = False) -> Field:
+    """One without which the request can be carried out, too."""
+    return Field(ie, Need.LENIENT, many, empty)
 
 
 class RefusedIe(NamedTuple):
@@ -121,7 +121,7 @@ class Table:
             removable = Removed in get_args(hint.__origin__)
             codec = CODECS[field.ie]
             self.fields[name] = field
-            self._readers[field.ie] = index, codec.decode, field.many, field.need is Need.SHOWN
+            self._readers[field.ie] = index, codec.decode, field.many, field.need is Need.LENIENT
             self._writers.append((index, field.ie, codec.encode, field.many))
             if removable:
                 self._empty[field.ie] = REMOVED
@@ -156,7 +156,7 @@ class Table:
         while at < end:
             start = at + 4
             if start > end:
-                raise Refusal(Cause.INVALID_LENGTH, f"{end - at} octets are no whole IE")
+                raise Refusal(Cause.INVALID_LENGTH, f"{end - at} octets at its end are no IE")
             ie, size = _unpack(data, at)
             at = start + size
             if at > end:
@@ -194,9 +194,17 @@ class Table:
                 values[index] = tuple(value)
         for index, must_be in self._must:
             if values[index] is None or values[index] == ():
-                raise Refusal(Cause.MANDATORY_IE_MISSING, f"{must_be.title} is missing", must_be)
+                raise Refusal(Cause.MANDATORY_IE_MISSING, "it is missing", must_be)
         values.pop()
         return _new(self.kind, values)
+
+    def decode_some(self, data: bytes) -> Any:
+        """As `decode`, but None for a group of nothing that is known: it changes nothing.
+
+        Written it would be empty, and that is something else in an update.
+        """
+        group = self.decode(data)
+        return group if any(value is not None for value in group) else None
 
     def encode(self, group: tuple[Any, ...]) -> bytes:
         """The IEs of a group, in the order of its fields.
@@ -215,24 +223,22 @@ class Table:
                 for each in value:
                     octets = encode(each)
                     parts += (_pack(ie, len(octets)), octets)
-            else:
-                octets = encode(value)
+            elif octets := encode(value):
                 parts += (_pack(ie, len(octets)), octets)
+            elif self._empty.get(ie) == value:
+                parts.append(_pack(ie, 0))
         return b"".join(parts)
 
     def _failed(self, data: bytes) -> FailedRule | None:
         """Which rule a group is about that cannot be read; None if that cannot be read either."""
-        ie, at = next(iter(self.fields.values())).ie, 0
-        while at + 4 <= len(data) and self.rule is not None:
-            found, size = _unpack(data, at)
-            at += 4
-            if found == ie:
-                try:
-                    return FailedRule(self.rule, CODECS[ie].decode(data[at : at + size]))
-                except (Refusal, IndexError):
-                    return None
-            at += size
-        return None
+        ie = next(iter(self.fields.values())).ie
+        octets = first(data, ie)
+        if not octets or self.rule is None:
+            return None
+        try:
+            return FailedRule(self.rule, CODECS[ie].decode(octets))
+        except Refusal:
+            return None
 
 
 TABLES: dict[type, Table] = {}
@@ -254,8 +260,9 @@ def table(
 
     def declare(kind: type[G]) -> type[G]:
         made = TABLES[kind] = Table(kind, refused or {}, ignored, rule)
+        optional = not any(field.need is Need.MUST for field in made.fields.values())
         for own in (ie,) if isinstance(ie, Ie) else ie:
-            CODECS[own] = Codec(made.decode, made.encode)
+            CODECS[own] = Codec(made.decode_some if optional else made.decode, made.encode)
         return kind
 
     return declare
@@ -270,6 +277,18 @@ def decode(kind: type[G], data: bytes) -> G:
 def encode(group: tuple[Any, ...]) -> bytes:
     """The IEs of a group; see `Table.encode`."""
     return TABLES[type(group)].encode(group)
+
+
+def first(data: bytes, ie: Ie) -> bytes | None:
+    """The octets of the first IE of a type, as far as there are any; nothing else is read."""
+    at, end = 0, len(data)
+    while at + 4 <= end:
+        found, size = _unpack(data, at)
+        at += 4
+        if found == ie:
+            return data[at : at + size]
+        at += size
+    return None
 
 
 def _refuse(refusal: RefusedIe) -> Callable[[bytes], Any]:

@@ -6,7 +6,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from ofgtp.core.pfcp.errors import TooShort, UnknownType, WrongVersion
+from ofgtp.core.pfcp.wire.errors import TooShort, UnknownType, WrongVersion
 
 VERSION = 1
 SEQUENCE_MAX = 0xFF_FFFF

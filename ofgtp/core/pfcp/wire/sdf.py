@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ofgtp.core.filters import FilterError, PacketFilter
-from ofgtp.core.pfcp.causes import Cause
-from ofgtp.core.pfcp.errors import Refusal
-from ofgtp.core.pfcp.ies import Ie
-from ofgtp.core.pfcp.values import SdfFilter
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.values import SdfFilter
 
 _DSCP_MASK = 0xFC
 

@@ -1,0 +1,237 @@
+"""What `ofgtp trace` makes of what has really happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from ofgtp.core.model import Direction, FTeid, Qos
+from ofgtp.core.observations import Seen
+from ofgtp.core.trace import lately
+from ofgtp.core.trace.lately import FEW, QUIET_S, RECENT_S, SAME_S, Finding, Passed
+from ofgtp.core.trace.verdict import Known
+from tests.support.lab import gateway
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+UE, PEER = IPv4Address("10.45.0.2"), IPv4Address("10.1.0.2")
+COOKIE = 0x0F67_0300_0000_0007
+KNOWN = Known(UE, "phone 1", COOKIE, 0x1001, None, FTeid(0x2001, PEER), Qos(9, check=True))
+NONE = Passed()
+UP_PEER = {"ip": "10.1.0.2", "state": "up", "echo_answered_at": None}
+
+
+def at(seconds_ago: float) -> str:
+    return (NOW - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
+
+
+def seen(what: Seen, ago: float = 5.0, **changes: Any) -> dict[str, Any]:
+    """As GET /v1/sessions/{id}/seen has it: one of the session's own."""
+    usual = {"peer": "10.1.0.2", "teid": 0x1001, "source": "10.45.0.2", "qfi": None, "icmp": None}
+    return {"what": str(what), **usual, "count": 4, "last_at": at(ago), **changes}
+
+
+def icmp(kind: int, code: int, ago: float = 5.0, **changes: Any) -> dict[str, Any]:
+    said = {"icmp": {"type": kind, "code": code}, "source": "10.1.0.2", "teid": None}
+    return seen(Seen.ICMP_ERROR, ago, **(said | changes))
+
+
+def found(
+    *some: dict[str, Any],
+    up: Passed = NONE,
+    down: Passed | None = NONE,
+    known: Known = KNOWN,
+    peer: dict[str, Any] | None = None,
+    **of_gateway: Any,
+) -> list[Finding]:
+    went: dict[Direction, Passed] = {"uplink": up}
+    if down is not None:
+        went["downlink"] = down
+    return lately.findings(some, NOW, known, gateway(**of_gateway), went, peer)
+
+
+def only(*some: dict[str, Any], **facts: Any) -> Finding:
+    (finding,) = found(*some, **facts)
+    return finding
+
+
+def test_nothing_was_seen() -> None:
+    assert found() == []
+    assert found(up=Passed(7, 3.0), down=Passed(7, 3.0), peer=UP_PEER) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "parts", "run"),
+    [
+        (
+            seen(Seen.UNKNOWN_TEID, teid=0x9999),
+            (
+                "10.1.0.2 sends packets of 10.45.0.2 with TEID 0x9999",
+                "that of session phone 1 is 0x1001",
+            ),
+            "ofgtp session set 'phone 1' --uplink-teid 0x9999",
+        ),
+        (
+            seen(Seen.SPOOFED_SOURCE, source="192.168.0.7"),
+            ("packets from 192.168.0.7 come in its tunnel", "for 10.45.0.2 alone"),
+            None,
+        ),
+        (seen(Seen.SPOOFED_SOURCE, source=None), ("from what is no IPv4 packet",), None),
+        (
+            seen(Seen.WRONG_PEER, peer="10.1.0.9"),
+            ("come from 10.1.0.9",),
+            "ofgtp session set 'phone 1' --uplink-peer 10.1.0.9",
+        ),
+        (
+            seen(Seen.CONTAINER_MISSING),
+            ("without a PDU Session Container",),
+            "ofgtp session set 'phone 1' --no-qfi",
+        ),
+        (
+            seen(Seen.WRONG_QFI, qfi=8),
+            ("with QFI 8", "takes QFI 9 alone"),
+            "ofgtp session set 'phone 1' --no-qfi-check",
+        ),
+        (seen(Seen.BAD_CONTAINER, source=None), ("no uplink one",), None),
+        (seen(Seen.LONG_CONTAINER, source=None), ("more than 28 octets",), None),
+        (seen(Seen.EXTENSION_HEADER, source=None), ("first extension header",), None),
+        (seen(Seen.EXTENSION_CHAIN, source=None), ("another extension header",), None),
+    ],
+    ids=lambda value: value["what"] if isinstance(value, dict) else "",
+)
+def test_uplink_packets_that_were_dropped(
+    one: dict[str, Any], parts: tuple[str, ...], run: str | None
+) -> None:
+    told = only(one)
+    assert (told.direction, told.reason, told.over) == ("uplink", one["what"], False)
+    assert all(part in told.says for part in parts), told.says
+    assert told.says.endswith("; seen 4 times, the last 5 s ago")
+    assert told.do and told.run == run
+    without_api = only(one, known=replace(KNOWN, id=None))
+    assert without_api.run is None
+
+
+def test_no_flow_yet_is_for_the_flows_to_say() -> None:
+    assert found(seen(Seen.NOT_INSTALLED)) == []
+
+
+@pytest.mark.parametrize(
+    ("passed", "over"), [(None, False), (60.0, False), (4.0, False), (2.0, True), (0.0, True)]
+)
+def test_what_is_over(passed: float | None, over: bool) -> None:
+    """Packets have passed since; of those of about the same time nothing is known."""
+    assert 5.0 - SAME_S == 3.0
+    up = Passed(0 if passed is None else 9, passed)
+    told = only(seen(Seen.SPOOFED_SOURCE), up=up, down=Passed(9, 0.0))
+    assert told.over is over
+    assert ("until 5 s ago" in told.says) is over
+
+
+def test_what_happens_leads_what_is_over() -> None:
+    some = seen(Seen.UNKNOWN_TEID, 50.0, teid=0x9999), seen(Seen.WRONG_QFI, 1.0, qfi=8)
+    told = found(*some, up=Passed(3, 10.0), down=Passed(3, 10.0))
+    assert [(each.reason, each.over) for each in told] == [
+        ("wrong_qfi", False),
+        ("unknown_teid", True),
+    ]
+
+
+def test_many_of_a_kind_are_one() -> None:
+    some = [seen(Seen.UNKNOWN_TEID, ago, teid=0x9000 + ago, count=1) for ago in range(3, 9)]
+    told = only(*some)
+    assert "with TEID 0x9003, 0x9004, 0x9005 and 3 more" in told.says
+    assert told.says.endswith("; seen 6 times, the last 3 s ago")
+    assert only(some[0]).says.endswith("; seen 3 s ago")
+
+
+def test_of_another_ue() -> None:
+    other = seen(Seen.UNKNOWN_TEID, teid=0x7777, source="10.45.0.9")
+    assert found(other) == []
+    (symptom,) = lately.of_peers([other, seen(Seen.WRONG_PEER)], NOW, KNOWN)
+    assert symptom.level == "info" and "10.1.0.2 sends T-PDUs of TEIDs" in symptom.says
+    assert "0x7777" in symptom.says
+    assert list(lately.of_peers([seen(Seen.UNKNOWN_TEID, teid=0x9999)], NOW, KNOWN)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "by", "part"),
+    [
+        (3, 3, "10.1.0.2", "the base station 10.1.0.2 says that nobody takes GTP-U there"),
+        (3, 1, "10.1.0.254", "10.1.0.254, on the way to 10.1.0.2, says that the base station can"),
+        (3, 0, "10.1.0.254", "cannot be reached (ICMP unreachable, code 0)"),
+        (3, 13, "10.1.0.254", "lets no GTP-U pass"),
+        (3, 4, "10.1.0.254", "too long"),
+        (11, 0, "10.1.0.254", "in circles"),
+        (12, 0, "10.1.0.254", "type 12, code 0"),
+    ],
+)
+def test_what_icmp_says(kind: int, code: int, by: str, part: str) -> None:
+    told = only(icmp(kind, code, source=by))
+    assert (told.direction, told.reason, told.over) == ("downlink", "icmp_error", False)
+    assert part in told.says and told.do
+
+
+def test_icmp_of_two_kinds_is_two() -> None:
+    some = icmp(3, 3, 9.0), icmp(3, 13, source="10.1.0.254"), icmp(3, 3, 7.0, teid=0x2001)
+    told = found(*some)
+    assert len(told) == 2
+    assert told[0].says.endswith("; seen 8 times, the last 7 s ago")
+    assert found(icmp(3, 3, peer="10.1.0.9")) == [], "about another"
+    pinned = replace(KNOWN, downlink=None, pinned=PEER)
+    assert found(icmp(3, 3), known=pinned)
+    assert found(icmp(3, 3), known=replace(KNOWN, downlink=None)) == []
+
+
+def test_a_peer_that_has_answered_since() -> None:
+    answered = UP_PEER | {"echo_answered_at": at(1.0)}
+    assert only(icmp(3, 3), peer=answered).over
+    assert not only(icmp(3, 3), peer=UP_PEER | {"echo_answered_at": at(4.0)}).over
+    assert not only(icmp(3, 3), peer=UP_PEER).over
+
+
+def test_a_path_that_is_down() -> None:
+    told = only(peer=UP_PEER | {"state": "down", "echo_answered_at": at(99)})
+    assert (told.direction, told.reason) == ("downlink", "path_down")
+    assert "has stopped to answer Echo Requests" in told.says and at(99) in told.says
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "told"),
+    [
+        (Passed(FEW, 1.0), Passed(), "none has come down yet"),
+        (Passed(FEW - 1, 1.0), Passed(), None),
+        (Passed(9, RECENT_S + 1), Passed(), None),
+        (Passed(), Passed(), None),
+        (Passed(9, 2.0), Passed(5, 2.0 + QUIET_S), "none has come down for 12 s"),
+        (Passed(9, 2.0), Passed(5, 1.0 + QUIET_S), None),
+        (Passed(9, None), Passed(), None),
+    ],
+)
+def test_packets_that_get_no_answers(up: Passed, down: Passed, told: str | None) -> None:
+    some = found(up=up, down=down)
+    assert [each.reason for each in some] == ([] if told is None else ["no_answers"])
+    for each in some:
+        assert told is not None and told in each.says
+        assert "does the next hop 10.2.0.2 route 10.45.0.2 back to 10.2.0.1?" in each.do
+        assert each.run == "tcpdump -ni eth2 host 10.45.0.2"
+    assert found(up=up, down=None) == [], "it is idle, say"
+    for each in found(up=up, down=down, core_port="host", next_hop=None):
+        assert "does the host route" in each.do
+
+
+def test_what_flows_say() -> None:
+    """As ovs-ofctl shows them by OpenFlow 1.5, and by 1.4, which does not say when."""
+    ours = f"cookie={COOKIE:#x}, duration=9.1s,"
+    flows = [
+        f"{ours} table=30, n_packets=12, n_bytes=1414, idle_age=3, priority=100,ip actions=x",
+        f"{ours} table=70, n_packets=0, n_bytes=0, idle_age=9, priority=100,ip actions=y",
+        "cookie=0x7, duration=9s, table=30, n_packets=99, n_bytes=0, idle_age=0, ip actions=drop",
+    ]
+    assert lately.passed(flows, COOKIE) == {"uplink": Passed(12, 3.0), "downlink": Passed()}
+    older = [flow.replace(" idle_age=3,", "") for flow in flows]
+    assert lately.passed(older, COOKIE)["uplink"] == Passed(12, None)
+    assert lately.passed([], None) == {}
+    assert found(down=None) == []
