@@ -21,7 +21,7 @@ of a relay; networks behind the UE. Success is answered after the switch has con
 while it is away, the session is stored and `pending`.
 
 A body has up to 65,536 bytes; a batch up to 33,554,432, in 100,000 lines of up to 65,536. Objects
-and arrays are nested up to 16 deep, with up to 1,000 members and items in a body or line.
+and arrays are nested up to 16 deep, with up to 4,000 members and items in a body or line.
 """
 
 _PROBLEMS = {
