@@ -19,7 +19,7 @@ from typing import Literal
 
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.flows.rates import RateCounts
+from ofgtp.control.flows.rates import SLICE, RateCounts
 from ofgtp.core.flows.balance import Gap
 from ofgtp.core.flows.drops import LOST_DOWNLINK, LOST_UPLINK, NOT_TAKEN, OVERRUNS, Port
 from ofgtp.core.flows.flow import CookieKind, Meter, cookie_kind, cookie_number, make_cookie
@@ -156,6 +156,8 @@ class Counters:
         """
         # Two readers at once could see older numbers after newer ones, as if flows were new.
         with self._reading:
+            if len(self.rates) <= SLICE:
+                self.rates.read(channel)
             flows = [stats for part in channel.flows_of(_COOKIES) for stats in part]
             meters = channel.meter_counts_of(_OWN_METERS)
             sums = metered_drops(meters) | {"rate_exceeded": self.rates.dropped.total()}
