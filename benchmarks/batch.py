@@ -28,23 +28,23 @@ def run(sessions: int) -> list[Row]:
         for _ in range(ROUNDS):
             with timed(put):
                 done = site.batch(lab, puts)
-            _expect(done["created"], sessions, "sessions created")
-            _expect(site.flow_count(lab), base + 2 * sessions, "flows after the batch")
+            expect(done["created"], sessions, "sessions created")
+            expect(site.flow_count(lab), base + 2 * sessions, "flows after the batch")
             lines = site.session_flows(lab)
-            _expect(len(lines), 2 * sessions, "flows shown")
+            expect(len(lines), 2 * sessions, "flows shown")
             with timed(delete):
                 done = site.batch(lab, deletes)
-            _expect(done["deleted"], sessions, "sessions deleted")
-            _expect(site.flow_count(lab), base, "flows after removal")
+            expect(done["deleted"], sessions, "sessions deleted")
+            expect(site.flow_count(lab), base, "flows after removal")
             flows = site.file(lab, "flows", lines)
             matches = site.file(lab, "matches", map(_match, lines))
             with timed(add):
                 lab.exec("gw", [*OFCTL, "add-flows", OTHER, flows])
-            _expect(_others(lab), 2 * sessions, "flows added by ovs-ofctl")
+            expect(others(lab), 2 * sessions, "flows added by ovs-ofctl")
             with timed(remove):
                 text = f"{' '.join(OFCTL)} --strict del-flows {OTHER} - < {matches}"
                 lab.exec("gw", ["sh", "-c", text])
-            _expect(_others(lab), 0, "flows left by ovs-ofctl")
+            expect(others(lab), 0, "flows left by ovs-ofctl")
         during = _during(lab, puts, sessions)
     title = f"{sessions:,} sessions"
     return [
@@ -88,12 +88,14 @@ def _match(line: str) -> str:
     return line.split(" actions=")[0].split(",", 1)[1]
 
 
-def _others(lab: site.Lab) -> int:
+def others(lab: site.Lab) -> int:
+    """Flows of the other bridge."""
     text = lab.ofctl("dump-aggregate", OTHER)
     return int(text.split("flow_count=")[1])
 
 
-def _expect(found: int, wanted: int, what: str) -> None:
+def expect(found: int, wanted: int, what: str) -> None:
+    """Raises RuntimeError if it is not so many."""
     if found != wanted:
         raise RuntimeError(f"{what}: {found}, not {wanted}")
 

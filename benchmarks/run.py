@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints the table and writes docs/benchmarks.md: `make bench`, as root.
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
-stop, throughput, n3, megaflows, upcalls.
+stop, throughput, n3, megaflows, upcalls, bearers, filters, ports.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ GROUPS = {
     "n3": "n3:run",
     "megaflows": "variety:megaflows",
     "upcalls": "variety:upcalls",
+    "bearers": "bearers:many",
+    "filters": "bearers:packets",
+    "ports": "bearers:megaflows",
 }
 SESSIONS = 100_000
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

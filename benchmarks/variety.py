@@ -7,6 +7,7 @@ import re
 import time
 from contextlib import ExitStack
 from ipaddress import IPv4Address
+from typing import Any
 
 from benchmarks import blast, site
 from benchmarks.measure import Row
@@ -27,32 +28,10 @@ def megaflows(sessions: int, *, seconds: float = SEND_S) -> list[Row]:
     """The row `megaflows`: one UE, more and more connections."""
     most = min(sessions, CONNECTIONS[-1])
     steps = [step for step in CONNECTIONS if step < most] + [most]
-    found: dict[int, int] = {}
     with site.lab() as lab:
         site.started(lab, "controller")
         site.batch(lab, site.puts(range(1)))
-        there, session = ends(lab), site.session(0)
-        chance = random.Random(1)
-        hosts = [_host(chance) for _ in range(most)]
-        ports = [chance.randrange(1024, 65536) for _ in range(most)]
-        for way in WAYS:
-            first = frame(way, there, session, ttl=64, length=64, port=9000)
-            arrives(lab, way, [first], inner=first[-64:])
-        for step in steps:
-            before = {way: counters(lab, RECEIVER[way])[1] for way in WAYS}
-            with ExitStack() as senders:
-                for way in WAYS:
-                    frames = [
-                        frame(way, there, session, ttl=64, length=64, remote=host, port=port)
-                        for host, port in zip(hosts[:step], ports[:step], strict=True)
-                    ]
-                    path = blast.write(lab.dir / f"frames-{way}", frames)
-                    setup = {"rate": max(2 * step, 100) / seconds, "seconds": seconds}
-                    senders.enter_context(sending(lab, way, path, **setup)).wait()
-            found[step] = _megaflows(lab)
-            for way in WAYS:
-                if counters(lab, RECEIVER[way])[1] - before[way] < 1.9 * step:
-                    raise RuntimeError(f"{way}: packets were lost with {step} connections")
+        found = {step: megaflows_of(lab, site.session(0), step, seconds) for step in steps}
     shown = ", ".join(f"{count} with {step:,}" for step, count in found.items())
     return [
         Row(
@@ -71,6 +50,37 @@ def megaflows(sessions: int, *, seconds: float = SEND_S) -> list[Row]:
             ],
         )
     ]
+
+
+def megaflows_of(
+    lab: site.Lab, session: dict[str, Any], connections: int, seconds: float = SEND_S
+) -> int:
+    """How many there are while a session has so many connections, with hosts anywhere.
+
+    Raises:
+        RuntimeError: packets are lost.
+    """
+    there, chance = ends(lab), random.Random(1)
+    hosts = [(_host(chance), chance.randrange(1024, 65536)) for _ in range(connections)]
+    for way in WAYS:
+        first = frame(way, there, session, ttl=64, length=64, port=9000)
+        arrives(lab, way, [first], inner=first[-64:])
+    lab.appctl("revalidator/purge")
+    before = {way: counters(lab, RECEIVER[way])[1] for way in WAYS}
+    with ExitStack() as senders:
+        for way in WAYS:
+            frames = [
+                frame(way, there, session, ttl=64, length=64, remote=host, port=port)
+                for host, port in hosts
+            ]
+            path = blast.write(lab.dir / f"frames-{way}", frames)
+            setup = {"rate": max(2 * connections, 100) / seconds, "seconds": seconds}
+            senders.enter_context(sending(lab, way, path, **setup)).wait()
+    found = _megaflows(lab)
+    for way in WAYS:
+        if counters(lab, RECEIVER[way])[1] - before[way] < 1.9 * connections:
+            raise RuntimeError(f"{way}: packets were lost with {connections} connections")
+    return found
 
 
 def _host(chance: random.Random) -> str:
