@@ -257,6 +257,11 @@ class Log:
         """What was told by each event of that kind."""
         return re.findall(rf"^event {kind}: (.*)$", self.text(), re.MULTILINE)
 
+    def has(self, kind: str) -> list[str]:
+        """The same once there is one: a line is written some time after it is true."""
+        found: list[str] = until(lambda: self.events(kind), f"event `{kind}` in the log")
+        return found
+
 
 class SwitchLog:
     """Counts what the switch itself says it was sent, from a moment on: ovs-vswitchd's own log."""

@@ -49,7 +49,7 @@ def test_a_restart_loses_no_packet_and_sends_no_flow_mod(lab: Lab, number: signa
         sent = heard.flow_mods()
     assert stream.lost == 0, str(stream)
     assert sent == 0, "flow-mods, as the switch itself counts them"
-    assert [line for line in log.events("in_sync") if "flows_changed=0" in line]
+    assert [line for line in log.has("in_sync") if "flows_changed=0" in line]
     assert own.instance(lab) == before
     assert own.our_flows(lab) == flows
     earliest, latest = flow_starts(lab)
@@ -87,7 +87,7 @@ def test_damage_done_while_away_is_put_right_and_reported(lab: Lab) -> None:
     own.assert_settled(lab, None, [foreign])
     assert own.our_flows(lab) == kept
     assert own.our_tables(lab)
-    [changed] = re.findall(r"flows_changed=(\d+)", "".join(log.events("in_sync")))
+    [changed] = re.findall(r"flows_changed=(\d+)", "".join(log.has("in_sync")))
     assert int(changed) >= 3, "those three, and the epoch"
 
 
