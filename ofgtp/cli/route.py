@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ofgtp.cli import output
+from ofgtp.cli import more, output
 from ofgtp.cli.api import Api, session_path, tunnel_id
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from ofgtp.cli.groups import Abbreviated
@@ -55,8 +55,9 @@ ROUTE is:
 \b
 Without id and dst the UE is idle. Without lid a TEID is chosen, or stays.
 Without qfi a new route has none, and one that is there keeps its own. TEIDs
-are decimal, or 0x…. What else a session says of containers is not shown, and
-stays (ofgtp session set --rqi, --qfi-optional, --qfi-check).
+are decimal, or 0x…. What else a session has is not shown, and stays: bearers,
+rates, what it says of containers (ofgtp session set, ofgtp bearer). A relay
+without a UE's address is no route (ofgtp session list).
 """
 
 
@@ -159,11 +160,12 @@ class Given:
     def matches(self, session: dict[str, Any]) -> bool:
         """Whether all that is given of the downlink and the pinned peer is so."""
         down = session["downlink"] or {"teid": None, "remote_ip": None}
-        pinned = session["uplink"]["remote_ip"]
+        up = session["uplink"] or {"teid": None, "remote_ip": None}
         pairs = (
+            (self.lid, up["teid"]),  # the API finds sessions by those of their bearers, too
             (self.id, down["teid"]),
             (self.dst, down["remote_ip"]),
-            (self.from_, pinned),
+            (self.from_, up["remote_ip"]),
             (self.qfi, session.get("qfi") or NONE),
         )
         return all(wanted in (None, found) for wanted, found in pairs)
@@ -173,6 +175,7 @@ class Given:
         down = None if self.id is None else {"teid": self.id, "remote_ip": self.dst}
         up = {"teid": self.lid, "remote_ip": self.from_}
         body = {"gateway": gateway, "ue_ip": self.ue_ip, "uplink": up, "downlink": down}
+        body |= more.resource(before or {})
         if self.qfi == NONE:
             return body
         qos = qos_of(before or {})
@@ -197,7 +200,8 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     if last in KEYWORDS:
         return []
     if not before and ctx.info_name != "add":
-        return items((each["ue_ip"] for each in some_sessions(ctx)), incomplete)
+        addresses = (each["ue_ip"] for each in some_sessions(ctx))
+        return items((each for each in addresses if each is not None), incomplete)
     return items((word for word in ("encap", *KEYWORDS) if word not in before), incomplete)
 
 
@@ -275,7 +279,7 @@ def show(words: tuple[str, ...] = ()) -> None:
     given = Given.read(words)
     with Api() as api:
         found = api.sessions(**given.filters(), peer=given.dst or given.from_)
-        matching = (each for each in found if given.matches(each))
+        matching = (each for each in found if each["ue_ip"] and given.matches(each))
         first = list(islice(matching, 1))
         if given.ue_ip and not first:
             raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)
@@ -292,8 +296,9 @@ def line(session: dict[str, Any]) -> str:
     parts = [f"{session['ue_ip']} encap gtp"]
     if down:
         parts.append(f"id {output.teid(down['teid'])} dst {down['remote_ip']}")
-    parts.append(f"lid {output.teid(up['teid'])}")
-    if up["remote_ip"]:
+    if up:
+        parts.append(f"lid {output.teid(up['teid'])}")
+    if up and up["remote_ip"]:
         parts.append(f"from {up['remote_ip']}")
     if session.get("qfi"):
         parts.append(f"qfi {session['qfi']}")
