@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any, ClassVar
 
@@ -103,6 +103,29 @@ class Octets(click.ParamType[bytes]):
         if not self._least <= len(found) <= self._most:
             self.fail(f"{len(found)} octets, not {self._least} to {self._most}", param, ctx)
         return found
+
+
+class Protocol(click.ParamType[str]):
+    """An IP protocol, by the name that it has here, else by its number."""
+
+    name = "protocol"
+
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self._known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self._known:
+            return str(value)
+        number = int(value) if re.fullmatch(r"[0-9]{1,3}", value, re.ASCII) else 256
+        if number > 255:
+            names = ", ".join(self._known)
+            self.fail(f"{value!r} is no protocol: {names} or a number, 0 to 255", param, ctx)
+        return next((name for name, its in self._known.items() if its == number), str(number))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return items(self._known, incomplete)
 
 
 class _Teid(click.ParamType[int]):

@@ -121,7 +121,7 @@ def of_counters(
             f" {gateway.access_ip.ip} with TEID {known.teid or 0:#x}?"
             " (ofgtp capture shows what comes)",
         )
-    if up and not down and delivered.get("downlink"):
+    if up and not down and delivered.get("downlink") and known.relay is None:
         router = "the host" if gateway.host_core else f"the next hop {gateway.next_hop}"
         ours = "" if gateway.host_core else f" to {gateway.core_ip.ip}"
         yield Symptom(

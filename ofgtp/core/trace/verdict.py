@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
@@ -16,6 +16,8 @@ from ofgtp.core.rules.terms import (
     EXTENDED,
     TUNNEL_HEADERS,
 )
+from ofgtp.core.sessions.rule import Rule, Tunnel
+from ofgtp.core.trace.choice import Taken, expected
 from ofgtp.core.trace.oftrace import Hop
 from ofgtp.core.trace.probe import Packet
 
@@ -32,7 +34,8 @@ NOT_MADE = (
 class Known:
     """A session as far as it is known: by the API, or else by its flows in the switch."""
 
-    ue: IPv4Address
+    ue: IPv4Address | None
+    """None of a relay that takes any content."""
     id: str | None = None
     """None: there was only the switch to ask."""
     cookie: int | None = None
@@ -45,6 +48,55 @@ class Known:
     """None: idle, or not known."""
     qos: Qos | None = None
     """None: its T-PDUs carry no PDU Session Container. A QFI of 0 is one that is not known."""
+    rules: tuple[Rule, ...] = ()
+    """In the order in which they are asked. None: they are not known, or only what is above."""
+    relay: FTeid | None = None
+    """Where a relay sends what comes uplink."""
+    further_teids: frozenset[int] = frozenset()
+    """Of bearers, where only the switch tells of them."""
+    further_tunnels: frozenset[FTeid] = frozenset()
+    """Likewise."""
+
+    @property
+    def teids(self) -> frozenset[int]:
+        """All of ours by which its packets come."""
+        own = () if self.teid is None else (self.teid,)
+        of_rules = (rule.teid for rule in self.rules if rule.teid is not None)
+        return self.further_teids.union(own, of_rules)
+
+    @property
+    def tunnels(self) -> frozenset[FTeid]:
+        """All that its packets leave in."""
+        own = (far for far in (self.downlink, self.relay) if far is not None)
+        sent = (rule.forward.to for rule in self.rules if isinstance(rule.forward, Tunnel))
+        return self.further_tunnels.union(own, sent)
+
+    @property
+    def bearers(self) -> tuple[str, ...]:
+        """Their names, in the order in which they are asked."""
+        return tuple(dict.fromkeys(rule.id for rule in self.rules if rule.id))
+
+    def pin_of(self, teid: int) -> IPv4Address | None:
+        """The only peer from which what comes by a TEID is taken."""
+        if teid == self.teid:
+            return self.pinned
+        return next((rule.peer for rule in self.rules if rule.teid == teid), None)
+
+    def sender(self, rule: Rule | None) -> IPv4Address | None:
+        """Who should send what a rule takes: where the downlink of the same bearer goes, or the
+        peer that it is pinned to."""
+        if rule is not None and rule.id:
+            pair = (each for each in self.rules if each.id == rule.id and not each.uplink)
+            sent = (each.forward.to.ip for each in pair if isinstance(each.forward, Tunnel))
+            if found := next(sent, None):
+                return found
+        pinned = self.pinned if rule is None else rule.peer
+        return self.downlink.ip if self.downlink else pinned
+
+    def owns(self, address: IPv4Address) -> bool:
+        """Whether it is the UE's, or one behind it."""
+        prefixes = (prefix for rule in self.rules for prefix in rule.ue)
+        return address == self.ue or any(address in prefix for prefix in prefixes)
 
     @property
     def stranger(self) -> IPv4Address | None:
@@ -61,6 +113,10 @@ class Known:
     def name(self) -> str:
         """What to call it."""
         return f"session {self.id}" if self.id else f"the session of {self.ue}"
+
+    def named(self, rule: Rule) -> str:
+        """What to call one of its rules."""
+        return f"bearer {rule.id} of {self.name}" if rule.id else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +140,25 @@ class Case:
     gateway: Gateway
 
 
-def dropped(case: Case, reason: DropReason) -> Verdict:
-    """A flow of ofgtp's dropped it."""
-    if reason is DropReason.NO_UPLINK_SESSION:
-        return _missed(case)
-    if reason is DropReason.UNKNOWN_UE:
-        return _no_downlink(case)
+def dropped(case: Case, reason: DropReason, taken: Taken | None = None) -> Verdict:
+    """A flow of ofgtp's dropped it; `taken` is the session's rule that had it before."""
+    match reason:
+        case DropReason.NO_UPLINK_SESSION:
+            return _missed(case)
+        case DropReason.UNKNOWN_UE:
+            return _no_downlink(case)
+        case DropReason.WRONG_BEARER:
+            return _wrong_bearer(case)
+        case DropReason.NO_RULE:
+            return _no_rule(case)
+        case DropReason.GATE_CLOSED if taken is not None:
+            return _gate_closed(case, taken.rule)
+        case DropReason.IDLE_UE if taken is not None and taken.rule.id:
+            return _idle_bearer(case, taken.rule)
+        case DropReason.ERROR_INDICATED if taken is not None and taken.rule.id:
+            return _indicated_bearer(case, taken.rule)
+    if taken is not None and taken.rule.container is not None:
+        case = replace(case, session=replace(case.session, qos=taken.rule.container))
     says, do, run = _why(case, reason)
     return Verdict(False, says, reason.label, do, run)
 
@@ -105,8 +174,10 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 None,
             )
         case DropReason.ERROR_INDICATED:
-            far = session.downlink
-            who = f"the base station {far.ip}" if far else "the base station"
+            onward = session.relay is not None and packet.direction == "uplink"
+            far = session.relay if onward else session.downlink
+            kind = "the core's peer" if onward else "the base station"
+            who = f"{kind} {far.ip}" if far else kind
             tunnel = f"tunnel {far.teid:#x}" if far else "the tunnel"
             return (
                 f"{who} has said that it does not know {tunnel} (Error Indication)",
@@ -223,6 +294,80 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
     return f"{reason.meaning} ({reason.label})", None, None
 
 
+def _wrong_bearer(case: Case) -> Verdict:
+    """It came by a bearer's own tunnel, and none of the bearer's filters matches."""
+    packet, session = case.packet, case.session
+    names = dict.fromkeys(rule.id for rule in session.rules if rule.teid == packet.teid)
+    whose = f"bearer {' or '.join(names)}" if names else "a bearer"
+    says = (
+        f"tunnel {packet.teid:#x} is that of {whose} of {session.name}, and none of its filters"
+        f" matches the packet"
+    )
+    right = expected(session.rules, packet)
+    if right is not None and right.teid is not None:
+        own = f"bearer {right.id}'s" if right.id else "the session's own"
+        says += f", which is {own}: it should come with TEID {right.teid:#x}"
+    return Verdict(
+        False,
+        says,
+        DropReason.WRONG_BEARER.label,
+        "the phone sorts its packets by other filters (TFT) than the session has: has the core"
+        " network (MME, SMF) changed the bearer? Give it the same: ofgtp bearer set … --filter",
+        None if session.id is None else f"ofgtp bearer list {shlex.quote(session.id)}",
+    )
+
+
+def _no_rule(case: Case) -> Verdict:
+    """A downlink packet that no filter takes, of a session that has no rule for the rest."""
+    session = case.session
+    return Verdict(
+        False,
+        f"none of the rules of {session.name} takes it: each has filters, and none matches",
+        DropReason.NO_RULE.label,
+        "what made the session must give it a rule for such packets, or for all the rest; those"
+        " that there are:",
+        None if session.id is None else f"ofgtp session show {shlex.quote(session.id)} --flows",
+    )
+
+
+def _gate_closed(case: Case, rule: Rule) -> Verdict:
+    session, direction = case.session, case.packet.direction
+    command = None
+    if session.id is not None and rule.id:
+        names = f"{shlex.quote(session.id)} {shlex.quote(rule.id)}"
+        command = f"ofgtp bearer set {names} --gate open"
+    return Verdict(
+        False,
+        f"the gate of {session.named(rule)} is closed for what comes {direction}",
+        DropReason.GATE_CLOSED.label,
+        "normal while the core network (PCRF, PCF) does not let the service pass, as a call that is"
+        " not answered yet. To open it:",
+        command,
+    )
+
+
+def _idle_bearer(case: Case, rule: Rule) -> Verdict:
+    session = case.session
+    return Verdict(
+        False,
+        f"{session.named(rule)} is idle: it has no downlink",
+        DropReason.IDLE_UE.label,
+        "normal for a phone that sleeps: the core network (MME, SMF) pages it, and gives the bearer"
+        " a downlink again (ofgtp bearer set)",
+    )
+
+
+def _indicated_bearer(case: Case, rule: Rule) -> Verdict:
+    return Verdict(
+        False,
+        f"the base station of {case.session.named(rule)} has said that it does not know its tunnel"
+        " (Error Indication)",
+        DropReason.ERROR_INDICATED.label,
+        "it has lost the bearer: the core network (MME, SMF) must set it up anew and then give it"
+        " its tunnel again (ofgtp bearer set)",
+    )
+
+
 def _missed(case: Case) -> Verdict:
     """No uplink flow matched. The reasons are those that `uplink_misses_seen` counts."""
     packet, session = case.packet, case.session
@@ -230,15 +375,18 @@ def _missed(case: Case) -> Verdict:
         return Verdict(
             False, f"the switch has no session for {session.ue}", "unknown_teid", NOT_MADE
         )
-    if packet.teid != session.teid:
+    if packet.teid not in session.teids:
+        known = sorted(session.teids, key=lambda teid: (teid != session.teid, teid))
+        others = f" (or, of its bearers, {', '.join(map(hex, known[1:]))})" if known[1:] else ""
         return Verdict(
             False,
-            f"TEID {packet.teid:#x} is not that of {session.name}, which is {session.teid:#x}",
+            f"TEID {packet.teid:#x} is not that of {session.name}, which is {session.teid:#x}"
+            f"{others}",
             "unknown_teid",
             "the base station must send with the TEID of the session: has the core network (MME,"
             " SMF) given it another?",
         )
-    if packet.source != session.ue:
+    if not session.owns(packet.source):
         return Verdict(
             False,
             f"tunnel {packet.teid:#x} is for {session.ue} alone, and the packet is from"
@@ -247,20 +395,21 @@ def _missed(case: Case) -> Verdict:
             "the phone sends with an address that is not its own: a stale one, or one of a device"
             " behind it",
         )
-    if session.pinned not in (None, packet.peer):
+    if session.pin_of(packet.teid) not in (None, packet.peer):
         return _wrong_peer(case)
     return _not_installed(session, "uplink")
 
 
 def _wrong_peer(case: Case) -> Verdict:
     packet, session = case.packet, case.session
+    pinned = session.pin_of(packet.teid)
     says = (
-        f"the uplink is pinned to {session.pinned}: T-PDUs are accepted from there alone, and this"
+        f"the uplink is pinned to {pinned}: T-PDUs are accepted from there alone, and this"
         f" one comes from {packet.peer}"
     )
     do = "after a handover give the session its new uplink.remote_ip, or none"
     run = None
-    if packet.peer == session.stranger:
+    if packet.peer == session.stranger and packet.teid == session.teid:
         says += ", where the downlink goes"
         do += (
             f". If the base station has two addresses and sends from {session.pinned}, all is"
@@ -322,10 +471,16 @@ def too_big_uplink(case: Case, asked: Hop) -> Verdict:
     )
 
 
+def _called(case: Case, peer: IPv4Address) -> str:
+    relay = case.session.relay
+    kind = "core's peer" if relay is not None and relay.ip == peer else "base station"
+    return f"the {kind} {peer}"
+
+
 def no_arp(case: Case, peer: IPv4Address) -> Verdict:
     """The next hop to that base station does not answer."""
     gateway = case.gateway
-    hop, who = gateway.access_next_hop(peer), f"the base station {peer}"
+    hop, who = gateway.access_next_hop(peer), _called(case, peer)
     if hop not in (None, peer):
         who = f"the router {hop}, which leads to {who},"
     return Verdict(
@@ -339,7 +494,7 @@ def no_arp(case: Case, peer: IPv4Address) -> Verdict:
 
 def no_route(case: Case, peer: IPv4Address) -> Verdict:
     """The switch knows no way to that base station."""
-    gateway, who = case.gateway, f"the base station {peer}"
+    gateway, who = case.gateway, _called(case, peer)
     if gateway.access_next_hop(peer) is None:
         return Verdict(
             False,
