@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from ofgtp.cli.selectors import read_shown
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Relay
 from ofgtp.core.sessions.rule import Rule
@@ -51,8 +52,6 @@ def read_rules(session: dict[str, Any]) -> tuple[Rule, ...]:
 
 
 def _bearer(shown: dict[str, Any], session: dict[str, Any]) -> Bearer:
-    from ofgtp.northbound.bearers import read_filter
-
     base, qos = read_qos(session), None
     if shown["qfi"]:
         base = base or Qos(shown["qfi"])
@@ -60,7 +59,7 @@ def _bearer(shown: dict[str, Any], session: dict[str, Any]) -> Bearer:
     return Bearer(
         id=shown["id"],
         precedence=shown["precedence"],
-        filters=tuple(map(read_filter, shown["filters"])),
+        filters=tuple(map(read_shown, shown["filters"])),
         uplink=None if shown["uplink"] is None else _uplink(shown["uplink"]),
         downlink=read_far(shown.get("downlink")),
         shares_downlink="downlink" not in shown,

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ofgtp.core.model import QFI_MAX, TEID_MAX
-from ofgtp.core.sessions.detail import RATE_MAX_KBPS
+from ofgtp.core.sessions.detail import PRECEDENCE_MAX, RATE_MAX_KBPS
 
 QUICK_S = 0.5
 """Completion waits no longer than this for the API, in seconds: somebody has pressed Tab."""
@@ -46,6 +46,18 @@ def read_qfi(text: str) -> int:
     found = int(text) if re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) else 0
     if not 1 <= found <= QFI_MAX:
         raise ValueError(f"{text!r} is not a QFI: 1 to {QFI_MAX}")
+    return found
+
+
+def read_metric(text: str) -> int:
+    """A bearer's precedence, decimal.
+
+    Raises:
+        ValueError: it is not one from 0 to 65535.
+    """
+    found = int(text) if re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) else PRECEDENCE_MAX + 1
+    if found > PRECEDENCE_MAX:
+        raise ValueError(f"{text!r} is no metric: 0 to {PRECEDENCE_MAX}")
     return found
 
 
