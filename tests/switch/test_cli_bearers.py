@@ -16,7 +16,7 @@ from scapy.packet import Packet
 
 from tests.support import gtpu
 from tests.support.lab import Lab
-from tests.support.site import ENB_IP, PDN_IP, Site
+from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
@@ -123,7 +123,7 @@ def test_counters_of_bearers(ofgtp: Ofgtp) -> None:
     after = ofgtp.json("bearer list phone")["items"][0]["counters"]["downlink"]["packets"]
     assert after - before == 5
     row = ofgtp("bearer list phone").splitlines()[1].split()
-    assert row[row.index("to") + 4] == str(after), row
+    assert row[row.index("to") + 4 :][:2] == ["0", str(after)], row
     assert f"down: {after} packets" in ofgtp("session show phone")
 
 
@@ -167,9 +167,12 @@ def test_a_framed_route_and_a_relay_with_breakout(ofgtp: Ofgtp) -> None:
     ofgtp.passes(UP, ICMP(), True)
     far = site.t_pdu(UP, gtpu.ipv4(UE, "198.51.100.7"))
     assert site.uplink(far) == []
-    back = gtpu.ipv4("198.51.100.7", UE)
-    site.enbs["enb2"].send(site.t_pdu(0x5001, back, enb="enb2"))
-    got = [gtpu.decode(f) for f in site.downlink() if back in f]
-    assert [(each.teid, each.inner) for each in got] in ([], [(DOWN, back)])
+    back = site.t_pdu(0x5001, gtpu.ipv4("198.51.100.7", UE), enb="enb2")
+
+    def comes_back() -> bool:
+        site.enbs["enb2"].send(back)
+        return any(is_gtpu(each, DOWN) for each in site.enb.all(0.05))
+
+    until(comes_back, "what comes from the core's peer goes to the UE")
     ofgtp("session set phone --no-core --breakout none")
     site.cache_follows(far, passes=True)

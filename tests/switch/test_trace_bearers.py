@@ -200,15 +200,15 @@ def test_what_is_behind_the_ue(site: Site) -> None:
 def test_for_people(site: Site) -> None:
     done = run(site, f"trace {UE} --proto udp --dport 5004 -v")
     assert (done.returncode, done.stderr) == (0, "")
-    first, second = done.stdout.splitlines()[:2]
-    assert first.startswith(f"uplink:   DELIVERED: it leaves by eth2 for the next hop {PDN_IP}, as")
-    assert second.startswith(
-        "downlink: DELIVERED: it leaves by eth1 for 10.1.0.2, in tunnel 0x2002"
+    said = " ".join(done.stdout.split())
+    up = f"uplink: DELIVERED: it leaves by eth2 for the next hop {PDN_IP}, as bearer voice's "
+    down = (
+        "downlink: DELIVERED: it leaves by eth1 for 10.1.0.2, in tunnel 0x2002, as bearer voice's "
     )
-    joined = " ".join(done.stdout.split())
-    assert "bearer voice, precedence 10, takes it" in joined
-    assert "bearers marked, voice, web, sleeps" in joined
-    assert "in tunnel 0x1002 from 10.1.0.2" in joined
+    assert said.startswith(up + down)
+    assert "bearer voice, precedence 10, takes it" in said
+    assert "bearers marked, voice, web, sleeps" in said
+    assert "in tunnel 0x1002 from 10.1.0.2" in said
 
 
 def test_without_the_api(site: Site) -> None:
