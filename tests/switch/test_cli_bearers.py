@@ -142,6 +142,29 @@ def test_rates_hold(ofgtp: Ofgtp) -> None:
     assert len(ofgtp.site.downlink(*frames)) == 40
 
 
+def test_routes_with_filters(ofgtp: Ofgtp) -> None:
+    own = f"{UE} encap gtp id {DOWN:#x} dst {ENB} lid {UP:#x} dev gw1"
+    voice = (
+        f"{UE} from 10.2.0.0/24 proto udp sport 5004-5060 encap gtp id {VOICE_DOWN:#x} dst {ENB}"
+        f" lid {VOICE_UP:#x} dev gw1 metric 10"
+    )
+    assert ofgtp(f"route add {voice}") == ""
+    assert ofgtp(f"route show {UE}").splitlines() == [own, voice]
+    assert (ofgtp.teid_of(VOICE_TO_UE), ofgtp.teid_of(ICMP())) == (VOICE_DOWN, DOWN)
+    ofgtp.passes(VOICE_UP, VOICE_FROM_UE, True)
+    ofgtp.passes(VOICE_UP, ICMP(), False)
+    ofgtp(f"route add {UE} proto icmp encap gtp id {VOICE_DOWN:#x} dst {ENB} metric 10")
+    assert ofgtp.teid_of(ICMP()) == VOICE_DOWN
+    ofgtp.passes(VOICE_UP, ICMP(), True)
+    ofgtp(f"route del {UE} from 10.2.0.0/24 proto udp sport 5004-5060")
+    assert (ofgtp.teid_of(VOICE_TO_UE), ofgtp.teid_of(ICMP())) == (DOWN, VOICE_DOWN)
+    ofgtp(f"route change {UE} proto icmp encap gtp idle")
+    assert ofgtp.teid_of(ICMP()) is None
+    ofgtp(f"route del {UE} proto icmp")
+    assert ofgtp(f"route show {UE}").splitlines() == [own]
+    assert ofgtp.teid_of(ICMP()) == DOWN
+
+
 def test_a_tunnel_that_is_deleted_by_its_teid(ofgtp: Ofgtp) -> None:
     ofgtp(ADD_VOICE)
     ofgtp.passes(VOICE_UP, VOICE_FROM_UE, True)

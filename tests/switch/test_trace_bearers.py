@@ -219,6 +219,30 @@ def test_without_the_api(site: Site) -> None:
     assert found["ways"][0]["packet"]["teid"] == UP
 
 
+def test_qfis_of_bearers(site: Site) -> None:
+    """A base station sends the bearer's QFI, and gets it; what is checked is that one."""
+    ue, up = "10.45.0.5", 0x1005
+    voice = {"id": "voice", "precedence": 1, "filters": [VOICE_FILTER], "qfi": 1}
+    qfis = {"qfi": 9, "qfi_check": True}
+    name = site.session(ue, teid=up, downlink=0x2006, bearers=[voice], **qfis)
+    packet = bytes(IP(src=ue, dst=PDN_IP) / UDP(sport=40000, dport=5004) / bytes(40))
+    options = "--proto udp --dport 5004"
+    for more, qfi, passes in (("", 1, True), ("--qfi 9", 9, False)):
+        told = trace(site, "uplink", f"{options} {more}", session=name)
+        assert told["packet"]["container"] == f"0110{qfi:02x}00"
+        assert told["reason"] == (None if passes else "wrong_qfi")
+        octets = bytes.fromhex(told["packet"]["container"])
+        message = gtpu.t_pdu(up, octets + packet, flags=0x34, extension=0x85)
+        with site.counted(wrong_qfi=not passes):
+            assert len(site.uplink(site.from_enb(message))) == passes
+    assert "takes QFI 1 alone" in told["says"]
+    assert "with QFI 1, as bearer voice's" in trace(site, "downlink", options, session=name)["says"]
+    for other in ("--proto 47", "--proto sctp"):
+        told = trace(site, "uplink", other, session=name)
+        assert told["delivered"] and told["packet"]["container"] == "01100900"
+    site.delete(name)
+
+
 # --- relays
 
 

@@ -338,7 +338,7 @@ def _gate_closed(case: Case, rule: Rule) -> Verdict:
         command = f"ofgtp bearer set {names} --gate open"
     return Verdict(
         False,
-        f"the gate of {session.named(rule)} is closed for what comes {direction}",
+        f"the gate of {session.named(rule)} is closed for {direction} packets",
         DropReason.GATE_CLOSED.label,
         "normal while the core network (PCRF, PCF) does not let the service pass, as a call that is"
         " not answered yet. To open it:",
@@ -353,7 +353,7 @@ def _idle_bearer(case: Case, rule: Rule) -> Verdict:
         f"{session.named(rule)} is idle: it has no downlink",
         DropReason.IDLE_UE.label,
         "normal for a phone that sleeps: the core network (MME, SMF) pages it, and gives the bearer"
-        " a downlink again (ofgtp bearer set)",
+        " a downlink again (ofgtp bearer set), or the session, if the bearer shares its tunnel",
     )
 
 
