@@ -75,12 +75,12 @@ class Watch:
     """None of a relay that takes any content."""
     uplink: set[int] = field(default_factory=set)
     """TEIDs at the gateway."""
+    downlink: set[FTeid] = field(default_factory=set)
+    peers: set[IPv4Address] = field(default_factory=set)
     behind: tuple[IPv4Network, ...] = ()
     """Networks behind the UE."""
     anybodys: frozenset[int] = frozenset()
     """Those of its TEIDs by which packets may come that are not from the UE: of a relay's core."""
-    downlink: set[FTeid] = field(default_factory=set)
-    peers: set[IPv4Address] = field(default_factory=set)
 
     @property
     def teids(self) -> frozenset[int]:
