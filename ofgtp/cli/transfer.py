@@ -350,7 +350,7 @@ def _operation(value: Session, known: _Known) -> bytes:
                 end.pop("local_ip", None)
                 _read_teid(end)
         gateway = session.get("gateway") or known.only_gateway
-        if session.get("id") is None and gateway and "ue_ip" in session:
+        if session.get("id") is None and gateway and session.get("ue_ip"):
             session["id"] = tunnel_id(gateway, session["ue_ip"])
     return json.dumps(operation, separators=(",", ":")).encode() + b"\n"
 

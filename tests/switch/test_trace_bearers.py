@@ -322,7 +322,8 @@ def captured(site: Site, session: str, count: int, *send: Any) -> list[dict[str,
     argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(OFGTP), *words.split()]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = site.lab.spawn("gw", argv, **pipes)
-    assert "Ctrl-C ends it" in process.stderr.readline()
+    while "Ctrl-C ends it" not in (line := process.stderr.readline()):
+        assert "Going by the switch" in line
     for each in send:
         each()
     seen: list[dict[str, Any]] = []
@@ -357,6 +358,13 @@ def test_capture_finds_all_tunnels_of_bearers(site: Site) -> None:
         ("up", UP, None),
         ("up", 0x1002, "not the UE's address"),
     ]
+
+
+def test_capture_finds_them_without_the_api(site: Site) -> None:
+    stolen = bytes(IP(src="10.99.0.9", dst=PDN_IP) / UDP(sport=40000, dport=5004) / bytes(40))
+    frames = [site.t_pdu(teid, stolen) for teid in (UP, 0x1002)]
+    seen = captured(site, f"{UE} --url http://127.0.0.1:9", 2, lambda: site.uplink(*frames))
+    assert [each["teid"] for each in seen] == [UP, 0x1002]
 
 
 def test_capture_finds_both_sides_of_a_relay(site: Site, relay: str) -> None:

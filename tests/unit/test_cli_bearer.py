@@ -390,3 +390,15 @@ def test_export_and_import_carry_all_of_it(phone: Shell) -> None:
     assert comparable(phone("session list --json")) == before
     done = phone("session export - --format csv")
     assert done.code == 1 and "session phone has ambr and bearers and framed_routes" in done.err
+
+
+def test_an_import_of_a_relay_without_an_id(ofgtp: Shell) -> None:
+    """It has no address to be named by: the API makes one up."""
+    relay = {
+        "gateway": "gw1",
+        "downlink": {"teid": 0x2003, "remote_ip": "10.1.0.3"},
+        "core": {"remote_teid": 0x6001, "remote_ip": "10.9.0.2"},
+    }
+    assert ofgtp("session import -", stdin=json.dumps(relay).encode()).code == 0
+    (session,) = json.loads(ofgtp("session list --json").out)["items"]
+    assert session["id"] != "gw1-None" and session["core"]["remote_teid"] == 0x6001

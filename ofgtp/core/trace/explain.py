@@ -367,11 +367,11 @@ class _Way:
         if table is TOO_BIG:
             return "goes no further; its sender is told by ICMP"
         if table is DOWNLINK:
-            unless = (
-                ", unless a bearer takes it" if f"goto_table:{CHOOSE.number}" in hop.actions else ""
-            )
-            into = f"{_into(hop)}{self._with_qfi}{unless}" or ": its rules are asked"
-            return f"{self._whose(hop)}{into}"
+            into, asks = _into(hop), f"goto_table:{CHOOSE.number}" in hop.actions
+            if asks and not into:
+                return f"{self._whose(hop)}: its rules are asked"
+            unless = ", unless a bearer takes it" if asks and self.case.session.bearers else ""
+            return f"{self._whose(hop)}{into}{self._with_qfi}{unless}"
         if table is MEASURE:
             return f"{(hop.limit or 0) - ETHERNET_HEADER} octets fit with a container"
         if table is CONTAIN:
