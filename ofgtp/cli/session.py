@@ -306,7 +306,9 @@ def _when(moment: str) -> str:
 @click.option("--gateway", type=GATEWAY, help="Of this gateway.")
 @click.option("--ue-ip", type=ADDRESS, help="Of this UE.")
 @click.option("--teid", type=TEID, help="With this TEID at the gateway, be it a bearer's.")
-@click.option("--peer", type=ADDRESS, help="With this peer, uplink or downlink.")
+@click.option(
+    "--peer", type=ADDRESS, help="With this peer: of uplink, downlink, a bearer, or a relay's."
+)
 @click.option(
     "--state",
     type=click.Choice(["active", "pending", "failed", "error_indicated"]),

@@ -73,11 +73,14 @@ def run(site: Site, command: str) -> subprocess.CompletedProcess[str]:
     return site.lab.exec("gw", words, check=False, timeout=120)
 
 
-def trace(site: Site, direction: str, more: str = "", session: str = UE) -> dict[str, Any]:
+def trace(
+    site: Site, direction: str, more: str = "", session: str = UE, *, bad: bool = False
+) -> dict[str, Any]:
+    """What it tells of one direction; `bad`: symptoms beside it are as they should be."""
     done = run(site, f"trace {session} --{direction} --json {more}")
     assert done.stderr == "" and done.returncode in (0, 1), done
     found = json.loads(done.stdout)
-    assert [each["says"] for each in found["also"] if each["level"] == "bad"] == []
+    assert bad or [each["says"] for each in found["also"] if each["level"] == "bad"] == []
     (way,) = found["ways"]
     return dict(way)
 
@@ -189,6 +192,28 @@ def test_a_closed_gate_can_be_opened_as_it_is_said(site: Site) -> None:
     for direction in ("uplink", "downlink"):
         assert trace(site, direction, options)["delivered"]
     site.cache_follows(site.t_pdu(0x1002, voice), passes=True)
+
+
+def test_a_bearer_whose_peer_does_not_know_its_tunnel(site: Site) -> None:
+    """An Error Indication about it stops it alone, and all commands say so."""
+    indicated = b"\x10" + (0x2002).to_bytes(4, "big") + b"\x85\x00\x04" + bytes([10, 1, 0, 2])
+    message = gtpu.message(gtpu.ERROR_INDICATION, 0, indicated, flags=0x32)
+    site.enb.send(site.from_enb(message))
+
+    def listed() -> bool:
+        return "error_indicated" in run(site, f"bearer list {UE}").stdout
+
+    until(listed, "the bearer is error_indicated")
+    told = trace(site, "downlink", "--proto udp --dport 5004", bad=True)
+    assert (
+        told["reason"] == "error_indicated" and "the base station of bearer voice" in told["says"]
+    )
+    assert trace(site, "downlink", "--proto icmp", bad=True)["delivered"]
+    assert "its peer does not know the tunnel" in run(site, f"session show {UE}").stdout
+    routes = run(site, f"route show {UE}").stdout.splitlines()
+    assert [line.endswith(" error_indicated") for line in routes if "proto udp" in line] == [True]
+    assert run(site, f"bearer set {UE} voice --peer {ENB} --teid 0x2002").returncode == 0
+    assert trace(site, "downlink", "--proto udp --dport 5004")["delivered"]
 
 
 def test_what_is_behind_the_ue(site: Site) -> None:

@@ -197,6 +197,11 @@ def test_no_rule() -> None:
     assert told.run == "ofgtp session show phone --flows"
 
 
+def test_what_a_control_plane_drops() -> None:
+    told = dropped(DropReason.FAR_DROP, UDP)
+    assert told.reason == "far_drop" and "a rule that the control plane has made" in told.says
+
+
 def test_an_error_indication_about_a_bearer() -> None:
     taken = choice.Taken(RULES[1], None)
     told = dropped(DropReason.ERROR_INDICATED, down(UDP), taken)

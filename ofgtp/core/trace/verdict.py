@@ -285,6 +285,20 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 "the octets given by --container are not all of it, or too many",
                 None,
             )
+        case DropReason.TTL_EXPIRED:
+            return (
+                f"its TTL of {packet.ttl} ends here: the gateway is a router, and takes 1 off",
+                "normal for traceroute, which sees the gateway by it; else the sender's TTL is too"
+                " small, or packets go in circles. With decrement_ttl = false in ofgtp.toml the"
+                " gateway is none",
+                None,
+            )
+        case DropReason.FAR_DROP:
+            return (
+                f"a rule that the control plane has made for {session.name} drops it (FAR)",
+                "as the core network (SMF, PGW-C) wants it: look there for why",
+                None,
+            )
         case DropReason.ACCESS_OTHER | DropReason.CORE_OTHER | DropReason.LOCAL_OTHER:
             return (
                 f"the switch does not take it for what it is: {reason.meaning} ({reason.label})",
