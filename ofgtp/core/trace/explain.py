@@ -72,10 +72,8 @@ REFUSED_FOR = 5
 """The same later: for what reason a rule refuses the packet."""
 CONTAINER_FOUND, CONTAINER_SENT = 3, 4
 """Those that hold what container was found uplink, and what is sent downlink."""
-INTO_TUNNEL = (DOWNLINK, CHOOSE, CONTAIN, ONWARD, RELAYED, OTHER_RELAYED)
-"""Tables from which packets may go into a tunnel."""
 FROM_TUNNEL_TO_TUNNEL = (ONWARD, RELAYED, OTHER_RELAYED)
-"""Those of them that packets come to that came in one."""
+"""Tables of packets that came in a tunnel and leave in one."""
 CHOOSING = (RULES, OTHER_RULES, CHOOSE)
 """Tables that ask a session's filters."""
 
@@ -211,7 +209,7 @@ class _Way:
                 self._registers |= hop.registers
                 self._note(hop)
                 steps.append(Step(self._says(hop), hop, self._owner(hop)))
-            if trace.tunnel is not None and TABLES.get(within[-1].table) in INTO_TUNNEL:
+            if trace.tunnel is not None and self._into_tunnel.intersection(within[-1].outputs):
                 steps.append(Step(_wrapped(trace.tunnel)))
             self.parts.append(Part(self._entered(within[0]) if entry else title, tuple(steps)))
         return trace, hops
@@ -479,10 +477,15 @@ class _Way:
         names = {
             NORMALISE.number: gateway.loop_ports[0],
             ROUTE.number: gateway.core_device,
-            **{table.number: gateway.gtpu_port for table in INTO_TUNNEL},
+            **{each.number: gateway.gtpu_port for each in (DOWNLINK, CHOOSE, CONTAIN, ONWARD)},
             LOCAL.number: gateway.access_port,
         }
         return names.get(hop.table, ", ".join(hop.outputs))
+
+    @property
+    def _into_tunnel(self) -> set[str]:
+        """The ports by which packets go into a tunnel: those of a relay go back by their own."""
+        return {self.case.gateway.gtpu_port, "IN_PORT"}
 
     @property
     def _exit(self) -> str:
