@@ -73,6 +73,17 @@ VERDICTS = {
     "n3-up-unknown-teid": "unknown_teid",
     "n3-up-to-4g": "delivered",
     "n3-up-4g": "delivered",
+    "rules-up-voice": "delivered",
+    "rules-up-web": "delivered",
+    "rules-up-own": "delivered",
+    "rules-up-wrong": "wrong_bearer",
+    "rules-down-voice": "delivered",
+    "rules-down-closed": "gate_closed",
+    "rules-down-own": "delivered",
+    "relay-up": "delivered",
+    "relay-up-breakout": "delivered",
+    "relay-down": "delivered",
+    "relay-down-breakout": "delivered",
     "n3-down": "delivered",
     "n3-down-just-fits": "delivered",
     "n3-down-too-big": "too_big",
@@ -427,3 +438,49 @@ def test_downlink_facts_of_a_session_without_one() -> None:
     end = verdict.dropped(verdict.Case(DOWN, idle, gateway()), DropReason.ERROR_INDICATED)
     assert end.says.startswith("the base station has said")
     assert SESSION.downlink == FTeid(0x2001, traces.PEER)
+
+
+# --- sessions of several rules
+
+
+@pytest.mark.parametrize(
+    ("name", "bearer", "by"),
+    [
+        ("rules-up-voice", "voice", "permit out udp from 10.2.0.0/24 5004-5060 to assigned"),
+        ("rules-down-voice", "voice", "permit out udp from 10.2.0.0/24 5004-5060 to assigned"),
+        ("rules-up-web", "web", "permit out tcp from any to assigned, DSCP 46"),
+        ("rules-down-closed", "web", "permit out tcp from any to assigned, DSCP 46"),
+        ("rules-up-own", "", None),
+        ("rules-down-own", "", None),
+    ],
+)
+def test_which_bearer_and_why(name: str, bearer: str, by: str | None) -> None:
+    told = story(name)
+    assert told.taken is not None and told.taken.rule.id == bearer
+    if by is None:
+        assert "none of its bearers' filters matches: as the session's own" in says(told)
+        assert "bearer" not in told.verdict.says
+        return
+    assert f"bearer {bearer}, precedence {told.taken.rule.precedence}, takes it" in says(told)
+    assert f"{by} matches" in says(told)
+    assert f"bearer {bearer}" in told.verdict.says
+
+
+def test_no_bearer_takes_it() -> None:
+    told = story("rules-up-wrong")
+    assert told.taken is None
+    assert "tunnel 0x1002 is that of bearer voice of session phone-1" in told.verdict.says
+    assert "the session's own: it should come with TEID 0x1001" in told.verdict.says
+
+
+def test_a_relay_and_its_breakout() -> None:
+    told = story("relay-up")
+    assert told.relayed and told.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x6001"
+    assert "wrapped: GTP-U, TEID 0x6001, 10.1.0.1 > 10.1.0.2" in says(told)
+    back = story("relay-down")
+    assert back.relayed and back.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x2001"
+    out = story("relay-up-breakout")
+    assert not out.relayed and out.verdict.says == "it leaves by eth2 for the next hop 10.2.0.2"
+    assert "permit out ip from 10.2.0.0/24 to assigned matches" in says(out)
+    home = story("relay-down-breakout")
+    assert not home.relayed and "in tunnel 0x2001" in home.verdict.says
