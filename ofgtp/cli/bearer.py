@@ -58,19 +58,23 @@ def _options(command: Any) -> Any:
         click.option(
             "--gate",
             type=click.Choice([gate.value for gate in Gate]),
-            help="What may pass: both directions, none, or one. Else open.",
+            help="What may pass: both directions, none, or one. A new one's is open.",
         ),
         click.option("--mbr-downlink", type=KBPS, help="Limit of its downlink, or none."),
         click.option("--mbr-uplink", type=KBPS, help="Limit of its uplink, in kbit/s, or none."),
         click.option(
-            "--qfi", metavar="N", type=Number(1, QFI_MAX), help="5G: its QFI. Else the session's."
+            "--qfi",
+            metavar="N",
+            type=Number(1, QFI_MAX),
+            help="5G: its QFI. A new one without has the session's.",
         ),
         click.option("--idle", is_flag=True, help="Its downlink goes nowhere."),
         click.option("--peer", type=ADDRESS, help="Where its downlink goes: the gNB or eNB."),
         click.option(
             "--teid",
             type=TEID,
-            help="TEID of its downlink, at the peer. Without --teid and --peer: the session's.",
+            help="TEID of its downlink, at the peer. A new one without --teid and --peer shares the"
+            " session's tunnel.",
         ),
         click.option(
             "--uplink-peer",
@@ -83,7 +87,7 @@ def _options(command: Any) -> Any:
             metavar="TEID|new|shared",
             type=OWN_TEID,
             help="TEID of its uplink, at the gateway: this one, one that is chosen, or that of the"
-            " session. Else shared.",
+            " session, as of a new one that names none.",
         ),
         click.option(
             "--filter",
@@ -161,7 +165,7 @@ Examples:
 def add(session: str, bearer_id: str, precedence: int, **given: Any) -> None:
     """Add a bearer to a session.
 
-    Refused if the session has one of the id or the precedence, or if a TEID is in use.
+    Refused if the session has one with this id or precedence, or if a TEID is in use.
     """
     if not given["filters"]:
         raise click.UsageError("Missing option '--filter'")

@@ -351,6 +351,8 @@ class _Run:
             yield from symptoms.of_controller(subject.report)
         if subject.session:
             yield from symptoms.of_session(subject.session)
+            took = {story.taken.rule.id for story in self.stories if story.taken}
+            yield from symptoms.of_rates(subject.session, took)
         yield from symptoms.of_flows(missing)
         for story in self.stories:
             for hop in story.foreign if story.verdict.reason != "foreign_flow" else ():

@@ -161,6 +161,28 @@ def test_which_bearer_and_why(
         assert "bearer sleeps" in told["says"] and "is idle" in told["says"]
 
 
+def test_rates_are_named(site: Site) -> None:
+    """Of the session, and of the bearer that took the packet alone."""
+    assert run(site, f"bearer set {UE} voice --mbr-uplink 5000 --mbr-downlink 6000").returncode == 0
+    assert run(site, f"session set {UE} --ambr-downlink 9000").returncode == 0
+    for options, wanted in (
+        (
+            "--proto udp --dport 5004",
+            [
+                "the session has at most 9,000 kbit/s down",
+                "bearer voice has at most 5,000 kbit/s up, 6,000 kbit/s down",
+            ],
+        ),
+        ("--proto icmp", ["the session has at most 9,000 kbit/s down"]),
+    ):
+        found = json.loads(run(site, f"trace {UE} --json {options}").stdout)
+        named = [each["says"] for each in found["also"] if "rate_exceeded" in each["says"]]
+        assert [each.partition(":")[0] for each in named] == wanted
+        assert [way["reason"] for way in found["ways"]] == [None, None]
+    assert run(site, f"bearer set {UE} voice --mbr-uplink none --mbr-downlink none").returncode == 0
+    assert run(site, f"session set {UE} --ambr-downlink none").returncode == 0
+
+
 def test_a_packet_in_the_wrong_bearer(site: Site) -> None:
     other = bytes(IP(src=UE, dst=PDN_IP) / UDP(sport=40000, dport=6000) / bytes(40))
     with site.counted(wrong_bearer=1):

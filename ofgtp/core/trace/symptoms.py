@@ -5,7 +5,7 @@ Facts of the REST API (as its JSON) and of the host come in; sentences go out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,6 +107,25 @@ def of_peer(peer: Mapping[str, Any]) -> Iterator[Symptom]:
     """Of the base station, as GET /v1/peers shows it."""
     if peer["state"] == "unknown":
         yield Symptom("info", f"{peer['ip']} has never answered an Echo Request; some never do")
+
+
+def of_rates(session: Mapping[str, Any], bearers: Collection[str]) -> Iterator[Symptom]:
+    """Of the rates that hold for the session and for these bearers of it."""
+    limited = [("the session", session.get("ambr"))]
+    some = (each for each in session.get("bearers") or () if each["id"] in bearers)
+    limited += [(f"bearer {each['id']}", each["mbr"]) for each in some]
+    for whose, limits in limited:
+        rates = [
+            f"{limits[f'{way}link_kbps']:,} kbit/s {way}"
+            for way in ("up", "down")
+            if limits and limits.get(f"{way}link_kbps")
+        ]
+        if rates:
+            yield Symptom(
+                "info",
+                f"{whose} has at most {', '.join(rates)}: what is more is dropped"
+                " (rate_exceeded), which a trace does not show",
+            )
 
 
 def of_counters(
