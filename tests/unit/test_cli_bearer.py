@@ -245,6 +245,10 @@ def test_completion_knows_bearers(phone: Shell, monkeypatch: pytest.MonkeyPatch)
     assert completed("bearer set phone v") == ["voice"]
     assert completed("bearer delete 10.45.0.8 v") == ["video"]
     assert completed("bearer set phone voice --gate cl") == ["closed"]
+    assert completed("route add 10.45.0.8 s") == ["sport"]
+    assert completed("route add 10.45.0.8 proto u") == ["udp"]
+    assert completed("route add 10.45.0.8 proto udp encap gtp gate c") == ["closed"]
+    assert completed("route add 10.45.0.8 proto udp encap gtp i") == ["id", "idle"]
     assert completed("route del 10") == ["10.45.0.7", "10.45.0.8"]  # the relay has no address
 
 
