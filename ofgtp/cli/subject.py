@@ -16,7 +16,7 @@ from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import QFI_MAX, FTeid, Qos
 from ofgtp.core.rules.terms import CHECKED, CONTAINED, STRICT
-from ofgtp.core.trace.verdict import Known
+from ofgtp.core.trace.known import Known
 
 if TYPE_CHECKING:
     from ofgtp.core.model import Gateway

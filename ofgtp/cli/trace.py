@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from ofgtp.core.model import Direction, Gateway, Qos
     from ofgtp.core.sessions.rule import Rule
     from ofgtp.core.trace.explain import Part, Step, Story
+    from ofgtp.core.trace.known import Verdict
     from ofgtp.core.trace.lately import Finding
     from ofgtp.core.trace.probe import Packet, Question
     from ofgtp.core.trace.symptoms import Symptom
-    from ofgtp.core.trace.verdict import Verdict
     from ofgtp.southbound.ovstools import Tools
 
 ARP_S = 1.0
@@ -252,12 +252,13 @@ class _Run:
     def _by_host(self, story: Story) -> Verdict:
         """What the host makes of a packet that it is to route on."""
         from ofgtp.core.trace import verdict
+        from ofgtp.core.trace.known import Case
         from ofgtp.southbound import hostnet
 
         packet, gateway = story.packet, self.subject.gateway
         dev, said = hostnet.way_on(packet.destination, packet.source, gateway.core_device)
         if dev is None:
-            return verdict.not_routed(verdict.Case(packet, self.subject.known, gateway), said)
+            return verdict.not_routed(Case(packet, self.subject.known, gateway), said)
         if dev == gateway.bridge or any(packet.destination in pool for pool in gateway.ue_pools):
             return story.verdict
         router = f" to {said}" if said else ""
@@ -266,6 +267,7 @@ class _Run:
     def _follow(self, packet: Packet) -> Story:
         from ofgtp.core.errors import GatewayNotReady
         from ofgtp.core.trace import explain, verdict
+        from ofgtp.core.trace.known import Case
         from ofgtp.southbound import hostnet
 
         known, gateway = self.subject.known, self.subject.gateway
@@ -273,7 +275,7 @@ class _Run:
             local = hostnet.mac(gateway.bridge)
             core = local if gateway.host_core else hostnet.mac(gateway.core_device)
         except GatewayNotReady:
-            case = verdict.Case(packet, known, gateway)
+            case = Case(packet, known, gateway)
             end = verdict.refused(case, "unknown bridge")
             if hostnet.exists(gateway.bridge):
                 end = verdict.no_port(case, gateway.core_device)

@@ -19,8 +19,8 @@ from typing import Any
 from ofgtp.cli.rules import read_rules
 from ofgtp.core.model import FTeid, Gateway, Qos
 from ofgtp.core.trace.explain import Story, TraceRefused, follow
+from ofgtp.core.trace.known import Known
 from ofgtp.core.trace.probe import Packet, Question, container
-from ofgtp.core.trace.verdict import Known
 from ofgtp.southbound.ovstools import CommandRefused, Tools
 from tests.support.lab import Lab, gateway
 from tests.support.site import BRIDGE, PDN_IP, Site

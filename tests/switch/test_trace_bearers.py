@@ -245,6 +245,8 @@ def test_what_is_behind_the_ue(site: Site) -> None:
 
 
 def test_for_people(site: Site) -> None:
+    assert site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, UE)))  # else there might be no answers lately
+    site.lab.appctl("revalidator/purge")
     done = run(site, f"trace {UE} --proto udp --dport 5004 -v")
     assert (done.returncode, done.stderr) == (0, "")
     said = " ".join(done.stdout.split())

@@ -19,6 +19,7 @@ from ofgtp.core.model import FTeid
 from ofgtp.core.rules import filters
 from ofgtp.core.sessions.rule import Rule
 from ofgtp.core.trace import choice, probe, verdict
+from ofgtp.core.trace.known import Case, Known
 from ofgtp.core.trace.probe import Packet
 from tests.support.lab import gateway
 
@@ -50,7 +51,7 @@ SESSION: dict[str, Any] = {
     ],
 }
 RULES = read_rules(SESSION)
-KNOWN = verdict.Known(UE, "phone", None, 0x1001, None, FTeid(0x2001, PEER), rules=RULES)
+KNOWN = Known(UE, "phone", None, 0x1001, None, FTeid(0x2001, PEER), rules=RULES)
 UDP = Packet("uplink", UE, HOST, proto="udp", host_port=5004)
 WEB = Packet("uplink", UE, HOST, proto="tcp", host_port=443)
 PING = Packet("uplink", UE, HOST)
@@ -186,7 +187,7 @@ def _meets(packet: Packet, asked: dict[str, Value]) -> bool:
 
 
 def dropped(reason: DropReason, packet: Packet, taken: choice.Taken | None = None) -> Any:
-    told = verdict.dropped(verdict.Case(packet, KNOWN, gateway()), reason, taken)
+    told = verdict.dropped(Case(packet, KNOWN, gateway()), reason, taken)
     assert not told.delivered and told.says and told.do
     return told
 

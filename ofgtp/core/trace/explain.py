@@ -51,9 +51,10 @@ from ofgtp.core.model import QFI_MAX, Gateway, Qos
 from ofgtp.core.rules.terms import CONTAINED, ECN_NAMES, ETHERNET_HEADER, OF_TYPE_0
 from ofgtp.core.trace import choice, oftrace, probe, verdict
 from ofgtp.core.trace.choice import Taken
+from ofgtp.core.trace.known import Case, Known, Verdict
 from ofgtp.core.trace.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.trace.probe import Packet, Question
-from ofgtp.core.trace.verdict import TABLES, Case, Known, Verdict
+from ofgtp.core.trace.verdict import TABLES
 
 PASSES_MAX = 7
 """So many questions follow a packet that goes ofgtp's way to its end."""

@@ -17,8 +17,8 @@ from typing import Any
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK, DropReason
 from ofgtp.core.model import Direction, Gateway
 from ofgtp.core.observations import Seen
+from ofgtp.core.trace.known import Known
 from ofgtp.core.trace.symptoms import Symptom
-from ofgtp.core.trace.verdict import Known
 
 SAME_S = 2.0
 """A drop and a packet that passed within so many seconds may have come in either order."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ofgtp.core.model import Direction, Gateway
-from ofgtp.core.trace.verdict import LOOK, Known, Verdict
+from ofgtp.core.trace.known import Known, Verdict
+from ofgtp.core.trace.verdict import LOOK
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
-from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos
+from ofgtp.core.model import QFI_MAX, Gateway
 from ofgtp.core.rules.container import units_max
 from ofgtp.core.rules.terms import (
     CONTAINER_HEADERS,
@@ -16,10 +16,10 @@ from ofgtp.core.rules.terms import (
     EXTENDED,
     TUNNEL_HEADERS,
 )
-from ofgtp.core.sessions.rule import Rule, Tunnel
-from ofgtp.core.trace.choice import Taken, expected
+from ofgtp.core.trace import of_rules
+from ofgtp.core.trace.choice import Taken
+from ofgtp.core.trace.known import Case, Known, Verdict
 from ofgtp.core.trace.oftrace import Hop
-from ofgtp.core.trace.probe import Packet
 
 TABLES = {table.number: table for table in PIPELINE}
 
@@ -30,116 +30,6 @@ NOT_MADE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A session as far as it is known: by the API, or else by its flows in the switch."""
-
-    ue: IPv4Address | None
-    """None of a relay that takes any content."""
-    id: str | None = None
-    """None: there was only the switch to ask."""
-    cookie: int | None = None
-    """Of its flows."""
-    teid: int | None = None
-    """Of its uplink; None: not known."""
-    pinned: IPv4Address | None = None
-    """The peer that its uplink is pinned to."""
-    downlink: FTeid | None = None
-    """None: idle, or not known."""
-    qos: Qos | None = None
-    """None: its T-PDUs carry no PDU Session Container. A QFI of 0 is one that is not known."""
-    rules: tuple[Rule, ...] = ()
-    """In the order in which they are asked. None: they are not known, or only what is above."""
-    relay: FTeid | None = None
-    """Where a relay sends what comes uplink."""
-    further_teids: frozenset[int] = frozenset()
-    """Of bearers, where only the switch tells of them."""
-    further_tunnels: frozenset[FTeid] = frozenset()
-    """Likewise."""
-
-    @property
-    def teids(self) -> frozenset[int]:
-        """All of ours by which its packets come."""
-        own = () if self.teid is None else (self.teid,)
-        of_rules = (rule.teid for rule in self.rules if rule.teid is not None)
-        return self.further_teids.union(own, of_rules)
-
-    @property
-    def tunnels(self) -> frozenset[FTeid]:
-        """All that its packets leave in."""
-        own = (far for far in (self.downlink, self.relay) if far is not None)
-        sent = (rule.forward.to for rule in self.rules if isinstance(rule.forward, Tunnel))
-        return self.further_tunnels.union(own, sent)
-
-    @property
-    def bearers(self) -> tuple[str, ...]:
-        """Their names, in the order in which they are asked."""
-        return tuple(dict.fromkeys(rule.id for rule in self.rules if rule.id))
-
-    def pin_of(self, teid: int) -> IPv4Address | None:
-        """The only peer from which what comes by a TEID is taken."""
-        if teid == self.teid:
-            return self.pinned
-        return next((rule.peer for rule in self.rules if rule.teid == teid), None)
-
-    def sender(self, rule: Rule | None) -> IPv4Address | None:
-        """Who should send what a rule takes: where the downlink of the same bearer goes, or the
-        peer that it is pinned to."""
-        if rule is not None and rule.id:
-            pair = (each for each in self.rules if each.id == rule.id and not each.uplink)
-            sent = (each.forward.to.ip for each in pair if isinstance(each.forward, Tunnel))
-            if found := next(sent, None):
-                return found
-        pinned = self.pinned if rule is None else rule.peer
-        return self.downlink.ip if self.downlink else pinned
-
-    def owns(self, address: IPv4Address) -> bool:
-        """Whether it is the UE's, or one behind it."""
-        prefixes = (prefix for rule in self.rules for prefix in rule.ue)
-        return address == self.ue or any(address in prefix for prefix in prefixes)
-
-    @property
-    def stranger(self) -> IPv4Address | None:
-        """The downlink's peer, if the uplink is pinned to another, so that it may not send."""
-        far = self.downlink
-        return far.ip if far and self.pinned not in (None, far.ip) else None
-
-    @property
-    def required(self) -> bool:
-        """Whether its T-PDUs must have an uplink PDU Session Container."""
-        return self.qos is not None and self.qos.required
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return f"session {self.id}" if self.id else f"the session of {self.ue}"
-
-    def named(self, rule: Rule) -> str:
-        """What to call one of its rules."""
-        return f"bearer {rule.id} of {self.name}" if rule.id else self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a packet. `reason` is a word for scripts, None if it is delivered; `do` is
-    what helps, if something does, and `run` a command for it."""
-
-    delivered: bool
-    says: str
-    reason: str | None = None
-    do: str | None = None
-    run: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Whose packet it is, and where."""
-
-    packet: Packet
-    session: Known
-    gateway: Gateway
-
-
 def dropped(case: Case, reason: DropReason, taken: Taken | None = None) -> Verdict:
     """A flow of ofgtp's dropped it; `taken` is the session's rule that had it before."""
     match reason:
@@ -148,15 +38,15 @@ def dropped(case: Case, reason: DropReason, taken: Taken | None = None) -> Verdi
         case DropReason.UNKNOWN_UE:
             return _no_downlink(case)
         case DropReason.WRONG_BEARER:
-            return _wrong_bearer(case)
+            return of_rules.wrong_bearer(case)
         case DropReason.NO_RULE:
-            return _no_rule(case)
+            return of_rules.no_rule(case)
         case DropReason.GATE_CLOSED if taken is not None:
-            return _gate_closed(case, taken.rule)
+            return of_rules.gate_closed(case, taken.rule)
         case DropReason.IDLE_UE if taken is not None and taken.rule.id:
-            return _idle_bearer(case, taken.rule)
+            return of_rules.idle_bearer(case, taken.rule)
         case DropReason.ERROR_INDICATED if taken is not None and taken.rule.id:
-            return _indicated_bearer(case, taken.rule)
+            return of_rules.indicated_bearer(case, taken.rule)
     if taken is not None and taken.rule.container is not None:
         case = replace(case, session=replace(case.session, qos=taken.rule.container))
     says, do, run = _why(case, reason)
@@ -306,80 +196,6 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 None,
             )
     return f"{reason.meaning} ({reason.label})", None, None
-
-
-def _wrong_bearer(case: Case) -> Verdict:
-    """It came by a bearer's own tunnel, and none of the bearer's filters matches."""
-    packet, session = case.packet, case.session
-    names = dict.fromkeys(rule.id for rule in session.rules if rule.teid == packet.teid)
-    whose = f"bearer {' or '.join(names)}" if names else "a bearer"
-    says = (
-        f"tunnel {packet.teid:#x} is that of {whose} of {session.name}, and none of its filters"
-        f" matches the packet"
-    )
-    right = expected(session.rules, packet)
-    if right is not None and right.teid is not None:
-        own = f"bearer {right.id}'s" if right.id else "the session's own"
-        says += f", which is {own}: it should come with TEID {right.teid:#x}"
-    return Verdict(
-        False,
-        says,
-        DropReason.WRONG_BEARER.label,
-        "the phone sorts its packets by other filters (TFT) than the session has: has the core"
-        " network (MME, SMF) changed the bearer? Give it the same: ofgtp bearer set … --filter",
-        None if session.id is None else f"ofgtp bearer list {shlex.quote(session.id)}",
-    )
-
-
-def _no_rule(case: Case) -> Verdict:
-    """A downlink packet that no filter takes, of a session that has no rule for the rest."""
-    session = case.session
-    return Verdict(
-        False,
-        f"none of the rules of {session.name} takes it: each has filters, and none matches",
-        DropReason.NO_RULE.label,
-        "what made the session must give it a rule for such packets, or for all the rest; those"
-        " that there are:",
-        None if session.id is None else f"ofgtp session show {shlex.quote(session.id)} --flows",
-    )
-
-
-def _gate_closed(case: Case, rule: Rule) -> Verdict:
-    session, direction = case.session, case.packet.direction
-    command = None
-    if session.id is not None and rule.id:
-        names = f"{shlex.quote(session.id)} {shlex.quote(rule.id)}"
-        command = f"ofgtp bearer set {names} --gate open"
-    return Verdict(
-        False,
-        f"the gate of {session.named(rule)} is closed for {direction} packets",
-        DropReason.GATE_CLOSED.label,
-        "normal while the core network (PCRF, PCF) does not let the service pass, as a call that is"
-        " not answered yet. To open it:",
-        command,
-    )
-
-
-def _idle_bearer(case: Case, rule: Rule) -> Verdict:
-    session = case.session
-    return Verdict(
-        False,
-        f"{session.named(rule)} is idle: it has no downlink",
-        DropReason.IDLE_UE.label,
-        "normal for a phone that sleeps: the core network (MME, SMF) pages it, and gives the bearer"
-        " a downlink again (ofgtp bearer set), or the session, if the bearer shares its tunnel",
-    )
-
-
-def _indicated_bearer(case: Case, rule: Rule) -> Verdict:
-    return Verdict(
-        False,
-        f"the base station of {case.session.named(rule)} has said that it does not know its tunnel"
-        " (Error Indication)",
-        DropReason.ERROR_INDICATED.label,
-        "it has lost the bearer: the core network (MME, SMF) must set it up anew and then give it"
-        " its tunnel again (ofgtp bearer set)",
-    )
 
 
 def _missed(case: Case) -> Verdict:
