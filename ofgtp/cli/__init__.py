@@ -28,6 +28,7 @@ from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSe
 
 COMMANDS = {
     "session": "session:session",
+    "bearer": "bearer:bearer",
     "route": "route:route",
     "tunnel": "tunnel:tunnel",
     "trace": "trace:trace",

@@ -54,8 +54,17 @@ def tunnel_id(gateway: str, ue_ip: object) -> str:
 
 def session_path(session_id: str) -> str:
     """The path of a session, by its id."""
-    quoted = quote(session_id, safe=":@")
-    return f"/v1/sessions/{quoted if quoted.strip('.') else quoted.replace('.', '%2E')}"
+    return f"/v1/sessions/{_segment(session_id)}"
+
+
+def bearer_path(session: str, bearer_id: str) -> str:
+    """The path of a bearer, by its session's and its own id."""
+    return f"{session}/bearers/{_segment(bearer_id)}"
+
+
+def _segment(name: str) -> str:
+    quoted = quote(name, safe=":@")
+    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
 
 
 class Api:
@@ -192,7 +201,11 @@ class Api:
 
     def delete(self, session_id: str) -> bool:
         """Delete a session; False: its flows go when the switch is back."""
-        return self._send("DELETE", session_path(session_id)).status_code != 202
+        return self.delete_at(session_path(session_id))
+
+    def delete_at(self, path: str) -> bool:
+        """The same by its path, or that of one of its bearers."""
+        return self._send("DELETE", path).status_code != 202
 
     def text(self, path: str, **params: object) -> str:
         """The answer to a GET that is text."""

@@ -53,10 +53,11 @@ def capture(
     As they are on the wire. SESSION is an id, or the UE's address. For root, on the switch's host.
     With an address it works without the controller, too.
 
-    These are the session's: T-PDUs with its TEIDs, dropped ones too; T-PDUs of other tunnels whose
-    inner packet is from or to the UE, so that a handover is followed, and a base station that uses
-    a wrong TEID is seen; End Markers, Error Indications about its tunnels, and Echo messages with
-    its base station. Fragments of outer packets are left out, but for the first.
+    These are the session's: T-PDUs with its TEIDs, dropped ones too, those of its bearers, and of
+    both sides of a relay; T-PDUs of other tunnels whose inner packet is from or to the UE, so that
+    a handover is followed, and a base station that uses a wrong TEID is seen; End Markers, Error
+    Indications about its tunnels, and Echo messages with its base station. Fragments of outer
+    packets are left out, but for the first.
 
     Ctrl-C ends it well (exit code 0).
     """
@@ -170,14 +171,19 @@ def _watch_for(subject: Subject) -> Watch:
     from ofgtp.core.packets.capture import Watch
 
     known = subject.known
-    watch = Watch(subject.gateway.access_ip.ip, known.ue)
-    if known.teid is not None:
-        watch.uplink.add(known.teid)
-    if known.pinned is not None:
-        watch.peers.add(known.pinned)
-    if known.downlink is not None:
-        watch.downlink.add(known.downlink)
-        watch.peers.add(known.downlink.ip)
+    behind = dict.fromkeys(prefix for rule in known.rules for prefix in rule.ue)
+    relayed = {rule.teid for rule in known.rules if rule.teid is not None and rule.tunnelled}
+    watch = Watch(
+        subject.gateway.access_ip.ip,
+        known.ue,
+        uplink=set(known.teids),
+        downlink=set(known.tunnels),
+        behind=tuple(behind),
+        anybodys=frozenset(relayed),
+    )
+    pins = (known.pinned, *(rule.peer for rule in known.rules))
+    watch.peers.update(pin for pin in pins if pin is not None)
+    watch.peers.update(far.ip for far in known.tunnels)
     return watch
 
 
@@ -187,7 +193,9 @@ def _heading(subject: Subject) -> str:
     up = "" if known.teid is None else f", uplink {known.teid:#x}"
     far = known.downlink
     down = f", downlink {far.teid:#x} to {far.ip}" if far else ", no downlink"
-    return f"{name}UE {known.ue}{up}{down}"
+    more = len(known.teids) - (known.teid is not None)
+    others = f", and {more} more {'tunnel' if more == 1 else 'tunnels'}" if more else ""
+    return f"{name}{f'UE {known.ue}' if known.ue else 'a relay'}{up}{down}{others}"
 
 
 def _open(to: str, open_: ExitStack) -> BinaryIO:

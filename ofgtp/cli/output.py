@@ -24,6 +24,8 @@ STYLES = {
     "up": "green",
     "yes": "green",
     "good": "green",
+    "open": "green",
+    "closed": "red",
     "pending": "yellow",
     "unknown": "yellow",
     "warning": "yellow",

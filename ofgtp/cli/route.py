@@ -6,44 +6,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from ofgtp.cli import output
+from ofgtp.cli import output, route_bearers
 from ofgtp.cli.api import Api, session_path, tunnel_id
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from ofgtp.cli.groups import Abbreviated
+from ofgtp.cli.route_lines import lines
+from ofgtp.cli.route_words import IDLE, KEYWORDS, Given
+from ofgtp.cli.selectors import SELECTORS
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import (
-    gateway_names,
-    items,
-    qos_of,
-    read_address,
-    read_qfi,
-    read_teid,
-    some_sessions,
-)
+from ofgtp.cli.values import gateway_names, items, some_sessions
+from ofgtp.core.filters import PROTOCOLS
+from ofgtp.core.sessions.detail import Gate
 
-NONE = "none"
-"""Instead of a QFI: no PDU Session Container."""
-STATES = ("pending", "failed", "error_indicated")
-"""Stand behind a route that is not active; read, and passed over, where a route is given."""
-KEYWORDS: dict[str, Callable[[str], str | int]] = {
-    "id": read_teid,
-    "dst": lambda text: str(read_address(text)),
-    "lid": read_teid,
-    "from": lambda text: str(read_address(text)),
-    "qfi": lambda text: NONE if text == NONE else read_qfi(text),
-    "dev": str,
-}
 GRAMMAR = """\b
 ROUTE is:
-  UE-ADDRESS[/32] encap gtp [id TEID dst PEER] [lid TEID] [from PEER]
+  UE-ADDRESS[/32] [FILTER] encap gtp [id TEID dst PEER] [lid TEID] [from PEER]
                             [qfi N|none] [dev GATEWAY]
 
 \b
@@ -55,8 +39,22 @@ ROUTE is:
 \b
 Without id and dst the UE is idle. Without lid a TEID is chosen, or stays.
 Without qfi a new route has none, and one that is there keeps its own. TEIDs
-are decimal, or 0x…. What else a session says of containers is not shown, and
-stays (ofgtp session set --rqi, --qfi-optional, --qfi-check).
+are decimal, or 0x…. What else a session has is not shown, and stays: rates,
+what it says of containers (ofgtp session set, ofgtp bearer). A relay without a
+UE's address is no route (ofgtp session list).
+
+\b
+With a FILTER it is the route of some of the UE's packets: a bearer of its
+session, which must be there. It stands in front of encap:
+  [from PREFIX] [proto NAME|N] [sport PORTS] [dport PORTS] [tos 0xTOS]
+                            [local PREFIX]
+Packets to the UE have it, and those from it have it turned round. PORTS are 80,
+5004-5060 or 80,443. Without id and dst it takes the session's tunnel; a new one
+without lid the session's TEID, and without qfi its QFI. Further words:
+  metric N   its precedence: the lowest is asked first. Else behind those that
+             are there. A metric that is there gets the filter as a further one
+  idle       nothing is sent to the UE        gate   open, closed, or the one
+                                                     direction that may pass
 """
 
 
@@ -87,104 +85,16 @@ def route(ctx: click.Context) -> None:
       ofgtp route add 10.45.0.7 encap gtp id 0x2001 dst 10.1.0.2
       ofgtp route add 10.45.0.9 encap gtp id 0x2003 dst 10.1.0.2 qfi 9
       ofgtp route change 10.45.0.7 encap gtp id 0x2002 dst 10.1.0.3
+      ofgtp route add 10.45.0.7 proto udp sport 5004-5060 encap gtp id 0x2009 dst 10.1.0.2
       ofgtp route show
       ofgtp route del 10.45.0.7
 
-    Each route is a session; a new one has the id GATEWAY-UE-ADDRESS. A route is found by its UE's
-    address, whatever the id and whoever added it. Commands may be shortened as with ip: a, c, r,
-    d, s, ls.
+    Each route is a session, or, with a filter, a bearer of one; a new session has the id
+    GATEWAY-UE-ADDRESS. A route is found by its UE's address, whatever the id and whoever added it.
+    Commands may be shortened as with ip: a, c, r, d, s, ls.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)
-
-
-@dataclass(slots=True)
-class Given:
-    """What the command line says of a route."""
-
-    ue_ip: str | None = None
-    encap: bool = False
-    id: int | None = None
-    dst: str | None = None
-    lid: int | None = None
-    from_: str | None = None
-    qfi: int | str | None = None
-    dev: str | None = None
-
-    @classmethod
-    def read(cls, words: tuple[str, ...]) -> Given:
-        """Read the words behind the subcommand."""
-        given, left = cls(), list(words)
-        if left[:1] == ["to"]:
-            del left[0]
-        if left and left[0] not in KEYWORDS and left[0] != "encap":
-            given.ue_ip = _value("the UE's address", read_address, left.pop(0))
-        while left:
-            word = left.pop(0)
-            if word in STATES:
-                continue
-            name = f"{word}_" if word == "from" else word
-            if word not in KEYWORDS and word != "encap":
-                known = ", ".join(("encap gtp", *KEYWORDS))
-                raise click.UsageError(f"{word!r} is not known here; known are: {known}")
-            if not left:
-                raise click.UsageError(f"{word!r} is the last word, and needs one behind it")
-            if getattr(given, name):
-                raise click.UsageError(f"{word!r} is there twice")
-            value = left.pop(0)
-            if word != "encap":
-                setattr(given, name, _value(word, KEYWORDS[word], value))
-            elif value == "gtp":
-                given.encap = True
-            else:
-                raise click.UsageError(f"'encap {value}' is not known here: only 'encap gtp'")
-        return given
-
-    @classmethod
-    def whole(cls, words: tuple[str, ...]) -> Given:
-        """Read a route that is to be."""
-        given = cls.read(words)
-        if given.ue_ip is None:
-            raise click.UsageError("the UE's address must come first, like 10.45.0.7")
-        if not given.encap:
-            raise click.UsageError("'encap gtp' is missing: there are no other routes here")
-        if (given.id is None) != (given.dst is None):
-            raise click.UsageError("'id' and 'dst' go together: the downlink needs both")
-        return given
-
-    def filters(self) -> dict[str, object]:
-        """For a list of sessions."""
-        return {"ue_ip": self.ue_ip, "gateway": self.dev, "teid": self.lid}
-
-    def matches(self, session: dict[str, Any]) -> bool:
-        """Whether all that is given of the downlink and the pinned peer is so."""
-        down = session["downlink"] or {"teid": None, "remote_ip": None}
-        pinned = session["uplink"]["remote_ip"]
-        pairs = (
-            (self.id, down["teid"]),
-            (self.dst, down["remote_ip"]),
-            (self.from_, pinned),
-            (self.qfi, session.get("qfi") or NONE),
-        )
-        return all(wanted in (None, found) for wanted, found in pairs)
-
-    def body(self, gateway: str, before: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The session that it is to be, in place of the one that there was."""
-        down = None if self.id is None else {"teid": self.id, "remote_ip": self.dst}
-        up = {"teid": self.lid, "remote_ip": self.from_}
-        body = {"gateway": gateway, "ue_ip": self.ue_ip, "uplink": up, "downlink": down}
-        if self.qfi == NONE:
-            return body
-        qos = qos_of(before or {})
-        return {**body, **qos, **({} if self.qfi is None else {"qfi": self.qfi})}
-
-
-def _value(what: str, read: Callable[[str], Any], text: str) -> Any:
-    try:
-        found = read(text)
-    except ValueError as error:
-        raise click.UsageError(f"{what}: {error}") from error
-    return found if isinstance(found, int) else str(found)
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -192,13 +102,16 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     last = before[-1] if before else ""
     if last == "dev":
         return items(gateway_names(ctx), incomplete)
-    if last == "encap":
-        return items(["gtp"], incomplete)
-    if last in KEYWORDS:
+    known = {"encap": ["gtp"], "gate": [*Gate], "proto": [*PROTOCOLS], "ipproto": [*PROTOCOLS]}
+    if last in known:
+        return items(known[last], incomplete)
+    if last in KEYWORDS or last in SELECTORS:
         return []
     if not before and ctx.info_name != "add":
-        return items((each["ue_ip"] for each in some_sessions(ctx)), incomplete)
-    return items((word for word in ("encap", *KEYWORDS) if word not in before), incomplete)
+        addresses = (each["ue_ip"] for each in some_sessions(ctx))
+        return items((each for each in addresses if each is not None), incomplete)
+    further = (*KEYWORDS, IDLE) if "encap" in before else ("encap", *SELECTORS, *KEYWORDS)
+    return items((word for word in dict.fromkeys(further) if word not in before), incomplete)
 
 
 def _words(metavar: str, needed: bool = True) -> Callable[[Any], Any]:
@@ -214,6 +127,9 @@ def add(words: tuple[str, ...]) -> None:
     """Add a route. Refused if there is one to this UE's address."""
     given = Given.whole(words)
     with Api() as api:
+        if given.selects:
+            _told(route_bearers.add(api, given, _of_ue(api, given)))
+            return
         gateway = given.dev or api.only_gateway()
         body = {"id": tunnel_id(gateway, given.ue_ip), **given.body(gateway)}
         _told(api.add(body, f"a route to {given.ue_ip}"))
@@ -226,6 +142,12 @@ def replace(words: tuple[str, ...]) -> None:
     """Replace the route to this UE's address, or add one."""
     given = Given.whole(words)
     with Api() as api:
+        if given.selects:
+            session = _of_ue(api, given)
+            there = route_bearers.by_filter(session, given)
+            put = route_bearers.put if there else route_bearers.add
+            _told(put(api, given, session))
+            return
         gateway = given.dev or api.only_gateway()
         found = list(api.sessions(ue_ip=given.ue_ip, gateway=gateway))
         session_id = found[0]["id"] if found else tunnel_id(gateway, given.ue_ip)
@@ -240,7 +162,10 @@ def change(words: tuple[str, ...]) -> None:
     """Replace the route to this UE's address, which must be there: handover, going idle."""
     given = Given.whole(words)
     with Api() as api:
-        found = _the_one(api, Given(ue_ip=given.ue_ip, dev=given.dev))
+        found = _of_ue(api, given)
+        if given.selects:
+            _told(route_bearers.put(api, given, found))
+            return
         body = given.body(found["gateway"], found)
         _told(api.send("PUT", session_path(found["id"]), body))
 
@@ -249,12 +174,20 @@ def change(words: tuple[str, ...]) -> None:
 @_words("ROUTE")
 @api_options
 def delete(words: tuple[str, ...]) -> None:
-    """Delete the route to a UE's address. What else is given of it must be so."""
+    """Delete the route to a UE's address. What else is given of it must be so.
+
+    With a filter: that of its bearer, which goes with its last one. Without, the session goes, and
+    its bearers too.
+    """
     given = Given.read(words)
     if given.ue_ip is None:
         raise click.UsageError("the UE's address must come first, like 10.45.0.7")
     with Api() as api:
-        if not api.delete(_the_one(api, given)["id"]):
+        if given.of_bearer:
+            done = route_bearers.delete(api, given, _of_ue(api, given))
+        else:
+            done = api.delete(_the_one(api, given)["id"])
+        if not done:
             output.note("the switch is away: its flows go as soon as it is back")
 
 
@@ -275,7 +208,7 @@ def show(words: tuple[str, ...] = ()) -> None:
     given = Given.read(words)
     with Api() as api:
         found = api.sessions(**given.filters(), peer=given.dst or given.from_)
-        matching = (each for each in found if given.matches(each))
+        matching = (each for each in found if each["ue_ip"] and any(lines(each, given)))
         first = list(islice(matching, 1))
         if given.ue_ip and not first:
             raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)
@@ -283,24 +216,13 @@ def show(words: tuple[str, ...] = ()) -> None:
             output.listing(chain(first, matching))
             return
         for each in chain(first, matching):
-            output.say(line(each))
+            for text in lines(each, given):
+                output.say(text)
 
 
-def line(session: dict[str, Any]) -> str:
-    """A session as a route."""
-    up, down = session["uplink"], session["downlink"]
-    parts = [f"{session['ue_ip']} encap gtp"]
-    if down:
-        parts.append(f"id {output.teid(down['teid'])} dst {down['remote_ip']}")
-    parts.append(f"lid {output.teid(up['teid'])}")
-    if up["remote_ip"]:
-        parts.append(f"from {up['remote_ip']}")
-    if session.get("qfi"):
-        parts.append(f"qfi {session['qfi']}")
-    parts.append(f"dev {session['gateway']}")
-    if session["state"] in STATES:
-        parts.append(session["state"])
-    return " ".join(parts)
+def _of_ue(api: Api, given: Given) -> dict[str, Any]:
+    """The session of the UE's address, whatever else is given."""
+    return _the_one(api, Given(ue_ip=given.ue_ip, dev=given.dev))
 
 
 def _the_one(api: Api, given: Given) -> dict[str, Any]:
@@ -318,5 +240,5 @@ def _told(answer: dict[str, Any] | None) -> None:
     assert answer is not None
     if output.wants_json():
         output.document(answer)
-    else:
+    elif "state" in answer:  # else it is a bearer
         warn_unless_active(answer)

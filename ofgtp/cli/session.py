@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ofgtp.cli import output
+from ofgtp.cli import more, output
 from ofgtp.cli.api import Api, Refused
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.groups import InOrder
@@ -77,17 +77,21 @@ def _tunnel_options(command: Any) -> Any:
 Examples:
   ofgtp session add phone-1 --ue-ip 10.45.0.7 --peer 10.1.0.2 --teid 0x2001
   ofgtp session add phone-2 --ue-ip 10.45.0.9 --qfi 9          5G
-  ofgtp session add --ue-ip 10.45.0.8          idle; the id is made up"""
+  ofgtp session add --ue-ip 10.45.0.8          idle; the id is made up
+  ofgtp session add sgw-1 --peer 10.1.0.2 --teid 0x2001 \\
+    --core-peer 10.9.0.2 --core-remote-teid 0x6001      a relay"""
 )
 @click.argument("session_id", metavar="[ID]", required=False)
-@click.option("--ue-ip", type=ADDRESS, required=True, help="The UE's address.")
+@click.option("--ue-ip", type=ADDRESS, help="The UE's address. Only a relay can do without.")
 @_tunnel_options
 @_qos_options
+@more.more_options
 @api_options
-def add(session_id: str | None, ue_ip: str, **given: Any) -> None:
+def add(session_id: str | None, ue_ip: str | None, **given: Any) -> None:
     """Add a session. Without --peer and --teid the UE is idle. Without --qfi it is of 4G.
 
-    Refused if the id, the UE's address or a tunnel is in use.
+    Refused if the id, the UE's address or a tunnel is in use. A relay (--core-peer) sends what
+    comes from the peer on in another tunnel, and back. Bearers: ofgtp bearer add.
     """
     with Api() as api:
         _told(api.send("POST", "/v1/sessions", _body(session_id, ue_ip, **given)))
@@ -114,11 +118,18 @@ Examples:
 )
 @_qos_options
 @click.option("--no-qfi", is_flag=True, help="4G: no PDU Session Container any more.")
+@more.more_options
+@click.option(
+    "--no-core", is_flag=True, help="No relay any more: what comes goes to the core port."
+)
 @click.option("--create", is_flag=True, help="Add the session if there is none; needs --ue-ip.")
 @click.option("--gateway", type=GATEWAY, help="With --create: where.")
 @api_options
-def set_(name: str, idle: bool, no_qfi: bool, create: bool, **given: Any) -> None:
-    """Change a session: handover, going idle. What is not named stays as it is."""
+def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **given: Any) -> None:
+    """Change a session: handover, going idle. What is not named stays as it is.
+
+    Prefixes that are given replace those that there are; none takes them away.
+    """
     pin = given["uplink_peer"]
     given["uplink_peer"] = None if pin == "any" else pin
     if idle and (given["peer"] or given["teid"]):
@@ -128,6 +139,11 @@ def set_(name: str, idle: bool, no_qfi: bool, create: bool, **given: Any) -> Non
         raise click.UsageError("--no-qfi goes without --qfi, --rqi, --qfi-… of any kind")
     if no_qfi:
         change["qfi"] = None
+    change |= more.change_of(given)
+    if no_core and "core" in change:
+        raise click.UsageError("--no-core goes without --core-…")
+    if no_core:
+        change["core"] = None
     if create and not given["ue_ip"]:
         raise click.UsageError("--create needs --ue-ip")
     if given["gateway"] and not create:
@@ -156,7 +172,10 @@ def set_(name: str, idle: bool, no_qfi: bool, create: bool, **given: Any) -> Non
             _told(api.send("POST", "/v1/sessions", _body(name, **given)))
 
 
-def _body(session_id: str | None, ue_ip: str, **given: Any) -> dict[str, Any]:
+def _body(session_id: str | None, ue_ip: str | None, **given: Any) -> dict[str, Any]:
+    further = more.change_of(given)
+    if ue_ip is None and "core" not in further:
+        raise click.UsageError("Missing option '--ue-ip': only a relay (--core-peer) has none")
     if (given["peer"] is None) != (given["teid"] is None):
         raise click.UsageError("--peer and --teid go together: the downlink needs both")
     qos = _qos(given)
@@ -165,7 +184,7 @@ def _body(session_id: str | None, ue_ip: str, **given: Any) -> dict[str, Any]:
     down = {"teid": given["teid"], "remote_ip": given["peer"]}
     up = _some({"teid": given["uplink_teid"], "remote_ip": given["uplink_peer"]})
     body = {"id": session_id, "gateway": given["gateway"], "ue_ip": ue_ip, **qos}
-    return _some({**body, "uplink": up or None, "downlink": _some(down) or None})
+    return _some({**body, "uplink": up or None, "downlink": _some(down) or None, **further})
 
 
 def _qos(given: dict[str, Any]) -> dict[str, Any]:
@@ -182,14 +201,17 @@ def _told(answer: dict[str, Any] | None) -> None:
         output.document(answer)
         return
     up, down = answer["uplink"], answer["downlink"]
-    parts = [answer["ue_ip"], f"uplink TEID {output.teid(up['teid'])} at {up['local_ip']}"]
+    parts = [answer["ue_ip"] or "a relay"]
+    if up:
+        parts.append(f"uplink TEID {output.teid(up['teid'])} at {up['local_ip']}")
     if down is None:
         parts.append("no downlink: idle")
     else:
         parts.append(f"downlink TEID {output.teid(down['teid'])} at {down['remote_ip']}")
     if answer.get("qfi"):
         parts.append(f"QFI {answer['qfi']}")
-    output.say(f"{answer['id']}: {answer['state']}: {', '.join(parts)}")
+    further = more.in_short(answer)
+    output.say(f"{answer['id']}: {answer['state']}: {', '.join(parts)}{further}")
     warn_unless_active(answer)
 
 
@@ -216,18 +238,18 @@ def show(name: str, flows: bool) -> None:
         output.document(found)
         return
     up, down, counters = found["uplink"], found["downlink"], found["counters"]
-    pinned = f"from {up['remote_ip']} alone" if up["remote_ip"] else "from any peer"
     to_ue = f"{_teids(down['teid'])} at {down['remote_ip']}" if down else "none: the UE is idle"
     output.pairs(
         (
             ("session", found["id"]),
             ("gateway", found["gateway"]),
-            ("UE", found["ue_ip"]),
+            ("UE", found["ue_ip"] or "none: a relay"),
             ("state", found["state"]),
             ("reason", found["reason"]),
-            ("uplink", f"{_teids(up['teid'])} at {up['local_ip']}, {pinned}"),
+            ("uplink", up and f"{_teids(up['teid'])} at {up['local_ip']}, {_pinned(up)}"),
             ("downlink", to_ue),
             ("QFI", _contained(found)),
+            *more.facts(found),
             ("sent up", _since(counters["uplink"])),
             ("sent down", _sent_down(found)),
             ("created", _when(found["created_at"])),
@@ -235,7 +257,12 @@ def show(name: str, flows: bool) -> None:
         )
     )
     for flow in found.get("flows", ()):
-        output.say(f"\n{flow['direction']} flow, {_counted(flow)}:\n  {flow['flow']}")
+        of = f" of bearer {flow['bearer']}" if flow.get("bearer") else ""
+        output.say(f"\n{flow['direction']} flow{of}, {_counted(flow)}:\n  {flow['flow']}")
+
+
+def _pinned(uplink: dict[str, Any]) -> str:
+    return f"from {uplink['remote_ip']} alone" if uplink["remote_ip"] else "from any peer"
 
 
 def _contained(session: dict[str, Any]) -> str | None:
@@ -257,9 +284,10 @@ def _counted(counter: dict[str, int]) -> str:
 
 
 def _sent_down(session: dict[str, Any]) -> str:
-    if session["downlink"] is None:
+    one_way = not (session.get("bearers") or session.get("core"))
+    if session["downlink"] is None and one_way:
         return "nothing while the UE is idle"
-    if session["state"] == "error_indicated":
+    if session["state"] == "error_indicated" and one_way:
         return "nothing: its peer does not know the tunnel"
     return _since(session["counters"]["downlink"])
 
@@ -277,8 +305,10 @@ def _when(moment: str) -> str:
 @session.command("list")
 @click.option("--gateway", type=GATEWAY, help="Of this gateway.")
 @click.option("--ue-ip", type=ADDRESS, help="Of this UE.")
-@click.option("--teid", type=TEID, help="With this TEID of the uplink.")
-@click.option("--peer", type=ADDRESS, help="With this peer, uplink or downlink.")
+@click.option("--teid", type=TEID, help="With this TEID at the gateway, be it a bearer's.")
+@click.option(
+    "--peer", type=ADDRESS, help="With this peer: of uplink, downlink, a bearer, or a relay's."
+)
 @click.option(
     "--state",
     type=click.Choice(["active", "pending", "failed", "error_indicated"]),
@@ -288,7 +318,10 @@ def _when(moment: str) -> str:
 @click.option("--limit", metavar="N", type=Number(1), help="So many at most.")
 @api_options
 def list_(limit: int | None, **filters: str | int | None) -> None:
-    """List sessions: all, or those that match."""
+    """List sessions: all, or those that match.
+
+    A session's bearers stand below it, each with its gate in place of the state.
+    """
     with Api() as api:
         several = filters["gateway"] is None and len(api.get("/v1/gateways")["items"]) > 1
         found = api.sessions(limit, **filters)
@@ -298,17 +331,21 @@ def list_(limit: int | None, **filters: str | int | None) -> None:
         head = ["SESSION", "GATEWAY", "UE", "STATE", "UPLINK", "DOWNLINK"]
         if not several:
             head.remove("GATEWAY")
-        output.table(head, (_row(each, several) for each in found), empty="no sessions")
+        rows = (row for each in found for row in _rows(each, several))
+        output.table(head, rows, empty="no sessions")
 
 
-def _row(each: dict[str, Any], several: bool) -> list[str]:
+def _rows(each: dict[str, Any], several: bool) -> Iterator[list[str | None]]:
     up, down = each["uplink"], each["downlink"]
     gateway = [each["gateway"]] if several else []
-    from_peer = f" from {up['remote_ip']}" if up["remote_ip"] else ""
     to_ue = f"{output.teid(down['teid'])} to {down['remote_ip']}" if down else "idle"
     qfi = f", QFI {each['qfi']}" if each.get("qfi") else ""
-    tunnels = [f"{output.teid(up['teid'])}{from_peer}", f"{to_ue}{qfi}"]
-    return [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
+    from_ue = f"{output.teid(up['teid'])}{more.pinned(up)}" if up else None
+    tunnels = [from_ue, f"{to_ue}{qfi}{more.in_short(each)}"]
+    yield [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
+    for bearer in each.get("bearers") or ():
+        name, state, *tunnels = more.bearer_row(bearer)
+        yield [name, *(None for _ in gateway), None, state, *tunnels]
 
 
 @session.command()

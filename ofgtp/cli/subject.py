@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ofgtp.cli.api import Api, session_path
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
+from ofgtp.cli.rules import read_far, read_qos, read_rules
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import QFI_MAX, FTeid, Qos
-from ofgtp.core.rules.terms import CHECKED, CONTAINED
-from ofgtp.core.trace.verdict import Known
+from ofgtp.core.rules.terms import CHECKED, CONTAINED, STRICT
+from ofgtp.core.trace.known import Known
 
 if TYPE_CHECKING:
     from ofgtp.core.model import Gateway
@@ -27,6 +28,7 @@ API_S = 8.0
 _COOKIE = re.compile(r"cookie=(0x[0-9a-f]+)")
 _TEID, _PEER = re.compile(r"\breg0=(0x[0-9a-f]+)"), re.compile(r"\breg1=(0x[0-9a-f]+)")
 _QOS = re.compile(r"set_field:(0x[0-9a-f]+)->reg4")
+_RULES = re.compile(r"set_field:(0x[0-9a-f]+)->reg6")
 _FAR = re.compile(r"set_field:(0x[0-9a-f]+)->tun_id,set_field:([\d.]+)->tun_dst")
 
 
@@ -85,11 +87,18 @@ def find(name: str, gateway: str | None) -> Subject:
 
 def learn(subject: Subject, switch: Tools) -> list[str]:
     """The flows that the switch has for the session's UE; fills in what only they tell."""
-    known = subject.known
-    of_uplink = f"table={UPLINK.number},ip,nw_src={known.ue}"
-    of_downlink = f"table={DOWNLINK.number},ip,nw_dst={known.ue}"
-    flows = switch.flows(subject.gateway.bridge, of_uplink, of_downlink)
-    if subject.session is None:
+    known, bridge = subject.known, subject.gateway.bridge
+    flows: list[str] = []
+    if known.ue is not None:
+        of_uplink = f"table={UPLINK.number},ip,nw_src={known.ue}"
+        of_downlink = f"table={DOWNLINK.number},ip,nw_dst={known.ue}"
+        flows = switch.flows(bridge, of_uplink, of_downlink)
+    alone = subject.session is None
+    if alone:
+        known = _told_by(flows, known.ue)
+    if known.cookie is not None and (alone or known.rules):
+        flows = switch.flows(bridge, f"cookie={known.cookie:#x}/-1")
+    if alone:
         subject.known = _told_by(flows, known.ue)
     return flows
 
@@ -103,20 +112,23 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
             f"session {session['id']} is of gateway {session['gateway']}, which is not in this"
             " host's ofgtp.toml: run this on that gateway's host",
         )
-    down, pinned = session["downlink"], session["uplink"]["remote_ip"]
+    up, down = session["uplink"] or {"teid": None, "remote_ip": None}, session["downlink"]
+    ue, core, pinned = session["ue_ip"], session.get("core"), up["remote_ip"]
     wanted = [each["flow"] for each in api.items(f"{path}/flows")]
     seen = _seen(api, f"{path}/seen")
     report = next((g for g in api.items("/v1/gateways") if g["name"] == ours[0].name), None)
     peers = api.items("/v1/peers", gateway=ours[0].name) if down else iter(())
     cookies = [int(found[1], 16) for flow in wanted if (found := _COOKIE.search(flow))]
     known = Known(
-        ue=IPv4Address(session["ue_ip"]),
+        ue=IPv4Address(ue) if ue else None,
         id=session["id"],
         cookie=_of_session(cookies),
-        teid=session["uplink"]["teid"],
+        teid=up["teid"],
         pinned=IPv4Address(pinned) if pinned else None,
-        downlink=FTeid(down["teid"], IPv4Address(down["remote_ip"])) if down else None,
-        qos=_qos(session),
+        downlink=read_far(down),
+        qos=read_qos(session),
+        rules=read_rules(session),
+        relay=core and FTeid(core["remote_teid"], IPv4Address(core["remote_ip"])),
     )
     peer = next((each for each in peers if down and each["ip"] == down["remote_ip"]), None)
     return Subject(known, ours[0], session, report, peer, seen, wanted)
@@ -156,30 +168,29 @@ def _seen(api: Api, path: str) -> list[dict[str, Any]]:
         return []
 
 
-def _qos(session: dict[str, Any]) -> Qos | None:
-    """As the API shows it; a controller of an earlier release has none."""
-    if not session.get("qfi"):
-        return None
-    return Qos(session["qfi"], session["rqi"], session["qfi_required"], session["qfi_check"])
-
-
-def _told_by(flows: Iterable[str], ue: IPv4Address) -> Known:
+def _told_by(flows: Iterable[str], ue: IPv4Address | None) -> Known:
     """A session as its flows in the switch tell of it."""
     teid = pinned = far = cookie = None
     wanted = sent = 0
+    teids, tunnels = set[int](), set[FTeid]()
     for flow in flows:
         head, _, actions = flow.partition(" actions=")
         found = _COOKIE.search(head)
         if found is None or cookie_kind(int(found[1], 16)) is not CookieKind.SESSION:
             continue
         cookie = int(found[1], 16)
-        container = int(told[1], 16) if (told := _QOS.search(actions)) else 0
+        container = int(told[1], 16) & 0xFF if (told := _QOS.search(actions)) else 0
+        of_rules = int(told[1], 16) if (told := _RULES.search(actions)) else 0
         if told := _TEID.search(head):
+            teids.add(int(told[1], 16))
+        if told and not of_rules & STRICT:
             teid = int(told[1], 16)
             peer = _PEER.search(head)
             pinned = IPv4Address(int(peer[1], 16)) if peer else None
             wanted = container
         if told := _FAR.search(actions):
+            tunnels.add(FTeid(int(told[1], 16), IPv4Address(told[2])))
+        if told and f"table={DOWNLINK.number}," in head:
             far = FTeid(int(told[1], 16), IPv4Address(told[2]))
             sent = container
     qos = None
@@ -187,7 +198,17 @@ def _told_by(flows: Iterable[str], ue: IPv4Address) -> Known:
         check = bool(wanted & CHECKED)
         qfi = (wanted if check else sent) & QFI_MAX
         qos = Qos(qfi, sent > QFI_MAX, bool(wanted & CONTAINED), check)
-    return Known(ue, None, cookie, teid, pinned, far, qos)
+    return Known(
+        ue,
+        None,
+        cookie,
+        teid,
+        pinned,
+        far,
+        qos,
+        further_teids=frozenset(teids),
+        further_tunnels=frozenset(tunnels),
+    )
 
 
 def _of_session(cookies: Iterable[int]) -> int | None:

@@ -18,16 +18,18 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number, Octets
+from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number, Octets, Protocol
+from ofgtp.core.filters import PROTOCOLS, WITH_PORTS
 
 if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
-    from ofgtp.core.model import Direction, Gateway
+    from ofgtp.core.model import Direction, Gateway, Qos
+    from ofgtp.core.sessions.rule import Rule
     from ofgtp.core.trace.explain import Part, Step, Story
+    from ofgtp.core.trace.known import Verdict
     from ofgtp.core.trace.lately import Finding
     from ofgtp.core.trace.probe import Packet, Question
     from ofgtp.core.trace.symptoms import Symptom
-    from ofgtp.core.trace.verdict import Verdict
     from ofgtp.southbound.ovstools import Tools
 
 ARP_S = 1.0
@@ -44,6 +46,7 @@ Examples:
   ofgtp trace 10.45.0.7                    both ways: the first thing to type
   ofgtp trace phone-1 --downlink --size 1500
   ofgtp trace phone-1 --dport 80 --host 192.0.2.80
+  ofgtp trace phone-1 --proto udp --dport 5004 --dscp 46   by which bearer?
   ofgtp trace phone-1 --uplink --peer 10.1.0.3       from another base station
   ofgtp trace phone-1 --uplink --no-qfi              as an eNB sends it
   ofgtp trace phone-1 --uplink --outer-ecn ce        as a full router marks it
@@ -58,7 +61,10 @@ Examples:
     help=f"The far end. Else the next hop, or {FAR_HOST} where the host routes.",
 )
 @click.option(
-    "--proto", type=click.Choice(["icmp", "tcp", "udp"]), help="Else icmp; tcp if a port is given."
+    "--proto",
+    metavar="NAME|N",
+    type=Protocol({name: PROTOCOLS[name] for name in ("icmp", "tcp", "udp", "sctp")}),
+    help="icmp, tcp, udp, sctp, or a number. Else icmp; tcp if a port is given.",
 )
 @click.option("--sport", metavar="PORT", type=Number(0, 65535), help="The UE's port. Else 40000.")
 @click.option(
@@ -82,7 +88,11 @@ Examples:
     help="Uplink: from this base station. Else from the one that the downlink goes to, or that the"
     " uplink is pinned to.",
 )
-@click.option("--teid", type=TEID, help="Uplink: with this TEID. Else the session's.")
+@click.option(
+    "--teid",
+    type=TEID,
+    help="Uplink: with this TEID. Else the session's, or that of the bearer whose filters match.",
+)
 @click.option("--source", type=ADDRESS, help="Uplink: from this inner address. Else the UE's.")
 @click.option(
     "--qfi",
@@ -116,6 +126,10 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     the switch may ask for a base station's MAC address by ARP. For root, on the switch's host.
     With an address it works without the controller, too: by the switch and ofgtp.toml alone.
 
+    Of a session with bearers it says which one took the packet, and by which of its filters. Uplink
+    the packet comes with the TEID of the bearer that it belongs to. Of a relay both directions come
+    in a tunnel.
+
     The uplink packet of a session with a QFI has a PDU Session Container, as a gNB sends it. The
     switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where it is
     parsed anew: an uplink packet is asked for three times, with a container five or six. Not seen
@@ -130,8 +144,9 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     from ofgtp.cli import subject as subjects
     from ofgtp.southbound.ovstools import Tools
 
-    if given["proto"] == "icmp" and (given["sport"], given["dport"]) != (None, None):
-        raise click.UsageError("icmp has no ports: --proto tcp or udp, or neither port")
+    proto, ports = given["proto"], (given["sport"], given["dport"])
+    if proto and PROTOCOLS.get(proto) not in WITH_PORTS and ports != (None, None):
+        raise click.UsageError(f"{proto} has no ports: --proto tcp, udp or sctp, or neither port")
     containers = [given["qfi"] is not None, given["no_qfi"], given["container"] is not None]
     if sum(containers) > 1:
         raise click.UsageError("--qfi, --no-qfi and --container exclude each other")
@@ -196,7 +211,7 @@ class _Run:
             story = self._story(way)
             if down := symptoms.link_verdict(way, gateway, links):
                 story = replace(story, verdict=down)
-            elif story.verdict.delivered and gateway.host_core and way == "uplink":
+            elif story.verdict.delivered and gateway.host_core and _to_host(story):
                 story = replace(story, verdict=self._by_host(story))
             self.stories.append(story)
         self.findings = [each for each in self._lately(installed) if each.direction in ways]
@@ -237,12 +252,13 @@ class _Run:
     def _by_host(self, story: Story) -> Verdict:
         """What the host makes of a packet that it is to route on."""
         from ofgtp.core.trace import verdict
+        from ofgtp.core.trace.known import Case
         from ofgtp.southbound import hostnet
 
         packet, gateway = story.packet, self.subject.gateway
         dev, said = hostnet.way_on(packet.destination, packet.source, gateway.core_device)
         if dev is None:
-            return verdict.not_routed(verdict.Case(packet, self.subject.known, gateway), said)
+            return verdict.not_routed(Case(packet, self.subject.known, gateway), said)
         if dev == gateway.bridge or any(packet.destination in pool for pool in gateway.ue_pools):
             return story.verdict
         router = f" to {said}" if said else ""
@@ -251,6 +267,7 @@ class _Run:
     def _follow(self, packet: Packet) -> Story:
         from ofgtp.core.errors import GatewayNotReady
         from ofgtp.core.trace import explain, verdict
+        from ofgtp.core.trace.known import Case
         from ofgtp.southbound import hostnet
 
         known, gateway = self.subject.known, self.subject.gateway
@@ -258,7 +275,7 @@ class _Run:
             local = hostnet.mac(gateway.bridge)
             core = local if gateway.host_core else hostnet.mac(gateway.core_device)
         except GatewayNotReady:
-            case = verdict.Case(packet, known, gateway)
+            case = Case(packet, known, gateway)
             end = verdict.refused(case, "unknown bridge")
             if hostnet.exists(gateway.bridge):
                 end = verdict.no_port(case, gateway.core_device)
@@ -275,16 +292,16 @@ class _Run:
             raise TraceRefused(str(refused)) from refused
 
     def _packet(self, way: Direction) -> Packet:
+        from ofgtp.core.trace import choice
         from ofgtp.core.trace.probe import Packet
 
         given, known, gateway = self._given, self.subject.known, self.subject.gateway
         host = given["host"] or gateway.next_hop or FAR_HOST
         source = given["source"] if way == "uplink" else None
-        peer = given["peer"] or (known.downlink and known.downlink.ip) or known.pinned
         sport, dport = given["sport"], given["dport"]
-        return Packet(
+        packet = Packet(
             direction=way,
-            ue=IPv4Address(source or known.ue),
+            ue=IPv4Address(source or known.ue or _any_ue(gateway)),
             host=IPv4Address(host),
             proto=given["proto"] or ("icmp" if sport is dport is None else "tcp"),
             ue_port=40000 if sport is None else sport,
@@ -292,17 +309,32 @@ class _Run:
             size=given["size"],
             dscp=given["dscp"],
             ttl=given["ttl"],
-            teid=given["teid"] or known.teid or 0,
-            peer=IPv4Address(peer) if peer else _any_peer(gateway),
-            container=self._container() if way == "uplink" else b"",
             ecn=ECN.get(given["ecn"], 0),
+        )
+        return self._in_tunnel(packet, choice.expected(known.rules, packet))
+
+    def _in_tunnel(self, packet: Packet, rule: Rule | None) -> Packet:
+        """The packet in the tunnel by which it should come; `rule` is the one that takes it."""
+        given, known = self._given, self.subject.known
+        if packet.direction == "downlink":
+            if rule is None or rule.teid is None or known.relay is None:
+                return packet
+            return replace(packet, teid=rule.teid, peer=known.relay.ip)
+        teid = given["teid"] or (rule and rule.teid) or known.teid or 0
+        peer = given["peer"] or known.sender(rule) or _any_peer(self.subject.gateway)
+        qos = known.qos if rule is None else rule.container
+        return replace(
+            packet,
+            teid=teid,
+            peer=IPv4Address(peer),
+            container=self._container(qos),
             outer_ecn=ECN.get(given["outer_ecn"], 0),
         )
 
-    def _container(self) -> bytes:
+    def _container(self, qos: Qos | None) -> bytes:
         from ofgtp.core.trace import probe
 
-        given, qos = self._given, self.subject.known.qos
+        given = self._given
         if given["container"] is not None:
             return bytes(given["container"])
         qfi = given["qfi"] if qos is None or given["qfi"] is not None else qos.qfi
@@ -321,6 +353,8 @@ class _Run:
             yield from symptoms.of_controller(subject.report)
         if subject.session:
             yield from symptoms.of_session(subject.session)
+            took = {story.taken.rule.id for story in self.stories if story.taken}
+            yield from symptoms.of_rates(subject.session, took)
         yield from symptoms.of_flows(missing)
         for story in self.stories:
             for hop in story.foreign if story.verdict.reason != "foreign_flow" else ():
@@ -351,7 +385,7 @@ class _Run:
         subject, known = self.subject, self.subject.known
         return {
             "session": known.id,
-            "ue_ip": str(known.ue),
+            "ue_ip": known.ue and str(known.ue),
             "gateway": subject.gateway.name,
             "delivered": all(story.verdict.delivered for story in self.stories),
             "lately": [asdict(finding) for finding in self.findings],
@@ -375,13 +409,16 @@ class _Run:
             "says": end.says,
             "do": end.do,
             "run": end.run,
+            "bearer": _bearer_json(story),
             "packet": {
                 "source": str(packet.source),
                 "destination": str(packet.destination),
                 "proto": packet.proto,
+                **({"ports": packet.ports} if packet.ports else {}),
                 "octets": packet.size,
+                "dscp": packet.dscp,
                 "ecn": packet.ecn,
-                **(tunnel if packet.direction == "uplink" else {}),
+                **(tunnel if packet.tunnelled else {}),
             },
             "steps": [_step_json(part, step) for part in story.parts for step in part.steps],
             "asked": [
@@ -410,6 +447,30 @@ def _step_json(part: Part, step: Step) -> dict[str, Any]:
         "owner": step.owner or None,
         "flow": flow if step.hop.found else None,
     }
+
+
+def _bearer_json(story: Story) -> dict[str, Any] | None:
+    """The bearer that took the packet, and why."""
+    from ofgtp.core.trace import choice
+
+    taken = story.taken
+    if taken is None or not taken.rule.id:
+        return None
+    return {
+        "id": taken.rule.id,
+        "precedence": taken.rule.precedence,
+        "filter": taken.by and choice.in_words(taken.by),
+    }
+
+
+def _to_host(story: Story) -> bool:
+    """Whether it leaves for the host, which routes on."""
+    return story.packet.direction == "uplink" and not story.relayed
+
+
+def _any_ue(gateway: Gateway) -> IPv4Address:
+    """An address for what a relay carries, which is not looked at."""
+    return next(iter(gateway.ue_pools[0].hosts()), gateway.ue_pools[0].network_address)
 
 
 def _any_peer(gateway: Gateway) -> IPv4Address:
@@ -441,7 +502,7 @@ def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
     for story in run.stories:
         output.say()
         tunnel = ""
-        if story.packet.direction == "uplink":
+        if story.packet.tunnelled:
             teid = f"{story.packet.teid:#x}" if story.packet.teid else "of unknown TEID"
             tunnel = f", in tunnel {teid} from {story.packet.peer}"
             if story.packet.container:
@@ -466,7 +527,11 @@ def _heading(subject: Subject) -> str:
     down = f"downlink {far.teid:#x} to {far.ip}" if far else "no downlink"
     name = f"Session {known.id}" if known.id else "The session"
     qfi = f", QFI {known.qos.qfi or 'unknown'}" if known.qos else ""
-    says = f"{name} on {subject.gateway.name}: UE {known.ue}, uplink {teid}{pinned}, {down}{qfi}"
+    who = f"UE {known.ue}" if known.ue else "a relay"
+    core = f", core {known.relay.teid:#x} to {known.relay.ip}" if known.relay else ""
+    bearers = f", bearers {', '.join(known.bearers)}" if known.bearers else ""
+    says = f"{name} on {subject.gateway.name}: {who}, uplink {teid}{pinned}, {down}{qfi}"
+    says += f"{core}{bearers}"
     if session is None:
         return f"{says}."
     up, dn = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
-from ofgtp.cli import output
+from ofgtp.cli import more, output
 from ofgtp.cli.api import BATCH_S, Api, Refused, tunnel_id
 from ofgtp.cli.errors import EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
@@ -87,7 +87,8 @@ Further columns are qfi, 1 to 63, and rqi, qfi_required and qfi_check, each
 true or false. Without a qfi there is no PDU Session Container, as on S1-U.
 
 \b
-NDJSON: each line a session as the API writes it, or an operation.
+NDJSON: each line a session as the API writes it, with bearers and all, or an
+operation.
   {"ue_ip": "10.45.0.7", "downlink": {"teid": 8193, "remote_ip": "10.1.0.2"}}
   {"op": "delete", "id": "phone-2"}
 
@@ -343,12 +344,13 @@ def _operation(value: Session, known: _Known) -> bytes:
     if isinstance(session := operation.get("session"), dict):
         for name in SHOWN_ONLY:
             session.pop(name, None)
+        session |= more.resource(session)
         for end in (session.get("uplink"), session.get("downlink")):
             if isinstance(end, dict):
                 end.pop("local_ip", None)
                 _read_teid(end)
         gateway = session.get("gateway") or known.only_gateway
-        if session.get("id") is None and gateway and "ue_ip" in session:
+        if session.get("id") is None and gateway and session.get("ue_ip"):
             session["id"] = tunnel_id(gateway, session["ue_ip"])
     return json.dumps(operation, separators=(",", ":")).encode() + b"\n"
 
@@ -401,7 +403,8 @@ def _to_ndjson(target: IO[str]) -> Callable[[Session], None]:
         uplink = {"teid": up["teid"], "remote_ip": up["remote_ip"]}
         if up["remote_ip"] is None:
             del uplink["remote_ip"]
-        json.dump({**kept, "uplink": uplink, "downlink": down, **qos_of(session)}, target)
+        made = {**kept, "uplink": uplink, "downlink": down, **qos_of(session)}
+        json.dump(made | more.resource(session), target)
         target.write("\n")
 
     return write
@@ -412,6 +415,11 @@ def _to_csv(target: IO[str]) -> Callable[[Session], None]:
     rows.writerow(COLUMNS)
 
     def write(session: Session) -> None:
+        if further := more.resource(session):
+            raise CliError(
+                f"session {session['id']} has {' and '.join(further)}, for which CSV has no column:"
+                " export NDJSON (--format ndjson)"
+            )
         up, down = session["uplink"], session["downlink"] or {}
         ids = [session[key] for key in ("id", "gateway", "ue_ip")]
         to_ue = f"{down['teid']:#x}" if down else ""

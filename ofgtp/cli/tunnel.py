@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ofgtp.cli import output
-from ofgtp.cli.api import Api, tunnel_id
+from ofgtp.cli import more, output
+from ofgtp.cli.api import Api, bearer_path, session_path, tunnel_id
 from ofgtp.cli.errors import EXIT_NOT_FOUND, CliError
 from ofgtp.cli.groups import Abbreviated
 from ofgtp.cli.session import warn_unless_active
@@ -34,13 +34,15 @@ Where this differs from osmocom's gtp-tunnel:
   TEIDs          may be 0x… too; what is no number is refused, and not 0
   rights         the API's token, where it has one; that needs root
   list           may name a GATEWAY; an idle UE is shown with TEID 0 and
-                 sgsn_addr 0.0.0.0
+                 sgsn_addr 0.0.0.0, a relay without UE address with ms_addr
+                 0.0.0.0, and once for each of its two sides
   exit codes     0 done, 1 refused, 2 wrong command line, 3 no API, 4 no tunnel
 
 \b
 LOCAL-TEID is the TEID of the uplink, at the gateway; REMOTE-TEID that of
-the downlink, at the peer. Each tunnel is a session; a new one has the id
-GATEWAY-UE-ADDRESS. Commands may be shortened: a, d, del, l.""",
+the downlink, at the peer. Each tunnel is a session, or a bearer of one that
+has a TEID of its own; a new one is a session with the id GATEWAY-UE-ADDRESS.
+Commands may be shortened: a, d, del, l.""",
 )
 def tunnel() -> None:
     """Sessions, in the words of gtp-tunnel.
@@ -122,6 +124,8 @@ def _family(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 def delete(gateway: str, local_teid: int) -> None:
     """Delete the tunnel with this TEID. Prints nothing if all is well.
 
+    Of a bearer's own the bearer goes, of a relay's, either side's, the relay.
+
     \b
       ofgtp tunnel delete gw1 v1 4097
       ofgtp tunnel del gw1 v1 4097 ip
@@ -130,8 +134,17 @@ def delete(gateway: str, local_teid: int) -> None:
         found = list(api.sessions(gateway=gateway, teid=local_teid))
         if not found:
             raise CliError(f"gateway {gateway} has no tunnel {local_teid}", EXIT_NOT_FOUND)
-        if not api.delete(found[0]["id"]):
+        if not api.delete_at(_path(found[0], local_teid)):
             output.note("the switch is away: its flows go as soon as it is back")
+
+
+def _path(session: dict[str, Any], teid: int) -> str:
+    """Of what has this TEID: a session, or one of its bearers."""
+    path = session_path(session["id"])
+    for bearer in session.get("bearers") or ():
+        if bearer["uplink"] and bearer["uplink"]["teid"] == teid:
+            return bearer_path(path, bearer["id"])
+    return path
 
 
 @tunnel.command("list")
@@ -149,8 +162,9 @@ def list_(gateway: str | None) -> None:
             output.listing(found)
             return
         for each in found:
-            down = each["downlink"] or {"teid": 0, "remote_ip": "0.0.0.0"}
-            output.say(
-                f"{each['gateway']} version 1 tei {each['uplink']['teid']}/{down['teid']} "
-                f"ms_addr {each['ue_ip']} sgsn_addr {down['remote_ip']}"
-            )
+            for teid, far in more.tunnels(each):
+                down = far or {"teid": 0, "remote_ip": "0.0.0.0"}
+                output.say(
+                    f"{each['gateway']} version 1 tei {teid}/{down['teid']} "
+                    f"ms_addr {each['ue_ip'] or '0.0.0.0'} sgsn_addr {down['remote_ip']}"
+                )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from ofgtp.core.model import QFI_MAX, TEID_MAX
+from ofgtp.core.sessions.detail import PRECEDENCE_MAX, RATE_MAX_KBPS
 
 QUICK_S = 0.5
 """Completion waits no longer than this for the API, in seconds: somebody has pressed Tab."""
 
 QOS = ("qfi", "rqi", "qfi_required", "qfi_check")
 """Members of a session that speak of the PDU Session Container; but for the first, of a QFI."""
+
+SHARED, NEW = 0, -1
+"""Instead of a bearer's own TEID: that of its session; one that is chosen."""
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[1-9][0-9]{0,9}")
 
@@ -42,6 +46,18 @@ def read_qfi(text: str) -> int:
     found = int(text) if re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) else 0
     if not 1 <= found <= QFI_MAX:
         raise ValueError(f"{text!r} is not a QFI: 1 to {QFI_MAX}")
+    return found
+
+
+def read_metric(text: str) -> int:
+    """A bearer's precedence, decimal.
+
+    Raises:
+        ValueError: it is not one from 0 to 65535.
+    """
+    found = int(text) if re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) else PRECEDENCE_MAX + 1
+    if found > PRECEDENCE_MAX:
+        raise ValueError(f"{text!r} is no metric: 0 to {PRECEDENCE_MAX}")
     return found
 
 
@@ -101,6 +117,29 @@ class Octets(click.ParamType[bytes]):
         return found
 
 
+class Protocol(click.ParamType[str]):
+    """An IP protocol, by the name that it has here, else by its number."""
+
+    name = "protocol"
+
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self._known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self._known:
+            return str(value)
+        number = int(value) if re.fullmatch(r"[0-9]{1,3}", value, re.ASCII) else 256
+        if number > 255:
+            names = ", ".join(self._known)
+            self.fail(f"{value!r} is no protocol: {names} or a number, 0 to 255", param, ctx)
+        return next((name for name, its in self._known.items() if its == number), str(number))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return items(self._known, incomplete)
+
+
 class _Teid(click.ParamType[int]):
     name = "teid"
 
@@ -128,6 +167,32 @@ class _Pin(_Address):
         return "any" if value == "any" else super().convert(value, param, ctx)
 
 
+class _Kbps(click.ParamType[int]):
+    """A rate in kbit/s; 0 is what `none` is."""
+
+    name = "kbit/s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "none":
+            return 0
+        found = int(value) if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) else 0
+        if not 1 <= found <= RATE_MAX_KBPS:
+            self.fail(f"{value!r} is no rate: 1 to {RATE_MAX_KBPS} kbit/s, or none", param, ctx)
+        return found
+
+
+class _OwnTeid(_Teid):
+    """A TEID, or a word; 0 is what `shared` is, -1 what `new` is."""
+
+    name = "teid|new|shared"
+    words: ClassVar[dict[str, int]] = {"shared": SHARED, "new": NEW}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return self.words[value] if value in self.words else super().convert(value, param, ctx)
+
+
 class _Gateway(click.ParamType[str]):
     name = "gateway"
 
@@ -146,7 +211,19 @@ class _Session(click.ParamType[str]):
         return items((each["id"] for each in some_sessions(ctx)), incomplete)
 
 
+class _Bearer(click.ParamType[str]):
+    name = "bearer"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return items((each["id"] for each in some_bearers(ctx)), incomplete)
+
+
 TEID = _Teid()
+OWN_TEID = _OwnTeid()
+KBPS = _Kbps()
+BEARER = _Bearer()
 ADDRESS = _Address()
 PIN = _Pin()
 GATEWAY = _Gateway()
@@ -166,6 +243,18 @@ def gateway_names(ctx: click.Context) -> Iterator[str]:
 def some_sessions(ctx: click.Context) -> list[dict[str, Any]]:
     """The first page of sessions, if the API answers at once."""
     return _quickly(ctx, "/v1/sessions", limit=1000)
+
+
+def some_bearers(ctx: click.Context) -> list[dict[str, Any]]:
+    """The bearers of the session that the words before name, if the API answers at once."""
+    name = str(ctx.params.get("session"))
+    try:
+        by = {"ue_ip": str(IPv4Address(name))}
+    except ValueError:
+        by = {"id": name}  # which may be a part of others'
+    found = _quickly(ctx, "/v1/sessions", limit=1000, **by)
+    named = (each for each in found if name in (each["id"], each["ue_ip"]))
+    return [bearer for each in named for bearer in each.get("bearers") or ()]
 
 
 def _quickly(ctx: click.Context, path: str, **params: object) -> list[dict[str, Any]]:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
+from ofgtp.cli.rules import read_rules
 from ofgtp.core.model import FTeid, Gateway, Qos
 from ofgtp.core.trace.explain import Story, TraceRefused, follow
+from ofgtp.core.trace.known import Known
 from ofgtp.core.trace.probe import Packet, Question, container
-from ofgtp.core.trace.verdict import Known
 from ofgtp.southbound.ovstools import CommandRefused, Tools
 from tests.support.lab import Lab, gateway
 from tests.support.site import BRIDGE, PDN_IP, Site
@@ -52,6 +54,42 @@ def of_qfi(qfi: int) -> Packet:
     """The uplink packet as a gNB sends it."""
     return replace(UP, container=container(qfi))
 
+
+BEARERS: list[dict[str, Any]] = [
+    {
+        "id": "voice",
+        "precedence": 10,
+        "filters": ["permit out udp from 10.2.0.0/24 5004-5060 to assigned"],
+        "uplink": {"teid": 0x1002},
+        "downlink": {"teid": 0x2002, "remote_ip": str(PEER)},
+    },
+    {"id": "web", "precedence": 20, "filters": [{"protocol": "tcp", "dscp": 46}], "gate": "uplink"},
+]
+CORE = {"teid": 0x5001, "remote_teid": 0x6001, "remote_ip": str(PEER)}
+
+
+def of_rules(**more: Any) -> Known:
+    """The session with what REST has of its bearers, or of its relay."""
+    plain = {"uplink": None, "qfi": None, "gate": "open", "error_indicated": False}
+    shown = [plain | each for each in more.pop("bearers", [])]
+    for each in shown:
+        each["uplink"] = each["uplink"] and {"remote_ip": None, **each["uplink"]}
+    session = {
+        "id": "phone-1",
+        "gateway": "gw1",
+        "ue_ip": str(UE),
+        "uplink": {"teid": 0x1001, "remote_ip": None},
+        "downlink": {"teid": 0x2001, "remote_ip": str(PEER)},
+        "bearers": shown,
+    }
+    return replace(SESSION, rules=read_rules(session | more))
+
+
+WITH_BEARERS = of_rules(bearers=BEARERS)
+EDGE = replace(of_rules(core=CORE, breakout=["10.2.0.0/24"]), relay=FTeid(0x6001, PEER))
+VOICE = replace(UP, proto="udp", host_port=5004, teid=0x1002)
+WEB = replace(UP, proto="tcp", dscp=46)
+FAR = replace(UP, host=IPv4Address("198.51.100.7"))
 
 N3 = replace(SESSION, qos=Qos(10, rqi=True))
 CHECKED = replace(SESSION, qos=Qos(10, rqi=True, check=True))
@@ -113,6 +151,17 @@ WAYS = {
     "n3-up-unknown-teid": Way(replace(of_qfi(9), teid=0x9999), N3),
     "n3-up-to-4g": Way(replace(of_qfi(9), host=OTHER_UE), N3, gateway=ROUTED),
     "n3-up-4g": Way(of_qfi(9)),
+    "rules-up-voice": Way(VOICE, WITH_BEARERS),
+    "rules-up-web": Way(WEB, WITH_BEARERS),
+    "rules-up-own": Way(UP, WITH_BEARERS),
+    "rules-up-wrong": Way(replace(UP, teid=0x1002), WITH_BEARERS),
+    "rules-down-voice": Way(replace(VOICE, direction="downlink", teid=0, peer=None), WITH_BEARERS),
+    "rules-down-closed": Way(replace(WEB, direction="downlink", teid=0, peer=None), WITH_BEARERS),
+    "rules-down-own": Way(DOWN, WITH_BEARERS),
+    "relay-up": Way(FAR, EDGE),
+    "relay-up-breakout": Way(UP, EDGE),
+    "relay-down": Way(replace(FAR, direction="downlink", teid=0x5001), EDGE),
+    "relay-down-breakout": Way(DOWN, EDGE),
     "n3-down": Way(DOWN, N3),
     "n3-down-just-fits": Way(replace(DOWN, size=1456), N3),
     "n3-down-too-big": Way(replace(DOWN, size=1457), N3),
@@ -185,6 +234,7 @@ def main() -> None:
             site.session(str(OTHER_UE), teid=0x1003, downlink=0x2003)
             _Recorder(lab, site).record(*names)
     record_n3()
+    record_rules()
     with Lab() as lab:
         site = Site(lab, lab.config(controller='ownership = "switch"'))
         site.ready()
@@ -209,6 +259,19 @@ def record_n3() -> None:
         record("n3-up-checked", "n3-up-wrong-qfi")
         site.patch(name, {"qfi_check": False, "qfi_required": False})
         record("n3-up-optional", "n3-up-type-0")
+
+
+def record_rules() -> None:
+    """Record those of sessions that have bearers, or are relays."""
+    with Lab() as lab:
+        site = Site(lab)
+        site.ready()
+        record = _Recorder(lab, site).record
+        name = site.session(str(UE), teid=0x1001, downlink=0x2001, bearers=BEARERS)
+        record("rules-up-voice", "rules-up-web", "rules-up-own", "rules-up-wrong")
+        record("rules-down-voice", "rules-down-closed", "rules-down-own")
+        site.patch(name, {"bearers": [], "core": CORE, "breakout": ["10.2.0.0/24"]})
+        record("relay-up", "relay-up-breakout", "relay-down", "relay-down-breakout")
 
 
 def _record_all(lab: Lab, site: Site, record: Callable[..., None]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet import ICMP, IP
@@ -13,6 +16,7 @@ from tests.support.site import CORE_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
+OFGTP = Path(sys.executable).parent / "ofgtp"
 UE, UP, DOWN = "10.45.0.2", 0x1001, 0x2001
 UE_5G, UP_5G, DOWN_5G = "10.45.0.3", 0x1003, 0x2003
 
@@ -81,3 +85,15 @@ def test_the_gateway_itself_is_no_hop(site: Site) -> None:
     with site.counted():
         [frame] = [f for f in site.back(site.to_ue(ping)) if f[12:14] == b"\x08\0"]
     assert IP(frame[14:])[ICMP].type == 0
+
+
+def test_trace_says_so(site: Site) -> None:
+    """`ofgtp trace` of what ends here, and of what does not."""
+    for ttl, reason in (("1", "ttl_expired"), ("2", None)):
+        config = f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml"
+        argv = ["env", config, str(OFGTP), "trace", UE, "--json", "--ttl", ttl]
+        done = site.lab.exec("gw", argv, check=False)
+        ways = json.loads(done.stdout)["ways"]
+        assert [way["reason"] for way in ways] == [reason] * 2
+        for way in ways if reason else ():
+            assert "its TTL of 1 ends here" in way["says"] and "traceroute" in way["do"]

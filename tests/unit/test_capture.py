@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,8 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from ofgtp.core.model import FTeid
-from ofgtp.core.packets.capture import Instruction, Seen, Watch, kernel_filter
+from ofgtp.core.packets.capture import TUNNELS_MAX, Instruction, Seen, Watch, kernel_filter
+from ofgtp.core.sessions.detail import BEARERS_MAX
 from tests.support import gtpu
 
 UE, OTHER = "10.45.0.2", "10.45.0.3"
@@ -187,3 +188,46 @@ def test_by_the_address_alone() -> None:
     assert seen is not None and seen.remark == "", "which TEID is right is not known"
     assert ours.look(OURS["to the UE"]) is not None
     assert ours.look(OTHERS["another tunnel"]) is None
+
+
+def test_a_relay_has_no_ue() -> None:
+    """Its T-PDUs are known by their TEIDs alone, whatever is in them."""
+    ours = Watch(IPv4Address(GATEWAY), None, {UP}, {FTeid(DOWN, IPv4Address(ENB))})
+    program = kernel_filter(None, ours.teids)
+    anything = gtpu.t_pdu(UP, inner("172.16.0.1", "172.16.0.2"))
+    for frame in (
+        up(anything),
+        down(gtpu.t_pdu(DOWN, b"\x00" * 40)),
+        up(gtpu.t_pdu(UP, b"ab")),
+    ):
+        seen = ours.look(frame)
+        assert seen is not None and seen.remark == ""
+        assert run(program, frame)
+    for name in ("another tunnel", "our address in another tunnel"):
+        frame = {**OURS, **OTHERS}[name]
+        assert ours.look(frame) is None and not run(program, frame), name
+    for name in ("End Marker", "Error Indication of ours"):
+        assert ours.look(OURS[name]) is not None and run(program, OURS[name]), name
+
+
+def test_who_may_send_by_which_tunnel() -> None:
+    """Networks behind the UE may, and anybody by a relay's core side."""
+    ours = watch()
+    ours.uplink.add(0x5001)
+    ours.behind, ours.anybodys = (IPv4Network("10.60.0.0/24"),), frozenset({0x5001})
+    for teid, source, remark in (
+        (UP, "10.60.0.9", ""),
+        (UP, "10.61.0.9", "not the UE's address"),
+        (0x5001, "192.0.2.1", ""),
+        (UP, UE, ""),
+    ):
+        seen = ours.look(up(gtpu.t_pdu(teid, inner(source, "10.2.0.2"))))
+        assert seen is not None and seen.remark == remark, (hex(teid), source)
+
+
+def test_the_most_tunnels_of_a_session_fit_into_the_kernel_s_filter() -> None:
+    """Its jumps reach 255 instructions far."""
+    teids = range(1, BEARERS_MAX + 3 + TUNNELS_MAX)
+    program = kernel_filter(IPv4Address(UE), teids)
+    assert all(yes <= 255 and no <= 255 for _, yes, no, _ in program)
+    assert run(program, up(gtpu.t_pdu(teids[-1], PING)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofgtp.cli import route
+from ofgtp.cli import route_lines, route_words
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Shell
@@ -210,8 +210,8 @@ def test_every_line_is_read_as_it_was_meant(
         "uplink": {"teid": teids[0], "remote_ip": pin if pinned else None},
         "downlink": None if idle else {"teid": teids[1], "remote_ip": peer},
     }
-    words = tuple(route.line({**session, "state": state}).split())
-    assert route.Given.whole(words).body("gw1") == session
+    words = tuple(route_lines.line({**session, "state": state}).split())
+    assert route_words.Given.whole(words).body("gw1") == session
 
 
 # --- tunnel

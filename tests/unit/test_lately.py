@@ -12,8 +12,8 @@ import pytest
 from ofgtp.core.model import Direction, FTeid, Qos
 from ofgtp.core.observations import Seen
 from ofgtp.core.trace import lately
+from ofgtp.core.trace.known import Known
 from ofgtp.core.trace.lately import FEW, QUIET_S, RECENT_S, SAME_S, Finding, Passed
-from ofgtp.core.trace.verdict import Known
 from tests.support.lab import gateway
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

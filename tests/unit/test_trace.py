@@ -14,6 +14,7 @@ from ofgtp.core.packets.frames import checksum
 from ofgtp.core.rules.terms import IPV4_TYPED
 from ofgtp.core.trace import oftrace, probe, symptoms, verdict
 from ofgtp.core.trace.explain import Story
+from ofgtp.core.trace.known import Case, Known
 from tests.support import traces
 from tests.support.lab import gateway
 from tests.support.traces import DOWN, SESSION, UP, WAYS, story
@@ -73,6 +74,17 @@ VERDICTS = {
     "n3-up-unknown-teid": "unknown_teid",
     "n3-up-to-4g": "delivered",
     "n3-up-4g": "delivered",
+    "rules-up-voice": "delivered",
+    "rules-up-web": "delivered",
+    "rules-up-own": "delivered",
+    "rules-up-wrong": "wrong_bearer",
+    "rules-down-voice": "delivered",
+    "rules-down-closed": "gate_closed",
+    "rules-down-own": "delivered",
+    "relay-up": "delivered",
+    "relay-up-breakout": "delivered",
+    "relay-down": "delivered",
+    "relay-down-breakout": "delivered",
     "n3-down": "delivered",
     "n3-down-just-fits": "delivered",
     "n3-down-too-big": "too_big",
@@ -178,7 +190,7 @@ def test_a_downlink_container_where_none_is_required() -> None:
 
 
 def test_a_container_that_is_none_of_both() -> None:
-    odd = verdict.Case(replace(UP, container=bytes.fromhex("01200900")), SESSION, gateway())
+    odd = Case(replace(UP, container=bytes.fromhex("01200900")), SESSION, gateway())
     said = verdict.dropped(odd, DropReason.BAD_CONTAINER).says
     assert said.startswith("01200900 is no uplink PDU Session Container")
 
@@ -266,13 +278,13 @@ def test_what_is_in_the_way_names_who() -> None:
 def test_a_router_before_the_base_station_is_named() -> None:
     far = IPv4Address("172.16.0.9")
     route = AccessRoute(IPv4Network("172.16.0.0/16"), IPv4Address("10.1.0.254"))
-    routed = verdict.Case(DOWN, SESSION, gateway(access_routes=(route,)))
+    routed = Case(DOWN, SESSION, gateway(access_routes=(route,)))
     assert "the router 10.1.0.254, which leads to" in verdict.no_arp(routed, far).says
     assert "lost its address" in verdict.no_route(routed, far).says
 
 
 def test_a_session_that_only_the_switch_knows() -> None:
-    unknown = verdict.Case(UP, verdict.Known(traces.UE), gateway())
+    unknown = Case(UP, Known(traces.UE), gateway())
     said = verdict.dropped(unknown, DropReason.NO_UPLINK_SESSION)
     assert said.says == "the switch has no session for 10.45.0.2"
     assert verdict.dropped(unknown, DropReason.UNKNOWN_UE).reason == "unknown_ue"
@@ -280,7 +292,7 @@ def test_a_session_that_only_the_switch_knows() -> None:
 
 @pytest.mark.parametrize("reason", DropReason)
 def test_every_drop_reason_is_said(reason: DropReason) -> None:
-    end = verdict.dropped(verdict.Case(UP, SESSION, gateway()), reason)
+    end = verdict.dropped(Case(UP, SESSION, gateway()), reason)
     assert not end.delivered and end.says and end.reason
 
 
@@ -400,11 +412,11 @@ def test_an_uplink_pinned_elsewhere() -> None:
     assert "accepted from 10.1.0.3 alone, and the downlink goes to 10.1.0.2" in told.says
     for well in (SESSION, replace(SESSION, pinned=traces.PEER), replace(elsewhere, downlink=None)):
         assert list(symptoms.of_pin(well)) == []
-    end = verdict.dropped(verdict.Case(UP, elsewhere, gateway()), DropReason.NO_UPLINK_SESSION)
+    end = verdict.dropped(Case(UP, elsewhere, gateway()), DropReason.NO_UPLINK_SESSION)
     assert end.reason == "wrong_peer" and "10.1.0.2, where the downlink goes" in end.says
     assert end.do and "--peer 10.1.0.3" in end.do
     assert end.run == "ofgtp session set phone-1 --uplink-peer 10.1.0.2"
-    other = verdict.Case(replace(UP, peer=IPv4Address("10.1.0.4")), elsewhere, gateway())
+    other = Case(replace(UP, peer=IPv4Address("10.1.0.4")), elsewhere, gateway())
     end = verdict.dropped(other, DropReason.NO_UPLINK_SESSION)
     assert "downlink" not in end.says and end.do and "--peer" not in end.do
     assert end.run is None
@@ -423,7 +435,53 @@ def test_links() -> None:
 
 def test_downlink_facts_of_a_session_without_one() -> None:
     idle = replace(SESSION, downlink=None)
-    assert verdict.Case(DOWN, idle, gateway()).session.downlink is None
-    end = verdict.dropped(verdict.Case(DOWN, idle, gateway()), DropReason.ERROR_INDICATED)
+    assert Case(DOWN, idle, gateway()).session.downlink is None
+    end = verdict.dropped(Case(DOWN, idle, gateway()), DropReason.ERROR_INDICATED)
     assert end.says.startswith("the base station has said")
     assert SESSION.downlink == FTeid(0x2001, traces.PEER)
+
+
+# --- sessions of several rules
+
+
+@pytest.mark.parametrize(
+    ("name", "bearer", "by"),
+    [
+        ("rules-up-voice", "voice", "permit out udp from 10.2.0.0/24 5004-5060 to assigned"),
+        ("rules-down-voice", "voice", "permit out udp from 10.2.0.0/24 5004-5060 to assigned"),
+        ("rules-up-web", "web", "permit out tcp from any to assigned, DSCP 46"),
+        ("rules-down-closed", "web", "permit out tcp from any to assigned, DSCP 46"),
+        ("rules-up-own", "", None),
+        ("rules-down-own", "", None),
+    ],
+)
+def test_which_bearer_and_why(name: str, bearer: str, by: str | None) -> None:
+    told = story(name)
+    assert told.taken is not None and told.taken.rule.id == bearer
+    if by is None:
+        assert "none of its bearers' filters matches: as the session's own" in says(told)
+        assert "bearer" not in told.verdict.says
+        return
+    assert f"bearer {bearer}, precedence {told.taken.rule.precedence}, takes it" in says(told)
+    assert f"{by} matches" in says(told)
+    assert f"bearer {bearer}" in told.verdict.says
+
+
+def test_no_bearer_takes_it() -> None:
+    told = story("rules-up-wrong")
+    assert told.taken is None
+    assert "tunnel 0x1002 is that of bearer voice of session phone-1" in told.verdict.says
+    assert "the session's own: it should come with TEID 0x1001" in told.verdict.says
+
+
+def test_a_relay_and_its_breakout() -> None:
+    told = story("relay-up")
+    assert told.relayed and told.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x6001"
+    assert "wrapped: GTP-U, TEID 0x6001, 10.1.0.1 > 10.1.0.2" in says(told)
+    back = story("relay-down")
+    assert back.relayed and back.verdict.says == "it leaves by eth1 for 10.1.0.2, in tunnel 0x2001"
+    out = story("relay-up-breakout")
+    assert not out.relayed and out.verdict.says == "it leaves by eth2 for the next hop 10.2.0.2"
+    assert "permit out ip from 10.2.0.0/24 to assigned matches" in says(out)
+    home = story("relay-down-breakout")
+    assert not home.relayed and "in tunnel 0x2001" in home.verdict.says

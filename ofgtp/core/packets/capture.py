@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from ofgtp.core.errors import CodecError
@@ -18,7 +18,7 @@ from ofgtp.core.model import GTPU_PORT, FTeid
 from ofgtp.core.packets.gtpu import HEADER_LENGTH, MessageType, error_indication_fteid, parse
 
 ETHERNET, IPV4, UDP = 14, 0x0800, 17
-TUNNELS_MAX = 32
+TUNNELS_MAX = 96
 """So many tunnels of one session are remembered."""
 
 _E_S_PN = 0x07
@@ -71,11 +71,16 @@ class Watch:
 
     local: IPv4Address
     """The gateway's access address."""
-    ue: IPv4Address
+    ue: IPv4Address | None
+    """None of a relay that takes any content."""
     uplink: set[int] = field(default_factory=set)
     """TEIDs at the gateway."""
     downlink: set[FTeid] = field(default_factory=set)
     peers: set[IPv4Address] = field(default_factory=set)
+    behind: tuple[IPv4Network, ...] = ()
+    """Networks behind the UE."""
+    anybodys: frozenset[int] = frozenset()
+    """Those of its TEIDs by which packets may come that are not from the UE: of a relay's core."""
 
     @property
     def teids(self) -> frozenset[int]:
@@ -110,12 +115,12 @@ class Watch:
         end = None if inner is None else inner.source if up else inner.destination
         far = FTeid(teid, peer)
         ours = teid in self.uplink if up else far in self.downlink
-        if not ours and end != self.ue:
+        if not ours and (end is None or end != self.ue):
             return None
         remark = ""
         if up and not ours:
             remark = "another TEID" if self.uplink else ""
-        elif up and inner is not None and end != self.ue:
+        elif up and end is not None and not self._may_send(teid, end):
             remark = "not the UE's address"
         elif not up and not ours and len(self.downlink) < TUNNELS_MAX:
             remark = "new tunnel" if self.downlink else ""
@@ -123,6 +128,11 @@ class Watch:
         if ours or not up:
             self.peers.add(peer)
         return Seen("up" if up else "down", peer, "T-PDU", teid, inner, remark)
+
+    def _may_send(self, teid: int, source: IPv4Address) -> bool:
+        if self.ue is None or teid in self.anybodys:
+            return True
+        return source == self.ue or any(source in prefix for prefix in self.behind)
 
     def _meant(self, up: bool, peer: IPv4Address, kind: int, teid: int, payload: bytes) -> bool:
         """Whether a message that is no T-PDU has to do with the session."""
@@ -238,7 +248,7 @@ class _Program:
         return 0 if name is None else self._names[name] - place - 1
 
 
-def kernel_filter(ue: IPv4Address, teids: Iterable[int]) -> list[Instruction]:
+def kernel_filter(ue: IPv4Address | None, teids: Iterable[int]) -> list[Instruction]:
     """A filter for frames that `Watch.look` may want; it lets a little more pass.
 
     All messages with TEID 0 are passed, and all Error Indications, since they are few.
@@ -262,6 +272,9 @@ def kernel_filter(ue: IPv4Address, teids: Iterable[int]) -> list[Instruction]:
         program.jump(_JEQ, teid, ACCEPT, None)
     program.jump(_JEQ, 0, ACCEPT, None)
     program.load(_LDB_X, gtp + 1)
+    if ue is None:
+        program.jump(_JEQ, MessageType.ERROR_INDICATION, ACCEPT, REJECT)
+        return program.finish()
     program.jump(_JEQ, MessageType.ERROR_INDICATION, ACCEPT, None)
     program.jump(_JEQ, MessageType.G_PDU, None, REJECT)
     program.load(_LDB_X, gtp)

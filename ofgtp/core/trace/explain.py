@@ -13,6 +13,7 @@ from ofgtp.core.flows.flow import CookieKind, cookie_kind, cookie_number
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     BARE,
+    CHOOSE,
     CONTAIN,
     CONTAINER,
     CONTAINER_END,
@@ -20,17 +21,26 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     EPOCH,
     FIT,
+    FRAMED,
     GUARD,
+    HELD,
     INGRESS,
     INNER_ECN,
     LEASE,
     LOCAL,
     MEASURE,
     NORMALISE,
+    ONWARD,
+    OTHER_RELAYED,
+    OTHER_RULES,
     OUTER_ECN,
     QFI,
+    RELAY,
+    RELAY_FORM,
+    RELAYED,
     RETYPE,
     ROUTE,
+    RULES,
     TOO_BIG,
     UNWRAP,
     UPLINK,
@@ -39,10 +49,12 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import QFI_MAX, Gateway, Qos
 from ofgtp.core.rules.terms import CONTAINED, ECN_NAMES, ETHERNET_HEADER, OF_TYPE_0
-from ofgtp.core.trace import oftrace, probe, verdict
+from ofgtp.core.trace import choice, oftrace, probe, verdict
+from ofgtp.core.trace.choice import Taken
+from ofgtp.core.trace.known import Case, Known, Verdict
 from ofgtp.core.trace.oftrace import Hop, Trace, Tunnel
 from ofgtp.core.trace.probe import Packet, Question
-from ofgtp.core.trace.verdict import TABLES, Case, Known, Verdict
+from ofgtp.core.trace.verdict import TABLES
 
 PASSES_MAX = 7
 """So many questions follow a packet that goes ofgtp's way to its end."""
@@ -57,8 +69,14 @@ ANEW = {
 
 EXTENDED_FORM = 5
 """The register that says how an extension header is to be read."""
+REFUSED_FOR = 5
+"""The same later: for what reason a rule refuses the packet."""
 CONTAINER_FOUND, CONTAINER_SENT = 3, 4
 """Those that hold what container was found uplink, and what is sent downlink."""
+FROM_TUNNEL_TO_TUNNEL = (ONWARD, RELAYED, OTHER_RELAYED)
+"""Tables of packets that came in a tunnel and leave in one."""
+CHOOSING = (RULES, OTHER_RULES, CHOOSE)
+"""Tables that ask a session's filters."""
 
 Ask = Callable[[Question], str]
 """Asks the switch, and returns what it prints.
@@ -111,6 +129,10 @@ class Story:
     verdict: Verdict
     parts: tuple[Part, ...]
     asked: tuple[Asked, ...]
+    taken: Taken | None = None
+    """The rule that took it, of a session with bearers, breakout and the like."""
+    relayed: bool = False
+    """Whether it goes from tunnel to tunnel."""
 
     @property
     def foreign(self) -> tuple[Hop, ...]:
@@ -130,10 +152,10 @@ def follow(
     """
     way = _Way(Case(packet, session, gateway), ask)
     try:
-        end = way.uplink(local_mac) if packet.direction == "uplink" else way.downlink(core_mac)
+        end = way.from_tunnel(local_mac) if packet.tunnelled else way.downlink(core_mac)
     except TraceRefused as refused:
         end = verdict.refused(way.case, str(refused))
-    return Story(packet, end, tuple(way.parts), tuple(way.asked))
+    return Story(packet, end, tuple(way.parts), tuple(way.asked), way.taken, way.relayed)
 
 
 class _Way:
@@ -143,6 +165,9 @@ class _Way:
         self.case, self._ask = case, ask
         self._registers: dict[int, int] = {}
         self._sent: int | None = None
+        self._far = ""
+        self.taken: Taken | None = None
+        self.relayed = False
         self.parts: list[Part] = []
         self.asked: list[Asked] = []
 
@@ -152,7 +177,7 @@ class _Way:
         question = probe.from_core(packet, gateway, core_mac)
         return self._end(*self._put(question, f"From the core, by {gateway.core_device}"))
 
-    def uplink(self, local_mac: str) -> Verdict:
+    def from_tunnel(self, local_mac: str) -> Verdict:
         """From the access port to its end, past the places where the switch's trace stops."""
         packet, gateway = self.case.packet, self.case.gateway
         question = probe.from_access(packet, gateway, local_mac)
@@ -183,11 +208,43 @@ class _Way:
             steps = []
             for hop in within:
                 self._registers |= hop.registers
+                self._note(hop)
                 steps.append(Step(self._says(hop), hop, self._owner(hop)))
-            if trace.tunnel is not None and within[-1].table in (DOWNLINK.number, CONTAIN.number):
+            if trace.tunnel is not None and self._into_tunnel.intersection(within[-1].outputs):
                 steps.append(Step(_wrapped(trace.tunnel)))
             self.parts.append(Part(self._entered(within[0]) if entry else title, tuple(steps)))
         return trace, hops
+
+    def _note(self, hop: Hop) -> None:
+        """Keep what later tables do not say: the rule, the tunnel, what stands in its container."""
+        table = TABLES.get(hop.table)
+        self._far = _set(hop, "tun_dst") or self._far
+        if table in FROM_TUNNEL_TO_TUNNEL:
+            self.relayed = True
+        if hop.cookie != self.case.session.cookie:
+            if (
+                table in CHOOSING
+                and hop.priority == 0
+                and cookie_kind(hop.cookie) is not CookieKind.DROP
+            ):
+                self.taken = self._own_rule(table)
+            return
+        if table in CHOOSING:
+            rules = choice.of_tunnel(self.case.session.rules, self._asked_by(table))
+            self.taken = choice.taken_at(rules, hop.priority, self.case.packet)
+        if table in (DOWNLINK, CHOOSE):
+            sent = hop.registers.get(CONTAINER_SENT)
+            self._sent = None if sent is None else sent & 0xFF
+
+    def _own_rule(self, table: Table | None) -> Taken | None:
+        """The rule for what no filter takes."""
+        rules = choice.of_tunnel(self.case.session.rules, self._asked_by(table))
+        last = rules[-1] if rules else None
+        return None if last is None or last.filters else Taken(last, None)
+
+    def _asked_by(self, table: Table | None) -> int | None:
+        """The TEID whose rules a table asks; None: those for what comes by the core port."""
+        return None if table is CHOOSE else self.case.packet.teid
 
     def _entered(self, hop: Hop) -> str:
         """The title of a part that is not the first of its trace."""
@@ -237,6 +294,24 @@ class _Way:
                 marked, by = ECN_NAMES[packet.outer_ecn], probe.unwrapped_by(packet, gateway)
                 return f"a router on its way has marked it {marked}: {by} unwraps it"
             return "no router on its way has marked it (ECN)"
+        if table is RELAY_FORM:
+            return "may be sent on as it came, if it is a relay's"
+        if table is RELAY:
+            if self._owner(hop) == "ofgtp":
+                return "of no relay: it is looked at"
+            return f"{self._whose(hop)}: TEID {packet.teid:#x}{_into(hop)}"
+        if table in (RELAYED, OTHER_RELAYED):
+            if self._registers.get(REFUSED_FOR):
+                return "refused"
+            return f"leaves as it came, in its new tunnel to {self._far}"
+        if table in CHOOSING:
+            return self._chosen(hop)
+        if table is ONWARD:
+            return f"into a tunnel again, to {self._far}"
+        if table is FRAMED:
+            return f"{packet.destination} is behind a UE, by a framed route"
+        if table is HELD:
+            return "shown to the controller, which holds it until there is a tunnel"
         if table is LEASE:
             to = ": to LOCAL, where the switch unwraps it" if hop.outputs else ""
             return f"no lease has run out{to}"
@@ -272,6 +347,8 @@ class _Way:
             alone = f"reg3={CONTAINED:#x}/" not in hop.match
             return f"QFI {self._qfi} is " + ("the session's" if alone else "as good as any other")
         if table is GUARD:
+            if self._owner(hop) != "ofgtp":
+                return f"{packet.destination} is behind a UE, by a framed route"
             if self._to_ue:
                 return f"{packet.destination} is a UE too, and UEs may send to each other"
             return f"UEs may send to {packet.destination}"
@@ -280,6 +357,8 @@ class _Way:
                 return f"{packet.size} octets do not fit the core side"
             return f"to MAC address {_set(hop, 'eth_dst')}, out by {out}"
         if table is CORE:
+            if self._owner(hop) != "ofgtp":
+                return f"{packet.destination} is behind a UE, by a framed route"
             return f"{packet.destination} is in a UE pool"
         if table is FIT:
             fits = "do not fit" if "reg2" in hop.match else "fit"
@@ -287,9 +366,11 @@ class _Way:
         if table is TOO_BIG:
             return "goes no further; its sender is told by ICMP"
         if table is DOWNLINK:
-            tunnel = f"tunnel {_set(hop, 'tun_id')} to {_set(hop, 'tun_dst')}"
-            self._sent = hop.registers.get(CONTAINER_SENT)
-            return f"{self._whose(hop)}: into {tunnel}{self._with_qfi}"
+            into, asks = _into(hop), f"goto_table:{CHOOSE.number}" in hop.actions
+            if asks and not into:
+                return f"{self._whose(hop)}: its rules are asked"
+            unless = ", unless a bearer takes it" if asks and self.case.session.bearers else ""
+            return f"{self._whose(hop)}{into}{self._with_qfi}{unless}"
         if table is MEASURE:
             return f"{(hop.limit or 0) - ETHERNET_HEADER} octets fit with a container"
         if table is CONTAIN:
@@ -303,6 +384,23 @@ class _Way:
             return f"GTP-U of the gateway's: out by {out}"
         purpose = f"{table.purpose} " if table else ""
         return f"{purpose}({', '.join(hop.actions)})"
+
+    def _chosen(self, hop: Hop) -> str:
+        """What took it of a session that has more than one rule for it."""
+        into, taken = _into(hop), self.taken
+        whole = taken is not None and not taken.rule.id and taken.by is None
+        if hop.priority == 0 or whole:
+            some = "none of its bearers' filters matches: " if self.case.session.bearers else ""
+            return f"{some}as the session's own{into}"
+        if self._owner(hop) == "ofgtp":
+            return f"goes on in its tunnel, to {self._far}"
+        if taken is None:
+            return f"{self._whose(hop)}, of priority {hop.priority}{into}"
+        why = "it has no filters" if taken.by is None else f"{choice.in_words(taken.by)} matches"
+        if not taken.rule.id:
+            return f"{self._whose(hop)}{into}: {why}"
+        precedence = f"precedence {taken.rule.precedence}"
+        return f"bearer {taken.rule.id}, {precedence}, takes it{into}: {why}"
 
     @property
     def _qfi(self) -> int:
@@ -354,9 +452,9 @@ class _Way:
             return self._delivered(trace, last)
         for note in last.notes:
             if "native tunnel routing failed" in note:
-                return verdict.no_route(case, IPv4Address(_set(last, "tun_dst")))
+                return verdict.no_route(case, IPv4Address(self._far or 0))
             if "neighbor cache miss" in note:
-                return verdict.no_arp(case, IPv4Address(_set(last, "tun_dst")))
+                return verdict.no_arp(case, IPv4Address(self._far or 0))
             if "Nonexistent output port" in note:
                 return verdict.no_port(case, self._leads_to(last))
             if note.startswith(">>"):
@@ -366,7 +464,7 @@ class _Way:
         if owner == "other":
             return verdict.foreign(case, last)
         if owner == "drop":
-            return verdict.dropped(case, _drop_reason(last))
+            return verdict.dropped(case, _drop_reason(last), self.taken)
         if last.table == TOO_BIG.number:
             asked = next(hop for hop in reversed(hops) if hop.limit is not None)
             if case.packet.direction == "uplink" and not self._to_ue:
@@ -380,21 +478,28 @@ class _Way:
         names = {
             NORMALISE.number: gateway.loop_ports[0],
             ROUTE.number: gateway.core_device,
-            DOWNLINK.number: gateway.gtpu_port,
-            CONTAIN.number: gateway.gtpu_port,
+            **{each.number: gateway.gtpu_port for each in (DOWNLINK, CHOOSE, CONTAIN, ONWARD)},
             LOCAL.number: gateway.access_port,
         }
         return names.get(hop.table, ", ".join(hop.outputs))
 
     @property
+    def _into_tunnel(self) -> set[str]:
+        """The ports by which packets go into a tunnel: those of a relay go back by their own."""
+        return {self.case.gateway.gtpu_port, "IN_PORT"}
+
+    @property
     def _exit(self) -> str:
         """The port by which it should leave."""
         gateway = self.case.gateway
-        return gateway.access_port if self._to_ue else gateway.core_device
+        return gateway.access_port if self._to_ue or self.relayed else gateway.core_device
 
     @property
     def _to_ue(self) -> bool:
-        return any(self.case.packet.destination in pool for pool in self.case.gateway.ue_pools)
+        case = self.case
+        if case.packet.direction == "downlink":
+            return True
+        return any(case.packet.destination in pool for pool in case.gateway.ue_pools)
 
     def _delivered(self, trace: Trace, last: Hop) -> Verdict:
         gateway, tunnel = self.case.gateway, trace.tunnel
@@ -404,7 +509,9 @@ class _Way:
             where = "for the host, which routes it on"
         else:
             where = f"for the next hop {gateway.next_hop}"
-        return Verdict(True, f"it leaves by {self._exit} {where}")
+        by = self.taken.rule.id if self.taken else ""
+        whose = f", as bearer {by}'s" if by else ""
+        return Verdict(True, f"it leaves by {self._exit} {where}{whose}")
 
 
 def _onward(hop: Hop) -> Table | None:
@@ -422,12 +529,18 @@ def _drop_reason(hop: Hop) -> DropReason:
     return found or (table.miss if table else None) or DropReason.UNKNOWN_PORT
 
 
+def _into(hop: Hop) -> str:
+    """The tunnel that a flow sets, if it does."""
+    teid, to = _set(hop, "tun_id"), _set(hop, "tun_dst")
+    return f": into tunnel {teid} to {to}" if teid and to else ""
+
+
 def _set(hop: Hop, field: str) -> str:
-    """What an action writes to a field; 0.0.0.0 if none does."""
+    """What an action writes to a field; nothing if none does."""
     end = f"->{field}"
     found = (action for action in hop.actions if action.startswith("set_field:"))
     values = [each.removeprefix("set_field:")[: -len(end)] for each in found if each.endswith(end)]
-    return values[0] if values else "0.0.0.0"
+    return values[0] if values else ""
 
 
 def _wrapped(tunnel: Tunnel) -> str:

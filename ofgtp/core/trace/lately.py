@@ -17,8 +17,8 @@ from typing import Any
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK, DropReason
 from ofgtp.core.model import Direction, Gateway
 from ofgtp.core.observations import Seen
+from ofgtp.core.trace.known import Known
 from ofgtp.core.trace.symptoms import Symptom
-from ofgtp.core.trace.verdict import Known
 
 SAME_S = 2.0
 """A drop and a packet that passed within so many seconds may have come in either order."""
@@ -42,11 +42,16 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What a session's flow has counted: how many packets, and how long ago the last one came."""
+    """What a session's flows have counted: how many packets, and how long ago the last one came."""
 
     packets: int = 0
     seconds_ago: float | None = None
     """None: none came, or the switch does not say when."""
+
+    def beside(self, packets: int, seconds_ago: float | None) -> Passed:
+        """What both have counted, this flow and another one."""
+        known = [each for each in (self.seconds_ago, seconds_ago) if each is not None]
+        return Passed(self.packets + packets, min(known, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ def passed(flows: Iterable[str], cookie: int | None) -> dict[Direction, Passed]:
             continue
         packets, idle = int(told[3]), told[4]
         seconds_ago = float(idle) if packets and idle else None
-        found[ways[int(told[2])]] = Passed(packets, seconds_ago)
+        way = ways[int(told[2])]
+        found[way] = found.get(way, Passed()).beside(packets, seconds_ago)
     return found
 
 
@@ -118,8 +124,8 @@ def _uplink(
 def _own(seen: Mapping[str, Any], known: Known) -> bool:
     """Whether it was a packet of this UE's: of an unknown TEID's owner nothing else is known."""
     if seen["what"] == Seen.UNKNOWN_TEID:
-        return bool(seen["source"] == str(known.ue) and seen["teid"] != known.teid)
-    return bool(seen["teid"] == known.teid and seen["what"] != Seen.ICMP_ERROR)
+        return bool(seen["source"] == str(known.ue) and seen["teid"] not in known.teids)
+    return bool(seen["teid"] in known.teids and seen["what"] != Seen.ICMP_ERROR)
 
 
 def _refused(
@@ -192,7 +198,7 @@ def _at_the_peer(
     peer: Mapping[str, Any] | None,
 ) -> Iterator[Finding]:
     """What ICMP says of packets to the peer: who does not take one does not take others."""
-    ips = {str(ip) for ip in (known.downlink and known.downlink.ip, known.pinned) if ip}
+    ips = {str(far.ip) for far in known.tunnels} | ({str(known.pinned)} if known.pinned else set())
     some = [each for each in seen if each["what"] == Seen.ICMP_ERROR and each["peer"] in ips]
     for kind, code in dict.fromkeys((each["icmp"]["type"], each["icmp"]["code"]) for each in some):
         same = [e for e in some if (e["icmp"]["type"], e["icmp"]["code"]) == (kind, code)]

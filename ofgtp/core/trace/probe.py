@@ -14,13 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from ofgtp.core.filters import WITH_PORTS
 from ofgtp.core.flows.pipeline import BARE, CONTAINER, CONTAINER_END, EPOCH, UNWRAP, Table
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.gtpu import Extension
 from ofgtp.core.rules.terms import CE, ECT_1, GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
 
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132}
+"""Those that have a name; others are numbers."""
 PEER_MAC, CORE_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 """Who sends it: no flow asks."""
 
@@ -31,11 +33,13 @@ _NO_TYPE = 0x05FF
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A UE's packet, to a host or from it, and the tunnel by which an uplink one comes.
+    """A UE's packet, to a host or from it, and the tunnel by which it comes: an uplink one, or a
+    downlink one to a relay.
 
-    `size` is that of the IP packet in octets; `ue_port` and `host_port` are those of TCP and UDP.
-    `teid` and `peer`, an address, are of an uplink packet's tunnel, and so is `container`: the PDU
-    Session Container's octets (TS 38.415, 5.5.2.2), empty for none, and maybe others behind it.
+    `size` is that of the IP packet in octets; `proto` is a name of `PROTOCOLS` or a number, and
+    `ue_port` and `host_port` are those of TCP, UDP and SCTP. `teid` and `peer`, an address, are of
+    its tunnel, and so is `container`: the PDU Session Container's octets (TS 38.415, 5.5.2.2),
+    empty for none, and maybe others behind it.
     `ecn` is the packet's own ECN, `outer_ecn` what routers have made of the tunnel's (RFC 3168, 5).
     """
 
@@ -64,25 +68,42 @@ class Packet:
         """Its inner destination."""
         return self.host if self.direction == "uplink" else self.ue
 
-    def __str__(self) -> str:
-        ends = [str(self.source), str(self.destination)]
-        if self.proto != "icmp":
-            ends = [f"{end}:{port}" for end, port in zip(ends, self._ports, strict=True)]
-        tail = f", {self.size} octets"
-        return f"{self.proto.upper()} {ends[0]} > {ends[1]}{tail}"
+    @property
+    def number(self) -> int:
+        """That of its protocol."""
+        return PROTOCOLS[self.proto] if self.proto in PROTOCOLS else int(self.proto)
 
     @property
-    def _ports(self) -> tuple[int, int]:
+    def tunnelled(self) -> bool:
+        """Whether it comes in a tunnel."""
+        return self.direction == "uplink" or self.peer is not None
+
+    def __str__(self) -> str:
+        ends = [str(self.source), str(self.destination)]
+        if self.ports:
+            ends = [f"{end}:{port}" for end, port in zip(ends, self.ports, strict=True)]
+        name = self.proto.upper() if self.proto in PROTOCOLS else f"protocol {self.proto}"
+        dscp = f", DSCP {self.dscp}" if self.dscp else ""
+        return f"{name} {ends[0]} > {ends[1]}, {self.size} octets{dscp}"
+
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Its source and destination port, if it has any."""
+        if self.number not in WITH_PORTS:
+            return None
         both = self.ue_port, self.host_port
         return both if self.direction == "uplink" else both[::-1]
 
     def _inner(self) -> list[str]:
-        if self.proto == "icmp":
+        name, more = self.proto, list[str]()
+        if self.ports:
+            more = [f"{self.proto}_src={self.ports[0]}", f"{self.proto}_dst={self.ports[1]}"]
+        elif self.proto == "icmp":
             more = [f"icmp_type={8 if self.direction == 'uplink' else 0}", "icmp_code=0"]
         else:
-            more = [f"{self.proto}_src={self._ports[0]}", f"{self.proto}_dst={self._ports[1]}"]
+            name, more = "ip", [f"nw_proto={self.number}"]
         return [
-            self.proto,
+            name,
             f"nw_src={self.source}",
             f"nw_dst={self.destination}",
             f"nw_tos={self.dscp << 2}",
@@ -103,7 +124,7 @@ class Packet:
 
     def _header(self) -> bytes:
         """Its IPv4 header (RFC 791)."""
-        tos, proto = self.dscp << 2 | self.ecn, PROTOCOLS[self.proto]
+        tos, proto = self.dscp << 2 | self.ecn, self.number
         fields = (0x45, tos, self.size, 0, 0x4000, self.ttl, proto)
         ends = self.source.packed, self.destination.packed
         return _IPV4.pack(*fields, checksum(_IPV4.pack(*fields, 0, *ends)), *ends)
@@ -135,7 +156,7 @@ def from_core(packet: Packet, gateway: Gateway, mac: str) -> Question:
 
 
 def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
-    """An uplink packet in its tunnel, as it comes in by the access port; `mac` is LOCAL's."""
+    """A packet in its tunnel, as it comes in by the access port; `mac` is LOCAL's."""
     outer = [
         f"dl_src={PEER_MAC}",
         f"dl_dst={mac}",
@@ -203,7 +224,7 @@ def parsed_anew(
         UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", "nsh_np=1"],
         BARE: [
             f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})",
-            f"nw_proto={PROTOCOLS[packet.proto]}",
+            *([f"nw_proto={packet.number}"] if packet.proto in PROTOCOLS else []),
             *packet._inner()[1:],
         ],
     }[table]

@@ -5,12 +5,13 @@ Facts of the REST API (as its JSON) and of the host come in; sentences go out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ofgtp.core.model import Direction, Gateway
-from ofgtp.core.trace.verdict import LOOK, Known, Verdict
+from ofgtp.core.trace.known import Known, Verdict
+from ofgtp.core.trace.verdict import LOOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,25 @@ def of_peer(peer: Mapping[str, Any]) -> Iterator[Symptom]:
         yield Symptom("info", f"{peer['ip']} has never answered an Echo Request; some never do")
 
 
+def of_rates(session: Mapping[str, Any], bearers: Collection[str]) -> Iterator[Symptom]:
+    """Of the rates that hold for the session and for these bearers of it."""
+    limited = [("the session", session.get("ambr"))]
+    some = (each for each in session.get("bearers") or () if each["id"] in bearers)
+    limited += [(f"bearer {each['id']}", each["mbr"]) for each in some]
+    for whose, limits in limited:
+        rates = [
+            f"{limits[f'{way}link_kbps']:,} kbit/s {way}"
+            for way in ("up", "down")
+            if limits and limits.get(f"{way}link_kbps")
+        ]
+        if rates:
+            yield Symptom(
+                "info",
+                f"{whose} has at most {', '.join(rates)}: what is more is dropped"
+                " (rate_exceeded), which a trace does not show",
+            )
+
+
 def of_counters(
     session: Mapping[str, Any], known: Known, gateway: Gateway, delivered: Mapping[str, bool]
 ) -> Iterator[Symptom]:
@@ -121,7 +141,7 @@ def of_counters(
             f" {gateway.access_ip.ip} with TEID {known.teid or 0:#x}?"
             " (ofgtp capture shows what comes)",
         )
-    if up and not down and delivered.get("downlink"):
+    if up and not down and delivered.get("downlink") and known.relay is None:
         router = "the host" if gateway.host_core else f"the next hop {gateway.next_hop}"
         ours = "" if gateway.host_core else f" to {gateway.core_ip.ip}"
         yield Symptom(

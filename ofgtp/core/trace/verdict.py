@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
-from ofgtp.core.model import QFI_MAX, FTeid, Gateway, Qos
+from ofgtp.core.model import QFI_MAX, Gateway
 from ofgtp.core.rules.container import units_max
 from ofgtp.core.rules.terms import (
     CONTAINER_HEADERS,
@@ -16,8 +16,10 @@ from ofgtp.core.rules.terms import (
     EXTENDED,
     TUNNEL_HEADERS,
 )
+from ofgtp.core.trace import of_rules
+from ofgtp.core.trace.choice import Taken
+from ofgtp.core.trace.known import Case, Known, Verdict
 from ofgtp.core.trace.oftrace import Hop
-from ofgtp.core.trace.probe import Packet
 
 TABLES = {table.number: table for table in PIPELINE}
 
@@ -28,68 +30,25 @@ NOT_MADE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A session as far as it is known: by the API, or else by its flows in the switch."""
-
-    ue: IPv4Address
-    id: str | None = None
-    """None: there was only the switch to ask."""
-    cookie: int | None = None
-    """Of its flows."""
-    teid: int | None = None
-    """Of its uplink; None: not known."""
-    pinned: IPv4Address | None = None
-    """The peer that its uplink is pinned to."""
-    downlink: FTeid | None = None
-    """None: idle, or not known."""
-    qos: Qos | None = None
-    """None: its T-PDUs carry no PDU Session Container. A QFI of 0 is one that is not known."""
-
-    @property
-    def stranger(self) -> IPv4Address | None:
-        """The downlink's peer, if the uplink is pinned to another, so that it may not send."""
-        far = self.downlink
-        return far.ip if far and self.pinned not in (None, far.ip) else None
-
-    @property
-    def required(self) -> bool:
-        """Whether its T-PDUs must have an uplink PDU Session Container."""
-        return self.qos is not None and self.qos.required
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return f"session {self.id}" if self.id else f"the session of {self.ue}"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a packet. `reason` is a word for scripts, None if it is delivered; `do` is
-    what helps, if something does, and `run` a command for it."""
-
-    delivered: bool
-    says: str
-    reason: str | None = None
-    do: str | None = None
-    run: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Whose packet it is, and where."""
-
-    packet: Packet
-    session: Known
-    gateway: Gateway
-
-
-def dropped(case: Case, reason: DropReason) -> Verdict:
-    """A flow of ofgtp's dropped it."""
-    if reason is DropReason.NO_UPLINK_SESSION:
-        return _missed(case)
-    if reason is DropReason.UNKNOWN_UE:
-        return _no_downlink(case)
+def dropped(case: Case, reason: DropReason, taken: Taken | None = None) -> Verdict:
+    """A flow of ofgtp's dropped it; `taken` is the session's rule that had it before."""
+    match reason:
+        case DropReason.NO_UPLINK_SESSION:
+            return _missed(case)
+        case DropReason.UNKNOWN_UE:
+            return _no_downlink(case)
+        case DropReason.WRONG_BEARER:
+            return of_rules.wrong_bearer(case)
+        case DropReason.NO_RULE:
+            return of_rules.no_rule(case)
+        case DropReason.GATE_CLOSED if taken is not None:
+            return of_rules.gate_closed(case, taken.rule)
+        case DropReason.IDLE_UE if taken is not None and taken.rule.id:
+            return of_rules.idle_bearer(case, taken.rule)
+        case DropReason.ERROR_INDICATED if taken is not None and taken.rule.id:
+            return of_rules.indicated_bearer(case, taken.rule)
+    if taken is not None and taken.rule.container is not None:
+        case = replace(case, session=replace(case.session, qos=taken.rule.container))
     says, do, run = _why(case, reason)
     return Verdict(False, says, reason.label, do, run)
 
@@ -105,8 +64,10 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 None,
             )
         case DropReason.ERROR_INDICATED:
-            far = session.downlink
-            who = f"the base station {far.ip}" if far else "the base station"
+            onward = session.relay is not None and packet.direction == "uplink"
+            far = session.relay if onward else session.downlink
+            kind = "the core's peer" if onward else "the base station"
+            who = f"{kind} {far.ip}" if far else kind
             tunnel = f"tunnel {far.teid:#x}" if far else "the tunnel"
             return (
                 f"{who} has said that it does not know {tunnel} (Error Indication)",
@@ -214,6 +175,20 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 "the octets given by --container are not all of it, or too many",
                 None,
             )
+        case DropReason.TTL_EXPIRED:
+            return (
+                f"its TTL of {packet.ttl} ends here: the gateway is a router, and takes 1 off",
+                "normal for traceroute, which sees the gateway by it; else the sender's TTL is too"
+                " small, or packets go in circles. With decrement_ttl = false in ofgtp.toml the"
+                " gateway is none",
+                None,
+            )
+        case DropReason.FAR_DROP:
+            return (
+                f"a rule that the control plane has made for {session.name} drops it (FAR)",
+                "as the core network (SMF, PGW-C) wants it: look there for why",
+                None,
+            )
         case DropReason.ACCESS_OTHER | DropReason.CORE_OTHER | DropReason.LOCAL_OTHER:
             return (
                 f"the switch does not take it for what it is: {reason.meaning} ({reason.label})",
@@ -230,15 +205,18 @@ def _missed(case: Case) -> Verdict:
         return Verdict(
             False, f"the switch has no session for {session.ue}", "unknown_teid", NOT_MADE
         )
-    if packet.teid != session.teid:
+    if packet.teid not in session.teids:
+        known = sorted(session.teids, key=lambda teid: (teid != session.teid, teid))
+        others = f" (or, of its bearers, {', '.join(map(hex, known[1:]))})" if known[1:] else ""
         return Verdict(
             False,
-            f"TEID {packet.teid:#x} is not that of {session.name}, which is {session.teid:#x}",
+            f"TEID {packet.teid:#x} is not that of {session.name}, which is {session.teid:#x}"
+            f"{others}",
             "unknown_teid",
             "the base station must send with the TEID of the session: has the core network (MME,"
             " SMF) given it another?",
         )
-    if packet.source != session.ue:
+    if not session.owns(packet.source):
         return Verdict(
             False,
             f"tunnel {packet.teid:#x} is for {session.ue} alone, and the packet is from"
@@ -247,20 +225,21 @@ def _missed(case: Case) -> Verdict:
             "the phone sends with an address that is not its own: a stale one, or one of a device"
             " behind it",
         )
-    if session.pinned not in (None, packet.peer):
+    if session.pin_of(packet.teid) not in (None, packet.peer):
         return _wrong_peer(case)
     return _not_installed(session, "uplink")
 
 
 def _wrong_peer(case: Case) -> Verdict:
     packet, session = case.packet, case.session
+    pinned = session.pin_of(packet.teid)
     says = (
-        f"the uplink is pinned to {session.pinned}: T-PDUs are accepted from there alone, and this"
+        f"the uplink is pinned to {pinned}: T-PDUs are accepted from there alone, and this"
         f" one comes from {packet.peer}"
     )
     do = "after a handover give the session its new uplink.remote_ip, or none"
     run = None
-    if packet.peer == session.stranger:
+    if packet.peer == session.stranger and packet.teid == session.teid:
         says += ", where the downlink goes"
         do += (
             f". If the base station has two addresses and sends from {session.pinned}, all is"
@@ -322,10 +301,16 @@ def too_big_uplink(case: Case, asked: Hop) -> Verdict:
     )
 
 
+def _called(case: Case, peer: IPv4Address) -> str:
+    relay = case.session.relay
+    kind = "core's peer" if relay is not None and relay.ip == peer else "base station"
+    return f"the {kind} {peer}"
+
+
 def no_arp(case: Case, peer: IPv4Address) -> Verdict:
     """The next hop to that base station does not answer."""
     gateway = case.gateway
-    hop, who = gateway.access_next_hop(peer), f"the base station {peer}"
+    hop, who = gateway.access_next_hop(peer), _called(case, peer)
     if hop not in (None, peer):
         who = f"the router {hop}, which leads to {who},"
     return Verdict(
@@ -339,7 +324,7 @@ def no_arp(case: Case, peer: IPv4Address) -> Verdict:
 
 def no_route(case: Case, peer: IPv4Address) -> Verdict:
     """The switch knows no way to that base station."""
-    gateway, who = case.gateway, f"the base station {peer}"
+    gateway, who = case.gateway, _called(case, peer)
     if gateway.access_next_hop(peer) is None:
         return Verdict(
             False,
