@@ -86,6 +86,7 @@ SIGNALLING_COUNTERS = (
 )
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+FRAGMENT_OFFSET = 0x1FFF
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 BURST = 64  # packets read from one side before the other side has its turn
 
@@ -106,10 +107,12 @@ class Traffic(NamedTuple):
         return cls(PROTOCOLS[name], range(int(first), int(last if dash else first) + 1))
 
     def takes(self, packet: bytes) -> bool:
-        """Whether an IPv4 packet is one of them."""
-        ports = (packet[0] & 0xF) * 4
+        """Whether an IPv4 packet is one of them. Of fragments only the first has ports."""
         if packet[9] != self.protocol or self.protocol == PROTOCOLS["icmp"]:
             return packet[9] == self.protocol
+        if int.from_bytes(packet[6:8], "big") & FRAGMENT_OFFSET:
+            return False
+        ports = (packet[0] & 0xF) * 4
         return int.from_bytes(packet[ports + 2 : ports + 4], "big") in self.ports
 
 

@@ -226,7 +226,10 @@ def dedicated(teid: int, traffic: str) -> Any:
 
 def teid_of(rig: Any, layer: Any) -> int:
     station, wire, ues = rig
-    ues.send(bytes(IP(src="10.45.0.2", dst="10.2.0.2") / layer))
+    packet = IP(src="10.45.0.2", dst="10.2.0.2")
+    if isinstance(layer, bytes):  # a fragment behind the first
+        packet.frag, packet.proto = 100, 17
+    ues.send(bytes(packet / layer))
     station.uplink()
     return int(GTP_U_Header(wire.sent.pop()[0]).teid)
 
@@ -240,6 +243,7 @@ def test_dedicated_bearers(rig: Any) -> None:
         (UDP(sport=9, dport=5060), 0x1002),
         (UDP(sport=9, dport=5061), 0x1001),
         (UDP(sport=5004, dport=9), 0x1001),
+        (bytes.fromhex("138c138c"), 0x1001),
         (TCP(dport=5202), 0x1003),
         (TCP(dport=5004), 0x1001),
         (ICMP(), 0x1001),
