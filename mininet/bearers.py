@@ -83,11 +83,11 @@ GTPU = ("udp", "port", "2152")
 ICMP, TCP, UDP = 1, 6, 17
 
 PICTURE = """
-                         S1-U            [ Open vSwitch ] ── pdn 10.2.0.2
-ue1 10.45.0.2 ── enb1 ════╦══════ GTP-U ══╣ gw, 10.1.0.1
-              10.1.0.2    ║               ║ S5, later
-                          ╚══════ GTP-U ══╣ sgw, 10.1.0.4
-                                         [ Open vSwitch ] ── edge 10.3.0.2
+                     10.1.0.2             10.1.0.1
+ue1 10.45.0.2 ── enb1 ═══════╦════════════ gw  [ Open vSwitch, ofgtp ] ── pdn 10.2.0.2
+                             ║             ║ S5, from step 8
+                             ╚════════════ sgw [ Open vSwitch, ofgtp ] ── edge 10.3.0.2
+                                          10.1.0.4
 """
 
 
@@ -317,7 +317,7 @@ def relay(stage: Stage, sgw: Sgw, script: Script) -> None:
         "An SGW between base station and gateway",
         """In 4G the base station speaks to an SGW (S1-U), and that to the gateway (S5). sgw is
         another Open vSwitch with another ofgtp: a session with "core" is a relay, from tunnel to
-        tunnel, and does not look at what is in them. Each bearer is one. The phone pings, fifty
+        tunnel, and does not look at what is in them. Each bearer has one. The phone pings, fifty
         times a second, while its tunnels are laid anew.""",
     )
     for session in RELAYS:
@@ -362,7 +362,7 @@ def breakout(stage: Stage, sgw: Sgw, script: Script) -> None:
     )
     if answers := stage.ping("ue1", EDGE, 2)[0]:
         raise Failed(f"{answers} answers from edge before")
-    script.ok(f"before: ue1 → edge: 0 of 2; the gateway knows no way to {EDGE}")
+    script.ok(f"before: ue1 → edge: 0 of 2; in the packet data network there is no {EDGE}")
     path = f"/v1/sessions/{RELAYS[0]['id']}"
     script.quote(f"sgw# curl -X PATCH {API}{path} --json '{json.dumps(BREAKOUT)}'")
     answer = sgw.call("PATCH", path, BREAKOUT)
