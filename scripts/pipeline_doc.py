@@ -28,15 +28,12 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     CONTAIN,
-    ERROR_INDICATED_METER,
-    IDLE_UE_METER,
     METERS,
     PIPELINE,
     QFI,
     SENT_METER,
     TOO_BIG,
     TOO_BIG_METER,
-    UNKNOWN_UE_METER,
     UPLINK,
     UPLINK_MISS_METER,
     DropReason,
@@ -87,6 +84,7 @@ LINKS = Links(
     local_mac="02:54:00:00:00:01",
     core_mac="06:54:00:00:00:02",
     peer_mac="52:54:00:00:00:99",
+    decrement_ttl=True,
 )
 LEASE_SECONDS = 10
 SESSION = Session(
@@ -632,18 +630,14 @@ def meters() -> Iterator[str]:
     yield "| number | name | packets a second | burst |\n|---|---|---|---|"
     for name, meter in METERS.items():
         yield f"| {meter.number} | {name} | {meter.rate} | {meter.burst} |"
-    counting = (TOO_BIG_METER, UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER)
-    numbers = ", ".join(str(meter.number) for meter in counting)
+    counting = [each.number for each in METERS.values() if each.rate == TOO_BIG_METER.rate]
+    numbers = ", ".join(map(str, sorted(counting)))
     yield (
-        f"\nMeters {numbers} and {SENT_METER.number} limit nothing: they are counters. The switch"
-        " counts a packet whose size it compares on\nboth flows that the packet may take, so that"
-        " neither flow's counter says which it was; for the same reason\na session's downlink"
-        " counter includes packets that were too big. And what the flow of an idle session\nhas"
-        f" counted goes with that flow. Meter {SENT_METER.number} counts what leaves in a tunnel."
-        f"\nMeter {TOO_BIG_METER.number} limits nothing: it is the counter of `too_big`. The switch"
-        " counts a packet whose size it\ncompares on both flows that the packet may take, so that"
-        " neither flow's counter says which it was; for the\nsame reason a session's downlink"
-        " counter includes packets that were too big.\n"
+        f"\nMeters {numbers} limit nothing: they are counters. The switch\ncounts a packet whose"
+        " size it compares on both flows that the packet may take, so that neither\nflow's counter"
+        " says which it was; for the same reason a session's downlink counter includes packets\n"
+        "that were too big. And what the flow of an idle session has counted goes with that flow."
+        f"\nMeter {SENT_METER.number} counts what leaves in a tunnel.\n"
     )
     yield (
         f"Meters of sessions, for `ambr` and `mbr`, have numbers from {METERS_FROM} up:"

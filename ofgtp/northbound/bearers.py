@@ -282,6 +282,13 @@ class BearerOutput(BaseModel):
     counters: BearerCounters | None
 
 
+class BearerList(BaseModel):
+    """The bearers of a session."""
+
+    items: list[BearerOutput]
+    next: None = Field(None, description="null: these are all")
+
+
 class CoreOutput(BaseModel):
     """The core side of a relay as it is answered."""
 

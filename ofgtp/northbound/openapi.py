@@ -9,17 +9,19 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ofgtp import __version__
-from ofgtp.northbound import schema
+from ofgtp.northbound import bearers, schema
 
 _Json = dict[str, Any]
 
 _DESCRIPTION = """\
 Sessions of a GTP-U gateway (SGW-U/PGW-U, UPF) made of Open vSwitch. A session is a UE address, an
-uplink TEID and a downlink F-TEID; ofgtp turns it into two OpenFlow flows. Success is answered after
-the switch has confirmed them; while it is away, the session is stored and `pending`.
+uplink TEID and a downlink F-TEID; ofgtp turns it into two OpenFlow flows. It may have more:
+bearers, which take some of its traffic by filters into tunnels of their own; rates; the core side
+of a relay; networks behind the UE. Success is answered after the switch has confirmed the flows;
+while it is away, the session is stored and `pending`.
 
 A body has up to 65,536 bytes; a batch up to 33,554,432, in 100,000 lines of up to 65,536. Objects
-and arrays are nested up to 16 deep, with up to 1,000 members and items in a body or line.
+and arrays are nested up to 16 deep, with up to 4,000 members and items in a body or line.
 """
 
 _PROBLEMS = {
@@ -44,6 +46,7 @@ _WRITE = (409, 413, 415, 502, 503)
 
 _INPUTS: list[type[BaseModel]] = [
     schema.SessionInput,
+    bearers.BearerInput,
     schema.PutLine,
     schema.DeleteLine,
     schema.ListQuery,
@@ -53,6 +56,7 @@ _INPUTS: list[type[BaseModel]] = [
 _OUTPUTS: list[type[BaseModel]] = [
     schema.SessionOutput,
     schema.SessionList,
+    bearers.BearerList,
     schema.FlowList,
     schema.SeenList,
     schema.BatchOutput,
@@ -82,7 +86,8 @@ def document(with_token: bool) -> _Json:
     list_query = _parameters(schemas.pop("ListQuery"))
     flows_query = _parameters(schemas.pop("FlowsQuery"))
     peers_query = _parameters(schemas.pop("PeersQuery"))
-    schemas["SessionPatch"] = _patch(schemas)
+    schemas["SessionPatch"] = _patch(schemas, "Session", "a session")
+    schemas["BearerPatch"] = _patch(schemas, "Bearer", "a bearer")
     schemas["BatchLine"] = {
         "oneOf": [_ref("PutLine"), _ref("DeleteLine")],
         "description": "One line of the body",
@@ -99,6 +104,7 @@ def document(with_token: bool) -> _Json:
         "servers": [{"url": "/"}],
         "tags": [
             {"name": "sessions"},
+            {"name": "bearers"},
             {"name": "flows"},
             {"name": "gateways"},
             {"name": "peers"},
@@ -143,10 +149,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         "idle": {"value": {"downlink": None}},
     }
     patch = _body(
-        {
-            "application/merge-patch+json": _ref("SessionPatch"),
-            "application/json": _ref("SessionPatch"),
-        },
+        _merge_patch("SessionPatch"),
         patch_examples,
     )
     lines = (
@@ -208,10 +211,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
             "delete": _call(
                 "sessions",
                 "Delete a session",
-                {
-                    204: {"description": "The switch has confirmed it"},
-                    202: {"description": "The switch is away; its flows go when it is back"},
-                },
+                _GONE,
                 (404, 502, 503),
             ),
         },
@@ -224,6 +224,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
             )
             | {"requestBody": batch}
         },
+        **_bearers(session_id),
         "/v1/sessions/{id}/flows": {
             "parameters": [session_id],
             "get": _call(
@@ -292,6 +293,59 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
     }
 
 
+_GONE: dict[int, _Json] = {
+    204: {"description": "The switch has confirmed it"},
+    202: {"description": "The switch is away; its flows go when it is back"},
+}
+
+
+def _bearers(session_id: _Json) -> _Json:
+    """The flow API: a session's traffic named by filters, and the tunnel that it takes."""
+    name = {**session_id, "name": "bearer", "example": "voice"}
+    one, made = _json("BearerOutput", "The bearer"), _json("BearerOutput", "Created")
+    made["headers"] = {
+        "Location": {
+            "description": "The bearer's path",
+            "schema": {"type": "string", "format": "uri-reference"},
+        }
+    }
+    body = {"requestBody": _body({"application/json": _ref("BearerInput")})}
+    write = (404, *_WRITE)
+    patch = _body(
+        _merge_patch("BearerPatch"),
+        {
+            "another tunnel": {"value": {"downlink": {"teid": 8195, "remote_ip": "10.1.0.3"}}},
+            "idle": {"value": {"downlink": None}},
+            "a rate": {"value": {"mbr": {"uplink_kbps": 128, "downlink_kbps": 256}}},
+        },
+    )
+    return {
+        "/v1/sessions/{id}/bearers": {
+            "parameters": [session_id],
+            "get": _call(
+                "bearers",
+                "List bearers",
+                {200: _json("BearerList", "All of the session's, in the order of precedence")},
+                (404,),
+            ),
+            "post": _call("bearers", "Create a bearer", {201: made}, write) | body,
+        },
+        "/v1/sessions/{id}/bearers/{bearer}": {
+            "parameters": [session_id, name],
+            "get": _call("bearers", "Show a bearer", {200: one}, (404,)),
+            "put": _call("bearers", "Create or replace a bearer", {200: one, 201: made}, write)
+            | body,
+            "patch": _call("bearers", "Change a bearer by a JSON merge patch", {200: one}, write)
+            | {"requestBody": patch},
+            "delete": _call("bearers", "Delete a bearer", _GONE, (404, 502, 503)),
+        },
+    }
+
+
+def _merge_patch(name: str) -> dict[str, _Json]:
+    return {"application/merge-patch+json": _ref(name), "application/json": _ref(name)}
+
+
 def _call(
     tag: str, summary: str, answers: dict[int, _Json], problems: tuple[int, ...] = ()
 ) -> _Json:
@@ -353,13 +407,13 @@ def _parameters(query: _Json) -> list[_Json]:
     return found
 
 
-def _patch(schemas: _Json) -> _Json:
-    """The session's fields, none required, and null where it takes a value away (RFC 7396)."""
-    patch: _Json = deepcopy(schemas["SessionInput"])
+def _patch(schemas: _Json, name: str, what: str) -> _Json:
+    """The input's fields, none required, and null where it takes a value away (RFC 7396)."""
+    patch: _Json = deepcopy(schemas[f"{name}Input"])
     patch.pop("required", None)
     patch.pop("examples", None)
-    patch["title"] = "SessionPatch"
-    patch["description"] = "What to change in a session; null takes a value away"
+    patch["title"] = f"{name}Patch"
+    patch["description"] = f"What to change in {what}; null takes a value away"
     downlink = deepcopy(schemas["DownlinkInput"])
     downlink.pop("required", None)
     for prop in patch["properties"].values():

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
-from ofgtp.core.errors import Conflict
+from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.model import FTeid, Session
 from ofgtp.core.sessions.rules import all_teids, all_tunnels
 
@@ -77,8 +77,9 @@ def clear(db: sqlite3.Connection) -> None:
         db.execute(f"DELETE FROM {table}")
 
 
-def conflict(db: sqlite3.Connection, session: Session) -> Conflict | None:
-    """What of a session another one has, where one of the two does not have it in its row."""
+def conflict(db: sqlite3.Connection, session: Session) -> Conflict | InvalidSession | None:
+    """What of a session another one has, where one of the two does not have it in its row. A prefix
+    that only overlaps another's is no valid one: the API answers 422, as to any other overlap."""
     mine = session.id
     for loc, teid in all_teids(session):
         where = "s.gateway = ? AND s.uplink_teid = ?"
@@ -104,7 +105,7 @@ def conflict(db: sqlite3.Connection, session: Session) -> Conflict | None:
         for other in _other(db, "framed", where, (session.gateway, last, first)):
             if other != mine:
                 loc = f"framed_routes.{place}"
-                return Conflict(loc, f"{prefix} overlaps a prefix of session {other!r}", other)
+                return InvalidSession(loc, f"{prefix} overlaps a prefix of session {other!r}")
     return None
 
 

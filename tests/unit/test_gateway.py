@@ -365,7 +365,7 @@ def test_what_is_seen_of_dropped_packets_is_remembered(world: World) -> None:
     shown(world, DropReason.ICMP_ERROR, told, teid=0)
     shown(world, DropReason.ICMP_ERROR, icmp, teid=0)
     shown(world, DropReason.ICMP_ERROR, told.replace(b"\x08\x68", b"\x00\x35"), teid=0)
-    records = world.agent.misses.lately.about(time.monotonic(), ue, 0x1001, {ENB})
+    records = world.agent.misses.lately.about(time.monotonic(), ue, {0x1001}, {ENB})
     assert [record.seen for record in reversed(records)] == [
         Observation(Seen.UNKNOWN_TEID, ENB, 0x9999, ue),
         Observation(Seen.SPOOFED_SOURCE, ENB, 0x1001, spoofed),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import eventlet
 import pytest
@@ -21,7 +21,7 @@ from ofgtp.control.flows.counters import DEVICE_SETTLE_S, OUTER_BYTES, Counters
 from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flows.drops import MEANINGS, SWITCH_MEANINGS, switch_drops
-from ofgtp.core.flows.flow import CookieKind, Flow, cookie_kind
+from ofgtp.core.flows.flow import CookieKind, Flow, Meter, cookie_kind
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     CORE,
@@ -32,9 +32,15 @@ from ofgtp.core.flows.pipeline import (
     INGRESS,
     LEASE,
     LOCAL,
+    MEASURE,
+    ONWARD,
+    OTHER_RELAYED,
+    OTHER_RULES,
     PIPELINE,
+    RELAYED,
     RETYPE,
     ROUTE,
+    RULES,
     TOO_BIG_METER,
     TOO_BIG_UPLINK_METER,
     UPLINK,
@@ -45,6 +51,7 @@ from ofgtp.core.flows.reconcile import Plan
 from ofgtp.core.model import FTeid, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.session import session_flows
+from ofgtp.core.sessions.rules import METERS_FROM
 from ofgtp.northbound.rest import RestApp
 from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
@@ -319,10 +326,37 @@ def test_each_packet_is_counted_once() -> None:
     for flow in BASE:
         channel.hit(flow, 100, 100 * 200)
     read(counters, channel)
-    assert counters.packets == {"uplink": 100, "downlink": 100}
-    assert counters.bytes == {"uplink": 20_000, "downlink": 20_000 - 100 * OUTER_BYTES}
+    relays = [flow for flow in BASE if leads_on_in_a_tunnel(flow)]
+    assert len(relays) == 2 * 3 + 2 + 5
+    ups = 1 + len(relays)
+    assert counters.packets == {"uplink": 100 * ups, "downlink": 100}
+    assert counters.bytes == {"uplink": 20_000 * ups, "downlink": 20_000 - 100 * OUTER_BYTES}
     drops = [flow for flow in BASE if cookie_kind(flow.cookie) is CookieKind.DROP]
     assert counters.drops.total() - counters.drops["too_big"] == 100 * len(drops)
+
+
+def leads_on_in_a_tunnel(flow: Flow) -> bool:
+    if flow.table in (RULES.number, OTHER_RULES.number):
+        return flow.goto == MEASURE.number
+    return flow.table in (RELAYED.number, OTHER_RELAYED.number, ONWARD.number) and not flow.goto
+
+
+def test_what_is_over_a_rate_is_not_forwarded() -> None:
+    """Its meter is read late, when the flows have counted it; no total goes down."""
+    channel, counters = FakeChannel(BASE), Counters()
+    up = METERS_FROM + 128 * 5
+    counters.rates.are([Meter(up, 1, 1), Meter(up + 1, 1, 1)])
+    channel.hit(base(ROUTE.number), 10, 1000)
+    read(counters, channel)
+    assert (counters.packets["uplink"], counters.drops["rate_exceeded"]) == (10, 0)
+    channel.limited |= {up: 4, up + 1: 3}
+    counters.rates.read(cast(Channel, channel))
+    read(counters, channel)
+    assert counters.packets["uplink"] == 10
+    assert counters.drops["rate_exceeded"] == 7
+    channel.hit(base(ROUTE.number), 10, 1000)
+    read(counters, channel)
+    assert counters.packets["uplink"] == 16
 
 
 def test_from_ue_to_ue_is_uplink_too() -> None:

@@ -14,7 +14,7 @@ UE, TEID = IPv4Address("10.45.0.2"), 0x1001
 
 
 def about(found: Observations, now: float) -> list[Observation]:
-    return [record.seen for record in found.about(now, UE, TEID, {PEER})]
+    return [record.seen for record in found.about(now, UE, {TEID}, {PEER})]
 
 
 def test_the_same_is_one() -> None:
@@ -23,7 +23,7 @@ def test_the_same_is_one() -> None:
     for now in (10.0, 11.0, 15.0):
         found.note(seen, now)
     found.note(seen._replace(source=IPv4Address("192.168.0.2")), 16.0)
-    newer, older = found.about(16.0, UE, TEID, ())
+    newer, older = found.about(16.0, UE, {TEID}, ())
     assert (older.seen, older.count, older.first_at, older.last_at) == (seen, 3, 10.0, 15.0)
     assert newer.count == 1
     assert len(found) == 2
@@ -37,7 +37,7 @@ def test_it_is_forgotten() -> None:
     assert about(found, 2 * KEEP_S) == []
     assert len(found) == 0
     found.note(seen, 3 * KEEP_S)
-    assert found.about(3 * KEEP_S, UE, TEID, ())[0].count == 1, "it begins anew"
+    assert found.about(3 * KEEP_S, UE, {TEID}, ())[0].count == 1, "it begins anew"
 
 
 def test_what_bears_on_a_session() -> None:
@@ -106,6 +106,6 @@ def test_as_a_list_would(notes: list[tuple[float, Observation]], most: int) -> N
         kept = [each for each, at in last.items() if at > now - KEEP_S]
         kept.sort(key=lambda each: [at for at, e in history if e == each][-1:], reverse=True)
         assert len(found) <= most
-        told = {record.seen: record for record in found.about(now, UE, 1, {PEER, OTHER})}
+        told = {record.seen: record for record in found.about(now, UE, {1}, {PEER, OTHER})}
         assert set(told) <= set(kept)
         assert seen not in told or told[seen].last_at == now

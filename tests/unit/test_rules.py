@@ -39,6 +39,7 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     EPOCH,
     FIT,
+    FRAMED,
     GUARD,
     HELD,
     INGRESS,
@@ -70,7 +71,14 @@ from ofgtp.core.model import AccessRoute, Qos, Uplink
 from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.session import session_flows
-from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, REASONS_OF_RULES, UNEXTENDED
+from ofgtp.core.rules.terms import (
+    DOWNLINK_REFUSALS,
+    EXTENDED,
+    EXTENDED_NUMBERED,
+    TO_UE,
+    UNEXTENDED,
+    UPLINK_REFUSALS,
+)
 from tests.support.lab import gateway
 from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, session
 
@@ -97,8 +105,9 @@ def test_no_two_flows_have_one_key(change: dict[str, Any], peer_mac: str | None)
 @changed
 def test_every_drop_reason_has_a_flow_to_count_it(change: dict[str, Any]) -> None:
     told = session(2, error_indicated=True)
+    routed = change.get("ue_to_ue") == "route"
     for routes in (True, False):
-        links = replace(LINKS, decrement_ttl=routes)
+        links = replace(LINKS, decrement_ttl=routes, ue_to_ue=routed)
         flows = all_flows(gateway(**change), session(1, downlink=None), told, links=links)
         counted = {
             DropReason(cookie_number(flow.cookie))
@@ -107,11 +116,10 @@ def test_every_drop_reason_has_a_flow_to_count_it(change: dict[str, Any]) -> Non
         }
         missing = set(DropReason) - counted
         expected = set() if "access_allow" in change else {DropReason.ACCESS_DENIED}
+        expected |= {DropReason.UE_TO_UE} if routed else set()
         assert missing == expected | (set() if routes else {DropReason.TTL_EXPIRED})
-    # With "route" no pool's flow does, only what a session's rules may refuse.
     barred = {flow.table for flow in flows if flow.cookie == _drop(DropReason.UE_TO_UE)}
-    routed = change.get("ue_to_ue") == "route"
-    assert barred == ({REFUSAL.number} if routed else {GUARD.number, REFUSAL.number})
+    assert barred == (set() if routed else {GUARD.number, FRAMED.number})
 
 
 def _drop(reason: DropReason) -> int:
@@ -119,14 +127,22 @@ def _drop(reason: DropReason) -> int:
 
 
 def test_every_reason_of_a_rule_is_counted_whatever_the_packet() -> None:
-    """Rules of relays refuse what is not unwrapped, and so has any type."""
+    """Rules of relays refuse what is not unwrapped, and so has any type. Each has a meter, which
+    counts it, and it alone."""
     types = {None, 0x1_0800, 0x1_86DD}
     found: dict[int, set[int | None]] = defaultdict(set)
+    meters: dict[int, set[int | None]] = defaultdict(set)
     for flow in (f for f in all_flows(gateway()) if f.table == REFUSAL.number):
         asked = {each.field: each.value for each in flow.match}
-        assert flow.cookie == _drop(DropReason(asked["reg5"]))
+        assert flow.cookie == _drop(DropReason(asked["reg5"] & ~TO_UE))
         found[asked["reg5"]].add(asked.get("packet_type"))
-    assert found == dict.fromkeys(REASONS_OF_RULES, types)
+        meters[asked["reg5"]].add(flow.meter)
+    downlink = {TO_UE | reason: {None} for reason in DOWNLINK_REFUSALS}
+    assert found == dict.fromkeys(UPLINK_REFUSALS, types) | downlink
+    wanted = {int(reason): meter for reason, meter in UPLINK_REFUSALS.items()}
+    wanted |= {TO_UE | reason: meter for reason, meter in DOWNLINK_REFUSALS.items()}
+    assert meters == {asked: {meter.number} for asked, meter in wanted.items()}
+    assert len(set(wanted.values())) == len(wanted)
     refused = {
         action.value
         for each in ALL_KINDS.values()
@@ -168,6 +184,7 @@ LEADS_ON = {
     INNER_ECN: {UPLINK},
     HELD: {Port.CONTROLLER},
     GUARD: {ROUTE},
+    FRAMED: {DropReason.UE_TO_UE},
     FIT: {DOWNLINK},
     MEASURE: {CONTAIN},
     RULES: {GUARD, QFI, DropReason.WRONG_BEARER},

@@ -35,6 +35,7 @@ from ofgtp.northbound import bodies
 from ofgtp.northbound.service import (
     BearerRequest,
     Counters,
+    FlowCounters,
     RelayRequest,
     SessionRequest,
     UplinkRequest,
@@ -344,7 +345,7 @@ def stats(each: Any, packets: int) -> of.FlowStats:
     raw = of.encode_match(flow.match)
     match, _ = of.decode_match(raw, 0)
     return of.FlowStats(
-        flow.table, flow.priority, flow.cookie, match, raw, b"", (0, 0), packets, 100 * packets
+        flow.table, flow.priority, flow.cookie, match, raw, b"", (0, 0), packets, 100 * packets, 7
     )
 
 
@@ -374,7 +375,8 @@ def test_each_packet_counts_once_for_the_session_and_once_for_its_bearer() -> No
         return Counters(packets, 100 * packets)
 
     shown = counted(COUNTED.detail, seen, flows)
-    assert (shown.uplink, shown.downlink) == (of_("uplink", None), of_("downlink", None))
+    sums = [Counters(each.packets, each.bytes) for each in (shown.uplink, shown.downlink)]
+    assert sums == [of_("uplink", None), of_("downlink", None)]
     for name in ("voice", "video"):
         assert shown.bearers[name] == (of_("uplink", name), of_("downlink", name))
         assert shown.bearers[name][0].packets and shown.bearers[name][1].packets
@@ -388,9 +390,17 @@ def test_what_the_switch_does_not_have_counts_nothing() -> None:
     flows = owned_flows(COUNTED, LINKS)
     assert COUNTED.detail is not None
     shown = counted(COUNTED.detail, [stats(flows[0], 3)], flows)
-    assert (shown.uplink, shown.downlink) == (Counters(3, 300), Counters(0, 0))
+    assert (shown.uplink, shown.downlink) == (FlowCounters(3, 300, 7), FlowCounters(0, 0, 0))
     assert shown.bearers == {"voice": (Counters(0, 0),) * 2, "video": (Counters(0, 0),) * 2}
-    assert counted(COUNTED.detail, [], ()).uplink == Counters(0, 0)
+    assert counted(COUNTED.detail, [], ()).uplink == FlowCounters(0, 0, 0)
+
+
+def test_a_session_counts_since_its_last_flow_was_made() -> None:
+    flows = owned_flows(COUNTED, LINKS)
+    ups = [each for each in flows if each.direction == "uplink" and each.first]
+    assert len(ups) > 1 and COUNTED.detail is not None
+    seen = [replace(stats(each, 1), seconds=100 - place) for place, each in enumerate(ups)]
+    assert counted(COUNTED.detail, seen, flows).uplink.seconds == 100 - len(ups) + 1
 
 
 def test_a_relay_counts_both_ways() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ofgtp.core.errors import Conflict
+from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.filters import ASSIGNED, PacketFilter
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import BatchPut, FTeid, Qos, Session, SessionState, Uplink
@@ -304,6 +304,8 @@ TAKEN: dict[str, tuple[Session, Session, str, str]] = {
         "4097",
     ),
     "a UE address": (session(1), detailed(2, ue_ip=IPv4Address("10.45.0.2")), "ue_ip", "10.45.0.2"),
+}
+OVERLAPS = {
     "a framed route in another's": (
         detailed(1, framed_routes=(IPv4Network("192.168.0.0/16"),)),
         detailed(2, framed_routes=(IPv4Network("172.16.0.0/12"), IPv4Network("192.168.7.0/24"))),
@@ -317,6 +319,18 @@ TAKEN: dict[str, tuple[Session, Session, str, str]] = {
         "192.168.7.0/24",
     ),
 }
+
+
+@pytest.mark.parametrize("case", OVERLAPS)
+def test_no_prefix_overlaps_another_session_s(case: str, store: SessionStore) -> None:
+    """This is no collision of one name: it is refused as a wrong value, which names the owner."""
+    there, coming, loc, told = OVERLAPS[case]
+    insert(store, there)
+    with pytest.raises(InvalidSession) as refused, store.transaction() as tx:
+        tx.insert(coming)
+    assert refused.value.loc == loc
+    assert told in refused.value.msg and repr(there.id) in refused.value.msg
+    assert store.get(coming.id) is None
 
 
 @pytest.mark.parametrize("case", TAKEN)

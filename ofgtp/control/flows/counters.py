@@ -19,7 +19,7 @@ from typing import Literal
 
 from eventlet.semaphore import Semaphore
 
-from ofgtp.control.flows.rates import RateCounts
+from ofgtp.control.flows.rates import SLICE, RateCounts
 from ofgtp.core.flows.balance import Gap
 from ofgtp.core.flows.drops import LOST_DOWNLINK, LOST_UPLINK, NOT_TAKEN, OVERRUNS, Port
 from ofgtp.core.flows.flow import CookieKind, Meter, cookie_kind, cookie_number, make_cookie
@@ -156,14 +156,15 @@ class Counters:
         """
         # Two readers at once could see older numbers after newer ones, as if flows were new.
         with self._reading:
+            if len(self.rates) <= SLICE:
+                self.rates.read(channel)
             flows = [stats for part in channel.flows_of(_COOKIES) for stats in part]
             meters = channel.meter_counts_of(_OWN_METERS)
             sums = metered_drops(meters) | {"rate_exceeded": self.rates.dropped.total()}
             sums |= {OVERRUNS[port]: found.overrun for port, found in ports.items()}
             uplink = self.packets["uplink"], self.bytes["uplink"]
             anew = self._count_flows(flows)
-            self._owe(meters.get(TOO_BIG_UPLINK_METER.number, MeterCounts(0, 0)))
-            self._take_off(uplink)
+            self._take_off(meters.get(TOO_BIG_UPLINK_METER.number, MeterCounts(0, 0)), uplink)
             anew |= self._count_sums(meters, sums, ports)
             self._look_for_lost(now, anew, ports.keys())
             self._count_own()
@@ -198,41 +199,31 @@ class Counters:
             self.packets["uplink"] += packets
             self.bytes["uplink"] += octets
 
-    def _owe(self, too_big: MeterCounts) -> None:
-        """What was too big for the core port, or over a session's rate, is on the uplink's flows.
-
-        What was counted before the first look cannot be told apart: the flow may have been made
-        since.
-        """
-        last, rates = self._too_big_uplink, self.rates
-        if last is None:
-            last = too_big
-        anew = too_big.packets < last.packets  # the meter was made since
-        self._owed = (
-            self._owed[0] + too_big.packets - (0 if anew else last.packets),
-            self._owed[1] + too_big.octets - (0 if anew else last.octets),
-        )
-        self._too_big_uplink = too_big
-        over = rates.dropped["uplink"], rates.octets["uplink"]
-        self._owed = (
-            self._owed[0] + over[0] - self._over_rates[0],
-            self._owed[1] + over[1] - self._over_rates[1],
-        )
-        self._over_rates = over
-
-    def _take_off(self, before: tuple[int, int]) -> None:
-        """Take it off the uplink's totals, which were `before`: they never go down.
+    def _take_off(self, too_big: MeterCounts, before: tuple[int, int]) -> None:
+        """Take what was too big for the core port, or over a session's rate, off the uplink's
+        totals, which were `before`: they never go down.
 
         A meter counts a packet at once, the flow does within half a second, and meters of rates
-        are read now and then.
+        are read now and then. What was counted before the first look cannot be told apart: the
+        flow may have been made since.
         """
+        last = self._too_big_uplink or MeterCounts(0, 0)
+        if too_big.packets < last.packets:
+            last = MeterCounts(0, 0)  # the meter was made since
+        over = self.rates.dropped["uplink"], self.rates.octets["uplink"]
+        owed = (
+            self._owed[0] + too_big.packets - last.packets + over[0] - self._over_rates[0],
+            self._owed[1] + too_big.octets - last.octets + over[1] - self._over_rates[1],
+        )
         taken = (
-            min(self._owed[0], self.packets["uplink"] - before[0]),
-            min(self._owed[1], self.bytes["uplink"] - before[1]),
+            min(owed[0], self.packets["uplink"] - before[0]),
+            min(owed[1], self.bytes["uplink"] - before[1]),
         )
         self.packets["uplink"] -= taken[0]
         self.bytes["uplink"] -= taken[1]
-        self._owed = self._owed[0] - taken[0], self._owed[1] - taken[1]
+        first = self._too_big_uplink is None
+        self._owed = (0, 0) if first else (owed[0] - taken[0], owed[1] - taken[1])
+        self._too_big_uplink, self._over_rates = too_big, over
 
     def _count_sums(
         self,
