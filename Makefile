@@ -2,11 +2,12 @@
 # All but `lint` and `clean` need root: they make network namespaces.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-5g test test-long test-switches bench lint clean
+.PHONY: help setup demo demo-5g demo-bearers test test-long test-switches bench lint clean
 
 help:
 	@echo 'make demo           the main job, end to end, in a network namespace of its own'
 	@echo 'make demo-5g        5G: a gNB on N3, beside an eNB'
+	@echo 'make demo-bearers   bearers by filters, rates, a relay (SGW), breakout'
 	@echo 'make test           all tests but the long ones'
 	@echo 'make test-long      the long ones: fuzzing, faults with very many sessions'
 	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
@@ -22,6 +23,9 @@ demo: setup
 
 demo-5g: setup
 	@.venv/bin/python mininet/n3.py
+
+demo-bearers: setup
+	@.venv/bin/python mininet/bearers.py
 
 test: setup
 	.venv/bin/pytest -n 2 --dist loadfile

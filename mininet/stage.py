@@ -103,6 +103,12 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = PATIENCE) -> 
     return answer
 
 
+def is_ready(gateways: dict[str, Any]) -> bool:
+    """Whether the only gateway of an answer is in sync and knows its next hop's MAC address."""
+    gateway = gateways["items"][0]
+    return bool(gateway["connected"] and gateway["in_sync"] and gateway["next_hop"]["mac"])
+
+
 class Stage:
     """Open vSwitch, the topology, the controller and the base stations, while a demo runs."""
 
@@ -139,9 +145,8 @@ class Stage:
         self.ending.callback(end)
         return process
 
-    def start_switch(self) -> None:
-        """An Open vSwitch of the stage's own; the names are the usual ones, the tmpfs is ours."""
-        rundir = RUN / "openvswitch"
+    def start_switch(self, rundir: Path = RUN / "openvswitch", node: str | None = None) -> None:
+        """An Open vSwitch of the stage's own, or of a node's: the tmpfs that it is in is ours."""
         rundir.mkdir()
         database, socket = rundir / "conf.db", f"unix:{rundir}/db.sock"
         run("ovsdb-tool", "create", database, "/usr/share/openvswitch/vswitch.ovsschema")
@@ -149,12 +154,26 @@ class Stage:
             ("ovsdb-server", database, f"--remote=p{socket}"),
             ("ovs-vswitchd", socket, "--disable-system"),
         ):
-            with (rundir / f"{daemon}.log").open("wb") as log:
-                command = [daemon, *map(str, arguments), "--pidfile"]
-                self.child(subprocess.Popen(command, stderr=log))
+            self.start(
+                [daemon, *map(str, arguments), "--pidfile"],
+                rundir / f"{daemon}.log",
+                node,
+                OVS_RUNDIR=str(rundir),
+            )
             wait_for(daemon, (rundir / f"{daemon}.pid").exists)
-        run("ovs-vsctl", "--no-wait", "init")
-        run("ovs-vsctl", f"--timeout={PATIENCE}", "get", "Open_vSwitch", ".", "external_ids")
+        vsctl = "ovs-vsctl", f"--db={socket}"
+        run(*vsctl, "--no-wait", "init")
+        run(*vsctl, f"--timeout={PATIENCE}", "get", "Open_vSwitch", ".", "external_ids")
+
+    def start(
+        self, command: list[str], log: Path, node: str | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a program on the stage, or in a node's namespace, that ends with the stage."""
+        popen = self.net[node].popen if node else subprocess.Popen
+        with log.open("ab") as file:
+            return self.child(
+                popen(command, stdout=file, stderr=file, env=os.environ | environment, cwd=ROOT)
+            )
 
     def start_network(self) -> None:
         Mininet.inited = True  # else it raises kernel limits of the whole host
@@ -169,15 +188,7 @@ class Stage:
         text = CONFIG.read_text().replace('"controller"', f'"{ownership}"')
         text = text.replace("sessions.db", f"{ownership}.db")
         config.write_text(text.replace("lease_seconds = 10", f"lease_seconds = {lease_seconds}"))
-        manager = Path(sys.executable).with_name("ryu-manager")
-        if not manager.exists():
-            raise Failed(f"there is no {manager}: `make setup` makes it")
-        environment = os.environ | {"OFGTP_CONFIG": str(config)}
-        with self.log.open("ab") as log:
-            self.controller = subprocess.Popen(
-                [manager, "ofgtp.app"], stdout=log, stderr=log, env=environment, cwd=ROOT
-            )
-        self.child(self.controller)
+        self.controller = self.start_manager(config, self.log)
 
         def answers(path: str) -> Any:
             self.check_controller()
@@ -189,10 +200,19 @@ class Stage:
         wait_for("/v1/health", lambda: answers("/v1/health"))
         wait_for("/v1/gateways: in sync, next hop known", self.gateway_ready)
 
+    def start_manager(
+        self, config: Path, log: Path, node: str | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start the stock ryu-manager with ofgtp."""
+        manager = Path(sys.executable).with_name("ryu-manager")
+        if not manager.exists():
+            raise Failed(f"there is no {manager}: `make setup` makes it")
+        environment |= {"OFGTP_CONFIG": str(config)}
+        return self.start([str(manager), "ofgtp.app"], log, node, **environment)
+
     def gateway_ready(self) -> bool:
         self.check_controller()
-        gateway = self.get("/v1/gateways")["items"][0]
-        return bool(gateway["connected"] and gateway["in_sync"] and gateway["next_hop"]["mac"])
+        return is_ready(self.get("/v1/gateways"))
 
     def check_controller(self) -> None:
         if self.controller and self.controller.poll() is not None:
@@ -320,12 +340,15 @@ class Stage:
         pings.summary = "\n".join(text.strip().splitlines()[-2:])
         pings.answers = int(text.split("transmitted, ")[1].split()[0])
 
-    def iperf3(self, client: str, server: str, address: str, *options: str) -> float:
+    def iperf3(
+        self, client: str, server: str, address: str, *options: str, port: int = 5201
+    ) -> float:
         """TCP for two seconds; Mbit/s as the receiving side counts them."""
-        listener = self.net[server].popen(["iperf3", "-s", "-1"])
+        listener = self.net[server].popen(["iperf3", "-s", "-1", "-p", str(port)])
         self.child(listener)
-        wait_for("iperf3 -s", lambda: ":5201" in self.net[server].pexec(["ss", "-Htln"])[0])
-        words = ["iperf3", "-c", address, "-t", "2", "-J", "--connect-timeout", "20000", *options]
+        wait_for("iperf3 -s", lambda: f":{port} " in self.net[server].pexec(["ss", "-Htln"])[0])
+        words = ["iperf3", "-c", address, "-p", str(port), "-t", "2", "-J"]
+        words += ["--connect-timeout", "20000", *options]
         out, err, code = self.net[client].pexec(words)
         with contextlib.suppress(subprocess.TimeoutExpired):
             listener.wait(PATIENCE)  # the next one wants its port

@@ -1,8 +1,9 @@
-"""Runs docs/tutorial.md in namespaces of its own, and compares what it shows with what is seen.
+"""Runs docs/tutorial.md, or another page of that kind (docs/bearers.md), in namespaces of its own,
+and compares what it shows with what is seen.
 
     .venv/bin/python scripts/tutorial.py [--update] [--verbose] [FILE]
 
-Ends with 1 if anything differs. --update writes what was seen into the file instead. The tutorial's
+Ends with 1 if anything differs. --update writes what was seen into the file instead. The page's
 host is private: directories, switch, interfaces and processes; nothing of the real one is touched.
 """
 

@@ -25,7 +25,15 @@ A downlink T-PDU without the container, with one that is wrong, or with a QFI of
 dropped and counted; so is one with the container for a bearer without a QFI, since an eNB does not
 know what it must understand there.
 
-Lines on standard input change bearers while it runs:
+A UE may have dedicated bearers beside that one, each with tunnels of its own and
+
+    traffic=udp:5004-5060   its uplink packets of this protocol (udp, tcp, icmp), to these ports
+
+Which bearer an uplink packet takes is the UE's choice, by its traffic flow templates; as the radio
+link here is a mere wire, the base station chooses in its place.
+
+Lines on standard input change bearers while it runs; what is added takes the place of the UE's
+bearer for the same traffic:
 
     add ue_ip=10.45.0.3,uplink_teid=4098,downlink_teid=8194,gateway=10.1.0.1
     remove ue_ip=10.45.0.3
@@ -41,6 +49,7 @@ import argparse
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import selectors
 import signal
@@ -77,7 +86,34 @@ SIGNALLING_COUNTERS = (
 )
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+FRAGMENT_OFFSET = 0x1FFF
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 BURST = 64  # packets read from one side before the other side has its turn
+
+
+class Traffic(NamedTuple):
+    """Uplink packets of a dedicated bearer: their protocol, and the ports that they go to."""
+
+    protocol: int
+    ports: range
+
+    @classmethod
+    def parse(cls, text: str) -> Traffic:
+        """Read `icmp`, `tcp:5202` or `udp:5004-5060`; ValueError if it is not that."""
+        name, colon, ports = text.partition(":")
+        if name not in PROTOCOLS or (colon and name == "icmp"):
+            raise ValueError(f"traffic is like icmp, tcp:5202 or udp:5004-5060, not {text!r}")
+        first, dash, last = ports.partition("-") if colon else ("0", "-", "65535")
+        return cls(PROTOCOLS[name], range(int(first), int(last if dash else first) + 1))
+
+    def takes(self, packet: bytes) -> bool:
+        """Whether an IPv4 packet is one of them. Of fragments only the first has ports."""
+        if packet[9] != self.protocol or self.protocol == PROTOCOLS["icmp"]:
+            return packet[9] == self.protocol
+        if int.from_bytes(packet[6:8], "big") & FRAGMENT_OFFSET:
+            return False
+        ports = (packet[0] & 0xF) * 4
+        return int.from_bytes(packet[ports + 2 : ports + 4], "big") in self.ports
 
 
 @dataclass(frozen=True)
@@ -91,14 +127,15 @@ class Bearer:
     qfis: tuple[int, ...] = ()  # the first is put into uplink T-PDUs; all are taken downlink
     ul_delay: int | None = None  # ms
     qfi_sequence: int | None = None  # of the first uplink T-PDU
+    traffic: Traffic | None = None  # None: the UE's default bearer
 
     @classmethod
     def parse(cls, text: str) -> Bearer:
-        """Read `ue_ip=…,uplink_teid=…,downlink_teid=…,gateway=…` and, on N3, `qfi=…` and what
-        goes with it; ValueError if it is not that."""
+        """Read `ue_ip=…,uplink_teid=…,downlink_teid=…,gateway=…`, perhaps `traffic=…` and, on N3,
+        `qfi=…` and what goes with it; ValueError if it is not that."""
         fields = dict(part.partition("=")[::2] for part in text.split(","))
         wanted = {"ue_ip", "uplink_teid", "downlink_teid", "gateway"}
-        optional = {"qfi", *MEASURED} if "qfi" in fields else set()
+        optional = {"traffic"} | ({"qfi", *MEASURED} if "qfi" in fields else set())
         if not wanted <= set(fields) <= wanted | optional:
             raise ValueError(f"a bearer is {', '.join(sorted(wanted))}, not {text!r}")
         teids = [int(fields[name], 0) for name in ("uplink_teid", "downlink_teid")]
@@ -114,7 +151,12 @@ class Bearer:
             if not all(0 <= value <= most for value in values):
                 raise ValueError(f"{what} is 0 to {most}")
         ue_ip, gateway = IPv4Address(fields["ue_ip"]), IPv4Address(fields["gateway"])
-        return cls(ue_ip, *teids, gateway, qfis, delay, number)
+        traffic = Traffic.parse(fields["traffic"]) if "traffic" in fields else None
+        return cls(ue_ip, *teids, gateway, qfis, delay, number, traffic)
+
+    def takes(self, packet: bytes) -> bool:
+        """Whether an uplink packet of its UE may go by it."""
+        return self.traffic is None or self.traffic.takes(packet)
 
 
 class Tunnel:
@@ -228,13 +270,20 @@ class Enb:
     ) -> None:
         self.tun, self.sock, self.address, self.kind = tun, sock, address, kind
         self.sequence = 0 if number else None  # of the next uplink G-PDU; None: not numbered
-        self.by_ue: dict[bytes, Tunnel] = {}
+        self.by_ue: dict[bytes, list[Tunnel]] = {}  # the default bearer's is the last
         self.by_teid: dict[int, Bearer] = {}
         self.counters: Counter[str] = Counter()
 
     def add(self, bearer: Bearer) -> None:
-        self.remove(bearer.ue_ip)
-        self.by_ue[bearer.ue_ip.packed] = Tunnel(bearer)
+        others = []
+        for tunnel in self.by_ue.get(bearer.ue_ip.packed, ()):
+            if tunnel.bearer.traffic == bearer.traffic:
+                self.by_teid.pop(tunnel.bearer.downlink_teid, None)
+            else:
+                others.append(tunnel)
+        tunnels = [*others, Tunnel(bearer)]
+        tunnels.sort(key=lambda tunnel: tunnel.bearer.traffic is None)
+        self.by_ue[bearer.ue_ip.packed] = tunnels
         self.by_teid[bearer.downlink_teid] = bearer
 
     def remove(self, ue_ip: IPv4Address) -> None:
@@ -267,7 +316,8 @@ class Enb:
     def send(self, packet: bytes) -> None:
         if len(packet) < 20 or packet[0] >> 4 != 4:
             raise Dropped("drop_not_ipv4")
-        tunnel = self.by_ue.get(packet[12:16])
+        tunnels = self.by_ue.get(packet[12:16], ())
+        tunnel = next((each for each in tunnels if each.bearer.takes(packet)), None)
         if tunnel is None:
             raise Dropped("drop_no_bearer")
         flags, optional, container = VERSION_1 | PT, b"", tunnel.container()
@@ -321,7 +371,8 @@ class Enb:
         elif kind == ECHO_RESPONSE:
             self.counters["echo_responses"] += 1
         elif kind == ERROR_INDICATION:
-            ends = {(tunnel.teid, tunnel.gateway) for tunnel in self.by_ue.values()}
+            tunnels = itertools.chain.from_iterable(self.by_ue.values())
+            ends = {(tunnel.teid, tunnel.gateway) for tunnel in tunnels}
             if (indicated_teid(payload), (sender[0], GTPU_PORT)) not in ends:
                 raise Dropped("drop_error_indication")
             self.counters["error_indications"] += 1

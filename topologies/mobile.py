@@ -3,6 +3,7 @@
     mn --custom topologies/mobile.py --topo one_enb --controller none
     mn --custom topologies/mobile.py --topo two_enb --controller none
     mn --custom topologies/mobile.py --topo gnb_enb --controller none
+    mn --custom topologies/mobile.py --topo sgw --controller none
 
             10.45.0.2  ue1 ─┐                        gw (ofgtp)
                             ├─ enb1 ══ S1-U ══ gw-eth1 ┤├ gw-eth2 ── SGi ── pdn
@@ -10,7 +11,9 @@
 
 `two_enb` has enb2 (10.1.0.3) beside enb1, both on one segment with gw-eth1, and each UE in reach of
 both. `gnb_enb` is the same with a gNB on N3, gnb1 (10.1.0.2), and an eNB on S1-U, enb1 (10.1.0.3).
-A UE's address is the session's `ue_ip`; nothing here translates addresses.
+`sgw` has one UE at enb1, and a second gateway beside the first, `sgw` (10.1.0.4), in a namespace of
+its own, with a host at the network's edge (edge, 10.3.0.2) behind it; topologies/sgw.toml is its
+configuration. A UE's address is the session's `ue_ip`; nothing here translates addresses.
 
 `gw` is a node in the namespace that Mininet runs in. Its ports have no address: ofgtp takes them,
 with topologies/mobile.toml as configuration. The base stations' user plane is topologies/enb.py,
@@ -23,7 +26,9 @@ from mininet.node import Node
 from mininet.topo import Topo
 
 GATEWAY = "10.1.0.1"
+SGW = "10.1.0.4"
 PDN = "10.2.0.2"
+EDGE = "10.3.0.2"
 UE_POOL = "10.45.0.0/16"
 RADIO = "169.254.0.1"  # an eNB's address on each radio link: only there, and never in a packet
 
@@ -132,10 +137,10 @@ class GatewayHost(Station):
 class PdnHost(Station):
     """A host in the packet data network, which reaches the UEs through the gateway."""
 
-    def config(self, address, **params):
+    def config(self, address, gateway="10.2.0.1", **params):
         super().config(**params)
         self.run("ip", "address", "add", f"{address}/24", "dev", self.intfList()[0])
-        self.run("ip", "route", "add", UE_POOL, "via", "10.2.0.1", "mtu", UE_MTU)
+        self.run("ip", "route", "add", UE_POOL, "via", gateway, "mtu", UE_MTU)
 
 
 class Segment(Station):
@@ -190,4 +195,22 @@ class GnbEnb(TwoEnb):
     stations = (("gnb1", Gnb), ("enb1", Enb))
 
 
-topos = {"one_enb": OneEnb, "two_enb": TwoEnb, "gnb_enb": GnbEnb}
+class SgwPgw(Topo):
+    """One eNB with one UE, and two gateways on its segment; each has a host behind it."""
+
+    def build(self):
+        self.addHost("gw", cls=GatewayHost, inNamespace=False)
+        self.addHost("sgw", cls=GatewayHost)
+        self.addHost("pdn", cls=PdnHost, address=PDN)
+        self.addHost("edge", cls=PdnHost, address=EDGE, gateway="10.3.0.1")
+        self.addHost("access", cls=Segment)
+        self.addHost("enb1", cls=Enb, address="10.1.0.2")
+        for gateway, host in (("gw", "pdn"), ("sgw", "edge")):
+            self.addLink("access", gateway, port2=1)
+            self.addLink(host, gateway, port2=2)
+        self.addLink("enb1", "access")
+        self.addHost("ue1", cls=Ue, address="10.45.0.2")
+        self.addLink("ue1", "enb1")
+
+
+topos = {"one_enb": OneEnb, "two_enb": TwoEnb, "gnb_enb": GnbEnb, "sgw": SgwPgw}

@@ -20,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
-PORTS = {"gw-eth1", "gw-eth2", "br-ofgtp", "ovs-netdev"}
+PORTS = {"gw-eth1", "gw-eth2", "br-ofgtp", "ovs-netdev", "sgw-eth1", "sgw-eth2", "br-sgw"}
 
 
 class Demo:
@@ -220,6 +220,45 @@ def test_5g_beside_4g(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_bearers(tmp_path: Path) -> None:
+    """The script itself fails where a step does not show what it should; here is what it shows."""
+    with demo("bearers.py", tmp_path) as running:
+        running.read_until("4. The flows")
+        namespaces = running.namespaces()
+        assert running.finish() == 0, running.output
+        running.assert_gone(namespaces)
+    text = running.output
+    enb, gateway, sgw = "10.1.0.2", "10.1.0.1", "10.1.0.4"
+    for number, content in (
+        (1, "ping"),
+        (1, "TCP, port 5004"),
+        (2, "UDP, port 5004"),
+        (3, "TCP, port 5202"),
+    ):
+        for source, target, teid in (
+            (enb, gateway, 0x1000),
+            (gateway, enb, 0x2000),
+            (enb, sgw, 0x5000),
+            (sgw, gateway, 0x1000),
+            (gateway, sgw, 0x6000),
+            (sgw, enb, 0x2000),
+        ):
+            row = f"{source} → {target} +0x{teid + number:08x} +{content}"
+            assert re.search(f"^ +{row}$", text, re.MULTILINE), row
+    before, after = (
+        float(re.search(rf"ok {when}: ([\d.]+) Mbit/s", text)[1])  # type: ignore[index]
+        for when in ("before", "after")
+    )
+    assert 2.5 < after < 12 < before
+    assert re.search(r"ok [1-9]\d* packets counted as rate_exceeded; \d of \d+ pings lost", text)
+    assert "drops: wrong_bearer: 3" in text
+    assert re.search(r"two tunnels, S1-U and S5; 0 of \d{2,} pings lost", text)
+    assert "ue1 → edge: 0 of 2" in text and "ue1 → edge: 3 of 3" in text
+    took = re.search(r"^All is taken down\. 10 steps in (\d+) s\.$", text, re.MULTILINE)
+    assert took and int(took[1]) < 60
+    assert max(map(len, text.splitlines())) <= 100
+
+
 def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
     with demo("demo.py", tmp_path) as running:
         running.read_until("6. iperf3")
@@ -231,10 +270,19 @@ def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
     assert "The last lines of the controller's log:" in running.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_a_demo_that_is_ended(tmp_path: Path, number: signal.Signals) -> None:
-    with demo("demo.py", tmp_path) as running:
-        running.read_until("4. Ping")
+@pytest.mark.parametrize(
+    ("script", "step", "number"),
+    [
+        ("demo.py", "4. Ping", signal.SIGTERM),
+        ("demo.py", "4. Ping", signal.SIGKILL),
+        ("bearers.py", "5. A rate", signal.SIGKILL),
+    ],
+)
+def test_nothing_is_left_of_a_demo_that_is_ended(
+    tmp_path: Path, script: str, step: str, number: signal.Signals
+) -> None:
+    with demo(script, tmp_path) as running:
+        running.read_until(step)
         namespaces = running.namespaces()
         assert running.controller()
         running.process.send_signal(number)

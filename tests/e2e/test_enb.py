@@ -21,7 +21,7 @@ from scapy.contrib.gtp import (
     GTPPDUSessionContainer,
     IE_GSNAddress,
 )
-from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 
 GATEWAY = ("10.1.0.1", 2152)
 INNER = IP(src="10.2.0.2", dst="10.45.0.2") / ICMP() / b"hello"
@@ -217,6 +217,58 @@ def test_wrong_bearers_of_n3(fields: str) -> None:
 def test_only_n3_measures() -> None:
     with pytest.raises(ValueError):
         enb.Bearer.parse(N3.replace("qfi=", "ul_delay=7"))
+
+
+def dedicated(teid: int, traffic: str) -> Any:
+    own = f"uplink_teid={teid},downlink_teid={teid + 0x1000},gateway=10.1.0.1"
+    return enb.Bearer.parse(f"ue_ip=10.45.0.2,{own},traffic={traffic}")
+
+
+def teid_of(rig: Any, layer: Any) -> int:
+    station, wire, ues = rig
+    packet = IP(src="10.45.0.2", dst="10.2.0.2")
+    if isinstance(layer, bytes):  # a fragment behind the first
+        packet.frag, packet.proto = 100, 17
+    ues.send(bytes(packet / layer))
+    station.uplink()
+    return int(GTP_U_Header(wire.sent.pop()[0]).teid)
+
+
+def test_dedicated_bearers(rig: Any) -> None:
+    station, _, ues = rig
+    station.add(dedicated(0x1002, "udp:5004-5060"))
+    station.add(dedicated(0x1003, "tcp:5202"))
+    for layer, teid in (
+        (UDP(sport=9, dport=5004), 0x1002),
+        (UDP(sport=9, dport=5060), 0x1002),
+        (UDP(sport=9, dport=5061), 0x1001),
+        (UDP(sport=5004, dport=9), 0x1001),
+        (bytes.fromhex("138c138c"), 0x1001),
+        (TCP(dport=5202), 0x1003),
+        (TCP(dport=5004), 0x1001),
+        (ICMP(), 0x1001),
+    ):
+        assert teid_of(rig, layer) == teid, layer
+    for teid in (8193, 0x2002, 0x2003):
+        station.receive(bytes(GTP_U_Header(teid=teid, gtp_type=255) / INNER), GATEWAY)
+        assert ues.recv(2000) == bytes(INNER)
+
+
+def test_a_bearer_takes_the_place_of_the_one_for_the_same_traffic(rig: Any) -> None:
+    station, _, _ = rig
+    station.add(dedicated(0x1002, "icmp"))
+    station.add(dedicated(0x1009, "icmp"))
+    assert teid_of(rig, ICMP()) == 0x1009
+    assert teid_of(rig, TCP(dport=80)) == 0x1001
+    assert sorted(station.by_teid) == [8193, 0x2009]
+    assert station.command("remove ue_ip=10.45.0.2") == "removed 10.45.0.2"
+    assert not station.by_ue and not station.by_teid
+
+
+@pytest.mark.parametrize("traffic", ["", "sctp:1", "icmp:8", "udp:", "udp:a", "tcp:1-"])
+def test_wrong_traffic(traffic: str) -> None:
+    with pytest.raises(ValueError):
+        dedicated(0x1002, traffic)
 
 
 def test_echo_request_is_answered(rig: Any) -> None:

@@ -92,3 +92,13 @@ def test_gnb_enb() -> None:
     assert "2 packets transmitted, 0 received" in text
     assert "gnb 10.1.0.2 ready" in text
     assert "drop_container_on_s1u=2" in text
+
+
+def test_sgw() -> None:
+    """Two gateways on one segment, the second in a namespace of its own, with a host behind it."""
+    text = mn("sgw", "links", "sgw ip -brief address", "edge ip route get 10.45.0.2")
+    for link in ("access-eth0<->gw-eth1", "access-eth1<->sgw-eth1", "edge-eth0<->sgw-eth2"):
+        assert f"{link} (OK OK)" in text
+    here = [line for line in text.splitlines() if "sgw-eth" in line and "@" in line]
+    assert [len(line.split()) for line in here] == [2, 2], "they have no addresses"
+    assert "10.45.0.2 via 10.3.0.1 dev edge-eth0" in text

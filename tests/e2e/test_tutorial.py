@@ -1,4 +1,5 @@
-"""docs/tutorial.md, typed as it stands there; and that what types it would notice a difference."""
+"""docs/tutorial.md and docs/bearers.md, typed as they stand there; and that what types them would
+notice a difference."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from tests.support.tutorial import TutorialError, differences, parse, screen
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "tutorial.md"
+PAGES = [DOCUMENT, ROOT / "docs" / "bearers.md"]
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -20,11 +22,12 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.e2e
-def test_what_the_tutorial_shows_is_what_comes() -> None:
-    done = run()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_the_page_shows_is_what_comes(page: Path) -> None:
+    done = run(page)
+    again = f".venv/bin/python scripts/tutorial.py --update {page.relative_to(ROOT)}"
     assert done.returncode == 0, (
-        f"{done.stdout}{done.stderr}\n"
-        "if this is what the tutorial should show: .venv/bin/python scripts/tutorial.py --update"
+        f"{done.stdout}{done.stderr}\nif this is what it should show: {again}"
     )
 
 
