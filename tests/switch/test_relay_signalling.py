@@ -27,7 +27,7 @@ SIDES: dict[str, tuple[int, str, int, str]] = {
 }
 """Our TEID and who sends there; the TEID that it leads to, and whose that is."""
 OTHER = {"uplink": "core", "core": "uplink"}
-CONTAINER = bytes.fromhex("01000900")
+CONTAINER = bytes.fromhex("01100900")
 
 
 @pytest.fixture(scope="module")

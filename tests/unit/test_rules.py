@@ -48,6 +48,7 @@ from ofgtp.core.flows.pipeline import (
     METERS,
     NORMALISE,
     ONWARD,
+    ONWARD_FIT,
     OTHER_RELAYED,
     OTHER_RULES,
     OUTER_ECN,
@@ -55,6 +56,7 @@ from ofgtp.core.flows.pipeline import (
     QFI,
     REFUSAL,
     RELAY,
+    RELAY_FIT,
     RELAY_FORM,
     RELAYED,
     RETYPE,
@@ -163,6 +165,7 @@ LEADS_ON = {
     RELAY: {NORMALISE},
     RELAYED: {REFUSAL},
     OTHER_RELAYED: {REFUSAL},
+    RELAY_FIT: {Port.IN_PORT, DropReason.TOO_BIG},
     OUTER_ECN: {LEASE},
     EPOCH: {INNER_ECN},
     INNER_ECN: {UPLINK},
@@ -175,7 +178,8 @@ LEADS_ON = {
     CHOOSE: {MEASURE, DropReason.NO_RULE, LINKS.gtpu},
     QFI: {DropReason.CONTAINER_MISSING},
     CONTAIN: {LINKS.gtpu},
-    ONWARD: {LINKS.gtpu},
+    ONWARD: {ONWARD_FIT},
+    ONWARD_FIT: {LINKS.gtpu},
     TOO_BIG: {Port.CONTROLLER},
 }
 """What becomes of packets that only the last flows of a table match: where they are led, why they
