@@ -72,7 +72,14 @@ from ofgtp.core.model import AccessRoute, Qos, Uplink
 from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.session import session_flows
-from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, REASONS_OF_RULES, UNEXTENDED
+from ofgtp.core.rules.terms import (
+    DOWNLINK_REFUSALS,
+    EXTENDED,
+    EXTENDED_NUMBERED,
+    TO_UE,
+    UNEXTENDED,
+    UPLINK_REFUSALS,
+)
 from tests.support.lab import gateway
 from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, session
 
@@ -123,12 +130,13 @@ def _drop(reason: DropReason) -> int:
 def test_every_reason_of_a_rule_is_counted_whatever_the_packet() -> None:
     """Rules of relays refuse what is not unwrapped, and so has any type."""
     types = {None, 0x1_0800, 0x1_86DD}
+    down = {TO_UE | reason: {None} for reason in DOWNLINK_REFUSALS}
     found: dict[int, set[int | None]] = defaultdict(set)
     for flow in (f for f in all_flows(gateway()) if f.table == REFUSAL.number):
         asked = {each.field: each.value for each in flow.match}
-        assert flow.cookie == _drop(DropReason(asked["reg5"]))
+        assert flow.cookie == _drop(DropReason(asked["reg5"] & ~TO_UE))
         found[asked["reg5"]].add(asked.get("packet_type"))
-    assert found == dict.fromkeys(REASONS_OF_RULES, types)
+    assert found == {**dict.fromkeys(UPLINK_REFUSALS, types), **down}
     refused = {
         action.value
         for each in ALL_KINDS.values()

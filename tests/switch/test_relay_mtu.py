@@ -1,0 +1,245 @@
+"""Relayed T-PDUs that do not fit the access MTU, and such as are cut off, on a real switch: they are
+counted, and none of the others is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support import gtpu
+from tests.support.gtpu import PN, E, S
+from tests.support.lab import Lab
+from tests.support.site import ENB_IP, Site, is_gtpu, until
+
+pytestmark = pytest.mark.switch
+
+MTU, SPARE = 1500, 4
+"""Of the access port; and how much longer frames it takes, for VLAN tags, than it sends."""
+LONGEST = 14 + MTU
+UE, FAR_HOST = "10.45.0.9", "198.51.100.7"
+UP, DOWN, CORE_UP, CORE = 0x1009, 0x2009, 0x6009, 0x5009
+OTHER_UE, OTHER_UP, OTHER_DOWN, OTHER_CORE_UP, OTHER_CORE = (
+    "10.45.0.8",
+    0x1008,
+    0x2008,
+    0x6008,
+    0x5008,
+)
+ECT_0, ECT_1, CE = 2, 1, 3
+ONE, TWO = bytes.fromhex("01100900"), bytes.fromhex("0210090011223300")
+"""Containers of one and of two units."""
+
+
+class Side(NamedTuple):
+    """A direction of a relay: our TEID, who sends there, the TEID it leads to, whose that is."""
+
+    teid: int
+    sender: str
+    out: int
+    receiver: str
+
+
+SIDES = {
+    "uplink": Side(UP, "enb", CORE_UP, "enb2"),
+    "core": Side(CORE, "enb2", DOWN, "enb"),
+    "uplink, with breakout": Side(OTHER_UP, "enb", OTHER_CORE_UP, "enb2"),
+}
+
+
+class Form(NamedTuple):
+    """Of a T-PDU: its flags, container, and the outer header's ECN; and the octets that what leaves
+    is shorter."""
+
+    flags: int = 0
+    container: bytes = b""
+    tos: int = 0
+    less: int = 0
+
+
+FORMS = {
+    "plain": Form(),
+    "PN": Form(PN),
+    "E": Form(E, ONE),
+    "E, two units": Form(E, TWO),
+    "S": Form(S, less=4),
+    "E and S": Form(E | S, ONE),
+    "E and S, two units": Form(E | S, TWO, less=4),
+    "ECT(1)": Form(tos=ECT_1),
+    "CE": Form(tos=CE),
+    "CE, E": Form(E, ONE, CE),
+}
+BROKEN_OUT = {"PN": 4, "E, two units": 4}
+"""What is less of those that only a relay of a UE's packets unwraps."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Lab(enbs=2) as lab:
+        for name in lab.enbs:
+            lab.exec(name, ["ip", "link", "set", "eth0", "mtu", "1600"])
+        site = Site(lab)
+        site.ready()
+        put(site, "relay", UP, DOWN, CORE_UP, CORE)
+        local = {"ue_ip": OTHER_UE, "breakout": ["10.2.0.0/24"]}
+        put(site, "other", OTHER_UP, OTHER_DOWN, OTHER_CORE_UP, OTHER_CORE, **local)
+        for side in SIDES:
+            until(lambda side=side: through(site, side, t_pdu(site, side, 200)), f"{side} works")
+        yield site
+        site.alive()
+        site.check_sent()
+
+
+def put(site: Site, name: str, up: int, down: int, core_up: int, core: int, **members: Any) -> None:
+    body = {
+        "id": name,
+        "uplink": {"teid": up},
+        "downlink": {"teid": down, "remote_ip": ENB_IP["enb"]},
+        "core": {"teid": core, "remote_teid": core_up, "remote_ip": ENB_IP["enb2"]},
+        **members,
+    }
+    answer = site.lab.http("PUT", f"/v1/sessions/{name}", body)
+    assert answer.status in (200, 201), answer.body
+    assert answer.json()["state"] == "active", answer.body
+
+
+def t_pdu(site: Site, side: str, size: int, form: Form = FORMS["plain"]) -> bytes:
+    """A frame of that size, from whoever sends to that side."""
+    ue = OTHER_UE if SIDES[side].teid == OTHER_UP else UE
+    head = 14 + 20 + 8 + 8 + (4 if form.flags else 0) + len(form.container)
+    inner = gtpu.ipv4(ue, FAR_HOST, size=size - head, ttl=128, tos=ECT_0)
+    message = gtpu.message(
+        gtpu.T_PDU,
+        SIDES[side].teid,
+        form.container + inner,
+        flags=0x30 | form.flags,
+        extension=0x85 if form.container else 0,
+    )
+    frame = site.from_enb(message, enb=SIDES[side].sender, tos=form.tos)
+    assert len(frame) == size
+    return frame
+
+
+def through(site: Site, side: str, *frames: bytes) -> list[bytes]:
+    """All GTP-U but Echo that the other side gets for these."""
+    _, sender, _, receiver = SIDES[side]
+    site.enbs[receiver].all()
+    site.enbs[sender].send(*frames)
+    site.uplink()
+    got = [each for each in site.enbs[receiver].all(0.05) if is_gtpu(each)]
+    return [each for each in got if each[43] not in (gtpu.ECHO_REQUEST, gtpu.ECHO_RESPONSE)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("side", SIDES)
+def test_what_does_not_fit_is_counted(site: Site, side: str, form: str) -> None:
+    """What does leaves whole, to the last octet, and as long as the MTU allows."""
+    shape = FORMS[form]
+    less = BROKEN_OUT.get(form, 0) if "breakout" in side else 0
+    for size in range(LONGEST - 2, LONGEST + SPARE + 1):
+        frame = t_pdu(site, side, size, shape)
+        left = size - max(shape.less, less)
+        if left > LONGEST:
+            with site.counted(too_big=1):
+                assert through(site, side, frame) == []
+            continue
+        with site.counted():
+            [got] = through(site, side, frame)
+        assert len(got) == left
+        told = gtpu.decode(got)
+        assert (told.teid, got[-1200:]) == (SIDES[side].out, frame[-1200:])
+
+
+@pytest.mark.parametrize("form", ["plain", "E", "E and S", "CE, E"])
+@pytest.mark.parametrize("side", SIDES)
+def test_none_of_its_batch_is_lost(site: Site, side: str, form: str) -> None:
+    """The kernel refuses a frame that is too long, and the switch then those behind it as well."""
+    frames = [t_pdu(site, side, 200 + place, FORMS[form]) for place in range(20)]
+    for place in (3, 4, 11):
+        frames[place] = t_pdu(site, side, LONGEST + 1 + place % SPARE, FORMS[form])
+    sender, receiver = site.enbs[SIDES[side].sender], site.enbs[SIDES[side].receiver]
+    with site.counted(too_big=3):
+        got = site.at_once(frames, sender, receiver, 17)
+    kept = [frame for frame in frames if len(frame) < LONGEST]
+    assert [len(frame) for frame in got] == [len(frame) for frame in kept]
+    for frame, one in zip(got, kept, strict=True):
+        assert gtpu.decode(frame).teid == SIDES[side].out
+        assert frame[-100:] == one[-100:]
+
+
+def test_it_is_not_counted_as_forwarded(site: Site) -> None:
+    def forwarded() -> int:
+        site.counters()  # brings the flows' own up to date
+        return int(site.gateway()["forwarded"]["uplink"]["packets"])
+
+    for form in ("plain", "E and S"):
+        fits = t_pdu(site, "uplink", LONGEST, FORMS[form])
+        too_long = t_pdu(site, "uplink", LONGEST + 1, FORMS[form])
+        before = forwarded()
+        assert len(through(site, "uplink", *[fits, too_long] * 5)) == 5
+        after = before + 5 + 2  # with the markers
+        until(lambda after=after: forwarded() == after, "those that have left are counted")
+
+
+def test_octets_behind_a_packet_harm_no_other(site: Site) -> None:
+    """As a network card hands them on: neither IP nor UDP says that they are there."""
+    frames = [t_pdu(site, "uplink", 200 + place) for place in range(20)]
+    frames[3] += bytes(LONGEST + SPARE - len(frames[3]))
+    got = site.at_once(frames, site.enb, site.enbs["enb2"], 19)
+    whole = {frame[-100:] for frame in frames if len(frame) < LONGEST}
+    assert whole <= {frame[-100:] for frame in got}
+
+
+def test_another_mtu_under_traffic(site: Site) -> None:
+    """On both ways; packets keep coming, and the switch's cache is never emptied by us."""
+    size = 1400
+
+    def sizes() -> list[int]:
+        frames = [t_pdu(site, "uplink", size, FORMS[form]) for form in ("plain", "E and S")]
+        return [len(each) for each in through(site, "uplink", *frames)]
+
+    def access_mtu(mtu: int) -> None:
+        site.lab.exec("gw", ["ip", "link", "set", "eth1", "mtu", str(mtu)])
+
+    assert sizes() == [size] * 2
+    access_mtu(size - 16)  # so that it takes these, and sends none of them
+    try:
+        until(lambda: sizes() == [], "the smaller MTU holds", timeout=30)
+    finally:
+        access_mtu(MTU)
+    until(lambda: sizes() == [size] * 2, "the larger one does", timeout=30)
+
+
+# --- cut off
+
+
+@pytest.mark.parametrize("flags", [S, S | PN, E | S, 0, E, PN])
+@pytest.mark.parametrize("side", SIDES)
+def test_nothing_leaves_of_what_ends_within_its_header(site: Site, side: str, flags: int) -> None:
+    """The switch takes the header off whether it is there or not, and what is left for 4 GiB."""
+    teid, sender, out, receiver = SIDES[side]
+    whole = gtpu.message(gtpu.T_PDU, teid, flags=0x30 | flags, length=4, extension=0x85)
+    frames = []
+    for size in range(2, len(whole)):
+        # What stood in the buffer before would be read: packets of this very relay.
+        frames += [t_pdu(site, side, LONGEST), site.from_enb(whole[:size], enb=sender)]
+    got = through(site, side, *frames)
+    assert [len(frame) for frame in got] == [LONGEST] * (len(frames) // 2)
+    assert {gtpu.decode(frame).teid for frame in got} == {out}
+    batch = [t_pdu(site, side, 300 + place) for place in range(20)]
+    batch[3] = site.from_enb(whole[:-1], enb=sender)
+    assert len(site.at_once(batch, site.enbs[sender], site.enbs[receiver], 19)) == 19
+
+
+@pytest.mark.parametrize("size", [8, 9, 10, 11])
+def test_what_is_cut_off_behind_its_teid_is_counted(site: Site, size: int) -> None:
+    frame = gtpu.message(gtpu.T_PDU, UP, flags=0x30 | S, length=size - 8)[:size]
+    before = site.counters()
+    for _ in range(10):
+        assert through(site, "uplink", site.from_enb(frame)) == []
+
+    def risen() -> int:
+        return sum(count - before[name] for name, count in site.counters().items())
+
+    until(lambda: risen() == 10, "each is counted, once")
