@@ -1,5 +1,5 @@
-"""Relayed T-PDUs that do not fit the access MTU, and such as are cut off, on a real switch: they are
-counted, and none of the others is lost."""
+"""Relayed T-PDUs that do not fit the access MTU, and such as are cut off, on a real switch: all of
+them are counted, and none of the others is lost."""
 
 from __future__ import annotations
 
