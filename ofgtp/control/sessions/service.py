@@ -39,7 +39,7 @@ from ofgtp.core.errors import (
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.sessions.check import check_session
-from ofgtp.core.sessions.rules import all_teids, indicated, indicated_tunnels, peers_of
+from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -288,6 +288,8 @@ class SessionService:
         )
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
+        if framed_of(session):
+            agent.host.check_framed(session)
         return old, tx.insert(session) if old is None else tx.replace(session)
 
     def _carry_out(

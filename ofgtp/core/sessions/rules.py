@@ -132,7 +132,13 @@ def _tunnel(far: FTeid | None, indicated: bool, qos: Qos | None) -> Forward:
 def ue_prefixes(session: Session) -> tuple[IPv4Network, ...]:
     """The UE's address and the prefixes behind it; none of a relay that takes any content."""
     own = () if session.ue_ip is None else (IPv4Network((int(session.ue_ip), 32)),)
-    return own + (() if session.detail is None else session.detail.framed_routes)
+    return own + framed_of(session)
+
+
+def framed_of(session: Session | None) -> tuple[IPv4Network, ...]:
+    """The prefixes behind a session's UE."""
+    detail = None if session is None else session.detail
+    return () if detail is None else detail.framed_routes
 
 
 def _ambr(detail: Detail, place: int) -> tuple[int, ...]:
