@@ -1,5 +1,5 @@
-"""Framed routes where the host routes on (`core_port = "host"`): it has a route to each prefix while
-a session has it, and no longer."""
+"""Framed routes where the host routes on (`core_port = "host"`): it has a route to a prefix while a
+session has it, and no longer."""
 
 from __future__ import annotations
 
