@@ -77,8 +77,9 @@ BROKEN_OUT = {"PN": 4, "E, two units": 4}
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Lab(enbs=2) as lab:
-        for name in lab.enbs:
-            lab.exec(name, ["ip", "link", "set", "eth0", "mtu", "1600"])
+        others = [("lan", dev) for dev in (*lab.enbs, "gw", "br0")]
+        for name, dev in (*((enb, "eth0") for enb in lab.enbs), *others):
+            lab.exec(name, ["ip", "link", "set", dev, "mtu", "1600"])
         site = Site(lab)
         site.ready()
         put(site, "relay", UP, DOWN, CORE_UP, CORE)
