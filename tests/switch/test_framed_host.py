@@ -41,6 +41,10 @@ def gw(lab: Lab) -> Iterator[World]:
     lab.http("DELETE", "/v1/sessions/framed")
 
 
+def in_sync(lab: Lab) -> bool:
+    return bool(World(lab).report()["in_sync"])
+
+
 def put(world: World, *prefixes: str, status: tuple[int, ...] = (200, 201)) -> Any:
     body = {
         "ue_ip": UE,
@@ -136,7 +140,7 @@ def test_a_route_of_the_hosts_that_comes_later_does_not_stop_the_gateway(
     lab.exec("gw", ["ip", "route", "add", PREFIX, "via", PDN, "dev", "eth2"])
     lab.start_controller(lab.dir.joinpath("ofgtp.toml").read_text())
     try:
-        until(lambda: own.in_sync(lab), "in sync")
+        until(lambda: in_sync(lab), "in sync")
         assert routes(lab) == {"192.168.8.1"}
     finally:
         lab.exec("gw", ["ip", "route", "del", PREFIX, "dev", "eth2"])
@@ -148,7 +152,7 @@ def test_the_switchs_own(lab: Lab, gw: World, how: signal.Signals) -> None:
     lab.stop_controller(how)
     assert routes(lab) == {PREFIX, "192.168.8.1"}, "the switch forwards on, and so does the host"
     lab.start_controller(lab.dir.joinpath("ofgtp.toml").read_text())
-    until(lambda: own.in_sync(lab), "in sync")
+    until(lambda: in_sync(lab), "in sync")
     assert routes(lab) == {PREFIX, "192.168.8.1"}
 
 
@@ -163,5 +167,5 @@ def test_the_controllers_own(how: signal.Signals) -> None:
         lab.stop_controller(how)
         assert routes(lab) == (set() if how is signal.SIGTERM else {PREFIX})
         lab.start_controller(config)
-        until(lambda: own.in_sync(lab), "in sync")
+        until(lambda: in_sync(lab), "in sync")
         assert routes(lab) == set()
