@@ -39,6 +39,7 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     EPOCH,
     FIT,
+    FRAMED,
     GUARD,
     HELD,
     INGRESS,
@@ -117,10 +118,10 @@ def test_every_drop_reason_has_a_flow_to_count_it(change: dict[str, Any]) -> Non
         missing = set(DropReason) - counted
         expected = set() if "access_allow" in change else {DropReason.ACCESS_DENIED}
         assert missing == expected | (set() if routes else {DropReason.TTL_EXPIRED})
-    # With "route" no pool's flow does, only what a session's rules may refuse.
+    # With "route" no pool's flow does; that of framed routes follows the links.
     barred = {flow.table for flow in flows if flow.cookie == _drop(DropReason.UE_TO_UE)}
     routed = change.get("ue_to_ue") == "route"
-    assert barred == ({REFUSAL.number} if routed else {GUARD.number, REFUSAL.number})
+    assert barred == ({FRAMED.number} if routed else {GUARD.number, FRAMED.number})
 
 
 def _drop(reason: DropReason) -> int:
@@ -179,6 +180,7 @@ LEADS_ON = {
     INNER_ECN: {UPLINK},
     HELD: {Port.CONTROLLER},
     GUARD: {ROUTE},
+    FRAMED: {DropReason.UE_TO_UE},
     FIT: {DOWNLINK},
     MEASURE: {CONTAIN},
     RULES: {GUARD, QFI, DropReason.WRONG_BEARER},
