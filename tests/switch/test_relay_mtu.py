@@ -176,10 +176,11 @@ def test_it_is_not_counted_as_forwarded(site: Site) -> None:
     for form in ("plain", "E and S"):
         fits = t_pdu(site, "uplink", LONGEST, FORMS[form])
         too_long = t_pdu(site, "uplink", LONGEST + 1, FORMS[form])
-        before = forwarded()
+        before, lost = forwarded(), site.settled()["not_sent"]
         assert len(through(site, "uplink", *[fits, too_long] * 5)) == 5
         after = before + 5 + 2  # with the markers
         until(lambda after=after: forwarded() == after, "those that have left are counted")
+        assert site.settled()["not_sent"] == lost, "the rest is not lost on top of that"
 
 
 def test_octets_behind_a_packet_harm_no_other(site: Site) -> None:
