@@ -58,7 +58,7 @@ def _trim(flags: int, header: int) -> str:
     That of an IPv4 packet, of which it is read: a relay may send on what is none. The second map
     has in one: UDP length, UDP checksum (none), and half of the GTP-U header.
     """
-    inner, version = f"@th,{8 * (8 + header + 2)},16", f"@th,{8 * (8 + header)},4 0x4"
+    inner, version = f"@th,{8 * (8 + header + 2)},16", f"@th,{8 * (8 + header)},8 & 0xf0 == 0x40"
     outer, halves = {}, {}
     for length in _PADDED:
         udp, gtpu = 8 + header + length, header - 8 + length

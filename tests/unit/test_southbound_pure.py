@@ -52,12 +52,12 @@ def halves(flags: int, more: int) -> str:
 
 
 PLAIN = (
-    f"@th,144,16 < 0x33 @th,64,16 0x30ff @th,128,4 0x4"
+    f"@th,144,16 < 0x33 @th,64,16 0x30ff @th,128,8 & 0xf0 == 0x40"
     f" ip length set @th,144,16 {mapped(lambda n: n + 36)}"
     f" @th,32,64 set @th,144,16 {halves(0x30, 0)} accept"
 )
 WITH_CONTAINER = (
-    f"@th,208,16 < 0x33 @th,64,16 0x30ff @th,192,4 0x4"
+    f"@th,208,16 < 0x33 @th,64,16 0x30ff @th,192,8 & 0xf0 == 0x40"
     f" ip length set @th,208,16 {mapped(lambda n: n + 44)}"
     f" @th,32,64 set @th,208,16 {halves(0x34, 8)}"
 )
