@@ -86,7 +86,9 @@ class GatewayAgent:
         events: EventLog,
     ) -> None:
         self.gateway = gateway
-        self.host = Host(gateway, nonce, self._repaired, self._learn)
+        self.host = Host(
+            gateway, nonce, self._repaired, self._learn, lambda: store.framed(gateway.name)
+        )
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
@@ -275,6 +277,7 @@ class GatewayAgent:
             raise Disconnected("the switch is not connected")
         self._channel.end()
         self.host.remove_netfilter()
+        self.host.remove_framed()
         log.info("gateway=%s: flows and nftables rules removed", self.gateway.name)
 
     def _serve(self, channel: Channel) -> None:
@@ -620,6 +623,11 @@ class GatewayAgent:
             self.signalling.peers.changed(some, time.monotonic())
         if self.synced:
             self._end_markers.confirmed()
+        if moves.framed and self.gateway.host_core:
+            try:
+                self.host.route_framed()
+            except (GatewayNotReady, StoreError) as error:  # looked at again before long
+                log.warning("gateway=%s: routes to UEs: %s", self.gateway.name, error)
 
     def counters(self, numbers: Sequence[int]) -> list[list[FlowCounts]]:
         """What the flows of each session number have counted, as the switch reports it now.

@@ -11,7 +11,7 @@ import json
 import logging
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any, Literal
@@ -222,8 +222,11 @@ def ensure_device_settings(dev: str, *, forward: bool) -> bool:
     return changed
 
 
-def ensure_routes(gateway: Gateway, core_neighbour_mac: str) -> bool:
-    """Make the host's routes to distant GTP-U peers and, with `core_port = "host"`, to the UEs.
+def ensure_routes(
+    gateway: Gateway, core_neighbour_mac: str, framed: Iterable[IPv4Network] = ()
+) -> bool:
+    """Make the host's routes to distant GTP-U peers and, with `core_port = "host"`, to the UEs and
+    the prefixes behind them (`framed`).
 
     The UE pools go by way of CORE_NEXT_HOP, with a permanent neighbour entry of
     `core_neighbour_mac` (any unicast MAC that is not the device's; the bridge takes all). One
@@ -242,8 +245,34 @@ def ensure_routes(gateway: Gateway, core_neighbour_mac: str) -> bool:
             entry_words = f"{CORE_NEXT_HOP} lladdr {core_neighbour_mac} dev {dev} nud permanent"
             run(["ip", "neigh", "replace", *entry_words.split()])
             changed = True
-        changed |= _sync_routes(dev, dict.fromkeys(gateway.ue_pools, CORE_NEXT_HOP), onlink=True)
+        changed |= ensure_ue_routes(gateway, framed)
     return changed
+
+
+def ensure_ue_routes(gateway: Gateway, framed: Iterable[IPv4Network]) -> bool:
+    """The part of `ensure_routes` that changes with the sessions; of `framed` what the host has a
+    route of its own to is left out."""
+    prefixes = list(framed)
+    taken = own_routes(gateway, prefixes) if prefixes else {}
+    free = (prefix for prefix in prefixes if prefix not in taken)
+    wanted = dict.fromkeys((*gateway.ue_pools, *free), CORE_NEXT_HOP)
+    return _sync_routes(gateway.core_device, wanted, onlink=True)
+
+
+def own_routes(gateway: Gateway, prefixes: Iterable[IPv4Network]) -> dict[IPv4Network, str]:
+    """The prefixes to which the host has a route of its own, or that overlap the networks of its
+    interfaces; and this route, as `DESTINATION dev INTERFACE`."""
+    theirs = [
+        (IPv4Network(entry["dst"]), entry.get("scope") == "link", entry.get("dev", "?"))
+        for entry in _ip("-4", "route", "show")
+        if entry["dst"] != "default" and entry.get("dev") not in gateway.internal_ports
+    ]
+    return {
+        prefix: f"{to} dev {dev}"
+        for prefix in prefixes
+        for to, connected, dev in theirs
+        if to == prefix or (connected and to.overlaps(prefix))
+    }
 
 
 def way_on(destination: IPv4Address, source: IPv4Address, dev: str) -> tuple[str | None, str]:

@@ -28,9 +28,10 @@ from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
 
-_CONTAINED = "@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85"
-"""A T-PDU (type 255) behind whose GTP-U header no IP packet begins, but the optional part: no
-sequence number, and a PDU Session Container next. Bits are counted from the UDP header's first."""
+_CONTAINED = "@th,64,16 0x30ff @th,128,16 0x0 @th,152,8 0x85"
+"""A T-PDU (type 255) without flags, behind whose GTP-U header no IP packet begins, but the optional
+part: no sequence number, and a PDU Session Container next. One that a relay sends on as it came has
+the flag (E) already, and is left as it is. Bits are counted from the UDP header's first."""
 _EVEN = "@th,184,8 0x1 @th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0"
 """Where the next extension header's type reads 1, the QFI is even."""
 _INHERIT = "ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set 0"
@@ -54,9 +55,10 @@ header, or of 64 where a switch has taken a VLAN tag off (IEEE 802.1Q)."""
 def _trim(flags: int, header: int) -> str:
     """Set a T-PDU's lengths by that of the packet behind the `header` octets of GTP-U.
 
-    The second map has in one: UDP length, UDP checksum (none), and half of the GTP-U header.
+    That of an IPv4 packet, of which it is read: a relay may send on what is none. The second map
+    has in one: UDP length, UDP checksum (none), and half of the GTP-U header.
     """
-    inner = f"@th,{8 * (8 + header + 2)},16"
+    inner, version = f"@th,{8 * (8 + header + 2)},16", f"@th,{8 * (8 + header)},8 & 0xf0 == 0x40"
     outer, halves = {}, {}
     for length in _PADDED:
         udp, gtpu = 8 + header + length, header - 8 + length
@@ -66,7 +68,8 @@ def _trim(flags: int, header: int) -> str:
         ", ".join(f"{key} : {value}" for key, value in each.items()) for each in (outer, halves)
     )
     ip, rest = (f"set {inner} map {{ {each} }}" for each in maps)
-    return f"{inner} < {max(_PADDED) + 1:#x} @th,72,8 0xff ip length {ip} @th,32,64 {rest}"
+    padded = f"{inner} < {max(_PADDED) + 1:#x} @th,64,16 0x30ff {version}"
+    return f"{padded} ip length {ip} @th,32,64 {rest}"
 
 
 _TRIM = f"{_trim(0x30, 8)} accept"

@@ -138,6 +138,12 @@ def number_by_address(db: sqlite3.Connection, gateway: str, address: IPv4Address
     return _number(db, sql, (gateway, int(address), int(address)))
 
 
+def framed(db: sqlite3.Connection, gateway: str) -> list[IPv4Network]:
+    """The prefixes behind the UEs of a gateway."""
+    rows = db.execute("SELECT first, last FROM framed WHERE gateway = ?", (gateway,))
+    return [IPv4Network((first, 32 - (last - first).bit_length())) for first, last in rows]
+
+
 def _number(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int | None:
     row = db.execute(sql, values).fetchone()
     return None if row is None else int(row[0])

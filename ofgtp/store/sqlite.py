@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -700,6 +700,11 @@ class SessionStore:
         values = gateway, int(fteid.ip), fteid.teid
         own = _one(self._reader, f"{_SELECT} WHERE {where}", values)
         return own or self._by_number(further.number_by_tunnel(self._reader, gateway, fteid))
+
+    def framed(self, gateway: str) -> list[IPv4Network]:
+        """The prefixes behind the UEs of a gateway (`framed_routes`)."""
+        with _errors():
+            return further.framed(self._reader, gateway)
 
     def peers(self, gateway: str) -> dict[IPv4Address, int]:
         """The peers that a gateway's sessions name on either side, and how many name each."""

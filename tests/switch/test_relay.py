@@ -96,6 +96,28 @@ def test_first_pass(site: Site, relay: str, flags: int, content: str) -> None:
         assert through(site, sent, out_teid, enb=enb, out=out) == [wanted]
 
 
+def test_nftables_leaves_them_alone(site: Site, relay: str) -> None:
+    """It has a part in T-PDUs that the switch makes: which of them is told by what stands in them.
+    These look like such: headers that are to get a flag, and short packets that are padded."""
+    two_units = bytes.fromhex("0210090133221100")
+    ipv6 = bytes(IPv6(src="2001:db8::2", dst="2001:db8::3", fl=0x00020) / UDP() / bytes(30))
+    service_class = bytes.fromhex("01000900")
+    for flags, npdu, extension, body in (
+        (E, 0, 0x85, two_units + gtpu.ipv4(UE, PDN_IP)),
+        (E | PN, 7, 0x85, CONTAINER + gtpu.ipv4(UE, PDN_IP)),
+        (E, 0, 0x85, CONTAINER + gtpu.ipv4(UE, PDN_IP, tos=0xB8)),
+        (E, 0, 0x20, service_class + gtpu.ipv4(UE, PDN_IP)),
+        (PN, 0, 0x20, gtpu.ipv4(UE, PDN_IP)),
+        (0, 0, 0, ipv6),
+        (0, 0, 0, b"\x15\x00\x00\x20" + os.urandom(60)),
+    ):
+        sent = gtpu.message(
+            255, UP, body, flags=0x30 | flags, sequence=0, npdu=npdu, extension=extension
+        )
+        wanted = sent[:4] + CORE_UP.to_bytes(4, "big") + sent[8:]
+        assert through(site, sent, CORE_UP, enb="enb", out="enb2") == [wanted]
+
+
 def test_numbered(site: Site, relay: str) -> None:
     """With S the number is lost, and nothing else."""
     for ttl in (64, 100, 128):

@@ -23,12 +23,11 @@ from ofgtp.core.flows.pipeline import (
     CONTAIN,
     EPOCH,
     HELD,
-    ONWARD,
-    OTHER_RELAYED,
+    ONWARD_FIT,
     OTHER_RULES,
     QFI,
     REFUSAL,
-    RELAYED,
+    RELAY_FIT,
     ROUTE,
     RULES,
     DropReason,
@@ -278,7 +277,7 @@ def test_the_packets_take_ways_of_all_kinds() -> None:
     refused = {DropReason.GATE_CLOSED, DropReason.ERROR_INDICATED, DropReason.IDLE_UE}
     refused |= {DropReason.WRONG_BEARER, DropReason.WRONG_QFI, DropReason.CONTAINER_MISSING}
     assert reasons >= {None, DropReason.NO_UPLINK_SESSION, DropReason.INNER_IPV6, *refused}
-    tables = (RELAYED, OTHER_RELAYED, RULES, OTHER_RULES, QFI, ONWARD, ROUTE, CONTAIN, HELD)
+    tables = (RELAY_FIT, RULES, OTHER_RULES, QFI, ONWARD_FIT, ROUTE, CONTAIN, HELD)
     assert last >= {table.number for table in (*tables, REFUSAL)}
 
 

@@ -17,7 +17,7 @@ from ofgtp.core.model import Qos
 from ofgtp.core.sessions.detail import Gate
 from ofgtp.core.sessions.rule import Refused, Rule, Source
 from tests.support.lab import gateway
-from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, bearer, detailed, session
+from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, bearer, detailed, relay, session
 from tests.table.simulator import Trace
 from tests.table.world import (
     ACCESS_IP,
@@ -213,6 +213,11 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         switch(session(error_indicated=True)).receive(LINKS.core, from_core(inner(SERVER, UE))),
         switch(detailed(error_indicated=True)).receive(LINKS.core, from_core(inner(SERVER, UE))),
         *(relayed("pinned relay", gtpu(inner(), flags=flags)) for flags in (0, S, E, E | S)),
+    ],
+    R.TOO_BIG: lambda: [
+        switch(relay()).receive(LINKS.access, gtpu(inner(size=1450), teid, flags=flags))
+        for teid in (0x1001, 0x5001)
+        for flags in (0, S, E, E | S)
     ],
     R.WRONG_BEARER: lambda: [
         *(

@@ -13,7 +13,15 @@ from scapy.layers.inet import IP
 
 from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import CookieKind, cookie_kind, make_cookie
-from ofgtp.core.flows.pipeline import NORMALISE, RELAY, RELAY_FORM, UPLINK, DropReason, Report
+from ofgtp.core.flows.pipeline import (
+    NORMALISE,
+    RELAY,
+    RELAY_FORM,
+    TOO_BIG_RELAYED_METER,
+    UPLINK,
+    DropReason,
+    Report,
+)
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Relay
 from ofgtp.core.sessions.rule import Held, Rule, Source, Tunnel
@@ -253,6 +261,69 @@ def test_each_direction_may_be_stopped(flags: int, content: str, way: int) -> No
         for packet in CONTENT["no IP"]:
             trace = switch(idle).receive(LINKS.access, gtpu(packet, 0x5001, flags=flags))
             assert why(trace) is DropReason.IDLE_UE
+
+
+LONGEST = 14 + LINKS.access_mtu
+FORMS = {0: (0, 0), PN: (4, 0), E: (8, 0), E | PN: (8, 0), S: (4, 4), S | PN: (4, 4), E | S: (8, 0)}
+"""By the flags, with a container if they have E: octets in front of the packet, and how many fewer
+are in front of what leaves."""
+
+
+def long(size: int, teid: int, flags: int, src: object = "10.45.0.2", **ip: int) -> bytes:
+    """A T-PDU in a frame of that size."""
+    in_front, _ = FORMS[flags]
+    packet = inner(src, size=size - (14 + 20 + 8 + 8 + in_front) - 28, tos=2)
+    frame = gtpu(packet, teid, flags=flags, **ip)
+    assert len(frame) == size
+    return frame
+
+
+@DIRECTIONS
+@WAYS
+@pytest.mark.parametrize("flags", FORMS)
+@pytest.mark.parametrize("tos", [0, 1, 3])
+def test_what_does_not_fit_does_not_leave(
+    direction: tuple[int, FTeid], way: int, flags: int, tos: int
+) -> None:
+    """A frame that is longer than the MTU may come, and would take others along if it left."""
+    gw, (teid, _) = switch(relay(way=way)), direction
+    less = FORMS[flags][1] if not tos else FORMS[flags][0] - (8 if flags & E else 0)
+    for size in range(LONGEST - 1, LONGEST + 9):
+        trace = gw.receive(LINKS.access, long(size, teid, flags, tos=tos))
+        if size - less <= LONGEST:
+            assert len(forwarded(trace)) == size - less
+        else:
+            assert why(trace) is DropReason.TOO_BIG
+            assert trace.flows[-1].meter == TOO_BIG_RELAYED_METER.number
+            assert trace.reported == []
+
+
+@WAYS
+def test_what_does_not_fit_of_a_ues_packets(way: int) -> None:
+    gw = switch(broken_out(way=way))
+    for flags, (in_front, _) in FORMS.items():
+        less = in_front - (8 if flags & E else 0)
+        for size in range(LONGEST - 1, LONGEST + 9):
+            trace = gw.receive(LINKS.access, long(size, 0x1001, flags))
+            if size - less <= LONGEST:
+                assert len(forwarded(trace)) == size - less
+            else:
+                assert why(trace) is DropReason.TOO_BIG
+
+
+def test_what_does_not_fit_with_a_container_in_front() -> None:
+    """Its sender is told nothing: who sent what is in a tunnel is not known."""
+    gw = ruled(Rule("1", Source.CORE, 1, Tunnel(DOWN[1], 9), 0x5001))
+    for flags, (in_front, _) in FORMS.items():
+        for size in range(LONGEST - 9, LONGEST + 5):
+            left = size - in_front + 8
+            trace = gw.receive(LINKS.access, long(size, 0x5001, flags))
+            if left <= LONGEST:
+                assert len(forwarded(trace)) == left
+            else:
+                assert why(trace) is DropReason.TOO_BIG
+                assert trace.flows[-1].meter == TOO_BIG_RELAYED_METER.number
+                assert trace.reported == []
 
 
 def test_two_relays_and_a_session_beside_each_other() -> None:

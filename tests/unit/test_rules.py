@@ -49,6 +49,7 @@ from ofgtp.core.flows.pipeline import (
     METERS,
     NORMALISE,
     ONWARD,
+    ONWARD_FIT,
     OTHER_RELAYED,
     OTHER_RULES,
     OUTER_ECN,
@@ -56,6 +57,7 @@ from ofgtp.core.flows.pipeline import (
     QFI,
     REFUSAL,
     RELAY,
+    RELAY_FIT,
     RELAY_FORM,
     RELAYED,
     RETYPE,
@@ -130,6 +132,7 @@ def test_every_reason_of_a_rule_is_counted_whatever_the_packet() -> None:
     """Rules of relays refuse what is not unwrapped, and so has any type. Each has a meter, which
     counts it, and it alone."""
     types = {None, 0x1_0800, 0x1_86DD}
+    down = {TO_UE | reason: {None} for reason in DOWNLINK_REFUSALS}
     found: dict[int, set[int | None]] = defaultdict(set)
     meters: dict[int, set[int | None]] = defaultdict(set)
     for flow in (f for f in all_flows(gateway()) if f.table == REFUSAL.number):
@@ -137,8 +140,7 @@ def test_every_reason_of_a_rule_is_counted_whatever_the_packet() -> None:
         assert flow.cookie == _drop(DropReason(asked["reg5"] & ~TO_UE))
         found[asked["reg5"]].add(asked.get("packet_type"))
         meters[asked["reg5"]].add(flow.meter)
-    downlink = {TO_UE | reason: {None} for reason in DOWNLINK_REFUSALS}
-    assert found == dict.fromkeys(UPLINK_REFUSALS, types) | downlink
+    assert found == dict.fromkeys(UPLINK_REFUSALS, types) | down
     wanted = {int(reason): meter for reason, meter in UPLINK_REFUSALS.items()}
     wanted |= {TO_UE | reason: meter for reason, meter in DOWNLINK_REFUSALS.items()}
     assert meters == {asked: {meter.number} for asked, meter in wanted.items()}
@@ -179,6 +181,7 @@ LEADS_ON = {
     RELAY: {NORMALISE},
     RELAYED: {REFUSAL},
     OTHER_RELAYED: {REFUSAL},
+    RELAY_FIT: {Port.IN_PORT, DropReason.TOO_BIG},
     OUTER_ECN: {LEASE},
     EPOCH: {INNER_ECN},
     INNER_ECN: {UPLINK},
@@ -192,7 +195,8 @@ LEADS_ON = {
     CHOOSE: {MEASURE, DropReason.NO_RULE, LINKS.gtpu},
     QFI: {DropReason.CONTAINER_MISSING},
     CONTAIN: {LINKS.gtpu},
-    ONWARD: {LINKS.gtpu},
+    ONWARD: {ONWARD_FIT},
+    ONWARD_FIT: {LINKS.gtpu},
     TOO_BIG: {Port.CONTROLLER},
 }
 """What becomes of packets that only the last flows of a table match: where they are led, why they

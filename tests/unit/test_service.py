@@ -27,7 +27,7 @@ from ofgtp.northbound.service import NewSession
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store import SessionStore
 from tests.support.lab import gateway
-from tests.support.sample import ENB, OTHER_ENB, session
+from tests.support.sample import ENB, FAR, OTHER_ENB, relay, session
 
 ACTIVE, PENDING, FAILED = SessionState.ACTIVE, SessionState.PENDING, SessionState.FAILED
 INDICATED = SessionState.ERROR_INDICATED
@@ -146,6 +146,33 @@ def test_the_downlink_of_indicated_tunnels_is_stopped(world: World, confirms: bo
         ("error_indicated", {**facts, "session": "ue-2", "teid": 0x2002}),
     ]
     assert world.agents["gw2"].flows == []
+
+
+def test_each_side_of_a_relay_is_stopped_alone(world: World) -> None:
+    one, other, both = world.have(relay(1), relay(2), relay(3))
+    core = FTeid(0x6002, FAR)
+    world.service.error_indicated("gw1", [tunnel(1), core, tunnel(3), FTeid(0x6003, FAR)])
+    [(before, after)] = world.agent.flows
+    assert before == [one, other, both]
+    sides = [
+        (each.error_indicated, each.detail.relay.error_indicated, each.detail.way)
+        for each in after
+        if each.detail is not None and each.detail.relay is not None
+    ]
+    # Both at once are one step: in the table where its rules were the switch would miss it.
+    assert sides == [(True, False, 2), (False, True, 2), (True, True, 2)]
+    said = "does not know the downlink TEID", "does not know core.remote_teid"
+    for number, wanted in ((1, said[:1]), (2, said[1:]), (3, said)):
+        stored = world.store.get(f"ue-{number}")
+        assert stored is not None and stored.state is INDICATED
+        assert stored.session == after[number - 1], "as it is read back"
+        assert [each in str(stored.reason) for each in said] == [each in wanted for each in said]
+    assert [(facts["peer"], facts["teid"]) for _, facts in world.kinds()] == [
+        (str(ENB), 0x2001),
+        (str(FAR), 0x6002),
+        (str(ENB), 0x2003),
+        (str(FAR), 0x6003),
+    ]
 
 
 def test_what_is_not_in_use_any_more_is_left_alone(world: World) -> None:

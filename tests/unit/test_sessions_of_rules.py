@@ -20,15 +20,18 @@ from ofgtp.core.flows.flow import Unit
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
+from ofgtp.core.sessions.rule import Rule, Source, ToCore, Tunnel
 from ofgtp.core.sessions.rules import (
     BURST_LEAST_KBIT,
     BURST_MS,
+    all_teids,
     indicated,
     meter,
     meters_of,
     next_way,
     peers_of,
     rules_of,
+    sent_on,
 )
 from ofgtp.northbound import bearers as form
 from ofgtp.northbound import bodies
@@ -596,3 +599,47 @@ def test_any_session_written_again_is_the_same(one: Session) -> None:
 def test_a_plain_session_has_nothing_more_to_write() -> None:
     assert form.resource(session()) == {}
     assert form.resource(detailed()) == {}
+
+
+# --- relays: where what comes in a tunnel goes on
+
+
+def test_what_is_sent_on_and_where() -> None:
+    up, down = FTeid(0x6001, FAR), FTeid(0x2001, ENB)
+    assert sent_on(relay(), 0x1001, OTHER_ENB) == [up]
+    assert sent_on(relay(), 0x5001, FAR) == [down]
+    broken_out = relay(
+        ue_ip=IPv4Address("10.45.0.2"), breakout=(IPv4Network("10.3.0.0/16"),), downlink=None
+    )
+    assert sent_on(broken_out, 0x1001, ENB) == [up]
+    assert sent_on(broken_out, 0x5001, FAR) == []
+    lost = relay(
+        ue_ip=broken_out.ue_ip, breakout=(IPv4Network("10.3.0.0/16"),), error_indicated=True
+    )
+    assert sent_on(lost, 0x1001, ENB) == [], "though some of it breaks out"
+    pinned = relay(uplink=Uplink(0x1001, ENB))
+    assert sent_on(pinned, 0x1001, ENB) == [up]
+    assert sent_on(pinned, 0x1001, OTHER_ENB) == []
+
+
+def test_what_is_no_relays_is_not_sent_on() -> None:
+    for name, one in ALL_KINDS.items():
+        if one.detail is not None and one.detail.relay is None and not one.detail.rules:
+            assert all(sent_on(one, teid, ENB) is None for _, teid in all_teids(one)), name
+    assert sent_on(session(), 0x1001, ENB) is None
+
+
+def test_what_a_control_planes_rules_send_on() -> None:
+    """Each tunnel once: an uplink classifier may have several for one TEID."""
+    edge, up = FTeid(0x7001, OTHER_ENB), FTeid(0x6001, FAR)
+    ue = (IPv4Network("10.45.0.2"),)
+    local = (PacketFilter(remote=IPv4Network("10.3.0.0/16")),)
+    rules = (
+        Rule("1", Source.ACCESS, 1, Tunnel(edge), 0x1001, ue=ue, filters=local),
+        Rule("2", Source.ACCESS, 2, Tunnel(up), 0x1001, ue=ue),
+        Rule("3", Source.ACCESS, 3, Tunnel(up), 0x1001, ue=ue),
+        Rule("4", Source.ACCESS, 4, ToCore(), 0x1002, ue=ue),
+    )
+    one = detailed(rules=rules, uplink=None, downlink=None)
+    assert sent_on(one, 0x1001, ENB) == [edge, up]
+    assert sent_on(one, 0x1002, ENB) is None

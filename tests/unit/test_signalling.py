@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -22,14 +23,14 @@ from scapy.packet import Packet
 from ofgtp.control.peers import signalling as module
 from ofgtp.control.peers.signalling import CUT_OFF, ERROR_INDICATIONS, NOTIFICATIONS, Signalling
 from ofgtp.core.errors import SwitchRefused
-from ofgtp.core.model import AccessRoute, FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import AccessRoute, FTeid, Gateway, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, EXTENSION_SAMPLE
 from ofgtp.northbound.events import EventLog
 from ofgtp.store import SessionStore
 from tests.support import gtpu
 from tests.support.lab import gateway
-from tests.support.sample import ENB, OTHER_ENB, session
+from tests.support.sample import ENB, FAR, OTHER_ENB, bearer, detailed, relay, session
 
 OURS, OUR_MAC, ENB_MAC = "10.1.0.1", "02:00:00:00:00:01", "52:54:00:00:00:02"
 ROUTER, BEYOND = IPv4Address("10.1.0.254"), IPv4Address("10.9.0.7")
@@ -310,6 +311,61 @@ def test_an_end_marker_is_sent_to_the_tunnel_that_was_left(scene: Scene) -> None
     assert scene.sent("end_marker") == 1
 
 
+RELAYED = [(0x1001, ENB, 0x6001, FAR), (0x5001, FAR, 0x2001, ENB)]
+"""Of each side of the sample relay: our TEID, whose it is; the TEID that it leads to, and where."""
+
+
+@pytest.mark.parametrize(("teid", "source", "out", "to"), RELAYED, ids=["uplink", "core"])
+def test_an_end_marker_for_a_relay_goes_on(
+    scene: Scene, teid: int, source: IPv4Address, out: int, to: IPv4Address
+) -> None:
+    """Its sequence number, which 5.1 forbids, stays behind; its container goes on."""
+    scene.have(relay())
+    scene.resolve(ENB, FAR)
+    container, two = b"\x01\x00\x09\x00", b"\x02\x00\x09\x00\x11\x22\x33\x85" + b"\x01\x10\x05\x00"
+    for flags, body, octets in (
+        (gtpu.PLAIN, b"", b""),
+        (gtpu.PLAIN | gtpu.S, b"", b""),
+        (gtpu.PLAIN | gtpu.E, container, b"\0\0\0\x85" + container),
+        (gtpu.PLAIN | gtpu.E | gtpu.S, two, b"\0\0\0\x85" + two),
+    ):
+        extension = 0x85 if body else 0
+        scene.hear(gtpu.END_MARKER, teid, body, source=source, flags=flags, extension=extension)
+        [marker] = scene.take()
+        assert (marker[IP].dst, marker[UDP].sport, marker[UDP].dport) == (str(to), 2152, 2152)
+        head = bytes([0x34 if body else 0x30, 254]) + len(octets).to_bytes(2, "big")
+        assert bytes(marker)[42:] == head + out.to_bytes(4, "big") + octets
+    assert scene.sent("end_marker") == scene.received("end_marker") == 4
+    assert not +scene.of.ignored
+
+
+def test_an_end_marker_that_a_relay_does_not_send_on(scene: Scene) -> None:
+    """Where T-PDUs from there would go nowhere, and where they are not taken."""
+    scene.have(
+        relay(1, downlink=None),
+        relay(2, error_indicated=True),
+        relay(3, uplink=Uplink(0x1003, OTHER_ENB)),
+    )
+    scene.have(relay(4), state=FAILED)
+    scene.resolve(ENB, FAR, OTHER_ENB)
+    for teid in (0x5001, 0x1002, 0x1003, 0x1004):
+        scene.hear(gtpu.END_MARKER, teid, flags=gtpu.PLAIN)
+    assert scene.take() == []
+    assert +scene.of.ignored == {"end_marker_not_sent_on": 4}
+    scene.hear(gtpu.END_MARKER, 0x1003, flags=gtpu.PLAIN, source=OTHER_ENB)
+    assert len(scene.take()) == 1, "from the peer that is pinned"
+
+
+def test_an_end_marker_for_a_bearer_goes_nowhere(scene: Scene) -> None:
+    own = bearer("1", 1, "permit out udp from any to assigned", uplink=Uplink(0x4001))
+    scene.have(detailed(bearers=[own]))
+    scene.resolve(ENB)
+    for teid in (0x1001, 0x4001):
+        scene.hear(gtpu.END_MARKER, teid, flags=gtpu.PLAIN)
+    assert scene.nothing_but("end_marker")
+    assert scene.take() == []
+
+
 @pytest.mark.parametrize("peer", [ENB, BEYOND])
 def test_a_message_from_another_mac_has_the_next_hop_asked(scene: Scene, peer: IPv4Address) -> None:
     hop = ROUTER if peer == BEYOND else ENB
@@ -386,6 +442,21 @@ def test_error_indications_that_lead_to_nothing(scene: Scene) -> None:
     assert scene.of.ignored["error_indication_unreadable"] == 2
     scene.work()
     assert scene.recorder.told == []
+
+
+def test_each_tunnel_of_a_session_may_be_unknown_to_its_peer(scene: Scene) -> None:
+    """One that was stopped before keeps no other from being stopped."""
+    scene.have(relay(1), state=ACTIVE)
+    scene.have(replace(relay(2), error_indicated=True), relay(3, error_indicated=True))
+    core = [FTeid(0x6000 + number, FAR) for number in (1, 2, 3)]
+    for each in (core[0], tunnel(1), core[1], tunnel(3)):
+        scene.indicated(each)
+    scene.work()
+    assert scene.recorder.told == [("gw1", [core[0], tunnel(1), core[1], tunnel(3)])]
+    assert not +scene.of.ignored
+    for each in (tunnel(2), core[2]):
+        scene.indicated(each)
+    assert +scene.of.ignored == {"error_indication_repeated": 2}
 
 
 def test_what_srsenb_sends_is_understood(scene: Scene) -> None:

@@ -52,11 +52,13 @@ def halves(flags: int, more: int) -> str:
 
 
 PLAIN = (
-    f"@th,144,16 < 0x33 @th,72,8 0xff ip length set @th,144,16 {mapped(lambda n: n + 36)}"
+    f"@th,144,16 < 0x33 @th,64,16 0x30ff @th,128,8 & 0xf0 == 0x40"
+    f" ip length set @th,144,16 {mapped(lambda n: n + 36)}"
     f" @th,32,64 set @th,144,16 {halves(0x30, 0)} accept"
 )
 WITH_CONTAINER = (
-    f"@th,208,16 < 0x33 @th,72,8 0xff ip length set @th,208,16 {mapped(lambda n: n + 44)}"
+    f"@th,208,16 < 0x33 @th,64,16 0x30ff @th,192,8 & 0xf0 == 0x40"
+    f" ip length set @th,208,16 {mapped(lambda n: n + 44)}"
     f" @th,32,64 set @th,208,16 {halves(0x34, 8)}"
 )
 PHYSICAL = f"""\
@@ -80,7 +82,7 @@ table netdev ofgtp_br-ofgtp {{
 		@th,64,8 set 0x34 udp checksum set 0
 	}}
 	chain gtpu {{
-		@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
+		@th,64,16 0x30ff @th,128,16 0x0 @th,152,8 0x85 goto contained
 		{PLAIN}
 	}}
 	chain access_out {{
@@ -103,7 +105,7 @@ table netdev ofgtp_br-ofgtp {
 		@th,64,8 set 0x34 udp checksum set 0
 	}
 	chain gtpu {
-		@th,72,8 0xff @th,128,16 0x0 @th,152,8 0x85 goto contained
+		@th,64,16 0x30ff @th,128,16 0x0 @th,152,8 0x85 goto contained
 		udp checksum set 0
 	}
 	chain access_out {

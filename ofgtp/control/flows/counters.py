@@ -57,6 +57,7 @@ from ofgtp.core.flows.pipeline import (
     SIGNALLING_METERS,
     TOO_BIG,
     TOO_BIG_METER,
+    TOO_BIG_RELAYED_METER,
     TOO_BIG_UPLINK_METER,
     UNKNOWN_UE_METER,
     DropReason,
@@ -84,7 +85,9 @@ _DOWNLINK_METERED = {
     **DOWNLINK_REFUSALS,
 }
 """What meters count: flows of these count what is too big as well, and those of sessions go."""
-_COUNTED = [reason for reason in DropReason if reason not in _DOWNLINK_METERED]
+_COUNTED = [
+    reason for reason in DropReason if reason not in (*_DOWNLINK_METERED, DropReason.TOO_BIG)
+]
 _REPORTS = Report.NEXT_HOP, Report.ACCESS_ARP, Report.SIGNALLING
 _COOKIES = [
     make_cookie(CookieKind.BASE),
@@ -138,7 +141,7 @@ class Counters:
         self._seen: dict[_Flow, tuple[int, int]] = {}
         self._seen_sums: dict[str, int] = {}
         self._too_big_uplink: MeterCounts | None = None
-        """As last seen; None before the first look."""
+        """As last seen, that of relays with it; None before the first look."""
         self._owed = 0, 0
         """Uplink packets and octets that flows count, or will, though they did not pass."""
         self._reading = Semaphore(1)
@@ -164,7 +167,8 @@ class Counters:
             sums |= {OVERRUNS[port]: found.overrun for port, found in ports.items()}
             uplink = self.packets["uplink"], self.bytes["uplink"]
             anew = self._count_flows(flows)
-            self._take_off(meters.get(TOO_BIG_UPLINK_METER.number, MeterCounts(0, 0)), uplink)
+            too_big = _sum_of(meters, TOO_BIG_UPLINK_METER, TOO_BIG_RELAYED_METER)
+            self._take_off(too_big, uplink)
             anew |= self._count_sums(meters, sums, ports)
             self._look_for_lost(now, anew, ports.keys())
             self._count_own()
@@ -200,8 +204,8 @@ class Counters:
             self.bytes["uplink"] += octets
 
     def _take_off(self, too_big: MeterCounts, before: tuple[int, int]) -> None:
-        """Take what was too big for the core port, or over a session's rate, off the uplink's
-        totals, which were `before`: they never go down.
+        """Take what was too big for the core port or for another tunnel, or over a session's rate,
+        off the uplink's totals, which were `before`: they never go down.
 
         A meter counts a packet at once, the flow does within half a second, and meters of rates
         are read now and then. What was counted before the first look cannot be told apart: the
@@ -297,7 +301,7 @@ def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
         "rate_limited_arp": over(ARP_METER, NEIGHBOUR_METER, OTHER_ARP_METER, NEXT_HOP_METER),
         "rate_limited_signalling": over(*SIGNALLING_METERS),
         "rate_exceeded": 0,
-        "too_big": _through(counts, TOO_BIG_METER),
+        "too_big": _sum_of(counts, TOO_BIG_METER, TOO_BIG_RELAYED_METER).packets,
         "too_big_uplink": _through(counts, TOO_BIG_UPLINK_METER),
         **refused,
     }
@@ -305,6 +309,12 @@ def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
 
 def _through(counts: Mapping[int, MeterCounts], meter: Meter) -> int:
     return counts[meter.number].packets if meter.number in counts else 0
+
+
+def _sum_of(counts: Mapping[int, MeterCounts], *meters: Meter) -> MeterCounts:
+    there = [counts[meter.number] for meter in meters if meter.number in counts]
+    packets, octets = (sum(each.packets for each in there), sum(each.octets for each in there))
+    return MeterCounts(packets, sum(each.dropped for each in there), octets)
 
 
 def _fields(stats: FlowStats) -> set[str]:

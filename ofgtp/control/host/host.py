@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
-from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.errors import GatewayNotReady, InvalidSession
 from ofgtp.core.flows import faults
-from ofgtp.core.model import Gateway
+from ofgtp.core.model import Gateway, Session
+from ofgtp.core.sessions.rules import framed_of
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.ovsdb import IFINDEX, BridgeFacts, Ovsdb
 
@@ -27,6 +29,7 @@ class Host:
     """Makes it, and puts right what others change of it.
 
     `repaired` is called with what was put right, `learned` with the bridge's facts, each time.
+    `framed` tells the prefixes behind UEs, to which a host that routes for the gateway has routes.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Host:
         nonce: str,
         repaired: Callable[..., None],
         learned: Callable[[BridgeFacts], None],
+        framed: Callable[[], Sequence[IPv4Network]],
     ) -> None:
         self.gateway, self.nonce = gateway, nonce
         self.ovs_version: str | None = None
@@ -43,7 +47,7 @@ class Host:
         """None: the host routes on, and knows what fits."""
         self.problem: str | None = "starting"
         """What keeps it from being as it should be, for the operator."""
-        self._repaired, self._learned = repaired, learned
+        self._repaired, self._learned, self._framed = repaired, learned, framed
         self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
         self._made = self._filtered = False
         """Whether there was a time when bridge and host, or the nftables rules, were in order."""
@@ -57,6 +61,8 @@ class Host:
         self._stopped = False
         self._netfilter = Semaphore(1)
         """Held while the nftables rules are looked at or changed."""
+        self._routes = Semaphore(1)
+        """Held while the host's routes are."""
 
     @property
     def opened(self) -> int:
@@ -100,6 +106,35 @@ class Host:
             self._repaired("the nftables rules were changed")
         self._filtered = True
 
+    def check_framed(self, session: Session) -> None:
+        """Whether the host can have routes to the prefixes behind a UE.
+
+        Raises:
+            InvalidSession: it has one of its own in the way.
+            GatewayNotReady: it cannot be asked.
+        """
+        if not self.gateway.host_core:
+            return
+        prefixes = framed_of(session)
+        for prefix, own in hostnet.own_routes(self.gateway, prefixes).items():
+            raise InvalidSession(
+                f"framed_routes.{prefixes.index(prefix)}",
+                f"{prefix} is in the way of the host's own route {own}: delete that, or leave the"
+                " prefix out",
+            )
+
+    def route_framed(self) -> None:
+        """Have the host's routes be those to the prefixes behind UEs as they are now."""
+        with self._routes:
+            if self._made and not self._stopped:
+                hostnet.ensure_ue_routes(self.gateway, self._framed())
+
+    def remove_framed(self) -> None:
+        """Take the routes to them away; to be called when stopped."""
+        with self._routes:
+            if self._made and self.gateway.host_core:
+                hostnet.ensure_ue_routes(self.gateway, ())
+
     def remove_netfilter(self) -> None:
         """Take the nftables rules away; to be called when stopped."""
         with self._netfilter:
@@ -132,7 +167,11 @@ class Host:
         if gateway.host_core:
             changed |= hostnet.ensure_device_settings(gateway.core_device, forward=True)
             changed |= hostnet.ensure_address(gateway.core_device, gateway.core_ip)
-        changed |= hostnet.ensure_routes(gateway, facts.local_mac)
+        with self._routes:
+            if self._stopped:
+                return
+            framed = self._framed() if gateway.host_core else ()
+            changed |= hostnet.ensure_routes(gateway, facts.local_mac, framed)
         if self._ovsdb.changes > self._configured and self._made and not remade:
             self._repaired("the bridge, its ports or its controller were changed")
         if changed and self._made and not remade:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from ofgtp.control.peers.end_markers import left_tunnels
 from ofgtp.control.peers.peers import difference
 from ofgtp.core.model import FTeid, Session
+from ofgtp.core.sessions.rules import framed_of
 
 
 class Moves:
@@ -18,8 +19,11 @@ class Moves:
         """How many sessions more, or less, name each peer."""
         self.left: list[FTeid] = []
         """Tunnels that sessions have left for another, and whose peers know them still."""
+        self.framed = False
+        """Whether there are other prefixes behind UEs."""
 
     def add(self, before: Session | None, after: Session | None) -> None:
         """A session was the first, and is the second now; None is none."""
         self.counts.update(difference(before, after))
         self.left += left_tunnels(before, after)
+        self.framed |= framed_of(before) != framed_of(after)

@@ -22,12 +22,13 @@ import eventlet
 from ofgtp.control.peers.peers import Peers
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.limits import Limit
-from ofgtp.core.model import FTeid, Gateway, SessionState
+from ofgtp.core.model import FTeid, Gateway, Session, SessionState
 from ofgtp.core.packets import frames, gtpu
 from ofgtp.core.packets.gtpu import MessageType
 from ofgtp.core.peers.paths import PathChanged, PathState, PathStatus
 from ofgtp.core.rules.container import t_pdu_at
 from ofgtp.core.rules.terms import EXTENDED_NUMBERED, GTP, E
+from ofgtp.core.sessions.rules import indicated_tunnels, sent_on
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import PeerView
 from ofgtp.store.sqlite import SessionStore
@@ -60,6 +61,10 @@ BAD_FRAME = "bad_frame"
 def _reasons(error: type[gtpu.GtpuError]) -> set[str]:
     below = error.__subclasses__()
     return {error.reason} if not below else set[str]().union(*map(_reasons, below))
+
+
+def _is_indicated(session: Session, tunnel: FTeid) -> bool:
+    return any(each == tunnel for _, each in indicated_tunnels(session))
 
 
 _WORST_FIRST = (PathState.DOWN, PathState.UNKNOWN, PathState.UP)
@@ -107,6 +112,10 @@ class Ignored(StrEnum):
     END_MARKER_UNKNOWN_TUNNEL = (
         "end_marker_unknown_tunnel",
         "End Marker for a TEID that no session has",
+    )
+    END_MARKER_NOT_SENT_ON = (
+        "end_marker_not_sent_on",
+        "End Marker for a relay's TEID that leads to no tunnel, or not from its peer",
     )
 
 
@@ -219,8 +228,23 @@ class Signalling:
             case MessageType.ERROR_INDICATION:
                 self._error_indication(message, peer)
             case MessageType.END_MARKER:
-                if self._store.by_teid(self._gateway.name, message.teid) is None:
-                    self.ignored[Ignored.END_MARKER_UNKNOWN_TUNNEL] += 1
+                self._end_marker(message, peer, now)
+
+    def _end_marker(self, message: gtpu.Message, peer: IPv4Address, now: float) -> None:
+        """One that comes to a relay is for whoever its T-PDUs go to (TS 23.401, 5.5.1.1.2)."""
+        stored = self._store.by_teid(self._gateway.name, message.teid)
+        if stored is None:
+            self.ignored[Ignored.END_MARKER_UNKNOWN_TUNNEL] += 1
+            return
+        tunnels = sent_on(stored.session, message.teid, peer)
+        if tunnels is None:
+            return
+        if not tunnels or stored.installed is None:
+            self.ignored[Ignored.END_MARKER_NOT_SENT_ON] += 1
+            return
+        for tunnel in tunnels:
+            said = gtpu.end_marker(tunnel.teid, message.extensions)
+            self.peers.say(tunnel.ip, MessageType.END_MARKER, said, now)
 
     def _error_indication(self, message: gtpu.Message, peer: IPv4Address) -> None:
         tunnel = gtpu.error_indication_fteid(message, peer)
@@ -230,7 +254,7 @@ class Signalling:
         stored = self._store.by_downlink(self._gateway.name, tunnel)
         if stored is None or stored.state is SessionState.FAILED:
             self.ignored[Ignored.ERROR_INDICATION_UNKNOWN_TUNNEL] += 1
-        elif stored.session.error_indicated or tunnel in self._indicated:
+        elif tunnel in self._indicated or _is_indicated(stored.session, tunnel):
             self.ignored[Ignored.ERROR_INDICATION_REPEATED] += 1
         else:
             self._indicated[tunnel] = None

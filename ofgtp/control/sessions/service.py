@@ -39,7 +39,7 @@ from ofgtp.core.errors import (
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.sessions.check import check_session
-from ofgtp.core.sessions.rules import all_teids, indicated, peers_of
+from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -183,14 +183,15 @@ class SessionService:
                     told[stored.session.id] = stored.session, stopped
                     tunnels_of.append((stored.session.id, tunnel))
             if told:
-                before, after = zip(*told.values(), strict=True)
+                before = [was for was, _ in told.values()]
+                # Of several tunnels of one session: in one step, from what the switch has.
+                after = [settled(was, now) for was, now in told.values()]
                 for session in after:
                     if session.detail is not None:
                         tx.replace(session)
                 self._carry_out(tx, gateway, before, after)
             for session in after:
-                reason = "its peer does not know the downlink TEID (Error Indication)"
-                tx.set_state([session.number], SessionState.ERROR_INDICATED, reason)
+                tx.set_state([session.number], SessionState.ERROR_INDICATED, _lost(session))
         for session_id, tunnel in tunnels_of:
             facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
             self.events.publish("error_indicated", gateway=gateway, session=session_id, **facts)
@@ -287,6 +288,8 @@ class SessionService:
         )
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
+        if framed_of(session):
+            agent.host.check_framed(session)
         return old, tx.insert(session) if old is None else tx.replace(session)
 
     def _carry_out(
@@ -495,6 +498,17 @@ class SessionService:
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
         return [found.get(stored.session.number, []) for stored in page]
+
+
+def _lost(session: Session) -> str:
+    """Why a session is error_indicated."""
+    core = [where == "core" for where, _ in indicated_tunnels(session)]
+    said = []
+    if not all(core):
+        said.append("its peer does not know the downlink TEID")
+    if any(core):
+        said.append("its core peer does not know core.remote_teid")
+    return f"{', and '.join(said)} (Error Indication)"
 
 
 def _numbers(stats: FlowStats | None) -> tuple[int, int]:

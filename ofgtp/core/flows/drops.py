@@ -23,7 +23,6 @@ MEANINGS = {reason.label: reason.meaning for reason in DropReason} | {
     "rate_limited_signalling": (
         "signalling over the limit: 100 a second from each eighth of the peers' addresses"
     ),
-    "too_big": "downlink packets that would not fit the access MTU with their tunnel headers",
     "rate_exceeded": "packets over the rate of their session or bearer (ambr, mbr)",
     "too_big_uplink": "uplink packets that would not fit the core MTU",
     # what no flow sees

@@ -43,7 +43,7 @@ class DropReason(IntEnum):
     UNKNOWN_UE = 19, "downlink packet to a UE address without a session"
     IDLE_UE = 20, "downlink packet to a UE whose session has no downlink"
     LEASE_EXPIRED = 21, "the controller that owns the tunnels has not renewed its lease"
-    ERROR_INDICATED = 22, "downlink packet to a UE whose base station does not know its tunnel"
+    ERROR_INDICATED = 22, "packet for a tunnel that its peer, a base station say, does not know"
     WRONG_VERSION = 23, "GTP-U packet whose version is not 1"
     GTP_PRIME = 24, "GTP' packet (PT = 0), which is charging's and not GTP-U"
     LONG_CONTAINER = 25, "T-PDU whose PDU Session Container has more than 28 octets"
@@ -57,6 +57,7 @@ class DropReason(IntEnum):
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
     FAR_DROP = 53, "packet that a control plane's rule drops (FAR with DROP)"
     TTL_EXPIRED = 54, "packet whose TTL is at its end: the gateway routes, and takes 1 off"
+    TOO_BIG = 60, "packet that would not fit the access MTU with its tunnel headers"
     ICMP_ERROR = 39, "ICMP error about what the gateway sent on the access side"
     BAD_INNER = 40, "T-PDU whose packet is cut off, or not as long as its header says"
 
@@ -199,9 +200,9 @@ RELAYED = Table(
     17,
     "relayed",
     "T-PDUs of relays leave again by the gtpu port. Neither unwrapped nor looked at; extension"
-    " headers stay as they are.",
+    " headers stay as they are. Their size is compared with what fits the access MTU.",
     _fields("packet_type reg5 ct_label"),
-    ("refusal",),
+    ("relay_fit", "refusal"),
     None,
 )
 OTHER_RELAYED = Table(
@@ -210,7 +211,15 @@ OTHER_RELAYED = Table(
     "The same; a relay that changes goes over from one of the two tables to the other, as its rules"
     " do from rules to other_rules.",
     _fields("packet_type reg5 ct_label"),
-    ("refusal",),
+    ("relay_fit", "refusal"),
+    None,
+)
+RELAY_FIT = Table(
+    19,
+    "relay_fit",
+    "What came longer than the access MTU allows, as an interface may take it, does not leave.",
+    _fields("packet_type reg2"),
+    (),
     None,
 )
 NORMALISE = Table(
@@ -345,9 +354,18 @@ QFI = Table(
 ONWARD = Table(
     36,
     "onward",
-    "Uplink packets that leave in a tunnel after all. Those that had a PDU Session Container get"
-    " one again, an uplink one with their QFI.",
+    "Packets that came in a tunnel and leave in one, unwrapped in between. Their size is compared"
+    " with what fits the access MTU.",
     _fields("reg3"),
+    ("onward_fit",),
+    None,
+)
+ONWARD_FIT = Table(
+    37,
+    "onward_fit",
+    "What does not fit does not leave. Of the rest, those that had a PDU Session Container get one"
+    " again, of the same type and with their QFI.",
+    _fields("reg2 reg3"),
     (),
     None,
 )
@@ -432,7 +450,7 @@ CONTAIN = Table(
     74,
     "contain",
     "Puts the PDU Session Container in front, as two MPLS labels, and out by the gtpu port.",
-    _fields("reg2 reg4"),
+    _fields("reg2 reg4 reg6"),
     ("too_big",),
     None,
 )
@@ -482,6 +500,7 @@ PIPELINE: tuple[Table, ...] = (
     RELAY,
     RELAYED,
     OTHER_RELAYED,
+    RELAY_FIT,
     NORMALISE,
     RETYPE,
     CONTAINER,
@@ -496,6 +515,7 @@ PIPELINE: tuple[Table, ...] = (
     OTHER_RULES,
     QFI,
     ONWARD,
+    ONWARD_FIT,
     GUARD,
     ROUTE,
     CORE,
@@ -525,6 +545,8 @@ OTHER_ARP_METER = Meter(9, rate=100, burst=100)
 TOO_BIG_UPLINK_METER = Meter(30, rate=10_000_000, burst=10_000_000)
 """Counts, as TOO_BIG_METER."""
 TOO_BIG_UPLINK_REPORT_METER = Meter(31, rate=100, burst=100)
+TOO_BIG_RELAYED_METER = Meter(33, rate=10_000_000, burst=10_000_000)
+"""The same of relays, whose senders are told nothing: a relay does not look at packets."""
 TTL_METER = Meter(32, rate=100, burst=100)
 UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER, SENT_METER = (
     Meter(number, rate=10_000_000, burst=10_000_000) for number in (40, 41, 42, 43)
@@ -573,6 +595,7 @@ METERS: dict[str, Meter] = {
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},
     **{f"held_{share}": meter for share, meter in enumerate(HELD_METERS)},
     "too_big_uplink": TOO_BIG_UPLINK_METER,
+    "too_big_relayed": TOO_BIG_RELAYED_METER,
     "ttl": TTL_METER,
     "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,
 }

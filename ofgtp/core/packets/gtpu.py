@@ -15,7 +15,7 @@ What a peer may get wrong without being dropped stands in `TOLERATED`, type by t
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address
@@ -496,9 +496,20 @@ def supported_extension_headers(types: Collection[int], sequence: int = 0) -> by
     return _build(MessageType.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION, sequence, body)
 
 
-def end_marker(teid: int) -> bytes:
-    """The End Marker of a tunnel, with the peer's `teid`; without sequence number (5.1, 7.3.2)."""
-    return _HEADER.pack(_VERSION_1, MessageType.END_MARKER, 0, _tunnel(teid))
+def end_marker(teid: int, extensions: Sequence[tuple[int, bytes]] = ()) -> bytes:
+    """The End Marker of a tunnel, with the peer's `teid`; without sequence number (5.1, 7.3.2).
+
+    `extensions` are as in `Message`: of one that is sent on.
+    """
+    following = [kind for kind, _ in extensions] + [0]
+    rest = b"".join(
+        bytes((len(content) // 4 + 1,)) + content + bytes((kind,))
+        for (_, content), kind in zip(extensions, following[1:], strict=True)
+    )
+    if extensions:
+        rest = _OPTIONAL.pack(0, 0, following[0]) + rest
+    octet = _VERSION_1 | (_E if extensions else 0)
+    return _HEADER.pack(octet, MessageType.END_MARKER, len(rest), _tunnel(teid)) + rest
 
 
 def _build(kind: MessageType, sequence: int, ies: bytes = b"") -> bytes:

@@ -74,7 +74,7 @@ def gateway_flows(
     yield from access(gateway, links)
     yield from outer_ecn()
     yield from relay_form()
-    yield from relay()
+    yield from relay(links)
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
     yield from retype()

@@ -40,6 +40,7 @@ from ofgtp.core.flows.pipeline import (
     REFUSAL,
     TOO_BIG,
     TOO_BIG_METER,
+    TOO_BIG_RELAYED_METER,
     TOO_BIG_REPORT_METER,
     TTL_METER,
     UNKNOWN_UE_METER,
@@ -62,6 +63,7 @@ from ofgtp.core.rules.terms import (
     HELD_SAMPLE,
     ICMP,
     IPV4,
+    RELAYS,
     STRICT,
     TAGGED,
     TO_UE,
@@ -82,6 +84,8 @@ def contain(links: Links) -> Iterator[Flow]:
     bare = links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER
     yield MEASURE.flow(0, (), CheckBigger(bare - CONTAINER_HEADERS, "reg2", 1), goto=CONTAIN)
     yield CONTAIN.flow(100, match(reg2=(2, 2)), goto=TOO_BIG, meter=TOO_BIG_METER)
+    relayed = match(reg2=(2, 2), reg6=(RELAYS, RELAYS))
+    yield CONTAIN.drop(110, relayed, DropReason.TOO_BIG, meter=TOO_BIG_RELAYED_METER)
     for odd in (0, 1):
         front = container_in_front("reg4", 0x01000, 4, 7, odd)
         yield CONTAIN.flow(50, match(reg4=(odd, 1)), *front, Output(links.gtpu))

@@ -184,6 +184,10 @@ def wanted_container(qos: Qos) -> int:
     return CONTAINED * qos.required | (CHECKED | qos.qfi) * qos.check
 
 
+LONGER_THAN_ACCESS = 3
+"""The bit of register 2 that says so of a packet that came in a tunnel and is to leave in one."""
+
+
 STRICT = 1 << 31
 """In register 6: one of the rules' filters must match."""
 

@@ -22,11 +22,13 @@ from ofgtp.core.flows.pipeline import (
     HELD,
     MEASURE,
     ONWARD,
+    ONWARD_FIT,
     QFI,
     REFUSAL,
     REFUSED_METER,
     ROUTE,
     TOO_BIG,
+    TOO_BIG_RELAYED_METER,
     TOO_BIG_UPLINK_METER,
     TOO_BIG_UPLINK_REPORT_METER,
     UPLINK,
@@ -40,6 +42,7 @@ from ofgtp.core.rules.terms import (
     ASKED,
     CHECKED,
     CONTAINED,
+    CONTAINER_HEADERS,
     ETHERNET_HEADER,
     HAS_CONTAINER,
     HEADER_SAMPLE,
@@ -47,6 +50,7 @@ from ofgtp.core.rules.terms import (
     IPV4,
     IPV6,
     LIVE,
+    LONGER_THAN_ACCESS,
     NO_SESSION,
     OF_TYPE_0,
     PRIORITY_MAX,
@@ -115,12 +119,18 @@ def rules() -> Iterator[Flow]:
 def onward(links: Links) -> Iterator[Flow]:
     """A UL or DL PDU SESSION INFORMATION (TS 38.415, 5.5.2) in front of those that had one, as in
     table contain; the others as they are."""
-    out = Output(links.gtpu)
-    yield ONWARD.flow(0, match(reg3=(0, CONTAINED)), Decap(), out)
+    bare = check_size(links).octets
+    for contained, octets in ((0, bare), (CONTAINED, bare - CONTAINER_HEADERS)):
+        fits = CheckBigger(octets, "reg2", LONGER_THAN_ACCESS)
+        yield ONWARD.flow(0, match(reg3=(contained, CONTAINED)), fits, goto=ONWARD_FIT)
+    bit, out = 1 << LONGER_THAN_ACCESS, Output(links.gtpu)
+    longer = match(reg2=(bit, bit))
+    yield ONWARD_FIT.drop(100, longer, DropReason.TOO_BIG, meter=TOO_BIG_RELAYED_METER)
+    yield ONWARD_FIT.flow(0, match(reg3=(0, CONTAINED)), Decap(), out)
     for odd in (0, 1):
         for of_type, label in ((OF_TYPE_0, 0x01000), (0, 0x01100)):
             asked = match(reg3=(CONTAINED | of_type | odd, CONTAINED | OF_TYPE_0 | 1))
-            yield ONWARD.flow(0, asked, *container_in_front("reg3", label, 4, 5, odd), out)
+            yield ONWARD_FIT.flow(0, asked, *container_in_front("reg3", label, 4, 5, odd), out)
 
 
 def uplink() -> Iterator[Flow]:

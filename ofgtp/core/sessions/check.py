@@ -92,8 +92,6 @@ def _check_prefixes(
             )
     for place, prefix in enumerate(detail.framed_routes):
         loc = f"framed_routes.{place}"
-        if gateway.host_core:
-            raise InvalidSession(loc, 'needs a core port: with core_port = "host" it has no route')
         for pool in gateway.ue_pools:
             if prefix.overlaps(pool):
                 raise InvalidSession(loc, f"{prefix} overlaps the UE pool {pool}")

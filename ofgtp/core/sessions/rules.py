@@ -132,7 +132,13 @@ def _tunnel(far: FTeid | None, indicated: bool, qos: Qos | None) -> Forward:
 def ue_prefixes(session: Session) -> tuple[IPv4Network, ...]:
     """The UE's address and the prefixes behind it; none of a relay that takes any content."""
     own = () if session.ue_ip is None else (IPv4Network((int(session.ue_ip), 32)),)
-    return own + (() if session.detail is None else session.detail.framed_routes)
+    return own + framed_of(session)
+
+
+def framed_of(session: Session | None) -> tuple[IPv4Network, ...]:
+    """The prefixes behind a session's UE."""
+    detail = None if session is None else session.detail
+    return () if detail is None else detail.framed_routes
 
 
 def _ambr(detail: Detail, place: int) -> tuple[int, ...]:
@@ -218,6 +224,22 @@ def peers_of(session: Session) -> set[IPv4Address]:
     return named
 
 
+def sent_on(session: Session, teid: int, peer: IPv4Address) -> list[FTeid] | None:
+    """The tunnels in which what a peer sends to a TEID of ours leaves again.
+
+    None: it leaves in none, since the TEID is no relay's. An empty list: it is, and leads nowhere
+    now, or is not for this peer.
+    """
+    detail = session.detail
+    if detail is None:
+        return None
+    of_teid = [rule for rule in rules_of(session) if rule.teid == teid]
+    if detail.relay is None and not any(isinstance(rule.forward, Tunnel) for rule in of_teid):
+        return None
+    mine = (rule.forward for rule in of_teid if rule.peer in (None, peer))
+    return list(dict.fromkeys(each.to for each in mine if isinstance(each, Tunnel)))
+
+
 def next_way(before: Session | None, after: Session) -> int:
     """In which of two tables a session's rules for what comes in tunnels must stand after a change.
 
@@ -234,6 +256,20 @@ def next_way(before: Session | None, after: Session) -> int:
 
 def _from_tunnels(session: Session) -> list[Rule]:
     return [rule for rule in rules_of(session) if rule.teid is not None]
+
+
+def indicated_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
+    """Those that their peers have said they do not know, with the field that names each."""
+    if session.downlink is not None and session.error_indicated:
+        yield "downlink", session.downlink
+    detail = session.detail
+    if detail is None:
+        return
+    if detail.relay is not None and detail.relay.error_indicated:
+        yield "core", detail.relay.remote
+    for place, bearer in enumerate(detail.bearers):
+        if bearer.downlink is not None and bearer.error_indicated:
+            yield f"bearers.{place}.downlink", bearer.downlink
 
 
 def indicated(session: Session, tunnel: FTeid) -> Session | None:

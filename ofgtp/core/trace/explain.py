@@ -464,7 +464,10 @@ class _Way:
         if owner == "other":
             return verdict.foreign(case, last)
         if owner == "drop":
-            return verdict.dropped(case, _drop_reason(last), self.taken)
+            reason = _drop_reason(last)
+            if reason is DropReason.TOO_BIG:
+                return verdict.too_big_relayed(case)
+            return verdict.dropped(case, reason, self.taken)
         if last.table == TOO_BIG.number:
             asked = next(hop for hop in reversed(hops) if hop.limit is not None)
             if case.packet.direction == "uplink" and not self._to_ue:

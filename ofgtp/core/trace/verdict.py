@@ -288,6 +288,18 @@ def too_big(case: Case, asked: Hop) -> Verdict:
     )
 
 
+def too_big_relayed(case: Case) -> Verdict:
+    """It came in a tunnel, and does not fit where it would leave in one."""
+    return Verdict(
+        False,
+        f"{case.packet.size} octets do not fit: {case.gateway.access_port} takes frames that are"
+        " some octets longer than its MTU, and sends none",
+        "too_big",
+        "have its sender keep to the MTU of the network between it and the gateway, or raise"
+        f" that of {case.gateway.access_port}",
+    )
+
+
 def too_big_uplink(case: Case, asked: Hop) -> Verdict:
     """It does not fit the core port, which this flow found out by its limit."""
     mtu, port = (asked.limit or 0) - ETHERNET_HEADER, case.gateway.core_device
