@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from picture import BIT, BITS, CELL, HIGH, MARGIN, Picture
+from picture import BIT, BITS, CELL, HIGH, MARGIN, Label, Picture
 from pipeline_doc import flows
 
 from ofgtp.core.flows.flow import Flow

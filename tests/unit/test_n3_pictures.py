@@ -35,7 +35,15 @@ def test_the_page_shows_all_of_them() -> None:
     assert sorted(shown) == [path.name for path in PICTURES]
 
 
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_the_picture_of_bearers(tmp_path: Path) -> None:
+    command = "scripts/bearer_pictures.py"
+    subprocess.run([sys.executable, command, str(tmp_path)], cwd=ROOT, check=True)
+    drawn = (tmp_path / "bearers.svg").read_text()
+    assert drawn == (IMAGES / "bearers.svg").read_text(), f"stale; run .venv/bin/python {command}"
+    assert "](images/bearers.svg)" in (ROOT / "docs" / "bearers.md").read_text()
+
+
+@pytest.mark.parametrize("path", [*PICTURES, IMAGES / "bearers.svg"], ids=lambda path: path.stem)
 def test_it_is_legible(path: Path) -> None:
     """As wide as a page, on a ground of its own, with letters of 12 px at least."""
     text = path.read_text()
