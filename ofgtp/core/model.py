@@ -281,7 +281,7 @@ class Gateway:
         if not SESSION_ID.fullmatch(session.id):
             raise InvalidSession("id", "1 to 128 of A-Z a-z 0-9 . _ : @ -")
         if session.ue_ip is not None:
-            self._check_ue_ip(session.ue_ip)
+            self.check_ue_ip(session.ue_ip)
         if session.uplink is not None:
             check_teid("uplink.teid", session.uplink.teid)
             if session.uplink.remote_ip is not None:
@@ -292,7 +292,12 @@ class Gateway:
         if session.qos is not None and not 1 <= session.qos.qfi <= QFI_MAX:
             raise InvalidSession("qfi", f"a QFI is 1 to {QFI_MAX}, not {session.qos.qfi}")
 
-    def _check_ue_ip(self, ue_ip: IPv4Address) -> None:
+    def check_ue_ip(self, ue_ip: IPv4Address) -> None:
+        """A UE's address is of a pool, and not ours.
+
+        Raises:
+            InvalidSession.
+        """
         if not any(ue_ip in pool for pool in self.ue_pools):
             pools = ", ".join(str(pool) for pool in self.ue_pools)
             raise InvalidSession("ue_ip", f"{ue_ip} is not in the UE pools ({pools})")

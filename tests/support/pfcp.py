@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -250,3 +251,32 @@ def known(group: Any) -> Any:
 def messages(*, removals: bool = True) -> st.SearchStrategy[Message]:
     """Any message; with empty IEs in updates, or without."""
     return st.one_of(*(groups(kind, removals=removals) for kind in CLASSES.values()))
+
+
+# --- procedures about sessions, as they were seen
+
+
+class Seen(NamedTuple):
+    """A message about a session, between two addresses."""
+
+    frame: int
+    source: IPv4Address
+    target: IPv4Address
+    data: bytes
+
+    @property
+    def from_control_plane(self) -> bool:
+        """Whether it is a request of a control plane's."""
+        return self.data[1] in (50, 52, 54)
+
+
+def procedures() -> dict[str, list[Seen]]:
+    """Of each capture the messages about sessions, in their order."""
+    read = json.loads((DATA / "sessions.json").read_text())
+    return {
+        name: [
+            Seen(frame, IPv4Address(source), IPv4Address(target), bytes.fromhex(data))
+            for frame, source, target, data in messages
+        ]
+        for name, messages in read.items()
+    }
