@@ -189,6 +189,24 @@ class AccessRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Pfcp:
+    """`[gateway.pfcp]`: a gateway as the user plane node of control planes (N4, Sxa, Sxb)."""
+
+    listen: IPv4Address
+    """An address of this host, UDP port 8805."""
+    peers: tuple[IPv4Network, ...]
+    """From where control planes may associate."""
+    node_id: IPv4Address | str
+    """An address or a name."""
+    on_peer_lost: Literal["keep", "remove"] = "keep"
+    """Whether the sessions of a control plane that answers no heartbeat stay or are removed."""
+    heartbeat_seconds: int = 10
+    """From one heartbeat to a control plane to the next."""
+    network_instances: tuple[str, ...] = ()
+    """Names that are accepted; none: any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """One `[[gateway]]` of the configuration, validated; nothing in it changes while running."""
 
@@ -222,6 +240,8 @@ class Gateway:
     """N3-REQUESTS: how often a request is sent before its peer counts as silent."""
     on_path_down: Literal["keep", "remove"] = "keep"
     """Whether the sessions of a peer whose path is down stay or are removed."""
+    pfcp: Pfcp | None = None
+    """None: no control plane is spoken to."""
 
     @property
     def host_core(self) -> bool:

@@ -184,8 +184,8 @@ def all_teids(session: Session) -> Iterator[tuple[str, int]]:
     detail = session.detail
     if detail is None:
         return
-    teids = dict.fromkeys(rule.teid for rule in detail.rules if rule.teid is not None)
-    yield from (("rules", teid) for teid in teids)
+    teids = [rule.teid for rule in detail.rules if rule.teid is not None]
+    yield from (("rules", teid) for teid in dict.fromkeys((*teids, *detail.teids)))
     if detail.relay is not None:
         yield "core.teid", detail.relay.teid
     for place, bearer in enumerate(detail.bearers):
