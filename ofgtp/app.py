@@ -34,6 +34,7 @@ from ryu.ofproto import ofproto_v1_4_parser as messages
 from ofgtp import config as configuration
 from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.pfcp.endpoint import PfcpEndpoint
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import (
     CodecError,
@@ -121,6 +122,14 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         self._channels: dict[Datapath, Channel] = {}
         self._claimed: dict[Datapath, GatewayAgent] = {}
         service = SessionService(store, self._agents, writer, events)
+        try:
+            self._endpoints = {
+                gateway.name: PfcpEndpoint(gateway, gateway.pfcp, store, service, protected, events)
+                for gateway in config.gateways
+                if gateway.pfcp is not None
+            }
+        except StoreError as error:
+            _give_up(str(error), EXIT_STORE_AWAY)
         self._config, self._service, self._store, self._writer = config, service, store, writer
         self._listener = Listener(datapath_connection_factory)
         self._stopping = False
@@ -147,6 +156,8 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             hub.spawn(self._for_ever, "openflow", partial(self._listener.accept, listening))
         for agent in self._agents:
             hub.spawn(self._for_ever, f"gateway={agent.gateway.name}", agent.run)
+        for name, endpoint in self._endpoints.items():
+            hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread
 
     def _for_ever(self, what: str, work: Callable[[], object]) -> None:

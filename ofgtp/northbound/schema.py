@@ -21,7 +21,14 @@ from ofgtp.core.model import Direction, FTeid, Qos, SessionState
 from ofgtp.core.observations import Seen
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.sessions.detail import Rates
-from ofgtp.northbound.bearers import BearerOutput, CoreOutput, MoreInput, Prefix, RatesOutput
+from ofgtp.northbound.bearers import (
+    BearerOutput,
+    CoreOutput,
+    MoreInput,
+    OwnerOutput,
+    Prefix,
+    RatesOutput,
+)
 from ofgtp.northbound.service import PeerView, SeenView, SessionRequest
 from ofgtp.northbound.shapes import (
     ID_RULE,
@@ -240,6 +247,7 @@ class SessionOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    owner: OwnerOutput | None = None
 
 
 class SessionList(BaseModel):

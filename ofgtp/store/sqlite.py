@@ -821,13 +821,15 @@ class SessionStore:
         teid: int | None = None,
         peer: IPv4Address | None = None,
         state: SessionState | None = None,
+        owned: bool = True,
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[list[StoredSession], str | None]:
         """One page of the sessions that match, and the cursor of the next page or None.
 
         `part_of_id` stands anywhere in the id; `teid` is the uplink's; `peer` is
-        `uplink.remote_ip` or `downlink.remote_ip`. A page goes on after the last session of the one
+        `uplink.remote_ip` or `downlink.remote_ip`; those of control planes are left out unless
+        `owned`. A page goes on after the last session of the one
         before: sessions made or deleted in between neither repeat nor hide others.
 
         Raises:
@@ -853,6 +855,8 @@ class SessionStore:
             own = "uplink_remote_ip = ? OR downlink_ip = ?"
             where.append(f"({own} OR number IN (SELECT number FROM tunnels WHERE ip = ?))")
             values += [int(peer)] * 3
+        if not owned:
+            where.append("number NOT IN (SELECT number FROM pfcp_sessions)")
         # An index of the gateway alone would lead through all of its sessions, in no order.
         found = gateway is not None and (ue_ip is not None or teid is not None)
         table = _SELECT if found else f"{_SELECT} NOT INDEXED"

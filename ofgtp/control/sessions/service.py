@@ -27,6 +27,7 @@ from ofgtp.control.sessions.batch import SLICE, Batch
 from ofgtp.control.sessions.counted import Counted, counted, counted_pair
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
+from ofgtp.control.sessions.owned import Steps, check_free
 from ofgtp.core.errors import (
     Conflict,
     GatewayNotReady,
@@ -133,6 +134,7 @@ class SessionService:
                 stored = tx.get(session_id)
                 if stored is None:
                     raise UnknownSession(session_id)
+                check_free(stored.session)
                 done = self._put(tx, change(_resource(stored.session)))
             return self._told(done)
 
@@ -141,6 +143,7 @@ class SessionService:
         with self._turn():
             with self._transaction() as tx:
                 session = tx.delete(session_id)
+                check_free(session)
                 confirmed = self._carry_out(tx, session.gateway, [session], [])
             self._changed(session, None)
             self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
@@ -164,6 +167,35 @@ class SessionService:
             "batch", created=result.created, replaced=result.replaced, deleted=result.deleted
         )
         return result
+
+    # --- what control planes ask for
+
+    def by_control_plane(self, gateway: str, work: Callable[[Transaction], Steps]) -> None:
+        """Do what `work` has done in a transaction in the switch as well, or neither.
+
+        What is only deleted is deleted, though the switch be away: its flows go when it is back.
+
+        Raises:
+            GatewayNotReady: the switch has not confirmed, and all is as it was.
+            Conflict, InvalidSession, SwitchRefused, StoreError.
+        """
+        agent = self._agent_for(gateway)
+        with self._turn():
+            with self._transaction() as tx:
+                steps = work(tx)
+                touched = steps.before or steps.after
+                confirmed = touched and self._carry_out(tx, gateway, steps.before, steps.after)
+                if steps.after and not confirmed:
+                    raise GatewayNotReady(f"the switch of gateway {gateway} has not confirmed")
+            was = {session.number: session for session in steps.before}
+            now = {session.number: session for session in steps.after}
+            agent.left(steps.left)
+            agent.changed([(was.get(number), now.get(number)) for number in was | now])
+        for number, session in (was | now).items():
+            kind = "session_changed" if number in was else "session_created"
+            kind = kind if number in now else "session_deleted"
+            facts = {"state": SessionState.ACTIVE.value} if number in now else {}
+            self.events.publish(kind, gateway=gateway, session=session.id, **facts)
 
     # --- what peers cause
 
@@ -196,10 +228,12 @@ class SessionService:
             self.events.publish("error_indicated", gateway=gateway, session=session_id, **facts)
 
     def path_down(self, gateway: str, peer: IPv4Address) -> None:
-        """Remove the sessions of a peer that does not answer; see `Sessions`."""
+        """Remove the sessions of a peer that does not answer, but for those that a control plane
+        owns; see `Sessions`."""
         removed = 0
         try:
-            while page := self._store.list(gateway=gateway, peer=peer, limit=_AT_ONCE)[0]:
+            asked: dict[str, Any] = {"gateway": gateway, "peer": peer, "owned": False}
+            while page := self._store.list(**asked, limit=_AT_ONCE)[0]:
                 ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
                 try:
                     removed += self.batch(ops).deleted
@@ -260,6 +294,7 @@ class SessionService:
             request = replace(request, id=f"s-{secrets.token_hex(8)}")
         session_id = str(request.id)
         old = tx.get(session_id)
+        check_free(None if old is None else old.session)
         present = None if old is None else old.session.gateway
         agent = self._agent_for(request.gateway or present)
         gateway = agent.gateway

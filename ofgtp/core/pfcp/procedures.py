@@ -36,6 +36,8 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionModificationResponse,
 )
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
+from ofgtp.core.sessions.check import check_prefixes
+from ofgtp.core.sessions.detail import Detail, Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Terms:
     network_instances: tuple[str, ...] = ()
     """Those that are there; none: any."""
     protected: tuple[IPv4Network, ...] = ()
-    """Where no UE may be."""
+    """Where no UE may send, and no prefix behind one may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class Outcome:
     answer: Message
     end_markers: tuple[FTeid, ...] = ()
     """Tunnels that are left, and whose peers are to be told (SNDEM)."""
+
+    @property
+    def detail(self) -> Detail:
+        """The session as all sessions are kept; its slot and way are the store's to choose."""
+        return _detail(self.session, self.made)
 
 
 def establishment(
@@ -107,10 +114,15 @@ def owned(session: PfcpSession | None, seid: int, owners: Iterable[NodeId]) -> P
     Raises:
         Refusal: there is none, or it is another's, which looks the same.
     """
-    known = {canonical(owner) for owner in owners}
-    if session is None or (known and canonical(session.node_id) not in known):
-        raise Refusal(Cause.SESSION_NOT_FOUND, f"there is no session with the SEID {seid:#x}")
+    known = {str(canonical(owner)) for owner in owners}
+    if session is None or (known and str(canonical(session.node_id)) not in known):
+        raise unknown(seid)
     return session
+
+
+def unknown(seid: int) -> Refusal:
+    """There is no session, or none that the sender should know of."""
+    return Refusal(Cause.SESSION_NOT_FOUND, f"there is no session with the SEID {seid:#x}")
 
 
 def collision(error: Conflict | InvalidSession, session: PfcpSession, *, restores: bool) -> Refusal:
@@ -157,7 +169,21 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
         except InvalidSession as error:
             rule = FailedRule(RuleKind.FAR, far.far_id)
             raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.OUTER_HEADER_CREATION, rule) from None
+    try:
+        check_prefixes(terms.gateway, _detail(session, made), terms.protected)
+    except InvalidSession as error:
+        raise collision(error, session, restores=False) from None
     return made
+
+
+def _detail(session: PfcpSession, made: Made) -> Detail:
+    return Detail(
+        rules=made.rules,
+        limits=made.limits,
+        framed_routes=made.framed_routes,
+        teids=made.teids,
+        owner=Owner(str(canonical(session.node_id)), session.cp_fseid.seid, session.up_seid),
+    )
 
 
 def _check_network_instances(session: PfcpSession, terms: Terms) -> None:

@@ -1,0 +1,238 @@
+"""The socket of one gateway's PFCP node, and the green threads that serve it.
+
+One thread reads; what is about nodes is answered at once, and requests about sessions, and changes
+of associations, are carried out by another in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
+
+import eventlet
+from eventlet.queue import LightQueue
+
+from ofgtp.control.pfcp.sessions import PfcpSessions
+from ofgtp.control.sessions.service import SessionService
+from ofgtp.core.errors import GatewayNotReady, OfgtpError, StoreError, SwitchRefused
+from ofgtp.core.model import Gateway, Pfcp
+from ofgtp.core.pfcp.node.actions import (
+    PORT,
+    Action,
+    BadRequest,
+    Change,
+    Endpoint,
+    Event,
+    Send,
+    SessionRequest,
+    Transaction,
+)
+from ofgtp.core.pfcp.node.associations import Association, AssociationStatus
+from ofgtp.core.pfcp.node.machine import Node
+from ofgtp.core.pfcp.node.settings import NodeSettings
+from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX
+from ofgtp.northbound.events import EventLog
+from ofgtp.southbound.channel import FlowsRefused
+from ofgtp.store.sqlite import SessionStore
+
+log = logging.getLogger(__name__)
+
+NTP_SECONDS = 2_208_988_800
+"""From 1900, where Recovery Time Stamps begin, to 1970."""
+
+LONGEST = 65_535
+"""Octets of a datagram."""
+BUFFER = 4 << 20
+AT_ONCE = 16
+"""Datagrams that are read between two turns of other green threads."""
+TICK_S = 0.25
+RETRY_S = 1.0
+"""Seconds between two attempts to listen at an address that is not there yet."""
+
+_Work = SessionRequest | BadRequest | Change
+
+
+def recovery_time_stamp(store: SessionStore) -> int:
+    """Ours: as old as the store's sessions may be."""
+    return store.recovery_time_stamp(int(time.time()) + NTP_SECONDS)
+
+
+class PfcpEndpoint:
+    """The node of one gateway.
+
+    Raises:
+        StoreError: what it was before cannot be read.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        pfcp: Pfcp,
+        store: SessionStore,
+        service: SessionService,
+        protected: Sequence[IPv4Network],
+        events: EventLog,
+    ) -> None:
+        self._name, self._listen = gateway.name, pfcp.listen
+        self._service, self._store, self._events = service, store, events
+        settings = NodeSettings(
+            node_id=pfcp.node_id,
+            recovery_time_stamp=recovery_time_stamp(store),
+            peers=pfcp.peers,
+            remove_on_lost=pfcp.on_peer_lost == "remove",
+            heartbeat_s=float(pfcp.heartbeat_seconds),
+        )
+        self._node = Node(
+            settings,
+            [Association.from_plain(each) for each in store.associations(gateway.name)],
+            time.monotonic(),
+            secrets.randbelow(SEQUENCE_MAX),
+        )
+        terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
+        self._sessions = PfcpSessions(terms, pfcp.listen, store)
+        self._queue: LightQueue = LightQueue()
+        self._socket: socket.socket | None = None
+        self.problem: str | None = None
+        """What keeps it from being asked, for the operator."""
+
+    def run(self) -> None:
+        """Serve until the process ends; to be spawned."""
+        self._socket = self._bind()
+        log.info("gateway=%s: PFCP at %s, UDP port %d", self._name, self._listen, PORT)
+        eventlet.spawn(self._tick)
+        eventlet.spawn(self._work)
+        while True:
+            for _ in range(AT_ONCE):
+                self._read(self._socket)
+            eventlet.sleep(0)
+
+    def statuses(self) -> Iterable[AssociationStatus]:
+        """The control planes that are associated."""
+        return self._node.statuses()
+
+    def _bind(self) -> socket.socket:
+        while True:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                sock.bind((str(self._listen), PORT))
+            except OSError as error:
+                sock.close()
+                problem = f"cannot listen at {self._listen}, UDP port {PORT}: {error.strerror}"
+                if problem != self.problem:
+                    log.error("gateway=%s: PFCP: %s", self._name, problem)
+                self.problem = problem
+                eventlet.sleep(RETRY_S)
+                continue
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            self.problem = None
+            return sock
+
+    def _read(self, sock: socket.socket) -> None:
+        """Take one datagram. None may end the process, whatever is in it."""
+        try:
+            data, (ip, port) = sock.recvfrom(LONGEST)
+        except OSError as error:
+            log.debug("gateway=%s: PFCP: %s", self._name, error)
+            return
+        source = Endpoint(IPv4Address(ip), port)
+        try:
+            self._do(self._node.receive(data, source, time.monotonic()))
+        except Exception:
+            log.exception("gateway=%s: PFCP from %s: unexpected", self._name, ip)
+
+    def _tick(self) -> None:
+        while True:
+            try:
+                self._do(self._node.tick(time.monotonic()))
+            except Exception:
+                log.exception("gateway=%s: PFCP: unexpected", self._name)
+            eventlet.sleep(TICK_S)
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(to, data):
+                    self._send(to, data)
+                case SessionRequest() | BadRequest() | Change():
+                    self._queue.put(action)
+                case Event(kind, node_id, ip, text):
+                    facts = {"node_id": str(node_id), "ip": str(ip), "text": text}
+                    self._events.publish(kind.value, gateway=self._name, **facts)
+
+    def _send(self, to: Endpoint, data: bytes) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(data, (str(to.ip), to.port))
+        except OSError as error:
+            log.debug("gateway=%s: PFCP to %s not sent: %s", self._name, to.ip, error)
+
+    # --- what takes long
+
+    def _work(self) -> None:
+        while True:
+            work: _Work = self._queue.get()
+            try:
+                self._do(self._carry_out(work))
+            except Exception:
+                log.exception("gateway=%s: PFCP: unexpected", self._name)
+
+    def _carry_out(self, work: _Work) -> list[Action]:
+        if isinstance(work, Change):
+            return self._change(work)
+        transaction = work.transaction
+        try:
+            if isinstance(work, BadRequest):
+                raise work.refusal
+            message, seid = self._sessions.carry_out(work.message, transaction, self._service)
+        except Refusal as refusal:
+            return self._refuse(transaction, refusal)
+        except Exception as error:
+            if not isinstance(error, OfgtpError):
+                log.exception("gateway=%s: PFCP: unexpected", self._name)
+            return self._refuse(transaction, _failed(error))
+        return self._node.answer(transaction, message, seid, time.monotonic())
+
+    def _refuse(self, transaction: Transaction, refusal: Refusal) -> list[Action]:
+        try:
+            seid = self._sessions.cp_seid(transaction)
+        except Refusal as unknown:
+            # Whose the session is comes before what is wrong with what is asked of it.
+            refusal, seid = unknown, 0
+        except OfgtpError:
+            seid = 0
+        log.warning(
+            "gateway=%s: %s of %s refused, cause %d: %s",
+            self._name,
+            transaction.type.title,
+            transaction.source.ip,
+            refusal.cause,
+            refusal,
+        )
+        return self._node.refuse(transaction, refusal, seid, time.monotonic())
+
+    def _change(self, change: Change) -> list[Action]:
+        try:
+            self._sessions.change(change, self._service)
+        except Exception as error:
+            if not isinstance(error, OfgtpError):
+                log.exception("gateway=%s: PFCP: unexpected", self._name)
+            log.error("gateway=%s: %s: not carried out: %s", self._name, change.why, error)
+            return self._node.failed(change, str(error), time.monotonic())
+        return self._node.done(change, time.monotonic())
+
+
+def _failed(error: Exception) -> Refusal:
+    """The answer to a request that could not be carried out, through no fault of its sender."""
+    if isinstance(error, FlowsRefused | SwitchRefused):
+        return Refusal(Cause.NO_RESOURCES, f"the switch takes no more: {error}")
+    if isinstance(error, GatewayNotReady | StoreError):
+        return Refusal(Cause.SYSTEM_FAILURE, str(error))
+    return Refusal(Cause.SYSTEM_FAILURE, "an internal error, see the log")

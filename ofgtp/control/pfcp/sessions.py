@@ -1,0 +1,220 @@
+"""The sessions of one gateway's control planes: in the store and in the switch, or in neither."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from ofgtp.control.sessions.detail import settled
+from ofgtp.control.sessions.owned import Steps
+from ofgtp.control.sessions.service import SessionService
+from ofgtp.core.errors import Conflict, InvalidSession
+from ofgtp.core.model import Session
+from ofgtp.core.pfcp import procedures, stored
+from ofgtp.core.pfcp.node.actions import Change, Transaction
+from ofgtp.core.pfcp.node.associations import canonical
+from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.session import PfcpSession
+from ofgtp.core.pfcp.wire.header import MessageType
+from ofgtp.core.pfcp.wire.messages import (
+    Message,
+    SessionDeletionRequest,
+    SessionEstablishmentRequest,
+    SessionModificationRequest,
+)
+from ofgtp.core.pfcp.wire.values import FSeid, NodeId
+from ofgtp.store.pfcp import Made
+from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.sqlite import Transaction as Writing
+
+TEIDS = range(1 << 31, 1 << 32)
+"""What F-TEIDs are chosen from: control planes that choose their own count from the other end."""
+
+DELETED_AT_ONCE = 200
+"""Sessions of an association that are deleted together: others have their turn in between."""
+
+
+class _Chooser:
+    def __init__(self, gateway: str, local_ip: IPv4Address, tx: Writing) -> None:
+        self.local_ip = local_ip
+        self._gateway, self._tx = gateway, tx
+
+    def allocate(self) -> int:
+        return self._tx.allocate_teid(self._gateway, TEIDS)
+
+
+class PfcpSessions:
+    """Requests of control planes, carried out one by one."""
+
+    def __init__(self, terms: Terms, up_ip: IPv4Address, store: SessionStore) -> None:
+        self._terms, self._up_ip, self._store = terms, up_ip, store
+        self._gateway = terms.gateway.name
+
+    def cp_seid(self, transaction: Transaction) -> int:
+        """The SEID by which the sender of a request knows the session; 0 if there is none.
+
+        Raises:
+            Refusal: the session is not there, or is another's.
+        """
+        if transaction.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
+            return transaction.cp_seid
+        return self._owned(transaction)[1].cp_fseid.seid
+
+    def carry_out(
+        self, message: Message, transaction: Transaction, service: SessionService
+    ) -> tuple[Message, int]:
+        """The answer to a request that is carried out, and the control plane's SEID.
+
+        Raises:
+            Refusal: it is not carried out.
+            OfgtpError: it could not be; nothing has changed.
+        """
+        by = service.by_control_plane
+        outcome: list[tuple[Message, int]] = []
+        work: Callable[[Writing], Steps]
+        match message:
+            case SessionEstablishmentRequest():
+                work = lambda tx: self._establish(tx, message, outcome)  # noqa: E731
+            case SessionModificationRequest():
+                work = lambda tx: self._modify(tx, message, transaction, outcome)  # noqa: E731
+            case SessionDeletionRequest():
+                work = lambda tx: self._delete(tx, transaction, outcome)  # noqa: E731
+            case _:
+                raise ValueError(f"no request about a session: {message}")
+        by(self._gateway, work)
+        return outcome[0]
+
+    def change(self, change: Change, service: SessionService) -> None:
+        """Delete sessions of an association, and store what it is now.
+
+        Raises:
+            OfgtpError: it could not be done; some sessions may be deleted.
+        """
+        node_id = canonical(change.node_id)
+        kept = {str(ip) for ip in change.keep or ()}
+        going = []
+        if change.delete:
+            of_node = self._store.pfcp_sessions_of(self._gateway, str(node_id))
+            going = [each.id for each in of_node if kept.isdisjoint(each.cp_ips.split())]
+        for start in range(0, len(going), DELETED_AT_ONCE):
+            some = going[start : start + DELETED_AT_ONCE]
+
+            def remove(tx: Writing, some: list[str] = some) -> Steps:
+                return Steps(tuple(tx.delete(each) for each in some if tx.get(each) is not None))
+
+            service.by_control_plane(self._gateway, remove)
+        save = None if change.save is None else change.save.to_plain()
+
+        def store(tx: Writing) -> Steps:
+            tx.put_association(self._gateway, str(node_id), save)
+            return Steps()
+
+        service.by_control_plane(self._gateway, store)
+
+    # --- the three requests
+
+    def _establish(
+        self,
+        tx: Writing,
+        request: SessionEstablishmentRequest,
+        answers: list[tuple[Message, int]],
+    ) -> Steps:
+        up_fseid = FSeid(secrets.randbelow((1 << 63) - 1) + 1, self._up_ip)
+        outcome = procedures.establishment(request, up_fseid, self._chooser(tx), self._terms)
+        node_id, cp_seid = request.node_id, request.cp_fseid.seid
+        gone = [
+            tx.delete(each.id)
+            for each in self._store.pfcp_sessions_of(self._gateway, _key(node_id), cp_seid)
+        ]
+        new = Session(
+            number=0,
+            id=f"pfcp-{up_fseid.seid:016x}",
+            gateway=self._gateway,
+            ue_ip=outcome.made.ue_ip,
+            uplink=None,
+            downlink=None,
+            detail=outcome.detail,
+        )
+        restores = procedures.restores(request)
+        try:
+            made = self._insert(tx, settled(None, new), node_id, gone)
+        except (Conflict, InvalidSession) as error:
+            raise procedures.collision(error, outcome.session, restores=restores) from None
+        self._remember(tx, made.number, outcome.session)
+        answers.append((outcome.answer, cp_seid))
+        return Steps(tuple(gone), (made,))
+
+    def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
+        """A new session; of two of one control plane with one UE address it takes the place of
+        the other."""
+        try:
+            return tx.insert(new)
+        except Conflict as error:
+            other = tx.get(error.session_id)
+            detail = None if other is None else other.session.detail
+            owner = None if detail is None else detail.owner
+            if error.loc != "ue_ip" or owner is None or owner.node_id != _key(node_id):
+                raise
+            before = error.session_id
+        gone.append(tx.delete(before))
+        return tx.insert(new)
+
+    def _modify(
+        self,
+        tx: Writing,
+        request: SessionModificationRequest,
+        transaction: Transaction,
+        answers: list[tuple[Message, int]],
+    ) -> Steps:
+        session_id, before = self._owned(transaction)
+        outcome = procedures.modification(before, request, self._chooser(tx), self._terms)
+        old = tx.get(session_id)
+        if old is None:
+            raise procedures.unknown(transaction.seid)
+        new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
+        try:
+            made = tx.replace(settled(old.session, new))
+        except (Conflict, InvalidSession) as error:
+            raise procedures.collision(error, outcome.session, restores=False) from None
+        self._remember(tx, made.number, outcome.session)
+        answers.append((outcome.answer, outcome.session.cp_fseid.seid))
+        installed = () if old.installed is None else (old.installed,)
+        return Steps(installed, (made,), outcome.end_markers)
+
+    def _delete(
+        self, tx: Writing, transaction: Transaction, answers: list[tuple[Message, int]]
+    ) -> Steps:
+        session_id, session = self._owned(transaction)
+        answers.append((procedures.deletion(), session.cp_fseid.seid))
+        return Steps((tx.delete(session_id),))
+
+    # --- parts
+
+    def _owned(self, transaction: Transaction) -> tuple[str, PfcpSession]:
+        """The session that a request is about: its id, and what it was made from.
+
+        Raises:
+            Refusal: it is not there, or another's.
+        """
+        found = self._store.pfcp_session(self._gateway, transaction.seid)
+        if found is None:
+            raise procedures.unknown(transaction.seid)
+        session_id, made = found
+        session = stored.from_bytes(made.octets, made.node_id, made.up_seid)
+        return session_id, procedures.owned(session, transaction.seid, transaction.owners)
+
+    def _chooser(self, tx: Writing) -> _Chooser:
+        return _Chooser(self._gateway, self._terms.gateway.access_ip.ip, tx)
+
+    def _remember(self, tx: Writing, number: int, session: PfcpSession) -> None:
+        cp = session.cp_fseid
+        ips = " ".join(str(ip) for ip in (cp.ipv4, cp.ipv6) if ip is not None)
+        node_id, octets = _key(session.node_id), stored.to_bytes(session)
+        tx.put_pfcp(self._gateway, Made(number, session.up_seid, node_id, cp.seid, ips, octets))
+
+
+def _key(node_id: NodeId) -> str:
+    """A Node ID as the store has it."""
+    return str(canonical(node_id))
