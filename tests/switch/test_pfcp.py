@@ -1,0 +1,459 @@
+"""A control plane drives a real switch by PFCP: associations, sessions, handover, restarts."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.packet import Raw
+
+from ofgtp.core.pfcp.wire import grouped as g
+from ofgtp.core.pfcp.wire import values as v
+from ofgtp.core.pfcp.wire.enums import Action, Gate, Interface, ModificationFlags, RuleKind
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.messages import (
+    HeartbeatRequest,
+    SessionEstablishmentRequest,
+    SessionModificationRequest,
+    read,
+    write,
+)
+from tests.support import gtpu, smf
+from tests.support import ownership as own
+from tests.support.answers import said
+from tests.support.gtpu import END_MARKER
+from tests.support.lab import Lab
+from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.smf import ControlPlane, PfcpSession
+from tests.support.stream import SESSION, Stream
+
+pytestmark = pytest.mark.switch
+
+ENB, ENB2 = ENB_IP["enb"], ENB_IP["enb2"]
+DOWN, OTHER_DOWN = 0x2001, 0x2002
+VOICE = "permit out udp from 10.2.0.2 5004 to assigned"
+
+_ues = (f"10.45.7.{number}" for number in itertools.count(2))
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Lab(enbs=2) as lab:
+        smf.n4(lab)
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
+        site.ready()
+        yield site
+        site.alive()
+        site.check_sent()
+
+
+@pytest.fixture(scope="module")
+def cp(site: Site) -> Iterator[ControlPlane]:
+    cp = ControlPlane(site.lab)
+    associated = cp.associate()
+    assert (associated.cause, associated.node_id) == (1, IPv4Address(smf.UPF))
+    assert associated.recovery_time_stamp == cp.heartbeat()
+    yield cp
+    assert smf.judge(cp)
+    cp.close()
+
+
+@pytest.fixture
+def ue() -> str:
+    return next(_ues)
+
+
+def plain(cp: ControlPlane, ue: str, teid: int = DOWN, **more: Any) -> PfcpSession:
+    """A session with the tunnel of a base station, without containers."""
+    pdrs = smf.uplink(), smf.downlink(ue)
+    return cp.establish(pdrs, (smf.to_core(), smf.to_tunnel(teid, ENB)), **more)
+
+
+def name(session: PfcpSession) -> str:
+    return f"pfcp-{session.up_seid:016x}"
+
+
+def udp(source: str, target: str, port: int, to: int, payload: bytes = bytes(60)) -> bytes:
+    return bytes(IP(src=source, dst=target) / UDP(sport=port, dport=to) / Raw(payload))
+
+
+def up(
+    site: Site,
+    teid: int,
+    ue: str,
+    *,
+    qfi: int | None = None,
+    enb: str = "enb",
+    inner: bytes | None = None,
+) -> list[bytes]:
+    """What comes out at the core host of a packet of a UE's."""
+    inner = inner or gtpu.ipv4(ue, PDN_IP)
+    gtp = gtpu.t_pdu(teid, inner)
+    if qfi is not None:
+        container = bytes((1, 0x10, qfi, 0))
+        gtp = gtpu.message(gtpu.T_PDU, teid, container + inner, flags=0x34, extension=0x85)
+    return [frame[14:] for frame in site.uplink(site.from_enb(gtp, enb=enb), enb=enb)]
+
+
+def down(site: Site, ue: str, teid: int, enb: str = "enb", packet: bytes | None = None) -> bytes:
+    """What a base station gets, behind the GTP-U header, of a packet to a UE; the first may only
+    have the switch ask for the base station's MAC address."""
+    packet = packet or gtpu.ipv4(PDN_IP, ue)
+    got: list[bytes] = []
+
+    def arrived() -> bool:
+        site.pdn.send(site.to_ue(packet))
+        got.extend(each for each in site.enbs[enb].all(0.05) if is_gtpu(each, teid))
+        return bool(got)
+
+    until(arrived, f"packets to {ue} reach {enb}")
+    read = gtpu.decode(got[-1])
+    assert read.teid == teid
+    assert read.inner.endswith(packet)
+    return read.inner[: -len(packet)]
+
+
+# --- a session's life
+
+
+def test_packets_flow_both_ways(site: Site, cp: ControlPlane, ue: str) -> None:
+    pdrs = smf.uplink(9, qer_ids=(1,)), smf.downlink(ue, qer_ids=(1,))
+    fars = smf.to_core(), smf.idle()
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(9),), create_bars=(g.CreateBar(1),))
+    assert set(session.teids) == {1}
+    teid = session.teids[1]
+    assert teid >= 1 << 31
+    with site.counted(idle_ue=1):
+        assert site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, ue))) == []
+    assert session.modify(update_fars=(smf.moved(DOWN, ENB),)).cause == 1
+    assert up(site, teid, ue, qfi=9) == [gtpu.ipv4(ue, PDN_IP)]
+    assert down(site, ue, DOWN) == bytes((1, 0, 9, 0)), "a container with the QFI"
+    with site.counted(wrong_bearer=1):
+        assert up(site, teid, ue, qfi=8) == []
+    with site.counted(no_uplink_session=1, seen_spoofed_source=1):
+        assert up(site, teid, "10.45.7.250", qfi=9) == []
+    # idle, and back by the stored parameters
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.BUFF | Action.NOCP),)).cause == 1
+    with site.counted(idle_ue=1):
+        assert site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, ue))) == []
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.FORW),)).cause == 1
+    assert down(site, ue, DOWN)
+    assert session.delete().cause == 1
+    until(lambda: not up(site, teid, ue, qfi=9), "the session ends")
+    with site.counted(no_uplink_session=1, unknown_ue=1, seen_unknown_teid=1):
+        assert up(site, teid, ue, qfi=9) == []
+        assert site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, ue))) == []
+    assert session.delete().cause == 65
+
+
+def test_a_handover_and_its_end_marker(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    down(site, ue, DOWN)
+    for wire in site.enbs.values():
+        wire.all()
+    update = smf.moved(OTHER_DOWN, ENB2, flags=ModificationFlags.SNDEM)
+    assert session.modify(update_fars=(update,)).cause == 1
+    down(site, ue, OTHER_DOWN, "enb2")
+    assert up(site, session.teids[1], ue, enb="enb2")
+    heard: list[Any] = []
+
+    def told() -> bool:
+        heard.extend(said(site.enb.all(0.05), [END_MARKER]))
+        return bool(heard)
+
+    until(told, "the End Marker comes")
+    # The flag may stay set: no tunnel changes, and nobody is told.
+    assert session.modify(update_fars=(update,)).cause == 1
+    assert session.modify(update_fars=(smf.moved(DOWN, ENB),)).cause == 1, "without the flag"
+    down(site, ue, DOWN)
+    time.sleep(1)
+    heard += [each for wire in site.enbs.values() for each in said(wire.all(), [END_MARKER])]
+    assert [(each.to, each.teid) for each in heard] == [(ENB, DOWN)]
+    session.delete()
+
+
+def test_a_flow_of_its_own_qfi_and_rate(site: Site, cp: ControlPlane, ue: str) -> None:
+    """As an SMF adds a QoS flow: filters, one of them by its number alone, and no keys downlink."""
+    pdrs = smf.uplink(9, qer_ids=(1,)), smf.downlink(ue, qer_ids=(1,))
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(9),))
+    by_text, by_id = v.SdfFilter(VOICE, filter_id=7), v.SdfFilter(filter_id=7)
+    choose = v.ChooseFTeid(choose_id=5)
+    added = session.modify(
+        create_pdrs=(
+            g.CreatePdr(3, 10, g.Pdi(Interface.CORE, sdf_filters=(by_text,)), None, 2, (), (2,)),
+            g.CreatePdr(
+                4,
+                10,
+                g.Pdi(Interface.ACCESS, choose, sdf_filters=(by_id,), qfis=(1,)),
+                v.OuterHeaderRemoval(6),
+                1,
+                (),
+                (2,),
+            ),
+        ),
+        create_qers=(smf.qer(1, 2),),
+    )
+    assert added.cause == 1
+    assert session.teids[4] == session.teids[1]
+    assert down(site, ue, DOWN) == bytes((1, 0, 9, 0))
+    voice = udp(PDN_IP, ue, 5004, 6000)
+    assert down(site, ue, DOWN, packet=voice) == bytes((1, 0, 1, 0))
+    assert down(site, ue, DOWN, packet=udp(PDN_IP, ue, 5005, 6000)) == bytes((1, 0, 9, 0))
+    back = udp(ue, PDN_IP, 6000, 5004)
+    assert up(site, session.teids[4], ue, qfi=1, inner=back) == [back]
+    with site.counted(wrong_bearer=1):
+        assert up(site, session.teids[4], ue, qfi=1) == [], "not what its filter takes"
+    flows = site.lab.http("GET", f"/v1/sessions/{name(session)}/flows").json()["items"]
+    assert {each["bearer"] for each in flows} >= {"3", "4"}
+    assert session.modify(remove_pdrs=(g.RemovePdr(3), g.RemovePdr(4))).cause == 1
+    flows = site.lab.http("GET", f"/v1/sessions/{name(session)}/flows").json()["items"]
+    assert {each["bearer"] for each in flows}.isdisjoint({"3", "4"})
+    session.delete()
+
+
+def test_gates(site: Site, cp: ControlPlane, ue: str) -> None:
+    pdrs = smf.uplink(qer_ids=(1,)), smf.downlink(ue, qer_ids=(1,))
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(),))
+    assert down(site, ue, DOWN) == b""
+    shut = g.UpdateQer(1, v.GateStatus(Gate.CLOSED, Gate.CLOSED))
+    assert session.modify(update_qers=(shut,)).cause == 1
+    until(lambda: not up(site, session.teids[1], ue), "the gate is closed")
+    with site.counted(gate_closed=2):
+        assert up(site, session.teids[1], ue) == []
+        assert site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, ue))) == []
+    session.delete()
+
+
+def test_a_relay(site: Site, cp: ControlPlane) -> None:
+    """As an SGW-C makes one: idle first, the tunnels by modifications."""
+    pdrs = (
+        g.CreatePdr(1, None, g.Pdi(Interface.CORE, v.ChooseFTeid()), None, 1),
+        g.CreatePdr(2, None, g.Pdi(Interface.ACCESS, v.ChooseFTeid()), None, 2),
+    )
+    session = cp.establish(pdrs, (smf.idle(1), smf.idle(2)))
+    from_core, from_access = session.teids[1], session.teids[2]
+    assert from_core != from_access
+    assert session.modify(update_fars=(smf.moved(0x6001, ENB2, 2),)).cause == 1
+    assert session.modify(update_fars=(smf.moved(DOWN, ENB, 1),)).cause == 1
+    inner = gtpu.ipv4("10.45.9.9", "198.51.100.7")
+    for teid, enb, to, out in (
+        (from_access, "enb", "enb2", 0x6001),
+        (from_core, "enb2", "enb", DOWN),
+    ):
+        got: list[bytes] = []
+
+        def arrived(teid: int = teid, enb: str = enb, to: str = to, out: int = out) -> bool:
+            site.enbs[enb].send(site.from_enb(gtpu.t_pdu(teid, inner), enb=enb))
+            got.extend(each for each in site.enbs[to].all(0.05) if is_gtpu(each, out))  # noqa: B023
+            return bool(got)  # noqa: B023
+
+        until(arrived, f"from {enb} to {to}")
+        assert gtpu.decode(got[-1]).inner == inner
+    session.delete()
+
+
+# --- what REST sees
+
+
+def test_rest_reads_and_does_not_change(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    path = f"/v1/sessions/{name(session)}"
+    shown = site.lab.http("GET", path).json()
+    assert shown["owner"] == {
+        "kind": "pfcp",
+        "node_id": smf.SMF,
+        "cp_seid": f"{session.cp_seid:#x}",
+        "up_seid": f"{session.up_seid:#x}",
+    }
+    assert (shown["ue_ip"], shown["state"]) == (ue, "active")
+    listed = site.lab.http("GET", f"/v1/sessions?ue_ip={ue}").json()["items"]
+    assert [each["id"] for each in listed] == [name(session)]
+    body = {"id": name(session), "ue_ip": ue, "uplink": {"teid": 5}, "downlink": None}
+    for method, asked in (("DELETE", None), ("PATCH", {"downlink": None}), ("PUT", body)):
+        answer = site.lab.http(method, path, asked)
+        assert answer.status == 409, answer.body
+        assert smf.SMF in answer.body.decode()
+    other = {"id": "rest", "ue_ip": ue, "uplink": {"teid": 5}, "downlink": None}
+    assert site.lab.http("PUT", "/v1/sessions/rest", other).status == 409
+    other |= {"ue_ip": next(_ues), "uplink": {"teid": session.teids[1]}}
+    assert site.lab.http("PUT", "/v1/sessions/rest", other).status == 409
+    assert down(site, ue, DOWN) == b""
+    session.delete()
+    assert site.lab.http("GET", path).status == 404
+
+
+# --- refusals
+
+
+def test_all_or_nothing(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    flows = own.our_flows(site.lab)
+    bad = (smf.moved(OTHER_DOWN, ENB2), g.UpdateFar(9, Action.DROP))
+    refused = session.modify(update_fars=bad)
+    assert (refused.cause, refused.failed_rule) == (73, (RuleKind.FAR, 9))
+    refused = session.modify(update_fars=(smf.moved(OTHER_DOWN, "10.1.0.1"),))
+    assert (refused.cause, refused.offending_ie) == (73, Ie.OUTER_HEADER_CREATION)
+    assert own.our_flows(site.lab) == flows
+    assert down(site, ue, DOWN) == b""
+    taken = PfcpSession(cp, 0x9999)
+    header, body = taken.establish((smf.uplink(),), (smf.to_core(7),))
+    assert (header.seid, body.cause, body.node_id) == (0x9999, 73, IPv4Address(smf.UPF))
+    assert body.up_fseid is None
+    assert own.our_flows(site.lab) == flows
+    session.delete()
+
+
+def test_what_cannot_be_read_is_refused_and_known_again(
+    site: Site, cp: ControlPlane, ue: str
+) -> None:
+    session = plain(cp, ue)
+    data = bytearray(write(SessionModificationRequest(), 0x7001, session.up_seid))
+    short = b"\x00\x0a\x00\x0a" + b"\x00\x6c\x00\x04\x00\x00\x00\x02" + b"\x00\x2c"
+    data += short
+    data[2:4] = (len(data) - 4).to_bytes(2, "big")
+    cp.send(bytes(data))
+    first = cp.receive(5)
+    assert first is not None
+    header, body = read(first)
+    refusal: Any = body
+    assert (header.seid, refusal.cause) == (session.cp_seid, 68)
+    cp.send(bytes(data))
+    assert cp.receive(5) == first
+    # a foreign SEID looks like an unknown one
+    data[4:12] = (session.up_seid ^ 1).to_bytes(8, "big")
+    cp.send(bytes(data))
+    answer = cp.receive(5)
+    assert answer is not None
+    header, body = read(answer)
+    refusal = body
+    assert (header.seid, refusal.cause) == (0, 65)
+    session.delete()
+
+
+def test_the_same_request_makes_one_session(site: Site, cp: ControlPlane, ue: str) -> None:
+    pdrs, fars = (smf.uplink(), smf.downlink(ue)), (smf.to_core(), smf.idle())
+    request = SessionEstablishmentRequest(cp.address, v.FSeid(0x77, cp.address), pdrs, fars)
+    data = write(request, 0x7002, 0)
+    for _ in range(3):
+        cp.send(data)
+    first = cp.receive(5)
+    cp.send(data)
+    assert cp.receive(5) == first
+    assert first is not None
+    _, body = read(first)
+    made: Any = body
+    listed = site.lab.http("GET", f"/v1/sessions?ue_ip={ue}").json()["items"]
+    assert [each["owner"]["up_seid"] for each in listed] == [f"{made.up_fseid.seid:#x}"]
+    session = PfcpSession(cp, 0x77)
+    session.up_seid = made.up_fseid.seid
+    assert session.delete().cause == 1
+
+
+def test_sessions_are_those_of_their_control_plane(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    other = ControlPlane(site.lab, smf.OTHER_SMF)
+    theirs = PfcpSession(other, 0x1)
+    _, body = theirs.establish((smf.uplink(),), (smf.to_core(),))
+    assert body.cause == 72, "before an association"
+    assert other.associate().cause == 1
+    theirs.up_seid = session.up_seid
+    assert theirs.modify(update_fars=(g.UpdateFar(2, Action.DROP),)).cause == 65
+    assert theirs.delete().cause == 65
+    _, body = theirs.establish((smf.uplink(), smf.downlink(ue)), (smf.to_core(), smf.idle()))
+    assert body.cause == 64, "the UE address is the first one's"
+    assert down(site, ue, DOWN) == b""
+    # released, it has none any more, and the first one still has
+    _, body = theirs.establish(
+        (smf.uplink(), smf.downlink(next(_ues))), (smf.to_core(), smf.idle())
+    )
+    assert body.cause == 1
+    assert other.release().cause == 1
+    assert site.lab.http("GET", f"/v1/sessions/{name(theirs)}").status == 404
+    assert down(site, ue, DOWN) == b""
+    assert smf.judge(other)
+    other.close()
+    session.delete()
+
+
+def test_an_association_anew_ends_its_sessions(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    assert cp.associate().cause == 1
+    assert session.modify().cause == 65
+    assert site.lab.http("GET", f"/v1/sessions/{name(session)}").status == 404
+
+
+def test_who_is_no_peer_is_not_answered(site: Site, cp: ControlPlane) -> None:
+    stranger = ControlPlane(site.lab, "10.3.9.9")
+    stranger.send(write(HeartbeatRequest(stranger.stamp), 1))
+    assert stranger.receive(1) is None
+    stranger.close()
+
+
+def test_pfcp_out_of_a_tunnel_goes_nowhere(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    request = write(HeartbeatRequest(cp.stamp), 1)
+    with site.counted(protected_destination=1):
+        inner = udp(ue, smf.UPF, smf.PORT, smf.PORT, request)
+        assert up(site, session.teids[1], ue, inner=inner) == []
+    session.delete()
+
+
+# --- restarts
+
+
+STREAM_UE = SESSION["ue_ip"]
+
+
+@pytest.mark.parametrize("ownership", ["switch", "controller"])
+def test_kill_and_restart(ownership: str) -> None:
+    """With "switch" no packet is lost, and the control plane notices nothing; with "controller"
+    there is a new Recovery Time Stamp, and nothing is left."""
+    with Lab() as lab:
+        smf.n4(lab)
+        config = lab.config(controller=own.MODES[ownership], gateway=smf.CONFIG)
+        lab.start_controller(config)
+        until(lambda: own.in_sync(lab), "in sync")
+        cp = ControlPlane(lab)
+        assert cp.associate().cause == 1
+        stamp = cp.heartbeat()
+        pdrs = smf.uplink(), smf.downlink(STREAM_UE)
+        session = cp.establish(pdrs, (smf.to_core(), smf.to_tunnel(8193, ENB)))
+        its = {**SESSION, "uplink": {"teid": session.teids[1]}}
+        flows = own.our_flows(lab)
+        if ownership == "switch":
+            with Stream(lab, session=its) as stream:
+                time.sleep(0.5)
+                lab.stop_controller(signal.SIGKILL)
+                time.sleep(1)
+                lab.start_controller(config)
+                until(lambda: own.in_sync(lab), "in sync")
+                assert cp.heartbeat() == stamp
+                assert own.our_flows(lab) == flows
+                assert session.modify(update_fars=(smf.moved(8193, ENB),)).cause == 1
+                added = cp.establish(
+                    (smf.uplink(), smf.downlink("10.45.3.3")), (smf.to_core(), smf.idle())
+                )
+                assert added.teids[1] != session.teids[1]
+                time.sleep(0.5)
+            assert stream.lost == 0, str(stream)
+            assert session.delete().cause == 1
+        else:
+            lab.stop_controller(signal.SIGKILL)
+            time.sleep(1)
+            lab.start_controller(config)
+            until(lambda: own.in_sync(lab), "in sync")
+            assert cp.heartbeat() > stamp
+            assert session.modify().cause == 72, "no association is known"
+            assert own.sessions(lab) == {}
+            assert cp.associate().cause == 1
+            assert session.modify().cause == 65
+        assert smf.judge(cp) > 8
+        cp.close()
