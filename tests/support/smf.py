@@ -6,7 +6,7 @@ import itertools
 import socket
 import time
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Self
 
 from ofgtp.core.packets.frames import udp_frame
 from ofgtp.core.pfcp.wire import grouped as g
@@ -37,6 +37,8 @@ peers = ["10.3.0.0/24"]
 heartbeat_seconds = 5
 """
 T1_S = 2.5
+NOT_KNOWN = (65, 72)
+"""Causes of answers by one that knows no session: it does not know the SEID either."""
 
 
 def n4(lab: Lab) -> None:
@@ -65,7 +67,10 @@ class ControlPlane:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, PORT))
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._socket.close()
 
     # --- messages
@@ -158,12 +163,12 @@ class PfcpSession:
     def modify(self, **members: Any) -> Any:
         header, body = self.smf.ask(SessionModificationRequest(**members), self.up_seid)
         self._note(body)
-        assert header.seid == (0 if body.cause == 65 else self.cp_seid)
+        assert header.seid == (0 if body.cause in NOT_KNOWN else self.cp_seid)
         return body
 
     def delete(self) -> Any:
         header, body = self.smf.ask(SessionDeletionRequest(), self.up_seid)
-        assert header.seid == (0 if body.cause == 65 else self.cp_seid)
+        assert header.seid == (0 if body.cause in NOT_KNOWN else self.cp_seid)
         return body
 
     def _note(self, body: Any) -> None:
@@ -220,10 +225,11 @@ def qer(qfi: int | None = None, qer_id: int = 1, **changes: Any) -> g.CreateQer:
 
 
 def judge(*control_planes: ControlPlane) -> int:
-    """How many messages tshark has read, and found nothing wrong with."""
+    """How many messages of the gateway's tshark has read, and found nothing wrong with."""
     frames = [frame for each in control_planes for frame in each.frames]
-    assert tshark.complaints(frames) == []
-    return len(tshark.rows(frames, ["pfcp.msg_type"], "pfcp"))
+    sent = f"pfcp && ip.src == {UPF}"
+    assert tshark.complaints(frames, sent) == []
+    return len(tshark.rows(frames, ["pfcp.msg_type"], sent))
 
 
 def _answers(data: bytes, request: Header) -> bool:

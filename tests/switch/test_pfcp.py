@@ -55,13 +55,12 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def cp(site: Site) -> Iterator[ControlPlane]:
-    cp = ControlPlane(site.lab)
-    associated = cp.associate()
-    assert (associated.cause, associated.node_id) == (1, IPv4Address(smf.UPF))
-    assert associated.recovery_time_stamp == cp.heartbeat()
-    yield cp
-    assert smf.judge(cp)
-    cp.close()
+    with ControlPlane(site.lab) as cp:
+        associated = cp.associate()
+        assert (associated.cause, associated.node_id) == (1, IPv4Address(smf.UPF))
+        assert associated.recovery_time_stamp == cp.heartbeat()
+        yield cp
+        assert smf.judge(cp)
 
 
 @pytest.fixture
@@ -359,27 +358,25 @@ def test_the_same_request_makes_one_session(site: Site, cp: ControlPlane, ue: st
 
 def test_sessions_are_those_of_their_control_plane(site: Site, cp: ControlPlane, ue: str) -> None:
     session = plain(cp, ue)
-    other = ControlPlane(site.lab, smf.OTHER_SMF)
-    theirs = PfcpSession(other, 0x1)
-    _, body = theirs.establish((smf.uplink(),), (smf.to_core(),))
-    assert body.cause == 72, "before an association"
-    assert other.associate().cause == 1
-    theirs.up_seid = session.up_seid
-    assert theirs.modify(update_fars=(g.UpdateFar(2, Action.DROP),)).cause == 65
-    assert theirs.delete().cause == 65
-    _, body = theirs.establish((smf.uplink(), smf.downlink(ue)), (smf.to_core(), smf.idle()))
-    assert body.cause == 64, "the UE address is the first one's"
-    assert down(site, ue, DOWN) == b""
-    # released, it has none any more, and the first one still has
-    _, body = theirs.establish(
-        (smf.uplink(), smf.downlink(next(_ues))), (smf.to_core(), smf.idle())
-    )
-    assert body.cause == 1
-    assert other.release().cause == 1
-    assert site.lab.http("GET", f"/v1/sessions/{name(theirs)}").status == 404
-    assert down(site, ue, DOWN) == b""
-    assert smf.judge(other)
-    other.close()
+    with ControlPlane(site.lab, smf.OTHER_SMF) as other:
+        theirs = PfcpSession(other, 0x1)
+        _, body = theirs.establish((smf.uplink(),), (smf.to_core(),))
+        assert body.cause == 72, "before an association"
+        assert other.associate().cause == 1
+        theirs.up_seid = session.up_seid
+        assert theirs.modify(update_fars=(g.UpdateFar(2, Action.DROP),)).cause == 65
+        assert theirs.delete().cause == 65
+        fars = smf.to_core(), smf.idle()
+        _, body = theirs.establish((smf.uplink(), smf.downlink(ue)), fars)
+        assert body.cause == 64, "the UE address is the first one's"
+        assert down(site, ue, DOWN) == b""
+        # released, it has none any more, and the first one still has
+        _, body = theirs.establish((smf.uplink(), smf.downlink(next(_ues))), fars)
+        assert body.cause == 1
+        assert other.release().cause == 1
+        assert site.lab.http("GET", f"/v1/sessions/{name(theirs)}").status == 404
+        assert down(site, ue, DOWN) == b""
+        assert smf.judge(other)
     session.delete()
 
 
@@ -391,10 +388,9 @@ def test_an_association_anew_ends_its_sessions(site: Site, cp: ControlPlane, ue:
 
 
 def test_who_is_no_peer_is_not_answered(site: Site, cp: ControlPlane) -> None:
-    stranger = ControlPlane(site.lab, "10.3.9.9")
-    stranger.send(write(HeartbeatRequest(stranger.stamp), 1))
-    assert stranger.receive(1) is None
-    stranger.close()
+    with ControlPlane(site.lab, "10.3.9.9") as stranger:
+        stranger.send(write(HeartbeatRequest(stranger.stamp), 1))
+        assert stranger.receive(1) is None
 
 
 def test_pfcp_out_of_a_tunnel_goes_nowhere(site: Site, cp: ControlPlane, ue: str) -> None:
@@ -409,51 +405,69 @@ def test_pfcp_out_of_a_tunnel_goes_nowhere(site: Site, cp: ControlPlane, ue: str
 # --- restarts
 
 
-STREAM_UE = SESSION["ue_ip"]
-
-
-@pytest.mark.parametrize("ownership", ["switch", "controller"])
-def test_kill_and_restart(ownership: str) -> None:
-    """With "switch" no packet is lost, and the control plane notices nothing; with "controller"
-    there is a new Recovery Time Stamp, and nothing is left."""
+@pytest.fixture(params=["switch", "controller"])
+def started(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, str, ControlPlane]]:
+    """A lab of its own with an association, and its configuration."""
     with Lab() as lab:
         smf.n4(lab)
-        config = lab.config(controller=own.MODES[ownership], gateway=smf.CONFIG)
+        config = lab.config(controller=own.MODES[request.param], gateway=smf.CONFIG)
         lab.start_controller(config)
         until(lambda: own.in_sync(lab), "in sync")
-        cp = ControlPlane(lab)
-        assert cp.associate().cause == 1
-        stamp = cp.heartbeat()
-        pdrs = smf.uplink(), smf.downlink(STREAM_UE)
-        session = cp.establish(pdrs, (smf.to_core(), smf.to_tunnel(8193, ENB)))
-        its = {**SESSION, "uplink": {"teid": session.teids[1]}}
-        flows = own.our_flows(lab)
-        if ownership == "switch":
-            with Stream(lab, session=its) as stream:
-                time.sleep(0.5)
-                lab.stop_controller(signal.SIGKILL)
-                time.sleep(1)
-                lab.start_controller(config)
-                until(lambda: own.in_sync(lab), "in sync")
-                assert cp.heartbeat() == stamp
-                assert own.our_flows(lab) == flows
-                assert session.modify(update_fars=(smf.moved(8193, ENB),)).cause == 1
-                added = cp.establish(
-                    (smf.uplink(), smf.downlink("10.45.3.3")), (smf.to_core(), smf.idle())
-                )
-                assert added.teids[1] != session.teids[1]
-                time.sleep(0.5)
-            assert stream.lost == 0, str(stream)
-            assert session.delete().cause == 1
-        else:
-            lab.stop_controller(signal.SIGKILL)
-            time.sleep(1)
-            lab.start_controller(config)
-            until(lambda: own.in_sync(lab), "in sync")
-            assert cp.heartbeat() > stamp
-            assert session.modify().cause == 72, "no association is known"
-            assert own.sessions(lab) == {}
+        with ControlPlane(lab) as cp:
             assert cp.associate().cause == 1
-            assert session.modify().cause == 65
-        assert smf.judge(cp) > 8
-        cp.close()
+            yield lab, config, cp
+            assert smf.judge(cp)
+
+
+def through_stream(cp: ControlPlane) -> tuple[PfcpSession, dict[str, Any]]:
+    """The stream's session, made by PFCP."""
+    pdrs = smf.uplink(), smf.downlink(SESSION["ue_ip"])
+    session = cp.establish(pdrs, (smf.to_core(), smf.to_tunnel(8193, ENB)))
+    return session, {**SESSION, "uplink": {"teid": session.teids[1]}}
+
+
+@pytest.mark.parametrize("started", ["switch"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_restart_loses_nothing(
+    started: tuple[Lab, str, ControlPlane], number: signal.Signals
+) -> None:
+    """No packet, no session, and the control plane notices nothing."""
+    lab, config, cp = started
+    stamp = cp.heartbeat()
+    session, its = through_stream(cp)
+    flows, before = own.our_flows(lab), own.sessions(lab)
+    with Stream(lab, session=its) as stream:
+        time.sleep(0.5)
+        lab.stop_controller(number)
+        time.sleep(1)
+        lab.start_controller(config)
+        until(lambda: own.in_sync(lab), "in sync")
+        assert cp.heartbeat() == stamp
+        assert own.our_flows(lab) == flows
+        assert own.sessions(lab).keys() == before.keys()
+        assert session.modify(update_fars=(smf.moved(8193, ENB),)).cause == 1
+        fars = smf.to_core(), smf.idle()
+        added = cp.establish((smf.uplink(), smf.downlink("10.45.3.3")), fars)
+        assert added.teids[1] != session.teids[1]
+        time.sleep(0.5)
+    assert stream.lost == 0, str(stream)
+    assert session.delete().cause == 1
+    assert added.delete().cause == 1
+    assert own.sessions(lab) == {}
+
+
+@pytest.mark.parametrize("started", ["controller"], indirect=True)
+def test_the_controllers_tunnels_end_with_it(started: tuple[Lab, str, ControlPlane]) -> None:
+    """A new Recovery Time Stamp, no association and no session."""
+    lab, config, cp = started
+    stamp = cp.heartbeat()
+    session, _ = through_stream(cp)
+    lab.stop_controller(signal.SIGKILL)
+    time.sleep(1)
+    lab.start_controller(config)
+    until(lambda: own.in_sync(lab), "in sync")
+    assert cp.heartbeat() > stamp
+    assert session.modify().cause == 72
+    assert own.sessions(lab) == {}
+    assert cp.associate().cause == 1
+    assert session.modify().cause == 65
