@@ -37,6 +37,9 @@ peers = ["10.3.0.0/24"]
 heartbeat_seconds = 5
 """
 T1_S = 2.5
+_sequences = itertools.count(0x10_0000)
+"""Of all control planes: the same request again would get the answer of before."""
+
 NOT_KNOWN = (65, 72)
 """Causes of answers by one that knows no session: it does not know the SEID either."""
 
@@ -61,7 +64,6 @@ class ControlPlane:
         """Recovery Time Stamps of the gateway's heartbeats."""
         self.frames: list[bytes] = []
         """All that was sent and received, as frames."""
-        self._sequences = itertools.count(1)
         self._seids = itertools.count(0x5000)
         with lab.inside("cp"):
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -110,7 +112,7 @@ class ControlPlane:
 
     def ask(self, message: Message, seid: int | None = None) -> tuple[Header, Any]:
         """Header and body of the answer to a request."""
-        header, body = read(self.ask_octets(write(message, next(self._sequences), seid)))
+        header, body = read(self.ask_octets(write(message, next(_sequences), seid)))
         return header, body
 
     # --- procedures
