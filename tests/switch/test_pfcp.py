@@ -471,3 +471,29 @@ def test_the_controllers_tunnels_end_with_it(started: tuple[Lab, str, ControlPla
     assert own.sessions(lab) == {}
     assert cp.associate().cause == 1
     assert session.modify().cause == 65
+
+
+@pytest.mark.parametrize("started", ["switch"], indirect=True)
+def test_without_the_switch(started: tuple[Lab, str, ControlPlane]) -> None:
+    """What it does not confirm is refused, and is not there when it is back; what is to go, goes."""
+    lab, _, cp = started
+    session, _ = through_stream(cp)
+    stays = cp.establish(
+        (smf.uplink(), smf.downlink("10.45.3.3")), (smf.to_core(), smf.to_tunnel(0x77, ENB))
+    )
+    lab.stop_vswitchd()
+    until(lambda: lab.http("GET", "/v1/health").status == 503, "the switch is away")
+    assert session.modify(update_fars=(smf.moved(9, ENB),)).cause == 77
+    refused = PfcpSession(cp, 0x9999)
+    fars = smf.to_core(), smf.idle()
+    _, body = refused.establish((smf.uplink(), smf.downlink("10.45.3.4")), fars)
+    assert body.cause == 77
+    assert session.delete().cause == 1
+    assert cp.heartbeat()
+    lab.start_vswitchd()
+    until(lambda: own.in_sync(lab), "in sync")
+    assert own.sessions(lab).keys() == {name(stays)}
+    there = [each for each in own.our_flows(lab) if "cookie=0xf6703" in each]
+    shown = lab.http("GET", f"/v1/sessions/{name(stays)}/flows").json()["items"]
+    assert len(there) == len(shown)
+    assert stays.modify(update_fars=(smf.moved(0x78, ENB),)).cause == 1
