@@ -96,9 +96,7 @@ def find(db: sqlite3.Connection, gateway: str, up_seid: int) -> tuple[str, Made]
     return session_id, Made(number, seid, node_id, int(cp_seid, 16), cp_ips, octets)
 
 
-def of_node(
-    db: sqlite3.Connection, gateway: str, node_id: str, cp_seid: int | None, limit: int
-) -> list[Owned]:
+def of_node(db: sqlite3.Connection, gateway: str, node_id: str, cp_seid: int | None) -> list[Owned]:
     """Sessions of a control plane; of one of its SEIDs, or any."""
     sql = (
         "SELECT p.number, s.id, p.cp_ips FROM pfcp_sessions AS p"
@@ -107,8 +105,7 @@ def of_node(
     values: Sequence[Any] = (gateway, node_id)
     if cp_seid is not None:
         sql, values = f"{sql} AND p.cp_seid = ?", (*values, f"{cp_seid:x}")
-    rows = db.execute(f"{sql} ORDER BY p.number LIMIT ?", (*values, limit))
-    return [Owned(*row) for row in rows]
+    return [Owned(*row) for row in db.execute(f"{sql} ORDER BY p.number", values)]
 
 
 def counts(db: sqlite3.Connection, gateway: str) -> dict[str, int]:

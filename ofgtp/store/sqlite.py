@@ -18,7 +18,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -353,6 +353,20 @@ class Transaction:
                 pfcp.remove(self._db, deleted.number)
         return deleted
 
+    def attempt(self) -> AbstractContextManager[None]:
+        """If what is done in the block raises, nothing of it is, and the transaction can go on."""
+        return self._all_or_nothing()
+
+    def pfcp_session(self, gateway: str, up_seid: int) -> tuple[str, pfcp.Made] | None:
+        """As `SessionStore.pfcp_session`, as this transaction sees it."""
+        with _errors():
+            return pfcp.find(self._db, gateway, up_seid) if up_seid < 1 << 63 else None
+
+    def pfcp_sessions_of(self, gateway: str, node_id: str, cp_seid: int) -> list[pfcp.Owned]:
+        """As `SessionStore.pfcp_sessions_of`, as this transaction sees it."""
+        with _errors():
+            return pfcp.of_node(self._db, gateway, node_id, cp_seid)
+
     def put_pfcp(self, gateway: str, made: pfcp.Made) -> None:
         """Write down what a session of a control plane was made from."""
         with _errors():
@@ -637,11 +651,11 @@ class SessionStore:
             return pfcp.find(self._reader, gateway, up_seid) if up_seid < 1 << 63 else None
 
     def pfcp_sessions_of(
-        self, gateway: str, node_id: str, cp_seid: int | None = None, limit: int = -1
+        self, gateway: str, node_id: str, cp_seid: int | None = None
     ) -> list[pfcp.Owned]:
         """Sessions of a control plane; of one of its SEIDs, or of any."""
         with _errors():
-            return pfcp.of_node(self._reader, gateway, node_id, cp_seid, limit)
+            return pfcp.of_node(self._reader, gateway, node_id, cp_seid)
 
     def pfcp_counts(self, gateway: str) -> dict[str, int]:
         """How many sessions each control plane has."""

@@ -475,7 +475,7 @@ def test_the_controllers_tunnels_end_with_it(started: tuple[Lab, str, ControlPla
 
 @pytest.mark.parametrize("started", ["switch"], indirect=True)
 def test_without_the_switch(started: tuple[Lab, str, ControlPlane]) -> None:
-    """What it does not confirm is refused, and is not there when it is back; what is to go, goes."""
+    """What it does not confirm is refused, and not there when it is back; what is to go, goes."""
     lab, _, cp = started
     session, _ = through_stream(cp)
     stays = cp.establish(

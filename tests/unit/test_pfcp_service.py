@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ofgtp.control.pfcp.sessions import TEIDS, PfcpSessions
-from ofgtp.core.errors import Conflict, GatewayNotReady
+from ofgtp.core.errors import Conflict, GatewayNotReady, OfgtpError
 from ofgtp.core.model import FTeid, Session
 from ofgtp.core.pfcp.node.actions import Change, Endpoint, Transaction
 from ofgtp.core.pfcp.node.associations import Association
@@ -49,7 +49,10 @@ class World(Base):
 
     def ask(self, message: Any, kind: MessageType, seid: int = 0, smf: IPv4Address = SMF) -> Any:
         transaction = Transaction(Endpoint(smf), kind, 1, seid, 0, (smf,), "key")
-        return self.pfcp.carry_out(message, transaction, self.service)
+        [answer] = self.pfcp.carry_out([(message, transaction)], self.service)
+        if isinstance(answer, OfgtpError):
+            raise answer
+        return answer
 
     def establish(
         self, smf: IPv4Address = SMF, cp_seid: int = 5, teid: int | None = None, **changes: Any
@@ -267,3 +270,79 @@ def test_the_seid_of_an_answer(world: World) -> None:
     wrong = MessageType.SESSION_DELETION_REQUEST
     assert refused(lambda: asked(wrong, seid, OTHER_SMF)) == Cause.SESSION_NOT_FOUND
     assert refused(lambda: asked(wrong, 0)) == Cause.SESSION_NOT_FOUND
+
+
+# --- several at once
+
+
+def several(world: World, *requests: Any) -> list[Any]:
+    kinds = {
+        SessionEstablishmentRequest: MessageType.SESSION_ESTABLISHMENT_REQUEST,
+        SessionModificationRequest: MessageType.SESSION_MODIFICATION_REQUEST,
+        SessionDeletionRequest: MessageType.SESSION_DELETION_REQUEST,
+    }
+    asked = [
+        (message, Transaction(Endpoint(SMF), kinds[type(message)], 1, seid, 0, (SMF,), "key"))
+        for message, seid in requests
+    ]
+    answers = world.pfcp.carry_out(asked, world.service)
+    return [
+        answer.cause
+        if isinstance(answer, Refusal)
+        else answer[0].cause
+        if isinstance(answer, tuple)
+        else answer
+        for answer in answers
+    ]
+
+
+def new(cp_seid: int, ue: IPv4Address) -> SessionEstablishmentRequest:
+    other = DL._replace(pdi=DL.pdi._replace(ue_ip_address=v.UeIpAddress(ue)))
+    return SessionEstablishmentRequest(SMF, v.FSeid(cp_seid, SMF), (UL, other), (UL_FAR, DL_FAR))
+
+
+def test_what_waits_is_carried_out_together(world: World) -> None:
+    first, _ = world.establish()
+    second, _ = world.establish(cp_seid=6, create_pdrs=(UL,))
+    before = {one.id: one for one in world.all()}
+    world.agent.flows.clear()
+    bad = SessionModificationRequest(update_fars=(g.UpdateFar(9, Action.DROP),))
+    moved = SessionModificationRequest(**handover(0x2002))
+    again = SessionModificationRequest(**handover(0x2003))
+    causes = several(
+        world,
+        (moved, first),
+        (bad, first),
+        (new(7, UE + 1), 0),
+        (again, first),
+        (SessionDeletionRequest(), second),
+        (SessionDeletionRequest(), second),
+        (new(8, UE + 1), 0),
+    )
+    wanted = [Cause.ACCEPTED] * 7
+    wanted[1], wanted[5] = Cause.RULE_FAILURE, Cause.SESSION_NOT_FOUND
+    assert causes == wanted
+    [(was, now)] = world.agent.flows
+    assert was == [before[f"pfcp-{seid:016x}"] for seid in (first, second)], "as the switch has it"
+    assert {one.id for one in now} == {one.id for one in world.all()}
+    assert len(now) == 2, "that with SEID 8 has taken the place of that with 7"
+    assert world.left == [FTeid(0x2001, ENB), FTeid(0x2002, OTHER_ENB)]
+    assert world.store.by_downlink("gw1", FTeid(0x2003, OTHER_ENB)) is not None
+
+
+def test_what_the_switch_refuses_is_no_matter_of_the_others(world: World) -> None:
+    first, _ = world.establish()
+    second, _ = world.establish(cp_seid=6, create_pdrs=(UL,))
+    world.agent.refuses = {f"pfcp-{first:016x}"}
+    [one, two] = several(
+        world, (SessionModificationRequest(**handover(0x2002)), first), (new(7, UE + 1), 0)
+    )
+    assert isinstance(one, FlowsRefused)
+    assert two == Cause.ACCEPTED
+    assert len(world.all()) == 3
+    assert world.store.by_downlink("gw1", FTeid(0x2002, OTHER_ENB)) is None
+    world.agent.refuses, world.agent.confirms = set(), False
+    [one, two] = several(world, (new(8, UE + 2), 0), (SessionDeletionRequest(), second))
+    assert isinstance(one, GatewayNotReady)
+    assert two == Cause.ACCEPTED
+    assert len(world.all()) == 2

@@ -18,7 +18,7 @@ from eventlet.queue import LightQueue
 
 from ofgtp.control.pfcp.sessions import PfcpSessions
 from ofgtp.control.sessions.service import SessionService
-from ofgtp.core.errors import GatewayNotReady, OfgtpError, StoreError, SwitchRefused
+from ofgtp.core.errors import OfgtpError, SwitchRefused
 from ofgtp.core.model import Gateway, Pfcp
 from ofgtp.core.pfcp.node.actions import (
     PORT,
@@ -39,7 +39,6 @@ from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX
 from ofgtp.northbound.events import EventLog
-from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -52,6 +51,8 @@ LONGEST = 65_535
 BUFFER = 4 << 20
 AT_ONCE = 16
 """Datagrams that are read between two turns of other green threads."""
+TOGETHER = 64
+"""Requests that are carried out together, if as many wait."""
 TICK_S = 0.25
 RETRY_S = 1.0
 """Seconds between two attempts to listen at an address that is not there yet."""
@@ -178,27 +179,54 @@ class PfcpEndpoint:
 
     def _work(self) -> None:
         while True:
-            work: _Work = self._queue.get()
             try:
-                self._do(self._carry_out(work))
+                self._do(self._next())
             except Exception:
                 log.exception("gateway=%s: PFCP: unexpected", self._name)
 
-    def _carry_out(self, work: _Work) -> list[Action]:
+    def _next(self) -> list[Action]:
+        """Do what waits, as long as it is requests all together."""
+        work: _Work = self._queue.get()
+        requests: list[SessionRequest] = []
+        actions: list[Action] = []
+        for _ in range(TOGETHER):
+            if isinstance(work, SessionRequest):
+                requests.append(work)
+            else:
+                actions += self._carry_out(requests)
+                requests = []
+                actions += self._other(work)
+            if self._queue.empty():
+                break
+            work = self._queue.get()
+        return actions + self._carry_out(requests)
+
+    def _carry_out(self, requests: list[SessionRequest]) -> list[Action]:
+        if not requests:
+            return []
+        try:
+            asked = [(each.message, each.transaction) for each in requests]
+            answers = self._sessions.carry_out(asked, self._service)
+        except Exception:
+            if len(requests) > 1:  # it may be the fault of one
+                return [action for each in requests for action in self._carry_out([each])]
+            log.exception("gateway=%s: PFCP: unexpected", self._name)
+            failed = Refusal(Cause.SYSTEM_FAILURE, "an internal error, see the log")
+            answers = [failed] * len(requests)
+        actions: list[Action] = []
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, OfgtpError):
+                actions += self._refuse(request.transaction, _refusal(answer))
+            else:
+                message, seid = answer
+                now = time.monotonic()
+                actions += self._node.answer(request.transaction, message, seid, now)
+        return actions
+
+    def _other(self, work: BadRequest | Change) -> list[Action]:
         if isinstance(work, Change):
             return self._change(work)
-        transaction = work.transaction
-        try:
-            if isinstance(work, BadRequest):
-                raise work.refusal
-            message, seid = self._sessions.carry_out(work.message, transaction, self._service)
-        except Refusal as refusal:
-            return self._refuse(transaction, refusal)
-        except Exception as error:
-            if not isinstance(error, OfgtpError):
-                log.exception("gateway=%s: PFCP: unexpected", self._name)
-            return self._refuse(transaction, _failed(error))
-        return self._node.answer(transaction, message, seid, time.monotonic())
+        return self._refuse(work.transaction, work.refusal)
 
     def _refuse(self, transaction: Transaction, refusal: Refusal) -> list[Action]:
         try:
@@ -229,10 +257,10 @@ class PfcpEndpoint:
         return self._node.done(change, time.monotonic())
 
 
-def _failed(error: Exception) -> Refusal:
-    """The answer to a request that could not be carried out, through no fault of its sender."""
-    if isinstance(error, FlowsRefused | SwitchRefused):
+def _refusal(error: OfgtpError) -> Refusal:
+    """The answer to a request that was not carried out; its sender may be at no fault."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, SwitchRefused):
         return Refusal(Cause.NO_RESOURCES, f"the switch takes no more: {error}")
-    if isinstance(error, GatewayNotReady | StoreError):
-        return Refusal(Cause.SYSTEM_FAILURE, str(error))
-    return Refusal(Cause.SYSTEM_FAILURE, "an internal error, see the log")
+    return Refusal(Cause.SYSTEM_FAILURE, str(error))

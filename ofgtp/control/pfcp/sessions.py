@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+import eventlet
+
 from ofgtp.control.sessions.detail import settled
-from ofgtp.control.sessions.owned import Steps
+from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
-from ofgtp.core.errors import Conflict, InvalidSession
+from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, StoreError
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp import procedures, stored
 from ofgtp.core.pfcp.node.actions import Change, Transaction
@@ -32,6 +34,16 @@ from ofgtp.store.sqlite import Transaction as Writing
 TEIDS = range(1 << 31, 1 << 32)
 """What F-TEIDs are chosen from: control planes that choose their own count from the other end."""
 
+REQUESTS_A_TURN = 16
+"""Requests between two turns of other green threads."""
+
+Request = tuple[Message, Transaction]
+Reply = tuple[Message, int]
+"""The answer to a request that is carried out, and the SEID of the control plane."""
+Answer = Reply | OfgtpError
+"""Or why it is not carried out; then nothing has changed. A `Refusal` says the cause."""
+Done = tuple[Steps, Reply]
+
 DELETED_AT_ONCE = 200
 """Sessions of an association that are deleted together: others have their turn in between."""
 
@@ -46,7 +58,7 @@ class _Chooser:
 
 
 class PfcpSessions:
-    """Requests of control planes, carried out one by one."""
+    """What requests of control planes make of them."""
 
     def __init__(self, terms: Terms, up_ip: IPv4Address, store: SessionStore) -> None:
         self._terms, self._up_ip, self._store = terms, up_ip, store
@@ -60,31 +72,50 @@ class PfcpSessions:
         """
         if transaction.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
             return transaction.cp_seid
-        return self._owned(transaction)[1].cp_fseid.seid
+        return self._owned(self._store, transaction)[1].cp_fseid.seid
 
-    def carry_out(
-        self, message: Message, transaction: Transaction, service: SessionService
-    ) -> tuple[Message, int]:
-        """The answer to a request that is carried out, and the control plane's SEID.
+    def carry_out(self, requests: Sequence[Request], service: SessionService) -> list[Answer]:
+        """Carry requests out, in their order: in one transaction, confirmed together by the
+        switch. What becomes of one is no matter of the others."""
+        answers: list[Answer] = []
 
-        Raises:
-            Refusal: it is not carried out.
-            OfgtpError: it could not be; nothing has changed.
-        """
-        by = service.by_control_plane
-        outcome: list[tuple[Message, int]] = []
-        work: Callable[[Writing], Steps]
+        def work(tx: Writing) -> Steps:
+            together = Together()
+            for place, (message, transaction) in enumerate(requests, 1):
+                if place % REQUESTS_A_TURN == 0:
+                    eventlet.sleep(0)
+                try:
+                    with tx.attempt():
+                        steps, answer = self._one(tx, message, transaction)
+                except StoreError:
+                    raise
+                except OfgtpError as error:
+                    answers.append(error)
+                else:
+                    together.add(steps)
+                    answers.append(answer)
+            return together.all()
+
+        try:
+            service.by_control_plane(self._gateway, work)
+        except StoreError as error:
+            return [error] * len(requests)
+        except OfgtpError as error:
+            if len(requests) == 1:
+                return [error]
+            # Whose flow the switch refuses, or which can do without it, each finds out alone.
+            return [self.carry_out([each], service)[0] for each in requests]
+        return answers
+
+    def _one(self, tx: Writing, message: Message, transaction: Transaction) -> Done:
         match message:
             case SessionEstablishmentRequest():
-                work = lambda tx: self._establish(tx, message, outcome)  # noqa: E731
+                return self._establish(tx, message)
             case SessionModificationRequest():
-                work = lambda tx: self._modify(tx, message, transaction, outcome)  # noqa: E731
+                return self._modify(tx, message, transaction)
             case SessionDeletionRequest():
-                work = lambda tx: self._delete(tx, transaction, outcome)  # noqa: E731
-            case _:
-                raise ValueError(f"no request about a session: {message}")
-        by(self._gateway, work)
-        return outcome[0]
+                return self._delete(tx, transaction)
+        raise ValueError(f"no request about a session: {message}")
 
     def change(self, change: Change, service: SessionService) -> None:
         """Delete sessions of an association, and store what it is now.
@@ -115,18 +146,13 @@ class PfcpSessions:
 
     # --- the three requests
 
-    def _establish(
-        self,
-        tx: Writing,
-        request: SessionEstablishmentRequest,
-        answers: list[tuple[Message, int]],
-    ) -> Steps:
+    def _establish(self, tx: Writing, request: SessionEstablishmentRequest) -> Done:
         up_fseid = FSeid(secrets.randbelow((1 << 63) - 1) + 1, self._up_ip)
         outcome = procedures.establishment(request, up_fseid, self._chooser(tx), self._terms)
         node_id, cp_seid = request.node_id, request.cp_fseid.seid
         gone = [
             tx.delete(each.id)
-            for each in self._store.pfcp_sessions_of(self._gateway, _key(node_id), cp_seid)
+            for each in tx.pfcp_sessions_of(self._gateway, _key(node_id), cp_seid)
         ]
         new = Session(
             number=0,
@@ -143,8 +169,7 @@ class PfcpSessions:
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=restores) from None
         self._remember(tx, made.number, outcome.session)
-        answers.append((outcome.answer, cp_seid))
-        return Steps(tuple(gone), (made,))
+        return Steps(tuple(gone), (made,)), (outcome.answer, cp_seid)
 
     def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
         """A new session; of two of one control plane with one UE address it takes the place of
@@ -162,13 +187,9 @@ class PfcpSessions:
         return tx.insert(new)
 
     def _modify(
-        self,
-        tx: Writing,
-        request: SessionModificationRequest,
-        transaction: Transaction,
-        answers: list[tuple[Message, int]],
-    ) -> Steps:
-        session_id, before = self._owned(transaction)
+        self, tx: Writing, request: SessionModificationRequest, transaction: Transaction
+    ) -> Done:
+        session_id, before = self._owned(tx, transaction)
         outcome = procedures.modification(before, request, self._chooser(tx), self._terms)
         old = tx.get(session_id)
         if old is None:
@@ -179,26 +200,26 @@ class PfcpSessions:
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=False) from None
         self._remember(tx, made.number, outcome.session)
-        answers.append((outcome.answer, outcome.session.cp_fseid.seid))
         installed = () if old.installed is None else (old.installed,)
-        return Steps(installed, (made,), outcome.end_markers)
+        answer = outcome.answer, outcome.session.cp_fseid.seid
+        return Steps(installed, (made,), outcome.end_markers), answer
 
-    def _delete(
-        self, tx: Writing, transaction: Transaction, answers: list[tuple[Message, int]]
-    ) -> Steps:
-        session_id, session = self._owned(transaction)
-        answers.append((procedures.deletion(), session.cp_fseid.seid))
-        return Steps((tx.delete(session_id),))
+    def _delete(self, tx: Writing, transaction: Transaction) -> Done:
+        session_id, session = self._owned(tx, transaction)
+        gone = tx.delete(session_id)
+        return Steps((gone,)), (procedures.deletion(), session.cp_fseid.seid)
 
     # --- parts
 
-    def _owned(self, transaction: Transaction) -> tuple[str, PfcpSession]:
+    def _owned(
+        self, where: SessionStore | Writing, transaction: Transaction
+    ) -> tuple[str, PfcpSession]:
         """The session that a request is about: its id, and what it was made from.
 
         Raises:
             Refusal: it is not there, or another's.
         """
-        found = self._store.pfcp_session(self._gateway, transaction.seid)
+        found = where.pfcp_session(self._gateway, transaction.seid)
         if found is None:
             raise procedures.unknown(transaction.seid)
         session_id, made = found
