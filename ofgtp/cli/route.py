@@ -157,7 +157,10 @@ class Given:
         return {"ue_ip": self.ue_ip, "gateway": self.dev, "teid": self.lid}
 
     def matches(self, session: dict[str, Any]) -> bool:
-        """Whether all that is given of the downlink and the pinned peer is so."""
+        """Whether all that is given of the downlink and the pinned peer is so. What a control plane
+        owns is no route."""
+        if session.get("owner"):
+            return False
         down = session["downlink"] or {"teid": None, "remote_ip": None}
         pinned = session["uplink"]["remote_ip"]
         pairs = (

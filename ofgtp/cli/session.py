@@ -216,7 +216,10 @@ def show(name: str, flows: bool) -> None:
         output.document(found)
         return
     up, down, counters = found["uplink"], found["downlink"], found["counters"]
-    pinned = f"from {up['remote_ip']} alone" if up["remote_ip"] else "from any peer"
+    from_ue = "none"
+    if up:
+        pinned = f"from {up['remote_ip']} alone" if up["remote_ip"] else "from any peer"
+        from_ue = f"{_teids(up['teid'])} at {up['local_ip']}, {pinned}"
     to_ue = f"{_teids(down['teid'])} at {down['remote_ip']}" if down else "none: the UE is idle"
     output.pairs(
         (
@@ -225,7 +228,8 @@ def show(name: str, flows: bool) -> None:
             ("UE", found["ue_ip"]),
             ("state", found["state"]),
             ("reason", found["reason"]),
-            ("uplink", f"{_teids(up['teid'])} at {up['local_ip']}, {pinned}"),
+            ("owner", _owner(found)),
+            ("uplink", from_ue),
             ("downlink", to_ue),
             ("QFI", _contained(found)),
             ("sent up", _since(counters["uplink"])),
@@ -236,6 +240,14 @@ def show(name: str, flows: bool) -> None:
     )
     for flow in found.get("flows", ()):
         output.say(f"\n{flow['direction']} flow, {_counted(flow)}:\n  {flow['flow']}")
+
+
+def _owner(session: dict[str, Any]) -> str | None:
+    """The control plane that alone may change it; None if the API may."""
+    owner = session.get("owner")
+    if owner is None:
+        return None
+    return f"{owner['node_id']} by PFCP, SEID {owner['cp_seid']}, ours {owner['up_seid']}"
 
 
 def _contained(session: dict[str, Any]) -> str | None:
@@ -304,11 +316,12 @@ def list_(limit: int | None, **filters: str | int | None) -> None:
 def _row(each: dict[str, Any], several: bool) -> list[str]:
     up, down = each["uplink"], each["downlink"]
     gateway = [each["gateway"]] if several else []
-    from_peer = f" from {up['remote_ip']}" if up["remote_ip"] else ""
+    from_peer = f" from {up['remote_ip']}" if up and up["remote_ip"] else ""
+    from_ue = f"{output.teid(up['teid'])}{from_peer}" if up else "none"
     to_ue = f"{output.teid(down['teid'])} to {down['remote_ip']}" if down else "idle"
     qfi = f", QFI {each['qfi']}" if each.get("qfi") else ""
-    tunnels = [f"{output.teid(up['teid'])}{from_peer}", f"{to_ue}{qfi}"]
-    return [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
+    tunnels = [from_ue, f"{to_ue}{qfi}"]
+    return [each["id"], *gateway, each["ue_ip"] or "", each["state"], *tunnels]
 
 
 @session.command()

@@ -103,7 +103,10 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
             f"session {session['id']} is of gateway {session['gateway']}, which is not in this"
             " host's ofgtp.toml: run this on that gateway's host",
         )
-    down, pinned = session["downlink"], session["uplink"]["remote_ip"]
+    if session["ue_ip"] is None:
+        raise CliError(f"session {session['id']} has no UE address: only UEs' packets are followed")
+    up, down = session["uplink"] or {}, session["downlink"]
+    pinned = up.get("remote_ip")
     wanted = [each["flow"] for each in api.items(f"{path}/flows")]
     seen = _seen(api, f"{path}/seen")
     report = next((g for g in api.items("/v1/gateways") if g["name"] == ours[0].name), None)
@@ -113,7 +116,7 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
         ue=IPv4Address(session["ue_ip"]),
         id=session["id"],
         cookie=_of_session(cookies),
-        teid=session["uplink"]["teid"],
+        teid=up.get("teid"),
         pinned=IPv4Address(pinned) if pinned else None,
         downlink=FTeid(down["teid"], IPv4Address(down["remote_ip"])) if down else None,
         qos=_qos(session),

@@ -227,7 +227,9 @@ class SessionOutput(BaseModel):
     id: str
     gateway: str
     ue_ip: Ipv4 | None
-    uplink: UplinkOutput | None = Field(description="null: a control plane's rules say which")
+    uplink: UplinkOutput | None = Field(
+        description="Of a session with an owner that of its last rule; null: it has none"
+    )
     downlink: DownlinkOutput | None
     qfi: int | None = Field(description="null: no PDU Session Container")
     rqi: bool

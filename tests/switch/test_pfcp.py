@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -273,6 +275,8 @@ def test_rest_reads_and_does_not_change(site: Site, cp: ControlPlane, ue: str) -
         "up_seid": f"{session.up_seid:#x}",
     }
     assert (shown["ue_ip"], shown["state"]) == (ue, "active")
+    assert shown["uplink"]["teid"] == session.teids[1]
+    assert shown["downlink"] == {"teid": DOWN, "remote_ip": ENB}
     listed = site.lab.http("GET", f"/v1/sessions?ue_ip={ue}").json()["items"]
     assert [each["id"] for each in listed] == [name(session)]
     body = {"id": name(session), "ue_ip": ue, "uplink": {"teid": 5}, "downlink": None}
@@ -287,6 +291,37 @@ def test_rest_reads_and_does_not_change(site: Site, cp: ControlPlane, ue: str) -
     assert down(site, ue, DOWN) == b""
     session.delete()
     assert site.lab.http("GET", path).status == 404
+
+
+def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
+    qer = smf.qer(9)
+    pdrs = smf.uplink(qer_ids=(1,)), smf.downlink(ue, qer_ids=(1,))
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(qer,))
+    bare = cp.establish((smf.uplink(),), (smf.to_core(),))
+    down(site, ue, DOWN)
+
+    def command(*words: str) -> str:
+        program = Path(sys.executable).parent / "ofgtp"
+        argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(program), *words]
+        return site.lab.exec("gw", argv, timeout=120).stdout
+
+    listed = command("session", "list")
+    line = next(each for each in listed.splitlines() if name(session) in each)
+    assert f"{session.teids[1]:#x}" in line
+    assert f"{DOWN:#x} to {ENB}, QFI 9" in line
+    assert f"{name(bare)} " in listed
+    shown = command("session", "show", name(session))
+    assert f"{smf.SMF} by PFCP" in shown
+    assert "none" in command("session", "show", name(bare))
+    exported = command("session", "export")
+    assert name(session) not in exported
+    assert "ue-" in exported, "those of REST are there"
+    assert ue not in command("route", "show")
+    traced = command("trace", ue)
+    assert f"uplink {session.teids[1]:#x}" in traced
+    session.delete()
+    bare.delete()
 
 
 # --- refusals
@@ -435,6 +470,7 @@ def test_a_restart_loses_nothing(
     lab, config, cp = started
     stamp = cp.heartbeat()
     session, its = through_stream(cp)
+    bare = cp.establish((smf.uplink(),), (smf.to_core(),))
     flows, before = own.our_flows(lab), own.sessions(lab)
     with Stream(lab, session=its) as stream:
         time.sleep(0.5)
@@ -453,6 +489,16 @@ def test_a_restart_loses_nothing(
     assert stream.lost == 0, str(stream)
     assert session.delete().cause == 1
     assert added.delete().cause == 1
+    more = smf.downlink("10.45.3.4"), smf.to_tunnel(0x79, ENB)
+    assert bare.modify(create_pdrs=more[:1], create_fars=more[1:]).cause == 1
+    assert lab.http("GET", f"/v1/sessions/{name(bare)}/flows").json()["items"]
+    gone = {
+        "remove_pdrs": (g.RemovePdr(1), g.RemovePdr(2)),
+        "remove_fars": (g.RemoveFar(1), g.RemoveFar(2)),
+    }
+    assert bare.modify(**gone).cause == 1, "as OAI's SMF does when its UE is idle"
+    assert bare.modify(**gone).cause == 1
+    assert bare.delete().cause == 1
     assert own.sessions(lab) == {}
 
 

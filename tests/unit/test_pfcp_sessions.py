@@ -48,6 +48,7 @@ from ofgtp.core.pfcp.wire.tables import REMOVED
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.sessions.detail import FILTERS_MAX, Detail
 from ofgtp.core.sessions.rule import Refused, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.rules import main_tunnels
 from tests.support.lab import gateway
 from tests.support.pfcp import procedures
 from tests.support.sample import LINKS
@@ -614,6 +615,20 @@ def test_network_instances_are_those_of_the_configuration() -> None:
 
 def test_the_answer_to_a_deletion() -> None:
     assert write(deletion(), 9, 0x1234).hex() == "2137001100000000000012340000090000130001" + "01"
+
+
+def test_the_main_tunnels() -> None:
+    """What a list of sessions shows."""
+
+    def shown(made: Outcome) -> tuple[int | None, Tunnel | None]:
+        return main_tunnels(Session(1, "s", "gw1", UE, None, None, detail=made.detail))
+
+    made = establish()
+    assert shown(made) == (FIRST, Tunnel(FTeid(0x2001, GNB)))
+    added = change(made, **flow(v.SdfFilter(VOICE), v.SdfFilter(VOICE)))
+    assert shown(added) == (FIRST, Tunnel(FTeid(0x2001, GNB)))
+    assert shown(establish(create_fars=(UL_FAR, IDLE_FAR))) == (FIRST, None)
+    assert shown(establish(create_pdrs=(UL,))) == (None, None)
 
 
 # --- what control planes have sent
