@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from ofgtp.core.pfcp.wire.header import MessageType
 from ofgtp.core.pfcp.wire.messages import read
 from tests.support import ownership as own
 from tests.support import smf
 from tests.support.lab import Lab
 from tests.support.ownership import until
-from tests.support.pfcp import Seen, procedures
+from tests.support.pfcp import Seen, procedures, rewritten
 from tests.support.smf import ControlPlane
 
 pytestmark = pytest.mark.switch
@@ -49,24 +47,6 @@ def cp(lab: Lab) -> Iterator[ControlPlane]:
         assert cp.release().cause == 1
         assert smf.judge(cp)
         assert own.sessions(lab) == {}
-
-
-def rewritten(data: bytes, target: str, seid: int | None) -> bytes:
-    """With the lab's addresses: the user plane is the gateway, its control plane ours, and what
-    stood in the capture's subnet stands in the access subnet. And with our SEID."""
-    here = int(target.rsplit(".", 1)[1])
-
-    def address(found: re.Match[bytes]) -> bytes:
-        host = found[1][0]
-        return bytes((10, 1, 0, 1 if host == here else max(host, 2)))
-
-    data = re.sub(rb"\xc0\x00\x02([\x01-\x1f])", address, data)
-    if data[1] == MessageType.SESSION_ESTABLISHMENT_REQUEST:
-        # The Node ID stands first, and the F-SEID behind it.
-        ours = bytes((10, 3, 0, 5))
-        data = re.sub(rb"(\x00\x3c\x00\x05\x00)\x0a\x01..", rb"\1" + ours, data, flags=re.S)
-        data = re.sub(rb"(\x00\x39\x00\x0d\x02.{8})\x0a\x01..", rb"\1" + ours, data, flags=re.S)
-    return data if seid is None else data[:4] + seid.to_bytes(8, "big") + data[12:]
 
 
 @pytest.mark.parametrize(("name", "target"), RUNS)
