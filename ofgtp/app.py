@@ -124,9 +124,17 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         service = SessionService(store, self._agents, writer, events)
         try:
             self._endpoints = {
-                gateway.name: PfcpEndpoint(gateway, gateway.pfcp, store, service, protected, events)
-                for gateway in config.gateways
-                if gateway.pfcp is not None
+                agent.gateway.name: PfcpEndpoint(
+                    agent.gateway,
+                    agent.gateway.pfcp,
+                    store,
+                    service,
+                    protected,
+                    events,
+                    _ready(agent),
+                )
+                for agent in self._agents
+                if agent.gateway.pfcp is not None
             }
         except StoreError as error:
             _give_up(str(error), EXIT_STORE_AWAY)
@@ -366,6 +374,10 @@ def _store(controller: configuration.Controller) -> SessionStore:
 
     path, durability = controller.store, controller.durability
     return SessionStore(path, durability=durability, aside=aside, pause=pause)
+
+
+def _ready(agent: GatewayAgent) -> Callable[[], bool]:
+    return lambda: agent.synced
 
 
 def _stop_agent(agent: GatewayAgent) -> None:

@@ -476,7 +476,9 @@ def test_a_restart_loses_nothing(
         time.sleep(0.5)
         lab.stop_controller(number)
         time.sleep(1)
-        lab.start_controller(config)
+        lab.start_controller(config, status=None)
+        changed = session.modify(update_fars=(smf.moved(8193, ENB),))
+        assert changed.cause == 1, "before the switch was there, too"
         until(lambda: own.in_sync(lab), "in sync")
         assert cp.heartbeat() == stamp
         assert own.our_flows(lab) == flows

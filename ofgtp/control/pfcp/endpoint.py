@@ -10,7 +10,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 import eventlet
@@ -54,6 +54,9 @@ AT_ONCE = 16
 TOGETHER = 64
 """Requests that are carried out together, if as many wait."""
 TICK_S = 0.25
+START_S = 10.0
+"""How long the first requests wait at a start until the switch takes changes: control planes, which
+do not know of a restart, take a refusal for one of the session."""
 RETRY_S = 1.0
 """Seconds between two attempts to listen at an address that is not there yet."""
 
@@ -80,7 +83,10 @@ class PfcpEndpoint:
         service: SessionService,
         protected: Sequence[IPv4Network],
         events: EventLog,
+        ready: Callable[[], bool],
     ) -> None:
+        """`ready` tells whether the switch takes changes."""
+        self._ready = ready
         self._name, self._listen = gateway.name, pfcp.listen
         self._service, self._store, self._events = service, store, events
         settings = NodeSettings(
@@ -178,6 +184,9 @@ class PfcpEndpoint:
     # --- what takes long
 
     def _work(self) -> None:
+        with eventlet.Timeout(START_S, False):
+            while not self._ready():
+                eventlet.sleep(0.05)
         while True:
             try:
                 self._do(self._next())
