@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -31,6 +34,8 @@ from tests.support import ownership as own
 from tests.support.answers import said
 from tests.support.gtpu import END_MARKER
 from tests.support.lab import Lab
+from tests.support.pfcp import procedures, rewritten
+from tests.support.pfcp_damage import damaged
 from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.support.stream import SESSION, Stream
@@ -545,3 +550,60 @@ def test_without_the_switch(started: tuple[Lab, str, ControlPlane]) -> None:
     shown = lab.http("GET", f"/v1/sessions/{name(stays)}/flows").json()["items"]
     assert len(there) == len(shown)
     assert stays.modify(update_fars=(smf.moved(0x78, ENB),)).cause == 1
+
+
+# --- bad input
+
+
+DAMAGED = int(os.environ.get("OFGTP_TEST_DAMAGED", "4000"))
+
+
+def test_damaged_messages_harm_nobody() -> None:
+    """From one control plane, while another one's session carries packets."""
+    rng = random.Random(14)
+    requests = [
+        rewritten(seen.data, str(seen.target), None)
+        for messages in procedures().values()
+        for seen in messages
+        if seen.from_control_plane
+    ]
+    with Lab() as lab:
+        smf.n4(lab)
+        lab.start_controller(lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
+        until(lambda: own.in_sync(lab), "in sync")
+        log = own.Log(lab)
+        with ControlPlane(lab) as cp, ControlPlane(lab, smf.OTHER_SMF) as other:
+            assert cp.associate().cause == 1
+            assert other.associate().cause == 1
+            session, its = through_stream(cp)
+            seids = [0]
+            causes: Counter[tuple[int, int]] = Counter()
+            with Stream(lab, session=its) as stream:
+                for number in range(DAMAGED):
+                    data = rng.choice(requests).replace(cp.address.packed, other.address.packed)
+                    if data[1] != 50:
+                        data = data[:4] + rng.choice(seids).to_bytes(8, "big") + data[12:]
+                    data = damaged(rng, data) if number % 4 else data
+                    other.send(data[:65_000])
+                    while (answer := other.receive(0.002)) is not None:
+                        header, body = read(answer)
+                        told: Any = body
+                        causes[header.type, getattr(told, "cause", 0)] += 1
+                        if header.type == 51 and told.cause == 1:
+                            seids = [*seids[-20:], told.up_fseid.seid]
+                    other.frames = other.frames[-200:]
+                assert cp.heartbeat()
+                assert session.modify(update_fars=(smf.moved(8193, ENB),)).cause == 1
+            assert stream.lost == 0, str(stream)
+            assert {51, 53, 55} <= {kind for kind, _ in causes}
+            assert {1, 65, 68} <= {cause for _, cause in causes}, causes
+            assert 77 not in {cause for _, cause in causes}, causes
+            assert smf.judge(other)
+            print(f"{DAMAGED} messages: {dict(causes)}")
+            assert other.associate().cause == 1
+            assert own.sessions(lab).keys() == {name(session)}
+            there = [each for each in own.our_flows(lab) if "cookie=0xf6703" in each]
+            shown = lab.http("GET", f"/v1/sessions/{name(session)}/flows").json()["items"]
+            assert len(there) == len(shown)
+            assert lab.http("GET", "/v1/health").status == 200
+            assert "Traceback" not in log.text()
