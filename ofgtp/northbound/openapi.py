@@ -62,6 +62,7 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.BatchOutput,
     schema.GatewayList,
     schema.PeerList,
+    schema.PfcpList,
     schema.HealthOutput,
     schema.Problem,
 ]
@@ -255,6 +256,14 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
                 (503,),
             )
             | {"parameters": peers_query}
+        },
+        "/v1/pfcp": {
+            "get": _call(
+                "peers",
+                "Show control planes: PFCP associations, and what they were answered",
+                {200: _json("PfcpList", "All gateways that speak PFCP")},
+                (503,),
+            )
         },
         "/v1/health": {
             "get": _call("gateways", "Is all well?", {200: health, 503: unwell}) | {"security": []}

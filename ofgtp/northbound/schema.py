@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from ofgtp.core.model import Direction, FTeid, Qos, SessionState
 from ofgtp.core.observations import Seen
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.pfcp.node.associations import PeerState
 from ofgtp.core.sessions.detail import Rates
 from ofgtp.northbound.bearers import (
     BearerOutput,
@@ -29,7 +30,7 @@ from ofgtp.northbound.bearers import (
     Prefix,
     RatesOutput,
 )
-from ofgtp.northbound.service import PeerView, SeenView, SessionRequest
+from ofgtp.northbound.service import PeerView, PfcpView, SeenView, SessionRequest
 from ofgtp.northbound.shapes import (
     ID_RULE,
     Counters,
@@ -338,6 +339,79 @@ class NextHopOutput(BaseModel):
 
     ip: Ipv4
     mac: str | None = Field(description="null: it has not answered ARP")
+
+
+class AnswersOutput(BaseModel):
+    """How many requests were answered with a cause."""
+
+    message: str = Field(description="As TS 29.244 calls the request")
+    cause: int = Field(description="1: accepted; the others are in docs/pfcp.md")
+    count: int
+
+
+class RefusedOutput(BaseModel):
+    """A request that was refused."""
+
+    at: datetime
+    reason: str
+
+
+class AssociationOutput(BaseModel):
+    """A control plane that is associated."""
+
+    node_id: str
+    ip: str = Field(description="Where it has set up its association from")
+    state: PeerState = Field(description="Whether it answers heartbeats")
+    recovery_time: datetime = Field(description="When it began")
+    sessions: int
+    heard_at: datetime | None = Field(description="The last heartbeat; null: none yet")
+    answers: list[AnswersOutput] = Field(description="To its requests, since ofgtp has started")
+    errors: list[RefusedOutput] = Field(description="The last requests that were refused")
+
+
+class PfcpNodeOutput(BaseModel):
+    """A gateway as a user plane node."""
+
+    gateway: str
+    node_id: str
+    listen: Ipv4
+    recovery_time: datetime = Field(description="Its sessions may be as old as that")
+    problem: str | None = Field(description="What keeps it from being asked; null: nothing")
+    associations: list[AssociationOutput]
+
+    @classmethod
+    def of(cls, view: PfcpView) -> PfcpNodeOutput:
+        """The answer that shows it."""
+        return cls.model_construct(
+            gateway=view.gateway,
+            node_id=view.node_id,
+            listen=view.listen,
+            recovery_time=view.recovery_time,
+            problem=view.problem,
+            associations=[
+                AssociationOutput(
+                    node_id=each.node_id,
+                    ip=each.ip,
+                    state=each.state,
+                    recovery_time=each.recovery_time,
+                    sessions=each.sessions,
+                    heard_at=each.heard_at,
+                    answers=[
+                        AnswersOutput(message=message, cause=cause, count=count)
+                        for (message, cause), count in sorted(each.answers.items())
+                    ],
+                    errors=[RefusedOutput(at=at, reason=reason) for at, reason in each.errors],
+                )
+                for each in view.associations
+            ],
+        )
+
+
+class PfcpList(BaseModel):
+    """The gateways that speak PFCP."""
+
+    items: list[PfcpNodeOutput]
+    next: None = None
 
 
 class PeerOutput(BaseModel):

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,24 @@ def test_rest_reads_and_does_not_change(site: Site, cp: ControlPlane, ue: str) -
     assert down(site, ue, DOWN) == b""
     session.delete()
     assert site.lab.http("GET", path).status == 404
+
+
+def test_rest_shows_the_control_planes(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    assert session.modify(update_fars=(g.UpdateFar(9, Action.DROP),)).cause == 73
+    [node] = site.lab.http("GET", "/v1/pfcp").json()["items"]
+    assert (node["gateway"], node["node_id"], node["listen"]) == ("gw1", smf.UPF, smf.UPF)
+    assert node["problem"] is None
+    [shown] = [each for each in node["associations"] if each["node_id"] == smf.SMF]
+    assert (shown["ip"], shown["state"]) == (smf.SMF, "up")
+    assert shown["sessions"] == 1
+    began = datetime.fromisoformat(shown["recovery_time"]).timestamp()
+    assert began == cp.stamp - 2_208_988_800
+    counts = {(each["message"], each["cause"]): each["count"] for each in shown["answers"]}
+    assert counts["Session Modification Request", 73] >= 1
+    assert counts["Session Establishment Request", 1] >= 1
+    assert "FAR 9" in shown["errors"][-1]["reason"]
+    session.delete()
 
 
 def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:

@@ -10,7 +10,8 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 import eventlet
@@ -31,7 +32,7 @@ from ofgtp.core.pfcp.node.actions import (
     SessionRequest,
     Transaction,
 )
-from ofgtp.core.pfcp.node.associations import Association, AssociationStatus
+from ofgtp.core.pfcp.node.associations import Association, AssociationStatus, canonical
 from ofgtp.core.pfcp.node.machine import Node
 from ofgtp.core.pfcp.node.settings import NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
@@ -39,6 +40,7 @@ from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import AssociationView, PfcpView
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -104,6 +106,7 @@ class PfcpEndpoint:
         )
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
         self._sessions = PfcpSessions(terms, pfcp.listen, store)
+        service.nodes.append(self)
         self._queue: LightQueue = LightQueue()
         self._socket: socket.socket | None = None
         self.problem: str | None = None
@@ -120,9 +123,22 @@ class PfcpEndpoint:
                 self._read(self._socket)
             eventlet.sleep(0)
 
-    def statuses(self) -> Iterable[AssociationStatus]:
-        """The control planes that are associated."""
-        return self._node.statuses()
+    def view(self) -> PfcpView:
+        """The node and its control planes, for the operator.
+
+        Raises:
+            StoreError: their sessions cannot be counted.
+        """
+        counts = self._store.pfcp_counts(self._name)
+        settings = self._node.settings
+        return PfcpView(
+            gateway=self._name,
+            node_id=str(settings.node_id),
+            listen=self._listen,
+            recovery_time=_ntp_time(settings.recovery_time_stamp),
+            problem=self.problem,
+            associations=[_shown(each, counts) for each in self._node.statuses()],
+        )
 
     def _bind(self) -> socket.socket:
         while True:
@@ -264,6 +280,29 @@ class PfcpEndpoint:
             log.error("gateway=%s: %s: not carried out: %s", self._name, change.why, error)
             return self._node.failed(change, str(error), time.monotonic())
         return self._node.done(change, time.monotonic())
+
+
+def _ntp_time(stamp: int) -> datetime:
+    return datetime.fromtimestamp(stamp - NTP_SECONDS, UTC)
+
+
+def _shown(status: AssociationStatus, counts: Mapping[str, int]) -> AssociationView:
+    association = status.association
+    steady, wall = time.monotonic(), datetime.now(UTC)
+
+    def when(at: float) -> datetime:
+        return wall - timedelta(seconds=steady - at)
+
+    return AssociationView(
+        node_id=str(association.node_id),
+        ip=str(association.ip),
+        state=status.state,
+        recovery_time=_ntp_time(association.recovery_time_stamp),
+        sessions=counts.get(str(canonical(association.node_id)), 0),
+        heard_at=None if status.heard_at is None else when(status.heard_at),
+        answers={(kind.title, cause): count for (kind, cause), count in status.answers.items()},
+        errors=[(when(at), reason) for at, reason in status.errors],
+    )
 
 
 def _refusal(error: OfgtpError) -> Refusal:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import eventlet
 from eventlet.semaphore import Semaphore
@@ -50,6 +50,7 @@ from ofgtp.northbound.service import (
     GatewayMetrics,
     NewSession,
     PeerView,
+    PfcpView,
     SeenView,
     SessionFilter,
     SessionRequest,
@@ -72,6 +73,13 @@ class _Done:
     changed: bool
 
 
+class PfcpNode(Protocol):
+    """A gateway's endpoint of PFCP."""
+
+    def view(self) -> PfcpView:
+        """What an operator should know of it."""
+
+
 class SessionService:
     """Implements northbound's `Service` over a store and the gateways' agents."""
 
@@ -86,6 +94,8 @@ class SessionService:
         self._store = store
         self._agents = {agent.gateway.name: agent for agent in agents}
         self._writer = writer
+        self.nodes: list[PfcpNode] = []
+        """The gateways' endpoints of PFCP."""
         self._arrivals = {
             name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
         }
@@ -447,6 +457,10 @@ class SessionService:
         """The GTP-U peers in use; see `Service`."""
         agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
         return [peer for agent in agents for peer in agent.signalling.report(state, worst)]
+
+    def pfcp(self) -> Sequence[PfcpView]:
+        """The gateways that speak PFCP; see `Service`."""
+        return [node.view() for node in self.nodes]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Every gateway in numbers; see `Service`."""
