@@ -237,6 +237,10 @@ class PfcpView:
     problem: str | None
     """What keeps it from being asked; None if nothing does."""
     associations: Sequence[AssociationView]
+    answered: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Requests other than heartbeats, by message and cause, whoever asked."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Messages that were not answered, by reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,6 +314,10 @@ def test_rest_shows_the_control_planes(site: Site, cp: ControlPlane, ue: str) ->
     assert counts["Session Modification Request", 73] >= 1
     assert counts["Session Establishment Request", 1] >= 1
     assert "FAR 9" in shown["errors"][-1]["reason"]
+    metrics = site.lab.http("GET", "/metrics").body.decode()
+    assert f'ofgtp_pfcp_sessions{{gateway="gw1",node_id="{smf.SMF}"}} 1.0' in metrics
+    asked = 'cause="73",gateway="gw1",message="Session Modification Request"'
+    assert f"ofgtp_pfcp_requests_total{{{asked}}}" in metrics
     session.delete()
 
 

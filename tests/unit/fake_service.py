@@ -230,7 +230,9 @@ class FakeService:
             "smf.example.org", "10.3.0.5", PeerState.UP, at, 6, None, answers, [(at, why)]
         )
         node = IPv4Address("10.3.0.1")
-        return [PfcpView("gw1", str(node), node, at, None, [associated])]
+        return [
+            PfcpView("gw1", str(node), node, at, None, [associated], answers, {"not_allowed": 3})
+        ]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         self._enter()

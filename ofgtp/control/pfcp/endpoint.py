@@ -38,7 +38,7 @@ from ofgtp.core.pfcp.node.settings import NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.errors import Refusal
-from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX
+from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import AssociationView, PfcpView
 from ofgtp.store.sqlite import SessionStore
@@ -138,6 +138,8 @@ class PfcpEndpoint:
             recovery_time=_ntp_time(settings.recovery_time_stamp),
             problem=self.problem,
             associations=[_shown(each, counts) for each in self._node.statuses()],
+            answered=_by_title(self._node.answered),
+            dropped=dict(self._node.dropped),
         )
 
     def _bind(self) -> socket.socket:
@@ -286,6 +288,10 @@ def _ntp_time(stamp: int) -> datetime:
     return datetime.fromtimestamp(stamp - NTP_SECONDS, UTC)
 
 
+def _by_title(counts: Mapping[tuple[MessageType, int], int]) -> dict[tuple[str, int], int]:
+    return {(kind.title, cause): count for (kind, cause), count in counts.items()}
+
+
 def _shown(status: AssociationStatus, counts: Mapping[str, int]) -> AssociationView:
     association = status.association
     steady, wall = time.monotonic(), datetime.now(UTC)
@@ -300,7 +306,7 @@ def _shown(status: AssociationStatus, counts: Mapping[str, int]) -> AssociationV
         recovery_time=_ntp_time(association.recovery_time_stamp),
         sessions=counts.get(str(canonical(association.node_id)), 0),
         heard_at=None if status.heard_at is None else when(status.heard_at),
-        answers={(kind.title, cause): count for (kind, cause), count in status.answers.items()},
+        answers=_by_title(status.answers),
         errors=[(when(at), reason) for at, reason in status.errors],
     )
 
