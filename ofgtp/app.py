@@ -105,6 +105,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             _give_up(str(error), EXIT_CONFIG)
         try:
             store = _open_store(config.controller)
+            _end_pfcp(store, config)
         except StoreUnfit as error:
             _give_up(str(error), EXIT_STORE)
         except StoreError as error:
@@ -354,6 +355,14 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     store.close()
     log.warning("the sessions of the last run were set aside as %s", set_aside(path, "ended"))
     return _store(controller)
+
+
+def _end_pfcp(store: SessionStore, config: configuration.Config) -> None:
+    """Where PFCP has gone from the configuration nobody could change its sessions any more: they
+    go, too."""
+    for gateway in config.gateways:
+        if gateway.pfcp is None and (ended := store.end_pfcp(gateway.name)):
+            log.warning("gateway=%s: no PFCP any more: %d sessions deleted", gateway.name, ended)
 
 
 def _store(controller: configuration.Controller) -> SessionStore:

@@ -108,6 +108,15 @@ def of_node(db: sqlite3.Connection, gateway: str, node_id: str, cp_seid: int | N
     return [Owned(*row) for row in db.execute(f"{sql} ORDER BY p.number", values)]
 
 
+def of_gateway(db: sqlite3.Connection, gateway: str) -> list[str]:
+    """The ids of all sessions of control planes on a gateway."""
+    sql = (
+        "SELECT s.id FROM pfcp_sessions AS p JOIN sessions AS s ON s.number = p.number"
+        " WHERE p.gateway = ?"
+    )
+    return [session_id for (session_id,) in db.execute(sql, (gateway,))]
+
+
 def counts(db: sqlite3.Connection, gateway: str) -> dict[str, int]:
     """How many sessions each control plane has."""
     sql = "SELECT node_id, count(*) FROM pfcp_sessions WHERE gateway = ? GROUP BY node_id"
@@ -122,6 +131,11 @@ def put_association(
     if stored is not None:
         values = (gateway, node_id, json.dumps(stored))
         db.execute("INSERT INTO associations VALUES (?, ?, ?)", values)
+
+
+def forget_associations(db: sqlite3.Connection, gateway: str) -> None:
+    """A gateway has none any more."""
+    db.execute("DELETE FROM associations WHERE gateway = ?", (gateway,))
 
 
 def associations(db: sqlite3.Connection, gateway: str) -> list[dict[str, Any]]:

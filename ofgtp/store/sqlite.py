@@ -662,6 +662,15 @@ class SessionStore:
         with _errors():
             return pfcp.counts(self._reader, gateway)
 
+    def end_pfcp(self, gateway: str) -> int:
+        """Delete all that control planes have on a gateway; how many sessions that were."""
+        with self.transaction() as tx, _errors():
+            ids = pfcp.of_gateway(self._db, gateway)
+            for session_id in ids:
+                tx.delete(session_id)
+            pfcp.forget_associations(self._db, gateway)
+        return len(ids)
+
     def associations(self, gateway: str) -> list[dict[str, Any]]:
         """The associations of a gateway."""
         with _errors():

@@ -532,6 +532,26 @@ def test_a_restart_loses_nothing(
     assert own.sessions(lab) == {}
 
 
+@pytest.mark.parametrize("started", ["switch"], indirect=True)
+def test_who_begins_anew_has_no_sessions(started: tuple[Lab, str, ControlPlane]) -> None:
+    """A control plane, by its Recovery Time Stamp; and a gateway without PFCP."""
+    lab, _, cp = started
+    session, _ = through_stream(cp)
+    cp.stamp += 100
+    cp.heartbeat()
+    until(lambda: own.sessions(lab) == {}, "its sessions go")
+    assert session.modify().cause == 65
+    session, _ = through_stream(cp)
+    assert own.sessions(lab).keys() == {name(session)}
+    assert "pfcp_peer_restarted" in lab.controller_log.read_text()
+    lab.stop_controller()
+    lab.start_controller(lab.config(controller=own.SWITCH))
+    until(lambda: own.in_sync(lab), "in sync")
+    assert own.sessions(lab) == {}
+    assert not [each for each in own.our_flows(lab) if "cookie=0xf6703" in each]
+    assert lab.http("GET", "/v1/pfcp").json()["items"] == []
+
+
 @pytest.mark.parametrize("started", ["controller"], indirect=True)
 def test_the_controllers_tunnels_end_with_it(started: tuple[Lab, str, ControlPlane]) -> None:
     """A new Recovery Time Stamp, no association and no session."""

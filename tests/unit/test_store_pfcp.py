@@ -105,6 +105,15 @@ def test_teids_that_no_rule_has_yet_are_taken(store: SessionStore) -> None:
         assert tx.allocate_teid("gw1", range(1 << 31, 1 << 32)) >= 1 << 31
 
 
+def test_where_pfcp_ends_all_of_it_goes(store: SessionStore) -> None:
+    put(store)
+    assert store.end_pfcp("gw2") == 0
+    assert store.end_pfcp("gw1") == 1
+    assert store.get("pfcp-1") is None
+    assert store.associations("gw1") == []
+    assert store.end_pfcp("gw1") == 0
+
+
 def test_the_time_stamp_lives_as_long_as_the_sessions(store: SessionStore) -> None:
     assert store.recovery_time_stamp(100) == 100
     assert store.recovery_time_stamp(200) == 100
