@@ -27,6 +27,7 @@ from ofgtp.core.pfcp.wire.messages import (
     HeartbeatRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
+    SessionReportResponse,
     read,
     write,
 )
@@ -183,6 +184,37 @@ def test_a_handover_and_its_end_marker(site: Site, cp: ControlPlane, ue: str) ->
     heard += [each for wire in site.enbs.values() for each in said(wire.all(), [END_MARKER])]
     assert [(each.to, each.teid) for each in heard] == [(ENB, DOWN)]
     session.delete()
+
+
+def test_an_error_indication_is_reported(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    down(site, ue, DOWN)
+    body = b"\x10" + DOWN.to_bytes(4, "big") + b"\x85\x00\x04" + IPv4Address(ENB).packed
+    frame = site.from_enb(gtpu.message(gtpu.ERROR_INDICATION, 0, body, flags=0x32))
+    site.enb.send(frame)
+    data = cp.receive(5)
+    assert data is not None
+    header, report = read(data)
+    assert (header.type, header.seid) == (56, session.cp_seid)
+    told: Any = report
+    assert told.report_type == 4
+    assert told.error_indication.remote_fteids == (v.FTeid(DOWN, IPv4Address(ENB)),)
+    cp.send(write(SessionReportResponse(1), header.sequence, session.up_seid))
+    site.enb.send(frame)
+    assert cp.receive(3) is None, "told once"
+    shown = site.lab.http("GET", f"/v1/sessions/{name(session)}").json()
+    assert shown["state"] == "active"
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.BUFF | Action.NOCP),)).cause == 1
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.FORW),)).cause == 1
+    site.enb.send(frame)
+    again = cp.receive(5)
+    assert again is not None, "after a change it is told again"
+    header, _ = read(again)
+    assert header.type == 56
+    # not answered it comes again, and ends with the session
+    assert cp.receive(5) == again
+    assert session.delete().cause == 1
+    assert cp.receive(3) is None
 
 
 def test_a_flow_of_its_own_qfi_and_rate(site: Site, cp: ControlPlane, ue: str) -> None:

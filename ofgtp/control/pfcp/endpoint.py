@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 
 import eventlet
 from eventlet.queue import LightQueue
@@ -20,7 +20,7 @@ from eventlet.queue import LightQueue
 from ofgtp.control.pfcp.sessions import PfcpSessions
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import OfgtpError, SwitchRefused
-from ofgtp.core.model import Gateway, Pfcp
+from ofgtp.core.model import FTeid, Gateway, Pfcp
 from ofgtp.core.pfcp.node.actions import (
     PORT,
     Action,
@@ -31,14 +31,19 @@ from ofgtp.core.pfcp.node.actions import (
     Send,
     SessionRequest,
     Transaction,
+    Unanswered,
 )
 from ofgtp.core.pfcp.node.associations import Association, AssociationStatus, canonical
 from ofgtp.core.pfcp.node.machine import Node
 from ofgtp.core.pfcp.node.settings import NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.wire import values
 from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
+from ofgtp.core.pfcp.wire.messages import SessionReportRequest
+from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import AssociationView, PfcpView
 from ofgtp.store.sqlite import SessionStore
@@ -106,7 +111,9 @@ class PfcpEndpoint:
         )
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
         self._sessions = PfcpSessions(terms, pfcp.listen, store)
-        service.nodes.append(self)
+        service.nodes[gateway.name] = self
+        self._indicated: dict[int, set[FTeid]] = {}
+        """Tunnels that their peers do not know, by session, as its control plane was told."""
         self._queue: LightQueue = LightQueue()
         self._socket: socket.socket | None = None
         self.problem: str | None = None
@@ -141,6 +148,25 @@ class PfcpEndpoint:
             answered=_by_title(self._node.answered),
             dropped=dict(self._node.dropped),
         )
+
+    def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
+        """Tell a session's control plane that a peer does not know one of its tunnels (7.5.8.4):
+        once, until it changes the session. Whether it is told now.
+
+        Raises:
+            StoreError: whose session it is cannot be read.
+        """
+        found = self._store.pfcp_session(self._name, up_seid)
+        if found is None or tunnel in self._indicated.get(up_seid, ()):
+            return False
+        _, made = found
+        self._indicated.setdefault(up_seid, set()).add(tunnel)
+        to = ip_address(made.cp_ips.split()[0])
+        remote = ErrorIndicationReport((values.FTeid(tunnel.teid, tunnel.ip),))
+        report = SessionReportRequest(ReportType.ERIR, error_indication=remote)
+        token = (up_seid, tunnel)
+        self._do(self._node.report(to, report, made.cp_seid, token, time.monotonic()))
+        return True
 
     def _bind(self) -> socket.socket:
         while True:
@@ -190,6 +216,9 @@ class PfcpEndpoint:
                 case Event(kind, node_id, ip, text):
                     facts = {"node_id": str(node_id), "ip": str(ip), "text": text}
                     self._events.publish(kind.value, gateway=self._name, **facts)
+                case Unanswered((int() as up_seid, FTeid() as tunnel)):
+                    # Should it come again, it is told again.
+                    self._indicated.get(up_seid, set()).discard(tunnel)
 
     def _send(self, to: Endpoint, data: bytes) -> None:
         if self._socket is None:
@@ -246,9 +275,15 @@ class PfcpEndpoint:
                 actions += self._refuse(request.transaction, _refusal(answer))
             else:
                 message, seid = answer
+                self._forget_indicated(request.transaction.seid)
                 now = time.monotonic()
                 actions += self._node.answer(request.transaction, message, seid, now)
         return actions
+
+    def _forget_indicated(self, up_seid: int) -> None:
+        """A session is another one now: what was told of it counts no more."""
+        for tunnel in self._indicated.pop(up_seid, ()):
+            self._node.cancel((up_seid, tunnel))
 
     def _other(self, work: BadRequest | Change) -> list[Action]:
         if isinstance(work, Change):
@@ -276,6 +311,9 @@ class PfcpEndpoint:
     def _change(self, change: Change) -> list[Action]:
         try:
             self._sessions.change(change, self._service)
+            for up_seid in [*self._indicated] if change.delete else ():
+                if self._store.pfcp_session(self._name, up_seid) is None:
+                    self._forget_indicated(up_seid)
         except Exception as error:
             if not isinstance(error, OfgtpError):
                 log.exception("gateway=%s: PFCP: unexpected", self._name)

@@ -79,6 +79,9 @@ class PfcpNode(Protocol):
     def view(self) -> PfcpView:
         """What an operator should know of it."""
 
+    def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
+        """A peer does not know a session's tunnel; whether that is news to the control plane."""
+
 
 class SessionService:
     """Implements northbound's `Service` over a store and the gateways' agents."""
@@ -94,7 +97,7 @@ class SessionService:
         self._store = store
         self._agents = {agent.gateway.name: agent for agent in agents}
         self._writer = writer
-        self.nodes: list[PfcpNode] = []
+        self.nodes: dict[str, PfcpNode] = {}
         """The gateways' endpoints of PFCP."""
         self._arrivals = {
             name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
@@ -210,7 +213,8 @@ class SessionService:
     # --- what peers cause
 
     def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
-        """Stop the downlink of the sessions that these tunnels are; see `Sessions`."""
+        """Stop the downlink of the sessions that these tunnels are, or have the control planes do
+        so whose they are; see `Sessions`."""
         told: dict[str, tuple[Session, Session]] = {}
         after: Sequence[Session] = ()
         tunnels_of: list[tuple[str, FTeid]] = []
@@ -218,6 +222,12 @@ class SessionService:
             for tunnel in tunnels:
                 stored = self._store.by_downlink(gateway, tunnel)
                 if stored is None or stored.state is SessionState.FAILED:
+                    continue
+                detail = stored.session.detail
+                if detail is not None and detail.owner is not None:
+                    node = self.nodes.get(gateway)
+                    if node is not None and node.error_indicated(detail.owner.up_seid, tunnel):
+                        tunnels_of.append((stored.session.id, tunnel))
                     continue
                 session = told[stored.session.id][1] if stored.session.id in told else None
                 stopped = indicated(session or stored.session, tunnel)
@@ -460,7 +470,7 @@ class SessionService:
 
     def pfcp(self) -> Sequence[PfcpView]:
         """The gateways that speak PFCP; see `Service`."""
-        return [node.view() for node in self.nodes]
+        return [node.view() for node in self.nodes.values()]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Every gateway in numbers; see `Service`."""
