@@ -117,6 +117,15 @@ def of_gateway(db: sqlite3.Connection, gateway: str) -> list[str]:
     return [session_id for (session_id,) in db.execute(sql, (gateway,))]
 
 
+def with_peer(db: sqlite3.Connection, gateway: str, ip: int) -> list[str]:
+    """The control planes whose sessions send to a peer."""
+    sql = (
+        "SELECT DISTINCT p.node_id FROM tunnels AS t JOIN pfcp_sessions AS p ON p.number = t.number"
+        " WHERE t.gateway = ? AND t.ip = ?"
+    )
+    return [node_id for (node_id,) in db.execute(sql, (gateway, ip))]
+
+
 def counts(db: sqlite3.Connection, gateway: str) -> dict[str, int]:
     """How many sessions each control plane has."""
     sql = "SELECT node_id, count(*) FROM pfcp_sessions WHERE gateway = ? GROUP BY node_id"

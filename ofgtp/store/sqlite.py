@@ -662,6 +662,11 @@ class SessionStore:
         with _errors():
             return pfcp.counts(self._reader, gateway)
 
+    def pfcp_with_peer(self, gateway: str, peer: IPv4Address) -> list[str]:
+        """The control planes whose sessions send to a GTP-U peer."""
+        with _errors():
+            return pfcp.with_peer(self._reader, gateway, int(peer))
+
     def end_pfcp(self, gateway: str) -> int:
         """Delete all that control planes have on a gateway; how many sessions that were."""
         with self.transaction() as tx, _errors():

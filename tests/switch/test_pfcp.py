@@ -25,6 +25,7 @@ from ofgtp.core.pfcp.wire.enums import Action, Gate, Interface, ModificationFlag
 from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.messages import (
     HeartbeatRequest,
+    NodeReportResponse,
     SessionEstablishmentRequest,
     SessionModificationRequest,
     SessionReportResponse,
@@ -36,9 +37,10 @@ from tests.support import ownership as own
 from tests.support.answers import said
 from tests.support.gtpu import END_MARKER
 from tests.support.lab import Lab
+from tests.support.peer import pong
 from tests.support.pfcp import procedures, rewritten
 from tests.support.pfcp_damage import damaged
-from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import ENB_IP, PDN_IP, Site, is_echo, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.support.stream import SESSION, Stream
 
@@ -625,6 +627,45 @@ def test_without_the_switch(started: tuple[Lab, str, ControlPlane]) -> None:
     shown = lab.http("GET", f"/v1/sessions/{name(stays)}/flows").json()["items"]
     assert len(there) == len(shown)
     assert stays.modify(update_fars=(smf.moved(0x78, ENB),)).cause == 1
+
+
+TIMERS = """
+echo_seconds = 3
+t3_response_seconds = 1
+n3_requests = 2
+"""
+
+
+def test_a_path_that_is_down_is_reported() -> None:
+    with Lab() as lab:
+        smf.n4(lab)
+        lab.environment["OFGTP_TEST_ECHO_SECONDS_MIN"] = "1"
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=TIMERS + smf.CONFIG))
+        site.ready()
+        with ControlPlane(lab) as cp, ControlPlane(lab, smf.OTHER_SMF) as other:
+            assert cp.associate().cause == 1
+            assert other.associate().cause == 1
+            session = plain(cp, "10.45.7.7")
+
+            def answered() -> bool:
+                for frame in site.enb.all(0.05):
+                    if is_echo(frame):
+                        sequence = int.from_bytes(frame[50:52], "big")
+                        site.enb.send(site.from_enb(pong(sequence)))
+                        return True
+                return False
+
+            until(answered, "an Echo Request comes")
+            data = cp.receive(20)
+            assert data is not None
+            header, report = read(data)
+            told: Any = report
+            assert header.type == 12
+            assert told.path_failure.remote_peers == (v.Addresses(IPv4Address(ENB)),)
+            cp.send(write(NodeReportResponse(cp.address, 1), header.sequence))
+            assert session.modify().cause == 1, "its sessions stay"
+            assert other.receive(0.5) is None, "it has none with that base station"
+            assert smf.judge(cp)
 
 
 # --- bad input

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,7 +235,15 @@ def test_rest_reads_it_and_does_not_change_it(world: World) -> None:
 def test_a_path_that_is_down_removes_no_session_of_a_control_plane(world: World) -> None:
     seid, _ = world.establish()
     world.have(session(2))
-    world.service.path_down("gw1", ENB)
+    told: list[IPv4Address] = []
+    node: Any = SimpleNamespace(path_down=told.append)
+    world.service.nodes["gw1"] = node
+    world.service.path_down("gw1", OTHER_ENB, remove=False)
+    assert told == [OTHER_ENB]
+    assert world.store.pfcp_with_peer("gw1", ENB) == [str(SMF)]
+    assert world.store.pfcp_with_peer("gw1", OTHER_ENB) == []
+    assert len(world.all()) == 2
+    world.service.path_down("gw1", ENB, remove=True)
     assert [one.id for one in world.all()] == [f"pfcp-{seid:016x}"]
 
 

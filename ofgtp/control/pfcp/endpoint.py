@@ -149,6 +149,17 @@ class PfcpEndpoint:
             dropped=dict(self._node.dropped),
         )
 
+    def path_down(self, peer: IPv4Address) -> None:
+        """Tell the control planes that have sessions with a GTP-U peer that it does not answer.
+
+        Raises:
+            StoreError: it is not known which have.
+        """
+        have = set(self._store.pfcp_with_peer(self._name, peer))
+        each = (status.association.node_id for status in self._node.statuses())
+        to = [node_id for node_id in each if str(canonical(node_id)) in have]
+        self._do(self._node.report_path_failure([peer], to, time.monotonic()))
+
     def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
         """Tell a session's control plane that a peer does not know one of its tunnels (7.5.8.4):
         once, until it changes the session. Whether it is told now.

@@ -79,6 +79,9 @@ class PfcpNode(Protocol):
     def view(self) -> PfcpView:
         """What an operator should know of it."""
 
+    def path_down(self, peer: IPv4Address) -> None:
+        """A GTP-U peer does not answer any more."""
+
     def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
         """A peer does not know a session's tunnel; whether that is news to the control plane."""
 
@@ -247,11 +250,15 @@ class SessionService:
             facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
             self.events.publish("error_indicated", gateway=gateway, session=session_id, **facts)
 
-    def path_down(self, gateway: str, peer: IPv4Address) -> None:
-        """Remove the sessions of a peer that does not answer, but for those that a control plane
-        owns; see `Sessions`."""
+    def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
+        """Tell the control planes that have sessions with a peer that does not answer, and remove
+        the others' if asked to; see `Sessions`."""
         removed = 0
         try:
+            if (node := self.nodes.get(gateway)) is not None:
+                node.path_down(peer)
+            if not remove:
+                return
             asked: dict[str, Any] = {"gateway": gateway, "peer": peer, "owned": False}
             while page := self._store.list(**asked, limit=_AT_ONCE)[0]:
                 ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
