@@ -63,6 +63,7 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.GatewayList,
     schema.PeerList,
     schema.PfcpList,
+    schema.RulesOutput,
     schema.HealthOutput,
     schema.Problem,
 ]
@@ -230,6 +231,19 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
             "parameters": [session_id],
             "get": _call(
                 "flows", "Show a session's flows", {200: _json("FlowList", "Its flows")}, (404,)
+            ),
+        },
+        "/v1/sessions/{id}/rules": {
+            "parameters": [session_id],
+            "get": _call(
+                "flows",
+                "Show a session as its control plane made it",
+                {
+                    200: _json(
+                        "RulesOutput", "Its rules by kind; none of a session made by this API"
+                    )
+                },
+                (404,),
             ),
         },
         "/v1/sessions/{id}/seen": {

@@ -130,6 +130,7 @@ class RestApp:
                     "DELETE": Route(self._delete),
                 },
                 "/v1/sessions/{id}/flows": {"GET": Route(self._of)},
+                "/v1/sessions/{id}/rules": {"GET": Route(self._rules)},
                 "/v1/sessions/{id}/bearers": {
                     "GET": Route(self._bearers),
                     "POST": Route(self._add_bearer, JSON_TYPES, *body),
@@ -238,6 +239,10 @@ class RestApp:
         query = bodies.query(request, schema.PeersQuery)
         views = self._service.peers(query.gateway, query.state, query.worst)
         return _page((schema.PeerOutput.of(each).model_dump_json() for each in views), None)
+
+    def _rules(self, request: Request, session_id: str) -> Response:
+        bodies.query(request, schema.NoQuery)
+        return _json(self._service.session_rules(session_id))
 
     def _pfcp(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)

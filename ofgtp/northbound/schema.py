@@ -414,6 +414,89 @@ class PfcpList(BaseModel):
     next: None = None
 
 
+class SdfFilterOutput(BaseModel):
+    """A packet filter."""
+
+    id: int | None = Field(description="By which other PDRs name it")
+    description: str | None = Field(description="null: it stands in another PDR")
+
+
+class PdrOutput(BaseModel):
+    """A Packet Detection Rule."""
+
+    id: int
+    precedence: int | None
+    source: Literal["access", "core", "sgi_lan", "cp_function"]
+    teid: int | None = Field(description="Ours; null: the session's")
+    ue_ip: Ipv4 | None = Field(description="null: the session's")
+    network_instance: str | None
+    filters: list[SdfFilterOutput]
+    qfis: list[int]
+    framed_routes: list[str]
+    far: int | None
+    qers: list[int]
+    urrs: list[int]
+
+
+class TunnelOutput(BaseModel):
+    """A peer's F-TEID."""
+
+    teid: int
+    remote_ip: Ipv4
+
+
+class FarOutput(BaseModel):
+    """A Forwarding Action Rule."""
+
+    id: int
+    action: list[str] = Field(description="FORW, DROP, BUFF, NOCP …")
+    destination: str | None
+    network_instance: str | None
+    tunnel: TunnelOutput | None
+    bar: int | None
+
+
+class GateOutput(BaseModel):
+    """What may pass."""
+
+    uplink: Literal["open", "closed"]
+    downlink: Literal["open", "closed"]
+
+
+class BitratesOutput(BaseModel):
+    """MBR or GBR."""
+
+    uplink_kbps: int
+    downlink_kbps: int
+
+
+class QerOutput(BaseModel):
+    """A QoS Enforcement Rule."""
+
+    id: int
+    gate: GateOutput
+    mbr: BitratesOutput | None
+    gbr: BitratesOutput | None
+    qfi: int | None
+    rqi: bool
+
+
+class NumberedOutput(BaseModel):
+    """A rule that has no effect yet."""
+
+    id: int
+
+
+class RulesOutput(BaseModel):
+    """A session as its control plane made it."""
+
+    pdrs: list[PdrOutput]
+    fars: list[FarOutput]
+    qers: list[QerOutput]
+    urrs: list[NumberedOutput]
+    bars: list[NumberedOutput]
+
+
 class PeerOutput(BaseModel):
     """A GTP-U peer that sessions name, and the path to it."""
 

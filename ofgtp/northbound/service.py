@@ -387,6 +387,14 @@ class Service(Protocol):
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """Raise UnknownSession if there is none."""
 
+    def session_rules(self, session_id: str) -> dict[str, Any]:
+        """The PDRs, FARs, QERs, URRs and BARs of a session, ready for JSON; none of one that no
+        control plane made.
+
+        Raises:
+            UnknownSession.
+        """
+
     def seen(self, session_id: str) -> Sequence[SeenView]:
         """What was lately seen to go wrong that bears on it, the latest first.
 

@@ -324,6 +324,9 @@ def test_rest_reads_and_does_not_change(site: Site, cp: ControlPlane, ue: str) -
         answer = site.lab.http(method, path, asked)
         assert answer.status == 409, answer.body
         assert smf.SMF in answer.body.decode()
+    rules = site.lab.http("GET", f"{path}/rules").json()
+    assert [each["teid"] for each in rules["pdrs"]] == [session.teids[1], None]
+    assert rules["fars"][1]["tunnel"] == {"teid": DOWN, "remote_ip": ENB}
     other = {"id": "rest", "ue_ip": ue, "uplink": {"teid": 5}, "downlink": None}
     assert site.lab.http("PUT", "/v1/sessions/rest", other).status == 409
     other |= {"ue_ip": next(_ues), "uplink": {"teid": session.teids[1]}}

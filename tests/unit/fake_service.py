@@ -199,6 +199,11 @@ class FakeService:
         teid = self._find(session_id).uplink.teid
         return [FlowView(f"table=2,tun_id={teid:#x},actions=drop", "uplink", 1, 84)]
 
+    def session_rules(self, session_id: str) -> dict[str, Any]:
+        self._enter()
+        self._find(session_id)
+        return {"pdrs": [], "fars": [], "qers": [], "urrs": [], "bars": []}
+
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         self._enter()
         if gateway not in (None, "gw1"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,7 +20,13 @@ from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.causes import Cause
-from ofgtp.core.pfcp.wire.enums import Action, EstablishmentFlags, Interface, ModificationFlags
+from ofgtp.core.pfcp.wire.enums import (
+    Action,
+    EstablishmentFlags,
+    Gate,
+    Interface,
+    ModificationFlags,
+)
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import MessageType
 from ofgtp.core.pfcp.wire.messages import (
@@ -27,6 +34,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionEstablishmentRequest,
     SessionModificationRequest,
 )
+from ofgtp.northbound import schema
 from ofgtp.northbound.service import BatchError, SessionRequest
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store import SessionStore
@@ -279,6 +287,29 @@ def test_the_seid_of_an_answer(world: World) -> None:
     wrong = MessageType.SESSION_DELETION_REQUEST
     assert refused(lambda: asked(wrong, seid, OTHER_SMF)) == Cause.SESSION_NOT_FOUND
     assert refused(lambda: asked(wrong, 0)) == Cause.SESSION_NOT_FOUND
+
+
+def test_a_session_as_it_was_made(world: World) -> None:
+    qer = g.CreateQer(1, v.GateStatus(Gate.OPEN, Gate.CLOSED), v.Bitrates(5, 6), None, 9, rqi=True)
+    sdf = v.SdfFilter("permit out ip from any to assigned", filter_id=3)
+    down = DL._replace(pdi=DL.pdi._replace(sdf_filters=(sdf,)), qer_ids=(1,))
+    seid, teid = world.establish(create_pdrs=(UL, down), create_qers=(qer,))
+    shown = world.service.session_rules(f"pfcp-{seid:016x}")
+    schema.RulesOutput.model_validate_json(json.dumps(shown), extra="forbid")
+    up, to_ue = shown["pdrs"]
+    assert (up["source"], up["teid"], up["far"], up["filters"]) == ("access", teid, 1, [])
+    assert (to_ue["source"], to_ue["ue_ip"], to_ue["qers"]) == ("core", str(UE), [1])
+    assert to_ue["filters"] == [{"id": 3, "description": sdf.description}]
+    core, tunnel = shown["fars"]
+    assert (core["destination"], core["tunnel"]) == ("core", None)
+    assert tunnel["action"] == ["FORW"]
+    assert tunnel["tunnel"] == {"teid": 0x2001, "remote_ip": str(ENB)}
+    [rates] = shown["qers"]
+    assert rates["gate"] == {"uplink": "open", "downlink": "closed"}
+    assert (rates["mbr"], rates["gbr"]) == ({"uplink_kbps": 5, "downlink_kbps": 6}, None)
+    assert (rates["qfi"], rates["rqi"]) == (9, True)
+    world.have(session(9))
+    assert world.service.session_rules("ue-9")["pdrs"] == []
 
 
 # --- several at once

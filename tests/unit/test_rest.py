@@ -913,6 +913,14 @@ def test_the_example_of_peers_is_what_is_answered(client: Client, service: FakeS
     ]
 
 
+def test_rules(client: Client) -> None:
+    client.put(PATH, json=FULL)
+    body = answer(client.get(f"{PATH}/rules"), 200, schema.RulesOutput)
+    assert body == {"pdrs": [], "fars": [], "qers": [], "urrs": [], "bars": []}
+    problem(client.get("/v1/sessions/nobody/rules"), 404)
+    assert locs(client.get(f"{PATH}/rules?x=1")) == ["x"]
+
+
 def test_control_planes(client: Client) -> None:
     body = answer(client.get("/v1/pfcp"), 200, schema.PfcpList)
     at = "2026-11-28T12:00:00Z"

@@ -22,6 +22,7 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control import report
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.pfcp import shown
 from ofgtp.control.sessions.arrivals import Arrivals
 from ofgtp.control.sessions.batch import SLICE, Batch
 from ofgtp.control.sessions.counted import Counted, counted, counted_pair
@@ -39,6 +40,7 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.pfcp import stored as pfcp_stored
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rules import all_teids, indicated, peers_of
 from ofgtp.northbound import bearers
@@ -430,6 +432,16 @@ class SessionService:
             )
             for each in wanted
         ]
+
+    def session_rules(self, session_id: str) -> dict[str, Any]:
+        """A session as its control plane made it; see `Service`."""
+        session = self._stored(session_id).session
+        owner = None if session.detail is None else session.detail.owner
+        found = owner and self._store.pfcp_session(session.gateway, owner.up_seid)
+        if not found:
+            return shown.NOTHING
+        _, made = found
+        return shown.rules(pfcp_stored.from_bytes(made.octets, made.node_id, made.up_seid))
 
     def seen(self, session_id: str) -> Sequence[SeenView]:
         """What was lately seen to go wrong; see `Service`."""
