@@ -490,6 +490,8 @@ class NumberedOutput(BaseModel):
 class RulesOutput(BaseModel):
     """A session as its control plane made it."""
 
+    user: str | None = Field(description="Of the User ID the IMSI, NAI or MSISDN")
+    apn_dnn: str | None
     pdrs: list[PdrOutput]
     fars: list[FarOutput]
     qers: list[QerOutput]

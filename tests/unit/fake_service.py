@@ -202,7 +202,8 @@ class FakeService:
     def session_rules(self, session_id: str) -> dict[str, Any]:
         self._enter()
         self._find(session_id)
-        return {"pdrs": [], "fars": [], "qers": [], "urrs": [], "bars": []}
+        kinds = ("pdrs", "fars", "qers", "urrs", "bars")
+        return {"user": None, "apn_dnn": None, **{kind: [] for kind in kinds}}
 
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         self._enter()

@@ -293,9 +293,12 @@ def test_a_session_as_it_was_made(world: World) -> None:
     qer = g.CreateQer(1, v.GateStatus(Gate.OPEN, Gate.CLOSED), v.Bitrates(5, 6), None, 9, rqi=True)
     sdf = v.SdfFilter("permit out ip from any to assigned", filter_id=3)
     down = DL._replace(pdi=DL.pdi._replace(sdf_filters=(sdf,)), qer_ids=(1,))
-    seid, teid = world.establish(create_pdrs=(UL, down), create_qers=(qer,))
+    user = v.UserId(imsi="001010000000001")
+    asked = {"create_pdrs": (UL, down), "create_qers": (qer,)}
+    seid, teid = world.establish(**asked, apn_dnn="internet", user_id=user)
     shown = world.service.session_rules(f"pfcp-{seid:016x}")
     schema.RulesOutput.model_validate_json(json.dumps(shown), extra="forbid")
+    assert (shown["user"], shown["apn_dnn"]) == ("001010000000001", "internet")
     up, to_ue = shown["pdrs"]
     assert (up["source"], up["teid"], up["far"], up["filters"]) == ("access", teid, 1, [])
     assert (to_ue["source"], to_ue["ue_ip"], to_ue["qers"]) == ("core", str(UE), [1])

@@ -8,13 +8,19 @@ from ofgtp.core.pfcp.session import PfcpSession, local_teid
 from ofgtp.core.pfcp.wire.grouped import CreateFar, CreatePdr, CreateQer
 from ofgtp.core.pfcp.wire.values import Bitrates
 
-NOTHING: dict[str, list[Any]] = {"pdrs": [], "fars": [], "qers": [], "urrs": [], "bars": []}
+NOTHING: dict[str, Any] = {
+    "user": None,
+    "apn_dnn": None,
+    **{kind: [] for kind in ("pdrs", "fars", "qers", "urrs", "bars")},
+}
 """A session that no control plane made."""
 
 
-def rules(session: PfcpSession) -> dict[str, list[Any]]:
-    """Its rules by kind, each with its id."""
+def rules(session: PfcpSession) -> dict[str, Any]:
+    """Whose it is, and its rules by kind, each with its id."""
     return {
+        "user": session.user,
+        "apn_dnn": session.apn_dnn,
         "pdrs": [_pdr(each) for each in session.pdrs.values()],
         "fars": [_far(each) for each in session.fars.values()],
         "qers": [_qer(each) for each in session.qers.values()],
