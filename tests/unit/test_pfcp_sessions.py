@@ -350,6 +350,25 @@ def flow(uplink: v.SdfFilter, downlink: v.SdfFilter) -> dict[str, Any]:
     return {"create_pdrs": (down, up)}
 
 
+def test_a_flow_without_a_tunnel_yet_is_passed_over() -> None:
+    """Its packets take the session's other tunnel; once it has had one, it is idle without."""
+    sdf = v.SdfFilter(VOICE)
+    down = g.CreatePdr(4, 10, g.Pdi(Interface.CORE, sdf_filters=(sdf,)), None, 4)
+    waiting = g.CreateFar(4, Action.BUFF | Action.NOCP)
+    made = change(establish(), create_pdrs=(down,), create_fars=(waiting,))
+    assert set(by_id(made)) == {"1", "2"}
+    whole = g.UpdateForwardingParameters(Interface.ACCESS, outer_header_creation=ohc(0x2009))
+    active = change(made, update_fars=(g.UpdateFar(4, Action.FORW, whole),))
+    assert by_id(active)["4"].forward == Tunnel(FTeid(0x2009, GNB))
+    idle = change(active, update_fars=(g.UpdateFar(4, Action.BUFF | Action.NOCP),))
+    assert by_id(idle)["4"].forward == Refused(DropReason.IDLE_UE)
+    dropped = change(made, update_fars=(g.UpdateFar(4, Action.DROP),))
+    assert by_id(dropped)["4"].forward == Refused(DropReason.FAR_DROP)
+    assert by_id(establish(create_fars=(UL_FAR, IDLE_FAR)))["2"].forward == Refused(
+        DropReason.IDLE_UE
+    ), "the last one stays"
+
+
 def test_a_filter_named_by_its_number_is_another_pdrs() -> None:
     made = change(establish(), **flow(v.SdfFilter(filter_id=3), v.SdfFilter(VOICE, filter_id=3)))
     rules = by_id(made)

@@ -92,6 +92,7 @@ class _Making:
 
     def made(self) -> Made:
         rules = [*_unseen_where_it_can_be([r for pdr in self._pdrs for r in self._rule(pdr)])]
+        rules = self._without_waiting(rules)
         _check_meters(rules)
         _check_flows(rules)
         limits = tuple(
@@ -110,6 +111,24 @@ class _Making:
             self._framed,
             tuple(dict.fromkeys(teid for teid in teids if teid not in of_rules)),
         )
+
+    def _without_waiting(self, rules: Sequence[Rule]) -> list[Rule]:
+        """Without downlink rules that have had no tunnel so far, where another one stands behind
+        them: their packets take the next that matches, as in Open5GS's user plane. Some base
+        stations never give a dedicated flow a tunnel."""
+        downlink = [rule for rule in rules if rule.teid is None]
+        waiting = {
+            rule.id
+            for rule in downlink[:-1]
+            if rule.forward == Refused(DropReason.IDLE_UE) and self._has_no_tunnel(rule)
+        }
+        return [rule for rule in rules if rule.teid is not None or rule.id not in waiting]
+
+    def _has_no_tunnel(self, rule: Rule) -> bool:
+        parameters = self._session.fars[
+            self._session.pdrs[int(rule.id)].far_id or 0
+        ].forwarding_parameters
+        return parameters is None or parameters.outer_header_creation is None
 
     def _rule(self, pdr: CreatePdr) -> Iterator[Rule]:
         pdi, name = pdr.pdi, FailedRule(RuleKind.PDR, pdr.pdr_id)
