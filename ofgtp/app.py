@@ -34,6 +34,7 @@ from ryu.ofproto import ofproto_v1_4_parser as messages
 from ofgtp import config as configuration
 from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.pfcp.endpoint import PfcpEndpoint
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import (
     CodecError,
@@ -104,6 +105,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             _give_up(str(error), EXIT_CONFIG)
         try:
             store = _open_store(config.controller)
+            _end_pfcp(store, config)
         except StoreUnfit as error:
             _give_up(str(error), EXIT_STORE)
         except StoreError as error:
@@ -121,6 +123,22 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         self._channels: dict[Datapath, Channel] = {}
         self._claimed: dict[Datapath, GatewayAgent] = {}
         service = SessionService(store, self._agents, writer, events)
+        try:
+            self._endpoints = {
+                agent.gateway.name: PfcpEndpoint(
+                    agent.gateway,
+                    agent.gateway.pfcp,
+                    store,
+                    service,
+                    protected,
+                    events,
+                    _ready(agent),
+                )
+                for agent in self._agents
+                if agent.gateway.pfcp is not None
+            }
+        except StoreError as error:
+            _give_up(str(error), EXIT_STORE_AWAY)
         self._config, self._service, self._store, self._writer = config, service, store, writer
         self._listener = Listener(datapath_connection_factory)
         self._stopping = False
@@ -147,6 +165,8 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             hub.spawn(self._for_ever, "openflow", partial(self._listener.accept, listening))
         for agent in self._agents:
             hub.spawn(self._for_ever, f"gateway={agent.gateway.name}", agent.run)
+        for name, endpoint in self._endpoints.items():
+            hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread
 
     def _for_ever(self, what: str, work: Callable[[], object]) -> None:
@@ -337,6 +357,14 @@ def _open_store(controller: configuration.Controller) -> SessionStore:
     return _store(controller)
 
 
+def _end_pfcp(store: SessionStore, config: configuration.Config) -> None:
+    """Where PFCP has gone from the configuration nobody could change its sessions any more: they
+    go, too."""
+    for gateway in config.gateways:
+        if gateway.pfcp is None and (ended := store.end_pfcp(gateway.name)):
+            log.warning("gateway=%s: no PFCP any more: %d sessions deleted", gateway.name, ended)
+
+
 def _store(controller: configuration.Controller) -> SessionStore:
     """The store; what waits long for the disk has a system thread of its own, and the loop goes on.
 
@@ -355,6 +383,10 @@ def _store(controller: configuration.Controller) -> SessionStore:
 
     path, durability = controller.store, controller.durability
     return SessionStore(path, durability=durability, aside=aside, pause=pause)
+
+
+def _ready(agent: GatewayAgent) -> Callable[[], bool]:
+    return lambda: agent.synced
 
 
 def _stop_agent(agent: GatewayAgent) -> None:

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ofgtp.core.errors import ConfigError
-from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway
+from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway, Pfcp
 
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
 UeToUe = Literal["deny", "route"]
 HostServices = Literal["deny", "allow"]
 OnPathDown = Literal["keep", "remove"]
+OnPeerLost = Literal["keep", "remove"]
 
 LEASE_MIN: Final = 5
 """Shortest lease, in seconds: its renewal must survive a slow switch."""
@@ -39,6 +40,9 @@ N3_REQUESTS_MAX: Final = 20
 _TEST_ECHO_SECONDS_MIN: Final = "OFGTP_TEST_ECHO_SECONDS_MIN"
 """Environment variable that lowers ECHO_SECONDS_MIN. For tests only, which cannot wait minutes for
 a path to go down: peers need not stand more requests than the standard allows."""
+
+HEARTBEAT_SECONDS_MIN: Final = 5
+HEARTBEAT_SECONDS_MAX: Final = 3_600
 
 _NO_UNICAST: Final = {
     IPv4Network("0.0.0.0/8"): "this network",
@@ -56,6 +60,8 @@ these two types."""
 _INTERFACE: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._+@#~-]{{0,{IFNAMSIZ - 1}}}")
 _GATEWAY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_FQDN: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+_INSTANCE: Final = re.compile(r"[!-~]{1,100}")
 _TOKEN: Final = re.compile(r"[!-~]+")
 _TYPES: Final = {
     str: "a string",
@@ -458,6 +464,7 @@ def _gateway(table: _Table) -> Gateway:
         t3_response_seconds=t3_response,
         n3_requests=n3_requests,
         on_path_down=table.choice("on_path_down", get_args(OnPathDown)),
+        pfcp=_pfcp(table) if "pfcp" in table.values else None,
     )
     if gateway.masquerade and not gateway.host_core:
         raise table.error("masquerade", 'is possible only with core_port = "host"')
@@ -465,6 +472,42 @@ def _gateway(table: _Table) -> Gateway:
         reason = 'is possible only with core_port = "host": with a port no UE reaches the host'
         raise table.error("host_services", reason)
     return gateway
+
+
+def _pfcp(gateway: _Table) -> Pfcp:
+    table = gateway.table("pfcp", Pfcp)
+    listen = table.address("listen")
+    if (what := _not_unicast(IPv4Network(listen))) not in (None, "loopback"):
+        raise table.error("listen", f"{listen} is no address of a host ({what})")
+    table.get("peers", list)  # required
+    peers = tuple(table.network("peers", text, index) for index, text in table.strings("peers"))
+    if not peers:
+        reason = "at least one prefix is needed: nobody else is answered"
+        raise table.error("peers", reason)
+    name = table.get("node_id", str, "")
+    if name and not _is_address(name) and not _FQDN.fullmatch(name):
+        reason = f"{name!r} is neither an IPv4 address nor a name like upf.example.org"
+        raise table.error("node_id", reason)
+    instances = []
+    for index, text in table.strings("network_instances"):
+        if not _INSTANCE.fullmatch(text):
+            reason = f"{text!r} is no name of 1 to 100 visible ASCII characters"
+            raise table.error("network_instances", reason, index)
+        instances.append(text)
+    try:
+        node_id: IPv4Address | str = IPv4Address(name) if name else listen
+    except ValueError:
+        node_id = name
+    return Pfcp(
+        listen=listen,
+        peers=peers,
+        node_id=node_id,
+        on_peer_lost=table.choice("on_peer_lost", get_args(OnPeerLost)),
+        heartbeat_seconds=table.whole(
+            "heartbeat_seconds", 10, HEARTBEAT_SECONDS_MIN, HEARTBEAT_SECONDS_MAX
+        ),
+        network_instances=tuple(instances),
+    )
 
 
 def _openflow(table: _Table) -> str:
@@ -609,10 +652,20 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
     devices: dict[str, str] = {}
     networks: list[tuple[IPv4Network, str, str]] = []
     routes: dict[IPv4Network, str] = {}
+    nodes: dict[IPv4Address, str] = {}
     for number, gw in enumerate(gateways):
         if gw.name in names:
             raise source.error(("gateway", number, "name"), f"{gw.name!r} is the name of another")
         names.add(gw.name)
+        if gw.pfcp is not None:
+            at = ("gateway", number, "pfcp", "listen")
+            if gw.pfcp.listen in nodes:
+                reason = f"{nodes[gw.pfcp.listen]} listens there: each gateway is a node of its own"
+                raise source.error(at, reason)
+            nodes[gw.pfcp.listen] = gw.name
+            for pool in (pool for other in gateways for pool in other.ue_pools):
+                if gw.pfcp.listen in pool:
+                    raise source.error(at, f"{gw.pfcp.listen} is in the UE pool {pool}")
         for key, device, role in (
             ("bridge", gw.bridge, "bridge"),
             ("access_port", gw.access_port, "access port"),

@@ -97,6 +97,11 @@ def route(ctx: click.Context) -> None:
         ctx.invoke(show)
 
 
+def _has_routes(session: dict[str, Any]) -> bool:
+    """Neither a relay of whatever comes has, nor a session that a control plane owns."""
+    return session["ue_ip"] is not None and not session.get("owner")
+
+
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     before = list(ctx.params.get(str(param.name)) or ())
     last = before[-1] if before else ""
@@ -208,7 +213,7 @@ def show(words: tuple[str, ...] = ()) -> None:
     given = Given.read(words)
     with Api() as api:
         found = api.sessions(**given.filters(), peer=given.dst or given.from_)
-        matching = (each for each in found if each["ue_ip"] and any(lines(each, given)))
+        matching = (each for each in found if _has_routes(each) and any(lines(each, given)))
         first = list(islice(matching, 1))
         if given.ue_ip and not first:
             raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)

@@ -125,8 +125,11 @@ class Given:
         return {"ue_ip": self.ue_ip, "gateway": self.dev, "teid": self.lid}
 
     def matches(self, session: dict[str, Any]) -> bool:
-        """Whether all that is given of the downlink and the pinned peer is so."""
-        return not self.of_bearer and self._like(session, session["downlink"], session["uplink"])
+        """Whether all that is given of the downlink and the pinned peer is so. What a control plane
+        owns is no route."""
+        if self.of_bearer or session.get("owner"):
+            return False
+        return self._like(session, session["downlink"], session["uplink"])
 
     def matching(self, session: dict[str, Any]) -> Iterator[tuple[dict[str, Any], PacketFilter]]:
         """The bearers for which all of it is so, each with every filter for which it is."""

@@ -246,6 +246,7 @@ def show(name: str, flows: bool) -> None:
             ("UE", found["ue_ip"] or "none: a relay"),
             ("state", found["state"]),
             ("reason", found["reason"]),
+            ("owner", _owner(found)),
             ("uplink", up and f"{_teids(up['teid'])} at {up['local_ip']}, {_pinned(up)}"),
             ("downlink", to_ue),
             ("QFI", _contained(found)),
@@ -263,6 +264,14 @@ def show(name: str, flows: bool) -> None:
 
 def _pinned(uplink: dict[str, Any]) -> str:
     return f"from {uplink['remote_ip']} alone" if uplink["remote_ip"] else "from any peer"
+
+
+def _owner(session: dict[str, Any]) -> str | None:
+    """The control plane that alone may change it; None if the API may."""
+    owner = session.get("owner")
+    if owner is None:
+        return None
+    return f"{owner['node_id']} by PFCP, SEID {owner['cp_seid']}, ours {owner['up_seid']}"
 
 
 def _contained(session: dict[str, Any]) -> str | None:

@@ -153,7 +153,8 @@ def export_sessions(file: str, form: str | None, **filters: str | None) -> None:
     """Write sessions to FILE, so that they can be imported. "-", the default, is standard output.
 
     Standard output gets CSV, or NDJSON with --json. FILE is written when all is read, not before.
-    What an import does not take is left out: states, times and counters.
+    What an import does not take is left out: states, times and counters, and sessions that control
+    planes own.
     """
     shape = form or _by_suffix(file) or ("ndjson" if output.wants_json() else "csv")
     with Api() as api, ExitStack() as stack:
@@ -161,7 +162,8 @@ def export_sessions(file: str, form: str | None, **filters: str | None) -> None:
         total = sum(sum(each["sessions"].values()) for each in gateways)
         target = stack.enter_context(_target(file))
         show = stack.enter_context(_progress(None if any(filters.values()) else total))
-        count, found = 0, api.sessions(**filters, counters="false")
+        every = api.sessions(**filters, counters="false")
+        count, found = 0, (each for each in every if not each.get("owner"))
         first = [*islice(found, 1)]  # what fails, fails before anything is written
         write = _to_csv(target) if shape == "csv" else _to_ndjson(target)
         for session in chain(first, found):

@@ -42,7 +42,7 @@ from ofgtp.core.flows.pipeline import (
     DropReason,
     Report,
 )
-from ofgtp.core.model import FlowValues, Gateway, Session, SessionState
+from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
@@ -587,6 +587,11 @@ class GatewayAgent:
         now = time.monotonic()
         self.signalling.peers.expect(peers, now)
         self.signalling.peers.ask(now)
+
+    def left(self, tunnels: Iterable[FTeid]) -> None:
+        """Sessions leave these tunnels: their peers are told once the switch has confirmed it."""
+        for tunnel in tunnels:
+            self._end_markers.left(tunnel)
 
     def changed(
         self,

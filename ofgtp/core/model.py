@@ -189,6 +189,24 @@ class AccessRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Pfcp:
+    """`[gateway.pfcp]`: a gateway as the user plane node of control planes (N4, Sxa, Sxb)."""
+
+    listen: IPv4Address
+    """An address of this host, UDP port 8805."""
+    peers: tuple[IPv4Network, ...]
+    """From where control planes may associate."""
+    node_id: IPv4Address | str
+    """An address or a name."""
+    on_peer_lost: Literal["keep", "remove"] = "keep"
+    """Whether the sessions of a control plane that answers no heartbeat stay or are removed."""
+    heartbeat_seconds: int = 10
+    """From one heartbeat to a control plane to the next."""
+    network_instances: tuple[str, ...] = ()
+    """Names that are accepted; none: any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """One `[[gateway]]` of the configuration, validated; nothing in it changes while running."""
 
@@ -222,6 +240,8 @@ class Gateway:
     """N3-REQUESTS: how often a request is sent before its peer counts as silent."""
     on_path_down: Literal["keep", "remove"] = "keep"
     """Whether the sessions of a peer whose path is down stay or are removed."""
+    pfcp: Pfcp | None = None
+    """None: no control plane is spoken to."""
 
     @property
     def host_core(self) -> bool:
@@ -281,7 +301,7 @@ class Gateway:
         if not SESSION_ID.fullmatch(session.id):
             raise InvalidSession("id", "1 to 128 of A-Z a-z 0-9 . _ : @ -")
         if session.ue_ip is not None:
-            self._check_ue_ip(session.ue_ip)
+            self.check_ue_ip(session.ue_ip)
         if session.uplink is not None:
             check_teid("uplink.teid", session.uplink.teid)
             if session.uplink.remote_ip is not None:
@@ -292,7 +312,12 @@ class Gateway:
         if session.qos is not None and not 1 <= session.qos.qfi <= QFI_MAX:
             raise InvalidSession("qfi", f"a QFI is 1 to {QFI_MAX}, not {session.qos.qfi}")
 
-    def _check_ue_ip(self, ue_ip: IPv4Address) -> None:
+    def check_ue_ip(self, ue_ip: IPv4Address) -> None:
+        """A UE's address is of a pool, and not ours.
+
+        Raises:
+            InvalidSession.
+        """
         if not any(ue_ip in pool for pool in self.ue_pools):
             pools = ", ".join(str(pool) for pool in self.ue_pools)
             raise InvalidSession("ue_ip", f"{ue_ip} is not in the UE pools ({pools})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -356,6 +356,15 @@ def _rates(rates: Rates) -> dict[str, int]:
     return {name: rate for name, rate in named.items() if rate is not None}
 
 
+class OwnerOutput(BaseModel):
+    """The control plane that made a session by PFCP: it alone may change it."""
+
+    kind: Literal["pfcp"]
+    node_id: str
+    cp_seid: str = Field(description="Its SEID, hexadecimal: a number of 64 bits")
+    up_seid: str = Field(description="Ours")
+
+
 class MoreOutput(BaseModel):
     """What a session has beyond a tunnel pair, as it is answered; what it has not is left out."""
 
@@ -364,6 +373,7 @@ class MoreOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    owner: OwnerOutput | None = None
 
 
 def more(view: SessionView) -> MoreOutput | None:
@@ -386,6 +396,14 @@ def more(view: SessionView) -> MoreOutput | None:
         made["breakout"] = list(detail.breakout)
     if detail.framed_routes:
         made["framed_routes"] = list(detail.framed_routes)
+    if detail.owner is not None:
+        owner = detail.owner
+        made["owner"] = OwnerOutput.model_construct(
+            kind="pfcp",
+            node_id=owner.node_id,
+            cp_seid=f"{owner.cp_seid:#x}",
+            up_seid=f"{owner.up_seid:#x}",
+        )
     return MoreOutput.model_construct(**made)
 
 

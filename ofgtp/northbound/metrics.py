@@ -16,7 +16,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from ofgtp import logs
-from ofgtp.northbound.service import GatewayMetrics, Histogram, Service
+from ofgtp.core.pfcp.node.associations import PeerState
+from ofgtp.northbound.service import GatewayMetrics, Histogram, PfcpView, Service
 
 
 class Exposition:
@@ -51,6 +52,7 @@ class _Gateways(Collector):
         yield from _signalling(gateways)
         yield from _openflow(gateways)
         yield from _leases(gateways)
+        yield from _pfcp(self._service.pfcp())
 
 
 class _Process(Collector):
@@ -87,6 +89,37 @@ def _states(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
             sessions.add_metric([gateway.name, state], count)
         repairs.add_metric([gateway.name], gateway.repairs)
     yield from (connected, in_sync, sessions, repairs)
+
+
+def _pfcp(nodes: Sequence[PfcpView]) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "ofgtp_pfcp_requests",
+        "PFCP requests that were answered, but for heartbeats, by message and cause",
+        labels=["gateway", "message", "cause"],
+    )
+    dropped = CounterMetricFamily(
+        "ofgtp_pfcp_dropped",
+        "PFCP messages that were not answered, by reason",
+        labels=["gateway", "reason"],
+    )
+    sessions = GaugeMetricFamily(
+        "ofgtp_pfcp_sessions", "Sessions of control planes", labels=["gateway", "node_id"]
+    )
+    up = GaugeMetricFamily(
+        "ofgtp_pfcp_peer_up",
+        "1 if a control plane answers heartbeats, else 0",
+        labels=["gateway", "node_id"],
+    )
+    for node in nodes:
+        for (message, cause), count in node.answered.items():
+            requests.add_metric([node.gateway, message, str(cause)], count)
+        for reason, count in node.dropped.items():
+            dropped.add_metric([node.gateway, reason], count)
+        for each in node.associations:
+            labels = [node.gateway, each.node_id]
+            sessions.add_metric(labels, each.sessions)
+            up.add_metric(labels, each.state is PeerState.UP)
+    yield from (requests, dropped, sessions, up)
 
 
 def _traffic(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:

@@ -62,6 +62,8 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.BatchOutput,
     schema.GatewayList,
     schema.PeerList,
+    schema.PfcpList,
+    schema.RulesOutput,
     schema.HealthOutput,
     schema.Problem,
 ]
@@ -231,6 +233,19 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
                 "flows", "Show a session's flows", {200: _json("FlowList", "Its flows")}, (404,)
             ),
         },
+        "/v1/sessions/{id}/rules": {
+            "parameters": [session_id],
+            "get": _call(
+                "flows",
+                "Show a session as its control plane made it",
+                {
+                    200: _json(
+                        "RulesOutput", "Its rules by kind; none of a session made by this API"
+                    )
+                },
+                (404,),
+            ),
+        },
         "/v1/sessions/{id}/seen": {
             "parameters": [session_id],
             "get": _call(
@@ -255,6 +270,14 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
                 (503,),
             )
             | {"parameters": peers_query}
+        },
+        "/v1/pfcp": {
+            "get": _call(
+                "peers",
+                "Show control planes: PFCP associations, and what they were answered",
+                {200: _json("PfcpList", "All gateways that speak PFCP")},
+                (503,),
+            )
         },
         "/v1/health": {
             "get": _call("gateways", "Is all well?", {200: health, 503: unwell}) | {"security": []}

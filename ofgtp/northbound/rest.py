@@ -116,6 +116,7 @@ class RestApp:
                 "/v1/health": {"GET": Route(self._health)},
                 "/v1/gateways": {"GET": Route(self._gateways)},
                 "/v1/peers": {"GET": Route(self._peers)},
+                "/v1/pfcp": {"GET": Route(self._pfcp)},
                 "/v1/flows": {"GET": Route(self._flows)},
                 "/v1/sessions": {
                     "GET": Route(self._list),
@@ -129,6 +130,7 @@ class RestApp:
                     "DELETE": Route(self._delete),
                 },
                 "/v1/sessions/{id}/flows": {"GET": Route(self._of)},
+                "/v1/sessions/{id}/rules": {"GET": Route(self._rules)},
                 "/v1/sessions/{id}/bearers": {
                     "GET": Route(self._bearers),
                     "POST": Route(self._add_bearer, JSON_TYPES, *body),
@@ -237,6 +239,15 @@ class RestApp:
         query = bodies.query(request, schema.PeersQuery)
         views = self._service.peers(query.gateway, query.state, query.worst)
         return _page((schema.PeerOutput.of(each).model_dump_json() for each in views), None)
+
+    def _rules(self, request: Request, session_id: str) -> Response:
+        bodies.query(request, schema.NoQuery)
+        return _json(self._service.session_rules(session_id))
+
+    def _pfcp(self, request: Request) -> Response:
+        bodies.query(request, schema.NoQuery)
+        views = self._service.pfcp()
+        return _page((schema.PfcpNodeOutput.of(each).model_dump_json() for each in views), None)
 
     def _flows(self, request: Request) -> Response:
         query = bodies.query(request, schema.FlowsQuery)

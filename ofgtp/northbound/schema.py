@@ -20,9 +20,17 @@ from pydantic_core import PydanticCustomError
 from ofgtp.core.model import Direction, FTeid, Qos, SessionState
 from ofgtp.core.observations import Seen
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.pfcp.node.associations import PeerState
 from ofgtp.core.sessions.detail import Rates
-from ofgtp.northbound.bearers import BearerOutput, CoreOutput, MoreInput, Prefix, RatesOutput
-from ofgtp.northbound.service import PeerView, SeenView, SessionRequest
+from ofgtp.northbound.bearers import (
+    BearerOutput,
+    CoreOutput,
+    MoreInput,
+    OwnerOutput,
+    Prefix,
+    RatesOutput,
+)
+from ofgtp.northbound.service import PeerView, PfcpView, SeenView, SessionRequest
 from ofgtp.northbound.shapes import (
     ID_RULE,
     Counters,
@@ -220,7 +228,9 @@ class SessionOutput(BaseModel):
     id: str
     gateway: str
     ue_ip: Ipv4 | None
-    uplink: UplinkOutput | None = Field(description="null: a control plane's rules say which")
+    uplink: UplinkOutput | None = Field(
+        description="Of a session with an owner that of its last rule; null: it has none"
+    )
     downlink: DownlinkOutput | None
     qfi: int | None = Field(description="null: no PDU Session Container")
     rqi: bool
@@ -240,6 +250,7 @@ class SessionOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    owner: OwnerOutput | None = None
 
 
 class SessionList(BaseModel):
@@ -328,6 +339,164 @@ class NextHopOutput(BaseModel):
 
     ip: Ipv4
     mac: str | None = Field(description="null: it has not answered ARP")
+
+
+class AnswersOutput(BaseModel):
+    """How many requests were answered with a cause."""
+
+    message: str = Field(description="As TS 29.244 calls the request")
+    cause: int = Field(description="1: accepted; the others are in docs/pfcp.md")
+    count: int
+
+
+class RefusedOutput(BaseModel):
+    """A request that was refused."""
+
+    at: datetime
+    reason: str
+
+
+class AssociationOutput(BaseModel):
+    """A control plane that is associated."""
+
+    node_id: str
+    ip: str = Field(description="Where it has set up its association from")
+    state: PeerState = Field(description="Whether it answers heartbeats")
+    recovery_time: datetime = Field(description="When it began")
+    sessions: int
+    heard_at: datetime | None = Field(description="The last heartbeat; null: none yet")
+    answers: list[AnswersOutput] = Field(description="To its requests, since ofgtp has started")
+    errors: list[RefusedOutput] = Field(description="The last requests that were refused")
+
+
+class PfcpNodeOutput(BaseModel):
+    """A gateway as a user plane node."""
+
+    gateway: str
+    node_id: str
+    listen: Ipv4
+    recovery_time: datetime = Field(description="Its sessions may be as old as that")
+    problem: str | None = Field(description="What keeps it from being asked; null: nothing")
+    associations: list[AssociationOutput]
+
+    @classmethod
+    def of(cls, view: PfcpView) -> PfcpNodeOutput:
+        """The answer that shows it."""
+        return cls.model_construct(
+            gateway=view.gateway,
+            node_id=view.node_id,
+            listen=view.listen,
+            recovery_time=view.recovery_time,
+            problem=view.problem,
+            associations=[
+                AssociationOutput(
+                    node_id=each.node_id,
+                    ip=each.ip,
+                    state=each.state,
+                    recovery_time=each.recovery_time,
+                    sessions=each.sessions,
+                    heard_at=each.heard_at,
+                    answers=[
+                        AnswersOutput(message=message, cause=cause, count=count)
+                        for (message, cause), count in sorted(each.answers.items())
+                    ],
+                    errors=[RefusedOutput(at=at, reason=reason) for at, reason in each.errors],
+                )
+                for each in view.associations
+            ],
+        )
+
+
+class PfcpList(BaseModel):
+    """The gateways that speak PFCP."""
+
+    items: list[PfcpNodeOutput]
+    next: None = None
+
+
+class SdfFilterOutput(BaseModel):
+    """A packet filter."""
+
+    id: int | None = Field(description="By which other PDRs name it")
+    description: str | None = Field(description="null: it stands in another PDR")
+
+
+class PdrOutput(BaseModel):
+    """A Packet Detection Rule."""
+
+    id: int
+    precedence: int | None
+    source: Literal["access", "core", "sgi_lan", "cp_function"]
+    teid: int | None = Field(description="Ours; null: the session's")
+    ue_ip: Ipv4 | None = Field(description="null: the session's")
+    network_instance: str | None
+    filters: list[SdfFilterOutput]
+    qfis: list[int]
+    framed_routes: list[str]
+    far: int | None
+    qers: list[int]
+    urrs: list[int]
+
+
+class TunnelOutput(BaseModel):
+    """A peer's F-TEID."""
+
+    teid: int
+    remote_ip: Ipv4
+
+
+class FarOutput(BaseModel):
+    """A Forwarding Action Rule."""
+
+    id: int
+    action: list[str] = Field(description="FORW, DROP, BUFF, NOCP …")
+    destination: str | None
+    network_instance: str | None
+    tunnel: TunnelOutput | None
+    bar: int | None
+
+
+class GateOutput(BaseModel):
+    """What may pass."""
+
+    uplink: Literal["open", "closed"]
+    downlink: Literal["open", "closed"]
+
+
+class BitratesOutput(BaseModel):
+    """MBR or GBR."""
+
+    uplink_kbps: int
+    downlink_kbps: int
+
+
+class QerOutput(BaseModel):
+    """A QoS Enforcement Rule."""
+
+    id: int
+    gate: GateOutput
+    mbr: BitratesOutput | None
+    gbr: BitratesOutput | None
+    qfi: int | None
+    rqi: bool
+
+
+class NumberedOutput(BaseModel):
+    """A rule that has no effect yet."""
+
+    id: int
+
+
+class RulesOutput(BaseModel):
+    """A session as its control plane made it."""
+
+    user: str | None = Field(description="Of the User ID the IMSI, NAI or MSISDN")
+    apn_dnn: str | None
+    pdrs: list[PdrOutput]
+    fars: list[FarOutput]
+    qers: list[QerOutput]
+    urrs: list[NumberedOutput]
+    bars: list[NumberedOutput]
 
 
 class PeerOutput(BaseModel):

@@ -13,6 +13,7 @@ from ofgtp.core.filters import PacketFilter
 from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
 from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.pfcp.node.associations import PeerState
 from ofgtp.core.sessions.detail import NO_RATES, Gate, Rates
 from ofgtp.northbound.events import EventLog
 
@@ -206,6 +207,43 @@ class PeerView:
 
 
 @dataclass(frozen=True, slots=True)
+class AssociationView:
+    """A control plane that is associated, as the operator sees it; times are aware and in UTC."""
+
+    node_id: str
+    ip: str
+    """Where it has set up its association from."""
+    state: PeerState
+    """Whether it answers heartbeats."""
+    recovery_time: datetime
+    """When it began, by its Recovery Time Stamp."""
+    sessions: int
+    heard_at: datetime | None
+    """When it last sent or answered a heartbeat; None: never since ofgtp has started."""
+    answers: Mapping[tuple[str, int], int]
+    """How many of its requests were answered, by message and cause."""
+    errors: Sequence[tuple[datetime, str]]
+    """The last of its requests that were refused, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PfcpView:
+    """A gateway as a user plane node, and its control planes."""
+
+    gateway: str
+    node_id: str
+    listen: IPv4Address
+    recovery_time: datetime
+    problem: str | None
+    """What keeps it from being asked; None if nothing does."""
+    associations: Sequence[AssociationView]
+    answered: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Requests other than heartbeats, by message and cause, whoever asked."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Messages that were not answered, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
 class BatchResult:
     """How many sessions a batch created, replaced and deleted."""
 
@@ -349,6 +387,14 @@ class Service(Protocol):
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """Raise UnknownSession if there is none."""
 
+    def session_rules(self, session_id: str) -> dict[str, Any]:
+        """The PDRs, FARs, QERs, URRs and BARs of a session, ready for JSON; none of one that no
+        control plane made.
+
+        Raises:
+            UnknownSession.
+        """
+
     def seen(self, session_id: str) -> Sequence[SeenView]:
         """What was lately seen to go wrong that bears on it, the latest first.
 
@@ -380,6 +426,9 @@ class Service(Protocol):
         Raises:
             UnknownGateway.
         """
+
+    def pfcp(self) -> Sequence[PfcpView]:
+        """The gateways that speak PFCP, and their control planes."""
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Each gateway in numbers; the cost does not grow with the sessions' flows."""

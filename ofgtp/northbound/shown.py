@@ -10,6 +10,7 @@ from json import dumps
 from socket import inet_ntoa
 
 from ofgtp.core.model import Qos
+from ofgtp.core.sessions.rules import main_tunnels
 from ofgtp.northbound import bearers
 from ofgtp.northbound.service import FlowCounters, NewSession, SessionView
 
@@ -20,16 +21,20 @@ _NO_QOS = Qos(0, required=False)
 def session(view: SessionView) -> str:
     """A session as it is."""
     it, up, down = view.session, view.session.uplink, view.session.downlink
+    teid, qos = None if up is None else up.teid, 0 if it.qos is None else it.qos.number
+    if up is None:
+        teid, tunnel = main_tunnels(it)
+        down, qos = (None, 0) if tunnel is None else (tunnel.to, tunnel.octet or 0)
     more = bearers.more(view)
     return _written(
         it.id,
         it.gateway,
         None if it.ue_ip is None else int(it.ue_ip),
-        None if up is None else up.teid,
+        teid,
         view.local_ip,
         None if up is None or up.remote_ip is None else int(up.remote_ip),
         None if down is None else (down.teid, int(down.ip)),
-        0 if it.qos is None else it.qos.number,
+        qos,
         f'"{view.state.value}","reason":{dumps(view.reason)}',
         _time(view.created_at),
         _time(view.updated_at),

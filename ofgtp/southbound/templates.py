@@ -9,7 +9,7 @@ make: a template is held to it when it is made, with other numbers than it was m
 from __future__ import annotations
 
 import struct
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from operator import itemgetter
@@ -242,7 +242,10 @@ class _Form:
         self._pack = struct.Struct(layout).pack
         self._parts = parts
         self._holes = [place for place, part in enumerate(parts) if part == 0]
-        self._get = itemgetter(*places)
+        # A session may have no flows: its control plane has named no key yet, or taken all away.
+        self._get: Callable[[Sequence[int]], Sequence[int]] = (
+            itemgetter(*places) if places else lambda numbers: ()
+        )
 
     def __call__(self, numbers: Sequence[int]) -> bytes:
         parts = self._parts.copy()

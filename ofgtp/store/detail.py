@@ -9,7 +9,7 @@ from typing import Any
 from ofgtp.core.filters import ASSIGNED, Network, PacketFilter, parse_prefix
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
-from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
+from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Owner, Rates, Relay
 from ofgtp.core.sessions.rule import Forward, Held, Refused, Rule, Source, ToCore, Tunnel
 
 _REASONS = {int(reason): reason for reason in DropReason}
@@ -36,6 +36,10 @@ def to_text(session: Session) -> str | None:
         made["rules"] = [_rule(each) for each in detail.rules]
     if detail.limits:
         made["limits"] = detail.limits
+    if detail.teids:
+        made["teids"] = detail.teids
+    if detail.owner is not None:
+        made["owner"] = [detail.owner.node_id, detail.owner.cp_seid, detail.owner.up_seid]
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
@@ -58,6 +62,8 @@ def from_text(text: str, slot: int) -> tuple[Detail, bool]:
         framed_routes=tuple(IPv4Network(each) for each in made.get("framed", ())),
         rules=tuple(_read_rule(each) for each in made.get("rules", ())),
         limits=tuple((place, rate) for place, rate in made.get("limits", ())),
+        teids=tuple(made.get("teids", ())),
+        owner=Owner(*made["owner"]) if "owner" in made else None,
     )
     return detail, made.get("indicated", False)
 

@@ -18,7 +18,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
@@ -44,12 +44,12 @@ from ofgtp.core.model import (
     Uplink,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
-from ofgtp.store import further
+from ofgtp.store import further, pfcp
 from ofgtp.store.detail import from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -120,6 +120,7 @@ CREATE TABLE released (
 {_SESSIONS}
 {_TRIGGERS}
 {further.SCHEMA}
+{pfcp.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -141,6 +142,7 @@ DROP TABLE sessions_2;
 {_TRIGGERS}
 {further.SCHEMA}
 """,
+    3: pfcp.SCHEMA,
 }
 """From each older schema version to the next."""
 
@@ -348,7 +350,32 @@ class Transaction:
             deleted = _session(rows[0])
             if deleted.detail is not None:
                 further.remove(self._db, deleted.number)
+                pfcp.remove(self._db, deleted.number)
         return deleted
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """If what is done in the block raises, nothing of it is, and the transaction can go on."""
+        return self._all_or_nothing()
+
+    def pfcp_session(self, gateway: str, up_seid: int) -> tuple[str, pfcp.Made] | None:
+        """As `SessionStore.pfcp_session`, as this transaction sees it."""
+        with _errors():
+            return pfcp.find(self._db, gateway, up_seid) if up_seid < 1 << 63 else None
+
+    def pfcp_sessions_of(self, gateway: str, node_id: str, cp_seid: int) -> list[pfcp.Owned]:
+        """As `SessionStore.pfcp_sessions_of`, as this transaction sees it."""
+        with _errors():
+            return pfcp.of_node(self._db, gateway, node_id, cp_seid)
+
+    def put_pfcp(self, gateway: str, made: pfcp.Made) -> None:
+        """Write down what a session of a control plane was made from."""
+        with _errors():
+            pfcp.put(self._db, gateway, made)
+
+    def put_association(self, gateway: str, node_id: str, stored: dict[str, Any] | None) -> None:
+        """Write an association in the place of that with its Node ID; None: it is no more."""
+        with _errors():
+            pfcp.put_association(self._db, gateway, node_id, stored)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -420,8 +447,8 @@ class Transaction:
                 {"state": state.value, "reason": reason, "gateway": gateway},
             )
 
-    def allocate_teid(self, gateway: str) -> int:
-        """A random TEID that no session of the gateway has and none lately gave back.
+    def allocate_teid(self, gateway: str, among: range | None = None) -> int:
+        """A random TEID, of some or any, that no session has and none lately gave back.
 
         Late packets of a session that is gone must not reach another one's UE. Only when random
         tries find nothing is the TEID taken that was given back longest ago.
@@ -429,6 +456,7 @@ class Transaction:
         Raises:
             StoreError: no TEID is free.
         """
+        teids = among or self._teids
         taken = (
             "SELECT EXISTS (SELECT 1 FROM sessions WHERE gateway = :g AND uplink_teid = :t)"
             " OR EXISTS (SELECT 1 FROM released WHERE gateway = :g AND teid = :t)"
@@ -443,13 +471,13 @@ class Transaction:
         )
         with _errors():
             for _ in range(ALLOCATION_TRIES):
-                teid = secrets.choice(self._teids)
+                teid = secrets.choice(teids)
                 if (gateway, teid) in self._allocated:
                     continue
                 if not self._db.execute(taken, {"g": gateway, "t": teid}).fetchone()[0]:
                     self._allocated.add((gateway, teid))
                     return teid
-            bounds = (gateway, self._teids[0], self._teids[-1])
+            bounds = (gateway, teids[0], teids[-1])
             rows = self._db.execute(oldest, bounds).fetchall()
         for (teid,) in rows:
             if (gateway, teid) not in self._allocated:
@@ -603,8 +631,55 @@ class SessionStore:
         with self.transaction(), _errors():
             self._db.execute("DELETE FROM sessions")
             further.clear(self._db)
+            pfcp.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
+
+    def recovery_time_stamp(self, now: int) -> int:
+        """Since when all sessions of control planes are kept: `now`, if that is not known yet."""
+        with _errors():
+            sql = "SELECT value FROM meta WHERE key = ?"
+            row = self._reader.execute(sql, (pfcp.STAMP,)).fetchone()
+            if row is not None:
+                return int(row[0])
+            self._set_meta(pfcp.STAMP, str(now))
+        return now
+
+    def pfcp_session(self, gateway: str, up_seid: int) -> tuple[str, pfcp.Made] | None:
+        """The id of the session with this SEID of ours, and what it was made from."""
+        with _errors():
+            return pfcp.find(self._reader, gateway, up_seid) if up_seid < 1 << 63 else None
+
+    def pfcp_sessions_of(
+        self, gateway: str, node_id: str, cp_seid: int | None = None
+    ) -> list[pfcp.Owned]:
+        """Sessions of a control plane; of one of its SEIDs, or of any."""
+        with _errors():
+            return pfcp.of_node(self._reader, gateway, node_id, cp_seid)
+
+    def pfcp_counts(self, gateway: str) -> dict[str, int]:
+        """How many sessions each control plane has."""
+        with _errors():
+            return pfcp.counts(self._reader, gateway)
+
+    def pfcp_with_peer(self, gateway: str, peer: IPv4Address) -> list[str]:
+        """The control planes whose sessions send to a GTP-U peer."""
+        with _errors():
+            return pfcp.with_peer(self._reader, gateway, int(peer))
+
+    def end_pfcp(self, gateway: str) -> int:
+        """Delete all that control planes have on a gateway; how many sessions that were."""
+        with self.transaction() as tx, _errors():
+            ids = pfcp.of_gateway(self._db, gateway)
+            for session_id in ids:
+                tx.delete(session_id)
+            pfcp.forget_associations(self._db, gateway)
+        return len(ids)
+
+    def associations(self, gateway: str) -> list[dict[str, Any]]:
+        """The associations of a gateway."""
+        with _errors():
+            return pfcp.associations(self._reader, gateway)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -779,13 +854,15 @@ class SessionStore:
         teid: int | None = None,
         peer: IPv4Address | None = None,
         state: SessionState | None = None,
+        owned: bool = True,
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[list[StoredSession], str | None]:
         """One page of the sessions that match, and the cursor of the next page or None.
 
         `part_of_id` stands anywhere in the id; `teid` is the uplink's; `peer` is
-        `uplink.remote_ip` or `downlink.remote_ip`. A page goes on after the last session of the one
+        `uplink.remote_ip` or `downlink.remote_ip`; those of control planes are left out unless
+        `owned`. A page goes on after the last session of the one
         before: sessions made or deleted in between neither repeat nor hide others.
 
         Raises:
@@ -811,6 +888,8 @@ class SessionStore:
             own = "uplink_remote_ip = ? OR downlink_ip = ?"
             where.append(f"({own} OR number IN (SELECT number FROM tunnels WHERE ip = ?))")
             values += [int(peer)] * 3
+        if not owned:
+            where.append("number NOT IN (SELECT number FROM pfcp_sessions)")
         # An index of the gateway alone would lead through all of its sessions, in no order.
         found = gateway is not None and (ue_ip is not None or teid is not None)
         table = _SELECT if found else f"{_SELECT} NOT INDEXED"

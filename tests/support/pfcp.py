@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -250,3 +252,50 @@ def known(group: Any) -> Any:
 def messages(*, removals: bool = True) -> st.SearchStrategy[Message]:
     """Any message; with empty IEs in updates, or without."""
     return st.one_of(*(groups(kind, removals=removals) for kind in CLASSES.values()))
+
+
+# --- procedures about sessions, as they were seen
+
+
+class Seen(NamedTuple):
+    """A message about a session, between two addresses."""
+
+    frame: int
+    source: IPv4Address
+    target: IPv4Address
+    data: bytes
+
+    @property
+    def from_control_plane(self) -> bool:
+        """Whether it is a request of a control plane's."""
+        return self.data[1] in (50, 52, 54)
+
+
+def procedures() -> dict[str, list[Seen]]:
+    """Of each capture the messages about sessions, in their order."""
+    read = json.loads((DATA / "sessions.json").read_text())
+    return {
+        name: [
+            Seen(frame, IPv4Address(source), IPv4Address(target), bytes.fromhex(data))
+            for frame, source, target, data in messages
+        ]
+        for name, messages in read.items()
+    }
+
+
+def rewritten(data: bytes, target: str, seid: int | None) -> bytes:
+    """With the lab's addresses: the user plane is the gateway, its control plane ours, and what
+    stood in the capture's subnet stands in the access subnet. And with our SEID."""
+    here = int(target.rsplit(".", 1)[1])
+
+    def address(found: re.Match[bytes]) -> bytes:
+        host = found[1][0]
+        return bytes((10, 1, 0, 1 if host == here else max(host, 2)))
+
+    data = re.sub(rb"\xc0\x00\x02([\x01-\x1f])", address, data)
+    if data[1] == 50:
+        # The Node ID stands first, and the F-SEID behind it.
+        ours = bytes((10, 3, 0, 5))
+        data = re.sub(rb"(\x00\x3c\x00\x05\x00)\x0a\x01..", rb"\1" + ours, data, flags=re.S)
+        data = re.sub(rb"(\x00\x39\x00\x0d\x02.{8})\x0a\x01..", rb"\1" + ours, data, flags=re.S)
+    return data if seid is None else data[:4] + seid.to_bytes(8, "big") + data[12:]

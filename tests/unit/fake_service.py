@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.pfcp.node.associations import PeerState
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
+    AssociationView,
     BatchError,
     BatchResult,
     Counters,
@@ -23,6 +25,7 @@ from ofgtp.northbound.service import (
     Lease,
     NewSession,
     PeerView,
+    PfcpView,
     SeenView,
     SessionFilter,
     SessionRequest,
@@ -196,6 +199,12 @@ class FakeService:
         teid = self._find(session_id).uplink.teid
         return [FlowView(f"table=2,tun_id={teid:#x},actions=drop", "uplink", 1, 84)]
 
+    def session_rules(self, session_id: str) -> dict[str, Any]:
+        self._enter()
+        self._find(session_id)
+        kinds = ("pdrs", "fars", "qers", "urrs", "bars")
+        return {"user": None, "apn_dnn": None, **{kind: [] for kind in kinds}}
+
     def flows_text(self, gateway: str | None) -> Iterator[str]:
         self._enter()
         if gateway not in (None, "gw1"):
@@ -217,6 +226,19 @@ class FakeService:
         if gateway not in (None, "gw1"):
             raise UnknownGateway(str(gateway))
         return [peer for peer in self.all_peers if state in (None, peer.state)][:worst]
+
+    def pfcp(self) -> Sequence[PfcpView]:
+        self._enter()
+        at = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+        answers = {("Session Establishment Request", 1): 7, ("Session Deletion Request", 65): 1}
+        why = "Session Deletion Request: there is no session with the SEID 0x5"
+        associated = AssociationView(
+            "smf.example.org", "10.3.0.5", PeerState.UP, at, 6, None, answers, [(at, why)]
+        )
+        node = IPv4Address("10.3.0.1")
+        return [
+            PfcpView("gw1", str(node), node, at, None, [associated], answers, {"not_allowed": 3})
+        ]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         self._enter()

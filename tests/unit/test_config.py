@@ -12,7 +12,8 @@ import pytest
 
 from ofgtp.config import Controller, Rest, default_path, load
 from ofgtp.core.errors import ConfigError
-from ofgtp.core.model import AccessRoute, Gateway
+from ofgtp.core.model import AccessRoute, Gateway, Pfcp
+from ofgtp.core.rules.base import protected_networks
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "ofgtp.toml"
 
@@ -41,6 +42,12 @@ core_port = "eth4"
 core_ip = "10.4.0.1/24"
 next_hop = "10.4.0.2"
 ue_pools = ["10.46.0.0/16"]
+"""
+
+PFCP = """\
+[gateway.pfcp]
+listen = "10.3.0.1"
+peers = ["10.3.0.0/24"]
 """
 
 SECOND_HOST = SECOND.replace('"eth4"', '"host"').replace('next_hop = "10.4.0.2"\n', "")
@@ -260,7 +267,20 @@ def test_example_has_every_key_in_order() -> None:
     assert list(shown) == ["controller", "rest", "gateway"]
     assert list(shown["controller"]) == [field.name for field in dataclasses.fields(Controller)]
     assert list(shown["rest"]) == ["listen", "token_file", "hosts"]
-    assert list(shown["gateway"][0]) == [field.name for field in dataclasses.fields(Gateway)]
+    *names, last = [field.name for field in dataclasses.fields(Gateway)]
+    assert list(shown["gateway"][0]) == names
+    assert last == "pfcp", "which the example only names"
+
+
+def test_the_examples_pfcp_has_every_key_and_the_defaults(tmp_path: Path) -> None:
+    _, _, table = EXAMPLE.read_text().partition("# [gateway.pfcp]\n")
+    keys = [line[2:] for line in table.splitlines() if re.match(r"# \w+ = ", line)]
+    fields = [field.name for field in dataclasses.fields(Pfcp)]
+    assert [key.split(" = ")[0] for key in keys] == fields
+    whole = MINIMAL + "[gateway.pfcp]\n" + "\n".join(keys)
+    [gateway] = load(write(tmp_path, whole)).gateways
+    [short] = load(write(tmp_path, MINIMAL + PFCP)).gateways
+    assert gateway == short
 
 
 def test_example_shows_the_defaults(tmp_path: Path) -> None:
@@ -272,6 +292,33 @@ def test_example_shows_the_defaults(tmp_path: Path) -> None:
     ]
     short, whole = load(write(tmp_path, "\n".join(lines))), load(EXAMPLE)
     assert dataclasses.replace(short, path=EXAMPLE) == whole
+
+
+def test_pfcp(tmp_path: Path) -> None:
+    [gateway] = load(write(tmp_path, MINIMAL)).gateways
+    assert gateway.pfcp is None
+    more = """node_id = "upf1.example.org"
+on_peer_lost = "remove"
+heartbeat_seconds = 5
+network_instances = ["internet", "ims"]
+"""
+    [gateway] = load(write(tmp_path, MINIMAL + PFCP + more)).gateways
+    here = IPv4Address("10.3.0.1")
+    assert gateway.pfcp == Pfcp(
+        here,
+        (IPv4Network("10.3.0.0/24"),),
+        "upf1.example.org",
+        "remove",
+        5,
+        ("internet", "ims"),
+    )
+    [gateway] = load(write(tmp_path, MINIMAL + PFCP + 'node_id = "10.9.9.9"')).gateways
+    assert gateway.pfcp is not None
+    assert gateway.pfcp.node_id == IPv4Address("10.9.9.9")
+    one, two = load(write(tmp_path, MINIMAL + PFCP + SECOND)).gateways
+    assert one.pfcp is not None
+    assert two.pfcp is None
+    assert IPv4Network(here) in protected_networks([one]), "no UE may speak to it"
 
 
 # What is refused: the whole file.
@@ -578,6 +625,30 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             "is missing",
         ),
         (MINIMAL + SECOND.replace('bridge = "br2"\n', ""), 10, "gateway.bridge", "is missing"),
+        # PFCP
+        (MINIMAL + "[gateway.pfcp]\npeers = []", 10, "gateway.pfcp.listen", "is missing"),
+        (MINIMAL + '[gateway.pfcp]\nlisten = "10.3.0.1"', 10, "gateway.pfcp.peers", "is missing"),
+        (changed("peers", "[]", MINIMAL + PFCP), 12, "gateway.pfcp.peers", "nobody else"),
+        (
+            changed("peers", '["10.3.0.1/24"]', MINIMAL + PFCP),
+            12,
+            "gateway.pfcp.peers",
+            "host bits set",
+        ),
+        (changed("listen", '"::1"', MINIMAL + PFCP), 11, "gateway.pfcp.listen", "IPv4 address"),
+        (changed("listen", '"224.0.0.1"', MINIMAL + PFCP), 11, "gateway.pfcp.listen", "multicast"),
+        (changed("listen", '"10.45.0.1"', MINIMAL + PFCP), 11, "gateway.pfcp.listen", "UE pool"),
+        (MINIMAL + PFCP + SECOND + PFCP, 23, "gateway.pfcp.listen", "gw1 listens there"),
+        (MINIMAL + PFCP + 'node_id = "a b"', 13, "gateway.pfcp.node_id", "neither"),
+        (MINIMAL + PFCP + "heartbeat_seconds = 4", 13, "gateway.pfcp.heartbeat_seconds", "5 to"),
+        (MINIMAL + PFCP + 'on_peer_lost = "x"', 13, "gateway.pfcp.on_peer_lost", "'keep' or"),
+        (
+            MINIMAL + PFCP + 'network_instances = [""]',
+            13,
+            "gateway.pfcp.network_instances",
+            "no name",
+        ),
+        (MINIMAL + PFCP + 'peer = "x"', 13, "gateway.pfcp.peer", "did you mean peers?"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, line: int, key: str, reason: str) -> None:

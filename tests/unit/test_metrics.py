@@ -112,6 +112,14 @@ def test_what_the_service_counts_is_shown() -> None:
     }
     assert values(shown["ofgtp_gtpu_ignored"]) == {("error_indication_unknown_tunnel",): 3}
     assert values(shown["ofgtp_gtpu_extension_headers"]) == {("0x85",): 12}
+    requests = {
+        ("1", "Session Establishment Request"): 7,
+        ("65", "Session Deletion Request"): 1,
+    }
+    assert values(shown["ofgtp_pfcp_requests"]) == requests
+    assert values(shown["ofgtp_pfcp_dropped"]) == {("not_allowed",): 3}
+    assert values(shown["ofgtp_pfcp_sessions"]) == {("smf.example.org",): 6}
+    assert values(shown["ofgtp_pfcp_peer_up"]) == {("smf.example.org",): 1}
     assert values(shown["ofgtp_paths"]) == {("unknown",): 1, ("up",): 2, ("down",): 0}
     assert values(shown["ofgtp_neighbours"]) == {
         ("resolved",): 2,

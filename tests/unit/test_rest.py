@@ -604,6 +604,7 @@ def test_errors_of_the_service(
         client.get("/v1/flows"),
         client.get("/v1/gateways"),
         client.get("/v1/peers"),
+        client.get("/v1/pfcp"),
         client.get("/v1/health"),
         batch(client, put(2)),
     ]
@@ -674,7 +675,7 @@ def bearer(value: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/v1/sessions", PATH, "/v1/flows", "/v1/gateways", "/v1/peers"),
+        *("/v1/sessions", PATH, "/v1/flows", "/v1/gateways", "/v1/peers", "/v1/pfcp"),
         *("/openapi.json", "/docs/swagger-ui.css", "/nothing"),
     ],
 )
@@ -910,6 +911,53 @@ def test_the_example_of_peers_is_what_is_answered(client: Client, service: FakeS
         ("state", "query"),
         ("worst", "query"),
     ]
+
+
+def test_rules(client: Client) -> None:
+    client.put(PATH, json=FULL)
+    body = answer(client.get(f"{PATH}/rules"), 200, schema.RulesOutput)
+    assert body["pdrs"] == body["fars"] == body["qers"] == body["urrs"] == body["bars"] == []
+    problem(client.get("/v1/sessions/nobody/rules"), 404)
+    assert locs(client.get(f"{PATH}/rules?x=1")) == ["x"]
+
+
+def test_control_planes(client: Client) -> None:
+    body = answer(client.get("/v1/pfcp"), 200, schema.PfcpList)
+    at = "2026-11-28T12:00:00Z"
+    assert body == {
+        "items": [
+            {
+                "gateway": "gw1",
+                "node_id": "10.3.0.1",
+                "listen": "10.3.0.1",
+                "recovery_time": at,
+                "problem": None,
+                "associations": [
+                    {
+                        "node_id": "smf.example.org",
+                        "ip": "10.3.0.5",
+                        "state": "up",
+                        "recovery_time": at,
+                        "sessions": 6,
+                        "heard_at": None,
+                        "answers": [
+                            {"message": "Session Deletion Request", "cause": 65, "count": 1},
+                            {"message": "Session Establishment Request", "cause": 1, "count": 7},
+                        ],
+                        "errors": [
+                            {
+                                "at": at,
+                                "reason": "Session Deletion Request: there is no session with the"
+                                " SEID 0x5",
+                            }
+                        ],
+                    }
+                ],
+            }
+        ],
+        "next": None,
+    }
+    assert locs(client.get("/v1/pfcp?gateway=gw1")) == ["gateway"]
 
 
 @pytest.mark.parametrize(

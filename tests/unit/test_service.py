@@ -213,7 +213,7 @@ def test_the_sessions_of_a_peer_that_is_down_are_removed(world: World) -> None:
     by_uplink = session(2, uplink=Uplink(2, ENB), downlink=None)
     one, two, _ = world.have(session(1), by_uplink, session(3, downlink=tunnel(3, OTHER_ENB)))
     [elsewhere] = world.have(session(4, gateway="gw2"))
-    world.service.path_down("gw1", ENB)
+    world.service.path_down("gw1", ENB, remove=True)
     assert [world.state(n) for n in (1, 2, 3, 4)] == [None, None, ACTIVE, ACTIVE]
     assert world.agent.deleted == [FlowValues.of(one), FlowValues.of(two)]
     assert world.agent.peers == {(None, int(ENB)): -1, (int(ENB), None): -1}
@@ -228,7 +228,7 @@ def test_more_sessions_than_one_page(world: World) -> None:
         for n in range(1, 2_102)
     ]
     world.have(*many)
-    world.service.path_down("gw1", ENB)
+    world.service.path_down("gw1", ENB, remove=True)
     assert sum(world.store.count("gw1").values()) == 0
     assert world.kinds()[-1][1]["deleted"] == 2_101
 
@@ -243,7 +243,7 @@ def test_a_session_that_somebody_else_deletes_meanwhile_does_not_save_the_others
             tx.delete("ue-1")
 
     world.agent.meanwhile = delete
-    world.service.path_down("gw1", ENB)
+    world.service.path_down("gw1", ENB, remove=True)
     assert [world.state(n) for n in (1, 2)] == [None, None]
     assert world.kinds()[-1][1]["deleted"] == 1
 
@@ -258,7 +258,7 @@ def test_a_store_that_fails_is_logged(
 
     monkeypatch.setattr(world.store, "list", fail)
     with caplog.at_level(logging.ERROR):
-        world.service.path_down("gw1", ENB)
+        world.service.path_down("gw1", ENB, remove=True)
     assert "disk full" in caplog.text
     assert world.state(1) is ACTIVE
     assert world.kinds()[-1][1]["deleted"] == 0

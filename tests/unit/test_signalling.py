@@ -44,7 +44,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, list[FTeid]]] = []
-        self.down: list[tuple[str, IPv4Address]] = []
+        self.down: list[tuple[str, IPv4Address, bool]] = []
         self.meanwhile: list[Callable[[], None]] = []
         """What happens during each of the next calls."""
 
@@ -53,8 +53,8 @@ class Recorder:
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
-    def path_down(self, gateway: str, peer: IPv4Address) -> None:
-        self.down.append((gateway, peer))
+    def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
+        self.down.append((gateway, peer, remove))
 
 
 class Scene:
@@ -225,10 +225,10 @@ def test_a_path_goes_up_down_and_up(make: Callable[..., Scene], policy: str) -> 
     echo_exchange(scene, answered=False)
     assert kinds(scene.events)[1:] == [("path_down", facts)]
     assert worst(scene, 5) == [("down", ENB), ("unknown", OTHER_ENB)]
-    assert scene.recorder.down == ([("gw1", ENB)] if policy == "remove" else [])
+    assert scene.recorder.down == [("gw1", ENB, policy == "remove")]
     echo_exchange(scene, answered=True)
     assert kinds(scene.events)[2:] == [("path_up", facts)]
-    assert len(scene.recorder.down) == (policy == "remove")
+    assert len(scene.recorder.down) == 1, "told once"
     assert +scene.of.ignored == +scene.of.bad == {}
 
 

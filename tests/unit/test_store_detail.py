@@ -17,7 +17,7 @@ from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.filters import ASSIGNED, PacketFilter
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import BatchPut, FTeid, Qos, Session, SessionState, Uplink
-from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
+from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Owner, Rates, Relay
 from ofgtp.core.sessions.rule import (
     LOWEST_PRECEDENCE,
     Held,
@@ -136,6 +136,8 @@ details = st.builds(
     framed_routes=st.lists(networks, max_size=2).map(tuple),
     rules=st.lists(rules, max_size=2).map(tuple),
     limits=st.lists(st.tuples(st.integers(0, 127), st.integers(1, 10**8)), max_size=2).map(tuple),
+    teids=st.lists(teids, max_size=2).map(tuple),
+    owner=st.none() | st.builds(Owner, st.text("a.9"), *[st.integers(0, 2**64 - 1)] * 2),
 )
 
 
@@ -150,7 +152,7 @@ def test_the_strategy_knows_every_field() -> None:
     """What is added to these values must be kept, too."""
     assert {*Detail.__dataclass_fields__} == {
         *("slot", "way", "ambr", "bearers", "relay", "breakout", "framed_routes"),
-        *("rules", "limits"),
+        *("rules", "limits", "teids", "owner"),
     }
     assert {*Bearer.__dataclass_fields__} == {
         *("id", "precedence", "filters", "uplink", "downlink", "shares_downlink", "qos", "mbr"),

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from heapq import nsmallest
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -125,8 +126,8 @@ class Sessions(Protocol):
     def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
         """The peers do not know these downlink tunnels: nothing more may be sent there."""
 
-    def path_down(self, gateway: str, peer: IPv4Address) -> None:
-        """The peer does not answer any more, and its sessions are to be removed."""
+    def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
+        """The peer does not answer any more; its sessions may be to be removed."""
 
 
 class Signalling:
@@ -189,9 +190,10 @@ class Signalling:
         facts: dict[str, str | int] = {"peer": str(changed.peer), "sessions": users}
         kind = "path_down" if changed.new is PathState.DOWN else "path_up"
         self._events.publish(kind, gateway=self._gateway.name, **facts)
-        remove = self._gateway.on_path_down == "remove" and changed.new is PathState.DOWN
-        if remove and self.sessions is not None:
-            eventlet.spawn(self.sessions.path_down, self._gateway.name, changed.peer)
+        if changed.new is PathState.DOWN and self.sessions is not None:
+            remove = self._gateway.on_path_down == "remove"
+            work = partial(self.sessions.path_down, remove=remove)
+            eventlet.spawn(work, self._gateway.name, changed.peer)
 
     # --- messages
 

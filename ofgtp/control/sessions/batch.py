@@ -11,6 +11,7 @@ import eventlet
 from ofgtp.control.flows.change import Change
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.peers.moves import Moves
+from ofgtp.control.sessions.owned import check_free
 from ofgtp.core.admission import Admission
 from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
@@ -198,6 +199,7 @@ class Batch:
 
     def _delete_one(self, session_id: str) -> None:
         stored = self._tx.get(session_id)
+        check_free(None if stored is None else stored.session)
         session = self._tx.delete(session_id)
         self._deleted += 1
         part = self._parts.get(session.gateway)

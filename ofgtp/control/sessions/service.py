@@ -15,18 +15,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control import report
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.pfcp import shown
 from ofgtp.control.sessions.arrivals import Arrivals
 from ofgtp.control.sessions.batch import SLICE, Batch
 from ofgtp.control.sessions.counted import Counted, counted, counted_pair
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
+from ofgtp.control.sessions.owned import Steps, check_free
 from ofgtp.core.errors import (
     Conflict,
     GatewayNotReady,
@@ -38,6 +40,7 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
+from ofgtp.core.pfcp import stored as pfcp_stored
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
 from ofgtp.northbound import bearers
@@ -49,6 +52,7 @@ from ofgtp.northbound.service import (
     GatewayMetrics,
     NewSession,
     PeerView,
+    PfcpView,
     SeenView,
     SessionFilter,
     SessionRequest,
@@ -71,6 +75,19 @@ class _Done:
     changed: bool
 
 
+class PfcpNode(Protocol):
+    """A gateway's endpoint of PFCP."""
+
+    def view(self) -> PfcpView:
+        """What an operator should know of it."""
+
+    def path_down(self, peer: IPv4Address) -> None:
+        """A GTP-U peer does not answer any more."""
+
+    def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
+        """A peer does not know a session's tunnel; whether that is news to the control plane."""
+
+
 class SessionService:
     """Implements northbound's `Service` over a store and the gateways' agents."""
 
@@ -85,6 +102,8 @@ class SessionService:
         self._store = store
         self._agents = {agent.gateway.name: agent for agent in agents}
         self._writer = writer
+        self.nodes: dict[str, PfcpNode] = {}
+        """The gateways' endpoints of PFCP."""
         self._arrivals = {
             name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
         }
@@ -133,6 +152,7 @@ class SessionService:
                 stored = tx.get(session_id)
                 if stored is None:
                     raise UnknownSession(session_id)
+                check_free(stored.session)
                 done = self._put(tx, change(_resource(stored.session)))
             return self._told(done)
 
@@ -141,6 +161,7 @@ class SessionService:
         with self._turn():
             with self._transaction() as tx:
                 session = tx.delete(session_id)
+                check_free(session)
                 confirmed = self._carry_out(tx, session.gateway, [session], [])
             self._changed(session, None)
             self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
@@ -165,10 +186,40 @@ class SessionService:
         )
         return result
 
+    # --- what control planes ask for
+
+    def by_control_plane(self, gateway: str, work: Callable[[Transaction], Steps]) -> None:
+        """Do what `work` has done in a transaction in the switch as well, or neither.
+
+        What is only deleted is deleted, though the switch be away: its flows go when it is back.
+
+        Raises:
+            GatewayNotReady: the switch has not confirmed, and all is as it was.
+            Conflict, InvalidSession, SwitchRefused, StoreError.
+        """
+        agent = self._agent_for(gateway)
+        with self._turn():
+            with self._transaction() as tx:
+                steps = work(tx)
+                touched = steps.before or steps.after
+                confirmed = touched and self._carry_out(tx, gateway, steps.before, steps.after)
+                if steps.after and not confirmed:
+                    raise GatewayNotReady(f"the switch of gateway {gateway} has not confirmed")
+            was = {session.number: session for session in steps.before}
+            now = {session.number: session for session in steps.after}
+            agent.left(steps.left)
+            agent.changed([(was.get(number), now.get(number)) for number in was | now])
+        for number, session in (was | now).items():
+            kind = "session_changed" if number in was else "session_created"
+            kind = kind if number in now else "session_deleted"
+            facts = {"state": SessionState.ACTIVE.value} if number in now else {}
+            self.events.publish(kind, gateway=gateway, session=session.id, **facts)
+
     # --- what peers cause
 
     def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
-        """Stop the downlink of the sessions that these tunnels are; see `Sessions`."""
+        """Stop the downlink of the sessions that these tunnels are, or have the control planes do
+        so whose they are; see `Sessions`."""
         told: dict[str, tuple[Session, Session]] = {}
         after: Sequence[Session] = ()
         tunnels_of: list[tuple[str, FTeid]] = []
@@ -176,6 +227,12 @@ class SessionService:
             for tunnel in tunnels:
                 stored = self._store.by_downlink(gateway, tunnel)
                 if stored is None or stored.state is SessionState.FAILED:
+                    continue
+                detail = stored.session.detail
+                if detail is not None and detail.owner is not None:
+                    node = self.nodes.get(gateway)
+                    if node is not None and node.error_indicated(detail.owner.up_seid, tunnel):
+                        tunnels_of.append((stored.session.id, tunnel))
                     continue
                 session = told[stored.session.id][1] if stored.session.id in told else None
                 stopped = indicated(session or stored.session, tunnel)
@@ -196,11 +253,17 @@ class SessionService:
             facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
             self.events.publish("error_indicated", gateway=gateway, session=session_id, **facts)
 
-    def path_down(self, gateway: str, peer: IPv4Address) -> None:
-        """Remove the sessions of a peer that does not answer; see `Sessions`."""
+    def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
+        """Tell the control planes that have sessions with a peer that does not answer, and remove
+        the others' if asked to; see `Sessions`."""
         removed = 0
         try:
-            while page := self._store.list(gateway=gateway, peer=peer, limit=_AT_ONCE)[0]:
+            if (node := self.nodes.get(gateway)) is not None:
+                node.path_down(peer)
+            if not remove:
+                return
+            asked: dict[str, Any] = {"gateway": gateway, "peer": peer, "owned": False}
+            while page := self._store.list(**asked, limit=_AT_ONCE)[0]:
                 ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
                 try:
                     removed += self.batch(ops).deleted
@@ -261,6 +324,7 @@ class SessionService:
             request = replace(request, id=f"s-{secrets.token_hex(8)}")
         session_id = str(request.id)
         old = tx.get(session_id)
+        check_free(None if old is None else old.session)
         present = None if old is None else old.session.gateway
         agent = self._agent_for(request.gateway or present)
         gateway = agent.gateway
@@ -372,6 +436,16 @@ class SessionService:
             for each in wanted
         ]
 
+    def session_rules(self, session_id: str) -> dict[str, Any]:
+        """A session as its control plane made it; see `Service`."""
+        session = self._stored(session_id).session
+        owner = None if session.detail is None else session.detail.owner
+        found = owner and self._store.pfcp_session(session.gateway, owner.up_seid)
+        if not found:
+            return shown.NOTHING
+        _, made = found
+        return shown.rules(pfcp_stored.from_bytes(made.octets, made.node_id, made.up_seid))
+
     def seen(self, session_id: str) -> Sequence[SeenView]:
         """What was lately seen to go wrong; see `Service`."""
         session = self._stored(session_id).session
@@ -415,6 +489,10 @@ class SessionService:
         """The GTP-U peers in use; see `Service`."""
         agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
         return [peer for agent in agents for peer in agent.signalling.report(state, worst)]
+
+    def pfcp(self) -> Sequence[PfcpView]:
+        """The gateways that speak PFCP; see `Service`."""
+        return [node.view() for node in self.nodes.values()]
 
     def metrics(self) -> Sequence[GatewayMetrics]:
         """Every gateway in numbers; see `Service`."""

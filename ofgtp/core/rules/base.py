@@ -59,6 +59,7 @@ def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
     for gateway in gateways:
         networks += [gateway.access_ip.network, IPv4Network(gateway.core_ip.ip)]
         networks += [route.to for route in gateway.access_routes if route.to.prefixlen]
+        networks += [] if gateway.pfcp is None else [IPv4Network(gateway.pfcp.listen)]
     return tuple(dict.fromkeys(networks))
 
 

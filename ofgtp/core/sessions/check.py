@@ -42,7 +42,7 @@ def check_session(gateway: Gateway, session: Session, protected: Iterable[IPv4Ne
             raise InvalidSession("ue_ip", "is missing: only a relay (core) can do without")
         return
     _check_relay(gateway, session, detail)
-    _check_prefixes(gateway, session, detail, tuple(protected))
+    check_prefixes(gateway, detail, tuple(protected))
     _check_rates("ambr", detail.ambr)
     _check_bearers(gateway, session, detail)
     _check_own(session)
@@ -75,9 +75,12 @@ def _check_relay(gateway: Gateway, session: Session, detail: Detail) -> None:
             raise InvalidSession(field, "needs a ue_ip: a relay without takes packets as they are")
 
 
-def _check_prefixes(
-    gateway: Gateway, session: Session, detail: Detail, protected: tuple[IPv4Network, ...]
-) -> None:
+def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[IPv4Network, ...]) -> None:
+    """Check the prefixes that a session names; see `check_session`.
+
+    Raises:
+        InvalidSession: with the field at fault.
+    """
     for name, prefixes in (("breakout", detail.breakout), ("framed_routes", detail.framed_routes)):
         if len(prefixes) > PREFIXES_MAX:
             raise InvalidSession(name, f"at most {PREFIXES_MAX} prefixes, not {len(prefixes)}")

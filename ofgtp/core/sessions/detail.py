@@ -85,6 +85,18 @@ class Relay:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The control plane that made a session by PFCP, and alone may change it."""
+
+    node_id: str
+    cp_seid: int
+    up_seid: int
+
+    def __str__(self) -> str:
+        return f"the control plane {self.node_id} (PFCP, SEID {self.up_seid:#x})"
+
+
+@dataclass(frozen=True, slots=True)
 class Detail:
     """All that a session has besides its tunnel pair; an empty one changes nothing for its UE.
 
@@ -106,3 +118,7 @@ class Detail:
     slot, way and framed routes is empty then."""
     limits: tuple[tuple[int, int], ...] = ()
     """Of these rules: places in the list of meters, and their rates in kbit/s."""
+    teids: tuple[int, ...] = ()
+    """TEIDs of ours that none of these rules has yet, and no other session gets."""
+    owner: Owner | None = None
+    """None: it is the REST API's."""

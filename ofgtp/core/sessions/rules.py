@@ -129,6 +129,19 @@ def _tunnel(far: FTeid | None, indicated: bool, qos: Qos | None) -> Forward:
     return Tunnel(far, None if qos is None else qos.octet)
 
 
+def main_tunnels(session: Session) -> tuple[int | None, Tunnel | None]:
+    """Of a session by rules: our TEID from the access side, and the tunnel to the UE, of the rules
+    that are asked last."""
+    rules = () if session.detail is None else session.detail.rules
+    up = [rule.teid for rule in rules if rule.uplink and rule.teid is not None]
+    down = [
+        rule.forward
+        for rule in rules
+        if rule.source is Source.CORE and isinstance(rule.forward, Tunnel)
+    ]
+    return up[-1] if up else None, down[-1] if down else None
+
+
 def ue_prefixes(session: Session) -> tuple[IPv4Network, ...]:
     """The UE's address and the prefixes behind it; none of a relay that takes any content."""
     own = () if session.ue_ip is None else (IPv4Network((int(session.ue_ip), 32)),)
@@ -190,8 +203,8 @@ def all_teids(session: Session) -> Iterator[tuple[str, int]]:
     detail = session.detail
     if detail is None:
         return
-    teids = dict.fromkeys(rule.teid for rule in detail.rules if rule.teid is not None)
-    yield from (("rules", teid) for teid in teids)
+    teids = [rule.teid for rule in detail.rules if rule.teid is not None]
+    yield from (("rules", teid) for teid in dict.fromkeys((*teids, *detail.teids)))
     if detail.relay is not None:
         yield "core.teid", detail.relay.teid
     for place, bearer in enumerate(detail.bearers):

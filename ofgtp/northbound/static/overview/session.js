@@ -38,10 +38,15 @@ function detailParts(session, flows, at, unfolded) {
   const facts = [
     ["State", badge(session.state)],
     ["Gateway", session.gateway],
+    ...(session.owner
+      ? [["Owner", `control plane ${session.owner.node_id} (PFCP, SEID ${session.owner.up_seid})`]]
+      : []),
     ["UE address", session.ue_ip],
     [
       "Uplink",
-      `TEID ${hex(uplink.teid)} (${uplink.teid}) at ${uplink.local_ip ?? "no gateway any more"}${uplink.remote_ip ? `, from ${uplink.remote_ip} only` : ""}`,
+      uplink
+        ? `TEID ${hex(uplink.teid)} (${uplink.teid}) at ${uplink.local_ip ?? "no gateway any more"}${uplink.remote_ip ? `, from ${uplink.remote_ip} only` : ""}`
+        : "none",
     ],
     [
       "Downlink",

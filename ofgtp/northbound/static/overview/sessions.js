@@ -108,7 +108,7 @@ const COLUMNS = [
     (s) => el("button", { type: "button", class: "link", onclick: () => showDetails(s.id) }, s.id),
   ],
   ["UE address", "data", (s) => s.ue_ip],
-  ["Uplink TEID", "data", (s) => hex(s.uplink.teid)],
+  ["Uplink TEID", "data", (s) => (s.uplink ? hex(s.uplink.teid) : "none")],
   [
     "Downlink",
     "data far",

@@ -1,0 +1,369 @@
+"""The socket of one gateway's PFCP node, and the green threads that serve it.
+
+One thread reads; what is about nodes is answered at once, and requests about sessions, and changes
+of associations, are carried out by another in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network, ip_address
+
+import eventlet
+from eventlet.queue import LightQueue
+
+from ofgtp.control.pfcp.sessions import PfcpSessions
+from ofgtp.control.sessions.service import SessionService
+from ofgtp.core.errors import OfgtpError, SwitchRefused
+from ofgtp.core.model import FTeid, Gateway, Pfcp
+from ofgtp.core.pfcp.node.actions import (
+    PORT,
+    Action,
+    BadRequest,
+    Change,
+    Endpoint,
+    Event,
+    Send,
+    SessionRequest,
+    Transaction,
+    Unanswered,
+)
+from ofgtp.core.pfcp.node.associations import Association, AssociationStatus, canonical
+from ofgtp.core.pfcp.node.machine import Node
+from ofgtp.core.pfcp.node.settings import NodeSettings
+from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.wire import values
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import ReportType
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
+from ofgtp.core.pfcp.wire.messages import SessionReportRequest
+from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
+from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import AssociationView, PfcpView
+from ofgtp.store.sqlite import SessionStore
+
+log = logging.getLogger(__name__)
+
+NTP_SECONDS = 2_208_988_800
+"""From 1900, where Recovery Time Stamps begin, to 1970."""
+
+LONGEST = 65_535
+"""Octets of a datagram."""
+BUFFER = 4 << 20
+AT_ONCE = 16
+"""Datagrams that are read between two turns of other green threads."""
+TOGETHER = 64
+"""Requests that are carried out together, if as many wait."""
+TICK_S = 0.25
+START_S = 10.0
+"""How long the first requests wait at a start until the switch takes changes: control planes, which
+do not know of a restart, take a refusal for one of the session."""
+RETRY_S = 1.0
+"""Seconds between two attempts to listen at an address that is not there yet."""
+
+_Work = SessionRequest | BadRequest | Change
+
+
+def recovery_time_stamp(store: SessionStore) -> int:
+    """Ours: as old as the store's sessions may be."""
+    return store.recovery_time_stamp(int(time.time()) + NTP_SECONDS)
+
+
+class PfcpEndpoint:
+    """The node of one gateway.
+
+    Raises:
+        StoreError: what it was before cannot be read.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        pfcp: Pfcp,
+        store: SessionStore,
+        service: SessionService,
+        protected: Sequence[IPv4Network],
+        events: EventLog,
+        ready: Callable[[], bool],
+    ) -> None:
+        """`ready` tells whether the switch takes changes."""
+        self._ready = ready
+        self._name, self._listen = gateway.name, pfcp.listen
+        self._service, self._store, self._events = service, store, events
+        settings = NodeSettings(
+            node_id=pfcp.node_id,
+            recovery_time_stamp=recovery_time_stamp(store),
+            peers=pfcp.peers,
+            remove_on_lost=pfcp.on_peer_lost == "remove",
+            heartbeat_s=float(pfcp.heartbeat_seconds),
+        )
+        self._node = Node(
+            settings,
+            [Association.from_plain(each) for each in store.associations(gateway.name)],
+            time.monotonic(),
+            secrets.randbelow(SEQUENCE_MAX),
+        )
+        terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
+        self._sessions = PfcpSessions(terms, pfcp.listen, store)
+        service.nodes[gateway.name] = self
+        self._indicated: dict[int, set[FTeid]] = {}
+        """Tunnels that their peers do not know, by session, as its control plane was told."""
+        self._queue: LightQueue = LightQueue()
+        self._socket: socket.socket | None = None
+        self.problem: str | None = None
+        """What keeps it from being asked, for the operator."""
+
+    def run(self) -> None:
+        """Serve until the process ends; to be spawned."""
+        self._socket = self._bind()
+        log.info("gateway=%s: PFCP at %s, UDP port %d", self._name, self._listen, PORT)
+        eventlet.spawn(self._tick)
+        eventlet.spawn(self._work)
+        while True:
+            for _ in range(AT_ONCE):
+                self._read(self._socket)
+            eventlet.sleep(0)
+
+    def view(self) -> PfcpView:
+        """The node and its control planes, for the operator.
+
+        Raises:
+            StoreError: their sessions cannot be counted.
+        """
+        counts = self._store.pfcp_counts(self._name)
+        settings = self._node.settings
+        return PfcpView(
+            gateway=self._name,
+            node_id=str(settings.node_id),
+            listen=self._listen,
+            recovery_time=_ntp_time(settings.recovery_time_stamp),
+            problem=self.problem,
+            associations=[_shown(each, counts) for each in self._node.statuses()],
+            answered=_by_title(self._node.answered),
+            dropped=dict(self._node.dropped),
+        )
+
+    def path_down(self, peer: IPv4Address) -> None:
+        """Tell the control planes that have sessions with a GTP-U peer that it does not answer.
+
+        Raises:
+            StoreError: it is not known which have.
+        """
+        have = set(self._store.pfcp_with_peer(self._name, peer))
+        each = (status.association.node_id for status in self._node.statuses())
+        to = [node_id for node_id in each if str(canonical(node_id)) in have]
+        self._do(self._node.report_path_failure([peer], to, time.monotonic()))
+
+    def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
+        """Tell a session's control plane that a peer does not know one of its tunnels (7.5.8.4):
+        once, until it changes the session. Whether it is told now.
+
+        Raises:
+            StoreError: whose session it is cannot be read.
+        """
+        found = self._store.pfcp_session(self._name, up_seid)
+        if found is None or tunnel in self._indicated.get(up_seid, ()):
+            return False
+        _, made = found
+        self._indicated.setdefault(up_seid, set()).add(tunnel)
+        to = ip_address(made.cp_ips.split()[0])
+        remote = ErrorIndicationReport((values.FTeid(tunnel.teid, tunnel.ip),))
+        report = SessionReportRequest(ReportType.ERIR, error_indication=remote)
+        token = (up_seid, tunnel)
+        self._do(self._node.report(to, report, made.cp_seid, token, time.monotonic()))
+        return True
+
+    def _bind(self) -> socket.socket:
+        while True:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                sock.bind((str(self._listen), PORT))
+            except OSError as error:
+                sock.close()
+                problem = f"cannot listen at {self._listen}, UDP port {PORT}: {error.strerror}"
+                if problem != self.problem:
+                    log.error("gateway=%s: PFCP: %s", self._name, problem)
+                self.problem = problem
+                eventlet.sleep(RETRY_S)
+                continue
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            self.problem = None
+            return sock
+
+    def _read(self, sock: socket.socket) -> None:
+        """Take one datagram. None may end the process, whatever is in it."""
+        try:
+            data, (ip, port) = sock.recvfrom(LONGEST)
+        except OSError as error:
+            log.debug("gateway=%s: PFCP: %s", self._name, error)
+            return
+        source = Endpoint(IPv4Address(ip), port)
+        try:
+            self._do(self._node.receive(data, source, time.monotonic()))
+        except Exception:
+            log.exception("gateway=%s: PFCP from %s: unexpected", self._name, ip)
+
+    def _tick(self) -> None:
+        while True:
+            try:
+                self._do(self._node.tick(time.monotonic()))
+            except Exception:
+                log.exception("gateway=%s: PFCP: unexpected", self._name)
+            eventlet.sleep(TICK_S)
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(to, data):
+                    self._send(to, data)
+                case SessionRequest() | BadRequest() | Change():
+                    self._queue.put(action)
+                case Event(kind, node_id, ip, text):
+                    facts = {"node_id": str(node_id), "ip": str(ip), "text": text}
+                    self._events.publish(kind.value, gateway=self._name, **facts)
+                case Unanswered((int() as up_seid, FTeid() as tunnel)):
+                    # Should it come again, it is told again.
+                    self._indicated.get(up_seid, set()).discard(tunnel)
+
+    def _send(self, to: Endpoint, data: bytes) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(data, (str(to.ip), to.port))
+        except OSError as error:
+            log.debug("gateway=%s: PFCP to %s not sent: %s", self._name, to.ip, error)
+
+    # --- what takes long
+
+    def _work(self) -> None:
+        with eventlet.Timeout(START_S, False):
+            while not self._ready():
+                eventlet.sleep(0.05)
+        while True:
+            try:
+                self._do(self._next())
+            except Exception:
+                log.exception("gateway=%s: PFCP: unexpected", self._name)
+
+    def _next(self) -> list[Action]:
+        """Do what waits, as long as it is requests all together."""
+        work: _Work = self._queue.get()
+        requests: list[SessionRequest] = []
+        actions: list[Action] = []
+        for _ in range(TOGETHER):
+            if isinstance(work, SessionRequest):
+                requests.append(work)
+            else:
+                actions += self._carry_out(requests)
+                requests = []
+                actions += self._other(work)
+            if self._queue.empty():
+                break
+            work = self._queue.get()
+        return actions + self._carry_out(requests)
+
+    def _carry_out(self, requests: list[SessionRequest]) -> list[Action]:
+        if not requests:
+            return []
+        try:
+            asked = [(each.message, each.transaction) for each in requests]
+            answers = self._sessions.carry_out(asked, self._service)
+        except Exception:
+            if len(requests) > 1:  # it may be the fault of one
+                return [action for each in requests for action in self._carry_out([each])]
+            log.exception("gateway=%s: PFCP: unexpected", self._name)
+            failed = Refusal(Cause.SYSTEM_FAILURE, "an internal error, see the log")
+            answers = [failed] * len(requests)
+        actions: list[Action] = []
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, OfgtpError):
+                actions += self._refuse(request.transaction, _refusal(answer))
+            else:
+                message, seid = answer
+                self._forget_indicated(request.transaction.seid)
+                now = time.monotonic()
+                actions += self._node.answer(request.transaction, message, seid, now)
+        return actions
+
+    def _forget_indicated(self, up_seid: int) -> None:
+        """A session is another one now: what was told of it counts no more."""
+        for tunnel in self._indicated.pop(up_seid, ()):
+            self._node.cancel((up_seid, tunnel))
+
+    def _other(self, work: BadRequest | Change) -> list[Action]:
+        if isinstance(work, Change):
+            return self._change(work)
+        return self._refuse(work.transaction, work.refusal)
+
+    def _refuse(self, transaction: Transaction, refusal: Refusal) -> list[Action]:
+        try:
+            seid = self._sessions.cp_seid(transaction)
+        except Refusal as unknown:
+            # Whose the session is comes before what is wrong with what is asked of it.
+            refusal, seid = unknown, 0
+        except OfgtpError:
+            seid = 0
+        log.warning(
+            "gateway=%s: %s of %s refused, cause %d: %s",
+            self._name,
+            transaction.type.title,
+            transaction.source.ip,
+            refusal.cause,
+            refusal,
+        )
+        return self._node.refuse(transaction, refusal, seid, time.monotonic())
+
+    def _change(self, change: Change) -> list[Action]:
+        try:
+            self._sessions.change(change, self._service)
+            for up_seid in [*self._indicated] if change.delete else ():
+                if self._store.pfcp_session(self._name, up_seid) is None:
+                    self._forget_indicated(up_seid)
+        except Exception as error:
+            if not isinstance(error, OfgtpError):
+                log.exception("gateway=%s: PFCP: unexpected", self._name)
+            log.error("gateway=%s: %s: not carried out: %s", self._name, change.why, error)
+            return self._node.failed(change, str(error), time.monotonic())
+        return self._node.done(change, time.monotonic())
+
+
+def _ntp_time(stamp: int) -> datetime:
+    return datetime.fromtimestamp(stamp - NTP_SECONDS, UTC)
+
+
+def _by_title(counts: Mapping[tuple[MessageType, int], int]) -> dict[tuple[str, int], int]:
+    return {(kind.title, cause): count for (kind, cause), count in counts.items()}
+
+
+def _shown(status: AssociationStatus, counts: Mapping[str, int]) -> AssociationView:
+    association = status.association
+    steady, wall = time.monotonic(), datetime.now(UTC)
+
+    def when(at: float) -> datetime:
+        return wall - timedelta(seconds=steady - at)
+
+    return AssociationView(
+        node_id=str(association.node_id),
+        ip=str(association.ip),
+        state=status.state,
+        recovery_time=_ntp_time(association.recovery_time_stamp),
+        sessions=counts.get(str(canonical(association.node_id)), 0),
+        heard_at=None if status.heard_at is None else when(status.heard_at),
+        answers=_by_title(status.answers),
+        errors=[(when(at), reason) for at, reason in status.errors],
+    )
+
+
+def _refusal(error: OfgtpError) -> Refusal:
+    """The answer to a request that was not carried out; its sender may be at no fault."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, SwitchRefused):
+        return Refusal(Cause.NO_RESOURCES, f"the switch takes no more: {error}")
+    return Refusal(Cause.SYSTEM_FAILURE, str(error))

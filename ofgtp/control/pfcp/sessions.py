@@ -1,0 +1,241 @@
+"""The sessions of one gateway's control planes: in the store and in the switch, or in neither."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import eventlet
+
+from ofgtp.control.sessions.detail import settled
+from ofgtp.control.sessions.owned import Steps, Together
+from ofgtp.control.sessions.service import SessionService
+from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, StoreError
+from ofgtp.core.model import Session
+from ofgtp.core.pfcp import procedures, stored
+from ofgtp.core.pfcp.node.actions import Change, Transaction
+from ofgtp.core.pfcp.node.associations import canonical
+from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.session import PfcpSession
+from ofgtp.core.pfcp.wire.header import MessageType
+from ofgtp.core.pfcp.wire.messages import (
+    Message,
+    SessionDeletionRequest,
+    SessionEstablishmentRequest,
+    SessionModificationRequest,
+)
+from ofgtp.core.pfcp.wire.values import FSeid, NodeId
+from ofgtp.store.pfcp import Made
+from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.sqlite import Transaction as Writing
+
+TEIDS = range(1 << 31, 1 << 32)
+"""What F-TEIDs are chosen from: control planes that choose their own count from the other end."""
+
+REQUESTS_A_TURN = 16
+"""Requests between two turns of other green threads."""
+
+Request = tuple[Message, Transaction]
+Reply = tuple[Message, int]
+"""The answer to a request that is carried out, and the SEID of the control plane."""
+Answer = Reply | OfgtpError
+"""Or why it is not carried out; then nothing has changed. A `Refusal` says the cause."""
+Done = tuple[Steps, Reply]
+
+DELETED_AT_ONCE = 200
+"""Sessions of an association that are deleted together: others have their turn in between."""
+
+
+class _Chooser:
+    def __init__(self, gateway: str, local_ip: IPv4Address, tx: Writing) -> None:
+        self.local_ip = local_ip
+        self._gateway, self._tx = gateway, tx
+
+    def allocate(self) -> int:
+        return self._tx.allocate_teid(self._gateway, TEIDS)
+
+
+class PfcpSessions:
+    """What requests of control planes make of them."""
+
+    def __init__(self, terms: Terms, up_ip: IPv4Address, store: SessionStore) -> None:
+        self._terms, self._up_ip, self._store = terms, up_ip, store
+        self._gateway = terms.gateway.name
+
+    def cp_seid(self, transaction: Transaction) -> int:
+        """The SEID by which the sender of a request knows the session; 0 if there is none.
+
+        Raises:
+            Refusal: the session is not there, or is another's.
+        """
+        if transaction.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
+            return transaction.cp_seid
+        return self._owned(self._store, transaction)[1].cp_fseid.seid
+
+    def carry_out(self, requests: Sequence[Request], service: SessionService) -> list[Answer]:
+        """Carry requests out, in their order: in one transaction, confirmed together by the
+        switch. What becomes of one is no matter of the others."""
+        answers: list[Answer] = []
+
+        def work(tx: Writing) -> Steps:
+            together = Together()
+            for place, (message, transaction) in enumerate(requests, 1):
+                if place % REQUESTS_A_TURN == 0:
+                    eventlet.sleep(0)
+                try:
+                    with tx.attempt():
+                        steps, answer = self._one(tx, message, transaction)
+                except StoreError:
+                    raise
+                except OfgtpError as error:
+                    answers.append(error)
+                else:
+                    together.add(steps)
+                    answers.append(answer)
+            return together.all()
+
+        try:
+            service.by_control_plane(self._gateway, work)
+        except StoreError as error:
+            return [error] * len(requests)
+        except OfgtpError as error:
+            if len(requests) == 1:
+                return [error]
+            # Whose flow the switch refuses, or which can do without it, each finds out alone.
+            return [self.carry_out([each], service)[0] for each in requests]
+        return answers
+
+    def _one(self, tx: Writing, message: Message, transaction: Transaction) -> Done:
+        match message:
+            case SessionEstablishmentRequest():
+                return self._establish(tx, message)
+            case SessionModificationRequest():
+                return self._modify(tx, message, transaction)
+            case SessionDeletionRequest():
+                return self._delete(tx, transaction)
+        raise ValueError(f"no request about a session: {message}")
+
+    def change(self, change: Change, service: SessionService) -> None:
+        """Delete sessions of an association, and store what it is now.
+
+        Raises:
+            OfgtpError: it could not be done; some sessions may be deleted.
+        """
+        node_id = canonical(change.node_id)
+        kept = {str(ip) for ip in change.keep or ()}
+        going = []
+        if change.delete:
+            of_node = self._store.pfcp_sessions_of(self._gateway, str(node_id))
+            going = [each.id for each in of_node if kept.isdisjoint(each.cp_ips.split())]
+        for start in range(0, len(going), DELETED_AT_ONCE):
+            some = going[start : start + DELETED_AT_ONCE]
+
+            def remove(tx: Writing, some: list[str] = some) -> Steps:
+                return Steps(tuple(tx.delete(each) for each in some if tx.get(each) is not None))
+
+            service.by_control_plane(self._gateway, remove)
+        save = None if change.save is None else change.save.to_plain()
+
+        def store(tx: Writing) -> Steps:
+            tx.put_association(self._gateway, str(node_id), save)
+            return Steps()
+
+        service.by_control_plane(self._gateway, store)
+
+    # --- the three requests
+
+    def _establish(self, tx: Writing, request: SessionEstablishmentRequest) -> Done:
+        up_fseid = FSeid(secrets.randbelow((1 << 63) - 1) + 1, self._up_ip)
+        outcome = procedures.establishment(request, up_fseid, self._chooser(tx), self._terms)
+        node_id, cp_seid = request.node_id, request.cp_fseid.seid
+        gone = [
+            tx.delete(each.id)
+            for each in tx.pfcp_sessions_of(self._gateway, _key(node_id), cp_seid)
+        ]
+        new = Session(
+            number=0,
+            id=f"pfcp-{up_fseid.seid:016x}",
+            gateway=self._gateway,
+            ue_ip=outcome.made.ue_ip,
+            uplink=None,
+            downlink=None,
+            detail=outcome.detail,
+        )
+        restores = procedures.restores(request)
+        try:
+            made = self._insert(tx, settled(None, new), node_id, gone)
+        except (Conflict, InvalidSession) as error:
+            raise procedures.collision(error, outcome.session, restores=restores) from None
+        self._remember(tx, made.number, outcome.session)
+        return Steps(tuple(gone), (made,)), (outcome.answer, cp_seid)
+
+    def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
+        """A new session; of two of one control plane with one UE address it takes the place of
+        the other."""
+        try:
+            return tx.insert(new)
+        except Conflict as error:
+            other = tx.get(error.session_id)
+            detail = None if other is None else other.session.detail
+            owner = None if detail is None else detail.owner
+            if error.loc != "ue_ip" or owner is None or owner.node_id != _key(node_id):
+                raise
+            before = error.session_id
+        gone.append(tx.delete(before))
+        return tx.insert(new)
+
+    def _modify(
+        self, tx: Writing, request: SessionModificationRequest, transaction: Transaction
+    ) -> Done:
+        session_id, before = self._owned(tx, transaction)
+        outcome = procedures.modification(before, request, self._chooser(tx), self._terms)
+        old = tx.get(session_id)
+        if old is None:
+            raise procedures.unknown(transaction.seid)
+        new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
+        try:
+            made = tx.replace(settled(old.session, new))
+        except (Conflict, InvalidSession) as error:
+            raise procedures.collision(error, outcome.session, restores=False) from None
+        self._remember(tx, made.number, outcome.session)
+        installed = () if old.installed is None else (old.installed,)
+        answer = outcome.answer, outcome.session.cp_fseid.seid
+        return Steps(installed, (made,), outcome.end_markers), answer
+
+    def _delete(self, tx: Writing, transaction: Transaction) -> Done:
+        session_id, session = self._owned(tx, transaction)
+        gone = tx.delete(session_id)
+        return Steps((gone,)), (procedures.deletion(), session.cp_fseid.seid)
+
+    # --- parts
+
+    def _owned(
+        self, where: SessionStore | Writing, transaction: Transaction
+    ) -> tuple[str, PfcpSession]:
+        """The session that a request is about: its id, and what it was made from.
+
+        Raises:
+            Refusal: it is not there, or another's.
+        """
+        found = where.pfcp_session(self._gateway, transaction.seid)
+        if found is None:
+            raise procedures.unknown(transaction.seid)
+        session_id, made = found
+        session = stored.from_bytes(made.octets, made.node_id, made.up_seid)
+        return session_id, procedures.owned(session, transaction.seid, transaction.owners)
+
+    def _chooser(self, tx: Writing) -> _Chooser:
+        return _Chooser(self._gateway, self._terms.gateway.access_ip.ip, tx)
+
+    def _remember(self, tx: Writing, number: int, session: PfcpSession) -> None:
+        cp = session.cp_fseid
+        ips = " ".join(str(ip) for ip in (cp.ipv4, cp.ipv6) if ip is not None)
+        node_id, octets = _key(session.node_id), stored.to_bytes(session)
+        tx.put_pfcp(self._gateway, Made(number, session.up_seid, node_id, cp.seid, ips, octets))
+
+
+def _key(node_id: NodeId) -> str:
+    """A Node ID as the store has it."""
+    return str(canonical(node_id))

@@ -1,0 +1,238 @@
+"""Session Establishment, Modification and Deletion: a request -> a session, and its answer.
+
+Nothing here knows of sockets, clocks or stores. TEIDs are given by a `Chooser`, and whose a session
+is by the caller; what collides with other sessions only the store can tell, and `collision` has the
+words for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from ofgtp.core.errors import Conflict, InvalidSession
+from ofgtp.core.model import FTeid, Gateway, check_teid
+from ofgtp.core.pfcp.node.associations import canonical
+from ofgtp.core.pfcp.rules import Made, rules_of
+from ofgtp.core.pfcp.session import Chooser, PfcpSession, establish, modify
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import (
+    Creation,
+    EstablishmentFlags,
+    FailedRule,
+    ModificationFlags,
+    RuleKind,
+)
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.grouped import CreateFar, UpdateForwardingParameters
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.messages import (
+    Message,
+    SessionDeletionResponse,
+    SessionEstablishmentRequest,
+    SessionEstablishmentResponse,
+    SessionModificationRequest,
+    SessionModificationResponse,
+)
+from ofgtp.core.pfcp.wire.values import FSeid, NodeId
+from ofgtp.core.sessions.check import check_prefixes
+from ofgtp.core.sessions.detail import Detail, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What sessions of one node have to keep to."""
+
+    gateway: Gateway
+    node_id: NodeId
+    """Ours."""
+    network_instances: tuple[str, ...] = ()
+    """Those that are there; none: any."""
+    protected: tuple[IPv4Network, ...] = ()
+    """Where no UE may send, and no prefix behind one may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a request makes, once it is in the store and in the switch."""
+
+    session: PfcpSession
+    made: Made
+    answer: Message
+    end_markers: tuple[FTeid, ...] = ()
+    """Tunnels that are left, and whose peers are to be told (SNDEM)."""
+
+    @property
+    def detail(self) -> Detail:
+        """The session as all sessions are kept; its slot and way are the store's to choose."""
+        return _detail(self.session, self.made)
+
+
+def establishment(
+    request: SessionEstablishmentRequest, up_fseid: FSeid, chooser: Chooser, terms: Terms
+) -> Outcome:
+    """A new session.
+
+    Raises:
+        Refusal: it cannot be made.
+    """
+    session, created = establish(request, up_fseid.seid, chooser)
+    made = _checked(session, terms)
+    answer = SessionEstablishmentResponse(
+        terms.node_id, Cause.ACCEPTED, up_fseid=up_fseid, created_pdrs=tuple(created)
+    )
+    return Outcome(session, made, answer)
+
+
+def modification(
+    session: PfcpSession, request: SessionModificationRequest, chooser: Chooser, terms: Terms
+) -> Outcome:
+    """A session as it is to be.
+
+    Raises:
+        Refusal: it cannot be; it stays as it is.
+    """
+    flags = request.flags or ModificationFlags(0)
+    if request.query_urrs or flags & ModificationFlags.QAURR:
+        raise Refusal(Cause.NOT_SUPPORTED, "usage is not reported", Ie.QUERY_URR)
+    after, created = modify(session, request, chooser)
+    made = _checked(after, terms)
+    answer = SessionModificationResponse(Cause.ACCEPTED, created_pdrs=tuple(created))
+    return Outcome(after, made, answer, tuple(_left(session, after, request)))
+
+
+def deletion() -> Message:
+    """The answer once a session is no more."""
+    return SessionDeletionResponse(Cause.ACCEPTED)
+
+
+def owned(session: PfcpSession | None, seid: int, owners: Iterable[NodeId]) -> PfcpSession:
+    """The session that a request is about, if it is the sender's. `owners` are the associations of
+    its address; with none of them the SEID alone tells.
+
+    Raises:
+        Refusal: there is none, or it is another's, which looks the same.
+    """
+    known = {str(canonical(owner)) for owner in owners}
+    if session is None or (known and str(canonical(session.node_id)) not in known):
+        raise unknown(seid)
+    return session
+
+
+def unknown(seid: int) -> Refusal:
+    """There is no session, or none that the sender should know of."""
+    return Refusal(Cause.SESSION_NOT_FOUND, f"there is no session with the SEID {seid:#x}")
+
+
+def collision(error: Conflict | InvalidSession, session: PfcpSession, *, restores: bool) -> Refusal:
+    """Why a session cannot be beside others."""
+    if restores and error.loc != "ue_ip":
+        return Refusal(Cause.RESTORATION_FAILURE, str(error))
+    if error.loc == "ue_ip":
+        return Refusal(Cause.REJECTED, str(error), Ie.UE_IP_ADDRESS)
+    if error.loc == "rules":
+        return Refusal(Cause.INVALID_F_TEID_ALLOCATION, str(error), Ie.FTEID)
+    named = (pdr.pdr_id for pdr in session.pdrs.values() if pdr.pdi.framed_routes)
+    rule = next((FailedRule(RuleKind.PDR, number) for number in named), None)
+    return Refusal(Cause.RULE_FAILURE, str(error), Ie.FRAMED_ROUTE, rule)
+
+
+def restores(request: SessionEstablishmentRequest) -> bool:
+    """Whether a session is to be as it was before a restart of ours (RESTI)."""
+    return bool(request.flags and request.flags & EstablishmentFlags.RESTI)
+
+
+# --- what must hold
+
+
+def _checked(session: PfcpSession, terms: Terms) -> Made:
+    """The rules of a session; see `establishment`."""
+    made = rules_of(session)
+    _check_network_instances(session, terms)
+    for pdr in session.pdrs.values():
+        ue = pdr.pdi.ue_ip_address
+        if ue is None or ue.ipv4 is None:
+            continue
+        try:
+            terms.gateway.check_ue_ip(ue.ipv4)
+        except InvalidSession as error:
+            rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
+            raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.UE_IP_ADDRESS, rule) from None
+    for far in session.fars.values():
+        tunnel = _tunnel(far)
+        if tunnel is None:
+            continue
+        try:
+            check_teid("", tunnel.teid)
+            terms.gateway.check_peer("", tunnel.ip)
+        except InvalidSession as error:
+            rule = FailedRule(RuleKind.FAR, far.far_id)
+            raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.OUTER_HEADER_CREATION, rule) from None
+    try:
+        check_prefixes(terms.gateway, _detail(session, made), terms.protected)
+    except InvalidSession as error:
+        raise collision(error, session, restores=False) from None
+    return made
+
+
+def _detail(session: PfcpSession, made: Made) -> Detail:
+    return Detail(
+        rules=made.rules,
+        limits=made.limits,
+        framed_routes=made.framed_routes,
+        teids=made.teids,
+        owner=Owner(str(canonical(session.node_id)), session.cp_fseid.seid, session.up_seid),
+    )
+
+
+def _check_network_instances(session: PfcpSession, terms: Terms) -> None:
+    if not terms.network_instances:
+        return
+    known = {name.lower() for name in terms.network_instances}
+    named = [
+        (FailedRule(RuleKind.PDR, pdr.pdr_id), pdr.pdi.network_instance)
+        for pdr in session.pdrs.values()
+    ]
+    named += [
+        (FailedRule(RuleKind.FAR, far.far_id), far.forwarding_parameters.network_instance)
+        for far in session.fars.values()
+        if far.forwarding_parameters is not None
+    ]
+    for rule, name in named:
+        if name is not None and name.lower() not in known:
+            reason = f"{name!r} is none of network_instances"
+            raise Refusal(Cause.RULE_FAILURE, reason, Ie.NETWORK_INSTANCE, rule)
+
+
+# --- End Markers
+
+
+def _left(
+    before: PfcpSession, after: PfcpSession, request: SessionModificationRequest
+) -> list[FTeid]:
+    """The tunnels that FARs leave for others, where the request asks for End Markers (5.9). The
+    flag may stay set in later requests that change no tunnel."""
+    of_all = bool(request.flags and request.flags & ModificationFlags.SNDEM)
+    left = []
+    for update in request.update_fars:
+        given, old = update.forwarding_parameters, before.fars.get(update.far_id)
+        flags = given.flags if isinstance(given, UpdateForwardingParameters) else None
+        asked = isinstance(flags, ModificationFlags) and flags & ModificationFlags.SNDEM
+        if old is None or not (asked or of_all):
+            continue
+        was, now = _tunnel(old), _tunnel(after.fars[update.far_id])
+        if was is not None and now is not None and was != now:
+            left.append(was)
+    return list(dict.fromkeys(left))
+
+
+def _tunnel(far: CreateFar) -> FTeid | None:
+    header = None
+    if far.forwarding_parameters is not None:
+        header = far.forwarding_parameters.outer_header_creation
+    if header is None or not header.description & Creation.GTPU_UDP_IPV4:
+        return None
+    if not header.teid or header.ipv4 is None or header.ipv4.is_unspecified:
+        return None
+    return FTeid(header.teid, header.ipv4)

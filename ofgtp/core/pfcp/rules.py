@@ -1,0 +1,358 @@
+"""PDRs with their FARs and QERs -> rules (TS 29.244, 5.2).
+
+Packets that a FAR buffers (BUFF) are not kept: they are dropped, and count as for an idle UE.
+
+The direction is the Source Interface's. A PDI that names neither an F-TEID nor a UE address has the
+session's: several control planes leave it out in the PDRs of dedicated bearers, although 5.2.1
+wants a key in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+
+from ofgtp.core.filters import FilterError, PacketFilter
+from ofgtp.core.flows.pipeline import DropReason
+from ofgtp.core.model import FTeid
+from ofgtp.core.pfcp.session import PfcpSession, local_teid
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import Action, Creation, FailedRule, Gate, Interface, RuleKind
+from ofgtp.core.pfcp.wire.errors import Refusal
+from ofgtp.core.pfcp.wire.grouped import CreateFar, CreatePdr, CreateQer, ForwardingParameters
+from ofgtp.core.pfcp.wire.ies import Ie
+from ofgtp.core.pfcp.wire.sdf import packet_filter
+from ofgtp.core.pfcp.wire.values import SdfFilter
+from ofgtp.core.rules.filters import matches
+from ofgtp.core.sessions.check import FLOWS_MAX
+from ofgtp.core.sessions.detail import RATE_MAX_KBPS
+from ofgtp.core.sessions.rule import (
+    LOWEST_PRECEDENCE,
+    Forward,
+    Refused,
+    Rule,
+    Source,
+    ToCore,
+    Tunnel,
+)
+
+METERS_MAX = 2
+"""Rates of a rule in one direction: the switch has two tables for them on a packet's way."""
+
+_SOURCES = {
+    Interface.ACCESS: Source.ACCESS,
+    Interface.CORE: Source.CORE,
+    Interface.SGI_LAN: Source.CORE,
+    Interface.CP_FUNCTION: Source.CONTROL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What becomes of a session's PDRs."""
+
+    rules: tuple[Rule, ...]
+    limits: tuple[tuple[int, int], ...]
+    """Places in the session's list of meters, and kbit/s."""
+    ue_ip: IPv4Address | None
+    framed_routes: tuple[IPv4Network, ...]
+    teids: tuple[int, ...]
+    """TEIDs of ours that PDRs have, and none of the rules."""
+
+
+def rules_of(session: PfcpSession) -> Made:
+    """The rules of a session, in the order in which they are asked.
+
+    Rules that no IPv4 packet can meet, such as those for router solicitations, are left out, and
+    those that wait for a key.
+
+    Raises:
+        Refusal: a rule cannot be carried out; it is named.
+    """
+    return _Making(session).made()
+
+
+class _Making:
+    def __init__(self, session: PfcpSession) -> None:
+        self._session = session
+        self._descriptions = _descriptions(session.pdrs.values())
+        self._pdrs = sorted(session.pdrs.values(), key=_order)
+        self._ue_ip = _only_ue_ip(self._pdrs)
+        self._framed = tuple(dict.fromkeys(_framed(self._pdrs)))
+        self._uplink_teid = next(
+            (
+                teid
+                for pdr in reversed(self._pdrs)
+                if pdr.pdi.source_interface is Interface.ACCESS and (teid := local_teid(pdr))
+            ),
+            None,
+        )
+        self._places = {qer: place for place, qer in enumerate(sorted(session.qers))}
+
+    def made(self) -> Made:
+        rules = [*_unseen_where_it_can_be([r for pdr in self._pdrs for r in self._rule(pdr)])]
+        rules = self._without_waiting(rules)
+        _check_meters(rules)
+        _check_flows(rules)
+        limits = tuple(
+            (2 * self._places[qer.qer_id] + direction, min(rate, RATE_MAX_KBPS))
+            for qer in self._session.qers.values()
+            for direction, rate in enumerate(qer.mbr or ())
+            if rate
+        )
+        used = {place for rule in rules for place in rule.meters}
+        teids = [teid for pdr in self._pdrs if (teid := local_teid(pdr)) is not None]
+        of_rules = {rule.teid for rule in rules}
+        return Made(
+            tuple(rules),
+            tuple(limit for limit in limits if limit[0] in used),
+            self._ue_ip,
+            self._framed,
+            tuple(dict.fromkeys(teid for teid in teids if teid not in of_rules)),
+        )
+
+    def _without_waiting(self, rules: Sequence[Rule]) -> list[Rule]:
+        """Without downlink rules that have had no tunnel so far, where another one stands behind
+        them: their packets take the next that matches, as in Open5GS's user plane. Some base
+        stations never give a dedicated flow a tunnel."""
+        downlink = [rule for rule in rules if rule.teid is None]
+        waiting = {
+            rule.id
+            for rule in downlink[:-1]
+            if rule.forward == Refused(DropReason.IDLE_UE) and self._has_no_tunnel(rule)
+        }
+        return [rule for rule in rules if rule.teid is not None or rule.id not in waiting]
+
+    def _has_no_tunnel(self, rule: Rule) -> bool:
+        parameters = self._session.fars[
+            self._session.pdrs[int(rule.id)].far_id or 0
+        ].forwarding_parameters
+        return parameters is None or parameters.outer_header_creation is None
+
+    def _rule(self, pdr: CreatePdr) -> Iterator[Rule]:
+        pdi, name = pdr.pdi, FailedRule(RuleKind.PDR, pdr.pdr_id)
+        source = _SOURCES.get(pdi.source_interface)
+        if source is None:
+            reason = f"packets do not come from there: {pdi.source_interface.name}"
+            raise Refusal(Cause.MANDATORY_IE_INCORRECT, reason, Ie.SOURCE_INTERFACE, name)
+        uplink = source is Source.ACCESS
+        try:
+            filters = self._filters(pdr, uplink=uplink)
+        except Refusal as error:
+            raise Refusal(error.cause, error.reason, error.ie, error.rule or name) from None
+        if filters is None:
+            return
+        teid = local_teid(pdr)
+        if teid is None and uplink:
+            teid = self._uplink_teid
+        ue = () if self._ue_ip is None else (IPv4Network(self._ue_ip), *self._framed)
+        far = self._session.fars[pdr.far_id or 0]
+        qers = [self._session.qers[number] for number in pdr.qer_ids]
+        forward = _forward(far, qers, uplink=uplink)
+        if (teid is None and (uplink or not ue)) or (isinstance(forward, ToCore) and not ue):
+            # Nothing can come by it: it waits for a key that an update will bring.
+            return
+        rule = Rule(
+            id=str(pdr.pdr_id),
+            source=source,
+            precedence=LOWEST_PRECEDENCE if pdr.precedence is None else pdr.precedence,
+            forward=forward,
+            teid=teid,
+            ue=ue,
+            filters=filters,
+            qfis=pdi.qfis if uplink else (),
+            meters=self._meters(qers, name, uplink=uplink),
+        )
+        if teid is None or uplink:
+            yield rule
+            return
+        if filters:
+            reason = "what comes in a tunnel from the core side cannot be told by filters"
+            raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.SDF_FILTER, name)
+        # What goes on to another tunnel: whoever is behind that one polices it.
+        yield replace(rule, ue=(), meters=())
+
+    def _filters(self, pdr: CreatePdr, *, uplink: bool) -> tuple[PacketFilter, ...] | None:
+        """None: no IPv4 packet can match."""
+        made, seen = [], False
+        for sdf in pdr.pdi.sdf_filters:
+            each = packet_filter(self._described(sdf, pdr))
+            if each is None:
+                continue
+            seen = True
+            if _is_ipv6(each):
+                continue
+            try:
+                matches(each, uplink=uplink)
+            except FilterError as error:
+                raise Refusal(Cause.RULE_FAILURE, str(error), Ie.SDF_FILTER) from None
+            made.append(each)
+        return None if seen and not made else tuple(made)
+
+    def _described(self, sdf: SdfFilter, pdr: CreatePdr) -> SdfFilter:
+        """Named by its number alone, a filter is as it stands in another PDR (8.2.5)."""
+        if sdf.filter_id is None or sdf.description is not None:
+            return sdf
+        known = self._descriptions.get(sdf.filter_id)
+        if known is None:
+            rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
+            reason = f"SDF filter {sdf.filter_id} is described nowhere in the session"
+            raise Refusal(Cause.RULE_FAILURE, reason, Ie.SDF_FILTER, rule)
+        return known
+
+    def _meters(
+        self, qers: Sequence[CreateQer], rule: FailedRule, *, uplink: bool
+    ) -> tuple[int, ...]:
+        direction = 0 if uplink else 1
+        rated = [qer.qer_id for qer in qers if qer.mbr is not None and qer.mbr[direction]]
+        if len(rated) > METERS_MAX:
+            reason = f"{len(rated)} QERs with a rate in one direction, of at most {METERS_MAX}"
+            raise Refusal(Cause.NO_RESOURCES, reason, Ie.QER_ID, rule)
+        # Those that most PDRs share come first: they may be common to all of a tunnel.
+        shares = {number: self._sharing(number) for number in rated}
+        ordered = sorted(rated, key=lambda number: (-shares[number], number))
+        return tuple(2 * self._places[number] + direction for number in ordered)
+
+    def _sharing(self, qer: int) -> int:
+        return sum(qer in pdr.qer_ids for pdr in self._pdrs)
+
+
+def _order(pdr: CreatePdr) -> tuple[int, int]:
+    """Lower precedences first, and of two that are equal the lower id."""
+    return LOWEST_PRECEDENCE if pdr.precedence is None else pdr.precedence, pdr.pdr_id
+
+
+def _descriptions(pdrs: Iterable[CreatePdr]) -> Mapping[int, SdfFilter]:
+    return {
+        sdf.filter_id: sdf
+        for pdr in pdrs
+        for sdf in pdr.pdi.sdf_filters
+        if sdf.filter_id is not None and sdf.description is not None
+    }
+
+
+def _only_ue_ip(pdrs: Iterable[CreatePdr]) -> IPv4Address | None:
+    found: IPv4Address | None = None
+    for pdr in pdrs:
+        ue = pdr.pdi.ue_ip_address
+        if ue is None:
+            continue
+        name = FailedRule(RuleKind.PDR, pdr.pdr_id)
+        if ue.choose_ipv4 or ue.choose_ipv6:
+            reason = "UE addresses are the control plane's to choose (UEIP)"
+            raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.UE_IP_ADDRESS, name)
+        if ue.ipv4 is None:
+            reason = "sessions carry IPv4, and it has an IPv6 address only"
+            raise Refusal(Cause.NO_RESOURCES, reason, Ie.UE_IP_ADDRESS, name)
+        if found not in (None, ue.ipv4):
+            reason = f"a session has one UE address, and this one has {found} and {ue.ipv4}"
+            raise Refusal(Cause.RULE_FAILURE, reason, Ie.UE_IP_ADDRESS, name)
+        found = ue.ipv4
+    return found
+
+
+def _framed(pdrs: Iterable[CreatePdr]) -> Iterator[IPv4Network]:
+    """Of a Framed-Route (RFC 2865, 5.22) the prefix, which stands first."""
+    for pdr in pdrs:
+        for text in pdr.pdi.framed_routes:
+            try:
+                yield IPv4Network(text.split()[0])
+            except (ValueError, IndexError):
+                rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
+                reason = f"{text!r} is no IPv4 prefix"
+                raise Refusal(Cause.RULE_FAILURE, reason, Ie.FRAMED_ROUTE, rule) from None
+
+
+def _is_ipv6(each: PacketFilter) -> bool:
+    networks = (each.remote, each.local)
+    return any(getattr(network, "version", 4) == 6 for network in networks)
+
+
+def _forward(far: CreateFar, qers: Sequence[CreateQer], *, uplink: bool) -> Forward:
+    closed = any(qer.gate_status[0 if uplink else 1] is Gate.CLOSED for qer in qers)
+    action, parameters = far.apply_action, far.forwarding_parameters
+    rule = FailedRule(RuleKind.FAR, far.far_id)
+    if not action & (Action.DROP | Action.FORW | Action.BUFF):
+        reason = f"none of DROP, FORW and BUFF is among {int(action):#x}"
+        raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.APPLY_ACTION, rule)
+    to = None if parameters is None else _destination(parameters, rule)
+    if closed:
+        return Refused(DropReason.GATE_CLOSED)
+    if action & Action.DROP:
+        return Refused(DropReason.FAR_DROP)
+    if action & Action.BUFF or parameters is None:
+        return Refused(DropReason.IDLE_UE)
+    if to is not None:
+        return Tunnel(to, None if uplink else _octet(qers))
+    core = parameters.destination_interface in (Interface.CORE, Interface.SGI_LAN)
+    if core and uplink and parameters.outer_header_creation is None:
+        return ToCore()
+    return Refused(DropReason.IDLE_UE)
+
+
+def _destination(parameters: ForwardingParameters, rule: FailedRule) -> FTeid | None:
+    """The tunnel that packets leave by; None if there is none, or none yet."""
+    if parameters.transport_level_marking is not None:
+        reason = "marking of single rules is not supported; a gateway has one dscp"
+        raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.TRANSPORT_LEVEL_MARKING, rule)
+    header = parameters.outer_header_creation
+    if header is None:
+        return None
+    if not header.description & (Creation.GTPU_UDP_IPV4 | Creation.GTPU_UDP_IPV6):
+        reason = "the outer header is none of GTP-U"
+        raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.OUTER_HEADER_CREATION, rule)
+    if header.ipv4 is None:
+        reason = "the outer header is of IPv6, and tunnels are over IPv4"
+        raise Refusal(Cause.NO_RESOURCES, reason, Ie.OUTER_HEADER_CREATION, rule)
+    if not header.teid or header.ipv4.is_unspecified:
+        return None  # as simulators say that there is no tunnel yet
+    return FTeid(header.teid, header.ipv4)
+
+
+def _octet(qers: Sequence[CreateQer]) -> int | None:
+    """RQI and QFI of the container, if a QER names a QFI."""
+    for qer in qers:
+        if qer.qfi:
+            return (0x40 if qer.rqi else 0) | qer.qfi
+    return None
+
+
+def _unseen_where_it_can_be(rules: Sequence[Rule]) -> Iterator[Rule]:
+    """Rules by which packets go from tunnel to tunnel do not look into them, where none of the
+    same tunnel has to. Of these the first takes all that comes."""
+    seen = {
+        rule.teid
+        for rule in rules
+        if rule.filters or rule.qfis or rule.meters or isinstance(rule.forward, ToCore)
+    }
+    taken = set[int]()
+    for rule in rules:
+        if rule.teid is None or rule.teid in seen:
+            yield rule
+        elif rule.teid not in taken:
+            taken.add(rule.teid)
+            yield rule.unseen()
+
+
+def _check_meters(rules: Sequence[Rule]) -> None:
+    """On a packet's way there is a meter for all rules of its tunnel, and one for its rule."""
+    firsts: dict[int | None, set[int | None]] = {}
+    for rule in rules:
+        firsts.setdefault(rule.teid, set()).add(rule.meters[0] if rule.meters else None)
+    for rule in rules:
+        if len(rule.meters) == METERS_MAX and len(firsts[rule.teid]) > 1:
+            name = FailedRule(RuleKind.PDR, int(rule.id))
+            reason = "of two QERs with a rate one has to be that of all PDRs of its tunnel"
+            raise Refusal(Cause.NO_RESOURCES, reason, Ie.QER_ID, name)
+
+
+def _check_flows(rules: Sequence[Rule]) -> None:
+    flows = {True: 0, False: 0}
+    for rule in rules:
+        of_filters = (len(matches(each, uplink=rule.uplink)) for each in rule.filters)
+        flows[rule.uplink] += max(sum(of_filters), 1) * max(len(rule.qfis), 1)
+        if flows[rule.uplink] > FLOWS_MAX:
+            name = FailedRule(RuleKind.PDR, int(rule.id))
+            reason = f"the session's filters take more than {FLOWS_MAX} flows"
+            raise Refusal(Cause.NO_RESOURCES, reason, Ie.SDF_FILTER, name)
