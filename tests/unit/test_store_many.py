@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -245,10 +246,11 @@ class Machine(RuleBasedStateMachine):
     """Against dictionaries: many at once, and one by one in between."""
 
     path: Path
+    numbers = count()
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = SessionStore(self.path / f"{id(self)}.db")
+        self.store = SessionStore(self.path / f"{next(self.numbers)}.db")
         self.sessions: dict[str, FlowValues] = {}
         self.used: set[int] = set()
         self.context: Any = None
