@@ -83,7 +83,7 @@ DAMAGES: dict[str, Any] = {
         if each.instructions
         else replace(each, priority=3)
     ),
-    "priority": lambda each, n: replace(each, priority=each.priority + 1),
+    "priority": lambda each, n: replace(each, priority=each.priority ^ 1),
     "table": lambda each, n: (
         replace(each, table=DOWNLINK.number ^ UPLINK.number ^ each.table)
         if each.table in (DOWNLINK.number, UPLINK.number)
@@ -114,7 +114,7 @@ def damage(have: list[Entry], kinds: list[tuple[str, int]]) -> list[Entry]:
         if kind == "missing":
             have.pop(place)
         elif kind == "twin":
-            other = replace(have[place], priority=have[place].priority + 7)
+            other = replace(have[place], priority=have[place].priority ^ 7)
             have.insert(place // 2, other)
         else:
             have[place] = DAMAGES[kind](have[place], place % 7)
