@@ -29,7 +29,7 @@ from stage import (
 )
 
 GATEWAY, ENB1, SGW, PDN, EDGE = "10.1.0.1", "10.1.0.2", "10.1.0.4", "10.2.0.2", "10.3.0.2"
-VOICE_PORT, VIDEO_PORT, REST_PORT = 5004, 5202, 5201
+VOICE_PORT, VIDEO_PORT = 5004, 5202
 
 VOICE = {
     "id": "voice",

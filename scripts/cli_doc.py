@@ -7,7 +7,7 @@ A test fails while the file differs.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,5 +71,6 @@ def document() -> str:
 
 if __name__ == "__main__":
     root = Path(__file__).parents[1]
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "docs" / "cli.md"
-    target.write_text(document())
+    parser = argparse.ArgumentParser(description="write docs/cli.md")
+    parser.add_argument("file", type=Path, nargs="?", default=root / "docs" / "cli.md")
+    parser.parse_args().file.write_text(document())

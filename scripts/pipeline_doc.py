@@ -673,9 +673,9 @@ def document() -> Iterator[str]:
     yield from tables()
     yield "## Why packets are dropped\n"
     yield (
-        "Each reason has a counter: the sum of its flows' counters, which the switch keeps. They"
-        " start anew when\nthe flows are installed anew, and are shown as `drops` by"
-        " `GET /v1/gateways`.\n"
+        "Each reason has a counter, which the switch keeps: the sum of its flows' counters, which"
+        " start anew when the\nflows are installed anew, or, where they have one of the counting"
+        " meters below, that meter's. They are shown\nas `drops` by `GET /v1/gateways`.\n"
     )
     yield from reasons()
     yield (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from ofgtp.cli import more, output
-from ofgtp.cli.api import Api, Refused, bearer_path
-from ofgtp.cli.errors import EXIT_FAILED
+from ofgtp.cli.api import Api, bearer_path
+from ofgtp.cli.deletion import delete_each
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
@@ -275,20 +274,6 @@ def _told(api: Api, session: str, answer: dict[str, Any] | None) -> None:
 @api_options
 def delete(session: str, names: tuple[str, ...]) -> None:
     """Delete bearers: their traffic takes the session's own tunnel."""
-    code, items = 0, []
     with Api() as api:
         path = api.path_of(session)
-        for name in names:
-            try:
-                confirmed = api.delete_at(bearer_path(path, name))
-            except Refused as error:
-                output.note(f"ofgtp: {error}")
-                code = error.code if code in (0, error.code) else EXIT_FAILED
-                continue
-            items.append({"id": name, "confirmed": confirmed})
-            if not output.wants_json():
-                later = "" if confirmed else ": its flows go as soon as the switch is back"
-                output.say(f"{name}: deleted{later}")
-    if output.wants_json():
-        output.listing(items)
-    sys.exit(code)
+        delete_each(names, lambda name: (name, api.delete_at(bearer_path(path, name))))

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from ofgtp.cli import more, output
-from ofgtp.cli.api import Api, Refused
-from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
+from ofgtp.cli.api import Api
+from ofgtp.cli.deletion import delete_each
+from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.transfer import export_sessions, import_sessions
@@ -362,22 +363,8 @@ def _rows(each: dict[str, Any], several: bool) -> Iterator[list[str | None]]:
 @api_options
 def delete(names: tuple[str, ...]) -> None:
     """Delete sessions. Tries all of them, also when one cannot be deleted."""
-    code, items = 0, []
     with Api() as api:
-        for name in names:
-            try:
-                confirmed = api.delete(session_id := api.id_of(name))
-            except Refused as error:
-                output.note(f"ofgtp: {error}")
-                code = error.code if code in (0, error.code) else EXIT_FAILED
-                continue
-            items.append({"id": session_id, "confirmed": confirmed})
-            if not output.wants_json():
-                later = "" if confirmed else ": its flows go as soon as the switch is back"
-                output.say(f"{session_id}: deleted{later}")
-    if output.wants_json():
-        output.listing(items)
-    sys.exit(code)
+        delete_each(names, lambda name: (found := api.id_of(name), api.delete(found)))
 
 
 @session.command(short_help="Follow what happens, as it happens.")

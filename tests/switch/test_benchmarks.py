@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import batch, lifecycle, run, single, throughput, variety
+from benchmarks import batch, bearers, lifecycle, run, single, throughput, variety
 from benchmarks.measure import COLUMNS, Row, figure, quantile, samples, table
 
 pytestmark = pytest.mark.switch
@@ -31,6 +31,16 @@ def test_batches_beside_ovs_ofctl() -> None:
     rows = batch.run(SESSIONS)
     verify(rows, 3)
     assert rows[2].reached, "a lease expired"
+
+
+def test_batches_of_sessions_with_bearers() -> None:
+    verify(bearers.many(SESSIONS), 2)
+
+
+@pytest.mark.long
+def test_packets_of_bearers() -> None:
+    verify(bearers.packets(rounds=1, window_s=0.1), 8)
+    verify(bearers.megaflows(SESSIONS), 1)
 
 
 @pytest.mark.long
