@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ofgtp.cli import more, output
+from ofgtp.cli import detail, output
 from ofgtp.cli.api import Api, bearer_path
 from ofgtp.cli.deletion import delete_each
 from ofgtp.cli.groups import InOrder
@@ -131,13 +131,13 @@ def _row(each: dict[str, Any]) -> list[object]:
     return [
         each["id"],
         each["precedence"],
-        more.bearer_state(each),
-        more.bearer_uplink(each),
-        more.bearer_downlink(each),
+        detail.bearer_state(each),
+        detail.bearer_uplink(each),
+        detail.bearer_downlink(each),
         each["qfi"],
-        more.rates(each["mbr"]),
+        detail.rates(each["mbr"]),
         *(counters and counters[way]["packets"] for way in ("uplink", "downlink")),
-        more.filters(each),
+        detail.filters(each),
     ]
 
 
@@ -216,7 +216,7 @@ def set_(
 
 def _share(api: Api, path: str) -> dict[str, Any] | None:
     """A patch has no word for it: in a bearer that is written anew the downlink is left out."""
-    present = more.writable(api.get(path))
+    present = detail.writable(api.get(path))
     present.pop("downlink", None)
     return api.send("PUT", path, present)
 
@@ -225,7 +225,7 @@ def _change(given: dict[str, Any]) -> dict[str, Any]:
     """What the options say, as a merge patch or a new bearer."""
     change: dict[str, Any] = {}
     try:
-        filters = [more.filter_of(text) for text in given["filters"]]
+        filters = [detail.filter_of(text) for text in given["filters"]]
     except ValueError as error:
         raise click.UsageError(f"--filter: {error}") from error
     if filters:
@@ -240,7 +240,7 @@ def _change(given: dict[str, Any]) -> dict[str, Any]:
         change["uplink"] = up["uplink"]
     if given["qfi"] is not None:
         change["qfi"] = given["qfi"]
-    if rates := more.rates_of(given["mbr_uplink"], given["mbr_downlink"]):
+    if rates := detail.rates_of(given["mbr_uplink"], given["mbr_downlink"]):
         change["mbr"] = rates
     if given["gate"] is not None:
         change["gate"] = given["gate"]
@@ -264,7 +264,7 @@ def _told(api: Api, session: str, answer: dict[str, Any] | None) -> None:
     if output.wants_json():
         output.document(answer)
         return
-    output.say(more.bearer_line(answer))
+    output.say(detail.bearer_line(answer))
     warn_unless_active(api.get(session))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ofgtp.cli import more, selectors
+from ofgtp.cli import detail, selectors
 from ofgtp.cli.api import Api, bearer_path, session_path
 from ofgtp.cli.errors import EXIT_NOT_FOUND, CliError
 from ofgtp.cli.route_words import Given
@@ -28,7 +28,7 @@ def add(api: Api, given: Given, session: dict[str, Any]) -> dict[str, Any]:
     wanted = selectors.resource(given.filter)
     same = next((each for each in there if each["precedence"] == given.metric), None)
     if same is not None:
-        if given.bearer(same) | {"gate": same["gate"]} != more.writable(same):
+        if given.bearer(same) | {"gate": same["gate"]} != detail.writable(same):
             raise CliError(
                 f"metric {given.metric} is bearer {same['id']}'s of session {session['id']}, which"
                 " has other tunnels: ofgtp route change, or another metric"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ofgtp.cli import more, output, selectors
+from ofgtp.cli import detail, output, selectors
 from ofgtp.cli.route_words import IDLE, STATES, Given
 from ofgtp.core.filters import PacketFilter
 from ofgtp.core.sessions.detail import Gate
@@ -48,6 +48,6 @@ def _tunnels(shown: dict[str, Any], down: dict[str, Any] | None) -> Iterator[str
     if down:
         yield f"id {output.teid(down['teid'])} dst {down['remote_ip']}"
     if up := shown["uplink"]:
-        yield f"lid {output.teid(up['teid'])}{more.pinned(up)}"
+        yield f"lid {output.teid(up['teid'])}{detail.pinned(up)}"
     if shown.get("qfi"):
         yield f"qfi {shown['qfi']}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ofgtp.cli import more, selectors
+from ofgtp.cli import detail, selectors
 from ofgtp.cli.selectors import SELECTORS
 from ofgtp.cli.values import qos_of, read_address, read_metric, read_qfi, read_teid
 from ofgtp.core.filters import PacketFilter
@@ -163,7 +163,7 @@ class Given:
 
     def bearer(self, before: dict[str, Any] | None = None) -> dict[str, Any]:
         """What it says of a bearer, in place of one that there was."""
-        body: dict[str, Any] = {} if before is None else more.writable(before)
+        body: dict[str, Any] = {} if before is None else detail.writable(before)
         body.pop("downlink", None)
         if self.idle:
             body["downlink"] = None
@@ -183,7 +183,7 @@ class Given:
         down = None if self.id is None else {"teid": self.id, "remote_ip": self.dst}
         up = {"teid": self.lid, "remote_ip": self.from_}
         body = {"gateway": gateway, "ue_ip": self.ue_ip, "uplink": up, "downlink": down}
-        body |= more.resource(before or {})
+        body |= detail.resource(before or {})
         if self.qfi == NONE:
             return body
         qos = qos_of(before or {})

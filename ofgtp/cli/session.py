@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ofgtp.cli import more, output
+from ofgtp.cli import detail, output
 from ofgtp.cli.api import Api
 from ofgtp.cli.deletion import delete_each
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
@@ -86,7 +86,7 @@ Examples:
 @click.option("--ue-ip", type=ADDRESS, help="The UE's address. Only a relay can do without.")
 @_tunnel_options
 @_qos_options
-@more.more_options
+@detail.detail_options
 @api_options
 def add(session_id: str | None, ue_ip: str | None, **given: Any) -> None:
     """Add a session. Without --peer and --teid the UE is idle. Without --qfi it is of 4G.
@@ -119,7 +119,7 @@ Examples:
 )
 @_qos_options
 @click.option("--no-qfi", is_flag=True, help="4G: no PDU Session Container any more.")
-@more.more_options
+@detail.detail_options
 @click.option(
     "--no-core", is_flag=True, help="No relay any more: what comes goes to the core port."
 )
@@ -140,7 +140,7 @@ def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **giv
         raise click.UsageError("--no-qfi goes without --qfi, --rqi, --qfi-… of any kind")
     if no_qfi:
         change["qfi"] = None
-    change |= more.change_of(given)
+    change |= detail.change_of(given)
     if no_core and "core" in change:
         raise click.UsageError("--no-core goes without --core-…")
     if no_core:
@@ -174,7 +174,7 @@ def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **giv
 
 
 def _body(session_id: str | None, ue_ip: str | None, **given: Any) -> dict[str, Any]:
-    further = more.change_of(given)
+    further = detail.change_of(given)
     if ue_ip is None and "core" not in further:
         raise click.UsageError("Missing option '--ue-ip': only a relay (--core-peer) has none")
     if (given["peer"] is None) != (given["teid"] is None):
@@ -211,7 +211,7 @@ def _told(answer: dict[str, Any] | None) -> None:
         parts.append(f"downlink TEID {output.teid(down['teid'])} at {down['remote_ip']}")
     if answer.get("qfi"):
         parts.append(f"QFI {answer['qfi']}")
-    further = more.in_short(answer)
+    further = detail.in_short(answer)
     output.say(f"{answer['id']}: {answer['state']}: {', '.join(parts)}{further}")
     warn_unless_active(answer)
 
@@ -251,7 +251,7 @@ def show(name: str, flows: bool) -> None:
             ("uplink", up and f"{_teids(up['teid'])} at {up['local_ip']}, {_pinned(up)}"),
             ("downlink", to_ue),
             ("QFI", _contained(found)),
-            *more.facts(found),
+            *detail.facts(found),
             ("sent up", _since(counters["uplink"])),
             ("sent down", _sent_down(found)),
             ("created", _when(found["created_at"])),
@@ -350,11 +350,11 @@ def _rows(each: dict[str, Any], several: bool) -> Iterator[list[str | None]]:
     gateway = [each["gateway"]] if several else []
     to_ue = f"{output.teid(down['teid'])} to {down['remote_ip']}" if down else "idle"
     qfi = f", QFI {each['qfi']}" if each.get("qfi") else ""
-    from_ue = f"{output.teid(up['teid'])}{more.pinned(up)}" if up else None
-    tunnels = [from_ue, f"{to_ue}{qfi}{more.in_short(each)}"]
+    from_ue = f"{output.teid(up['teid'])}{detail.pinned(up)}" if up else None
+    tunnels = [from_ue, f"{to_ue}{qfi}{detail.in_short(each)}"]
     yield [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
     for bearer in each.get("bearers") or ():
-        name, state, *tunnels = more.bearer_row(bearer)
+        name, state, *tunnels = detail.bearer_row(bearer)
         yield [name, *(None for _ in gateway), None, state, *tunnels]
 
 

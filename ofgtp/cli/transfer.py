@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
-from ofgtp.cli import more, output
+from ofgtp.cli import detail, output
 from ofgtp.cli.api import BATCH_S, Api, Refused, tunnel_id
 from ofgtp.cli.errors import EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
@@ -346,7 +346,7 @@ def _operation(value: Session, known: _Known) -> bytes:
     if isinstance(session := operation.get("session"), dict):
         for name in SHOWN_ONLY:
             session.pop(name, None)
-        session |= more.resource(session)
+        session |= detail.resource(session)
         for end in (session.get("uplink"), session.get("downlink")):
             if isinstance(end, dict):
                 end.pop("local_ip", None)
@@ -406,7 +406,7 @@ def _to_ndjson(target: IO[str]) -> Callable[[Session], None]:
         if up["remote_ip"] is None:
             del uplink["remote_ip"]
         made = {**kept, "uplink": uplink, "downlink": down, **qos_of(session)}
-        json.dump(made | more.resource(session), target)
+        json.dump(made | detail.resource(session), target)
         target.write("\n")
 
     return write
@@ -417,7 +417,7 @@ def _to_csv(target: IO[str]) -> Callable[[Session], None]:
     rows.writerow(COLUMNS)
 
     def write(session: Session) -> None:
-        if further := more.resource(session):
+        if further := detail.resource(session):
             raise CliError(
                 f"session {session['id']} has {' and '.join(further)}, for which CSV has no column:"
                 " export NDJSON (--format ndjson)"

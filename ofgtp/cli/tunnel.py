@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ofgtp.cli import more, output
+from ofgtp.cli import detail, output
 from ofgtp.cli.api import Api, bearer_path, session_path, tunnel_id
 from ofgtp.cli.errors import EXIT_NOT_FOUND, CliError
 from ofgtp.cli.groups import Abbreviated
@@ -162,7 +162,7 @@ def list_(gateway: str | None) -> None:
             output.listing(found)
             return
         for each in found:
-            for teid, far in more.tunnels(each):
+            for teid, far in detail.tunnels(each):
                 down = far or {"teid": 0, "remote_ip": "0.0.0.0"}
                 output.say(
                     f"{each['gateway']} version 1 tei {teid}/{down['teid']} "

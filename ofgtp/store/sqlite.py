@@ -44,7 +44,7 @@ from ofgtp.core.model import (
     Uplink,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
-from ofgtp.store import further, pfcp
+from ofgtp.store import keys, pfcp
 from ofgtp.store.detail import from_text, to_text
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ CREATE TABLE released (
 ) STRICT;
 {_SESSIONS}
 {_TRIGGERS}
-{further.SCHEMA}
+{keys.SCHEMA}
 {pfcp.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -140,7 +140,7 @@ DELETE FROM sqlite_sequence WHERE name = 'sessions';
 UPDATE sqlite_sequence SET name = 'sessions' WHERE name = 'sessions_2';
 DROP TABLE sessions_2;
 {_TRIGGERS}
-{further.SCHEMA}
+{keys.SCHEMA}
 """,
     3: pfcp.SCHEMA,
 }
@@ -255,7 +255,7 @@ class Transaction:
             values = (session.id, *_fields(session), state.value, reason, self._now, self._now)
             written = self._write(session, _INSERT, values, new=True)
             made = _in_state(session, written.lastrowid or 0, state)
-            self._write_further(made)
+            self._write_keys(made)
         return made
 
     def insert_many(
@@ -282,7 +282,7 @@ class Transaction:
             self._db.execute("SAVEPOINT many")
             try:
                 self._db.executemany(_INSERT_MANY, rows)
-                if further.any_in_range(self._db, first, first + len(rows) - 1):
+                if keys.any_in_range(self._db, first, first + len(rows) - 1):
                     self._db.execute("ROLLBACK TO many")
                     return None
             except sqlite3.IntegrityError:
@@ -330,9 +330,9 @@ class Transaction:
             values = (*_fields(session), state.value, reason, self._now, session.id)
             self._write(session, _UPDATE, values, new=False).fetchall()
             if slot is not None:
-                further.remove(self._db, number)
+                keys.remove(self._db, number)
             made = _in_state(session, number, state)
-            self._write_further(made)
+            self._write_keys(made)
         return made
 
     def delete(self, session_id: str) -> Session:
@@ -349,7 +349,7 @@ class Transaction:
                 raise UnknownSession(session_id)
             deleted = _session(rows[0])
             if deleted.detail is not None:
-                further.remove(self._db, deleted.number)
+                keys.remove(self._db, deleted.number)
                 pfcp.remove(self._db, deleted.number)
         return deleted
 
@@ -406,13 +406,13 @@ class Transaction:
             raise StoreError("no slot is free for a session with bearers")
         return replace(session, detail=replace(session.detail, slot=slot))
 
-    def _write_further(self, session: Session) -> None:
+    def _write_keys(self, session: Session) -> None:
         """Write what does not stand in its row, unless another session has some of it."""
-        conflict = further.conflict(self._db, session)
+        conflict = keys.conflict(self._db, session)
         if conflict is not None:
             raise conflict
         if session.detail is not None:
-            further.write(self._db, session)
+            keys.write(self._db, session)
 
     def set_state(
         self, numbers: Iterable[int], state: SessionState, reason: str | None = None
@@ -630,7 +630,7 @@ class SessionStore:
         instance_id = str(uuid.uuid4())
         with self.transaction(), _errors():
             self._db.execute("DELETE FROM sessions")
-            further.clear(self._db)
+            keys.clear(self._db)
             pfcp.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
@@ -746,7 +746,7 @@ class SessionStore:
         """The session of the gateway that is reached by this TEID of ours."""
         where = "gateway = ? AND uplink_teid = ?"
         own = _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, teid))
-        return own or self._by_number(further.number_by_teid(self._reader, gateway, teid))
+        return own or self._by_number(keys.number_by_teid(self._reader, gateway, teid))
 
     def _by_number(self, number: int | None) -> StoredSession | None:
         if number is None:
@@ -760,26 +760,26 @@ class SessionStore:
         asked = (gateway, teid)
         found = (_one(db, f"{_SELECT} WHERE {where}", asked) for db in (self._reader, self._db))
         return any(each is not None for each in found) or any(
-            further.number_by_teid(db, gateway, teid) is not None for db in (self._reader, self._db)
+            keys.number_by_teid(db, gateway, teid) is not None for db in (self._reader, self._db)
         )
 
     def by_ue_ip(self, gateway: str, ue_ip: IPv4Address) -> StoredSession | None:
         """The session of the gateway with this UE address, or with a prefix that holds it."""
         where = "gateway = ? AND ue_ip = ?"
         own = _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
-        return own or self._by_number(further.number_by_address(self._reader, gateway, ue_ip))
+        return own or self._by_number(keys.number_by_address(self._reader, gateway, ue_ip))
 
     def by_downlink(self, gateway: str, fteid: FTeid) -> StoredSession | None:
         """The session of the gateway that sends to this tunnel of a peer's."""
         where = "gateway = ? AND downlink_ip = ? AND downlink_teid = ?"
         values = gateway, int(fteid.ip), fteid.teid
         own = _one(self._reader, f"{_SELECT} WHERE {where}", values)
-        return own or self._by_number(further.number_by_tunnel(self._reader, gateway, fteid))
+        return own or self._by_number(keys.number_by_tunnel(self._reader, gateway, fteid))
 
     def framed(self, gateway: str) -> list[IPv4Network]:
         """The prefixes behind the UEs of a gateway (`framed_routes`)."""
         with _errors():
-            return further.framed(self._reader, gateway)
+            return keys.framed(self._reader, gateway)
 
     def peers(self, gateway: str) -> dict[IPv4Address, int]:
         """The peers that a gateway's sessions name on either side, and how many name each."""

@@ -14,7 +14,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.values import ADDRESS, KBPS, TEID
 
-MORE = ("ambr", "bearers", "core", "breakout", "framed_routes")
+MEMBERS = ("ambr", "bearers", "core", "breakout", "framed_routes")
 """The members of a session that say it."""
 NONE = "none"
 """Instead of a prefix: no prefixes any more."""
@@ -28,7 +28,7 @@ _SHOWN_ONLY = ("counters", "error_indicated", "local_ip")
 def resource(session: dict[str, Any]) -> dict[str, Any]:
     """These members of a session of the API, as they may be written again; nothing where it has
     nothing."""
-    return {name: writable(session[name]) for name in MORE if session.get(name)}
+    return {name: writable(session[name]) for name in MEMBERS if session.get(name)}
 
 
 def writable(shown: Any) -> Any:
@@ -56,7 +56,7 @@ def tunnels(session: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any] | Non
 # ---- options
 
 
-def more_options(command: Any) -> Any:
+def detail_options(command: Any) -> Any:
     """Add what may be said of it but for bearers, which have commands of their own."""
     for option in (
         click.option(
