@@ -287,15 +287,24 @@ def test_a_switch_that_was_away_meanwhile(one: Scene) -> None:
     one.as_ever("eth1", "eth2")
 
 
+def replaced(lab: Lab, device: str) -> None:
+    """Put another interface in the place of the device, however quick the switch mends it."""
+    both = f"link del {device}\nlink add {device} type bridge\n"
+
+    def made() -> bool:
+        return lab.exec("gw", ["ip", "-batch", "-"], check=False, stdin=both).returncode == 0
+
+    until(made, f"a bridge has the name {device}")
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["deleted", "replaced"])
 def test_the_bridges_own_interface(one: Scene, again: bool) -> None:
     """It goes with the bridge, which is made anew: nothing less has the switch open it."""
     lab, log = one.lab, own.Log(one.lab)
-    lab.exec("gw", ["ip", "link", "del", own.BRIDGE])
     if again:
-        lab.exec("gw", ["ip", "link", "add", own.BRIDGE, "type", "bridge"])
+        replaced(lab, own.BRIDGE)
         until(lambda: "in the way" in str(one.gw.report()["problem"]), "it is in the way")
-        lab.exec("gw", ["ip", "link", "del", own.BRIDGE])
+    lab.exec("gw", ["ip", "link", "del", own.BRIDGE])
     told(one, log, f"interface {own.BRIDGE} was made anew", flows_gone=True)
     one.as_ever("eth1", "eth2")
     until(one.gw.in_sync, "the flows are back")
@@ -349,11 +358,10 @@ def routed() -> Iterator[Scene]:
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_the_internal_port_of_the_core_side(routed: Scene, how: str) -> None:
     lab, log, flows, device = routed.lab, own.Log(routed.lab), routed.flows(), "br-ofgtp-c"
-    lab.exec("gw", ["ip", "link", "del", device])
     if how == "replaced":
-        lab.exec("gw", ["ip", "link", "add", device, "type", "bridge"])
+        replaced(lab, device)
         until(lambda: "in the way" in str(routed.gw.report()["problem"]), "it is in the way")
-        lab.exec("gw", ["ip", "link", "del", device])
+    lab.exec("gw", ["ip", "link", "del", device])
     own.until(lambda: log.events("repaired"), "event `repaired`", timeout=BACK_S)
     assert f"interface {device} was made anew" in log.events("repaired")[0]
     routed.gw.ping(Host(lab, "enb", "10.1.0.2"), 1, UE, PDN)
