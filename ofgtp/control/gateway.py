@@ -56,7 +56,14 @@ from ofgtp.southbound.channel import (
     NotConfirmed,
     Tally,
 )
-from ofgtp.southbound.openflow import FlowCounts, FlowStats, FlowUpdate, MeterCommand, PacketIn
+from ofgtp.southbound.openflow import (
+    FlowCounts,
+    FlowStats,
+    FlowUpdate,
+    MeterCommand,
+    MeterCounts,
+    PacketIn,
+)
 from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import Prepared
 from ofgtp.store.sqlite import SessionStore
@@ -645,6 +652,10 @@ class GatewayAgent:
     def flow_stats(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
         """The same with all that the switch says of these flows: for those that have several."""
         return self.channel.flows_of(_cookies(numbers))
+
+    def meter_counts(self, numbers: Iterable[int]) -> dict[int, MeterCounts]:
+        """What meters have counted; see `Channel.meter_counts_of`."""
+        return self.channel.meter_counts_of(numbers)
 
 
 def _cookies(numbers: Sequence[int]) -> list[int]:

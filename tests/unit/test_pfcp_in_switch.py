@@ -41,7 +41,7 @@ class Replay:
         agent = net.agents["gw1"]
         terms = Terms(agent.gateway, SMF, (), tuple(agent.protected))
         self.net, self.target = net, target
-        self.pfcp = PfcpSessions(terms, IPv4Address("10.3.0.1"), net.store)
+        self.pfcp = PfcpSessions(terms, IPv4Address("10.3.0.1"), net.store, lambda: 4_000_000_000)
         self.seids: dict[int, int] = {}
 
     def ask(self, messages: Sequence[bytes]) -> list[Any]:

@@ -53,8 +53,9 @@ class World(Base):
         super().__init__(store)
         agent: Any = self.agent
         self.left: list[FTeid] = []
+        self.now = 4_000_000_000
         agent.left = self.left.extend
-        self.pfcp = PfcpSessions(Terms(gateway(), US), US, store)
+        self.pfcp = PfcpSessions(Terms(gateway(), US), US, store, lambda: self.now)
 
     def ask(self, message: Any, kind: MessageType, seid: int = 0, smf: IPv4Address = SMF) -> Any:
         transaction = Transaction(Endpoint(smf), kind, 1, seid, 0, (smf,), "key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from itertools import count
 from typing import Any
@@ -39,6 +40,7 @@ from ofgtp.core.pfcp.wire.enums import (
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.messages import (
+    SessionDeletionRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
     read,
@@ -97,6 +99,10 @@ IDLE_FAR = g.CreateFar(2, Action.BUFF | Action.NOCP)
 QER = g.CreateQer(1, v.GateStatus(Gate.OPEN, Gate.OPEN), v.Bitrates(5_000, 9_000), None, 9)
 
 
+NOW = 4_000_000_000
+"""Seconds since 1900."""
+
+
 def request(**changes: Any) -> SessionEstablishmentRequest:
     fields: dict[str, Any] = {
         "node_id": SMF,
@@ -112,15 +118,17 @@ def request(**changes: Any) -> SessionEstablishmentRequest:
 
 
 def establish(chooser: Chooser | None = None, terms: Terms = TERMS, **changes: Any) -> Outcome:
-    return establishment(request(**changes), UP_FSEID, chooser or Chooser(), terms)
+    return establishment(request(**changes), UP_FSEID, chooser or Chooser(), terms, NOW)
 
 
-def change(before: Outcome, chooser: Chooser | None = None, **members: Any) -> Outcome:
+def change(
+    before: Outcome, chooser: Chooser | None = None, now: int = NOW, **members: Any
+) -> Outcome:
     made = SessionModificationRequest(**members)
     _, body = read(write(made, 1, 0x77))
     assert isinstance(body, SessionModificationRequest)
     assert body == made
-    return modification(before.session, body, chooser or Chooser(), TERMS)
+    return modification(before.session, body, chooser or Chooser(), TERMS, now)
 
 
 def refused(work: Callable[[], object]) -> tuple[Cause, int | None, FailedRule | None]:
@@ -183,7 +191,7 @@ def test_choose_without_a_family_is_ipv4() -> None:
     assert data.count(old) == 1
     _, body = read(data.replace(old, new))
     assert isinstance(body, SessionEstablishmentRequest)
-    made = establishment(body, UP_FSEID, Chooser(), TERMS)
+    made = establishment(body, UP_FSEID, Chooser(), TERMS, NOW)
     assert by_id(made)["1"].teid == FIRST
     both = UL._replace(pdi=g.Pdi(Interface.ACCESS, v.ChooseFTeid(ipv4=True, ipv6=True)))
     answer: Any = establish(create_pdrs=(both, DL)).answer
@@ -582,16 +590,6 @@ def test_another_cp_seid() -> None:
     assert change(made, cp_fseid=v.FSeid(5, SMF)).session.cp_fseid == v.FSeid(5, SMF)
 
 
-def test_usage_is_not_reported() -> None:
-    for members in (
-        {"query_urrs": (g.QueryUrr(1),)},
-        {"flags": ModificationFlags.QAURR},
-    ):
-        wanted = (Cause.NOT_SUPPORTED, Ie.QUERY_URR, None)
-        assert refused(lambda members=members: change(establish(), **members)) == wanted
-    assert change(establish(), flags=ModificationFlags.DROBU)
-
-
 def test_a_refused_change_leaves_the_session() -> None:
     made = establish()
     again = establish()
@@ -633,7 +631,8 @@ def test_network_instances_are_those_of_the_configuration() -> None:
 
 
 def test_the_answer_to_a_deletion() -> None:
-    assert write(deletion(), 9, 0x1234).hex() == "2137001100000000000012340000090000130001" + "01"
+    answer = deletion(establish().session, NOW)
+    assert write(answer, 9, 0x1234).hex() == "2137001100000000000012340000090000130001" + "01"
 
 
 def test_the_main_tunnels() -> None:
@@ -668,6 +667,11 @@ def flows_of(outcome: Outcome) -> None:
 CAPTURES = procedures()
 
 
+def _reported(answer: Any) -> list[tuple[int, int]]:
+    """URRs, and why they are reported. Octets are not in the captures' rules."""
+    return [(each.urr_id, each.trigger) for each in answer.usage_reports]
+
+
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_capture_is_accepted(name: str) -> None:
     """Each request of a real control plane, and as many F-TEIDs as the real user plane chose. Of
@@ -676,6 +680,7 @@ def test_a_capture_is_accepted(name: str) -> None:
     choosers: dict[IPv4Address, Chooser] = {}
     asked: dict[tuple[IPv4Address, int], Outcome | None] = {}
     sessions: dict[tuple[IPv4Address, int], Outcome] = {}
+    removed: dict[tuple[IPv4Address, int], set[int]] = {}
 
     def terms(ip: IPv4Address) -> Terms:
         pools = IPv4Network("10.45.0.0/16"), IPv4Network("10.46.0.0/16")
@@ -687,7 +692,7 @@ def test_a_capture_is_accepted(name: str) -> None:
         _, body = read(data)
         assert isinstance(body, SessionEstablishmentRequest)
         chooser = choosers.setdefault(ip, Chooser(ip))
-        return establishment(body, v.FSeid(len(sessions) + 1, ip), chooser, terms(ip))
+        return establishment(body, v.FSeid(len(sessions) + 1, ip), chooser, terms(ip), NOW)
 
     requests = 0
     for seen in CAPTURES[name]:
@@ -701,16 +706,29 @@ def test_a_capture_is_accepted(name: str) -> None:
             elif isinstance(body, SessionModificationRequest):
                 before = sessions.get(key) or begin(early.data, seen.target)
                 chooser = choosers.setdefault(seen.target, Chooser(seen.target))
-                outcome = modification(before.session, body, chooser, terms(seen.target))
+                outcome = modification(before.session, body, chooser, terms(seen.target), NOW)
                 sessions[key] = outcome
+                removed[seen.target, header.sequence] = {each.urr_id for each in body.remove_urrs}
             if outcome is not None:
                 flows_of(outcome)
+            if isinstance(body, SessionDeletionRequest):
+                before = sessions.get(key) or begin(early.data, seen.target)
+                outcome = replace(before, answer=deletion(before.session, NOW))
             asked[seen.target, header.sequence] = outcome
-        elif header.type in (51, 53):
+        elif header.type in (51, 53, 55):
             theirs: Any = body
             made = asked[seen.source, header.sequence]
             assert made is not None
             ours: Any = made.answer
+            if header.type != 51:
+                # Open5GS's user plane does not report a URR that is removed.
+                ends = removed.get((seen.source, header.sequence), set())
+                assert _reported(theirs) == [
+                    each for each in _reported(ours) if each[0] not in ends
+                ]
+                assert ends <= {urr for urr, _ in _reported(ours)}
+            if header.type == 55:
+                continue
             assert [each.pdr_id for each in ours.created_pdrs] == [
                 each.pdr_id for each in theirs.created_pdrs
             ]
@@ -728,10 +746,10 @@ def test_a_captured_handover_asks_for_end_markers() -> None:
     for seen in CAPTURES["suite-5g-xn-handover-end-marker"]:
         _, body = read(seen.data)
         if isinstance(body, SessionEstablishmentRequest) and made is None:
-            made = establishment(body, v.FSeid(1, ip), Chooser(ip), Terms(here, ip))
+            made = establishment(body, v.FSeid(1, ip), Chooser(ip), Terms(here, ip), NOW)
         elif isinstance(body, SessionModificationRequest) and made is not None:
             if seen.frame > 37:
                 break
-            made = modification(made.session, body, Chooser(ip), Terms(here, ip))
+            made = modification(made.session, body, Chooser(ip), Terms(here, ip), NOW)
             left += made.end_markers
     assert left == [FTeid(1, IPv4Address("192.0.2.2")), FTeid(1, IPv4Address("192.0.2.3"))]

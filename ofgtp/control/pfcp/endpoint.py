@@ -72,7 +72,12 @@ _Work = SessionRequest | BadRequest | Change
 
 def recovery_time_stamp(store: SessionStore) -> int:
     """Ours: as old as the store's sessions may be."""
-    return store.recovery_time_stamp(int(time.time()) + NTP_SECONDS)
+    return store.recovery_time_stamp(ntp_now())
+
+
+def ntp_now() -> int:
+    """Seconds since 1900."""
+    return int(time.time()) + NTP_SECONDS
 
 
 class PfcpEndpoint:
@@ -110,7 +115,7 @@ class PfcpEndpoint:
             secrets.randbelow(SEQUENCE_MAX),
         )
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
-        self._sessions = PfcpSessions(terms, pfcp.listen, store)
+        self._sessions = PfcpSessions(terms, pfcp.listen, store, ntp_now)
         service.nodes[gateway.name] = self
         self._indicated: dict[int, set[FTeid]] = {}
         """Tunnels that their peers do not know, by session, as its control plane was told."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 import eventlet
 
+from ofgtp.control.pfcp.usage import Readings
 from ofgtp.control.sessions.detail import settled
 from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
@@ -60,8 +61,11 @@ class _Chooser:
 class PfcpSessions:
     """What requests of control planes make of them."""
 
-    def __init__(self, terms: Terms, up_ip: IPv4Address, store: SessionStore) -> None:
-        self._terms, self._up_ip, self._store = terms, up_ip, store
+    def __init__(
+        self, terms: Terms, up_ip: IPv4Address, store: SessionStore, clock: Callable[[], int]
+    ) -> None:
+        """`clock` tells seconds since 1900."""
+        self._terms, self._up_ip, self._store, self._clock = terms, up_ip, store, clock
         self._gateway = terms.gateway.name
 
     def cp_seid(self, transaction: Transaction) -> int:
@@ -81,12 +85,13 @@ class PfcpSessions:
 
         def work(tx: Writing) -> Steps:
             together = Together()
+            readings = self._readings(tx, requests, service)
             for place, (message, transaction) in enumerate(requests, 1):
                 if place % REQUESTS_A_TURN == 0:
                     eventlet.sleep(0)
                 try:
                     with tx.attempt():
-                        steps, answer = self._one(tx, message, transaction)
+                        steps, answer = self._one(tx, readings, message, transaction)
                 except StoreError:
                     raise
                 except OfgtpError as error:
@@ -107,14 +112,37 @@ class PfcpSessions:
             return [self.carry_out([each], service)[0] for each in requests]
         return answers
 
-    def _one(self, tx: Writing, message: Message, transaction: Transaction) -> Done:
+    def _readings(
+        self, tx: Writing, requests: Sequence[Request], service: SessionService
+    ) -> Readings:
+        """What those of these sessions have counted that have URRs."""
+        ids: dict[str, None] = {}
+        for message, transaction in requests:
+            if isinstance(message, SessionEstablishmentRequest):
+                continue
+            found = tx.pfcp_session(self._gateway, transaction.seid)
+            if found is None:
+                continue
+            new = isinstance(message, SessionModificationRequest) and message.create_urrs
+            if new or stored.measures(found[1].octets):
+                ids[found[0]] = None
+        held = [tx.get(session_id) for session_id in ids]
+        installed = [one for each in held if each and (one := each.installed) is not None]
+        readings = Readings(service.counting(self._gateway))
+        if installed:
+            readings.read(installed)
+        return readings
+
+    def _one(
+        self, tx: Writing, readings: Readings, message: Message, transaction: Transaction
+    ) -> Done:
         match message:
             case SessionEstablishmentRequest():
                 return self._establish(tx, message)
             case SessionModificationRequest():
-                return self._modify(tx, message, transaction)
+                return self._modify(tx, readings, message, transaction)
             case SessionDeletionRequest():
-                return self._delete(tx, transaction)
+                return self._delete(tx, readings, transaction)
         raise ValueError(f"no request about a session: {message}")
 
     def change(self, change: Change, service: SessionService) -> None:
@@ -148,7 +176,9 @@ class PfcpSessions:
 
     def _establish(self, tx: Writing, request: SessionEstablishmentRequest) -> Done:
         up_fseid = FSeid(secrets.randbelow((1 << 63) - 1) + 1, self._up_ip)
-        outcome = procedures.establishment(request, up_fseid, self._chooser(tx), self._terms)
+        outcome = procedures.establishment(
+            request, up_fseid, self._chooser(tx), self._terms, self._clock()
+        )
         node_id, cp_seid = request.node_id, request.cp_fseid.seid
         gone = [
             tx.delete(each.id)
@@ -187,27 +217,38 @@ class PfcpSessions:
         return tx.insert(new)
 
     def _modify(
-        self, tx: Writing, request: SessionModificationRequest, transaction: Transaction
+        self,
+        tx: Writing,
+        readings: Readings,
+        request: SessionModificationRequest,
+        transaction: Transaction,
     ) -> Done:
         session_id, before = self._owned(tx, transaction)
-        outcome = procedures.modification(before, request, self._chooser(tx), self._terms)
-        old = tx.get(session_id)
+        old, now = tx.get(session_id), self._clock()
         if old is None:
             raise procedures.unknown(transaction.seid)
+        if before.urrs:
+            before = readings.counted(before, old.session, now)
+        outcome = procedures.modification(before, request, self._chooser(tx), self._terms, now)
         new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
         try:
             made = tx.replace(settled(old.session, new))
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=False) from None
-        self._remember(tx, made.number, outcome.session)
+        session = outcome.session
+        if session.urrs:
+            session = readings.changed(session, old.session, made)
+        self._remember(tx, made.number, session)
         installed = () if old.installed is None else (old.installed,)
         answer = outcome.answer, outcome.session.cp_fseid.seid
         return Steps(installed, (made,), outcome.end_markers), answer
 
-    def _delete(self, tx: Writing, transaction: Transaction) -> Done:
+    def _delete(self, tx: Writing, readings: Readings, transaction: Transaction) -> Done:
         session_id, session = self._owned(tx, transaction)
-        gone = tx.delete(session_id)
-        return Steps((gone,)), (procedures.deletion(), session.cp_fseid.seid)
+        gone, now = tx.delete(session_id), self._clock()
+        if session.urrs:
+            session = readings.counted(session, gone, now)
+        return Steps((gone,)), (procedures.deletion(session, now), session.cp_fseid.seid)
 
     # --- parts
 

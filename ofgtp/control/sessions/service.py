@@ -215,6 +215,10 @@ class SessionService:
             facts = {"state": SessionState.ACTIVE.value} if number in now else {}
             self.events.publish(kind, gateway=gateway, session=session.id, **facts)
 
+    def counting(self, gateway: str) -> GatewayAgent:
+        """What has the counts of a gateway's flows and meters."""
+        return self._agent_for(gateway)
+
     # --- what peers cause
 
     def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:

@@ -8,7 +8,7 @@ words for it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
 from ofgtp.core.errors import Conflict, InvalidSession
@@ -16,6 +16,7 @@ from ofgtp.core.model import FTeid, Gateway, check_teid
 from ofgtp.core.pfcp.node.associations import canonical
 from ofgtp.core.pfcp.rules import Made, rules_of
 from ofgtp.core.pfcp.session import Chooser, PfcpSession, establish, modify
+from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import (
     Creation,
@@ -23,6 +24,7 @@ from ofgtp.core.pfcp.wire.enums import (
     FailedRule,
     ModificationFlags,
     RuleKind,
+    UsageTrigger,
 )
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.grouped import CreateFar, UpdateForwardingParameters
@@ -35,6 +37,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionModificationRequest,
     SessionModificationResponse,
 )
+from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.core.sessions.check import check_prefixes
 from ofgtp.core.sessions.detail import Detail, Owner
@@ -70,14 +73,19 @@ class Outcome:
 
 
 def establishment(
-    request: SessionEstablishmentRequest, up_fseid: FSeid, chooser: Chooser, terms: Terms
+    request: SessionEstablishmentRequest,
+    up_fseid: FSeid,
+    chooser: Chooser,
+    terms: Terms,
+    now: int,
 ) -> Outcome:
-    """A new session.
+    """A new session, made `now`, in seconds since 1900.
 
     Raises:
         Refusal: it cannot be made.
     """
     session, created = establish(request, up_fseid.seid, chooser)
+    session = replace(session, usage=session.usage.started(session.urrs, now))
     made = _checked(session, terms)
     answer = SessionEstablishmentResponse(
         terms.node_id, Cause.ACCEPTED, up_fseid=up_fseid, created_pdrs=tuple(created)
@@ -86,25 +94,33 @@ def establishment(
 
 
 def modification(
-    session: PfcpSession, request: SessionModificationRequest, chooser: Chooser, terms: Terms
+    session: PfcpSession,
+    request: SessionModificationRequest,
+    chooser: Chooser,
+    terms: Terms,
+    now: int,
 ) -> Outcome:
-    """A session as it is to be.
+    """A session as it is to be. What it has measured up to `now` is in it already.
 
     Raises:
         Refusal: it cannot be; it stays as it is.
     """
-    flags = request.flags or ModificationFlags(0)
-    if request.query_urrs or flags & ModificationFlags.QAURR:
-        raise Refusal(Cause.NOT_SUPPORTED, "usage is not reported", Ie.QUERY_URR)
     after, created = modify(session, request, chooser)
     made = _checked(after, terms)
-    answer = SessionModificationResponse(Cause.ACCEPTED, created_pdrs=tuple(created))
+    reports, usage = _reports(session, after, request, now)
+    after = replace(after, usage=usage.started(after.urrs, now))
+    answer = SessionModificationResponse(
+        Cause.ACCEPTED, created_pdrs=tuple(created), usage_reports=tuple(reports)
+    )
     return Outcome(after, made, answer, tuple(_left(session, after, request)))
 
 
-def deletion() -> Message:
-    """The answer once a session is no more."""
-    return SessionDeletionResponse(Cause.ACCEPTED)
+def deletion(session: PfcpSession, now: int) -> Message:
+    """The answer once a session is no more, with all that it has measured (5.2.2.2.1)."""
+    reports = [
+        session.usage.reported(urr, UsageTrigger.TERMR, now)[0] for urr in session.urrs.values()
+    ]
+    return SessionDeletionResponse(Cause.ACCEPTED, usage_reports=tuple(reports))
 
 
 def owned(session: PfcpSession | None, seid: int, owners: Iterable[NodeId]) -> PfcpSession:
@@ -203,6 +219,39 @@ def _check_network_instances(session: PfcpSession, terms: Terms) -> None:
         if name is not None and name.lower() not in known:
             reason = f"{name!r} is none of network_instances"
             raise Refusal(Cause.RULE_FAILURE, reason, Ie.NETWORK_INSTANCE, rule)
+
+
+# --- usage
+
+
+def _reports(
+    before: PfcpSession, after: PfcpSession, request: SessionModificationRequest, now: int
+) -> tuple[list[UsageReport], Usage]:
+    """What is reported in the answer to a change (5.2.2.3.1), and what is left: of each URR that
+    goes, or whose last PDR goes, and of those that are asked for."""
+    flags = request.flags or ModificationFlags(0)
+    asked = {each.urr_id for each in request.query_urrs}
+    if flags & ModificationFlags.QAURR:
+        asked |= after.urrs.keys()
+    left = _measuring(before) - _measuring(after)
+    reports, usage = [], before.usage
+    for number, urr in before.urrs.items():
+        ends = number in left or number not in after.urrs
+        if ends or number in asked:
+            trigger = UsageTrigger.TERMR if ends else UsageTrigger.IMMER
+            reference = request.query_urr_reference if number in asked else None
+            report, usage = usage.reported(urr, trigger, now, reference)
+            reports.append(report)
+    unknown = asked - before.urrs.keys() - after.urrs.keys()
+    if unknown:
+        rule = FailedRule(RuleKind.URR, min(unknown))
+        reason = "its usage was asked for, and there is none with this id"
+        raise Refusal(Cause.RULE_FAILURE, reason, Ie.QUERY_URR, rule)
+    return reports, usage
+
+
+def _measuring(session: PfcpSession) -> set[int]:
+    return {urr for pdr in session.pdrs.values() for urr in pdr.urr_ids}
 
 
 # --- End Markers

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any, Protocol, TypeVar
 
+from ofgtp.core.pfcp.usage import NO_USAGE, Usage
 from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import Action, FailedRule, RuleKind
 from ofgtp.core.pfcp.wire.errors import Refusal
@@ -56,6 +57,8 @@ class PfcpSession:
     apn_dnn: str | None = None
     user: str | None = None
     """Of the User ID what names the subscriber best, for those who look for a fault."""
+    usage: Usage = NO_USAGE
+    """What its URRs have measured."""
 
 
 class Chooser(Protocol):

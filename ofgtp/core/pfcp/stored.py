@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ofgtp.core.pfcp.session import PfcpSession, R
+from ofgtp.core.pfcp.usage import NO_USAGE, Measured, Seen, Usage
 from ofgtp.core.pfcp.wire.messages import SessionModificationRequest
 from ofgtp.core.pfcp.wire.tables import decode, encode
 from ofgtp.core.pfcp.wire.values import NodeId
+from ofgtp.core.rules.counts import Counts
 
 _SIZE = 2
 
 
 def to_bytes(session: PfcpSession) -> bytes:
     """All of it but the Node ID and our SEID."""
-    further = {
+    further: dict[str, Any] = {
         "chosen": [*session.chosen.items()],
         "apn": session.apn_dnn,
         "user": session.user,
     }
+    if session.urrs:
+        further["usage"] = _usage_to_plain(session.usage)
     text = json.dumps(further, separators=(",", ":")).encode()
     rules = SessionModificationRequest(
         cp_fseid=session.cp_fseid,
@@ -55,7 +60,42 @@ def from_bytes(data: bytes, node_id: NodeId, up_seid: int) -> PfcpSession:
         chosen=dict(further["chosen"]),
         apn_dnn=further["apn"],
         user=further["user"],
+        usage=_usage_from_plain(further["usage"]) if "usage" in further else NO_USAGE,
     )
+
+
+def measures(data: bytes) -> bool:
+    """Whether the session that `to_bytes` made this of has URRs."""
+    return "usage" in json.loads(data[_SIZE : _SIZE + int.from_bytes(data[:_SIZE], "big")])
+
+
+def _usage_to_plain(usage: Usage) -> list[Any]:
+    return [
+        [
+            [number, each.since, each.sequence, *_plain(each.uplink), *_plain(each.downlink)]
+            for number, each in usage.urrs.items()
+        ],
+        [[name, *_plain(counts)] for name, counts in usage.marks.rules.items()],
+        [[place, *_plain(counts)] for place, counts in usage.marks.dropped.items()],
+    ]
+
+
+def _usage_from_plain(plain: list[Any]) -> Usage:
+    urrs, rules, dropped = plain
+    return Usage(
+        {
+            number: Measured(since, sequence, Counts(*counts[:2]), Counts(*counts[2:]))
+            for number, since, sequence, *counts in urrs
+        },
+        Seen(
+            {name: Counts(*counts) for name, *counts in rules},
+            {place: Counts(*counts) for place, *counts in dropped},
+        ),
+    )
+
+
+def _plain(counts: Counts) -> tuple[int, int]:
+    return counts.packets, counts.octets
 
 
 def _by_id(rules: Iterable[R]) -> Mapping[int, R]:

@@ -77,6 +77,10 @@ CLASSES = 256
 in one table, which bits of ports set all of its flows apart, whosever they are."""
 
 
+_TO_UE, _RELAYED = -1, -2
+"""Groups of flows that no tunnel's number stands for."""
+
+
 class Owned(NamedTuple):
     """A flow, and the rule that it is made for."""
 
@@ -87,6 +91,10 @@ class Owned(NamedTuple):
     first: bool = True
     """Whether it is one of those by which the session is found: each of its packets passes one of
     these, and then, if it is a rule's with filters, one that is not."""
+    group: int | None = None
+    """Of a first flow and those behind it the same number; None: it counts for no rule."""
+    rest: str | None = None
+    """Of a first flow: the rule whose its packets are that meet none of those behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,8 @@ def _uplink(rules: Sequence[Rule], group: int, making: _Making) -> Iterator[Owne
             meter=making.meter(common),
             cookie=making.cookie,
         )
-        yield Owned(flow, first.id if strict else "", "uplink")
+        rest = None if default is None else default.id
+        yield Owned(flow, first.id if strict else "", "uplink", group=number, rest=rest)
     for rule, priority in zip(rules, priorities(rules), strict=True):
         if rule is default:
             continue
@@ -179,7 +188,7 @@ def _uplink(rules: Sequence[Rule], group: int, making: _Making) -> Iterator[Owne
                 meter=making.meter(_own_meter(rule, common)),
                 cookie=making.cookie,
             )
-            yield Owned(flow, rule.id, "uplink", first=False)
+            yield Owned(flow, rule.id, "uplink", first=False, group=number)
 
 
 def _uplink_default(rules: Sequence[Rule], common: int | None) -> Rule | None:
@@ -245,7 +254,8 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
             meter=making.meter(common),
             cookie=making.cookie,
         )
-        yield Owned(flow, "", "downlink")
+        rest = last.id if tunnel is not None or held else None
+        yield Owned(flow, "", "downlink", group=_TO_UE, rest=rest)
     if alone or held:
         return
     for rule, priority in zip(rules, priorities(rules), strict=True):
@@ -261,7 +271,7 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
                 meter=making.meter(_own_meter(rule, common)),
                 cookie=making.cookie,
             )
-            yield Owned(flow, rule.id, "downlink", first=False)
+            yield Owned(flow, rule.id, "downlink", first=False, group=_TO_UE)
 
 
 def _of_downlink(
@@ -369,7 +379,7 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
         flow = RELAY.flow(
             SESSION_PRIORITY, asked, *actions, goto=RELAY_TABLES[way], cookie=making.cookie
         )
-        yield Owned(flow, rule.id, direction)
+        yield Owned(flow, rule.id, direction, group=_RELAYED, rest=rule.id)
     flow = UPLINK.flow(
         SESSION_PRIORITY,
         match(**unwrapped),
@@ -378,4 +388,8 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
         goto=WAY_TABLES[way],
         cookie=making.cookie,
     )
-    yield Owned(flow, rule.id, direction)
+    if of_tunnel:
+        # What takes the long way was counted on the short one.
+        yield Owned(flow, rule.id, direction)
+    else:
+        yield Owned(flow, rule.id, direction, group=_RELAYED, rest=rule.id)

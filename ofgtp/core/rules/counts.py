@@ -1,0 +1,68 @@
+"""What the flows of a session have counted, for each of its rules.
+
+A packet passes one of the flows by which its session is found, and then, if the rule that takes it
+has filters, one of that rule's. What a rule without filters has had is what is left.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ofgtp.core.flows.flow import FlowKey
+from ofgtp.core.flows.pipeline import RELAY
+from ofgtp.core.rules.ruleset import Owned
+
+ETHERNET_BYTES = 14
+"""Of a frame's octets those that are no IP packet's; the switch counts them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Packets, and octets of them."""
+
+    packets: int = 0
+    octets: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.packets + other.packets, self.octets + other.octets)
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(self.packets - other.packets, self.octets - other.octets)
+
+
+NONE = Counts()
+
+
+def counts_of(frames: Counts) -> Counts:
+    """Of frames, as the switch counts them, the IP packets."""
+    return Counts(frames.packets, max(frames.octets - ETHERNET_BYTES * frames.packets, 0))
+
+
+def by_rule(flows: Iterable[Owned], seen: Mapping[FlowKey, Counts]) -> dict[str, Counts]:
+    """What came to each rule by its id, refused or not; `seen` is as the switch counts.
+
+    A rule for the rest may have less than nothing, where its flow was made after those of others.
+    """
+    counted: dict[str, Counts] = defaultdict(Counts)
+    rests: dict[int, str] = {}
+    behind: dict[int, Counts] = defaultdict(Counts)
+    for owned in flows:
+        if owned.group is None:
+            continue
+        if owned.first and owned.rest is not None:
+            rests[owned.group] = owned.rest
+        found = seen.get(owned.flow.key)
+        if found is None:
+            continue
+        # In table relay packets have not been given a header of Ethernet.
+        found = found if owned.flow.table == RELAY.number else counts_of(found)
+        if not owned.first:
+            behind[owned.group] += found
+            counted[owned.rule] += found
+        elif owned.rest is not None:
+            counted[owned.rest] += found
+    for group, rest in rests.items():
+        counted[rest] -= behind[group]
+    return dict(counted)
