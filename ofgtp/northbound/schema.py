@@ -487,6 +487,17 @@ class NumberedOutput(BaseModel):
     id: int
 
 
+class UrrOutput(BaseModel):
+    """A Usage Reporting Rule, and what it has measured since its last report."""
+
+    id: int
+    measures: list[Literal["duration", "volume", "event"]]
+    reports: int = Field(description="How many there have been")
+    since: datetime
+    uplink: Counters
+    downlink: Counters
+
+
 class RulesOutput(BaseModel):
     """A session as its control plane made it."""
 
@@ -495,7 +506,7 @@ class RulesOutput(BaseModel):
     pdrs: list[PdrOutput]
     fars: list[FarOutput]
     qers: list[QerOutput]
-    urrs: list[NumberedOutput]
+    urrs: list[UrrOutput]
     bars: list[NumberedOutput]
 
 

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 import eventlet
 from eventlet.queue import LightQueue
 
+from ofgtp.control.pfcp.clock import ntp_now, ntp_time
 from ofgtp.control.pfcp.sessions import PfcpSessions
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import OfgtpError, SwitchRefused
@@ -50,9 +51,6 @@ from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
 
-NTP_SECONDS = 2_208_988_800
-"""From 1900, where Recovery Time Stamps begin, to 1970."""
-
 LONGEST = 65_535
 """Octets of a datagram."""
 BUFFER = 4 << 20
@@ -73,11 +71,6 @@ _Work = SessionRequest | BadRequest | Change
 def recovery_time_stamp(store: SessionStore) -> int:
     """Ours: as old as the store's sessions may be."""
     return store.recovery_time_stamp(ntp_now())
-
-
-def ntp_now() -> int:
-    """Seconds since 1900."""
-    return int(time.time()) + NTP_SECONDS
 
 
 class PfcpEndpoint:
@@ -147,7 +140,7 @@ class PfcpEndpoint:
             gateway=self._name,
             node_id=str(settings.node_id),
             listen=self._listen,
-            recovery_time=_ntp_time(settings.recovery_time_stamp),
+            recovery_time=ntp_time(settings.recovery_time_stamp),
             problem=self.problem,
             associations=[_shown(each, counts) for each in self._node.statuses()],
             answered=_by_title(self._node.answered),
@@ -338,10 +331,6 @@ class PfcpEndpoint:
         return self._node.done(change, time.monotonic())
 
 
-def _ntp_time(stamp: int) -> datetime:
-    return datetime.fromtimestamp(stamp - NTP_SECONDS, UTC)
-
-
 def _by_title(counts: Mapping[tuple[MessageType, int], int]) -> dict[tuple[str, int], int]:
     return {(kind.title, cause): count for (kind, cause), count in counts.items()}
 
@@ -357,7 +346,7 @@ def _shown(status: AssociationStatus, counts: Mapping[str, int]) -> AssociationV
         node_id=str(association.node_id),
         ip=str(association.ip),
         state=status.state,
-        recovery_time=_ntp_time(association.recovery_time_stamp),
+        recovery_time=ntp_time(association.recovery_time_stamp),
         sessions=counts.get(str(canonical(association.node_id)), 0),
         heard_at=None if status.heard_at is None else when(status.heard_at),
         answers=_by_title(status.answers),

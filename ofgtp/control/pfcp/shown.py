@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ofgtp.control.pfcp.clock import NTP_SECONDS, ntp_time
 from ofgtp.core.pfcp.session import PfcpSession, local_teid
+from ofgtp.core.pfcp.usage import Measured
 from ofgtp.core.pfcp.wire.grouped import CreateFar, CreatePdr, CreateQer
 from ofgtp.core.pfcp.wire.values import Bitrates
+from ofgtp.core.rules.counts import Counts
 
 NOTHING: dict[str, Any] = {
     "user": None,
@@ -24,7 +27,7 @@ def rules(session: PfcpSession) -> dict[str, Any]:
         "pdrs": [_pdr(each) for each in session.pdrs.values()],
         "fars": [_far(each) for each in session.fars.values()],
         "qers": [_qer(each) for each in session.qers.values()],
-        "urrs": [{"id": number} for number in session.urrs],
+        "urrs": [_urr(session, number) for number in session.urrs],
         "bars": [{"id": number} for number in session.bars],
     }
 
@@ -77,6 +80,23 @@ def _qer(qer: CreateQer) -> dict[str, Any]:
         "qfi": qer.qfi,
         "rqi": bool(qer.rqi),
     }
+
+
+def _urr(session: PfcpSession, number: int) -> dict[str, Any]:
+    measured = session.usage.urrs.get(number, Measured(NTP_SECONDS))
+    method = session.urrs[number].measurement_method
+    return {
+        "id": number,
+        "measures": [str(flag.name).lower() for flag in method],
+        "reports": measured.sequence,
+        "since": ntp_time(measured.since).isoformat().replace("+00:00", "Z"),
+        "uplink": _counts(measured.uplink),
+        "downlink": _counts(measured.downlink),
+    }
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {"packets": counts.packets, "bytes": counts.octets}
 
 
 def _rates(rates: Bitrates | None) -> dict[str, int] | None:

@@ -23,6 +23,8 @@ from eventlet.semaphore import Semaphore
 from ofgtp.control import report
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp import shown
+from ofgtp.control.pfcp.clock import ntp_now
+from ofgtp.control.pfcp.usage import Readings
 from ofgtp.control.sessions.arrivals import Arrivals
 from ofgtp.control.sessions.batch import SLICE, Batch
 from ofgtp.control.sessions.counted import Counted, counted, counted_pair
@@ -447,8 +449,14 @@ class SessionService:
         found = owner and self._store.pfcp_session(session.gateway, owner.up_seid)
         if not found:
             return shown.NOTHING
-        _, made = found
-        return shown.rules(pfcp_stored.from_bytes(made.octets, made.node_id, made.up_seid))
+        _, stored = found
+        made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
+        agent = self._agents.get(session.gateway)
+        if made.urrs and agent is not None:
+            readings = Readings(agent)
+            readings.read([session])
+            made = readings.counted(made, session, ntp_now())
+        return shown.rules(made)
 
     def seen(self, session_id: str) -> Sequence[SeenView]:
         """What was lately seen to go wrong; see `Service`."""

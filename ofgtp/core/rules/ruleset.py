@@ -388,8 +388,4 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
         goto=WAY_TABLES[way],
         cookie=making.cookie,
     )
-    if of_tunnel:
-        # What takes the long way was counted on the short one.
-        yield Owned(flow, rule.id, direction)
-    else:
-        yield Owned(flow, rule.id, direction, group=_RELAYED, rest=rule.id)
+    yield Owned(flow, rule.id, direction, group=_RELAYED, rest=rule.id)
