@@ -301,6 +301,39 @@ def test_a_relay(site: Site, cp: ControlPlane) -> None:
     session.delete()
 
 
+def test_indirect_forwarding(site: Site, cp: ControlPlane, ue: str) -> None:
+    """In a handover, as Open5GS's SMF asks for it: by QFI, and with the QER of the flow. Packets
+    to the UE go from base station to base station as they are, PDCP numbers and all."""
+    limited = smf.qer(1, mbr=v.Bitrates(5_000, 5_000))
+    pdrs = smf.uplink(1, qer_ids=(1,)), smf.downlink(ue, qer_ids=(1,))
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(limited,))
+    forwards = smf.uplink(1, 10, pdr_id=3, precedence=4096, far_id=3, qer_ids=(1,))
+    answer = session.modify(
+        create_pdrs=(forwards,), create_fars=(smf.to_tunnel(OTHER_DOWN, ENB2, 3),)
+    )
+    assert (answer.cause, set(session.teids)) == (1, {1, 3})
+    inner = gtpu.ipv4(PDN_IP, ue)
+    container, number = bytes((1, 0x00, 1)), bytes((1, 0x45, 0x67))
+    for content in (
+        container + b"\0" + inner,
+        bytes((1, 0x10, 1)) + b"\0" + inner,
+        container + b"\xc0" + number + b"\0" + inner,
+    ):
+        sent = gtpu.message(gtpu.T_PDU, session.teids[3], content, flags=0x34, extension=0x85)
+        got: list[bytes] = []
+
+        def arrived(sent: bytes = sent) -> bool:
+            site.enbs["enb"].send(site.from_enb(sent, enb="enb"))
+            got.extend(each for each in site.enbs["enb2"].all(0.05) if is_gtpu(each, OTHER_DOWN))  # noqa: B023
+            return bool(got)  # noqa: B023
+
+        until(arrived, "what enb forwards to enb2")
+        assert gtpu.decode(got[-1]).inner == content
+    assert up(site, session.teids[1], ue, qfi=1), "and uplink goes on"
+    session.delete()
+
+
 # --- what REST sees
 
 

@@ -437,6 +437,21 @@ def test_a_restarted_peer_counts_from_the_beginning() -> None:
     assert fourth.transaction.key not in keys
 
 
+def test_a_restarted_peer_gets_no_answer_of_before() -> None:
+    """Its request has every octet of one of before, whose session went with the restart."""
+    up = node()
+    associated(up)
+    (first,) = up.receive(establishment(), SMF, 0.0)
+    response = messages.SessionEstablishmentResponse(UP, Cause.ACCEPTED, None, FSeid(5, UP))
+    (sent,) = up.answer(first.transaction, response, 0xCFB, 0.0)
+    assert up.receive(establishment(), SMF, 1.0) == [sent]
+    associated(up, began=BEGAN + 5, sequence=2, now=2.0)
+    (second,) = up.receive(establishment(), SMF, 3.0)
+    assert isinstance(second, SessionRequest)
+    (again,) = up.answer(second.transaction, response, 0xCFB, 3.0)
+    assert up.receive(establishment(), SMF, 4.0) == [again]
+
+
 def test_a_set_up_that_comes_late_again_takes_no_sessions() -> None:
     up = node()
     (change,) = up.receive(setup(), SMF, 0.0)

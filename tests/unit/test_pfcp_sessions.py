@@ -453,6 +453,33 @@ def test_a_relays_tunnel_has_one_rule() -> None:
     flows_of(made)
 
 
+def test_what_base_stations_forward_to_each_other_is_not_looked_at() -> None:
+    """As an SMF asks for it (indirect forwarding): by QFI, and with the QERs of the flows."""
+    chooser = Chooser()
+    before = establish(chooser, create_qers=(QER,))
+    chosen = v.ChooseFTeid(choose_id=10)
+    new = [
+        UL._replace(
+            pdr_id=4 + qfi,
+            precedence=4096,
+            pdi=g.Pdi(Interface.ACCESS, chosen, "internet", qfis=(qfi,)),
+            far_id=2 + qfi,
+            qer_ids=(1,),
+        )
+        for qfi in (1, 2)
+    ]
+    fars = tuple(g.CreateFar(2 + qfi, Action.FORW, to_gnb(0x6001, OTHER_GNB)) for qfi in (1, 2))
+    after = change(before, chooser, create_pdrs=tuple(new), create_fars=fars)
+    rules = by_id(after)
+    assert set(rules) == {"1", "2", "5"}, "one flow for all that comes by the tunnel"
+    assert rules["5"].tunnelled and rules["5"].forward == Tunnel(FTeid(0x6001, OTHER_GNB))
+    assert (rules["5"].qfis, rules["5"].meters) == ((), ())
+    assert rules["1"] == by_id(before)["1"], "uplink goes on as before"
+    flows_of(after)
+    gone = change(after, remove_pdrs=(g.RemovePdr(5), g.RemovePdr(6)))
+    assert by_id(gone) == by_id(before)
+
+
 def test_teids_of_pdrs_that_wait_are_kept() -> None:
     made = establish(create_pdrs=(UL,), create_fars=(UL_FAR,))
     assert made.made.rules == ()

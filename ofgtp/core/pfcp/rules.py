@@ -164,6 +164,9 @@ class _Making:
             qfis=pdi.qfis if uplink else (),
             meters=self._meters(qers, name, uplink=uplink),
         )
+        if uplink and not filters and _is_forwarding(far):
+            yield replace(rule, ue=(), qfis=(), meters=())
+            return
         if teid is None or uplink:
             yield rule
             return
@@ -289,6 +292,14 @@ def _forward(far: CreateFar, qers: Sequence[CreateQer], *, uplink: bool) -> Forw
     if core and uplink and parameters.outer_header_creation is None:
         return ToCore()
     return Refused(DropReason.IDLE_UE)
+
+
+def _is_forwarding(far: CreateFar) -> bool:
+    """Whether what comes from a base station goes on to one: indirect forwarding in a handover
+    (TS 23.502, 4.9.1.3). These are packets to the UE, which have passed their rates before, in
+    containers for base stations (TS 38.415, 5.4.1), maybe with PDCP numbers behind them."""
+    parameters = far.forwarding_parameters
+    return parameters is not None and parameters.destination_interface is Interface.ACCESS
 
 
 def _destination(parameters: ForwardingParameters, rule: FailedRule) -> FTeid | None:

@@ -302,7 +302,7 @@ class Node:
     # --- requests
 
     def _request(self, header: Header, data: bytes, source: Endpoint, now: float) -> list[Action]:
-        kind, key = header.type, (source, header.type, header.sequence, hash(data))
+        kind, key = header.type, self._key(header, data, source)
         within = self._limit.take(source.ip, now)
         again, answer = self._answers.find(key, now)
         if again:
@@ -332,6 +332,18 @@ class Node:
             return self._handlers[kind](message, transaction, now)
         except Refusal as refusal:
             return self._reject(transaction, refusal, now)
+
+    def _key(self, header: Header, data: bytes, source: Endpoint) -> Hashable:
+        """What the same request has again.
+
+        An establishment by a control plane that began anew is another one, though it may have every
+        octet of one of before: its session is gone, and so must be the answer.
+        """
+        began: tuple[int, ...] = ()
+        if header.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
+            peers = self._planes.peers.at(source.ip)
+            began = tuple(peer.association.recovery_time_stamp for peer in peers)
+        return source, header.type, header.sequence, hash(data), began
 
     def _transaction(
         self, header: Header, data: bytes, source: Endpoint, key: Hashable
