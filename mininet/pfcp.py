@@ -87,24 +87,52 @@ class Row(NamedTuple):
 
 
 class Smf(Program):
-    """A running mininet/smf.py, whose messages tshark reads."""
+    """A running mininet/smf.py, with a record of its messages, which tshark reads."""
 
     def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+        capture = stage.capture("smf", "smf-eth0", *PFCP)
+        self.capture = stage.ending.enter_context(capture)
+        self.shown = 0
         words = (str(ROOT / "mininet" / "smf.py"), "--address", SMF, "--upf", N4)
         super().__init__("the SMF", stage.start_program("smf", *words))
 
-    def do(self, script: Script, *lines: str) -> list[dict[str, Any]]:
-        """Have it do something, and show the messages on N4; its answers."""
-        with self.stage.capture("smf", "smf-eth0", *PFCP) as capture:
-            answers = [json.loads(self.ask(line)) for line in lines]
-        show_messages(script, capture, heartbeats="heartbeat" in lines)
-        return answers
+    def do(self, script: Script, line: str) -> dict[str, Any]:
+        """Have it do something, and show the messages of that; its answer."""
+        answer: dict[str, Any] = json.loads(self.ask(line))
+        self.show(script, heartbeats=line == "heartbeat")
+        return answer
 
     def reports(self) -> list[dict[str, Any]]:
         """What ofgtp has told it unasked."""
         found: list[dict[str, Any]] = json.loads(self.ask("reports"))
         return found
+
+    def show(self, script: Script, *, heartbeats: bool = False) -> None:
+        """Show the messages that were not yet, and what matters of them here, but for heartbeats,
+        or those of ofgtp's; Failed if tshark finds fault with one."""
+        count = int(self.ask("count"))
+        rows = wait_for(f"{count} PFCP messages recorded", lambda: self.recorded(count))
+        for row in rows[self.shown :]:
+            if "fault" in row:
+                raise Failed(f"tshark finds fault with a PFCP message: {row}")
+            kind, from_smf = MESSAGES[int(row["kind"])], row["source"] == SMF
+            of_smf = heartbeats and from_smf == kind.endswith("Request")
+            if of_smf or not kind.startswith("Heartbeat"):
+                way = "smf → ofgtp" if from_smf else "ofgtp → smf"
+                script.quote(f"{way}  {': '.join(filter(None, (kind, contents(row))))}")
+        self.shown = len(rows)
+
+    def recorded(self, count: int) -> list[dict[str, str]]:
+        """The messages until now, each as the fields that it has; nothing before there are so
+        many, or while the last is being written."""
+        try:
+            rows = tshark(self.capture, tuple(N4_FIELDS.values()), "pfcp")
+        except Failed:
+            return []
+        if len(rows) < count:
+            return []
+        named = (zip(N4_FIELDS, row, strict=True) for row in rows)
+        return [{name: value for name, value in row if value} for row in named]
 
 
 def play(stage: Stage, script: Script) -> None:
@@ -125,9 +153,10 @@ def start(stage: Stage, script: Script) -> Smf:
     script.step(
         "A 5G network whose core speaks PFCP",
         """The SMF is the part of a 5G core that decides about phones' sessions; what carries
-        their packets is the UPF, here ofgtp. It is told by PFCP, over a link called N4. The SMF is
-        a small program, mininet/smf.py, and shares nothing with ofgtp. To ofgtp's configuration it
-        is three lines more. ownership is "switch": the tunnels do not end with ofgtp.""",
+        their packets is the UPF, here ofgtp. The SMF tells it by PFCP, over a link called N4.
+        This SMF is a small program, mininet/smf.py, which shares no code with ofgtp. For it
+        ofgtp's configuration has three lines more; and ownership = "switch": the tunnels outlive
+        ofgtp.""",
     )
     script.quote(PICTURE.strip("\n"))
     for name, text in stage.versions():
@@ -146,13 +175,14 @@ def associate(stage: Stage, smf: Smf, script: Script) -> int:
         "Association and heartbeat",
         """First the two get to know each other. The Recovery Time Stamp is when a side began: when
         it changes, the other knows that all sessions are lost. Heartbeats ask for it again and
-        again. These are the messages on N4, as tshark decodes them:""",
+        again. What passes N4, as tshark decodes it:""",
     )
-    set_up, beat = smf.do(script, "associate", "heartbeat")
+    set_up, beat = smf.do(script, "associate"), smf.do(script, "heartbeat")
     if set_up != beat:
         raise Failed(f"two Recovery Time Stamps: {set_up} {beat}")
-    known = [each for gateway in pfcp(stage) for each in gateway["associations"]]
-    script.quote(f"GET /v1/pfcp: associations: {json.dumps(known)}")
+    known = associations(stage)
+    shown = [{name: each[name] for name in ("node_id", "state", "sessions")} for each in known]
+    script.quote(f"GET /v1/pfcp: associations: {json.dumps(shown)}")
     if [each["node_id"] for each in known] != [SMF]:
         raise Failed(f"GET /v1/pfcp does not show the SMF alone: {known}")
     script.ok("they are associated; both answers have the same Recovery Time Stamp")
@@ -171,7 +201,7 @@ def attach(stage: Stage, smf: Smf, script: Script) -> int:
         written into each packet on N3. Which TEID the gateway listens to is left to ofgtp
         (CHOOSE).""",
     )
-    [made] = smf.do(script, f"establish ue_ip={UE1} qfi={QFI}")
+    made = smf.do(script, f"establish ue_ip={UE1} qfi={QFI}")
     teid: int = made["teids"]["1"]
     [session] = sessions(stage)
     shown = {name: session[name] for name in ("id", "state", "ue_ip", "owner")}
@@ -212,14 +242,11 @@ def idle(stage: Stage, smf: Smf, script: Script) -> None:
     before = drops(stage, "idle_ue")
     smf.do(script, f"idle ue_ip={UE1}")
     stage.gnb1.ask(f"remove ue_ip={UE1}")
-    with (
-        stage.capture("smf", "smf-eth0", *PFCP) as n4,
-        stage.capture("gw", "gw-eth1", *GTPU) as capture,
-    ):
+    with stage.capture("gw", "gw-eth1", *GTPU) as capture:
         answers, _ = stage.ping("pdn", UE1, IDLE_PINGS)
         wait_for("a Downlink Data Report", smf.reports)
         wait_for("drops as idle_ue", lambda: drops(stage, "idle_ue") - before >= IDLE_PINGS)
-    show_messages(script, n4)
+    smf.show(script)
     reports = smf.reports()
     if len(reports) != 1 or reports[0]["pdr"] != 2 or reports[0]["ue_ip"] != UE1:
         raise Failed(f"not one Downlink Data Report for PDR 2 of {UE1}: {reports}")
@@ -277,7 +304,7 @@ def flow(stage: Stage, smf: Smf, teid: int, script: Script) -> None:
         iperf3 makes a second of voice each way. (Its control connection, TCP to the same port, is
         part of the rest: the filter says UDP.)""",
     )
-    [made] = smf.do(script, f"flow ue_ip={UE1} qfi={VOICE_QFI} filter='{VOICE}'")
+    made = smf.do(script, f"flow ue_ip={UE1} qfi={VOICE_QFI} filter='{VOICE}'")
     if set(made["teids"].values()) != {teid}:
         raise Failed(f"the flow has another TEID than the session: {made}")
     both = f"{QFI}+{VOICE_QFI}"
@@ -325,7 +352,7 @@ def crash(stage: Stage, smf: Smf, stamp: int, script: Script) -> None:
         for some seconds, and is started again. The switch forwards on by the flows that it has, and
         the SMF must notice nothing.""",
     )
-    [made] = smf.do(script, f"establish ue_ip={UE2} qfi={QFI}")
+    made = smf.do(script, f"establish ue_ip={UE2} qfi={QFI}")
     teid: int = made["teids"]["1"]
     stage.gnb2.ask(f"add {at_gnb(UE2, teid, OTHER)}")
     smf.do(script, f"activate ue_ip={UE2} teid={OTHER} gnb={GNB2}")
@@ -336,7 +363,7 @@ def crash(stage: Stage, smf: Smf, stamp: int, script: Script) -> None:
         time.sleep(2)  # seconds without any controller
         stage.start_controller("switch", gateway=CONFIG)
         script.ok("started again; the SMF's next heartbeat:")
-        [beat] = smf.do(script, "heartbeat")
+        beat = smf.do(script, "heartbeat")
         if beat["recovery_time_stamp"] != stamp:
             raise Failed(f"another Recovery Time Stamp than {stamp}: {beat}")
         script.ok("the same Recovery Time Stamp as in step 2: all sessions are still there")
@@ -364,7 +391,7 @@ def end(stage: Stage, smf: Smf, script: Script) -> None:
     )
     smf.do(script, "disassociate")
     answers, _ = stage.ping("ue2", PDN, 2)
-    known = [each for gateway in pfcp(stage) for each in gateway["associations"]]
+    known = associations(stage)
     if answers or known or sessions(stage):
         raise Failed(f"{answers} answers, associations {known}, sessions {sessions(stage)}")
     script.ok("there is no session any more, and ue2's pings are no longer answered")
@@ -434,8 +461,9 @@ def sessions(stage: Stage) -> list[dict[str, Any]]:
     return found
 
 
-def pfcp(stage: Stage) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = stage.get("/v1/pfcp")["items"]
+def associations(stage: Stage) -> list[dict[str, Any]]:
+    """Of the only gateway."""
+    found: list[dict[str, Any]] = stage.get("/v1/pfcp")["items"][0]["associations"]
     return found
 
 
@@ -486,7 +514,7 @@ def last_is_marker(script: Script, capture: Path, gnb: str, teid: int) -> None:
     """Failed unless an End Marker, and one, is the last in a gNB's tunnel."""
     old = f"gtp.teid == {teid} && ip.dst == {gnb}"
     messages = [row[0] for row in tshark(capture, ("gtp.message",), old)]
-    if len(messages) < 10 or messages.index("0xfe") != len(messages) - 1:
+    if len(messages) < 10 or messages.count("0xfe") != 1 or messages[-1] != "0xfe":
         raise Failed(f"the End Marker is not the last in the old tunnel: {messages}")
     script.ok(f"{len(messages) - 1} packets in the old tunnel, then one End Marker, then nothing")
 
@@ -494,6 +522,7 @@ def last_is_marker(script: Script, capture: Path, gnb: str, teid: int) -> None:
 # -- N4, as tshark reads it
 
 N4_FIELDS = {
+    "fault": "_ws.expert.message",
     "kind": "pfcp.msg_type",
     "source": "ip.src",
     "cause": "pfcp.cause",
@@ -516,19 +545,16 @@ N4_FIELDS = {
 }
 
 
-def show_messages(script: Script, capture: Path, *, heartbeats: bool = False) -> None:
-    """Show PFCP messages, and what matters of them here; Failed if tshark finds fault with one."""
-    wanted = "pfcp" if heartbeats else "pfcp && pfcp.msg_type > 2"
-    if faults := tshark(capture, ("frame.number", "_ws.expert.message"), f"{wanted} && _ws.expert"):
-        raise Failed(f"tshark finds fault with PFCP messages: {faults}")
-    for row in tshark(capture, tuple(N4_FIELDS.values()), wanted):
-        told = {name: value for name, value in zip(N4_FIELDS, row, strict=True) if value}
-        way = "smf → ofgtp" if told["source"] == SMF else "ofgtp → smf"
-        script.quote(f"{way}  {MESSAGES[int(told['kind'])]}: {', '.join(contents(told))}")
-
-
-def contents(told: dict[str, str]) -> Iterator[str]:
+def contents(told: dict[str, str]) -> str:
     """What a message says, in words; `told` are its fields, those with several values by commas."""
+    parts = [*named(told), *fars(told)]
+    if told.get("end_marker") == "1":
+        parts.append("End Marker wanted (SNDEM)")
+    return ", ".join(parts)
+
+
+def named(told: dict[str, str]) -> Iterator[str]:
+    """All but FARs and flags."""
     if "cause" in told:
         yield "accepted" if told["cause"] == "1" else f"cause {told['cause']}"
     if "stamp" in told:
@@ -544,12 +570,9 @@ def contents(told: dict[str, str]) -> Iterator[str]:
     if "filter" in told:
         yield f'filter "{told["filter"].partition(",")[0]}"'
     if "1" in told.get("choose", ""):
-        yield "F-TEID: choose"
+        yield "F-TEID to be chosen"
     if "teid" in told:
         yield f"F-TEID {told['teid'].partition(',')[0]} at {told['at'].partition(',')[0]}"
-    yield from fars(told)
-    if told.get("end_marker") == "1":
-        yield "End Marker wanted (SNDEM)"
 
 
 def fars(told: dict[str, str]) -> Iterator[str]:
@@ -558,11 +581,10 @@ def fars(told: dict[str, str]) -> Iterator[str]:
     actions = list(zip(*(told.get(name, "").split(",") for name in names), strict=True))
     for far, flags in zip(told.get("far", "").split(",")[-len(actions) :], actions, strict=True):
         does = "+".join(name for name, flag in zip(names, flags, strict=True) if flag == "1")
-        to = (
-            f" to TEID {told['to_teid']} at {told['to']}" if "to" in told and "FORW" in does else ""
-        )
+        if does == "FORW" and "to" in told:
+            does += f" to TEID {told['to_teid']} at {told['to']}"
         if does:
-            yield f"FAR {far}: {does}{to}"
+            yield f"FAR {far}: {does}"
 
 
 if __name__ == "__main__":

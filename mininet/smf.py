@@ -18,6 +18,7 @@ output when the UPF has answered, or by "error …":
     release ue_ip=10.45.0.2
     disassociate
     reports                                    what the UPF has said of its own accord
+    count                                      the messages until now, of both
 
 A session is PDR 1 with FAR 1 (uplink), PDR 2 with FAR 2 (downlink) and QER 1, which has the QFI. A
 dedicated flow adds PDR 3 (uplink) and PDR 4 (downlink) before them, with QER 2 and the same FARs:
@@ -182,6 +183,7 @@ class Smf:
         self.seids = 0
         self.reports: list[dict[str, Any]] = []
         self.answers: dict[bytes, bytes] = {}  # to requests of the UPF's, by their octets
+        self.messages = 0  # sent and received
 
     # --- messages
 
@@ -190,7 +192,7 @@ class Smf:
         self.sequence += 1
         request = self.message(kind, self.sequence, seid, *ies)
         for _ in range(N1):
-            self.sock.sendto(request, (str(self.upf), PORT))
+            self.send(request)
             until = time.monotonic() + T1
             while (left := until - time.monotonic()) > 0:
                 self.sock.settimeout(left)
@@ -213,8 +215,13 @@ class Smf:
         rest += b"".join(ies)
         return struct.pack("!BBH", 0x20 if seid is None else 0x21, kind, len(rest)) + rest
 
+    def send(self, octets: bytes) -> None:
+        self.sock.sendto(octets, (str(self.upf), PORT))
+        self.messages += 1
+
     def receive(self, octets: bytes) -> tuple[int, int, Ies] | None:
         """Type, sequence number and IEs of a response; a request of the UPF's is answered."""
+        self.messages += 1
         if len(octets) < 8 or octets[0] >> 5 != 1:
             return None
         kind, at = octets[1], 12 if octets[0] & 1 else 4
@@ -227,7 +234,7 @@ class Smf:
                 self.answers[octets] = self.report(sequence, number(octets[4:12]), ies)
             else:
                 return kind, sequence, ies
-        self.sock.sendto(self.answers[octets], (str(self.upf), PORT))
+        self.send(self.answers[octets])
         while len(self.answers) > ANSWERS:
             del self.answers[next(iter(self.answers))]
         return None
@@ -324,6 +331,9 @@ class Smf:
             session.teids[number(made[PDR_ID])] = number(made[F_TEID][1:5])
         return {"upf_seid": f"{session.upf_seid:#x}", "teids": session.teids}
 
+    def count(self) -> int:
+        return self.messages
+
     def command(self, line: str) -> str:
         """Do what a line says, and return the answer."""
         try:
@@ -339,7 +349,7 @@ class Smf:
 
 
 COMMANDS = (
-    *("associate", "disassociate", "heartbeat"),
+    *("associate", "disassociate", "heartbeat", "count"),
     *("establish", "activate", "idle", "flow", "release"),
 )
 
