@@ -429,10 +429,10 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     bare = cp.establish((smf.uplink(),), (smf.to_core(),))
     down(site, ue, DOWN)
 
-    def command(*words: str) -> str:
+    def command(*words: str, check: bool = True) -> str:
         program = Path(sys.executable).parent / "ofgtp"
         argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(program), *words]
-        return site.lab.exec("gw", argv, timeout=120).stdout
+        return site.lab.exec("gw", argv, check=check, timeout=120).stdout
 
     listed = command("session", "list")
     line = next(each for each in listed.splitlines() if name(session) in each)
@@ -448,6 +448,11 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     assert ue not in command("route", "show")
     traced = command("trace", ue)
     assert f"uplink {session.teids[1]:#x}" in traced
+    idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
+    assert session.modify(update_fars=(idle,)).cause == 1
+    traced = " ".join(command("trace", ue, check=False).split())
+    assert f"DROPPED: session {name(session)} is idle" in traced
+    assert "its control plane is told once (Downlink Data Report)" in traced
     session.delete()
     bare.delete()
 
