@@ -45,13 +45,17 @@ PORT = 8805
 T1, N1 = 3.0, 5  # seconds that an answer is waited for, and how often a request is sent
 NTP_EPOCH = 2_208_988_800  # 1970 in seconds since 1900
 
-HEARTBEAT, ASSOCIATION_SETUP, ASSOCIATION_RELEASE = (
-    1,
-    5,
-    9,
-)  # requests; their responses are one more
+# Message types of requests (7.3); their responses have one more
+HEARTBEAT, ASSOCIATION_SETUP, ASSOCIATION_RELEASE = 1, 5, 9
 ESTABLISHMENT, MODIFICATION, DELETION, REPORT = 50, 52, 54, 56
-OF_SESSIONS = 50  # from this type on a header has a SEID
+NAMES = {
+    HEARTBEAT: "Heartbeat Request",
+    ASSOCIATION_SETUP: "Association Setup Request",
+    ASSOCIATION_RELEASE: "Association Release Request",
+    ESTABLISHMENT: "Session Establishment Request",
+    MODIFICATION: "Session Modification Request",
+    DELETION: "Session Deletion Request",
+}
 
 # IE types (8.1.2)
 CREATE_PDR, PDI, CREATE_FAR, FORWARDING_PARAMETERS, CREATE_QER, CREATED_PDR = 1, 2, 3, 4, 7, 8
@@ -129,25 +133,25 @@ def instance(name: str) -> bytes:
 INTERNET = instance("internet")
 
 
-def uplink_pdr(pdr: int, precedence: int, qer: int, *more: bytes) -> bytes:
+def uplink_pdr(pdr: int, precedence: int, qer_id: int, *more: bytes) -> bytes:
     """What comes from a gNB in the session's tunnel."""
     fteid = ie(F_TEID, bytes([CHOOSE, CHOOSE_ID]))
     pdi = ie(PDI, u8(SOURCE_INTERFACE, ACCESS), fteid, INTERNET, *more)
     removal = u8(OUTER_HEADER_REMOVAL, 0)  # GTP-U/UDP/IPv4
-    rest = (removal, u32(FAR_ID, UPLINK), u32(QER_ID, qer))
+    rest = (removal, u32(FAR_ID, UPLINK), u32(QER_ID, qer_id))
     return ie(CREATE_PDR, u16(PDR_ID, pdr), u32(PRECEDENCE, precedence), pdi, *rest)
 
 
-def downlink_pdr(pdr: int, precedence: int, qer: int, ue_ip: IPv4Address, *more: bytes) -> bytes:
+def downlink_pdr(pdr: int, precedence: int, qer_id: int, ue_ip: IPv4Address, *more: bytes) -> bytes:
     """What comes from the packet data network for the phone."""
     address = ie(UE_IP, b"\x06", ue_ip.packed)  # IPv4, a destination
     pdi = ie(PDI, u8(SOURCE_INTERFACE, CORE), INTERNET, address, *more)
-    rest = (u32(FAR_ID, DOWNLINK), u32(QER_ID, qer))
+    rest = (u32(FAR_ID, DOWNLINK), u32(QER_ID, qer_id))
     return ie(CREATE_PDR, u16(PDR_ID, pdr), u32(PRECEDENCE, precedence), pdi, *rest)
 
 
-def qer(number: int, qfi: int) -> bytes:
-    return ie(CREATE_QER, u32(QER_ID, number), u8(GATE_STATUS, 0), u8(QFI, qfi))  # gates open
+def qer(qer_id: int, qfi: int) -> bytes:
+    return ie(CREATE_QER, u32(QER_ID, qer_id), u8(GATE_STATUS, 0), u8(QFI, qfi))  # gates open
 
 
 def to_core() -> bytes:
@@ -204,9 +208,9 @@ class Smf:
                 if said and said[:2] == (kind + 1, self.sequence):
                     cause = said[2].get(CAUSE)
                     if cause is not None and cause[0] != ACCEPTED:
-                        raise Failed(f"message {kind} is refused: cause {cause[0]}")
+                        raise Failed(f"{NAMES[kind]}: refused, cause {cause[0]}")
                     return said[2]
-        raise Failed(f"message {kind} is not answered")
+        raise Failed(f"{NAMES[kind]}: sent {N1} times, and not answered")
 
     @staticmethod
     def message(kind: int, sequence: int, seid: int | None, *ies: bytes) -> bytes:
@@ -344,7 +348,9 @@ class Smf:
                 return f"error what is {word!r}?"
             given = dict(field.partition("=")[::2] for field in fields)
             return json.dumps(getattr(self, word)(**given))
-        except (Failed, ValueError, TypeError, KeyError) as error:
+        except Failed as error:
+            return f"error {error}"
+        except (ValueError, TypeError, KeyError) as error:
             return f"error {line.strip()}: {error!r}"
 
 
