@@ -316,6 +316,8 @@ class PfcpEndpoint:
             log.exception("gateway=%s: PFCP: unexpected", self._name)
             failed = Refusal(Cause.SYSTEM_FAILURE, "an internal error, see the log")
             answers = [failed] * len(requests)
+        while self._sessions.replaced:
+            self._forget(self._sessions.replaced.pop())
         actions: list[Action] = []
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, OfgtpError):

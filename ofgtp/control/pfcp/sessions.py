@@ -63,6 +63,8 @@ class PfcpSessions:
     def __init__(self, terms: Terms, up_ip: IPv4Address, store: SessionStore) -> None:
         self._terms, self._up_ip, self._store = terms, up_ip, store
         self._gateway = terms.gateway.name
+        self.replaced: list[int] = []
+        """SEIDs of ours whose place new sessions have taken; whoever reads it empties it."""
 
     def cp_seid(self, transaction: Transaction) -> int:
         """The SEID by which the sender of a request knows the session; 0 if there is none.
@@ -169,6 +171,8 @@ class PfcpSessions:
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=restores) from None
         self._remember(tx, made.number, outcome.session)
+        owners = (each.detail.owner for each in gone if each.detail is not None)
+        self.replaced += [owner.up_seid for owner in owners if owner is not None]
         return Steps(tuple(gone), (made,)), (outcome.answer, cp_seid)
 
     def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
