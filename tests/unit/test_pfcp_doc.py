@@ -88,13 +88,6 @@ def test_what_it_says_to_write_loads(text: str, tmp_path: Path) -> None:
     assert gateway(tmp_path, text).pfcp is not None
 
 
-def test_the_two_gateways_of_a_4g_core_load_together(tmp_path: Path) -> None:
-    upf, sgw, _ = REAL_CORES
-    path = tmp_path / "ofgtp.toml"
-    path.write_text(upf + "\n" + sgw[sgw.index("[[gateway]]") :])
-    assert {each.name for each in load(path).gateways} == {"upf", "sgw"}
-
-
 def test_what_both_sides_are_told_fits_together(tmp_path: Path) -> None:
     open5gs_smf, open5gs_sgwc, free5gc_smf = (
         yaml.safe_load(each)
