@@ -2,12 +2,13 @@
 # All but `lint` and `clean` need root: they make network namespaces.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-5g demo-bearers test test-long test-switches bench lint clean
+.PHONY: help setup demo demo-5g demo-bearers demo-pfcp test test-long test-switches bench lint clean
 
 help:
 	@echo 'make demo           the main job, end to end, in a network namespace of its own'
 	@echo 'make demo-5g        5G: a gNB on N3, beside an eNB'
 	@echo 'make demo-bearers   bearers by filters, rates, a relay (SGW), breakout'
+	@echo 'make demo-pfcp      an SMF drives the gateway by PFCP: the life of a session, and a crash'
 	@echo 'make test           all tests but the long ones'
 	@echo 'make test-long      the long ones: fuzzing, faults with very many sessions'
 	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
@@ -26,6 +27,9 @@ demo-5g: setup
 
 demo-bearers: setup
 	@.venv/bin/python mininet/bearers.py
+
+demo-pfcp: setup
+	@.venv/bin/python mininet/pfcp.py
 
 test: setup
 	.venv/bin/pytest -n 2 --dist loadfile

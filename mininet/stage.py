@@ -181,13 +181,19 @@ class Stage:
         self.ending.callback(self.net.stop)
         self.net.start()
 
-    def start_controller(self, ownership: str = "controller", lease_seconds: int = 10) -> None:
-        """Start the stock ryu-manager with ofgtp, and wait until it says that it works."""
+    def start_controller(
+        self, ownership: str = "controller", lease_seconds: int = 10, gateway: str = ""
+    ) -> None:
+        """Start the stock ryu-manager with ofgtp, and wait until it says that it works.
+
+        `gateway` is TOML, and goes on where the configuration's [[gateway]] ends.
+        """
         self.ownership = ownership
         config = self.files / "ofgtp.toml"
         text = CONFIG.read_text().replace('"controller"', f'"{ownership}"')
         text = text.replace("sessions.db", f"{ownership}.db")
-        config.write_text(text.replace("lease_seconds = 10", f"lease_seconds = {lease_seconds}"))
+        text = text.replace("lease_seconds = 10", f"lease_seconds = {lease_seconds}")
+        config.write_text(text + gateway)
         self.controller = self.start_manager(config, self.log)
 
         def answers(path: str) -> Any:
@@ -308,17 +314,26 @@ class Stage:
 
     def start_enb(self, name: str, *bearers: str) -> Enb:
         node = self.net[name]
-        words = [sys.executable, str(ROOT / "topologies" / "enb.py")]
-        words += [f"--{node.interface}", node.address]
+        words = [str(ROOT / "topologies" / "enb.py"), f"--{node.interface}", node.address]
         for bearer in bearers:
             words += ["--bearer", bearer]
-        pipe = subprocess.PIPE
-        process = node.popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        return Enb("the base station", self.start_program(name, *words))
+
+    def start_program(self, name: str, *words: str) -> subprocess.Popen[str]:
+        """Start a Python program in a node's namespace that says when it is ready, and then takes
+        lines."""
+        process = self.net[name].popen(
+            [sys.executable, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         self.child(process)
         line = process.stdout.readline()
         if "ready" not in line:
             raise Failed(f"{name} did not start: {line}{process.stdout.read()}")
-        return Enb(process)
+        return process
 
     def ping(self, node: str, address: str, count: int = 5, *options: str) -> tuple[int, str]:
         """Ping, and return (answers, what ping printed)."""
@@ -450,11 +465,11 @@ class PingStream:
         return f"{self.lost} of {self.sent} pings lost, {longest:.1f} s in a row"
 
 
-class Enb:
-    """A running topologies/enb.py."""
+class Program:
+    """A running program that is told by lines what to do."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
+    def __init__(self, title: str, process: subprocess.Popen[str]) -> None:
+        self.title, self.process = title, process
 
     def ask(self, line: str) -> str:
         """Give it a line of input, and return its answer; Failed if that is an error."""
@@ -463,8 +478,12 @@ class Enb:
         self.process.stdin.flush()
         answer = self.process.stdout.readline().strip()
         if not answer or answer.startswith("error"):
-            raise Failed(f"the base station: {line}: {answer or 'it has ended'}")
+            raise Failed(f"{self.title}: {line}: {answer or 'it has ended'}")
         return answer
+
+
+class Enb(Program):
+    """A running topologies/enb.py."""
 
     def stats(self) -> dict[str, int]:
         pairs = (word.partition("=") for word in self.ask("stats").split() if "=" in word)

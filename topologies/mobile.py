@@ -4,6 +4,7 @@
     mn --custom topologies/mobile.py --topo two_enb --controller none
     mn --custom topologies/mobile.py --topo gnb_enb --controller none
     mn --custom topologies/mobile.py --topo sgw --controller none
+    mn --custom topologies/mobile.py --topo smf --controller none
 
             10.45.0.2  ue1 ─┐                        gw (ofgtp)
                             ├─ enb1 ══ S1-U ══ gw-eth1 ┤├ gw-eth2 ── SGi ── pdn
@@ -13,7 +14,9 @@
 both. `gnb_enb` is the same with a gNB on N3, gnb1 (10.1.0.2), and an eNB on S1-U, enb1 (10.1.0.3).
 `sgw` has one UE at enb1, and a second gateway beside the first, `sgw` (10.1.0.4), in a namespace of
 its own, with a host at the network's edge (edge, 10.3.0.2) behind it; topologies/sgw.toml is its
-configuration. A UE's address is the session's `ue_ip`; nothing here translates addresses.
+configuration. `smf` has two gNBs, gnb1 and gnb2, and a host for an SMF (smf, 10.4.0.5) on a link of
+its own to the gateway's host, which has 10.4.0.1 there (N4). A UE's address is the session's
+`ue_ip`; nothing here translates addresses.
 
 `gw` is a node in the namespace that Mininet runs in. Its ports have no address: ofgtp takes them,
 with topologies/mobile.toml as configuration. The base stations' user plane is topologies/enb.py,
@@ -29,6 +32,7 @@ GATEWAY = "10.1.0.1"
 SGW = "10.1.0.4"
 PDN = "10.2.0.2"
 EDGE = "10.3.0.2"
+N4, SMF = "10.4.0.1", "10.4.0.5"
 UE_POOL = "10.45.0.0/16"
 RADIO = "169.254.0.1"  # an eNB's address on each radio link: only there, and never in a packet
 
@@ -134,6 +138,17 @@ class GatewayHost(Station):
     """Where ofgtp runs: two ports without addresses."""
 
 
+class SmfHost(Station):
+    """Where an SMF runs: a link to the gateway's host, for PFCP (N4)."""
+
+    def config(self, address, gateway, **params):
+        super().config(**params)
+        [here] = self.intfList()
+        there = here.link.intf1 if here is here.link.intf2 else here.link.intf2
+        self.run("ip", "address", "add", f"{address}/24", "dev", here)
+        there.node.run("ip", "address", "add", f"{gateway}/24", "dev", there)
+
+
 class PdnHost(Station):
     """A host in the packet data network, which reaches the UEs through the gateway."""
 
@@ -213,4 +228,21 @@ class SgwPgw(Topo):
         self.addLink("ue1", "enb1")
 
 
-topos = {"one_enb": OneEnb, "two_enb": TwoEnb, "gnb_enb": GnbEnb, "sgw": SgwPgw}
+class TwoGnb(TwoEnb):
+    """Two gNBs, and an SMF that reaches the gateway's host by PFCP."""
+
+    stations = (("gnb1", Gnb), ("gnb2", Gnb))
+
+    def build(self):
+        super().build()
+        self.addHost("smf", cls=SmfHost, address=SMF, gateway=N4)
+        self.addLink("smf", "gw", port2=3)
+
+
+topos = {
+    "one_enb": OneEnb,
+    "two_enb": TwoEnb,
+    "gnb_enb": GnbEnb,
+    "sgw": SgwPgw,
+    "smf": TwoGnb,
+}

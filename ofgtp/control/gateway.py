@@ -46,7 +46,7 @@ from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
-from ofgtp.core.rules.terms import Links
+from ofgtp.core.rules.terms import ETHERNET_HEADER, Links
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound.channel import (
     CONFIRM_S,
@@ -541,6 +541,8 @@ class GatewayAgent:
                 own_mac = None if facts is None else facts.core_mac
                 if self.core_side.heard_arp(packet.frame, own_mac):
                     eventlet.spawn(self._update_route)
+            case CookieKind.REPORT, Report.HELD:
+                signalling.held(packet.teid, packet.frame[ETHERNET_HEADER:])
             case CookieKind.REPORT, Report.TOO_BIG:
                 if self._channel is not None and self._links is not None:
                     self.core_side.too_big(packet, self._channel, self._links)

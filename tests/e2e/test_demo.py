@@ -21,6 +21,7 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"gw-eth1", "gw-eth2", "br-ofgtp", "ovs-netdev", "sgw-eth1", "sgw-eth2", "br-sgw"}
+PORTS |= {"gw-eth3", "smf-eth0"}
 
 
 class Demo:
@@ -259,6 +260,52 @@ def test_bearers(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_pfcp(tmp_path: Path) -> None:
+    """The script itself fails where a step does not show what it should; here is what it shows."""
+    with demo("pfcp.py", tmp_path) as running:
+        running.read_until("4. gnb1 is ready")
+        namespaces = running.namespaces()
+        assert running.finish() == 0, running.output
+        running.assert_gone(namespaces)
+    text = running.output
+    unfolded = re.sub(r"\s+", " ", text)
+    gateway, gnb1, gnb2 = "10.1.0.1", "10.1.0.2", "10.1.0.3"
+    made = rf"Establishment Response: accepted, PDR 1, F-TEID (0x[89a-f]\w{{7}}) at {gateway}"
+    first, second = dict.fromkeys(re.findall(made, unfolded))
+    assert first != second
+    for source, target, teid, inside in (
+        (gnb1, gateway, first, "UL, QFI 9    ping"),
+        (gateway, gnb1, "0x00002001", "DL, QFI 9    ping"),
+        (gateway, gnb1, "0x00002002", "DL, QFI 9    ping"),
+        (gateway, gnb1, "0x00002002", "none         End Marker"),
+        (gateway, gnb2, "0x00003001", "DL, QFI 9    ping"),
+        (gnb2, gateway, first, "UL, QFI 5    UDP, port 5004"),
+        (gateway, gnb2, "0x00003001", "DL, QFI 5    UDP, port 5004"),
+        (gateway, gnb2, "0x00003001", "DL, QFI 9    TCP, port 5004"),
+        (gnb2, gateway, second, "UL, QFI 9    ping"),
+        (gateway, gnb2, "0x00003002", "none         End Marker"),
+        (gateway, gnb1, "0x00002003", "DL, QFI 9    ping"),
+    ):
+        row = f"{source} → {target} +{teid} +{inside}"
+        assert re.search(f"^ +{row}$", text, re.MULTILINE), row
+    for message in (  # on a busy machine some may come twice
+        "smf → ofgtp Session Modification Request: FAR 2: BUFF+NOCP",
+        "ofgtp → smf Session Report Request: downlink data, PDR 2, QFI 9",
+        "smf → ofgtp Session Report Response: accepted",
+        f"FAR 2: FORW to TEID 0x00003001 at {gnb2}, End Marker wanted (SNDEM)",
+        'QFI 5, filter "permit out udp from 10.2.0.2 5004 to assigned"',
+        "ofgtp → smf Session Deletion Response: accepted",
+        "ofgtp → smf Association Release Response: accepted",
+    ):
+        assert message in unfolded, message
+    assert "drops: idle_ue: 3" in text
+    stamps = re.findall(r"ofgtp → smf  .* Response.*Recovery Time Stamp (.*)$", text, re.MULTILINE)
+    assert len(stamps) >= 3 and len(set(stamps)) == 1
+    assert len(re.findall(r"\b0 of \d{2,} pings lost", text)) == 2
+    assert "flows_changed=0" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
 def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
     with demo("demo.py", tmp_path) as running:
         running.read_until("6. iperf3")
@@ -276,6 +323,7 @@ def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
         ("demo.py", "4. Ping", signal.SIGTERM),
         ("demo.py", "4. Ping", signal.SIGKILL),
         ("bearers.py", "5. A rate", signal.SIGKILL),
+        ("pfcp.py", "5. ue1 falls silent", signal.SIGKILL),
     ],
 )
 def test_nothing_is_left_of_a_demo_that_is_ended(

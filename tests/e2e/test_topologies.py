@@ -102,3 +102,12 @@ def test_sgw() -> None:
     here = [line for line in text.splitlines() if "sgw-eth" in line and "@" in line]
     assert [len(line.split()) for line in here] == [2, 2], "they have no addresses"
     assert "10.45.0.2 via 10.3.0.1 dev edge-eth0" in text
+
+
+def test_smf() -> None:
+    """Two gNBs, and a host for an SMF that reaches the gateway's by a link of its own."""
+    text = mn("smf", "links", "smf ping -c 2 -i 0.2 -W 5 10.4.0.1", "gw ip -brief address")
+    for link in ("access-eth0<->gw-eth1", "gnb2-eth0<->access-eth2", "smf-eth0<->gw-eth3"):
+        assert f"{link} (OK OK)" in text
+    assert "2 packets transmitted, 2 received" in text
+    assert "10.4.0.1/24" in text

@@ -219,6 +219,71 @@ def test_an_error_indication_is_reported(site: Site, cp: ControlPlane, ue: str) 
     assert cp.receive(3) is None
 
 
+def reported(cp: ControlPlane, session: PfcpSession) -> tuple[int, int | None]:
+    """PDR and QFI of a Downlink Data Report, which is accepted."""
+    data = cp.receive(10)
+    assert data is not None
+    header, report = read(data)
+    assert (header.type, header.seid) == (56, session.cp_seid)
+    told: Any = report
+    assert told.report_type == 1
+    cp.send(write(SessionReportResponse(1), header.sequence, session.up_seid))
+    [pdr], service = told.downlink_data
+    return pdr, None if service is None else service.qfi
+
+
+def test_packets_for_an_idle_ue_are_reported_once(site: Site, cp: ControlPlane, ue: str) -> None:
+    """For each QoS flow, until the control plane says anew what becomes of them."""
+    voice = smf.downlink(ue, pdr_id=3, precedence=10, qer_ids=(2,))
+    voice = voice._replace(pdi=voice.pdi._replace(sdf_filters=(v.SdfFilter(VOICE),)))
+    pdrs = smf.uplink(), smf.downlink(ue, qer_ids=(1,)), voice
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(9), smf.qer(1, 2)))
+    assert down(site, ue, DOWN)
+    idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
+    assert session.modify(update_fars=(idle,)).cause == 1
+    ping, speech = (site.to_ue(each) for each in (gtpu.ipv4(PDN_IP, ue), udp(PDN_IP, ue, 5004, 6)))
+    with site.counted(idle_ue=4):
+        assert site.downlink(ping) == site.downlink(ping) == []
+        assert reported(cp, session) == (2, 9)
+        assert site.downlink(speech) == site.downlink(speech) == []
+        assert reported(cp, session) == (3, 1)
+    assert session.modify(update_qers=(g.UpdateQer(1, mbr=v.Bitrates(900, 900)),)).cause == 1
+    site.downlink(ping)
+    site.downlink(speech)
+    assert cp.receive(3) is None, "nothing new was said of them"
+    assert session.modify(update_fars=(idle,)).cause == 1
+    site.downlink(speech)
+    assert reported(cp, session) == (3, 1)
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.FORW),)).cause == 1
+    assert down(site, ue, DOWN)
+    assert session.modify(update_fars=(idle,)).cause == 1
+    site.downlink(ping)
+    first = cp.receive(10)
+    assert first is not None
+    assert cp.receive(10) == first, "what is not answered comes again"
+    other = cp.establish((smf.uplink(), smf.downlink(ue)), (smf.to_core(), smf.idle()))
+    assert session.modify().cause == 65, "another has taken its place"
+    assert cp.receive(3) is None, "and it ends with the session"
+    other.delete()
+
+
+def test_packets_for_a_relays_idle_ue_are_reported(site: Site, cp: ControlPlane) -> None:
+    """An SGW-C's, which come in a tunnel; what it has of the other direction is not."""
+    pdrs = (
+        g.CreatePdr(1, None, g.Pdi(Interface.CORE, v.ChooseFTeid()), None, 1),
+        g.CreatePdr(2, None, g.Pdi(Interface.ACCESS, v.ChooseFTeid()), None, 2),
+    )
+    session = cp.establish(pdrs, (smf.idle(1), smf.idle(2)))
+    inner = gtpu.ipv4("198.51.100.7", "10.45.9.9")
+    with site.counted(idle_ue=3):
+        for pdr in (2, 1, 1):
+            site.enb.send(site.from_enb(gtpu.t_pdu(session.teids[pdr], inner)))
+        assert reported(cp, session) == (1, None)
+    assert cp.receive(1) is None
+    session.delete()
+
+
 def test_a_flow_of_its_own_qfi_and_rate(site: Site, cp: ControlPlane, ue: str) -> None:
     """As an SMF adds a QoS flow: filters, one of them by its number alone, and no keys downlink."""
     pdrs = smf.uplink(9, qer_ids=(1,)), smf.downlink(ue, qer_ids=(1,))
@@ -399,10 +464,10 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     bare = cp.establish((smf.uplink(),), (smf.to_core(),))
     down(site, ue, DOWN)
 
-    def command(*words: str) -> str:
+    def command(*words: str, check: bool = True) -> str:
         program = Path(sys.executable).parent / "ofgtp"
         argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(program), *words]
-        return site.lab.exec("gw", argv, timeout=120).stdout
+        return site.lab.exec("gw", argv, check=check, timeout=120).stdout
 
     listed = command("session", "list")
     line = next(each for each in listed.splitlines() if name(session) in each)
@@ -418,6 +483,11 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     assert ue not in command("route", "show")
     traced = command("trace", ue)
     assert f"uplink {session.teids[1]:#x}" in traced
+    idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
+    assert session.modify(update_fars=(idle,)).cause == 1
+    traced = " ".join(command("trace", ue, check=False).split())
+    assert f"DROPPED: session {name(session)} is idle" in traced
+    assert "its control plane is told once (Downlink Data Report)" in traced
     session.delete()
     bare.delete()
 

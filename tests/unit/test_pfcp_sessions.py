@@ -49,7 +49,7 @@ from ofgtp.core.pfcp.wire.messages import (
 from ofgtp.core.pfcp.wire.tables import REMOVED
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.sessions.detail import FILTERS_MAX, Detail
-from ofgtp.core.sessions.rule import Refused, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.rule import Held, Refused, Rule, Source, ToCore, Tunnel
 from ofgtp.core.sessions.rules import main_tunnels
 from tests.support.lab import gateway
 from tests.support.pfcp import procedures
@@ -276,14 +276,17 @@ def test_no_tunnel_yet_is_idle() -> None:
 
 
 def test_actions() -> None:
-    for action, reason in (
-        (Action.BUFF | Action.NOCP, DropReason.IDLE_UE),
-        (Action.BUFF, DropReason.IDLE_UE),
-        (Action.DROP, DropReason.FAR_DROP),
-        (Action.DROP | Action.NOCP, DropReason.FAR_DROP),
+    for action, forward in (
+        (Action.BUFF | Action.NOCP, Held()),
+        (Action.BUFF, Refused(DropReason.IDLE_UE)),
+        (Action.DROP, Refused(DropReason.FAR_DROP)),
+        (Action.DROP | Action.NOCP, Held()),
     ):
         fars = (UL_FAR, DL_FAR._replace(apply_action=action))
-        assert by_id(establish(create_fars=fars))["2"].forward == Refused(reason)
+        assert by_id(establish(create_fars=fars))["2"].forward == forward
+    fars = (UL_FAR._replace(apply_action=Action.BUFF | Action.NOCP), DL_FAR)
+    uplink = by_id(establish(create_fars=fars))["1"].forward
+    assert uplink == Refused(DropReason.IDLE_UE), "nobody is told of what a UE sends"
     gate = QER._replace(gate_status=v.GateStatus(Gate.CLOSED, Gate.OPEN))
     pdrs = (UL._replace(qer_ids=(1,)), DL._replace(qer_ids=(1,)))
     made = by_id(establish(create_pdrs=pdrs, create_qers=(gate,)))
@@ -369,12 +372,11 @@ def test_a_flow_without_a_tunnel_yet_is_passed_over() -> None:
     active = change(made, update_fars=(g.UpdateFar(4, Action.FORW, whole),))
     assert by_id(active)["4"].forward == Tunnel(FTeid(0x2009, GNB))
     idle = change(active, update_fars=(g.UpdateFar(4, Action.BUFF | Action.NOCP),))
-    assert by_id(idle)["4"].forward == Refused(DropReason.IDLE_UE)
+    assert by_id(idle)["4"].forward == Held()
     dropped = change(made, update_fars=(g.UpdateFar(4, Action.DROP),))
     assert by_id(dropped)["4"].forward == Refused(DropReason.FAR_DROP)
-    assert by_id(establish(create_fars=(UL_FAR, IDLE_FAR)))["2"].forward == Refused(
-        DropReason.IDLE_UE
-    ), "the last one stays"
+    last = by_id(establish(create_fars=(UL_FAR, IDLE_FAR)))["2"]
+    assert last.forward == Held(), "the last one stays"
 
 
 def test_a_filter_named_by_its_number_is_another_pdrs() -> None:
@@ -518,7 +520,7 @@ def test_a_handover_and_its_end_marker() -> None:
 def test_idle_and_back() -> None:
     made = establish()
     idle = change(made, update_fars=(g.UpdateFar(2, Action.BUFF | Action.NOCP),))
-    assert by_id(idle)["2"].forward == Refused(DropReason.IDLE_UE)
+    assert by_id(idle)["2"].forward == Held()
     back = change(idle, update_fars=(g.UpdateFar(2, Action.FORW),))
     assert by_id(back)["2"].forward == Tunnel(FTeid(0x2001, GNB)), "the stored parameters"
     new = establish(create_fars=(UL_FAR, IDLE_FAR))

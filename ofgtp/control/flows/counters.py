@@ -34,6 +34,7 @@ from ofgtp.core.flows.pipeline import (
     FRAMED,
     GUARD,
     HELD,
+    HELD_METERS,
     INGRESS,
     LEASE,
     LOCAL,
@@ -60,6 +61,7 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG_RELAYED_METER,
     TOO_BIG_UPLINK_METER,
     UNKNOWN_UE_METER,
+    UPLINK_HELD_METER,
     DropReason,
     Report,
 )
@@ -239,7 +241,8 @@ class Counters:
         sent = meters.get(SENT_METER.number, MeterCounts(0, 0))
         counted = {"sent": sent.packets, "sent octets": sent.octets, **sums}
         counted |= {port: found.received for port, found in ports.items()}
-        counted[_REFUSED_UPLINK] = sum(_through(meters, each) for each in UPLINK_REFUSALS.values())
+        in_tunnels = *UPLINK_REFUSALS.values(), UPLINK_HELD_METER
+        counted[_REFUSED_UPLINK] = sum(_through(meters, each) for each in in_tunnels)
         anew = any(count < self._seen_sums.get(label, 0) for label, count in counted.items())
         risen = {label: self._risen(label, count) for label, count in counted.items()}
         for port in ports.keys() - self._seen_sums.keys():
@@ -296,6 +299,8 @@ def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
     refused = {reason.label: _through(counts, meter) for reason, meter in _DOWNLINK_METERED.items()}
     for reason, meter in UPLINK_REFUSALS.items():
         refused[reason.label] += _through(counts, meter)
+    # What is shown to the controller goes nowhere from there.
+    refused[DropReason.IDLE_UE.label] += _sum_of(counts, *HELD_METERS).packets
     return {
         "rate_limited_ping": over(PING_METER),
         "rate_limited_arp": over(ARP_METER, NEIGHBOUR_METER, OTHER_ARP_METER, NEXT_HOP_METER),

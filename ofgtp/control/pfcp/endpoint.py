@@ -22,6 +22,8 @@ from ofgtp.control.pfcp.sessions import PfcpSessions
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import OfgtpError, SwitchRefused
 from ofgtp.core.model import FTeid, Gateway, Pfcp
+from ofgtp.core.pfcp import stored
+from ofgtp.core.pfcp.downlink import DownlinkFlow, held_flows, told_anew, waiting
 from ofgtp.core.pfcp.node.actions import (
     PORT,
     Action,
@@ -43,10 +45,12 @@ from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
-from ofgtp.core.pfcp.wire.messages import SessionReportRequest
+from ofgtp.core.pfcp.wire.messages import Message, SessionModificationRequest, SessionReportRequest
 from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
+from ofgtp.core.trace.probe import Packet
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import AssociationView, PfcpView
+from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -110,8 +114,11 @@ class PfcpEndpoint:
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
         self._sessions = PfcpSessions(terms, pfcp.listen, store, ntp_now)
         service.nodes[gateway.name] = self
-        self._indicated: dict[int, set[FTeid]] = {}
-        """Tunnels that their peers do not know, by session, as its control plane was told."""
+        self._told: dict[int, set[FTeid | DownlinkFlow]] = {}
+        """By session what its control plane was told, and need not be told again: tunnels that
+        their peers do not know, and flows for whose packets there is no tunnel."""
+        self._quiet: set[int] = set()
+        """Sessions whose control plane was told of all such flows."""
         self._queue: LightQueue = LightQueue()
         self._socket: socket.socket | None = None
         self.problem: str | None = None
@@ -166,16 +173,44 @@ class PfcpEndpoint:
             StoreError: whose session it is cannot be read.
         """
         found = self._store.pfcp_session(self._name, up_seid)
-        if found is None or tunnel in self._indicated.get(up_seid, ()):
+        if found is None or tunnel in self._told.get(up_seid, ()):
             return False
-        _, made = found
-        self._indicated.setdefault(up_seid, set()).add(tunnel)
-        to = ip_address(made.cp_ips.split()[0])
         remote = ErrorIndicationReport((values.FTeid(tunnel.teid, tunnel.ip),))
         report = SessionReportRequest(ReportType.ERIR, error_indication=remote)
-        token = (up_seid, tunnel)
-        self._do(self._node.report(to, report, made.cp_seid, token, time.monotonic()))
+        self._tell(up_seid, found[1], tunnel, report)
         return True
+
+    def downlink_data(self, up_seid: int, teid: int | None, packet: Packet) -> bool:
+        """Tell a session's control plane that there is a packet for its idle UE, which came by a
+        TEID of ours, or, None, by the core port: once for each flow, until it says anew what
+        becomes of such packets. Whether the session holds it.
+
+        Raises:
+            StoreError: whose session it is cannot be read.
+        """
+        if up_seid in self._quiet:
+            return True
+        found = self._store.pfcp_session(self._name, up_seid)
+        if found is None:
+            return False
+        _, made = found
+        session = stored.from_bytes(made.octets, made.node_id, up_seid)
+        held = waiting(session, teid, packet)
+        if held is None:
+            return False
+        if held.flow not in self._told.get(up_seid, ()):
+            self._tell(up_seid, made, held.flow, held.report())
+            if held_flows(session) <= self._told[up_seid]:
+                self._quiet.add(up_seid)
+        return True
+
+    def _tell(
+        self, up_seid: int, made: Made, what: FTeid | DownlinkFlow, report: SessionReportRequest
+    ) -> None:
+        self._told.setdefault(up_seid, set()).add(what)
+        to = ip_address(made.cp_ips.split()[0])
+        token = (up_seid, what)
+        self._do(self._node.report(to, report, made.cp_seid, token, time.monotonic()))
 
     def _bind(self) -> socket.socket:
         while True:
@@ -225,9 +260,10 @@ class PfcpEndpoint:
                 case Event(kind, node_id, ip, text):
                     facts = {"node_id": str(node_id), "ip": str(ip), "text": text}
                     self._events.publish(kind.value, gateway=self._name, **facts)
-                case Unanswered((int() as up_seid, FTeid() as tunnel)):
+                case Unanswered((int() as up_seid, (FTeid() | DownlinkFlow()) as what)):
                     # Should it come again, it is told again.
-                    self._indicated.get(up_seid, set()).discard(tunnel)
+                    self._told.get(up_seid, set()).discard(what)
+                    self._quiet.discard(up_seid)
 
     def _send(self, to: Endpoint, data: bytes) -> None:
         if self._socket is None:
@@ -278,21 +314,34 @@ class PfcpEndpoint:
             log.exception("gateway=%s: PFCP: unexpected", self._name)
             failed = Refusal(Cause.SYSTEM_FAILURE, "an internal error, see the log")
             answers = [failed] * len(requests)
+        while self._sessions.replaced:
+            self._forget(self._sessions.replaced.pop())
         actions: list[Action] = []
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, OfgtpError):
                 actions += self._refuse(request.transaction, _refusal(answer))
             else:
                 message, seid = answer
-                self._forget_indicated(request.transaction.seid)
+                self._forget(request.transaction.seid, request.message)
                 now = time.monotonic()
                 actions += self._node.answer(request.transaction, message, seid, now)
         return actions
 
-    def _forget_indicated(self, up_seid: int) -> None:
-        """A session is another one now: what was told of it counts no more."""
-        for tunnel in self._indicated.pop(up_seid, ()):
-            self._node.cancel((up_seid, tunnel))
+    def _forget(self, up_seid: int, message: Message | None = None) -> None:
+        """A session is another one now, or is no more: what was told of it counts no more, but for
+        packets that a modification says nothing of."""
+        self._quiet.discard(up_seid)
+        told = self._told.pop(up_seid, set())
+        kept = set[FTeid | DownlinkFlow]()
+        if isinstance(message, SessionModificationRequest):
+            anew = told_anew(message.update_fars)
+            kept = {
+                each for each in told if isinstance(each, DownlinkFlow) and each.far_id not in anew
+            }
+        for what in told - kept:
+            self._node.cancel((up_seid, what))
+        if kept:
+            self._told[up_seid] = kept
 
     def _other(self, work: BadRequest | Change) -> list[Action]:
         if isinstance(work, Change):
@@ -320,9 +369,9 @@ class PfcpEndpoint:
     def _change(self, change: Change) -> list[Action]:
         try:
             self._sessions.change(change, self._service)
-            for up_seid in [*self._indicated] if change.delete else ():
+            for up_seid in [*self._told] if change.delete else ():
                 if self._store.pfcp_session(self._name, up_seid) is None:
-                    self._forget_indicated(up_seid)
+                    self._forget(up_seid)
         except Exception as error:
             if not isinstance(error, OfgtpError):
                 log.exception("gateway=%s: PFCP: unexpected", self._name)

@@ -67,6 +67,8 @@ class PfcpSessions:
         """`clock` tells seconds since 1900."""
         self._terms, self._up_ip, self._store, self._clock = terms, up_ip, store, clock
         self._gateway = terms.gateway.name
+        self.replaced: list[int] = []
+        """SEIDs of ours whose place new sessions have taken; whoever reads it empties it."""
 
     def cp_seid(self, transaction: Transaction) -> int:
         """The SEID by which the sender of a request knows the session; 0 if there is none.
@@ -199,6 +201,8 @@ class PfcpSessions:
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=restores) from None
         self._remember(tx, made.number, outcome.session)
+        owners = (each.detail.owner for each in gone if each.detail is not None)
+        self.replaced += [owner.up_seid for owner in owners if owner is not None]
         return Steps(tuple(gone), (made,)), (outcome.answer, cp_seid)
 
     def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:

@@ -43,8 +43,10 @@ from ofgtp.core.errors import (
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp import stored as pfcp_stored
+from ofgtp.core.pfcp.downlink import read_packet
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
+from ofgtp.core.trace.probe import Packet
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -88,6 +90,10 @@ class PfcpNode(Protocol):
 
     def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
         """A peer does not know a session's tunnel; whether that is news to the control plane."""
+
+    def downlink_data(self, up_seid: int, teid: int | None, packet: Packet) -> bool:
+        """A packet for an idle UE came by a TEID of ours, or, None, by the core port; whether the
+        session holds it."""
 
 
 class SessionService:
@@ -258,6 +264,22 @@ class SessionService:
         for session_id, tunnel in tunnels_of:
             facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
             self.events.publish("error_indicated", gateway=gateway, session=session_id, **facts)
+
+    def downlink_data(self, gateway: str, teid: int, packet: bytes) -> None:
+        """Have the control plane told whose session a packet is for; see `Sessions`."""
+        node, read = self.nodes.get(gateway), read_packet(packet)
+        if node is None or read is None:
+            return
+        found: list[tuple[StoredSession | None, int | None]] = []
+        found.append((self._store.by_ue_ip(gateway, read.ue), None))
+        if teid:  # that of a relay; or of the UE that has sent it to another one
+            found.append((self._store.by_teid(gateway, teid), teid))
+        for stored, came_by in found:
+            detail = None if stored is None else stored.session.detail
+            if detail is None or detail.owner is None:
+                continue
+            if node.downlink_data(detail.owner.up_seid, came_by, read):
+                return
 
     def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
         """Tell the control planes that have sessions with a peer that does not answer, and remove

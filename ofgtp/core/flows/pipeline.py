@@ -567,6 +567,8 @@ SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in ra
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
 
+UPLINK_HELD_METER = Meter(53, rate=10_000_000, burst=10_000_000)
+"""The same for what comes in a tunnel to be held: HELD_METERS count it with all other."""
 HELD_METERS = tuple(Meter(64 + share, rate=50, burst=50) for share in range(16))
 
 METERS: dict[str, Meter] = {
@@ -589,6 +591,7 @@ METERS: dict[str, Meter] = {
     "uplink_error_indicated": UPLINK_ERROR_INDICATED_METER,
     "uplink_gate_closed": UPLINK_GATE_CLOSED_METER,
     "uplink_far_drop": UPLINK_FAR_DROP_METER,
+    "uplink_held": UPLINK_HELD_METER,
     "sent": SENT_METER,
     "refused": REFUSED_METER,
     "icmp_error": ICMP_ERROR_METER,

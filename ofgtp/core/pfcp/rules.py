@@ -1,6 +1,7 @@
 """PDRs with their FARs and QERs -> rules (TS 29.244, 5.2).
 
 Packets that a FAR buffers (BUFF) are not kept: they are dropped, and count as for an idle UE.
+Downlink ones of which the control plane wants to be told (NOCP) are shown to the controller.
 
 The direction is the Source Interface's. A PDI that names neither an F-TEID nor a UE address has the
 session's: several control planes leave it out in the PDRs of dedicated bearers, although 5.2.1
@@ -30,6 +31,7 @@ from ofgtp.core.sessions.detail import RATE_MAX_KBPS
 from ofgtp.core.sessions.rule import (
     LOWEST_PRECEDENCE,
     Forward,
+    Held,
     Refused,
     Rule,
     Source,
@@ -120,7 +122,7 @@ class _Making:
         waiting = {
             rule.id
             for rule in downlink[:-1]
-            if rule.forward == Refused(DropReason.IDLE_UE) and self._has_no_tunnel(rule)
+            if rule.forward in (Refused(DropReason.IDLE_UE), Held()) and self._has_no_tunnel(rule)
         }
         return [rule for rule in rules if rule.teid is not None or rule.id not in waiting]
 
@@ -149,7 +151,7 @@ class _Making:
         ue = () if self._ue_ip is None else (IPv4Network(self._ue_ip), *self._framed)
         far = self._session.fars[pdr.far_id or 0]
         qers = [self._session.qers[number] for number in pdr.qer_ids]
-        forward = _forward(far, qers, uplink=uplink)
+        forward = _forward(far, qers, source)
         if (teid is None and (uplink or not ue)) or (isinstance(forward, ToCore) and not ue):
             # Nothing can come by it: it waits for a key that an update will bring.
             return
@@ -272,7 +274,8 @@ def _is_ipv6(each: PacketFilter) -> bool:
     return any(getattr(network, "version", 4) == 6 for network in networks)
 
 
-def _forward(far: CreateFar, qers: Sequence[CreateQer], *, uplink: bool) -> Forward:
+def _forward(far: CreateFar, qers: Sequence[CreateQer], source: Source) -> Forward:
+    uplink = source is Source.ACCESS
     closed = any(qer.gate_status[0 if uplink else 1] is Gate.CLOSED for qer in qers)
     action, parameters = far.apply_action, far.forwarding_parameters
     rule = FailedRule(RuleKind.FAR, far.far_id)
@@ -282,6 +285,8 @@ def _forward(far: CreateFar, qers: Sequence[CreateQer], *, uplink: bool) -> Forw
     to = None if parameters is None else _destination(parameters, rule)
     if closed:
         return Refused(DropReason.GATE_CLOSED)
+    if action & Action.NOCP and not action & Action.FORW and source is Source.CORE:
+        return Held()
     if action & Action.DROP:
         return Refused(DropReason.FAR_DROP)
     if action & Action.BUFF or parameters is None:

@@ -32,6 +32,7 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG_UPLINK_METER,
     TOO_BIG_UPLINK_REPORT_METER,
     UPLINK,
+    UPLINK_HELD_METER,
     UPLINK_MISS_METER,
     DropReason,
     Report,
@@ -99,13 +100,13 @@ def rules() -> Iterator[Flow]:
     """What happens to packets that none of their session's filters takes."""
     for table in WAY_TABLES.values():
         asked = ASKED[table.number]
-        for bits, goto in (
-            ({"reg6": (RELAYS, RELAYS), "reg4": (0, HAS_CONTAINER)}, ONWARD),
-            ({"reg6": (RELAYS, RELAYS), "reg4": (HAS_CONTAINER, HAS_CONTAINER)}, MEASURE),
-            ({"reg6": (REFUSES, REFUSES)}, REFUSAL),
-            ({"reg6": (HOLDS, HOLDS)}, HELD),
+        for bits, goto, meter in (
+            ({"reg6": (RELAYS, RELAYS), "reg4": (0, HAS_CONTAINER)}, ONWARD, None),
+            ({"reg6": (RELAYS, RELAYS), "reg4": (HAS_CONTAINER, HAS_CONTAINER)}, MEASURE, None),
+            ({"reg6": (REFUSES, REFUSES)}, REFUSAL, None),
+            ({"reg6": (HOLDS, HOLDS)}, HELD, UPLINK_HELD_METER),
         ):
-            yield table.flow(PRIORITY_MAX, match(**bits, **asked), goto=goto)
+            yield table.flow(PRIORITY_MAX, match(**bits, **asked), goto=goto, meter=meter)
         strict = match(reg6=(STRICT, STRICT), **asked)
         yield table.drop(0, strict, DropReason.WRONG_BEARER)
         for wants, goto in (

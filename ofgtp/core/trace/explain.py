@@ -311,7 +311,7 @@ class _Way:
         if table is FRAMED:
             return f"{packet.destination} is behind a UE, by a framed route"
         if table is HELD:
-            return "shown to the controller, which holds it until there is a tunnel"
+            return "shown to the controller, which tells the control plane, and dropped"
         if table is LEASE:
             to = ": to LOCAL, where the switch unwraps it" if hop.outputs else ""
             return f"no lease has run out{to}"
@@ -473,6 +473,8 @@ class _Way:
             if case.packet.direction == "uplink" and not self._to_ue:
                 return verdict.too_big_uplink(case, asked)
             return verdict.too_big(case, asked)
+        if last.table == HELD.number:
+            return verdict.held(case, self.taken)
         return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
 
     def _leads_to(self, hop: Hop) -> str:

@@ -412,6 +412,18 @@ def foreign(case: Case, hop: Hop) -> Verdict:
     )
 
 
+def held(case: Case, taken: Taken | None) -> Verdict:
+    """It is for an idle UE whose control plane wants to know of it."""
+    whose = case.session.named(taken.rule) if taken else case.session.name
+    return Verdict(
+        False,
+        f"{whose} is idle: it has no downlink",
+        DropReason.IDLE_UE.label,
+        "normal for a phone that sleeps: its control plane is told once (Downlink Data Report),"
+        " pages it, and gives the session a downlink again",
+    )
+
+
 def refused(case: Case, said: str) -> Verdict:
     """The switch will not trace at all, or says itself what is wrong."""
     bridge = case.gateway.bridge
