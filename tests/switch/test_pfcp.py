@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -40,7 +41,7 @@ from tests.support.lab import Lab
 from tests.support.peer import pong
 from tests.support.pfcp import procedures, rewritten
 from tests.support.pfcp_damage import damaged
-from tests.support.site import ENB_IP, PDN_IP, Site, is_echo, is_gtpu, until
+from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_echo, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.support.stream import SESSION, Stream
 
@@ -299,6 +300,50 @@ def test_a_relay(site: Site, cp: ControlPlane) -> None:
         until(arrived, f"from {enb} to {to}")
         assert gtpu.decode(got[-1]).inner == inner
     session.delete()
+
+
+def test_a_relay_with_a_rate(site: Site, cp: ControlPlane) -> None:
+    """Both tunnels of it are policed; a rate more leaves the meters that are there."""
+    rates = v.Bitrates(800, 400)
+    pdrs = (
+        g.CreatePdr(1, None, g.Pdi(Interface.CORE, v.ChooseFTeid()), None, 1, (), (5,)),
+        g.CreatePdr(2, None, g.Pdi(Interface.ACCESS, v.ChooseFTeid()), None, 2, (), (5,)),
+    )
+    fars = smf.to_tunnel(DOWN, ENB, 1), smf.to_tunnel(0x6001, ENB2, 2)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(qer_id=5, mbr=rates),))
+    inner = gtpu.ipv4("10.45.9.9", "198.51.100.7") + bytes(1000)
+    for teid, enb, to, out in (
+        (session.teids[2], "enb", "enb2", 0x6001),
+        (session.teids[1], "enb2", "enb", DOWN),
+    ):
+        wires = site.enbs[enb], site.enbs[to]
+        frames = [site.from_enb(gtpu.t_pdu(teid, inner), enb=enb)] * 200
+
+        def policed(wires: Any = wires, frames: Any = frames, out: int = out) -> bool:
+            for frame in frames:
+                wires[0].send(frame)
+            passed = sum(is_gtpu(each, out) for each in wires[1].all(0.5))
+            return 0 < passed < len(frames)
+
+        until(policed, f"some of what {enb} sends at once, and not all, reaches {to}")
+    before = session_meters(site)
+    assert len(before) == 2
+    slower = v.Bitrates(100, 100)
+    more = session.modify(
+        create_qers=(smf.qer(qer_id=1, mbr=slower),),
+        update_pdrs=(g.UpdatePdr(1, qer_ids=(1, 5)),),
+    )
+    assert more.cause == 1
+    after = session_meters(site)
+    assert len(after) == 2 and len(before & after) == 1, "of the other tunnel it is the same one"
+    session.delete()
+    until(lambda: not session_meters(site), "the meters go with the session")
+
+
+def session_meters(site: Site) -> set[int]:
+    """Numbers of the meters that are sessions'."""
+    shown = site.lab.ofctl("dump-meters", BRIDGE)
+    return {int(number) for number in re.findall(r"meter=(\d+) kbps", shown)}
 
 
 # --- what REST sees

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from ofgtp.core.pfcp.session import PfcpSession, R
+from ofgtp.core.pfcp.session import PfcpSession, R, placed
 from ofgtp.core.pfcp.wire.messages import SessionModificationRequest
 from ofgtp.core.pfcp.wire.tables import decode, encode
 from ofgtp.core.pfcp.wire.values import NodeId
@@ -17,6 +17,7 @@ def to_bytes(session: PfcpSession) -> bytes:
     """All of it but the Node ID and our SEID."""
     further = {
         "chosen": [*session.chosen.items()],
+        "places": [*session.places.items()],
         "apn": session.apn_dnn,
         "user": session.user,
     }
@@ -43,16 +44,19 @@ def from_bytes(data: bytes, node_id: NodeId, up_seid: int) -> PfcpSession:
     rules = decode(SessionModificationRequest, data[end:])
     if rules.cp_fseid is None:
         raise ValueError("a session without a CP F-SEID")
+    qers = _by_id(rules.create_qers)
     return PfcpSession(
         node_id,
         rules.cp_fseid,
         up_seid,
         pdrs=_by_id(rules.create_pdrs),
         fars=_by_id(rules.create_fars),
-        qers=_by_id(rules.create_qers),
+        qers=qers,
         urrs=_by_id(rules.create_urrs),
         bars=_by_id(rules.create_bars),
         chosen=dict(further["chosen"]),
+        # an earlier release had them in the order of their ids
+        places=placed(qers, dict(further.get("places", ()))),
         apn_dnn=further["apn"],
         user=further["user"],
     )
