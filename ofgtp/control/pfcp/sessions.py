@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -44,6 +45,8 @@ Answer = Reply | OfgtpError
 """Or why it is not carried out; then nothing has changed. A `Refusal` says the cause."""
 Done = tuple[Steps, Reply]
 
+INSTANCES_KEPT = 64
+"""Names of network instances that are remembered."""
 DELETED_AT_ONCE = 200
 """Sessions of an association that are deleted together: others have their turn in between."""
 
@@ -63,6 +66,12 @@ class PfcpSessions:
     def __init__(self, terms: Terms, up_ip: IPv4Address, store: SessionStore) -> None:
         self._terms, self._up_ip, self._store = terms, up_ip, store
         self._gateway = terms.gateway.name
+        self._instances: Counter[str] = Counter()
+
+    def instances(self) -> list[tuple[str, bool, int]]:
+        """The network instances that control planes have named, whether they are there, and in how
+        many requests."""
+        return [(name, self._terms.has_instance(name), n) for name, n in self._instances.items()]
 
     def cp_seid(self, transaction: Transaction) -> int:
         """The SEID by which the sender of a request knows the session; 0 if there is none.
@@ -108,6 +117,9 @@ class PfcpSessions:
         return answers
 
     def _one(self, tx: Writing, message: Message, transaction: Transaction) -> Done:
+        for name in {*procedures.instances(message)}:
+            if name in self._instances or len(self._instances) < INSTANCES_KEPT:
+                self._instances[name] += 1
         match message:
             case SessionEstablishmentRequest():
                 return self._establish(tx, message)

@@ -7,7 +7,7 @@ words for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
@@ -25,7 +25,7 @@ from ofgtp.core.pfcp.wire.enums import (
     RuleKind,
 )
 from ofgtp.core.pfcp.wire.errors import Refusal
-from ofgtp.core.pfcp.wire.grouped import CreateFar, UpdateForwardingParameters
+from ofgtp.core.pfcp.wire.grouped import CreateFar, Pdi, UpdateForwardingParameters
 from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.messages import (
     Message,
@@ -51,6 +51,11 @@ class Terms:
     """Those that are there; none: any."""
     protected: tuple[IPv4Network, ...] = ()
     """Where no UE may send, and no prefix behind one may be."""
+
+    def has_instance(self, name: str) -> bool:
+        """Whether a network instance is there."""
+        known = {each.lower() for each in self.network_instances}
+        return not known or name.lower() in known
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,19 @@ def collision(error: Conflict | InvalidSession, session: PfcpSession, *, restore
     return Refusal(Cause.RULE_FAILURE, str(error), Ie.FRAMED_ROUTE, rule)
 
 
+def instances(request: Message) -> Iterator[str]:
+    """The network instances that rules of a request name."""
+    for member in ("create_pdrs", "update_pdrs"):
+        for pdr in getattr(request, member, ()):
+            if isinstance(pdr.pdi, Pdi) and pdr.pdi.network_instance:
+                yield pdr.pdi.network_instance
+    for member in ("create_fars", "update_fars"):
+        for far in getattr(request, member, ()):
+            name = getattr(far.forwarding_parameters, "network_instance", None)
+            if name and isinstance(name, str):
+                yield name
+
+
 def restores(request: SessionEstablishmentRequest) -> bool:
     """Whether a session is to be as it was before a restart of ours (RESTI)."""
     return bool(request.flags and request.flags & EstablishmentFlags.RESTI)
@@ -189,7 +207,6 @@ def _detail(session: PfcpSession, made: Made) -> Detail:
 def _check_network_instances(session: PfcpSession, terms: Terms) -> None:
     if not terms.network_instances:
         return
-    known = {name.lower() for name in terms.network_instances}
     named = [
         (FailedRule(RuleKind.PDR, pdr.pdr_id), pdr.pdi.network_instance)
         for pdr in session.pdrs.values()
@@ -200,7 +217,7 @@ def _check_network_instances(session: PfcpSession, terms: Terms) -> None:
         if far.forwarding_parameters is not None
     ]
     for rule, name in named:
-        if name is not None and name.lower() not in known:
+        if name is not None and not terms.has_instance(name):
             reason = f"{name!r} is none of network_instances"
             raise Refusal(Cause.RULE_FAILURE, reason, Ie.NETWORK_INSTANCE, rule)
 
