@@ -481,6 +481,7 @@ class SdfFilterOutput(BaseModel):
 
     id: int | None = Field(description="By which other PDRs name it")
     description: str | None = Field(description="null: it stands in another PDR")
+    traffic_class: tuple[int, int] | None = Field(description="ToS octet and mask")
 
 
 class PdrOutput(BaseModel):

@@ -291,7 +291,7 @@ def test_the_seid_of_an_answer(world: World) -> None:
 
 def test_a_session_as_it_was_made(world: World) -> None:
     qer = g.CreateQer(1, v.GateStatus(Gate.OPEN, Gate.CLOSED), v.Bitrates(5, 6), None, 9, rqi=True)
-    sdf = v.SdfFilter("permit out ip from any to assigned", filter_id=3)
+    sdf = v.SdfFilter("permit out ip from any to assigned", (184, 252), filter_id=3)
     down = DL._replace(pdi=DL.pdi._replace(sdf_filters=(sdf,)), qer_ids=(1,))
     user = v.UserId(imsi="001010000000001")
     asked = {"create_pdrs": (UL, down), "create_qers": (qer,)}
@@ -302,7 +302,9 @@ def test_a_session_as_it_was_made(world: World) -> None:
     up, to_ue = shown["pdrs"]
     assert (up["source"], up["teid"], up["far"], up["filters"]) == ("access", teid, 1, [])
     assert (to_ue["source"], to_ue["ue_ip"], to_ue["qers"]) == ("core", str(UE), [1])
-    assert to_ue["filters"] == [{"id": 3, "description": sdf.description}]
+    assert to_ue["filters"] == [
+        {"id": 3, "description": sdf.description, "traffic_class": [184, 252]}
+    ]
     core, tunnel = shown["fars"]
     assert (core["destination"], core["tunnel"]) == ("core", None)
     assert tunnel["action"] == ["FORW"]
