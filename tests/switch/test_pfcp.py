@@ -412,9 +412,7 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     down(site, ue, DOWN)
 
     def command(*words: str) -> str:
-        program = Path(sys.executable).parent / "ofgtp"
-        argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(program), *words]
-        return site.lab.exec("gw", argv, timeout=120).stdout
+        return ofgtp(site, *words)
 
     listed = command("session", "list")
     line = next(each for each in listed.splitlines() if name(session) in each)
@@ -432,6 +430,61 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     assert f"uplink {session.teids[1]:#x}" in traced
     session.delete()
     bare.delete()
+
+
+def ofgtp(site: Site, *words: str, check: bool = True) -> str:
+    """What the command says, on the gateway's host."""
+    program = Path(sys.executable).parent / "ofgtp"
+    argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(program), *words]
+    return site.lab.exec("gw", argv, check=check, timeout=120).stdout
+
+
+def test_trace_names_pdr_and_far(site: Site, cp: ControlPlane, ue: str) -> None:
+    pdrs = (
+        smf.uplink(9, qer_ids=(1,)),
+        smf.downlink(ue, qer_ids=(1,)),
+        g.CreatePdr(
+            3, 10, g.Pdi(Interface.CORE, sdf_filters=(v.SdfFilter(VOICE),)), None, 2, (), (2,)
+        ),
+    )
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(9), smf.qer(1, 2)))
+    down(site, ue, DOWN)
+    out = ofgtp(site, "trace", ue, "--uplink")
+    assert "DELIVERED" in out and f"of control plane {smf.SMF}" in " ".join(out.split()), out
+    assert "PDR 1 (FAR 1, QER 1)" in out, out
+    voice = "--downlink", "--proto", "udp", "--dport", "5004"
+    out = " ".join(ofgtp(site, "trace", ue, *voice).split())
+    assert "DELIVERED" in out and "PDR 3 (FAR 2, QER 2)" in out and VOICE in out, out
+    shut = g.UpdateQer(2, v.GateStatus(Gate.CLOSED, Gate.CLOSED))
+    assert session.modify(update_qers=(shut,)).cause == 1
+    out = " ".join(ofgtp(site, "trace", ue, *voice, check=False).split())
+    assert "the gate of PDR 3 (FAR 2, QER 2)" in out and "--rules" in out, out
+    assert "gate closed uplink" in ofgtp(site, "session", "show", name(session), "--rules")
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.DROP),)).cause == 1
+    out = " ".join(ofgtp(site, "trace", ue, "--downlink", check=False).split())
+    assert "PDR 2 (FAR 2, QER 1)" in out and "so its FAR says (DROP)" in out, out
+    session.delete()
+
+
+def test_what_an_operator_types(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = plain(cp, ue)
+    assert session.modify(update_fars=(g.UpdateFar(9, Action.DROP),)).cause == 73
+    with ControlPlane(site.lab, "10.3.9.9") as stranger:
+        stranger.send(write(HeartbeatRequest(stranger.stamp), 1))
+        until(
+            lambda: "10.3.9.9 is none of peers" in ofgtp(site, "pfcp", check=False),
+            "one that is not answered is told of",
+        )
+    out = ofgtp(site, "pfcp")
+    row = next(line.split() for line in out.splitlines() if line.startswith(f"{smf.SMF} "))
+    assert row[1:3] == [smf.SMF, "up"]
+    assert f"{smf.SMF}: Session Modification Request: FAR 9: there is none with this id" in out
+    assert "1 up" in ofgtp(site, "status", "--quick", check=False)
+    doctor = ofgtp(site, "doctor", check=False)
+    assert f"{smf.UPF}, UDP port 8805 is the controller's" in " ".join(doctor.split())
+    assert f"associated, and not silent: {smf.SMF}" in " ".join(doctor.split())
+    session.delete()
 
 
 # --- refusals
