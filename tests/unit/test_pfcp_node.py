@@ -346,6 +346,42 @@ def test_no_association_no_session() -> None:
     assert the_answer(up.receive(establishment(), SMF, 0.0)).cause == Cause.NO_ASSOCIATION
 
 
+def test_reports_are_not_to_go_to_another_control_plane() -> None:
+    """open5gs#3900, #4762: a CP F-SEID that is another one's."""
+    up = node()
+    associated(up)
+    associated(up, SGW)
+    _, request = read(establishment())
+    assert isinstance(request, messages.SessionEstablishmentRequest)
+    theirs = request._replace(cp_fseid=FSeid(5, SGW.ip))
+    refused = the_answer(up.receive(write(theirs, 8, 0), SMF, 0.0))
+    assert (refused.cause, refused.offending_ie) == (Cause.REJECTED, Ie.FSEID)
+    assert refused.node_id == UP
+    moved = messages.SessionModificationRequest(cp_fseid=FSeid(5, SGW.ip))
+    assert the_answer(up.receive(write(moved, 9, 0xE36), SMF, 0.0)).cause == Cause.REJECTED
+    # one that nobody is known to have may be its own
+    elsewhere = request._replace(cp_fseid=FSeid(5, SMF_2.ip))
+    (handed,) = up.receive(write(elsewhere, 10, 0), SMF, 0.0)
+    assert isinstance(handed, SessionRequest)
+    # two control planes at one address are both there
+    associated(up, SMF, node_id="smf-b.example.org")
+    assert isinstance(up.receive(establishment(11), SMF, 0.0)[0], SessionRequest)
+
+
+def test_an_answer_to_a_report_of_a_session_that_is_gone() -> None:
+    """free5gc#1059: dropped."""
+    up = node()
+    associated(up)
+    report = messages.SessionReportRequest(enums.ReportType.DLDR, DownlinkDataReport((2,)))
+    (sent,) = up.report(SMF.ip, report, 0xCFB, "token", 0.0)
+    assert isinstance(sent, Send)
+    up.cancel("token")
+    answer = messages.SessionReportResponse(Cause.ACCEPTED)
+    late = write(answer, parse_header(sent.data).sequence, 0x77)
+    assert up.receive(late, SMF, 0.1) == []
+    assert up.dropped["unexpected"] == 1
+
+
 def test_a_modification_from_an_address_that_is_new() -> None:
     """open5gs#3431: the SEID tells whose it is; there are no owners then."""
     up = node()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ofgtp.control.pfcp import sessions
 from ofgtp.control.pfcp.sessions import TEIDS, PfcpSessions
 from ofgtp.core.errors import Conflict, GatewayNotReady, OfgtpError
 from ofgtp.core.model import FTeid, Session
@@ -188,6 +189,32 @@ def test_of_one_control_plane_the_new_session_wins(world: World) -> None:
     ]
     third, _ = world.establish(cp_seid=6, create_pdrs=(UL,))
     assert [one.id for one in world.all()] == [f"pfcp-{third:016x}"], "the same SEID"
+
+
+def test_a_control_plane_has_so_many_sessions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """open5gs#3964, free5gc#819: a flood of them is refused, and others are not in its way."""
+    monkeypatch.setattr(sessions, "SESSIONS_MAX", 2)
+    bare: dict[str, Any] = {"create_pdrs": (UL,)}
+    (first, _), (second, _) = (world.establish(cp_seid=number, **bare) for number in (1, 2))
+    counted = []
+    counts = world.store.pfcp_counts
+    monkeypatch.setattr(
+        world.store, "pfcp_counts", lambda name: counted.append(name) or counts(name)
+    )
+    for number in range(5):
+        request = SessionEstablishmentRequest(SMF, v.FSeid(9 + number, SMF), (UL,), (UL_FAR,))
+        kind = MessageType.SESSION_ESTABLISHMENT_REQUEST
+        assert refused(lambda: world.ask(request, kind)) is Cause.NO_RESOURCES  # noqa: B023
+    assert len(counted) == 1, "to be full is not to be counted each time"
+    assert len(world.all()) == 2
+    world.establish(OTHER_SMF, 1, **bare)
+    world.delete(first)
+    world.establish(cp_seid=3, **bare)
+    world.pfcp.change(Change(SMF, None, True), world.service)
+    world.establish(cp_seid=4, **bare)
+    assert refused(lambda: world.delete(second)) is Cause.SESSION_NOT_FOUND
 
 
 def test_of_two_control_planes_the_old_session_stays(world: World) -> None:

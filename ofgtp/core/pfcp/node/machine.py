@@ -367,6 +367,9 @@ class Node:
         return self._of_session(message, transaction._replace(owners=(owner,)), now)
 
     def _of_session(self, message: Any, transaction: Transaction, now: float) -> list[Action]:
+        cp_fseid = getattr(message, "cp_fseid", None)
+        if cp_fseid is not None and transaction.owners:
+            self._planes.check_fseid(cp_fseid, transaction.owners)
         self._answers.begin(transaction.key, transaction.source.ip, now)
         return [SessionRequest(transaction, message)]
 
