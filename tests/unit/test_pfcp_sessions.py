@@ -262,6 +262,29 @@ def test_tunnels_that_lead_nowhere(header: v.OuterHeaderCreation, cause: Cause) 
     )
 
 
+@pytest.mark.parametrize(
+    ("dscp", "octet", "mask", "taken"),
+    [
+        (46, 46 << 2, 0xFC, True),
+        (46, 46 << 2 | 1, 0xFC, True),
+        (0, 0, 0xFC, True),
+        (46, 46 << 2, 0xFF, False),
+        (46, 10 << 2, 0xFC, False),
+        (None, 0, 0xFC, False),
+    ],
+)
+def test_marking_is_the_gateways(dscp: int | None, octet: int, mask: int, taken: bool) -> None:
+    """The switch has no action for the outer header of one packet."""
+    marked = to_gnb(7)._replace(transport_level_marking=v.TrafficClass(octet, mask))
+    fars = (UL_FAR, DL_FAR._replace(forwarding_parameters=marked))
+    terms = Terms(gateway(dscp=dscp), US)
+    if taken:
+        assert set(by_id(establish(terms=terms, create_fars=fars))) == {"1", "2"}
+    else:
+        wanted = (Cause.NOT_SUPPORTED, Ie.TRANSPORT_LEVEL_MARKING, far(2))
+        assert refused(lambda: establish(terms=terms, create_fars=fars)) == wanted
+
+
 def test_no_tunnel_yet_is_idle() -> None:
     for header in (ohc(0, IPv4Address(0)), ohc(0), None):
         parameters = g.ForwardingParameters(Interface.ACCESS, None, header)

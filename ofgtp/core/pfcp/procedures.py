@@ -35,6 +35,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionModificationRequest,
     SessionModificationResponse,
 )
+from ofgtp.core.pfcp.wire.sdf import DSCP_MASK
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.core.sessions.check import check_prefixes
 from ofgtp.core.sessions.detail import Detail, Owner
@@ -178,6 +179,7 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
             rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
             raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.UE_IP_ADDRESS, rule) from None
     for far in session.fars.values():
+        _check_marking(far, terms.gateway.dscp)
         tunnel = _tunnel(far)
         if tunnel is None:
             continue
@@ -192,6 +194,21 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
     except InvalidSession as error:
         raise collision(error, session, restores=False) from None
     return made
+
+
+def _check_marking(far: CreateFar, dscp: int | None) -> None:
+    """Outer headers are marked as the gateway is configured; the switch has no action for it."""
+    parameters = far.forwarding_parameters
+    marking = None if parameters is None else parameters.transport_level_marking
+    if marking is None:
+        return
+    octet, mask = marking
+    if mask == DSCP_MASK and octet & mask == (None if dscp is None else dscp << 2):
+        return
+    has = "that of the packet inside" if dscp is None else f"DSCP {dscp}"
+    reason = f"asked for is {octet:#04x}, mask {mask:#04x}, and the gateway marks all with {has}"
+    rule = FailedRule(RuleKind.FAR, far.far_id)
+    raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.TRANSPORT_LEVEL_MARKING, rule)
 
 
 def _detail(session: PfcpSession, made: Made) -> Detail:

@@ -299,9 +299,6 @@ def _forward(far: CreateFar, qers: Sequence[CreateQer], *, uplink: bool) -> Forw
 
 def _destination(parameters: ForwardingParameters, rule: FailedRule) -> FTeid | None:
     """The tunnel that packets leave by; None if there is none, or none yet."""
-    if parameters.transport_level_marking is not None:
-        reason = "marking of single rules is not supported; a gateway has one dscp"
-        raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.TRANSPORT_LEVEL_MARKING, rule)
     header = parameters.outer_header_creation
     if header is None:
         return None
