@@ -467,26 +467,6 @@ def test_trace_names_pdr_and_far(site: Site, cp: ControlPlane, ue: str) -> None:
     session.delete()
 
 
-def test_what_an_operator_types(site: Site, cp: ControlPlane, ue: str) -> None:
-    session = plain(cp, ue)
-    assert session.modify(update_fars=(g.UpdateFar(9, Action.DROP),)).cause == 73
-    with ControlPlane(site.lab, "10.3.9.9") as stranger:
-        stranger.send(write(HeartbeatRequest(stranger.stamp), 1))
-        until(
-            lambda: "10.3.9.9 is none of peers" in ofgtp(site, "pfcp", check=False),
-            "one that is not answered is told of",
-        )
-    out = ofgtp(site, "pfcp")
-    row = next(line.split() for line in out.splitlines() if line.startswith(f"{smf.SMF} "))
-    assert row[1:3] == [smf.SMF, "up"]
-    assert f"{smf.SMF}: Session Modification Request: FAR 9: there is none with this id" in out
-    assert "1 up" in ofgtp(site, "status", "--quick", check=False)
-    doctor = ofgtp(site, "doctor", check=False)
-    assert f"{smf.UPF}, UDP port 8805 is the controller's" in " ".join(doctor.split())
-    assert f"associated, and not silent: {smf.SMF}" in " ".join(doctor.split())
-    session.delete()
-
-
 # --- refusals
 
 

@@ -40,6 +40,8 @@ pytestmark = pytest.mark.switch
 ENB, DOWN = ENB_IP["enb"], 0x2001
 UE, OTHER_UE, REST_UE = "10.45.8.2", "10.45.8.3", "10.45.8.4"
 REST_TEID = 0x1234
+CONFIG = smf.CONFIG.replace("heartbeat_seconds = 5", "heartbeat_seconds = 3600")
+"""While a test waits, nobody answers heartbeats: no control plane is to be down for that."""
 _sequences = itertools.count(0x70_0000)
 
 
@@ -47,7 +49,7 @@ _sequences = itertools.count(0x70_0000)
 def site() -> Iterator[Site]:
     with Lab() as lab:
         smf.n4(lab)
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=CONFIG))
         site.ready()
         site.session(REST_UE, teid=REST_TEID, downlink=0x2F00)
         yield site
@@ -262,7 +264,31 @@ def test_an_establishment_that_is_refused(site: Site, cp: ControlPlane, name: st
     assert header.type is MessageType.SESSION_ESTABLISHMENT_RESPONSE
     assert (header.seid, body.cause) == (FSEID, cause)
     assert body.up_fseid is None and body.created_pdrs == ()
-    assert (body.node_id, body.offending_ie) != (None, None)
+    assert body.node_id == IPv4Address(smf.UPF)
+    assert_logged(
+        site,
+        f"Session Establishment Request of {smf.SMF} refused, cause {cause}: ",
+        WORDS.get(name),
+    )
+
+
+WORDS = {
+    "short MBR": "QER 1, MBR: ",
+    "SDF filter that is none": "PDR 7, SDF Filter: ",
+    "destination 0x99": "FAR 8, Destination Interface: ",
+    "no PDR": "Create PDR: ",
+    "tunnel to ourselves": "FAR 8, Outer Header Creation: ",
+    "UE address of a REST session": "UE IP Address: ",
+}
+"""Of some refusals what the log says: the rule, the IE, and why."""
+
+
+def assert_logged(site: Site, line: str, words: str | None = None) -> None:
+    def there() -> bool:
+        text = site.lab.controller_log.read_text()
+        return any(line in each and (words or "") in each for each in text.splitlines())
+
+    until(there, f"the log has {line!r}, {words!r}")
 
 
 def test_what_is_strange_and_no_fault(site: Site, cp: ControlPlane, live: PfcpSession) -> None:
@@ -386,6 +412,11 @@ def test_before_an_association_and_of_another(site: Site, cp: ControlPlane, live
         fars = smf.to_core(), smf.idle()
         _, body = theirs.establish((smf.uplink(), smf.downlink(OTHER_UE)), fars)
         assert body.cause == 72, "before an association"
+        assert_logged(
+            site,
+            f"Session Establishment Request of {smf.OTHER_SMF} refused, cause 72: "
+            f"there is no association at {smf.OTHER_SMF}",
+        )
         # a second association under the first one's Node ID
         again = AssociationSetupRequest(cp.address, other.stamp)
         _, body = other.ask(again)
