@@ -299,6 +299,10 @@ def test_a_relay(site: Site, cp: ControlPlane) -> None:
 
         until(arrived, f"from {enb} to {to}")
         assert gtpu.decode(got[-1]).inner == inner
+    traced = " ".join(ofgtp(site, "trace", name(session)).split())
+    assert traced.count("DELIVERED") == 2, traced
+    assert f"for {ENB2}, in tunnel 0x6001" in traced, traced
+    assert f"for {ENB}, in tunnel {DOWN:#x}" in traced, traced
     session.delete()
 
 

@@ -86,7 +86,7 @@ def test_from_nothing_to_a_session(lab: Lab) -> None:
         assert "pfcp 1 up; 1 session" in ofgtp(lab, "status", "--quick")
         out = ofgtp(lab, "doctor")
         assert f"{smf.UPF}, UDP port 8805 is the controller's" in out
-        assert f"associated, and not silent: {smf.SMF}" in out
+        assert f"associated: control plane {smf.SMF} (up, last heard 2" in out
         assert "asked for, and refused: corp" in out
         metrics = lab.http("GET", "/metrics").body.decode()
         assert (

@@ -151,7 +151,7 @@ N4 = IPv4Address("10.3.0.1")
 PFCP = Pfcp(N4, (IPv4Network("10.3.0.0/24"),), N4)
 NODE: dict[str, Any] = {
     "problem": None,
-    "associations": [{"node_id": "smf", "ip": "10.3.0.5", "state": "up"}],
+    "associations": [{"node_id": "smf", "ip": "10.3.0.5", "state": "up", "heard_at": "12:00"}],
     "refused": [],
     "strangers": [],
     "network_instances": [],
@@ -181,7 +181,7 @@ def test_control_planes() -> None:
     def judge(verdict: Verdict, *parts: str, **changes: Any) -> None:
         judged(of_pfcp.control_planes(NODE | changes), verdict, *parts)
 
-    judge(OK, "smf")
+    judge(OK, "smf (up, last heard 12:00)")
     judged(of_pfcp.control_planes(None), SKIPPED)
     judge(FAILED, "cannot listen", "ofgtp pfcp", problem="cannot listen")
     judge(WARNING, "none has asked", "tcpdump", associations=[])
@@ -190,8 +190,8 @@ def test_control_planes() -> None:
     judge(OK, "smf", strangers=strangers)
     refused = [{"ip": "10.3.0.9", "reason": "Association Setup Request: no"}]
     judge(FAILED, "10.3.0.9", "Setup Request: no", associations=[], refused=refused)
-    down = [{"node_id": "smf", "ip": "10.3.0.5", "state": "down"}]
-    judge(WARNING, "control plane smf does not answer", "ping 10.3.0.5", associations=down)
+    down = [{"node_id": "smf", "ip": "10.3.0.5", "state": "down", "heard_at": None}]
+    judge(WARNING, "smf (down, last heard never)", "ping 10.3.0.5", associations=down)
 
 
 def test_network_instances() -> None:

@@ -15,7 +15,6 @@ from ofgtp.core.doctor.finding import (
     ok,
     skipped,
     some,
-    verb,
     warning,
 )
 from ofgtp.core.model import Pfcp
@@ -66,13 +65,19 @@ def control_planes(node: Mapping[str, Any] | None) -> Finding:
     if not associated:
         look = f"tcpdump -ni any udp port {PORT}   # does anything arrive?"
         return warning(check, "none is associated, and none has asked", look)
-    down = [each["node_id"] for each in associated if each["state"] == "down"]
+    names = [_heard(each) for each in associated]
+    down = [each for each in associated if each["state"] == "down"]
     if down:
-        text = f"{some('control plane', down)} {verb(down)} not answer heartbeats"
-        ips = [each["ip"] for each in associated if each["state"] == "down"]
-        return warning(check, text, f"ping {ips[0]}", f"tcpdump -ni any udp port {PORT}")
-    names = [each["node_id"] for each in associated]
-    return ok(check, f"associated, and not silent: {', '.join(names)}")
+        text = f"{some('control plane', names)}: not all answer heartbeats"
+        return warning(check, text, f"ping {down[0]['ip']}", f"tcpdump -ni any udp port {PORT}")
+    return ok(check, f"associated: {some('control plane', names)}")
+
+
+def _heard(association: Mapping[str, Any]) -> str:
+    return (
+        f"{association['node_id']} ({association['state']}, last heard"
+        f" {association['heard_at'] or 'never'})"
+    )
 
 
 def network_instances(pfcp: Pfcp, node: Mapping[str, Any] | None) -> Finding:
