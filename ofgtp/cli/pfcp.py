@@ -147,7 +147,7 @@ def hints(node: Json) -> Iterator[str]:
         )
     down = [each for each in node["associations"] if each["state"] == "down"]
     if down:
-        yield f"ping {down[0]['ip']}   # its sessions stay until it says otherwise"
+        yield f"ping {down[0]['ip']}; tcpdump -ni any udp port {PORT}   # does it answer?"
     unknown = [each["name"] for each in node["network_instances"] if not each["known"]]
     if unknown:
         yield f"add to `network_instances` what is asked for: {', '.join(unknown)}"
@@ -189,12 +189,21 @@ def _details(node: Json, each: Json) -> None:
             ("sessions", each["sessions"]),
         ]
     )
-    rows = [(one["message"], one["cause"], one["count"]) for one in each["answers"]]
+    rows = [
+        (one["message"], one["count"], one["cause"], _meaning(one["cause"]))
+        for one in each["answers"]
+    ]
     if rows:
         output.say()
-        output.table(("MESSAGE", ">CAUSE", ">ANSWERS"), rows)
+        output.table(("MESSAGE", ">ANSWERS", ">CAUSE", "THAT IS"), rows)
     for error in each["errors"]:
         output.say(f"refused   {_at(error['at'])} {error['reason']}")
+
+
+def _meaning(cause: int) -> str:
+    from ofgtp.core.pfcp.wire.causes import Cause
+
+    return Cause(cause).name.replace("_", " ").lower() if cause in {*Cause} else ""
 
 
 def _name(association: Json) -> str:

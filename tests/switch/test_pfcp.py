@@ -33,6 +33,7 @@ from ofgtp.core.pfcp.wire.messages import (
     read,
     write,
 )
+from ofgtp.core.sessions.rules import METERS_FROM
 from tests.support import gtpu, smf
 from tests.support import ownership as own
 from tests.support.answers import said
@@ -342,6 +343,43 @@ def test_a_relay_with_a_rate(site: Site, cp: ControlPlane) -> None:
     assert len(after) == 2 and len(before & after) == 1, "of the other tunnel it is the same one"
     session.delete()
     until(lambda: not session_meters(site), "the meters go with the session")
+
+
+def test_a_rate_more_does_not_begin_the_others_anew(site: Site, cp: ControlPlane, ue: str) -> None:
+    """A meter that is made anew has a full bucket, and lets a burst pass."""
+    rates = v.Bitrates(50_000, 50_000)
+    pdrs = smf.uplink(qer_ids=(5,)), smf.downlink(ue, qer_ids=(5,))
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(qer_id=5, mbr=rates),))
+    down(site, ue, DOWN)
+    assert up(site, session.teids[1], ue)
+    passed = meter_packets(site)
+    assert len(passed) == 2 and all(passed.values())
+    added = session.modify(
+        create_pdrs=(
+            g.CreatePdr(
+                3, 10, g.Pdi(Interface.CORE, sdf_filters=(v.SdfFilter(VOICE),)), None, 2, (), (5, 2)
+            ),
+        ),
+        create_qers=(smf.qer(qer_id=2, mbr=v.Bitrates(0, 9_000)),),
+    )
+    assert added.cause == 1
+    now = meter_packets(site)
+    assert len(now) == 3
+    assert all(now[number] >= count for number, count in passed.items()), (passed, now)
+    gone = {"remove_pdrs": (g.RemovePdr(3),), "remove_qers": (g.RemoveQer(2),)}
+    assert session.modify(**gone).cause == 1
+    after = meter_packets(site)
+    assert after.keys() == passed.keys()
+    assert all(after[number] >= count for number, count in now.items() if number in after)
+    session.delete()
+
+
+def meter_packets(site: Site) -> dict[int, int]:
+    """Number -> packets of the meters that are sessions'."""
+    shown = site.lab.ofctl("meter-stats", BRIDGE)
+    found = re.findall(r"meter:(\d+) flow_count:\d+ packet_in_count:(\d+)", shown)
+    return {int(number): int(count) for number, count in found if int(number) >= METERS_FROM}
 
 
 def session_meters(site: Site) -> set[int]:

@@ -82,7 +82,7 @@ def test_from_nothing_to_a_session(lab: Lab) -> None:
         assert "FAR 9: there is none with this id (cause 73)" in out
         assert "add to `network_instances` what is asked for: corp" in out
         out = ofgtp(lab, "pfcp", smf.SMF)
-        assert "Session Modification Request 73 2" in out
+        assert "Session Modification Request 2 73 rule failure" in out
         assert "pfcp 1 up; 1 session" in ofgtp(lab, "status", "--quick")
         out = ofgtp(lab, "doctor")
         assert f"{smf.UPF}, UDP port 8805 is the controller's" in out

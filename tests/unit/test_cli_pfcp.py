@@ -80,7 +80,7 @@ def test_one_control_plane(ofgtp: Shell, told: Told) -> None:
         assert "smf.example.org (10.3.0.5)" in out
         assert "there is no session with the SEID 0x5 (cause 65)" in out
         rows = [line.split() for line in out.splitlines()]
-        assert ["Session", "Deletion", "Request", "65", "2"] in rows
+        assert ["Session", "Deletion", "Request", "2", "65", "session", "not", "found"] in rows
     (shown,) = json.loads(ofgtp("pfcp 10.3.0.5 --json").out)["items"]
     assert (shown["gateway"], shown["sessions"]) == ("gw1", 12)
     assert ofgtp("pfcp 10.3.0.77").code == 4
