@@ -495,11 +495,12 @@ def test_a_flood(site: Site, cp: ControlPlane, live: PfcpSession) -> None:
     with ControlPlane(site.lab, smf.OTHER_SMF) as other:
         assert other.associate().cause == 1
         request = SessionDeletionRequest()
-        other.flood(write(request, next(_sequences), number) for number in range(1, 30_000))
+        other.flood(write(request, next(_sequences), number) for number in range(1, 10_000))
         assert cp.heartbeat()
         assert live.modify(update_fars=(smf.moved(DOWN, ENB),)).cause == 1
         assert site.lab.http("GET", "/v1/health").status == 200
-        until(lambda: other.receive(0.5) is None, "it is done with")
+        while other.receive(0.5) is not None:
+            pass  # there are no more answers than requests
         assert other.release().cause == 1
 
 
