@@ -34,6 +34,7 @@ COMMANDS = {
     "trace": "trace:trace",
     "capture": "capture:capture",
     "gateway": "gateway:gateway",
+    "pfcp": "pfcp:pfcp",
     "status": "status:status",
     "doctor": "doctor:doctor",
     "check-config": "gateway:check_config",

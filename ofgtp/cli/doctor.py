@@ -15,7 +15,14 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.core.doctor import of_controller, of_firewall, of_gateway, of_host, of_switch
+from ofgtp.core.doctor import (
+    of_controller,
+    of_firewall,
+    of_gateway,
+    of_host,
+    of_pfcp,
+    of_switch,
+)
 from ofgtp.core.doctor.facts import Controller, Socket, Switch
 from ofgtp.core.doctor.finding import Finding, Verdict, failed, skipped
 from ofgtp.core.errors import ConfigError, GatewayNotReady, OfgtpError
@@ -23,7 +30,7 @@ from ofgtp.core.flows import faults
 
 if TYPE_CHECKING:
     from ofgtp.config import Config
-    from ofgtp.core.model import Gateway
+    from ofgtp.core.model import Gateway, Pfcp
 
 OVSDB = "unix:/var/run/openvswitch/db.sock"
 """Where Open vSwitch's database is, if no configuration says."""
@@ -157,7 +164,8 @@ def _ask() -> Controller:
             health = api.health()
             gateways = {gateway["name"]: gateway for gateway in api.items("/v1/gateways")}
             peers = [*api.items("/v1/peers")]
-            return Controller(url, health=health, gateways=gateways, peers=peers)
+            nodes = {node["gateway"]: node for node in api.items("/v1/pfcp")}
+            return Controller(url, health=health, gateways=gateways, peers=peers, nodes=nodes)
     except CliError as error:
         if isinstance(error.__cause__, httpx.TimeoutException):
             return Controller(url, f"it does not answer at {url} within {ANSWER_S:g} s", hangs=True)
@@ -208,6 +216,8 @@ def _gateway(
 
     installed = switch.installed(gateway)
     yield from _host(gateway, switch, installed, sockets)
+    if gateway.pfcp is not None:
+        yield from _pfcp(gateway, gateway.pfcp, controller, sockets)
     if switch.ovsdb_error is not None or switch.daemon_error is not None:
         yield skipped("rules", "Open vSwitch does not run")
         yield skipped("flows", "Open vSwitch does not run")
@@ -259,6 +269,19 @@ def _host(
         device = next((route.device for route in routes if not route.to.prefixlen), None)
         yield of_gateway.routing(gateway, device, device is not None and survey.forwards(device))
         yield of_gateway.host_services(gateway, sockets)
+
+
+def _pfcp(
+    gateway: Gateway, pfcp: Pfcp, controller: Controller, sockets: list[Socket]
+) -> Iterator[Finding]:
+    from ofgtp.control.host import survey
+
+    here = [each.ip for of_link in survey.addresses().values() for each in of_link]
+    node = controller.nodes.get(gateway.name)
+    yield of_pfcp.address(pfcp, here, sockets, controller, node)
+    if controller.error is None:
+        yield of_pfcp.control_planes(node)
+        yield of_pfcp.network_instances(pfcp, node)
 
 
 def _rules(gateway: Gateway, switch: Switch, controlled: bool, needed: bool) -> Finding:

@@ -227,14 +227,21 @@ def warn_unless_active(answer: dict[str, Any]) -> None:
 @session.command()
 @click.argument("name", metavar="SESSION", type=SESSION)
 @click.option("--flows", is_flag=True, help="Show its OpenFlow flows too.")
+@click.option(
+    "--rules", is_flag=True, help="Show the PDRs, FARs and QERs of its control plane too."
+)
 @api_options
-def show(name: str, flows: bool) -> None:
+def show(name: str, flows: bool, rules: bool) -> None:
     """Show a session: tunnels, state, counters."""
+    from ofgtp.cli import pfcp_rules
+
     with Api() as api:
         path = api.path_of(name)
         found = api.get(path)
         if flows:
             found["flows"] = api.get(f"{path}/flows")["items"]
+        if rules:
+            found["rules"] = api.get(f"{path}/rules")
     if output.wants_json():
         output.document(found)
         return
@@ -258,8 +265,13 @@ def show(name: str, flows: bool) -> None:
             ("changed", _when(found["updated_at"])),
         )
     )
+    if rules:
+        output.say()
+        for line in pfcp_rules.lines(found["rules"]):
+            output.say(line)
+    kind = "PDR" if found.get("owner") else "bearer"
     for flow in found.get("flows", ()):
-        of = f" of bearer {flow['bearer']}" if flow.get("bearer") else ""
+        of = f" of {kind} {flow['bearer']}" if flow.get("bearer") else ""
         output.say(f"\n{flow['direction']} flow{of}, {_counted(flow)}:\n  {flow['flow']}")
 
 

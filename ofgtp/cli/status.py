@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ofgtp.cli import output
+from ofgtp.cli import output, pfcp
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import Seconds
@@ -43,6 +43,8 @@ class Look:
     health: Json
     gateways: Sequence[Json]
     peers: Sequence[Json]
+    nodes: Sequence[Json] = ()
+    """Of PFCP."""
 
 
 @click.command()
@@ -57,7 +59,7 @@ class Look:
 @click.option("--quick", is_flag=True, help="At once, without packets a second.")
 @api_options
 def status(watch: float | None, quick: bool) -> None:
-    """Show how the gateways are: switch, ports, peers, sessions, traffic, drops.
+    """Show how the gateways are: switch, ports, peers, sessions, traffic, drops, control planes.
 
     It looks twice, 2 seconds apart, for packets a second. It is as quick with 100,000 sessions.
 
@@ -90,7 +92,8 @@ def status(watch: float | None, quick: bool) -> None:
 def look(api: Api) -> Look:
     """Ask the API."""
     health, at = api.health(), time.monotonic()
-    return Look(at, health, [*api.items("/v1/gateways")], [*api.items("/v1/peers")])
+    lists = (api.items(f"/v1/{what}") for what in ("gateways", "peers", "pfcp"))
+    return Look(at, health, *map(list, lists))
 
 
 # --- what is wrong
@@ -103,6 +106,8 @@ def troubles(now: Look) -> dict[str, list[str]]:
         found[""].append(f"the session store: {now.health['store']}")
     for gateway in now.gateways:
         found[gateway["name"]] = list(_troubles(gateway))
+    for node in now.nodes:
+        found.setdefault(node["gateway"], []).extend(pfcp.troubles(node))
     return found
 
 
@@ -143,7 +148,10 @@ def screen(now: Look, before: Look, rows: int = ROWS) -> list[str]:
     for gateway in now.gateways:
         version = gateway["ovs_version"] or ""
         rates = _Rates(gateway, former.get(gateway["name"]), now.at - before.at)
-        blocks.append(list(_block(gateway, rates, wrong[gateway["name"]], version not in told)))
+        block = list(_block(gateway, rates, wrong[gateway["name"]], version not in told))
+        nodes = [node for node in now.nodes if node["gateway"] == gateway["name"]]
+        block += [f"pfcp      {pfcp.line(node)}" for node in nodes]
+        blocks.append(block)
         told.add(version)
     used = len(lines) + sum(map(len, blocks)) + len(blocks)  # a line of peers for each
     spare = max(rows - used - 1, 4 * len(blocks)) // max(len(blocks), 1)
@@ -309,7 +317,7 @@ def as_json(now: Look, before: Look) -> Json:
         gateways.append({**gateway, "troubles": wrong[name], "rates": rates})
     well = not any(wrong.values())
     top = {"well": well, "troubles": wrong[""], "health": now.health}
-    return {**top, "gateways": gateways, "peers": list(now.peers)}
+    return {**top, "gateways": gateways, "peers": list(now.peers), "pfcp": list(now.nodes)}
 
 
 def _count(count: int, noun: str) -> str:

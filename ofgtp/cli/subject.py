@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import QFI_MAX, FTeid, Qos
 from ofgtp.core.rules.terms import CHECKED, CONTAINED, STRICT
+from ofgtp.core.sessions.rule import Tunnel
 from ofgtp.core.trace.known import Known
 
 if TYPE_CHECKING:
@@ -130,8 +131,25 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
         rules=read_rules(session),
         relay=core and FTeid(core["remote_teid"], IPv4Address(core["remote_ip"])),
     )
+    if session.get("owner"):
+        known = _of_control_plane(known, session["owner"]["node_id"], api.get(f"{path}/rules"))
     peer = next((each for each in peers if down and each["ip"] == down["remote_ip"]), None)
     return Subject(known, ours[0], session, report, peer, seen, wanted)
+
+
+def _of_control_plane(known: Known, owner: str, shown: dict[str, Any]) -> Known:
+    """The session as its control plane made it: its rules are PDRs."""
+    from ofgtp.cli import pfcp_rules
+
+    rules = pfcp_rules.read(shown)
+    onward = (rule.forward.to for rule in rules if rule.uplink and isinstance(rule.forward, Tunnel))
+    return replace(
+        known,
+        rules=rules,
+        relay=next(onward, None),
+        owner=owner,
+        names=pfcp_rules.names(shown),
+    )
 
 
 def _session(api: Api, name: str, gateway: str | None) -> dict[str, Any]:

@@ -315,6 +315,8 @@ class _Run:
 
     def _in_tunnel(self, packet: Packet, rule: Rule | None) -> Packet:
         """The packet in the tunnel by which it should come; `rule` is the one that takes it."""
+        from ofgtp.core.model import Qos
+
         given, known = self._given, self.subject.known
         if packet.direction == "downlink":
             if rule is None or rule.teid is None or known.relay is None:
@@ -323,6 +325,8 @@ class _Run:
         teid = given["teid"] or (rule and rule.teid) or known.teid or 0
         peer = given["peer"] or known.sender(rule) or _any_peer(self.subject.gateway)
         qos = known.qos if rule is None else rule.container
+        if rule is not None and rule.qfis:
+            qos = Qos(rule.qfis[0])
         return replace(
             packet,
             teid=teid,
@@ -529,9 +533,10 @@ def _heading(subject: Subject) -> str:
     qfi = f", QFI {known.qos.qfi or 'unknown'}" if known.qos else ""
     who = f"UE {known.ue}" if known.ue else "a relay"
     core = f", core {known.relay.teid:#x} to {known.relay.ip}" if known.relay else ""
-    bearers = f", bearers {', '.join(known.bearers)}" if known.bearers else ""
+    bearers = f", {known.kind}s {', '.join(known.bearers)}" if known.bearers else ""
+    owner = f", of control plane {known.owner}" if known.owner else ""
     says = f"{name} on {subject.gateway.name}: {who}, uplink {teid}{pinned}, {down}{qfi}"
-    says += f"{core}{bearers}"
+    says += f"{core}{bearers}{owner}"
     if session is None:
         return f"{says}."
     up, dn = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))

@@ -92,6 +92,16 @@ def _states(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
 
 
 def _pfcp(nodes: Sequence[PfcpView]) -> Iterator[Metric]:
+    received = CounterMetricFamily(
+        "ofgtp_pfcp_received",
+        "PFCP messages received from peers, by message",
+        labels=["gateway", "message"],
+    )
+    seconds = HistogramMetricFamily(
+        "ofgtp_pfcp_response_seconds",
+        "Time from a request about a session or an association to its answer, by message",
+        labels=["gateway", "message"],
+    )
     requests = CounterMetricFamily(
         "ofgtp_pfcp_requests",
         "PFCP requests that were answered, but for heartbeats, by message and cause",
@@ -119,7 +129,11 @@ def _pfcp(nodes: Sequence[PfcpView]) -> Iterator[Metric]:
             labels = [node.gateway, each.node_id]
             sessions.add_metric(labels, each.sessions)
             up.add_metric(labels, each.state is PeerState.UP)
-    yield from (requests, dropped, sessions, up)
+        for kind, count in node.received.items():
+            received.add_metric([node.gateway, kind], count)
+        for kind, times in node.response_times.items():
+            seconds.add_metric([node.gateway, kind], _buckets(times), times.sum)
+    yield from (received, requests, dropped, seconds, sessions, up)
 
 
 def _traffic(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:

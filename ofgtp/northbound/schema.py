@@ -369,6 +369,42 @@ class AssociationOutput(BaseModel):
     errors: list[RefusedOutput] = Field(description="The last requests that were refused")
 
 
+class RefusedByOutput(RefusedOutput):
+    """A request that was refused, and who sent it."""
+
+    ip: str
+
+
+class StrangerOutput(BaseModel):
+    """An address outside `peers` that sends PFCP, and is not answered."""
+
+    ip: str
+    messages: int
+    heard_at: datetime
+
+
+class InstanceOutput(BaseModel):
+    """A network instance that control planes have named since ofgtp has started."""
+
+    name: str
+    known: bool = Field(description="false: it is none of `network_instances`, and was refused")
+    requests: int
+
+
+class DroppedOutput(BaseModel):
+    """How many messages were not answered for a reason."""
+
+    reason: str = Field(description="As in docs/metrics.md")
+    count: int
+
+
+class ReceivedOutput(BaseModel):
+    """How many messages of a type came from `peers`."""
+
+    message: str
+    count: int
+
+
 class PfcpNodeOutput(BaseModel):
     """A gateway as a user plane node."""
 
@@ -378,6 +414,13 @@ class PfcpNodeOutput(BaseModel):
     recovery_time: datetime = Field(description="Its sessions may be as old as that")
     problem: str | None = Field(description="What keeps it from being asked; null: nothing")
     associations: list[AssociationOutput]
+    received: list[ReceivedOutput] = Field(description="Since ofgtp has started")
+    dropped: list[DroppedOutput] = Field(description="Not answered, since ofgtp has started")
+    refused: list[RefusedByOutput] = Field(
+        description="The last requests that were refused, whoever asked; the last behind"
+    )
+    strangers: list[StrangerOutput] = Field(description="The one heard last is the first")
+    network_instances: list[InstanceOutput]
 
     @classmethod
     def of(cls, view: PfcpView) -> PfcpNodeOutput:
@@ -404,6 +447,25 @@ class PfcpNodeOutput(BaseModel):
                 )
                 for each in view.associations
             ],
+            received=[
+                ReceivedOutput(message=message, count=count)
+                for message, count in sorted(view.received.items())
+            ],
+            dropped=[
+                DroppedOutput(reason=reason, count=count)
+                for reason, count in sorted(view.dropped.items())
+            ],
+            refused=[
+                RefusedByOutput(at=each.at, ip=each.ip, reason=each.text) for each in view.refused
+            ],
+            strangers=[
+                StrangerOutput(ip=each.ip, messages=each.messages, heard_at=each.heard_at)
+                for each in view.strangers
+            ],
+            network_instances=[
+                InstanceOutput(name=each.name, known=each.known, requests=each.requests)
+                for each in view.network_instances
+            ],
         )
 
 
@@ -419,6 +481,7 @@ class SdfFilterOutput(BaseModel):
 
     id: int | None = Field(description="By which other PDRs name it")
     description: str | None = Field(description="null: it stands in another PDR")
+    traffic_class: tuple[int, int] | None = Field(description="ToS octet and mask")
 
 
 class PdrOutput(BaseModel):

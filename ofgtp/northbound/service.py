@@ -227,6 +227,35 @@ class AssociationView:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedView:
+    """A request that was refused."""
+
+    at: datetime
+    ip: str
+    text: str
+    """Which, why, and by which cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerView:
+    """An address outside `peers` that sends PFCP, and is not answered."""
+
+    ip: str
+    messages: int
+    heard_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """A network instance that control planes have named."""
+
+    name: str
+    known: bool
+    """Whether it is there; else they were refused."""
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class PfcpView:
     """A gateway as a user plane node, and its control planes."""
 
@@ -241,6 +270,16 @@ class PfcpView:
     """Requests other than heartbeats, by message and cause, whoever asked."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Messages that were not answered, by reason."""
+    received: Mapping[str, int] = field(default_factory=dict)
+    """Messages from `peers`, by type."""
+    response_times: Mapping[str, Histogram] = field(default_factory=dict)
+    """Seconds from a request to its answer, by message; not of what is answered at once."""
+    refused: Sequence[RefusedView] = ()
+    """The last requests that were refused, whoever asked, the last behind."""
+    strangers: Sequence[StrangerView] = ()
+    """The last, first."""
+    network_instances: Sequence[InstanceView] = ()
+    """Those that rules of requests have named since ofgtp has started."""
 
 
 @dataclass(frozen=True, slots=True)

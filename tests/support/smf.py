@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import time
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Any, Self
 
@@ -80,6 +81,11 @@ class ControlPlane:
     def send(self, data: bytes) -> None:
         self.frames.append(_frame(self.address, IPv4Address(UPF), data))
         self._socket.sendto(data, (UPF, PORT))
+
+    def flood(self, messages: Iterable[bytes]) -> None:
+        """Send messages as fast as it can."""
+        for data in list(messages):
+            self._socket.sendto(data, (UPF, PORT))
 
     def receive(self, timeout: float) -> bytes | None:
         """The next message that is no heartbeat of the gateway's; None: none comes."""

@@ -161,6 +161,61 @@ def test_full(site: Site, view: Watched, pictures: Path) -> None:
     view.clean()
 
 
+def test_control_planes(browser: Browser, site: Site, pictures: Path) -> None:
+    """As the API tells of them: this gateway speaks no PFCP, and shows none until it does."""
+    at = "2026-11-28T12:00:00Z"
+    why = f"Session Modification Request: FAR 9: {HOSTILE} (cause 73)"
+    smf = {
+        "node_id": "smf.example.org",
+        "ip": "10.3.0.5",
+        "state": "up",
+        "recovery_time": at,
+        "sessions": 12,
+        "heard_at": at,
+        "answers": [{"message": "Session Modification Request", "cause": 73, "count": 4}],
+        "errors": [],
+    }
+    node = {
+        "gateway": "gw1",
+        "node_id": "10.3.0.1",
+        "listen": "10.3.0.1",
+        "recovery_time": at,
+        "problem": None,
+        "associations": [smf, {**smf, "node_id": "sgwc", "state": "down", "heard_at": None}],
+        "received": [],
+        "dropped": [],
+        "refused": [{"at": at, "ip": "10.3.0.5", "reason": why}],
+        "strangers": [{"ip": "10.9.0.7", "messages": 3, "heard_at": at}],
+        "network_instances": [],
+    }
+    nodes: list[dict[str, Any]] = []
+
+    def answer(route: Route) -> None:
+        route.fulfill(json={"items": nodes, "next": None})
+
+    with watched(browser, BASE) as view:
+        view.page.route("**/v1/pfcp", answer)
+        page = view.open()
+        expect(page.locator(".picture")).to_contain_text("eth1")
+        expect(page.locator(".planes")).to_be_hidden()
+        nodes.append(node)
+        page.reload()
+        planes = page.locator(".planes")
+        expect(planes.locator("tbody tr")).to_have_count(2)
+        expect(planes.locator("tbody tr").first).to_contain_text("smf.example.org")
+        expect(planes).to_contain_text("10.9.0.7 is none of peers, and is not answered: 3 messages")
+        expect(planes).to_contain_text(why)
+        told(page, "control plane does not answer heartbeats: sgwc")
+        shot(page, pictures, "control-planes")
+        nodes[0] = {**node, "associations": [], "strangers": [], "problem": "cannot listen at x"}
+        page.evaluate("page.hurry('nodes')")
+        again(page)
+        expect(planes).to_contain_text("Nothing has come yet")
+        told(page, "PFCP: cannot listen at x")
+        assert page.evaluate("window.hacked") is None
+        view.clean()
+
+
 def test_verdict(site: Site, view: Watched) -> None:
     """What is wrong is said in words, the worst first, with what to do."""
     page = view.open()

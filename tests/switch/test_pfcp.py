@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -32,6 +33,7 @@ from ofgtp.core.pfcp.wire.messages import (
     read,
     write,
 )
+from ofgtp.core.sessions.rules import METERS_FROM
 from tests.support import gtpu, smf
 from tests.support import ownership as own
 from tests.support.answers import said
@@ -40,7 +42,7 @@ from tests.support.lab import Lab
 from tests.support.peer import pong
 from tests.support.pfcp import procedures, rewritten
 from tests.support.pfcp_damage import damaged
-from tests.support.site import ENB_IP, PDN_IP, Site, is_echo, is_gtpu, until
+from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_echo, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.support.stream import SESSION, Stream
 
@@ -363,6 +365,10 @@ def test_a_relay(site: Site, cp: ControlPlane) -> None:
 
         until(arrived, f"from {enb} to {to}")
         assert gtpu.decode(got[-1]).inner == inner
+    traced = " ".join(ofgtp(site, "trace", name(session)).split())
+    assert traced.count("DELIVERED") == 2, traced
+    assert f"for {ENB2}, in tunnel 0x6001" in traced, traced
+    assert f"for {ENB}, in tunnel {DOWN:#x}" in traced, traced
     session.delete()
 
 
@@ -397,6 +403,87 @@ def test_indirect_forwarding(site: Site, cp: ControlPlane, ue: str) -> None:
         assert gtpu.decode(got[-1]).inner == content
     assert up(site, session.teids[1], ue, qfi=1), "and uplink goes on"
     session.delete()
+
+
+def test_a_relay_with_a_rate(site: Site, cp: ControlPlane) -> None:
+    """Both tunnels of it are policed; a rate more leaves the meters that are there."""
+    rates = v.Bitrates(800, 400)
+    pdrs = (
+        g.CreatePdr(1, None, g.Pdi(Interface.CORE, v.ChooseFTeid()), None, 1, (), (5,)),
+        g.CreatePdr(2, None, g.Pdi(Interface.ACCESS, v.ChooseFTeid()), None, 2, (), (5,)),
+    )
+    fars = smf.to_tunnel(DOWN, ENB, 1), smf.to_tunnel(0x6001, ENB2, 2)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(qer_id=5, mbr=rates),))
+    inner = gtpu.ipv4("10.45.9.9", "198.51.100.7") + bytes(1000)
+    for teid, enb, to, out in (
+        (session.teids[2], "enb", "enb2", 0x6001),
+        (session.teids[1], "enb2", "enb", DOWN),
+    ):
+        wires = site.enbs[enb], site.enbs[to]
+        frames = [site.from_enb(gtpu.t_pdu(teid, inner), enb=enb)] * 200
+
+        def policed(wires: Any = wires, frames: Any = frames, out: int = out) -> bool:
+            for frame in frames:
+                wires[0].send(frame)
+            passed = sum(is_gtpu(each, out) for each in wires[1].all(0.5))
+            return 0 < passed < len(frames)
+
+        until(policed, f"some of what {enb} sends at once, and not all, reaches {to}")
+    before = session_meters(site)
+    assert len(before) == 2
+    slower = v.Bitrates(100, 100)
+    more = session.modify(
+        create_qers=(smf.qer(qer_id=1, mbr=slower),),
+        update_pdrs=(g.UpdatePdr(1, qer_ids=(1, 5)),),
+    )
+    assert more.cause == 1
+    after = session_meters(site)
+    assert len(after) == 2 and len(before & after) == 1, "of the other tunnel it is the same one"
+    session.delete()
+    until(lambda: not session_meters(site), "the meters go with the session")
+
+
+def test_a_rate_more_does_not_begin_the_others_anew(site: Site, cp: ControlPlane, ue: str) -> None:
+    """A meter that is made anew has a full bucket, and lets a burst pass."""
+    rates = v.Bitrates(50_000, 50_000)
+    pdrs = smf.uplink(qer_ids=(5,)), smf.downlink(ue, qer_ids=(5,))
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(qer_id=5, mbr=rates),))
+    down(site, ue, DOWN)
+    assert up(site, session.teids[1], ue)
+    passed = meter_packets(site)
+    assert len(passed) == 2 and all(passed.values())
+    added = session.modify(
+        create_pdrs=(
+            g.CreatePdr(
+                3, 10, g.Pdi(Interface.CORE, sdf_filters=(v.SdfFilter(VOICE),)), None, 2, (), (5, 2)
+            ),
+        ),
+        create_qers=(smf.qer(qer_id=2, mbr=v.Bitrates(0, 9_000)),),
+    )
+    assert added.cause == 1
+    now = meter_packets(site)
+    assert len(now) == 3
+    assert all(now[number] >= count for number, count in passed.items()), (passed, now)
+    gone = {"remove_pdrs": (g.RemovePdr(3),), "remove_qers": (g.RemoveQer(2),)}
+    assert session.modify(**gone).cause == 1
+    after = meter_packets(site)
+    assert after.keys() == passed.keys()
+    assert all(after[number] >= count for number, count in now.items() if number in after)
+    session.delete()
+
+
+def meter_packets(site: Site) -> dict[int, int]:
+    """Number -> packets of the meters that are sessions'."""
+    shown = site.lab.ofctl("meter-stats", BRIDGE)
+    found = re.findall(r"meter:(\d+) flow_count:\d+ packet_in_count:(\d+)", shown)
+    return {int(number): int(count) for number, count in found if int(number) >= METERS_FROM}
+
+
+def session_meters(site: Site) -> set[int]:
+    """Numbers of the meters that are sessions'."""
+    shown = site.lab.ofctl("dump-meters", BRIDGE)
+    return {int(number) for number in re.findall(r"meter=(\d+) kbps", shown)}
 
 
 # --- what REST sees
@@ -464,10 +551,8 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     bare = cp.establish((smf.uplink(),), (smf.to_core(),))
     down(site, ue, DOWN)
 
-    def command(*words: str, check: bool = True) -> str:
-        program = Path(sys.executable).parent / "ofgtp"
-        argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(program), *words]
-        return site.lab.exec("gw", argv, check=check, timeout=120).stdout
+    def command(*words: str) -> str:
+        return ofgtp(site, *words)
 
     listed = command("session", "list")
     line = next(each for each in listed.splitlines() if name(session) in each)
@@ -490,6 +575,41 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     assert "its control plane is told once (Downlink Data Report)" in traced
     session.delete()
     bare.delete()
+
+
+def ofgtp(site: Site, *words: str, check: bool = True) -> str:
+    """What the command says, on the gateway's host."""
+    program = Path(sys.executable).parent / "ofgtp"
+    argv = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(program), *words]
+    return site.lab.exec("gw", argv, check=check, timeout=120).stdout
+
+
+def test_trace_names_pdr_and_far(site: Site, cp: ControlPlane, ue: str) -> None:
+    pdrs = (
+        smf.uplink(9, qer_ids=(1,)),
+        smf.downlink(ue, qer_ids=(1,)),
+        g.CreatePdr(
+            3, 10, g.Pdi(Interface.CORE, sdf_filters=(v.SdfFilter(VOICE),)), None, 2, (), (2,)
+        ),
+    )
+    fars = smf.to_core(), smf.to_tunnel(DOWN, ENB)
+    session = cp.establish(pdrs, fars, create_qers=(smf.qer(9), smf.qer(1, 2)))
+    down(site, ue, DOWN)
+    out = ofgtp(site, "trace", ue, "--uplink")
+    assert "DELIVERED" in out and f"of control plane {smf.SMF}" in " ".join(out.split()), out
+    assert "PDR 1 (FAR 1, QER 1)" in out, out
+    voice = "--downlink", "--proto", "udp", "--dport", "5004"
+    out = " ".join(ofgtp(site, "trace", ue, *voice).split())
+    assert "DELIVERED" in out and "PDR 3 (FAR 2, QER 2)" in out and VOICE in out, out
+    shut = g.UpdateQer(2, v.GateStatus(Gate.CLOSED, Gate.CLOSED))
+    assert session.modify(update_qers=(shut,)).cause == 1
+    out = " ".join(ofgtp(site, "trace", ue, *voice, check=False).split())
+    assert "the gate of PDR 3 (FAR 2, QER 2)" in out and "--rules" in out, out
+    assert "gate closed uplink" in ofgtp(site, "session", "show", name(session), "--rules")
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.DROP),)).cause == 1
+    out = " ".join(ofgtp(site, "trace", ue, "--downlink", check=False).split())
+    assert "PDR 2 (FAR 2, QER 1)" in out and "so its FAR says (DROP)" in out, out
+    session.delete()
 
 
 # --- refusals

@@ -22,14 +22,17 @@ from ofgtp.northbound.service import (
     FlowView,
     GatewayMetrics,
     Histogram,
+    InstanceView,
     Lease,
     NewSession,
     PeerView,
     PfcpView,
+    RefusedView,
     SeenView,
     SessionFilter,
     SessionRequest,
     SessionView,
+    StrangerView,
 )
 from tests.support.lab import gateway
 
@@ -237,7 +240,21 @@ class FakeService:
         )
         node = IPv4Address("10.3.0.1")
         return [
-            PfcpView("gw1", str(node), node, at, None, [associated], answers, {"not_allowed": 3})
+            PfcpView(
+                "gw1",
+                str(node),
+                node,
+                at,
+                None,
+                [associated],
+                answers,
+                {"not_allowed": 3},
+                {"Heartbeat Request": 5},
+                {"Session Deletion Request": Histogram((0.001, 0.5), (3, 1, 2), 11.25)},
+                [RefusedView(at, "10.3.0.9", f"{why} (cause 65)")],
+                [StrangerView("10.9.0.7", 3, at)],
+                [InstanceView("ims", False, 2)],
+            )
         ]
 
     def metrics(self) -> Sequence[GatewayMetrics]:

@@ -14,12 +14,12 @@ import pytest
 
 from ofgtp import cli
 from ofgtp.control.host import proof, survey
-from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_switch
+from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_pfcp, of_switch
 from ofgtp.core.doctor.facts import Chain, Controller, Interface, Reach, Route, Socket, Switch
 from ofgtp.core.doctor.finding import Finding, Verdict
 from ofgtp.core.doctor.of_firewall import blocked, closes, firewall
 from ofgtp.core.errors import OfgtpError
-from ofgtp.core.model import AccessRoute
+from ofgtp.core.model import AccessRoute, Pfcp
 from ofgtp.core.packets import frames
 from ofgtp.southbound import ovstools
 from tests.support.lab import gateway
@@ -145,6 +145,69 @@ def test_an_address_to_listen_on(address: str | None) -> None:
         Socket("tcp", "192.0.2.1", 8080, "x", 1),
     ]
     judged(listens(others, AWAY), OK, "is free")
+
+
+N4 = IPv4Address("10.3.0.1")
+PFCP = Pfcp(N4, (IPv4Network("10.3.0.0/24"),), N4)
+NODE: dict[str, Any] = {
+    "problem": None,
+    "associations": [{"node_id": "smf", "ip": "10.3.0.5", "state": "up", "heard_at": "12:00"}],
+    "refused": [],
+    "strangers": [],
+    "network_instances": [],
+}
+
+
+def test_where_pfcp_is_heard() -> None:
+    def at(
+        *sockets: Socket, here: Any = (N4,), controller: Any = AWAY, node: Any = None
+    ) -> Finding:
+        return of_pfcp.address(PFCP, here, sockets, controller, node)
+
+    held = Socket("udp", "10.3.0.1", 8805, "open5gs-upfd", 9)
+    judged(at(), OK, "10.3.0.1, UDP port 8805 is free")
+    judged(at(here=()), FAILED, "no address of this host", "ip -br addr")
+    judged(at(held, controller=RUNS, node=NODE), OK, "the controller's")
+    away = NODE | {"problem": "cannot listen"}
+    judged(at(held, controller=RUNS, node=away), FAILED, "open5gs-upfd", "ss -lunp")
+    judged(at(held), SKIPPED, "open5gs-upfd")
+    judged(at(controller=RUNS, node=away), FAILED, "nobody listens", "systemctl restart ofgtp")
+    elsewhere = Socket("udp", "10.1.0.1", 8805, "x", 1), Socket("tcp", None, 8805, "x", 1)
+    judged(at(*elsewhere), OK, "is free")
+    judged(at(replace(held, address=None), controller=RUNS, node=away), FAILED, "is taken by")
+
+
+def test_control_planes() -> None:
+    def judge(verdict: Verdict, *parts: str, **changes: Any) -> None:
+        judged(of_pfcp.control_planes(NODE | changes), verdict, *parts)
+
+    judge(OK, "smf (up, last heard 12:00)")
+    judged(of_pfcp.control_planes(None), SKIPPED)
+    judge(FAILED, "cannot listen", "ofgtp pfcp", problem="cannot listen")
+    judge(WARNING, "none has asked", "tcpdump", associations=[])
+    strangers = [{"ip": "10.9.0.7"}]
+    judge(FAILED, "10.9.0.7", "`peers`", associations=[], strangers=strangers)
+    judge(OK, "smf", strangers=strangers)
+    refused = [{"ip": "10.3.0.9", "reason": "Association Setup Request: no"}]
+    judge(FAILED, "10.3.0.9", "Setup Request: no", associations=[], refused=refused)
+    down = [{"node_id": "smf", "ip": "10.3.0.5", "state": "down", "heard_at": None}]
+    judge(WARNING, "smf (down, last heard never)", "ping 10.3.0.5", associations=down)
+
+
+def test_network_instances() -> None:
+    some = replace(PFCP, network_instances=("internet", "IMS"))
+
+    def judge(verdict: Verdict, text: str, *names: tuple[str, bool], pfcp: Pfcp = some) -> None:
+        named = [{"name": name, "known": known} for name, known in names]
+        node = NODE | {"network_instances": named}
+        judged(of_pfcp.network_instances(pfcp, node), verdict, text)
+
+    judge(OK, "any is taken", pfcp=PFCP)
+    judge(SKIPPED, "since ofgtp has started")
+    judge(WARNING, "asked for IMS since", ("internet", True))
+    judge(OK, "internet, IMS", ("internet", True), ("ims", True))
+    judge(FAILED, "refused: corp", ("internet", True), ("corp", False))
+    judged(of_pfcp.network_instances(some, None), SKIPPED)
 
 
 def test_others_that_speak_gtp_u() -> None:

@@ -119,6 +119,19 @@ def test_what_the_service_counts_is_shown() -> None:
     }
     assert values(shown["ofgtp_pfcp_requests"]) == requests
     assert values(shown["ofgtp_pfcp_dropped"]) == {("not_allowed",): 3}
+    assert values(shown["ofgtp_pfcp_received"]) == {("Heartbeat Request",): 5}
+    took = {
+        (sample.name.rpartition("_")[2], sample.labels.get("le")): sample.value
+        for sample in shown["ofgtp_pfcp_response_seconds"].samples
+        if sample.labels["message"] == "Session Deletion Request"
+    }
+    assert took == {
+        ("bucket", "0.001"): 3,
+        ("bucket", "0.5"): 4,
+        ("bucket", "+Inf"): 6,
+        ("count", None): 6,
+        ("sum", None): 11.25,
+    }
     assert values(shown["ofgtp_pfcp_sessions"]) == {("smf.example.org",): 6}
     assert values(shown["ofgtp_pfcp_peer_up"]) == {("smf.example.org",): 1}
     assert values(shown["ofgtp_paths"]) == {("unknown",): 1, ("up",): 2, ("down",): 0}
@@ -244,7 +257,8 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
     there = exposed()
     known = set(there) | {f"{n}_bucket" for n, f in there.items() if f.type == "histogram"}
     assert used <= known
-    own = {name for name in known if name.startswith("ofgtp_")} - {"ofgtp_barrier_seconds"}
+    histograms = {"ofgtp_barrier_seconds", "ofgtp_pfcp_response_seconds"}
+    own = {name for name in known if name.startswith("ofgtp_")} - histograms
     assert own <= used, "each metric has a panel"
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))

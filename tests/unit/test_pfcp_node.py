@@ -17,6 +17,7 @@ from ofgtp.core.pfcp.node.actions import (
     Endpoint,
     Event,
     EventKind,
+    Refused,
     Send,
     SessionRequest,
     Transaction,
@@ -24,6 +25,7 @@ from ofgtp.core.pfcp.node.actions import (
 )
 from ofgtp.core.pfcp.node.associations import Association, PeerState
 from ofgtp.core.pfcp.node.machine import Node
+from ofgtp.core.pfcp.node.seen import BOUNDS, REFUSED_KEPT, STRANGERS_KEPT, Stranger
 from ofgtp.core.pfcp.node.settings import FEATURES, NodeSettings
 from ofgtp.core.pfcp.wire import enums, messages
 from ofgtp.core.pfcp.wire.causes import Cause
@@ -291,7 +293,8 @@ def test_a_session_set_deletion_deletes_nothing() -> None:
 
 def test_pfd_management_is_not_supported() -> None:
     up = node()
-    (sent,) = up.receive(write(messages.PfdManagementRequest(), 2), SMF, 0.0)
+    sent, refused = up.receive(write(messages.PfdManagementRequest(), 2), SMF, 0.0)
+    assert isinstance(refused, Refused) and "PFD" in str(refused.refusal)
     assert the_answer([sent]) == messages.PfdManagementResponse(Cause.NOT_SUPPORTED)
 
 
@@ -321,7 +324,9 @@ def test_requests_about_sessions_are_handed_on_and_answered() -> None:
 def test_no_association_no_session() -> None:
     up = node()
     for data in (establishment(), MODIFICATION, VECTORS["5g-session-1"]):
-        (sent,) = up.receive(data, SMF, 0.0)
+        sent, refused = up.receive(data, SMF, 0.0)
+        assert isinstance(sent, Send) and isinstance(refused, Refused)
+        assert str(refused.refusal) == f"there is no association at {SMF.ip}"
         header, answer = read(sent.data)
         assert answer.cause == Cause.NO_ASSOCIATION
         assert header.seid == (0xCFB if data[1] == 50 else 0)
@@ -330,9 +335,51 @@ def test_no_association_no_session() -> None:
         (MessageType.SESSION_ESTABLISHMENT_REQUEST, 72): 2,
         (MessageType.SESSION_MODIFICATION_REQUEST, 72): 1,
     }
+    words = [(each.ip, each.text) for each in up.refused]
+    why = f"there is no association at {SMF.ip} (cause 72)"
+    assert words[1:] == [
+        (SMF.ip, f"Session Modification Request: {why}"),
+        (SMF.ip, f"Session Establishment Request: {why}"),
+    ], "nobody else would tell of them"
     # a port is no identity, and another association is not one's own
     associated(up, SGW)
     assert the_answer(up.receive(establishment(), SMF, 0.0)).cause == Cause.NO_ASSOCIATION
+
+
+def test_reports_are_not_to_go_to_another_control_plane() -> None:
+    """open5gs#3900, #4762: a CP F-SEID that is another one's."""
+    up = node()
+    associated(up)
+    associated(up, SGW)
+    _, request = read(establishment())
+    assert isinstance(request, messages.SessionEstablishmentRequest)
+    theirs = request._replace(cp_fseid=FSeid(5, SGW.ip))
+    refused = the_answer(up.receive(write(theirs, 8, 0), SMF, 0.0))
+    assert (refused.cause, refused.offending_ie) == (Cause.REJECTED, Ie.FSEID)
+    assert refused.node_id == UP
+    moved = messages.SessionModificationRequest(cp_fseid=FSeid(5, SGW.ip))
+    assert the_answer(up.receive(write(moved, 9, 0xE36), SMF, 0.0)).cause == Cause.REJECTED
+    # one that nobody is known to have may be its own
+    elsewhere = request._replace(cp_fseid=FSeid(5, SMF_2.ip))
+    (handed,) = up.receive(write(elsewhere, 10, 0), SMF, 0.0)
+    assert isinstance(handed, SessionRequest)
+    # two control planes at one address are both there
+    associated(up, SMF, node_id="smf-b.example.org")
+    assert isinstance(up.receive(establishment(11), SMF, 0.0)[0], SessionRequest)
+
+
+def test_an_answer_to_a_report_of_a_session_that_is_gone() -> None:
+    """free5gc#1059: dropped."""
+    up = node()
+    associated(up)
+    report = messages.SessionReportRequest(enums.ReportType.DLDR, DownlinkDataReport((2,)))
+    (sent,) = up.report(SMF.ip, report, 0xCFB, "token", 0.0)
+    assert isinstance(sent, Send)
+    up.cancel("token")
+    answer = messages.SessionReportResponse(Cause.ACCEPTED)
+    late = write(answer, parse_header(sent.data).sequence, 0x77)
+    assert up.receive(late, SMF, 0.1) == []
+    assert up.dropped["unexpected"] == 1
 
 
 def test_a_modification_from_an_address_that_is_new() -> None:
@@ -380,7 +427,8 @@ def test_the_words_of_a_refusal_are_kept() -> None:
         up.refuse(request.transaction, refusal, 0xCFB, float(sequence))
     status = up.status(SMF.ip)
     assert len(status.errors) == 8
-    assert status.errors[-1] == (19.0, "Session Establishment Request: PDI: number 19")
+    assert status.errors[-1] == (19.0, "Session Establishment Request: PDI: number 19 (cause 73)")
+    assert len(up.refused) == REFUSED_KEPT and up.refused[-1].text == status.errors[-1][1]
 
 
 def test_while_a_change_is_under_way_its_sessions_wait() -> None:
@@ -494,9 +542,22 @@ def test_answers_are_bounded_in_octets() -> None:
 
 def test_who_is_not_allowed_is_not_answered() -> None:
     up = node()
-    for data in (setup(), write(messages.HeartbeatRequest(1), 1), b"\x40\1\0\4\0\0\1\0", b""):
-        assert up.receive(data, STRANGER, 0.0) == []
+    told = up.receive(setup(), STRANGER, 0.0)
+    assert events(told) == [EventKind.STRANGER] and not answers(told)
+    for data in (write(messages.HeartbeatRequest(1), 1), b"\x40\1\0\4\0\0\1\0", b""):
+        assert up.receive(data, STRANGER, 1.0) == []
     assert up.dropped["not_allowed"] == 4 and not up.received
+    assert up.strangers.all() == [Stranger(STRANGER.ip, 4, 1.0)]
+
+
+def test_strangers_are_bounded_and_told_of_now_and_then() -> None:
+    up = node()
+    others = [Endpoint(STRANGER.ip + number) for number in range(100)]
+    told = [events(up.receive(b"?", other, number / 10)) for number, other in enumerate(others)]
+    assert sum(map(len, told)) == 1, "in ten seconds"
+    assert [each.ip for each in up.strangers.all()] == [each.ip for each in others[:-9:-1]]
+    assert len(up.strangers.all()) == STRANGERS_KEPT
+    assert events(up.receive(b"?", others[0], 10.0)) == [EventKind.STRANGER]
 
 
 def test_a_flood_is_refused_then_dropped_and_heartbeats_go_on() -> None:
@@ -509,7 +570,8 @@ def test_a_flood_is_refused_then_dropped_and_heartbeats_go_on() -> None:
                 ended[the_answer([action]).cause] += 1
             else:
                 ended[type(action)] += 1
-    assert ended == {SessionRequest: 20, Cause.CONGESTION: 5, type(None): 75}
+    assert ended == {SessionRequest: 20, Cause.CONGESTION: 5, Refused: 1, type(None): 75}
+    assert len(up.refused) == 1, "many that are refused for the same are told of once"
     assert up.dropped["congestion"] == 75
     assert answers(up.receive(write(messages.HeartbeatRequest(BEGAN), 1), SMF, 1.0))
     # others are not in its way
@@ -526,6 +588,26 @@ def test_duplicates_are_part_of_a_flood() -> None:
     up.answer(request.transaction, messages.SessionEstablishmentResponse(UP, 73), 1, 1.0)
     again = [len(up.receive(establishment(), SMF, 1.0)) for _ in range(9)]
     assert again == [1] * 4 + [0] * 5
+
+
+def test_how_long_answers_take() -> None:
+    up = node()
+    (change,) = up.receive(setup(), SMF, 1.0)
+    assert isinstance(change, Change)
+    up.done(change, 1.003)
+    for sequence, seconds in ((1, 0.0004), (2, 0.02), (3, 60.0)):
+        (request,) = up.receive(establishment(sequence), SMF, 10.0)
+        assert isinstance(request, SessionRequest)
+        accepted = messages.SessionEstablishmentResponse(UP, Cause.ACCEPTED)
+        up.answer(request.transaction, accepted, 1, 10.0 + seconds)
+        up.answer(request.transaction, accepted, 1, 99.0)  # answered already
+    counts = up.times.counts
+    assert counts[MessageType.ASSOCIATION_SETUP_REQUEST][BOUNDS.index(0.005)] == 1
+    of_sessions = counts[MessageType.SESSION_ESTABLISHMENT_REQUEST]
+    places = [place for place, count in enumerate(of_sessions) if count]
+    assert places == [0, BOUNDS.index(0.025), len(BOUNDS)]
+    assert sum(of_sessions) == 3
+    assert up.times.seconds[MessageType.SESSION_ESTABLISHMENT_REQUEST] == pytest.approx(60.0204)
 
 
 def test_no_more_is_worked_on_than_that() -> None:

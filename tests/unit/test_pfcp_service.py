@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ofgtp.control.pfcp import sessions
 from ofgtp.control.pfcp.sessions import TEIDS, PfcpSessions
 from ofgtp.core.errors import Conflict, GatewayNotReady, OfgtpError
 from ofgtp.core.model import FTeid, Session
@@ -191,6 +192,32 @@ def test_of_one_control_plane_the_new_session_wins(world: World) -> None:
     assert [one.id for one in world.all()] == [f"pfcp-{third:016x}"], "the same SEID"
 
 
+def test_a_control_plane_has_so_many_sessions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """open5gs#3964, free5gc#819: a flood of them is refused, and others are not in its way."""
+    monkeypatch.setattr(sessions, "SESSIONS_MAX", 2)
+    bare: dict[str, Any] = {"create_pdrs": (UL,)}
+    (first, _), (second, _) = (world.establish(cp_seid=number, **bare) for number in (1, 2))
+    counted = []
+    counts = world.store.pfcp_counts
+    monkeypatch.setattr(
+        world.store, "pfcp_counts", lambda name: counted.append(name) or counts(name)
+    )
+    for number in range(5):
+        request = SessionEstablishmentRequest(SMF, v.FSeid(9 + number, SMF), (UL,), (UL_FAR,))
+        kind = MessageType.SESSION_ESTABLISHMENT_REQUEST
+        assert refused(lambda: world.ask(request, kind)) is Cause.NO_RESOURCES  # noqa: B023
+    assert len(counted) == 1, "to be full is not to be counted each time"
+    assert len(world.all()) == 2
+    world.establish(OTHER_SMF, 1, **bare)
+    world.delete(first)
+    world.establish(cp_seid=3, **bare)
+    world.pfcp.change(Change(SMF, None, True), world.service)
+    world.establish(cp_seid=4, **bare)
+    assert refused(lambda: world.delete(second)) is Cause.SESSION_NOT_FOUND
+
+
 def test_of_two_control_planes_the_old_session_stays(world: World) -> None:
     seid, teid = world.establish()
     assert refused(lambda: world.establish(OTHER_SMF)) == Cause.REJECTED
@@ -292,7 +319,7 @@ def test_the_seid_of_an_answer(world: World) -> None:
 
 def test_a_session_as_it_was_made(world: World) -> None:
     qer = g.CreateQer(1, v.GateStatus(Gate.OPEN, Gate.CLOSED), v.Bitrates(5, 6), None, 9, rqi=True)
-    sdf = v.SdfFilter("permit out ip from any to assigned", filter_id=3)
+    sdf = v.SdfFilter("permit out ip from any to assigned", (184, 252), filter_id=3)
     down = DL._replace(pdi=DL.pdi._replace(sdf_filters=(sdf,)), qer_ids=(1,))
     user = v.UserId(imsi="001010000000001")
     asked = {"create_pdrs": (UL, down), "create_qers": (qer,)}
@@ -303,7 +330,9 @@ def test_a_session_as_it_was_made(world: World) -> None:
     up, to_ue = shown["pdrs"]
     assert (up["source"], up["teid"], up["far"], up["filters"]) == ("access", teid, 1, [])
     assert (to_ue["source"], to_ue["ue_ip"], to_ue["qers"]) == ("core", str(UE), [1])
-    assert to_ue["filters"] == [{"id": 3, "description": sdf.description}]
+    assert to_ue["filters"] == [
+        {"id": 3, "description": sdf.description, "traffic_class": [184, 252]}
+    ]
     core, tunnel = shown["fars"]
     assert (core["destination"], core["tunnel"]) == ("core", None)
     assert tunnel["action"] == ["FORW"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ofgtp.core.errors import Conflict, InvalidSession
+from ofgtp.core.flows.flow import Flow
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid, Session
 from ofgtp.core.pfcp.procedures import (
@@ -24,6 +25,7 @@ from ofgtp.core.pfcp.procedures import (
     owned,
 )
 from ofgtp.core.pfcp.session import RULES_MAX
+from ofgtp.core.pfcp.stored import from_bytes, to_bytes
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.causes import Cause
@@ -50,7 +52,7 @@ from ofgtp.core.pfcp.wire.tables import REMOVED
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.sessions.detail import FILTERS_MAX, Detail
 from ofgtp.core.sessions.rule import Held, Refused, Rule, Source, ToCore, Tunnel
-from ofgtp.core.sessions.rules import main_tunnels
+from ofgtp.core.sessions.rules import main_tunnels, meter_number
 from tests.support.lab import gateway
 from tests.support.pfcp import procedures
 from tests.support.sample import LINKS
@@ -268,6 +270,29 @@ def test_tunnels_that_lead_nowhere(header: v.OuterHeaderCreation, cause: Cause) 
     )
 
 
+@pytest.mark.parametrize(
+    ("dscp", "octet", "mask", "taken"),
+    [
+        (46, 46 << 2, 0xFC, True),
+        (46, 46 << 2 | 1, 0xFC, True),
+        (0, 0, 0xFC, True),
+        (46, 46 << 2, 0xFF, False),
+        (46, 10 << 2, 0xFC, False),
+        (None, 0, 0xFC, False),
+    ],
+)
+def test_marking_is_the_gateways(dscp: int | None, octet: int, mask: int, taken: bool) -> None:
+    """The switch has no action for the outer header of one packet."""
+    marked = to_gnb(7)._replace(transport_level_marking=v.TrafficClass(octet, mask))
+    fars = (UL_FAR, DL_FAR._replace(forwarding_parameters=marked))
+    terms = Terms(gateway(dscp=dscp), US)
+    if taken:
+        assert set(by_id(establish(terms=terms, create_fars=fars))) == {"1", "2"}
+    else:
+        wanted = (Cause.NOT_SUPPORTED, Ie.TRANSPORT_LEVEL_MARKING, far(2))
+        assert refused(lambda: establish(terms=terms, create_fars=fars)) == wanted
+
+
 def test_no_tunnel_yet_is_idle() -> None:
     for header in (ohc(0, IPv4Address(0)), ohc(0), None):
         parameters = g.ForwardingParameters(Interface.ACCESS, None, header)
@@ -482,6 +507,62 @@ def test_what_base_stations_forward_to_each_other_is_not_looked_at() -> None:
     assert by_id(gone) == by_id(before)
 
 
+def rated(number: int, up: int, down: int) -> g.CreateQer:
+    return QER._replace(qer_id=number, mbr=v.Bitrates(up, down), qfi=None)
+
+
+def test_a_relays_tunnels_have_the_lower_of_two_rates() -> None:
+    """As an I-UPF of free5GC is asked for it: the rates of the flow and of the session."""
+    pdrs = (
+        UL._replace(qer_ids=(1, 2)),
+        DL._replace(pdi=g.Pdi(Interface.CORE, v.ChooseFTeid()), qer_ids=(1, 2)),
+    )
+    fars = (g.CreateFar(1, Action.FORW, to_gnb(0x6001, OTHER_GNB)), DL_FAR)
+    qers = (rated(1, 5_000, 9_000), rated(2, 6_000, 8_000))
+    made = establish(create_pdrs=pdrs, create_fars=fars, create_qers=qers)
+    assert {number: rule.meters for number, rule in by_id(made).items()} == {"1": (0,), "2": (3,)}
+    assert dict(made.made.limits) == {0: 5_000, 3: 8_000}
+    passed = {flow.meter for flow in flows_of(made)}
+    assert passed == {meter_number(1, 0), meter_number(1, 3)}, "by whatever way they go"
+    slower = change(made, update_qers=(g.UpdateQer(2, mbr=v.Bitrates(1_000, 9_500)),))
+    assert {number: rule.meters for number, rule in by_id(slower).items()} == {
+        "1": (2,),
+        "2": (1,),
+    }
+
+
+def test_filters_of_a_session_without_ue_address_are_refused() -> None:
+    pdi = UL.pdi._replace(sdf_filters=(v.SdfFilter(VOICE),))
+    fars = (g.CreateFar(1, Action.FORW, to_gnb(0x6001, OTHER_GNB)),)
+    wanted = (Cause.NOT_SUPPORTED, Ie.SDF_FILTER, pdr(1))
+    pdrs = (UL._replace(pdi=pdi),)
+    assert refused(lambda: establish(create_pdrs=pdrs, create_fars=fars)) == wanted
+
+
+def test_a_qers_meters_stay_where_they_are() -> None:
+    """Others come and go, whatever their ids: what a meter has let through is not forgotten."""
+    made = establish(
+        create_pdrs=(UL._replace(qer_ids=(5,)), DL._replace(qer_ids=(5,))),
+        create_qers=(rated(5, 5_000, 9_000),),
+    )
+    assert dict(made.made.limits) == {0: 5_000, 1: 9_000}
+    third = DL._replace(pdr_id=3, precedence=9, qer_ids=(2,))
+    third = third._replace(pdi=third.pdi._replace(sdf_filters=(v.SdfFilter(VOICE),)))
+    more = change(made, create_qers=(rated(2, 0, 700),), create_pdrs=(third,))
+    assert dict(more.made.limits) == {0: 5_000, 1: 9_000, 3: 700}, "not before it, as by its id"
+    less = change(
+        more,
+        remove_qers=(g.RemoveQer(5),),
+        update_pdrs=(g.UpdatePdr(1, qer_ids=(2,)), g.UpdatePdr(2, qer_ids=(2,))),
+    )
+    assert dict(less.made.limits) == {3: 700}
+    assert less.session.places == {2: 1}
+    anew = change(less, create_qers=(rated(9, 1, 1), rated(1, 1, 1)))
+    assert anew.session.places == {2: 1, 1: 0, 9: 2}, "what is free is taken again"
+    stored = from_bytes(to_bytes(less.session), SMF, 0x77)
+    assert stored.places == less.session.places
+
+
 def test_teids_of_pdrs_that_wait_are_kept() -> None:
     made = establish(create_pdrs=(UL,), create_fars=(UL_FAR,))
     assert made.made.rules == ()
@@ -681,16 +762,18 @@ def test_the_main_tunnels() -> None:
 # --- what control planes have sent
 
 
-def flows_of(outcome: Outcome) -> None:
-    """The flows of its rules can be made, each key once."""
+def flows_of(outcome: Outcome) -> list[Flow]:
+    """The flows of its rules, each key once."""
     made = outcome.made
     detail = Detail(
         slot=1, way=1, rules=made.rules, limits=made.limits, framed_routes=made.framed_routes
     )
     session = Session(1, "s", "gw1", made.ue_ip, None, None, detail=detail)
-    keys = Counter(each.flow.key for each in owned_flows(session, LINKS))
+    flows = [each.flow for each in owned_flows(session, LINKS)]
+    keys = Counter(each.key for each in flows)
     assert not made.rules or keys
     assert set(keys.values()) <= {1}
+    return flows
 
 
 CAPTURES = procedures()

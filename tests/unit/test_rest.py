@@ -953,6 +953,18 @@ def test_control_planes(client: Client) -> None:
                         ],
                     }
                 ],
+                "received": [{"message": "Heartbeat Request", "count": 5}],
+                "dropped": [{"reason": "not_allowed", "count": 3}],
+                "refused": [
+                    {
+                        "at": at,
+                        "ip": "10.3.0.9",
+                        "reason": "Session Deletion Request: there is no session with the"
+                        " SEID 0x5 (cause 65)",
+                    }
+                ],
+                "strangers": [{"ip": "10.9.0.7", "messages": 3, "heard_at": at}],
+                "network_instances": [{"name": "ims", "known": False, "requests": 2}],
             }
         ],
         "next": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, cast
 
 import click
@@ -79,6 +80,38 @@ def test_it_fits_a_small_screen(version: str) -> None:
     lines = shown(look(gateway(version=version, drops=drops), peers=peers))
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+def node(*states: str, problem: str | None = None) -> dict[str, Any]:
+    planes = [
+        {"node_id": f"smf{n}.example.org", "ip": f"10.3.0.{n}", "state": state, "sessions": 50_000}
+        for n, state in enumerate(states, 5)
+    ]
+    return {"gateway": "gw1", "problem": problem, "associations": planes}
+
+
+def of_pfcp(*nodes: dict[str, Any], **changes: Any) -> Look:
+    return replace(look(**changes), nodes=nodes)
+
+
+def test_with_pfcp_it_fits_too() -> None:
+    peers = [peer(n) for n in range(1, 200)]
+    lines = shown(of_pfcp(node(*["up"] * 128), peers=peers))
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+    assert line(lines, "pfcp") == "128 up; 6,400,000 sessions"
+
+
+def test_control_planes() -> None:
+    assert line(shown(of_pfcp(node())), "pfcp") == "no control plane is associated"
+    assert not any(troubles(of_pfcp(node("up", "unknown"))).values())
+    one = troubles(of_pfcp(node("up", "down")))["gw1"]
+    assert one == ["control plane smf6.example.org (10.3.0.6) answers no heartbeats: ofgtp pfcp"]
+    assert troubles(of_pfcp(node(*["down"] * 3)))["gw1"] == [
+        "3 control planes answer no heartbeats: ofgtp pfcp"
+    ]
+    assert troubles(of_pfcp(node(problem="no port")))["gw1"] == ["PFCP: no port"]
+    assert not any(each.startswith("pfcp") for each in shown(look()))
 
 
 def test_rates() -> None:

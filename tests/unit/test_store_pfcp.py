@@ -15,7 +15,8 @@ from ofgtp.core.model import Session
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.wire import grouped
-from ofgtp.core.pfcp.wire.values import FSeid
+from ofgtp.core.pfcp.wire.enums import Gate
+from ofgtp.core.pfcp.wire.values import FSeid, GateStatus
 from ofgtp.core.sessions.detail import Detail, Owner
 from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Rule, Source, ToCore
 from ofgtp.store import SessionStore
@@ -162,10 +163,24 @@ def test_sessions_are_read_as_they_were_written(
             {urr.urr_id: urr},
             {bar.bar_id: bar},
             {5: 0x8000_0001},
+            {qer.qer_id: 3},
             "internet",
             "001010000000001",
         )
         assert stored.from_bytes(stored.to_bytes(whole), "smf.example", 77) == whole
+
+
+def test_places_of_an_earlier_release_are_in_the_order_of_ids() -> None:
+    """Its sessions' meters stay those that the switch has."""
+    gates = GateStatus(Gate.OPEN, Gate.OPEN)
+    qers = {number: grouped.CreateQer(number, gates) for number in (7, 2)}
+    session = PfcpSession(SMF, FSeid(1, SMF), 77, qers=qers, places={7: 1, 2: 0})
+    written = stored.to_bytes(session)
+    known = b',"places":[[7,1],[2,0]]'
+    assert known in written
+    size = int.from_bytes(written[:2], "big") - len(known)
+    earlier = size.to_bytes(2, "big") + written[2:].replace(known, b"")
+    assert stored.from_bytes(earlier, SMF, 77).places == {2: 0, 7: 1}
 
 
 def test_what_is_none_is_said_to_be() -> None:

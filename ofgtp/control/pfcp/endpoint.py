@@ -31,6 +31,7 @@ from ofgtp.core.pfcp.node.actions import (
     Change,
     Endpoint,
     Event,
+    Refused,
     Send,
     SessionRequest,
     Transaction,
@@ -38,6 +39,7 @@ from ofgtp.core.pfcp.node.actions import (
 )
 from ofgtp.core.pfcp.node.associations import Association, AssociationStatus, canonical
 from ofgtp.core.pfcp.node.machine import Node
+from ofgtp.core.pfcp.node.seen import BOUNDS
 from ofgtp.core.pfcp.node.settings import NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.wire import values
@@ -49,7 +51,14 @@ from ofgtp.core.pfcp.wire.messages import Message, SessionModificationRequest, S
 from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
 from ofgtp.core.trace.probe import Packet
 from ofgtp.northbound.events import EventLog
-from ofgtp.northbound.service import AssociationView, PfcpView
+from ofgtp.northbound.service import (
+    AssociationView,
+    Histogram,
+    InstanceView,
+    PfcpView,
+    RefusedView,
+    StrangerView,
+)
 from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore
 
@@ -150,8 +159,21 @@ class PfcpEndpoint:
             recovery_time=ntp_time(settings.recovery_time_stamp),
             problem=self.problem,
             associations=[_shown(each, counts) for each in self._node.statuses()],
+            received={kind.title: count for kind, count in self._node.received.items()},
             answered=_by_title(self._node.answered),
             dropped=dict(self._node.dropped),
+            response_times={
+                kind.title: Histogram(BOUNDS, tuple(counts), self._node.times.seconds[kind])
+                for kind, counts in self._node.times.counts.items()
+            },
+            refused=[
+                RefusedView(_when(each.at), str(each.ip), each.text) for each in self._node.refused
+            ],
+            strangers=[
+                StrangerView(str(each.ip), each.messages, _when(each.heard_at))
+                for each in self._node.strangers.all()
+            ],
+            network_instances=[InstanceView(*each) for each in sorted(self._sessions.instances())],
         )
 
     def path_down(self, peer: IPv4Address) -> None:
@@ -258,8 +280,11 @@ class PfcpEndpoint:
                 case SessionRequest() | BadRequest() | Change():
                     self._queue.put(action)
                 case Event(kind, node_id, ip, text):
-                    facts = {"node_id": str(node_id), "ip": str(ip), "text": text}
+                    facts = {} if node_id is None else {"node_id": str(node_id)}
+                    facts |= {"ip": str(ip), "text": text}
                     self._events.publish(kind.value, gateway=self._name, **facts)
+                case Refused(transaction, refusal):
+                    self._log_refused(transaction, refusal)
                 case Unanswered((int() as up_seid, (FTeid() | DownlinkFlow()) as what)):
                     # Should it come again, it is told again.
                     self._told.get(up_seid, set()).discard(what)
@@ -356,6 +381,10 @@ class PfcpEndpoint:
             refusal, seid = unknown, 0
         except OfgtpError:
             seid = 0
+        self._log_refused(transaction, refusal)
+        return self._node.refuse(transaction, refusal, seid, time.monotonic())
+
+    def _log_refused(self, transaction: Transaction, refusal: Refusal) -> None:
         log.warning(
             "gateway=%s: %s of %s refused, cause %d: %s",
             self._name,
@@ -364,7 +393,6 @@ class PfcpEndpoint:
             refusal.cause,
             refusal,
         )
-        return self._node.refuse(transaction, refusal, seid, time.monotonic())
 
     def _change(self, change: Change) -> list[Action]:
         try:
@@ -380,26 +408,26 @@ class PfcpEndpoint:
         return self._node.done(change, time.monotonic())
 
 
+def _when(at: float) -> datetime:
+    """The time of day at a time of the steady clock."""
+    return datetime.now(UTC) - timedelta(seconds=time.monotonic() - at)
+
+
 def _by_title(counts: Mapping[tuple[MessageType, int], int]) -> dict[tuple[str, int], int]:
     return {(kind.title, cause): count for (kind, cause), count in counts.items()}
 
 
 def _shown(status: AssociationStatus, counts: Mapping[str, int]) -> AssociationView:
     association = status.association
-    steady, wall = time.monotonic(), datetime.now(UTC)
-
-    def when(at: float) -> datetime:
-        return wall - timedelta(seconds=steady - at)
-
     return AssociationView(
         node_id=str(association.node_id),
         ip=str(association.ip),
         state=status.state,
         recovery_time=ntp_time(association.recovery_time_stamp),
         sessions=counts.get(str(canonical(association.node_id)), 0),
-        heard_at=None if status.heard_at is None else when(status.heard_at),
+        heard_at=None if status.heard_at is None else _when(status.heard_at),
         answers=_by_title(status.answers),
-        errors=[(when(at), reason) for at, reason in status.errors],
+        errors=[(_when(at), reason) for at, reason in status.errors],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -20,6 +21,8 @@ from ofgtp.core.pfcp.node.actions import Change, Transaction
 from ofgtp.core.pfcp.node.associations import canonical
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.session import PfcpSession
+from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import MessageType
 from ofgtp.core.pfcp.wire.messages import (
     Message,
@@ -45,6 +48,10 @@ Answer = Reply | OfgtpError
 """Or why it is not carried out; then nothing has changed. A `Refusal` says the cause."""
 Done = tuple[Steps, Reply]
 
+SESSIONS_MAX = 250_000
+"""Sessions of a control plane; more are refused (75)."""
+INSTANCES_KEPT = 64
+"""Names of network instances that are remembered."""
 DELETED_AT_ONCE = 200
 """Sessions of an association that are deleted together: others have their turn in between."""
 
@@ -58,6 +65,39 @@ class _Chooser:
         return self._tx.allocate_teid(self._gateway, TEIDS)
 
 
+class _Room:
+    """How many sessions each control plane may still make.
+
+    They are counted when that seems to be none. What was not made after all, or has ended, is found
+    then; one that is full is counted again only when some of its sessions have ended.
+    """
+
+    def __init__(self, gateway: str, store: SessionStore) -> None:
+        self._gateway, self._store = gateway, store
+        self._left: dict[str, int] = {}
+        self._full: set[str] = set()
+
+    def take(self, node_id: str) -> None:
+        """One is made.
+
+        Raises:
+            Refusal: there is no room.
+        """
+        if not self._left.get(node_id) and node_id not in self._full:
+            there = self._store.pfcp_counts(self._gateway).get(node_id, 0)
+            self._left[node_id] = max(SESSIONS_MAX - there, 0)
+        if not self._left.get(node_id):
+            self._full.add(node_id)
+            raise Refusal(
+                Cause.NO_RESOURCES, f"it has {SESSIONS_MAX} sessions, and may have no more"
+            )
+        self._left[node_id] -= 1
+
+    def ended(self, node_id: str) -> None:
+        """Sessions of it have ended."""
+        self._full.discard(node_id)
+
+
 class PfcpSessions:
     """What requests of control planes make of them."""
 
@@ -69,6 +109,13 @@ class PfcpSessions:
         self._gateway = terms.gateway.name
         self.replaced: list[int] = []
         """SEIDs of ours whose place new sessions have taken; whoever reads it empties it."""
+        self._instances: Counter[str] = Counter()
+        self._room = _Room(self._gateway, store)
+
+    def instances(self) -> list[tuple[str, bool, int]]:
+        """The network instances that control planes have named, whether they are there, and in how
+        many requests."""
+        return [(name, self._terms.has_instance(name), n) for name, n in self._instances.items()]
 
     def cp_seid(self, transaction: Transaction) -> int:
         """The SEID by which the sender of a request knows the session; 0 if there is none.
@@ -138,6 +185,9 @@ class PfcpSessions:
     def _one(
         self, tx: Writing, readings: Readings, message: Message, transaction: Transaction
     ) -> Done:
+        for name in {*procedures.instances(message)}:
+            if name in self._instances or len(self._instances) < INSTANCES_KEPT:
+                self._instances[name] += 1
         match message:
             case SessionEstablishmentRequest():
                 return self._establish(tx, message)
@@ -166,6 +216,7 @@ class PfcpSessions:
                 return Steps(tuple(tx.delete(each) for each in some if tx.get(each) is not None))
 
             service.by_control_plane(self._gateway, remove)
+        self._room.ended(str(node_id))
         save = None if change.save is None else change.save.to_plain()
 
         def store(tx: Writing) -> Steps:
@@ -177,6 +228,7 @@ class PfcpSessions:
     # --- the three requests
 
     def _establish(self, tx: Writing, request: SessionEstablishmentRequest) -> Done:
+        self._room.take(_key(request.node_id))
         up_fseid = FSeid(secrets.randbelow((1 << 63) - 1) + 1, self._up_ip)
         outcome = procedures.establishment(
             request, up_fseid, self._chooser(tx), self._terms, self._clock()
@@ -250,6 +302,7 @@ class PfcpSessions:
     def _delete(self, tx: Writing, readings: Readings, transaction: Transaction) -> Done:
         session_id, session = self._owned(tx, transaction)
         gone, now = tx.delete(session_id), self._clock()
+        self._room.ended(_key(session.node_id))
         if session.urrs:
             session = readings.counted(session, gone, now)
         return Steps((gone,)), (procedures.deletion(session, now), session.cp_fseid.seid)

@@ -35,7 +35,14 @@ def rules(session: PfcpSession) -> dict[str, Any]:
 def _pdr(pdr: CreatePdr) -> dict[str, Any]:
     pdi = pdr.pdi
     ue = None if pdi.ue_ip_address is None else pdi.ue_ip_address.ipv4
-    filters = [{"id": each.filter_id, "description": each.description} for each in pdi.sdf_filters]
+    filters = [
+        {
+            "id": each.filter_id,
+            "description": each.description,
+            "traffic_class": each.traffic_class and list(each.traffic_class),
+        }
+        for each in pdi.sdf_filters
+    ]
     return {
         "id": pdr.pdr_id,
         "precedence": pdr.precedence,

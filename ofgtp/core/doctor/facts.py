@@ -117,6 +117,8 @@ class Controller:
     gateways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By name."""
     peers: Sequence[Mapping[str, Any]] = ()
+    nodes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of PFCP, by gateway."""
 
     @property
     def runs(self) -> bool:

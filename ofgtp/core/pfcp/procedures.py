@@ -7,7 +7,7 @@ words for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
@@ -27,7 +27,7 @@ from ofgtp.core.pfcp.wire.enums import (
     UsageTrigger,
 )
 from ofgtp.core.pfcp.wire.errors import Refusal
-from ofgtp.core.pfcp.wire.grouped import CreateFar, UpdateForwardingParameters
+from ofgtp.core.pfcp.wire.grouped import CreateFar, Pdi, UpdateForwardingParameters
 from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.messages import (
     Message,
@@ -38,6 +38,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionModificationResponse,
 )
 from ofgtp.core.pfcp.wire.reports import UsageReport
+from ofgtp.core.pfcp.wire.sdf import DSCP_MASK
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.core.sessions.check import check_prefixes
 from ofgtp.core.sessions.detail import Detail, Owner
@@ -54,6 +55,11 @@ class Terms:
     """Those that are there; none: any."""
     protected: tuple[IPv4Network, ...] = ()
     """Where no UE may send, and no prefix behind one may be."""
+
+    def has_instance(self, name: str) -> bool:
+        """Whether a network instance is there."""
+        known = {each.lower() for each in self.network_instances}
+        return not known or name.lower() in known
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,19 @@ def collision(error: Conflict | InvalidSession, session: PfcpSession, *, restore
     return Refusal(Cause.RULE_FAILURE, str(error), Ie.FRAMED_ROUTE, rule)
 
 
+def instances(request: Message) -> Iterator[str]:
+    """The network instances that rules of a request name."""
+    for member in ("create_pdrs", "update_pdrs"):
+        for pdr in getattr(request, member, ()):
+            if isinstance(pdr.pdi, Pdi) and pdr.pdi.network_instance:
+                yield pdr.pdi.network_instance
+    for member in ("create_fars", "update_fars"):
+        for far in getattr(request, member, ()):
+            name = getattr(far.forwarding_parameters, "network_instance", None)
+            if name and isinstance(name, str):
+                yield name
+
+
 def restores(request: SessionEstablishmentRequest) -> bool:
     """Whether a session is to be as it was before a restart of ours (RESTI)."""
     return bool(request.flags and request.flags & EstablishmentFlags.RESTI)
@@ -176,6 +195,7 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
             rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
             raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.UE_IP_ADDRESS, rule) from None
     for far in session.fars.values():
+        _check_marking(far, terms.gateway.dscp)
         tunnel = _tunnel(far)
         if tunnel is None:
             continue
@@ -192,6 +212,21 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
     return made
 
 
+def _check_marking(far: CreateFar, dscp: int | None) -> None:
+    """Outer headers are marked as the gateway is configured; the switch has no action for it."""
+    parameters = far.forwarding_parameters
+    marking = None if parameters is None else parameters.transport_level_marking
+    if marking is None:
+        return
+    octet, mask = marking
+    if mask == DSCP_MASK and octet & mask == (None if dscp is None else dscp << 2):
+        return
+    has = "that of the packet inside" if dscp is None else f"DSCP {dscp}"
+    reason = f"asked for is {octet:#04x}, mask {mask:#04x}, and the gateway marks all with {has}"
+    rule = FailedRule(RuleKind.FAR, far.far_id)
+    raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.TRANSPORT_LEVEL_MARKING, rule)
+
+
 def _detail(session: PfcpSession, made: Made) -> Detail:
     return Detail(
         rules=made.rules,
@@ -205,7 +240,6 @@ def _detail(session: PfcpSession, made: Made) -> Detail:
 def _check_network_instances(session: PfcpSession, terms: Terms) -> None:
     if not terms.network_instances:
         return
-    known = {name.lower() for name in terms.network_instances}
     named = [
         (FailedRule(RuleKind.PDR, pdr.pdr_id), pdr.pdi.network_instance)
         for pdr in session.pdrs.values()
@@ -216,7 +250,7 @@ def _check_network_instances(session: PfcpSession, terms: Terms) -> None:
         if far.forwarding_parameters is not None
     ]
     for rule, name in named:
-        if name is not None and name.lower() not in known:
+        if name is not None and not terms.has_instance(name):
             reason = f"{name!r} is none of network_instances"
             raise Refusal(Cause.RULE_FAILURE, reason, Ie.NETWORK_INSTANCE, rule)
 

@@ -90,19 +90,20 @@ class _Making:
             ),
             None,
         )
-        self._places = {qer: place for place, qer in enumerate(sorted(session.qers))}
 
     def made(self) -> Made:
+        session = self._session
         rules = [*_unseen_where_it_can_be([r for pdr in self._pdrs for r in self._rule(pdr)])]
         rules = self._without_waiting(rules)
-        _check_meters(rules)
-        _check_flows(rules)
         limits = tuple(
-            (2 * self._places[qer.qer_id] + direction, min(rate, RATE_MAX_KBPS))
-            for qer in self._session.qers.values()
+            (2 * session.places[qer.qer_id] + direction, min(rate, RATE_MAX_KBPS))
+            for qer in session.qers.values()
             for direction, rate in enumerate(qer.mbr or ())
             if rate
         )
+        rules = [*_one_meter_unseen(rules, dict(limits))]
+        _check_meters(rules)
+        _check_flows(rules)
         used = {place for rule in rules for place in rule.meters}
         teids = [teid for pdr in self._pdrs if (teid := local_teid(pdr)) is not None]
         of_rules = {rule.teid for rule in rules}
@@ -166,17 +167,17 @@ class _Making:
             qfis=pdi.qfis if uplink else (),
             meters=self._meters(qers, name, uplink=uplink),
         )
+        if filters and teid is not None and not (uplink and ue):
+            told = "of a session without UE address" if uplink else "from the core side"
+            reason = f"what comes in a tunnel {told} cannot be told by filters"
+            raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.SDF_FILTER, name)
         if uplink and not filters and _is_forwarding(far):
             yield replace(rule, ue=(), qfis=(), meters=())
             return
         if teid is None or uplink:
             yield rule
             return
-        if filters:
-            reason = "what comes in a tunnel from the core side cannot be told by filters"
-            raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.SDF_FILTER, name)
-        # What goes on to another tunnel: whoever is behind that one polices it.
-        yield replace(rule, ue=(), meters=())
+        yield replace(rule, ue=())
 
     def _filters(self, pdr: CreatePdr, *, uplink: bool) -> tuple[PacketFilter, ...] | None:
         """None: no IPv4 packet can match."""
@@ -210,14 +211,19 @@ class _Making:
         self, qers: Sequence[CreateQer], rule: FailedRule, *, uplink: bool
     ) -> tuple[int, ...]:
         direction = 0 if uplink else 1
-        rated = [qer.qer_id for qer in qers if qer.mbr is not None and qer.mbr[direction]]
-        if len(rated) > METERS_MAX:
-            reason = f"{len(rated)} QERs with a rate in one direction, of at most {METERS_MAX}"
+        rates = {
+            qer.qer_id: qer.mbr[direction]
+            for qer in qers
+            if qer.mbr is not None and qer.mbr[direction]
+        }
+        if len(rates) > METERS_MAX:
+            reason = f"{len(rates)} QERs with a rate in one direction, of at most {METERS_MAX}"
             raise Refusal(Cause.NO_RESOURCES, reason, Ie.QER_ID, rule)
         # Those that most PDRs share come first: they may be common to all of a tunnel.
-        shares = {number: self._sharing(number) for number in rated}
-        ordered = sorted(rated, key=lambda number: (-shares[number], number))
-        return tuple(2 * self._places[number] + direction for number in ordered)
+        shares = {number: self._sharing(number) for number in rates}
+        ordered = sorted(rates, key=lambda number: (-shares[number], number))
+        places = self._session.places
+        return tuple(2 * places[number] + direction for number in ordered)
 
     def _sharing(self, qer: int) -> int:
         return sum(qer in pdr.qer_ids for pdr in self._pdrs)
@@ -309,9 +315,6 @@ def _is_forwarding(far: CreateFar) -> bool:
 
 def _destination(parameters: ForwardingParameters, rule: FailedRule) -> FTeid | None:
     """The tunnel that packets leave by; None if there is none, or none yet."""
-    if parameters.transport_level_marking is not None:
-        reason = "marking of single rules is not supported; a gateway has one dscp"
-        raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.TRANSPORT_LEVEL_MARKING, rule)
     header = parameters.outer_header_creation
     if header is None:
         return None
@@ -340,7 +343,8 @@ def _unseen_where_it_can_be(rules: Sequence[Rule]) -> Iterator[Rule]:
     seen = {
         rule.teid
         for rule in rules
-        if rule.filters or rule.qfis or rule.meters or isinstance(rule.forward, ToCore)
+        if rule.ue
+        and (rule.filters or rule.qfis or rule.meters or isinstance(rule.forward, ToCore))
     }
     taken = set[int]()
     for rule in rules:
@@ -349,6 +353,15 @@ def _unseen_where_it_can_be(rules: Sequence[Rule]) -> Iterator[Rule]:
         elif rule.teid not in taken:
             taken.add(rule.teid)
             yield rule.unseen()
+
+
+def _one_meter_unseen(rules: Sequence[Rule], rates: Mapping[int, int]) -> Iterator[Rule]:
+    """The switch has one meter for packets that it does not look at: that of the lower rate."""
+    for rule in rules:
+        if rule.tunnelled and rule.meters:
+            yield replace(rule, meters=(min(rule.meters, key=lambda place: rates[place]),))
+        else:
+            yield rule
 
 
 def _check_meters(rules: Sequence[Rule]) -> None:

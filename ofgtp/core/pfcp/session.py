@@ -54,6 +54,9 @@ class PfcpSession:
     bars: Mapping[int, CreateBar] = field(default_factory=dict)
     chosen: Mapping[int, int] = field(default_factory=dict)
     """TEIDs by CHOOSE ID, as long as a PDR has them: a later request may mean them."""
+    places: Mapping[int, int] = field(default_factory=dict)
+    """Of each QER its place among the session's: its meters keep their numbers, and so what they
+    have let through, while others come and go."""
     apn_dnn: str | None = None
     user: str | None = None
     """Of the User ID what names the subscriber best, for those who look for a fault."""
@@ -91,6 +94,7 @@ def establish(
         apn_dnn=request.apn_dnn,
         user=None if user is None else user.imsi or user.nai or user.msisdn,
     )
+    session = replace(session, places=placed(session.qers, {}))
     session, made = _with_pdrs(session, request.create_pdrs, chooser)
     _check(session)
     return session, made
@@ -129,6 +133,7 @@ def modify(
             RuleKind.BAR,
         ),
     )
+    after = replace(after, places=placed(after.qers, session.places))
     after, made = _with_pdrs(after, request.create_pdrs, chooser)
     pdrs, fars, chosen = dict(after.pdrs), dict(after.fars), dict(after.chosen)
     qers, urrs, bars = dict(after.qers), dict(after.urrs), dict(after.bars)
@@ -156,6 +161,18 @@ def local_teid(pdr: CreatePdr) -> int | None:
     """The TEID of ours by which a PDR's packets come."""
     fteid = pdr.pdi.local_fteid
     return fteid.teid if isinstance(fteid, FTeid) else None
+
+
+def placed(qers: Iterable[int], before: Mapping[int, int]) -> dict[int, int]:
+    """Of each QER its place: the one that it had, else the first that is free."""
+    wanted = sorted(qers)
+    places = {number: before[number] for number in wanted if number in before}
+    taken = set(places.values())
+    free = (place for place in range(RULES_MAX) if place not in taken)
+    for number in wanted:
+        if number not in places:
+            places[number] = next(free)
+    return places
 
 
 # --- what is removed and created

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ofgtp.core.pfcp.session import PfcpSession, R
+from ofgtp.core.pfcp.session import PfcpSession, R, placed
 from ofgtp.core.pfcp.usage import NO_USAGE, Measured, Seen, Usage
 from ofgtp.core.pfcp.wire.messages import SessionModificationRequest
 from ofgtp.core.pfcp.wire.tables import decode, encode
@@ -20,6 +20,7 @@ def to_bytes(session: PfcpSession) -> bytes:
     """All of it but the Node ID and our SEID."""
     further: dict[str, Any] = {
         "chosen": [*session.chosen.items()],
+        "places": [*session.places.items()],
         "apn": session.apn_dnn,
         "user": session.user,
     }
@@ -48,16 +49,19 @@ def from_bytes(data: bytes, node_id: NodeId, up_seid: int) -> PfcpSession:
     rules = decode(SessionModificationRequest, data[end:])
     if rules.cp_fseid is None:
         raise ValueError("a session without a CP F-SEID")
+    qers = _by_id(rules.create_qers)
     return PfcpSession(
         node_id,
         rules.cp_fseid,
         up_seid,
         pdrs=_by_id(rules.create_pdrs),
         fars=_by_id(rules.create_fars),
-        qers=_by_id(rules.create_qers),
+        qers=qers,
         urrs=_by_id(rules.create_urrs),
         bars=_by_id(rules.create_bars),
         chosen=dict(further["chosen"]),
+        # an earlier release had them in the order of their ids
+        places=placed(qers, dict(further.get("places", ()))),
         apn_dnn=further["apn"],
         user=further["user"],
         usage=_usage_from_plain(further["usage"]) if "usage" in further else NO_USAGE,

@@ -355,6 +355,7 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
     the number off, and would go on saying that there is one."""
     direction: Direction = "uplink" if rule.uplink else "downlink"
     way = making.detail.way
+    meter = making.meter(rule.meters[0] if rule.meters else None)
     octet: int | None = None
     actions: tuple[Action, ...]
     match rule.forward:
@@ -377,7 +378,12 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
         of_tunnel = {}
     for asked in each_type(**of_tunnel) if of_tunnel else ():
         flow = RELAY.flow(
-            SESSION_PRIORITY, asked, *actions, goto=RELAY_TABLES[way], cookie=making.cookie
+            SESSION_PRIORITY,
+            asked,
+            *actions,
+            goto=RELAY_TABLES[way],
+            meter=meter,
+            cookie=making.cookie,
         )
         yield Owned(flow, rule.id, direction, group=_RELAYED, rest=rule.id)
     flow = UPLINK.flow(
@@ -386,6 +392,7 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
         SetField("reg6", marked | _number(making.detail, 0)),
         *actions,
         goto=WAY_TABLES[way],
+        meter=meter,
         cookie=making.cookie,
     )
     yield Owned(flow, rule.id, direction, group=_RELAYED, rest=rule.id)

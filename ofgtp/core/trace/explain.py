@@ -369,7 +369,11 @@ class _Way:
             into, asks = _into(hop), f"goto_table:{CHOOSE.number}" in hop.actions
             if asks and not into:
                 return f"{self._whose(hop)}: its rules are asked"
-            unless = ", unless a bearer takes it" if asks and self.case.session.bearers else ""
+            unless = (
+                f", unless a {self.case.session.kind} takes it"
+                if asks and self.case.session.bearers
+                else ""
+            )
             return f"{self._whose(hop)}{into}{self._with_qfi}{unless}"
         if table is MEASURE:
             return f"{(hop.limit or 0) - ETHERNET_HEADER} octets fit with a container"
@@ -390,7 +394,8 @@ class _Way:
         into, taken = _into(hop), self.taken
         whole = taken is not None and not taken.rule.id and taken.by is None
         if hop.priority == 0 or whole:
-            some = "none of its bearers' filters matches: " if self.case.session.bearers else ""
+            session = self.case.session
+            some = f"none of its {session.kind}s' filters matches: " if session.bearers else ""
             return f"{some}as the session's own{into}"
         if self._owner(hop) == "ofgtp":
             return f"goes on in its tunnel, to {self._far}"
@@ -400,7 +405,8 @@ class _Way:
         if not taken.rule.id:
             return f"{self._whose(hop)}{into}: {why}"
         precedence = f"precedence {taken.rule.precedence}"
-        return f"bearer {taken.rule.id}, {precedence}, takes it{into}: {why}"
+        called = self.case.session.called(taken.rule.id)
+        return f"{called}, {precedence}, takes it{into}: {why}"
 
     @property
     def _qfi(self) -> int:
@@ -515,7 +521,7 @@ class _Way:
         else:
             where = f"for the next hop {gateway.next_hop}"
         by = self.taken.rule.id if self.taken else ""
-        whose = f", as bearer {by}'s" if by else ""
+        whose = f", as {self.case.session.called(by)}'s" if by else ""
         return Verdict(True, f"it leaves by {self._exit} {where}{whose}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from ofgtp.core.model import FTeid, Gateway, Qos
@@ -36,6 +37,10 @@ class Known:
     """Of bearers, where only the switch tells of them."""
     further_tunnels: frozenset[FTeid] = frozenset()
     """Likewise."""
+    owner: str | None = None
+    """The control plane that made it by PFCP, and alone may change it."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Of such a session: what its rules are called, by their ids."""
 
     @property
     def teids(self) -> frozenset[int]:
@@ -94,9 +99,18 @@ class Known:
         """What to call it."""
         return f"session {self.id}" if self.id else f"the session of {self.ue}"
 
+    def called(self, rule_id: str) -> str:
+        """What to call a rule that is not the session's own."""
+        return self.names.get(rule_id) or f"bearer {rule_id}"
+
     def named(self, rule: Rule) -> str:
-        """What to call one of its rules."""
-        return f"bearer {rule.id} of {self.name}" if rule.id else self.name
+        """What to call one of its rules, and whose it is."""
+        return f"{self.called(rule.id)} of {self.name}" if rule.id else self.name
+
+    @property
+    def kind(self) -> str:
+        """What its rules are."""
+        return "PDR" if self.names else "bearer"
 
 
 @dataclass(frozen=True, slots=True)

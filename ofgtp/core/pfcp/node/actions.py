@@ -88,6 +88,14 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A request was answered with a cause that is no acceptance: for the log."""
+
+    transaction: Transaction
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A request of ours was answered; no message if it cannot be read."""
 
@@ -115,6 +123,8 @@ class EventKind(StrEnum):
     PEER_CLOCK = "pfcp_peer_clock"
     """Its Recovery Time Stamp went back."""
     REPORT_UNANSWERED = "pfcp_report_unanswered"
+    STRANGER = "pfcp_stranger"
+    """A message came from an address that is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +137,4 @@ class Event:
     text: str
 
 
-Action = Send | SessionRequest | BadRequest | Change | Answered | Unanswered | Event
+Action = Send | SessionRequest | BadRequest | Change | Refused | Answered | Unanswered | Event

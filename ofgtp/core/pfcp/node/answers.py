@@ -67,6 +67,11 @@ class Answers:
         entry = self._answers.get(key)
         return entry is not None, entry.answer if entry is not None else None
 
+    def began(self, key: Hashable) -> float | None:
+        """When work on a request began; None: none is under way."""
+        entry = self._work.get(key)
+        return None if entry is None else entry.at
+
     def finish(self, key: Hashable, answer: bytes, now: float) -> bool:
         """It is answered; False if it was before, or is too old."""
         entry = self._work.pop(key, None)

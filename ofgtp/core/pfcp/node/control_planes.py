@@ -22,8 +22,9 @@ from ofgtp.core.pfcp.node.settings import NodeSettings
 from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import MessageType
+from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.messages import AssociationSetupRequest, AssociationUpdateRequest
-from ofgtp.core.pfcp.wire.values import Addresses, NodeId
+from ofgtp.core.pfcp.wire.values import Addresses, FSeid, NodeId
 
 ADDRESSES_MAX = 16
 """Addresses of a control plane besides the one that it set up from."""
@@ -125,6 +126,20 @@ class ControlPlanes:
         if peer is None or ip not in peer.association.addresses:
             raise Refusal(Cause.NO_ASSOCIATION, f"{node_id} has no association at {ip}")
         return peer
+
+    def check_fseid(self, cp_fseid: FSeid, owners: Iterable[NodeId]) -> None:
+        """Our reports of a session go to its CP F-SEID: not to another control plane.
+
+        Raises:
+            Refusal: it is at an address that only others have.
+        """
+        mine = {canonical(owner) for owner in owners}
+        for ip in (cp_fseid.ipv4, cp_fseid.ipv6):
+            there = [] if ip is None else self.peers.at(ip)
+            names = [canonical(peer.association.node_id) for peer in there]
+            if names and mine.isdisjoint(names):
+                reason = f"{ip} is an address of another control plane, {names[0]}"
+                raise Refusal(Cause.REJECTED, reason, Ie.FSEID)
 
     # --- changes
 

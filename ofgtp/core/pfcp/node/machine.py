@@ -10,11 +10,11 @@ when the caller says `done`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ofgtp.core.limits import Limit
+from ofgtp.core.limits import Limit, TokenBucket
 from ofgtp.core.pfcp.node.actions import (
     Action,
     Answered,
@@ -23,6 +23,7 @@ from ofgtp.core.pfcp.node.actions import (
     Endpoint,
     Event,
     EventKind,
+    Refused,
     Send,
     SessionRequest,
     Transaction,
@@ -38,8 +39,9 @@ from ofgtp.core.pfcp.node.associations import (
 )
 from ofgtp.core.pfcp.node.control_planes import ControlPlanes, event
 from ofgtp.core.pfcp.node.requests import Requests
+from ofgtp.core.pfcp.node.seen import REFUSED_KEPT, RefusedRequest, Strangers, Times
 from ofgtp.core.pfcp.node.settings import NodeSettings
-from ofgtp.core.pfcp.wire.causes import Cause, accepted
+from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import NodeReportType
 from ofgtp.core.pfcp.wire.errors import HeaderError, Refusal, WrongVersion
 from ofgtp.core.pfcp.wire.header import Header, MessageType, parse_header
@@ -92,6 +94,10 @@ SENT = frozenset(
 """What a user plane sends."""
 
 
+TOLD_EACH = 0.1, 1
+"""How often an operator is told of what may come very often: rate a second, and at once."""
+
+
 class _Heartbeat(NamedTuple):
     """Names our heartbeat to a peer."""
 
@@ -129,6 +135,14 @@ class Node:
         """Messages that were not answered, by reason."""
         self.answered: Counter[tuple[MessageType, int]] = Counter()
         """Requests other than heartbeats, by type and cause of the answer."""
+        self.strangers = Strangers()
+        self.refused: deque[RefusedRequest] = deque(maxlen=REFUSED_KEPT)
+        """The last requests that were refused, whoever asked."""
+        self.times = Times()
+        self._told_of_strangers, self._told_of_floods = (
+            TokenBucket(*TOLD_EACH),
+            TokenBucket(*TOLD_EACH),
+        )
         self._planes = ControlPlanes(settings, associations, now)
         self._requests = Requests(settings.t1_s, settings.n1, sequence)
         self._answers = Answers(
@@ -154,7 +168,7 @@ class Node:
     def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
         """A datagram came; it may hold several messages (FO)."""
         if not self._planes.allowed(source.ip):
-            return self._drop("not_allowed")
+            return self._stranger(source.ip, now)
         actions: list[Action] = []
         while data:
             try:
@@ -365,6 +379,9 @@ class Node:
         return self._of_session(message, transaction._replace(owners=(owner,)), now)
 
     def _of_session(self, message: Any, transaction: Transaction, now: float) -> list[Action]:
+        cp_fseid = getattr(message, "cp_fseid", None)
+        if cp_fseid is not None and transaction.owners:
+            self._planes.check_fseid(cp_fseid, transaction.owners)
         self._answers.begin(transaction.key, transaction.source.ip, now)
         return [SessionRequest(transaction, message)]
 
@@ -474,8 +491,10 @@ class Node:
         self, transaction: Transaction, message: Message, data: bytes, now: float, reason: str
     ) -> list[Action]:
         """One that is kept."""
-        if not self._answers.finish(transaction.key, data, now):
+        began = self._answers.began(transaction.key)
+        if began is None or not self._answers.finish(transaction.key, data, now):
             return []
+        self.times.took(transaction.type, now - began)
         self._count(transaction, message, now, reason)
         return [Send(transaction.source, data)]
 
@@ -491,13 +510,17 @@ class Node:
         message = rejection(
             transaction.type, self.settings.node_id, refusal.cause, refusal.ie, refusal.rule
         )
-        return self._reply(transaction, message, now, str(refusal))
+        answer = self._reply(transaction, message, now, str(refusal))
+        return [*answer, Refused(transaction, refusal)]
 
     def _congested(self, transaction: Transaction, now: float) -> list[Action]:
         if not self._refusals.take(transaction.source.ip, now):
             return self._drop("congestion")
-        reason = f"{transaction.source.ip} asks too much at once"
-        return self._reject(transaction, Refusal(Cause.CONGESTION, reason), now)
+        refusal = Refusal(Cause.CONGESTION, f"{transaction.source.ip} asks too much at once")
+        if self._told_of_floods.take(now):
+            return self._reject(transaction, refusal, now)
+        message = rejection(transaction.type, self.settings.node_id, refusal.cause)
+        return self._reply(transaction, message, now)
 
     def _wrong_version(
         self, data: bytes, error: WrongVersion, source: Endpoint, now: float
@@ -509,14 +532,25 @@ class Node:
             return []
         return [Send(source, write(VersionNotSupportedResponse(), error.sequence))]
 
+    def _stranger(self, ip: IPAddress, now: float) -> list[Action]:
+        self.dropped["not_allowed"] += 1
+        if not self.strangers.heard(ip, now) or not self._told_of_strangers.take(now):
+            return []
+        text = f"{ip} sends PFCP, and is not answered: it is none of peers"
+        return [Event(EventKind.STRANGER, None, ip, text)]
+
     def _count(self, transaction: Transaction, message: Any, now: float, reason: str) -> None:
+        """No reason: it is accepted, or one of many that are refused for the same."""
         self.answered[transaction.type, int(message.cause)] += 1
+        text = f"{transaction.type.title}: {reason} (cause {int(message.cause)})"
+        if reason:
+            self.refused.append(RefusedRequest(now, transaction.source.ip, text))
         for node_id in transaction.owners:
             peer = self._planes.peers.get(node_id)
             if peer is not None:
                 peer.answers[transaction.type, int(message.cause)] += 1
-                if not accepted(message.cause):
-                    peer.errors.append((now, f"{transaction.type.title}: {reason}"))
+                if reason:
+                    peer.errors.append((now, text))
 
     def _drop(self, reason: str) -> list[Action]:
         self.dropped[reason] += 1

@@ -26,8 +26,3 @@ class Cause(IntEnum):
     SYSTEM_FAILURE = 77
     RESTORATION_FAILURE = 86
     """Of Release 17, and understood as a rejection by all others."""
-
-
-def accepted(cause: int) -> bool:
-    """Whether a response with this cause is an acceptance, though the number be unknown."""
-    return 1 <= cause <= 63

@@ -10,7 +10,7 @@ from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.values import SdfFilter
 
-_DSCP_MASK = 0xFC
+DSCP_MASK = 0xFC
 
 
 def packet_filter(sdf: SdfFilter) -> PacketFilter | None:
@@ -33,7 +33,7 @@ def packet_filter(sdf: SdfFilter) -> PacketFilter | None:
     if sdf.traffic_class is None:
         return found
     octet, mask = sdf.traffic_class
-    if mask != _DSCP_MASK:
+    if mask != DSCP_MASK:
         reason = f"of a traffic class the DSCP can be matched (mask 0xfc), not the mask {mask:#04x}"
         raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.SDF_FILTER)
     return replace(found or PacketFilter(local=None), dscp=octet >> 2)

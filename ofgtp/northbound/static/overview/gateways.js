@@ -12,6 +12,7 @@ class Card {
     this.bits = new Graph("Bits a second", "bits", bitRate);
     this.facts = el("dl", { class: "facts" });
     this.drops = el("div", { class: "drops" });
+    this.planes = new Planes();
     this.faults = el("details", { class: "faults" });
     this.root = el(
       "section",
@@ -24,6 +25,7 @@ class Card {
         el("div", { class: "graphs" }, this.packets.root, this.bits.root),
         this.drops,
       ),
+      this.planes.root,
       this.faults,
     );
   }
@@ -32,7 +34,8 @@ class Card {
     this.readings.add(at, gateway);
   }
 
-  show(gateway, peers) {
+  show(gateway, peers, node) {
+    this.planes.show(node);
     this.picture.show(gateway, peers, this.readings.last);
     this.packets.draw(this.readings);
     this.bits.draw(this.readings);
@@ -165,11 +168,12 @@ function readGateways(at, gateways) {
     $("gateways").replaceChildren(...roots);
 }
 
-function showGateways(gateways, peers) {
+function showGateways(gateways, peers, nodes) {
   for (const gateway of gateways)
     cards.get(gateway.name).show(
       gateway,
       peers.filter((peer) => peer.gateway === gateway.name),
+      nodes.find((node) => node.gateway === gateway.name),
     );
 }
 

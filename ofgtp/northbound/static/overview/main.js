@@ -7,6 +7,7 @@ const STALE_S = 7;
 const page = {
   gateways: [],
   peers: [],
+  nodes: [], // of PFCP
   health: null,
   answeredAt: null, // of the last whole answer, by performance.now()
   error: null,
@@ -33,6 +34,7 @@ const page = {
 const CHORES = {
   health: async () => (page.health = await api.get("/v1/health", {}, 503)),
   peers: async () => (page.peers = (await api.get("/v1/peers", { worst: SHOWN_PEERS })).items),
+  nodes: async () => (page.nodes = (await api.get("/v1/pfcp")).items),
   sessions: () => (detail.id === null ? listSessions() : refreshDetails()),
 };
 
@@ -49,6 +51,7 @@ function nextChore() {
     detail.id === null
       ? ["health", "peers", "sessions"]
       : ["sessions", "health", "sessions", "peers"];
+  if (page.nodes.length) names.push("nodes");
   const due = names[(page.turn += 1) % names.length];
   const [hurried] = page.wanted;
   const chore = hurried ?? due;
@@ -63,7 +66,7 @@ async function turn() {
   try {
     await askGateways();
     if (page.answeredAt === null || page.error !== null) {
-      await Promise.all(["health", "peers"].map((name) => CHORES[name]()));
+      await Promise.all(["health", "peers", "nodes"].map((name) => CHORES[name]()));
       await listSessions();
     } else {
       await nextChore()();
@@ -86,7 +89,7 @@ async function turn() {
 
 function show() {
   $("forget").hidden = !api.token;
-  showGateways(page.gateways, page.peers);
+  showGateways(page.gateways, page.peers, page.nodes);
   showStates();
   showVerdict();
   showPulse();
@@ -95,7 +98,7 @@ function show() {
 /* ---- the first line */
 
 function showVerdict() {
-  const found = verdict(page.health, page.gateways, page.peers, rising);
+  const found = verdict(page.health, page.gateways, page.peers, rising, page.nodes);
   const bad = found.filter((each) => each.level === BAD).length;
   const title = found.length
     ? bad

@@ -105,7 +105,13 @@ const COLUMNS = [
   [
     "Session",
     "id",
-    (s) => el("button", { type: "button", class: "link", onclick: () => showDetails(s.id) }, s.id),
+    (s) =>
+      el(
+        "span",
+        {},
+        el("button", { type: "button", class: "link", onclick: () => showDetails(s.id) }, s.id),
+        s.owner ? el("span", { class: "quiet", title: "Made by PFCP" }, ` ${s.owner.node_id}`) : null,
+      ),
   ],
   ["UE address", "data", (s) => s.ue_ip],
   ["Uplink TEID", "data", (s) => (s.uplink ? hex(s.uplink.teid) : "none")],

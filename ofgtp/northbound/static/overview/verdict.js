@@ -5,7 +5,7 @@ const BAD = 2;
 const WARN = 1;
 
 /* `rising` tells whether a reason's drops, or the repairs, of a gateway go up right now. */
-function verdict(health, gateways, peers, rising) {
+function verdict(health, gateways, peers, rising, nodes = []) {
   const found = [];
   const say = (level, text, todo, action) => found.push({ level, text, todo, action });
   if (health && health.store !== undefined && health.store !== "ok") {
@@ -17,6 +17,7 @@ function verdict(health, gateways, peers, rising) {
     ofSwitch(gateway, say, rising);
     ofNeighbours(gateway, mine, say);
     ofSessions(gateway, say);
+    for (const node of nodes.filter((each) => each.gateway === gateway.name)) ofPlanes(node, say);
   }
   return found.sort((one, other) => other.level - one.level);
 }
@@ -103,6 +104,19 @@ function ofNeighbours(gateway, peers, say) {
       `${name}: no route on the access side leads to ${lost.join(", ")}.`,
       "See access_routes in ofgtp.toml.",
     );
+}
+
+function ofPlanes(node, say) {
+  const { gateway: name } = node;
+  if (node.problem) say(BAD, `${name}: PFCP: ${node.problem}.`, "No control plane is heard.");
+  const down = node.associations.filter(({ state }) => state === "down");
+  if (down.length) {
+    const who = down.map((each) => each.node_id).join(", ");
+    const verb = down.length === 1 ? "does" : "do";
+    const what = plural(down.length, "control plane");
+    const todo = "Its sessions forward on; nobody changes them.";
+    say(BAD, `${name}: ${what} ${verb} not answer heartbeats: ${who}.`, todo);
+  }
 }
 
 function ofSessions(gateway, say) {
