@@ -231,7 +231,9 @@ def _during(sessions: int) -> Row:
         found: dict[str, list[float]] = {"heartbeat": [], "modification": []}
         over = threading.Event()
         asked = {"heartbeat": _heartbeats(), "modification": _activations(seids)}
-        clients = {kind: Client(lab, control_plane.PORT + place) for place, kind in enumerate(asked, 1)}
+        clients = {
+            kind: Client(lab, control_plane.PORT + place) for place, kind in enumerate(asked, 1)
+        }
 
         def ask(kind: str) -> None:
             while not over.is_set():

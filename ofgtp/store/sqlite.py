@@ -49,7 +49,7 @@ from ofgtp.store.detail import from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -121,6 +121,7 @@ CREATE TABLE released (
 {_TRIGGERS}
 {keys.SCHEMA}
 {pfcp.SCHEMA}
+{pfcp.ANSWERS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -143,6 +144,7 @@ DROP TABLE sessions_2;
 {keys.SCHEMA}
 """,
     3: pfcp.SCHEMA,
+    4: pfcp.ANSWERS,
 }
 """From each older schema version to the next."""
 
@@ -371,6 +373,11 @@ class Transaction:
         """Write down what a session of a control plane was made from."""
         with _errors():
             pfcp.put(self._db, gateway, made)
+
+    def put_answers(self, gateway: str, octets: bytes) -> None:
+        """Write down what control planes are answered once this is committed."""
+        with _errors():
+            pfcp.put_answers(self._db, gateway, self._now, octets)
 
     def put_association(self, gateway: str, node_id: str, stored: dict[str, Any] | None) -> None:
         """Write an association in the place of that with its Node ID; None: it is no more."""
@@ -673,13 +680,20 @@ class SessionStore:
             ids = pfcp.of_gateway(self._db, gateway)
             for session_id in ids:
                 tx.delete(session_id)
-            pfcp.forget_associations(self._db, gateway)
+            pfcp.forget_node(self._db, gateway)
         return len(ids)
 
     def associations(self, gateway: str) -> list[dict[str, Any]]:
         """The associations of a gateway."""
         with _errors():
             return pfcp.associations(self._reader, gateway)
+
+    def pfcp_answers(self, gateway: str) -> list[tuple[float, bytes]]:
+        """What control planes were lately answered, oldest first, and how many seconds ago."""
+        now = int(self._clock() * 1_000_000)
+        with _errors():
+            found = pfcp.answers(self._reader, gateway, now - pfcp.ANSWERS_S * 1_000_000)
+        return [(max(now - at, 0) / 1e6, octets) for at, octets in found]
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -707,6 +721,7 @@ class SessionStore:
                         "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
                         (RELEASES_KEPT,),
                     )
+                    pfcp.forget_answers(self._db, int(self._clock() * 1_000_000))
                 self._db.execute("COMMIT")
         finally:
             self._open_tx = False

@@ -26,6 +26,7 @@ from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.messages import (
     HeartbeatRequest,
     NodeReportResponse,
+    SessionDeletionRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
     SessionReportResponse,
@@ -567,6 +568,47 @@ def test_a_restart_loses_nothing(
     assert bare.modify(**gone).cause == 1
     assert bare.delete().cause == 1
     assert own.sessions(lab) == {}
+
+
+@pytest.mark.parametrize("started", ["switch"], indirect=True)
+def test_an_answer_that_was_lost_comes_after_a_crash(
+    started: tuple[Lab, str, ControlPlane],
+) -> None:
+    """The process is killed when the answers are sent, and each request comes again."""
+    lab, config, cp = started
+    changed, gone = plain(cp, "10.45.3.5"), plain(cp, "10.45.3.6", OTHER_DOWN)
+    pdrs, fars = (smf.uplink(), smf.downlink("10.45.3.7")), (smf.to_core(), smf.idle())
+    new = SessionEstablishmentRequest(cp.address, v.FSeid(0x78, cp.address), pdrs, fars)
+    update = smf.moved(0x79, ENB, flags=ModificationFlags.SNDEM)
+    added = g.CreatePdr(3, 10, g.Pdi(Interface.ACCESS, v.ChooseFTeid()), None, 1)
+    asked = [
+        write(new, 0x7101, 0),
+        write(
+            SessionModificationRequest(create_pdrs=(added,), update_fars=(update,)),
+            0x7102,
+            changed.up_seid,
+        ),
+        write(SessionDeletionRequest(), 0x7103, gone.up_seid),
+    ]
+    answers = [cp.ask_octets(each) for each in asked]
+    lab.stop_controller(signal.SIGKILL)
+    there = own.our_flows(lab)
+    lab.start_controller(config, status=None)
+    assert [cp.ask_octets(each) for each in asked] == answers
+    bodies: list[Any] = [read(each)[1] for each in answers]
+    assert [body.cause for body in bodies] == [1, 1, 1]
+    until(lambda: own.in_sync(lab), "in sync")
+    assert own.our_flows(lab) == there, "nothing is done twice"
+    made = PfcpSession(cp, 0x78)
+    made.up_seid = bodies[0].up_fseid.seid
+    assert own.sessions(lab).keys() == {name(changed), name(made)}
+    # another request of the same number is answered for itself
+    assert gone.delete().cause == 65
+    again = write(SessionDeletionRequest(), 0x7101, made.up_seid)
+    _, body = read(cp.ask_octets(again))
+    deleted: Any = body
+    assert deleted.cause == 1
+    assert changed.delete().cause == 1
 
 
 @pytest.mark.parametrize("started", ["switch"], indirect=True)

@@ -19,7 +19,8 @@ from ofgtp.core.pfcp.wire.values import FSeid
 from ofgtp.core.sessions.detail import Detail, Owner
 from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Rule, Source, ToCore
 from ofgtp.store import SessionStore
-from ofgtp.store.pfcp import Made, Owned
+from ofgtp.store.pfcp import ANSWERS_KEPT, ANSWERS_S, Made, Owned
+from ofgtp.store.sqlite import FORGET_EVERY
 from tests.support.pfcp import groups
 
 SMF = IPv4Address("10.3.0.5")
@@ -129,12 +130,58 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
         tx.insert(session())
     store.close()
     db = sqlite3.connect(path)
-    db.executescript("DROP TABLE associations; DROP TABLE pfcp_sessions; PRAGMA user_version = 3;")
+    for table in ("associations", "pfcp_sessions", "answers"):
+        db.execute(f"DROP TABLE {table}")
+    db.execute("PRAGMA user_version = 3")
     db.close()
     again = SessionStore(path)
     assert again.get("pfcp-1") is not None
     assert again.associations("gw1") == []
+    assert again.pfcp_answers("gw1") == []
     again.close()
+
+
+def test_answers_are_kept_as_long_as_somebody_may_ask_again(path: Path) -> None:
+    now = 1_000.0
+    store = SessionStore(path, clock=lambda: now)
+    with store.transaction() as tx:
+        tx.put_answers("gw1", b"first")
+        tx.put_answers("gw2", b"another's")
+    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+        tx.put_answers("gw1", b"what was not done")
+        raise ZeroDivisionError
+    now = 1_002.5
+    with store.transaction() as tx:
+        tx.put_answers("gw1", b"second")
+    store.close()
+    store = SessionStore(path, clock=lambda: now)
+    assert store.pfcp_answers("gw1") == [(2.5, b"first"), (0.0, b"second")]
+    now = 900.0
+    assert store.pfcp_answers("gw1")[0][0] == 0, "the clock went back"
+    now = 1_000.0 + ANSWERS_S + 1
+    assert store.pfcp_answers("gw1") == [(ANSWERS_S - 1.5, b"second")]
+    for _ in range(FORGET_EVERY):
+        with store.transaction():
+            pass
+    now = 1_010.0
+    assert [octets for _, octets in store.pfcp_answers("gw1")] == [b"second"], "forgotten"
+    store.end_pfcp("gw1")
+    assert store.pfcp_answers("gw1") == []
+    store.close()
+
+
+def test_of_very_many_answers_the_last_are_kept(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        for number in range(ANSWERS_KEPT + 10):
+            tx.put_answers("gw1", number.to_bytes(2, "big"))
+    for _ in range(FORGET_EVERY):
+        with store.transaction():
+            pass
+    kept = store.pfcp_answers("gw1")
+    assert len(kept) == ANSWERS_KEPT
+    assert kept[0][1] == (10).to_bytes(2, "big")
+    store.reset()
+    assert store.pfcp_answers("gw1") == []
 
 
 @given(

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 import eventlet
 
@@ -16,6 +17,7 @@ from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, StoreError
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp import procedures, stored
 from ofgtp.core.pfcp.node.actions import Change, Transaction
+from ofgtp.core.pfcp.node.answers import Given, pack
 from ofgtp.core.pfcp.node.associations import canonical
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.session import PfcpSession
@@ -25,6 +27,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionDeletionRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
+    write,
 )
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.store.pfcp import Made
@@ -38,11 +41,20 @@ REQUESTS_A_TURN = 16
 """Requests between two turns of other green threads."""
 
 Request = tuple[Message, Transaction]
-Reply = tuple[Message, int]
-"""The answer to a request that is carried out, and the SEID of the control plane."""
+
+
+class Reply(NamedTuple):
+    """The answer to a request that is carried out."""
+
+    message: Message
+    octets: bytes
+    """The same, as it is sent: once it is in the store, the same request is answered by it."""
+
+
 Answer = Reply | OfgtpError
 """Or why it is not carried out; then nothing has changed. A `Refusal` says the cause."""
-Done = tuple[Steps, Reply]
+Done = tuple[Steps, Message, int]
+"""What a request has done; the answer, and the SEID of the control plane."""
 
 DELETED_AT_ONCE = 200
 """Sessions of an association that are deleted together: others have their turn in between."""
@@ -78,6 +90,7 @@ class PfcpSessions:
         """Carry requests out, in their order: in one transaction, confirmed together by the
         switch. What becomes of one is no matter of the others."""
         answers: list[Answer] = []
+        given: list[Given] = []
 
         def work(tx: Writing) -> Steps:
             together = Together()
@@ -86,14 +99,18 @@ class PfcpSessions:
                     eventlet.sleep(0)
                 try:
                     with tx.attempt():
-                        steps, answer = self._one(tx, message, transaction)
+                        steps, answer, seid = self._one(tx, message, transaction)
                 except StoreError:
                     raise
                 except OfgtpError as error:
                     answers.append(error)
                 else:
                     together.add(steps)
-                    answers.append(answer)
+                    octets = write(answer, transaction.sequence, seid)
+                    answers.append(Reply(answer, octets))
+                    given.append(Given(transaction.key, octets))
+            if given:
+                tx.put_answers(self._gateway, pack(given))
             return together.all()
 
         try:
@@ -169,7 +186,7 @@ class PfcpSessions:
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=restores) from None
         self._remember(tx, made.number, outcome.session)
-        return Steps(tuple(gone), (made,)), (outcome.answer, cp_seid)
+        return Steps(tuple(gone), (made,)), outcome.answer, cp_seid
 
     def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
         """A new session; of two of one control plane with one UE address it takes the place of
@@ -201,13 +218,13 @@ class PfcpSessions:
             raise procedures.collision(error, outcome.session, restores=False) from None
         self._remember(tx, made.number, outcome.session)
         installed = () if old.installed is None else (old.installed,)
-        answer = outcome.answer, outcome.session.cp_fseid.seid
-        return Steps(installed, (made,), outcome.end_markers), answer
+        steps = Steps(installed, (made,), outcome.end_markers)
+        return steps, outcome.answer, outcome.session.cp_fseid.seid
 
     def _delete(self, tx: Writing, transaction: Transaction) -> Done:
         session_id, session = self._owned(tx, transaction)
         gone = tx.delete(session_id)
-        return Steps((gone,)), (procedures.deletion(), session.cp_fseid.seid)
+        return Steps((gone,)), procedures.deletion(), session.cp_fseid.seid
 
     # --- parts
 

@@ -28,7 +28,7 @@ from ofgtp.core.pfcp.node.actions import (
     Transaction,
     Unanswered,
 )
-from ofgtp.core.pfcp.node.answers import Answers
+from ofgtp.core.pfcp.node.answers import Answers, Given, key_of
 from ofgtp.core.pfcp.node.associations import (
     Association,
     AssociationStatus,
@@ -120,8 +120,10 @@ class Node:
         associations: Iterable[Association] = (),
         now: float = 0.0,
         sequence: int = 0,
+        answers: Iterable[tuple[float, Given]] = (),
     ) -> None:
-        """`associations` are those of the store, and `sequence` anything, best at random."""
+        """`associations` and `answers` are those of the store, these with when they were given,
+        oldest first; `sequence` is anything, best at random."""
         self.settings = settings
         self.received: Counter[MessageType] = Counter()
         """Messages from peers that are allowed, duplicates included, by type."""
@@ -134,6 +136,8 @@ class Node:
         self._answers = Answers(
             settings.keep_answers_s, settings.answers_per_peer, settings.answers
         )
+        for at, given in answers:
+            self._answers.restore(given, at)
         self._limit = _limit(settings.per_peer)
         self._refusals = _limit(settings.refused_per_peer)
         self._heartbeats = _limit(settings.heartbeats_per_peer)
@@ -202,7 +206,7 @@ class Node:
         answered before, or is older than a minute.
         """
         data = write(message, transaction.sequence, seid)
-        return self._answer(transaction, message, data, now, reason)
+        return self.give(transaction, message, data, now, reason)
 
     def refuse(
         self, transaction: Transaction, refusal: Refusal, seid: int, now: float
@@ -233,7 +237,7 @@ class Node:
             message = AssociationReleaseResponse(ours, Cause.ACCEPTED)
         data = write(message, transaction.sequence)
         transaction = transaction._replace(owners=(change.node_id,))
-        return [*self._answer(transaction, message, data, now, ""), *events]
+        return [*self.give(transaction, message, data, now, ""), *events]
 
     def failed(self, change: Change, reason: str, now: float) -> list[Action]:
         """A change could not be carried out; who asked for it is told so (77).
@@ -247,7 +251,7 @@ class Node:
             return []
         message = rejection(transaction.type, self.settings.node_id, Cause.SYSTEM_FAILURE)
         data = write(message, transaction.sequence)
-        return self._answer(transaction, message, data, now, reason)
+        return self.give(transaction, message, data, now, reason)
 
     # --- what we ask
 
@@ -302,7 +306,8 @@ class Node:
     # --- requests
 
     def _request(self, header: Header, data: bytes, source: Endpoint, now: float) -> list[Action]:
-        kind, key = header.type, (source, header.type, header.sequence, hash(data))
+        kind = header.type
+        key = key_of(source.ip, source.port, kind, header.sequence, data)
         within = self._limit.take(source.ip, now)
         again, answer = self._answers.find(key, now)
         if again:
@@ -334,7 +339,7 @@ class Node:
             return self._reject(transaction, refusal, now)
 
     def _transaction(
-        self, header: Header, data: bytes, source: Endpoint, key: Hashable
+        self, header: Header, data: bytes, source: Endpoint, key: bytes
     ) -> Transaction:
         cp_seid = 0
         if header.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
@@ -458,10 +463,10 @@ class Node:
 
     # --- answers, and none
 
-    def _answer(
-        self, transaction: Transaction, message: Message, data: bytes, now: float, reason: str
+    def give(
+        self, transaction: Transaction, message: Message, data: bytes, now: float, reason: str = ""
     ) -> list[Action]:
-        """One that is kept."""
+        """As `answer`, where the message is octets by now. It is kept."""
         if not self._answers.finish(transaction.key, data, now):
             return []
         self._count(transaction, message, now, reason)
