@@ -277,6 +277,24 @@ def encode_match(match: Match) -> bytes:
     return struct.pack("!HH", 1, length) + fields + bytes(-length % 8)
 
 
+_REPORTED = [
+    *("packet_type", "in_port", "dl_src", "dl_dst", "vlan_vid", "vlan_pcp", "dl_type"),
+    *("nw_src", "nw_dst", "ip_frag", "ip_dscp", "nw_ecn", "nw_ttl", "nw_proto"),
+    *("tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "icmp_type"),
+    *("tun_id", "tun_src", "tun_dst", "tun_gtpu_flags", "tun_gtpu_msgtype"),
+    *(f"reg{number}" for number in range(9)),
+    *("pkt_mark", "ct_zone", "ct_mark", "ct_label"),
+]
+"""The order in which Open vSwitch reports the fields that sessions' flows match."""
+_REPORT_ORDER = {name: place for place, name in enumerate(_REPORTED)}
+
+
+def reported(flow: Flow) -> bytes:
+    """Match and instructions of a session's flow, as the switch reports them."""
+    ordered = sorted(flow.match, key=lambda each: _REPORT_ORDER.get(each.field, len(_REPORTED)))
+    return encode_match(tuple(ordered)) + encode_instructions(flow)
+
+
 def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, int]:
     """Read an ofp_match; None in place of the match where a field is not one of ours.
 

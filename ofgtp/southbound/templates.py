@@ -243,8 +243,11 @@ class _Form:
         self._parts = parts
         self._holes = [place for place, part in enumerate(parts) if part == 0]
         # A session may have no flows: its control plane has named no key yet, or taken all away.
+        # A flow alone may have one number.
         self._get: Callable[[Sequence[int]], Sequence[int]] = (
-            itemgetter(*places) if places else lambda numbers: ()
+            itemgetter(*places)
+            if len(places) > 1
+            else lambda numbers: [numbers[place] for place in places]
         )
 
     def __call__(self, numbers: Sequence[int]) -> bytes:
@@ -311,6 +314,19 @@ class Template:
             return _Form([of.bundle_add(_BUNDLE, mod, _XID) for mod in mods], holes)
 
         self._add, self._delete = form(of.Command.ADD), form(of.Command.DELETE_STRICT)
+        self._reports = [
+            _Form([of.reported(flow)], [patterns])
+            for flow, patterns in zip(made, holes, strict=True)
+        ]
+        self.places: dict[tuple[int, int], list[int]] = {}
+        """Of flows with a cookie of their session, by table and priority."""
+        self.without: list[tuple[int, int, int, int]] = []
+        """Place, table, priority and cookie of the others: those that drop."""
+        for index, flow in enumerate(made):
+            if flow.cookie == make_cookie(CookieKind.SESSION, _NUMBER):
+                self.places.setdefault((flow.table, flow.priority), []).append(index)
+            else:
+                self.without.append((index, flow.table, flow.priority, flow.cookie))
         self._check(session, detail, links)
 
     def add(self, numbers: Numbers, bundle: int, xid: int) -> bytes:
@@ -320,6 +336,10 @@ class Template:
     def delete(self, numbers: Numbers, bundle: int, xid: int) -> bytes:
         """Likewise those that delete them."""
         return self._delete(self._all(numbers, bundle, xid))
+
+    def reported(self, numbers: Numbers, place: int) -> bytes:
+        """Match and instructions of one of the flows as the switch reports them."""
+        return self._reports[place](self._all(numbers, 0, 0))
 
     def _all(self, numbers: Numbers, bundle: int, xid: int) -> list[int]:
         number, slot, values = numbers
@@ -347,6 +367,9 @@ class Template:
             mods = [of.flow_mod(command, flow, xid) for xid, flow in enumerate(flows, 6)]
             codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
             if made != codec:
+                raise TemplateError(f"the bytes differ from the codec's: {session}")
+        for place, flow in enumerate(flows):
+            if self.reported(other, place) != of.reported(flow):
                 raise TemplateError(f"the bytes differ from the codec's: {session}")
 
 

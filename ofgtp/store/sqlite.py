@@ -803,10 +803,15 @@ class SessionStore:
         return {IPv4Address(ip): count for ip, count in rows}
 
     def iterate(
-        self, gateway: str, state: SessionState | None = None, *, detailed: bool = False
+        self,
+        gateway: str,
+        state: SessionState | None = None,
+        *,
+        detailed: bool = False,
+        rules: bool = True,
     ) -> Iterator[Session]:
         """The sessions of a gateway, in the order of their numbers; if asked for, only those that
-        are more than a tunnel pair.
+        are more than a tunnel pair, or without the rules of their control planes.
 
         Read in chunks: what changes while the caller takes its time may or may not be seen.
         """
@@ -823,7 +828,7 @@ class SessionStore:
             with _errors():
                 rows = self._reader.execute(sql, (after, *values)).fetchall()
             for row in rows:
-                yield _session(row)
+                yield _session(row, rules=rules)
             if len(rows) < _CHUNK:
                 return
             after = rows[-1][0]
@@ -1012,12 +1017,12 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
     return _stored(rows[0]) if rows else None
 
 
-def _session(row: Sequence[Any]) -> Session:
+def _session(row: Sequence[Any], *, rules: bool = True) -> Session:
     number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, qos, state = row[:10]
     slot, text = row[13:15]
     detail, indicated = None, state == SessionState.ERROR_INDICATED
     if text is not None:
-        detail, indicated = from_text(text, slot)
+        detail, indicated = from_text(text, slot, rules=rules)
     return Session(
         number,
         session_id,
