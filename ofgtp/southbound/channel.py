@@ -324,22 +324,38 @@ class Channel:
         Raises:
             SwitchRefused: one of them; the others are carried out.
         """
-        asked: dict[int, of.MeterCommand] = {}
-        try:
-            for some in _slices(list(mods)):
-                first = _XIDS.take(len(some))
-                messages = []
-                for xid, (command, meter) in enumerate(some, first):
-                    asked[xid] = command
-                    self._errors[xid] = ""
-                    messages.append(of.meter_mod(command, meter, xid))
-                self._send(b"".join(messages))
-                eventlet.sleep(0)
-            if asked:
+        mods = list(mods)
+        with self.setting_meters(mods):
+            if mods:
                 self.barrier()
+
+    @contextmanager
+    def setting_meters(self, mods: Sequence[tuple[of.MeterCommand, Meter]]) -> Iterator[None]:
+        """The same with the block's barrier. What is refused for want of a meter is no news."""
+        asked: list[int] = []
+
+        def check() -> None:
             for xid in asked:
                 if self._errors[xid]:
                     raise SwitchRefused(self._errors[xid])
+
+        try:
+            for some in _slices(mods):
+                first = _XIDS.take(len(some))
+                messages = []
+                for xid, (command, meter) in enumerate(some, first):
+                    asked.append(xid)
+                    self._errors[xid] = ""
+                    messages.append(of.meter_mod(command, meter, xid))
+                self._send(b"".join(messages))
+                if len(some) == _SLICE:
+                    eventlet.sleep(0)
+            try:
+                yield
+            except FlowsRefused:
+                check()
+                raise
+            check()
         finally:
             for xid in asked:
                 self._errors.pop(xid, None)
@@ -506,12 +522,17 @@ class Bundle:
             FlowsRefused: with the flows at fault; nothing will be carried out.
             NotConfirmed, Disconnected: the switch does not answer, or is gone.
         """
-        if self._prepared or not self._ranges:
+        if not self.unseen:
             return
         self._flush()
         self.channel.barrier()
         self.check()
         self._prepared = True
+
+    @property
+    def unseen(self) -> bool:
+        """Whether there is something that the switch has not looked at (`prepare`)."""
+        return bool(self._ranges) and not self._prepared
 
     def commit(self) -> None:
         """Have all of it carried out, confirmed by a barrier.

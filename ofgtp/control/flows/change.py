@@ -96,8 +96,7 @@ class Change:
         Raises:
             FlowsRefused: nothing will be carried out.
         """
-        self._attempt(self._set_meters)
-        self._attempt(Bundle.prepare)
+        self._attempt(self._prepare)
 
     def commit(self) -> bool:
         """Have all of it carried out; False if the switch has not confirmed.
@@ -125,7 +124,25 @@ class Change:
                 self._there[number] = meter
         self._wanted |= {meter.number: meter for session in after for meter in meters_of(session)}
 
-    def _set_meters(self, bundle: Bundle) -> None:
+    def _prepare(self, bundle: Bundle) -> None:
+        """With one barrier for meters and flows."""
+        mods = [] if self._set else self._meter_mods()
+        if not mods:
+            bundle.prepare()
+            return
+        self._set = True
+        try:
+            with bundle.channel.setting_meters(mods):
+                if bundle.unseen:
+                    bundle.prepare()
+                else:
+                    bundle.channel.barrier()
+        except FlowsRefused:
+            raise
+        except SwitchRefused as error:
+            raise FlowsRefused([(None, str(error))]) from error
+
+    def _meter_mods(self) -> list[tuple[of.MeterCommand, Meter]]:
         mods = []
         for number, meter in self._wanted.items():
             there = self._there.get(number)
@@ -134,13 +151,7 @@ class Change:
                 mods += [(of.MeterCommand.DELETE, meter), (of.MeterCommand.ADD, meter)]
             elif there != meter:
                 mods.append((of.MeterCommand.MODIFY, meter))
-        if not mods or self._set:
-            return
-        self._set = True
-        try:
-            bundle.channel.set_meters(mods)
-        except SwitchRefused as error:
-            raise FlowsRefused([(None, str(error))]) from error
+        return mods
 
     def _unset_meters(self, bundle: Bundle) -> None:
         there, wanted = self._there, self._wanted

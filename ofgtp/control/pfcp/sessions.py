@@ -213,7 +213,7 @@ class PfcpSessions:
             raise procedures.unknown(transaction.seid)
         new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
         try:
-            made = tx.replace(settled(old.session, new))
+            made = tx.replace(settled(old.session, new), was=old.session)
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=False) from None
         self._remember(tx, made.number, outcome.session)
