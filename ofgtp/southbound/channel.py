@@ -493,11 +493,11 @@ class Bundle:
 
         def delete(some: Sequence[of.FlowStats], first: int) -> bytes:
             mods = (of.delete_reported(stats, xid) for xid, stats in enumerate(some, first))
-            return self._wrap(mods, first)
+            return self.wrap(mods, first)
 
         def change(command: of.Command, some: Sequence[Flow], first: int) -> bytes:
             mods = (of.flow_mod(command, flow, xid) for xid, flow in enumerate(some, first))
-            return self._wrap(mods, first)
+            return self.wrap(mods, first)
 
         for strange in _slices(foreign):
             make = partial(delete, strange)
@@ -511,7 +511,8 @@ class Bundle:
                 flow = some.__getitem__ if named else lambda place: None
                 self.put(command, len(some), partial(change, command, some), flow)
 
-    def _wrap(self, mods: Iterable[bytes], first: int) -> bytes:
+    def wrap(self, mods: Iterable[bytes], first: int) -> bytes:
+        """These flow-mods as messages to be put in; their ids begin with `first`."""
         return b"".join(of.bundle_add(self.number, mod, xid) for xid, mod in enumerate(mods, first))
 
     def prepare(self) -> None:

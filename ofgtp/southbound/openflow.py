@@ -289,6 +289,22 @@ _REPORTED = [
 _REPORT_ORDER = {name: place for place, name in enumerate(_REPORTED)}
 
 
+class Entry(NamedTuple):
+    """A flow as the switch reports it."""
+
+    table: int
+    priority: int
+    cookie: int
+    content: bytes
+    """Match and instructions."""
+
+    @property
+    def match(self) -> bytes:
+        """The first part of the content."""
+        length = int.from_bytes(self.content[2:4], "big")
+        return self.content[: length + -length % 8]
+
+
 def reported(flow: Flow) -> bytes:
     """Match and instructions of a session's flow, as the switch reports them."""
     ordered = sorted(flow.match, key=lambda each: _REPORT_ORDER.get(each.field, len(_REPORTED)))
@@ -415,25 +431,27 @@ _FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
 
 def flow_mod(command: Command, flow: Flow, xid: int) -> bytes:
     """A flow-mod for exactly this flow."""
-    strict_delete = command is Command.DELETE_STRICT
-    head = _FLOW_MOD.pack(
-        flow.cookie,
-        0,
-        flow.table,
-        command,
-        0,
-        flow.hard_timeout,
-        flow.priority,
-        NO_BUFFER,
-        ANY_PORT,
-        ANY_GROUP,
-        0,
-        0,
-    )
-    body = head + encode_match(flow.match)
-    if not strict_delete:
+    body = _flow_mod_head(command, flow.table, flow.priority, flow.cookie, flow.hard_timeout)
+    body += encode_match(flow.match)
+    if command is not Command.DELETE_STRICT:
         body += encode_instructions(flow)
     return message(Type.FLOW_MOD, xid, body)
+
+
+def entry_mod(command: Command, entry: Entry, xid: int) -> bytes:
+    """The same for a flow as it is reported."""
+    body = _flow_mod_head(command, entry.table, entry.priority, entry.cookie)
+    body += entry.match
+    if command is not Command.DELETE_STRICT:
+        body += entry.content[len(entry.match) :]
+    return message(Type.FLOW_MOD, xid, body)
+
+
+def _flow_mod_head(
+    command: Command, table: int, priority: int, cookie: int, hard_timeout: int = 0
+) -> bytes:
+    numbers = cookie, 0, table, command, 0, hard_timeout, priority
+    return _FLOW_MOD.pack(*numbers, NO_BUFFER, ANY_PORT, ANY_GROUP, 0, 0)
 
 
 def delete_reported(stats: FlowStats, xid: int) -> bytes:

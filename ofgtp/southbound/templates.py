@@ -318,15 +318,18 @@ class Template:
             _Form([of.reported(flow)], [patterns])
             for flow, patterns in zip(made, holes, strict=True)
         ]
+        own = make_cookie(CookieKind.SESSION, _NUMBER)
+        self._heads = [
+            (flow.table, flow.priority, None if flow.cookie == own else flow.cookie)
+            for flow in made
+        ]
+        """Those that drop have no cookie of their session."""
         self.places: dict[tuple[int, int], list[int]] = {}
         """Of flows with a cookie of their session, by table and priority."""
-        self.without: list[tuple[int, int, int, int]] = []
-        """Place, table, priority and cookie of the others: those that drop."""
-        for index, flow in enumerate(made):
-            if flow.cookie == make_cookie(CookieKind.SESSION, _NUMBER):
-                self.places.setdefault((flow.table, flow.priority), []).append(index)
-            else:
-                self.without.append((index, flow.table, flow.priority, flow.cookie))
+        for index, (table, priority, cookie) in enumerate(self._heads):
+            if cookie is None:
+                self.places.setdefault((table, priority), []).append(index)
+        self.drops = any(cookie is not None for _, _, cookie in self._heads)
         self._check(session, detail, links)
 
     def add(self, numbers: Numbers, bundle: int, xid: int) -> bytes:
@@ -336,6 +339,15 @@ class Template:
     def delete(self, numbers: Numbers, bundle: int, xid: int) -> bytes:
         """Likewise those that delete them."""
         return self._delete(self._all(numbers, bundle, xid))
+
+    def entries(self, numbers: Numbers) -> list[of.Entry]:
+        """All flows as the switch reports them."""
+        values = self._all(numbers, 0, 0)
+        own = _SESSION_COOKIE | numbers.number
+        return [
+            of.Entry(table, priority, own if cookie is None else cookie, form(values))
+            for (table, priority, cookie), form in zip(self._heads, self._reports, strict=True)
+        ]
 
     def reported(self, numbers: Numbers, place: int) -> bytes:
         """Match and instructions of one of the flows as the switch reports them."""
@@ -368,9 +380,10 @@ class Template:
             codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
             if made != codec:
                 raise TemplateError(f"the bytes differ from the codec's: {session}")
-        for place, flow in enumerate(flows):
-            if self.reported(other, place) != of.reported(flow):
-                raise TemplateError(f"the bytes differ from the codec's: {session}")
+        if self.entries(other) != [
+            of.Entry(flow.table, flow.priority, flow.cookie, of.reported(flow)) for flow in flows
+        ]:
+            raise TemplateError(f"the bytes differ from the codec's: {session}")
 
 
 class Templates:

@@ -51,8 +51,8 @@ class Comparison:
     ) -> None:
         self._prepared = prepared
         self._detailed: dict[int, _Detailed] = {}
-        self._cookieless: dict[tuple[int, int, int, bytes], tuple[_Detailed, int]] = {}
-        """Their flows without a cookie of the session: table, priority, cookie, content."""
+        self._cookieless: dict[of.Entry, tuple[_Detailed, int]] = {}
+        """Their flows without a cookie of the session."""
         for session in detailed:
             self._expect(session)
         self._sessions = {values.number: values for values in sessions}
@@ -130,13 +130,15 @@ class Comparison:
             self._detailed[session.number] = _Detailed(None, numbers)
             return
         made = self._detailed[session.number] = _Detailed(template, numbers)
-        for place, table, priority, cookie in template.without:
-            content = template.reported(numbers, place)
-            self._cookieless[table, priority, cookie, content] = made, place
+        if template.drops:
+            own = _SESSION_COOKIE | session.number
+            for place, entry in enumerate(template.entries(numbers)):
+                if entry.cookie != own:
+                    self._cookieless[entry] = made, place
 
     def _is_detaileds(self, head: list[int], cookie: int, content: bytes) -> bool:
         table, priority, *rest = head
-        found = self._cookieless.get((table, priority, cookie, content))
+        found = self._cookieless.get(of.Entry(table, priority, cookie, content))
         if found is None or any(rest):
             return False
         session, place = found
