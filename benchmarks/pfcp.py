@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -228,47 +227,30 @@ def _during(sessions: int) -> Row:
         client.associate()
         seids = control_plane.established(client, range(some), 1)
         body = site.puts(range(sessions))
-        found: dict[str, list[float]] = {"heartbeat": [], "modification": []}
-        over = threading.Event()
         asked = {"heartbeat": _heartbeats(), "modification": _activations(seids)}
-        clients = {
-            kind: Client(lab, control_plane.PORT + place) for place, kind in enumerate(asked, 1)
-        }
-
-        def ask(kind: str) -> None:
-            while not over.is_set():
-                start = time.perf_counter()
-                clients[kind].ask(next(asked[kind]))
-                found[kind].append(time.perf_counter() - start)
-                time.sleep(PAUSE_S)
-
-        threads = [threading.Thread(target=ask, args=(kind,)) for kind in asked]
-        for thread in threads:
-            thread.start()
-        try:
+        with control_plane.asking(lab, asked, PAUSE_S) as answered:
             start = time.perf_counter()
             site.batch(lab, body)
-            seconds = time.perf_counter() - start
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
-        for each in (client, *clients.values()):
-            each.close()
+            end = time.perf_counter()
+        client.close()
+    found = {
+        kind: [later - sooner for sooner, later in times if start <= sooner <= end]
+        for kind, times in answered.items()
+    }
     late = {kind: quantile(took, 0.99) for kind, took in found.items()}
+    parts = "; ".join(
+        f"{len(took)} of a {kind}, median {figure(quantile(took, 0.5) * 1e3)} ms, "
+        f"longest {figure(max(took) * 1e3)} ms"
+        for kind, took in found.items()
+    )
     return Row(
         f"PFCP while {sessions:,} REST sessions come by `:batch`",
         ", ".join(f"{kind} {figure(took * 1e3)} ms" for kind, took in late.items()),
         reach="250 ms, 99th percentile",
         reached=max(late.values()) < 0.25,
         notes=[
-            f"One heartbeat and one modification at a time, {PAUSE_S * 1e3:.0f} ms after the "
-            f"answer to the one before, while the batch takes {seconds:.1f} s: "
-            + "; ".join(
-                f"{len(took)} answers to a {kind}, median {figure(quantile(took, 0.5) * 1e3)} ms, "
-                f"longest {figure(max(took) * 1e3)} ms"
-                for kind, took in found.items()
-            )
-            + "."
+            f"A heartbeat and a modification are sent every {PAUSE_S * 1e3:.0f} ms, whether or "
+            f"not those before are answered, while the batch takes {end - start:.1f} s. Answers: "
+            f"{parts}."
         ],
     )
