@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -11,17 +13,19 @@ import pytest
 from hypothesis import given
 
 from ofgtp.core.errors import Conflict
-from ofgtp.core.model import Session
+from ofgtp.core.model import FTeid, Session
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.wire import grouped
 from ofgtp.core.pfcp.wire.values import FSeid
 from ofgtp.core.sessions.detail import Detail, Owner
-from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Rule, Source, ToCore
+from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.rules import all_teids
 from ofgtp.store import SessionStore
 from ofgtp.store.pfcp import ANSWERS_KEPT, ANSWERS_S, Made, Owned
 from ofgtp.store.sqlite import FORGET_EVERY
 from tests.support.pfcp import groups
+from tests.support.sample import ENB
 
 SMF = IPv4Address("10.3.0.5")
 OWNER = Owner(str(SMF), 2**64 - 1, 2**63 - 1)
@@ -104,6 +108,54 @@ def test_teids_that_no_rule_has_yet_are_taken(store: SessionStore) -> None:
     with store.transaction() as tx:
         assert tx.allocate_teid("gw1", range(8, 11)) == 10
         assert tx.allocate_teid("gw1", range(1 << 31, 1 << 32)) >= 1 << 31
+
+
+def by_rules(teids: tuple[int, ...], far: tuple[int, ...], kept: tuple[int, ...]) -> Session:
+    """A session with these TEIDs and tunnels in its rules, and TEIDs that none of them has."""
+    rules = [Rule(f"{teid}", Source.ACCESS, teid, ToCore(), teid=teid) for teid in teids]
+    rules += [Rule(f"{teid}", Source.CORE, teid, Tunnel(FTeid(teid, ENB))) for teid in far]
+    detail = Detail(rules=tuple(rules), teids=kept, owner=OWNER)
+    return Session(0, "pfcp-1", "gw1", IPv4Address("10.45.0.2"), None, None, detail=detail)
+
+
+SOME = [by_rules(*each) for each in itertools.product([(), (1,), (1, 2)], repeat=3)]
+
+
+@pytest.mark.parametrize("was", SOME)
+def test_a_change_writes_what_differs(store: SessionStore, path: Path, was: Session) -> None:
+    """With what was there told, as without."""
+    db = sqlite3.connect(path)
+
+    def there() -> list[object]:
+        tables = "SELECT * FROM teids", "SELECT * FROM tunnels", "SELECT detail FROM sessions"
+        return [sorted(db.execute(sql)) for sql in tables]
+
+    with store.transaction() as tx:
+        tx.insert(was)
+    for now in SOME:
+        with store.transaction() as tx:
+            tx.replace(was)
+            tx.replace(now)
+        wanted = there()
+        with store.transaction() as tx:
+            before = tx.replace(was)
+            tx.replace(now, was=before)
+        assert there() == wanted
+        left = {teid for _, teid in all_teids(was)} - {teid for _, teid in all_teids(now)}
+        released = {teid for (teid,) in db.execute("SELECT teid FROM released")}
+        assert left <= released, "they are not given to another one at once"
+    db.close()
+
+
+def test_a_change_does_not_take_what_another_one_has(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        one = tx.insert(by_rules((1,), (), ()))
+        tx.insert(replace(by_rules((2,), (), ()), id="pfcp-2", ue_ip=None))
+    with store.transaction() as tx, pytest.raises(Conflict, match="TEID 2"):
+        tx.replace(by_rules((1, 2), (), ()), was=one)
+    found = store.get("pfcp-1")
+    assert found is not None
+    assert found.session == one
 
 
 def test_where_pfcp_ends_all_of_it_goes(store: SessionStore) -> None:
