@@ -615,6 +615,8 @@ class SessionStore:
         db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # `_fold` does it
+        # Or what each savepoint changes is first copied into a file.
+        db.execute("PRAGMA temp_store = MEMORY")
         if empty:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._set_meta("instance_id", str(uuid.uuid4()))
