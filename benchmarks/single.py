@@ -26,7 +26,7 @@ def run(sessions: int) -> list[Row]:
         site.started(lab, "controller")
         base = site.flow_count(lab)
         datapath = _ofctl_rest(lab)
-        puts = [_put(number) for number in range(count)]
+        puts = [put(number) for number in range(count)]
         posts = [_posts(number, datapath) for number in range(count)]
         gets = [_get(number) for number in range(count)]
         asks = [_ask(number, datapath) for number in range(count)]
@@ -120,7 +120,7 @@ def _ask(number: int, datapath: int) -> list[bytes]:
     return [site.request("POST", f"/stats/flow/{datapath}", asked, port=THEIRS)]
 
 
-def _put(number: int) -> list[bytes]:
+def put(number: int) -> list[bytes]:
     body = site.session(number)
     return [site.request("PUT", f"/v1/sessions/{body['id']}", body, port=OURS)]
 

@@ -54,9 +54,10 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-def config(lab: Lab, ownership: str) -> str:
-    """The configuration of all that is measured: the defaults, with room for 131,072 UEs."""
-    text = lab.config(controller=f'ownership = "{ownership}"')
+def config(lab: Lab, ownership: str, more: str = "") -> str:
+    """The configuration of all that is measured: the defaults, with room for 131,072 UEs, and
+    further lines of the gateway."""
+    text = lab.config(controller=f'ownership = "{ownership}"', gateway=more)
     return text.replace('["10.45.0.0/16"]', '["10.45.0.0/16", "10.46.0.0/16"]')
 
 
@@ -64,16 +65,21 @@ def session(number: int) -> dict[str, Any]:
     """Session `number`, from 0 on; the first is the one that the steady stream goes through."""
     if number == 0:
         return SESSION
-    ue = 2 + number
     return {
         "id": f"imsi-{number:015d}-5",
-        "ue_ip": f"10.{45 + (ue >> 16)}.{ue >> 8 & 255}.{ue & 255}",
+        "ue_ip": ue(number),
         "uplink": {"teid": SESSION["uplink"]["teid"] + number},
         "downlink": {
             "teid": SESSION["downlink"]["teid"] + number,
             "remote_ip": f"10.1.0.{2 + number % PEERS}",
         },
     }
+
+
+def ue(number: int) -> str:
+    """The UE address of session `number`, if it is not the first."""
+    number += 2
+    return f"10.{45 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
 def puts(numbers: Iterable[int]) -> bytes:
@@ -107,10 +113,10 @@ def environment(lab: Lab) -> dict[str, str]:
     return {name: value for name, value in lab.env.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def spawn(lab: Lab, ownership: str) -> float:
+def spawn(lab: Lab, ownership: str, more: str = "") -> float:
     """Start the controller without waiting; when, by perf_counter."""
     path = lab.dir / "ofgtp.toml"
-    path.write_text(config(lab, ownership))
+    path.write_text(config(lab, ownership, more))
     with lab.controller_log.open("ab") as output:
         start = time.perf_counter()
         lab.controller = lab.spawn(
@@ -125,9 +131,9 @@ def spawn(lab: Lab, ownership: str) -> float:
     return start
 
 
-def started(lab: Lab, ownership: str) -> dict[str, float]:
+def started(lab: Lab, ownership: str, more: str = "") -> dict[str, float]:
     """Start the controller; seconds until REST answered, the switch was there, all was in sync."""
-    start = spawn(lab, ownership)
+    start = spawn(lab, ownership, more)
     reached: dict[str, float] = {}
 
     def look() -> bool:

@@ -335,12 +335,15 @@ class Gateway:
             raise InvalidSession(loc, f"{ip} is an address of the gateway itself")
         if ip.is_multicast or ip.is_unspecified or ip.is_reserved:
             raise InvalidSession(loc, f"{ip} is not a unicast address")
-        if ip.is_loopback or ip.is_link_local or ip in IPv4Network("0.0.0.0/8"):
+        if ip.is_loopback or ip.is_link_local or ip in _THIS_NETWORK:
             raise InvalidSession(loc, f"{ip} cannot be a GTP-U peer (loopback or link-local)")
         if net.prefixlen < 31 and ip in (net.network_address, net.broadcast_address):
             raise InvalidSession(loc, f"{ip} is the network or broadcast address of {net}")
         if any(ip in pool for pool in self.ue_pools):
             raise InvalidSession(loc, f"{ip} is in a UE pool, so it cannot be a GTP-U peer")
+
+
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
 
 def check_teid(loc: str, teid: int) -> None:

@@ -324,22 +324,38 @@ class Channel:
         Raises:
             SwitchRefused: one of them; the others are carried out.
         """
-        asked: dict[int, of.MeterCommand] = {}
-        try:
-            for some in _slices(list(mods)):
-                first = _XIDS.take(len(some))
-                messages = []
-                for xid, (command, meter) in enumerate(some, first):
-                    asked[xid] = command
-                    self._errors[xid] = ""
-                    messages.append(of.meter_mod(command, meter, xid))
-                self._send(b"".join(messages))
-                eventlet.sleep(0)
-            if asked:
+        mods = list(mods)
+        with self.setting_meters(mods):
+            if mods:
                 self.barrier()
+
+    @contextmanager
+    def setting_meters(self, mods: Sequence[tuple[of.MeterCommand, Meter]]) -> Iterator[None]:
+        """The same with the block's barrier. What is refused for want of a meter is no news."""
+        asked: list[int] = []
+
+        def check() -> None:
             for xid in asked:
                 if self._errors[xid]:
                     raise SwitchRefused(self._errors[xid])
+
+        try:
+            for some in _slices(mods):
+                first = _XIDS.take(len(some))
+                messages = []
+                for xid, (command, meter) in enumerate(some, first):
+                    asked.append(xid)
+                    self._errors[xid] = ""
+                    messages.append(of.meter_mod(command, meter, xid))
+                self._send(b"".join(messages))
+                if len(some) == _SLICE:
+                    eventlet.sleep(0)
+            try:
+                yield
+            except FlowsRefused:
+                check()
+                raise
+            check()
         finally:
             for xid in asked:
                 self._errors.pop(xid, None)
@@ -477,11 +493,11 @@ class Bundle:
 
         def delete(some: Sequence[of.FlowStats], first: int) -> bytes:
             mods = (of.delete_reported(stats, xid) for xid, stats in enumerate(some, first))
-            return self._wrap(mods, first)
+            return self.wrap(mods, first)
 
         def change(command: of.Command, some: Sequence[Flow], first: int) -> bytes:
             mods = (of.flow_mod(command, flow, xid) for xid, flow in enumerate(some, first))
-            return self._wrap(mods, first)
+            return self.wrap(mods, first)
 
         for strange in _slices(foreign):
             make = partial(delete, strange)
@@ -495,7 +511,8 @@ class Bundle:
                 flow = some.__getitem__ if named else lambda place: None
                 self.put(command, len(some), partial(change, command, some), flow)
 
-    def _wrap(self, mods: Iterable[bytes], first: int) -> bytes:
+    def wrap(self, mods: Iterable[bytes], first: int) -> bytes:
+        """These flow-mods as messages to be put in; their ids begin with `first`."""
         return b"".join(of.bundle_add(self.number, mod, xid) for xid, mod in enumerate(mods, first))
 
     def prepare(self) -> None:
@@ -506,12 +523,17 @@ class Bundle:
             FlowsRefused: with the flows at fault; nothing will be carried out.
             NotConfirmed, Disconnected: the switch does not answer, or is gone.
         """
-        if self._prepared or not self._ranges:
+        if not self.unseen:
             return
         self._flush()
         self.channel.barrier()
         self.check()
         self._prepared = True
+
+    @property
+    def unseen(self) -> bool:
+        """Whether there is something that the switch has not looked at (`prepare`)."""
+        return bool(self._ranges) and not self._prepared
 
     def commit(self) -> None:
         """Have all of it carried out, confirmed by a barrier.

@@ -277,6 +277,40 @@ def encode_match(match: Match) -> bytes:
     return struct.pack("!HH", 1, length) + fields + bytes(-length % 8)
 
 
+_REPORTED = [
+    *("packet_type", "in_port", "dl_src", "dl_dst", "vlan_vid", "vlan_pcp", "dl_type"),
+    *("nw_src", "nw_dst", "ip_frag", "ip_dscp", "nw_ecn", "nw_ttl", "nw_proto"),
+    *("tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "icmp_type"),
+    *("tun_id", "tun_src", "tun_dst", "tun_gtpu_flags", "tun_gtpu_msgtype"),
+    *(f"reg{number}" for number in range(9)),
+    *("pkt_mark", "ct_zone", "ct_mark", "ct_label"),
+]
+"""The order in which Open vSwitch reports the fields that sessions' flows match."""
+_REPORT_ORDER = {name: place for place, name in enumerate(_REPORTED)}
+
+
+class Entry(NamedTuple):
+    """A flow as the switch reports it."""
+
+    table: int
+    priority: int
+    cookie: int
+    content: bytes
+    """Match and instructions."""
+
+    @property
+    def match(self) -> bytes:
+        """The first part of the content."""
+        length = int.from_bytes(self.content[2:4], "big")
+        return self.content[: length + -length % 8]
+
+
+def reported(flow: Flow) -> bytes:
+    """Match and instructions of a session's flow, as the switch reports them."""
+    ordered = sorted(flow.match, key=lambda each: _REPORT_ORDER.get(each.field, len(_REPORTED)))
+    return encode_match(tuple(ordered)) + encode_instructions(flow)
+
+
 def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, int]:
     """Read an ofp_match; None in place of the match where a field is not one of ours.
 
@@ -397,25 +431,27 @@ _FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
 
 def flow_mod(command: Command, flow: Flow, xid: int) -> bytes:
     """A flow-mod for exactly this flow."""
-    strict_delete = command is Command.DELETE_STRICT
-    head = _FLOW_MOD.pack(
-        flow.cookie,
-        0,
-        flow.table,
-        command,
-        0,
-        flow.hard_timeout,
-        flow.priority,
-        NO_BUFFER,
-        ANY_PORT,
-        ANY_GROUP,
-        0,
-        0,
-    )
-    body = head + encode_match(flow.match)
-    if not strict_delete:
+    body = _flow_mod_head(command, flow.table, flow.priority, flow.cookie, flow.hard_timeout)
+    body += encode_match(flow.match)
+    if command is not Command.DELETE_STRICT:
         body += encode_instructions(flow)
     return message(Type.FLOW_MOD, xid, body)
+
+
+def entry_mod(command: Command, entry: Entry, xid: int) -> bytes:
+    """The same for a flow as it is reported."""
+    body = _flow_mod_head(command, entry.table, entry.priority, entry.cookie)
+    body += entry.match
+    if command is not Command.DELETE_STRICT:
+        body += entry.content[len(entry.match) :]
+    return message(Type.FLOW_MOD, xid, body)
+
+
+def _flow_mod_head(
+    command: Command, table: int, priority: int, cookie: int, hard_timeout: int = 0
+) -> bytes:
+    numbers = cookie, 0, table, command, 0, hard_timeout, priority
+    return _FLOW_MOD.pack(*numbers, NO_BUFFER, ANY_PORT, ANY_GROUP, 0, 0)
 
 
 def delete_reported(stats: FlowStats, xid: int) -> bytes:

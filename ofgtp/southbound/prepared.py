@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Address
 
-from ofgtp.core.flows.flow import CookieKind, Flow, Match, make_cookie
+from ofgtp.core.flows.flow import CookieKind, Flow, make_cookie
 from ofgtp.core.model import FlowValues, FTeid, Qos, Session, Uplink
 from ofgtp.core.rules.session import tunnel_pair_flows
 from ofgtp.core.rules.terms import Links, wanted_container
@@ -48,9 +48,6 @@ _INNER = 16
 
 _OCTET = 0x7F
 """Of `Qos.number`, the bits of `Qos.octet`."""
-
-_REPORT_ORDER = ("dl_type", "nw_src", "nw_dst", "reg0", "reg1")
-"""The order in which Open vSwitch reports the fields that sessions' flows match."""
 
 
 class Form:
@@ -203,8 +200,8 @@ class Prepared:
                     mods[1] = of.flow_mod(command, down, 7)
                 codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
                 _same(made, codec, session)
-            _same(self.reported_up(values), _reported(flows[0]), session)
-            _same(self.reported_down(values), _reported(flows[1]), session)
+            _same(self.reported_up(values), of.reported(flows[0]), session)
+            _same(self.reported_down(values), of.reported(flows[1]), session)
 
 
 @cache
@@ -246,13 +243,7 @@ def _message(
 
 
 def _report(flow: Flow, *numbers: tuple[str, int]) -> Form:
-    return Form(_reported(flow), numbers)
-
-
-def _reported(flow: Flow) -> bytes:
-    """Match and instructions as the switch reports them."""
-    ordered: Match = tuple(sorted(flow.match, key=lambda each: _REPORT_ORDER.index(each.field)))
-    return of.encode_match(ordered) + of.encode_instructions(flow)
+    return Form(of.reported(flow), numbers)
 
 
 def _same(made: bytes, codec: bytes, session: Session) -> None:

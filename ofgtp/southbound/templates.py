@@ -243,8 +243,11 @@ class _Form:
         self._parts = parts
         self._holes = [place for place, part in enumerate(parts) if part == 0]
         # A session may have no flows: its control plane has named no key yet, or taken all away.
+        # A flow alone may have one number.
         self._get: Callable[[Sequence[int]], Sequence[int]] = (
-            itemgetter(*places) if places else lambda numbers: ()
+            itemgetter(*places)
+            if len(places) > 1
+            else lambda numbers: [numbers[place] for place in places]
         )
 
     def __call__(self, numbers: Sequence[int]) -> bytes:
@@ -311,6 +314,22 @@ class Template:
             return _Form([of.bundle_add(_BUNDLE, mod, _XID) for mod in mods], holes)
 
         self._add, self._delete = form(of.Command.ADD), form(of.Command.DELETE_STRICT)
+        self._reports = [
+            _Form([of.reported(flow)], [patterns])
+            for flow, patterns in zip(made, holes, strict=True)
+        ]
+        own = make_cookie(CookieKind.SESSION, _NUMBER)
+        self._heads = [
+            (flow.table, flow.priority, None if flow.cookie == own else flow.cookie)
+            for flow in made
+        ]
+        """Those that drop have no cookie of their session."""
+        self.places: dict[tuple[int, int], list[int]] = {}
+        """Of flows with a cookie of their session, by table and priority."""
+        for index, (table, priority, cookie) in enumerate(self._heads):
+            if cookie is None:
+                self.places.setdefault((table, priority), []).append(index)
+        self.drops = any(cookie is not None for _, _, cookie in self._heads)
         self._check(session, detail, links)
 
     def add(self, numbers: Numbers, bundle: int, xid: int) -> bytes:
@@ -320,6 +339,19 @@ class Template:
     def delete(self, numbers: Numbers, bundle: int, xid: int) -> bytes:
         """Likewise those that delete them."""
         return self._delete(self._all(numbers, bundle, xid))
+
+    def entries(self, numbers: Numbers) -> list[of.Entry]:
+        """All flows as the switch reports them."""
+        values = self._all(numbers, 0, 0)
+        own = _SESSION_COOKIE | numbers.number
+        return [
+            of.Entry(table, priority, own if cookie is None else cookie, form(values))
+            for (table, priority, cookie), form in zip(self._heads, self._reports, strict=True)
+        ]
+
+    def reported(self, numbers: Numbers, place: int) -> bytes:
+        """Match and instructions of one of the flows as the switch reports them."""
+        return self._reports[place](self._all(numbers, 0, 0))
 
     def _all(self, numbers: Numbers, bundle: int, xid: int) -> list[int]:
         number, slot, values = numbers
@@ -348,6 +380,10 @@ class Template:
             codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
             if made != codec:
                 raise TemplateError(f"the bytes differ from the codec's: {session}")
+        if self.entries(other) != [
+            of.Entry(flow.table, flow.priority, flow.cookie, of.reported(flow)) for flow in flows
+        ]:
+            raise TemplateError(f"the bytes differ from the codec's: {session}")
 
 
 class Templates:

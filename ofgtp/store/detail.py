@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -45,8 +46,11 @@ def to_text(session: Session) -> str | None:
     return json.dumps(made, separators=(",", ":"))
 
 
-def from_text(text: str, slot: int) -> tuple[Detail, bool]:
-    """What `to_text` has written, and whether the session's own downlink is error_indicated."""
+def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool]:
+    """What `to_text` has written, and whether the session's own downlink is error_indicated.
+
+    A control plane's rules, which take most of the time, may be left out.
+    """
     made = json.loads(text)
     relay = None
     if (of_relay := made.get("relay")) is not None:
@@ -60,7 +64,7 @@ def from_text(text: str, slot: int) -> tuple[Detail, bool]:
         relay=relay,
         breakout=tuple(IPv4Network(each) for each in made.get("breakout", ())),
         framed_routes=tuple(IPv4Network(each) for each in made.get("framed", ())),
-        rules=tuple(_read_rule(each) for each in made.get("rules", ())),
+        rules=tuple(_read_rule(each) for each in made.get("rules", ()) if rules),
         limits=tuple((place, rate) for place, rate in made.get("limits", ())),
         teids=tuple(made.get("teids", ())),
         owner=Owner(*made["owner"]) if "owner" in made else None,
@@ -160,12 +164,18 @@ def _read_rule(made: list[Any]) -> Rule:
         forward=to,
         teid=teid,
         peer=None if peer is None else IPv4Address(peer),
-        ue=tuple(IPv4Network(prefix) for prefix in ue),
+        ue=tuple(map(_prefix, ue)),
         filters=tuple(_read_filter(each) for each in filters),
         qfis=tuple(qfis),
         container=Qos.of(container),
         meters=tuple(meters),
     )
+
+
+@lru_cache(64)
+def _prefix(text: str) -> IPv4Network:
+    """Of a session most rules have the same."""
+    return IPv4Network(text)
 
 
 def _filter(each: PacketFilter) -> list[Any]:

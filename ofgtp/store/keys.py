@@ -71,6 +71,27 @@ def remove(db: sqlite3.Connection, number: int) -> None:
         db.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
 
 
+def may_conflict(was: Session, session: Session) -> bool:
+    """Whether a session has more now than before, of what no two may have (`conflict`)."""
+    teids = {*_teids(session)} - {*_teids(was)}
+    return bool(teids) or _framed(was) != _framed(session) or session.uplink is not None
+
+
+def change(db: sqlite3.Connection, was: Session, session: Session) -> None:
+    """Write down what a session has besides now, if it may not conflict; what stays is not
+    touched."""
+    gateway, number = session.gateway, session.number
+    for _, teid in {*_teids(was)} - {*_teids(session)}:
+        db.execute("DELETE FROM teids WHERE gateway = ? AND teid = ?", (gateway, teid))
+        db.execute("INSERT OR REPLACE INTO released (gateway, teid) VALUES (?, ?)", (gateway, teid))
+    led, leads = ({far for _, far in _tunnels(each)} for each in (was, session))
+    where = "gateway = ? AND ip = ? AND teid = ? AND number = ?"
+    gone = [(gateway, int(far.ip), far.teid, number) for far in led - leads]
+    db.executemany(f"DELETE FROM tunnels WHERE {where}", gone)
+    more = [(gateway, int(far.ip), far.teid, number) for far in leads - led]
+    db.executemany("INSERT INTO tunnels VALUES (?, ?, ?, ?)", more)
+
+
 def clear(db: sqlite3.Connection) -> None:
     """Forget all of it."""
     for table in ("teids", "tunnels", "framed"):

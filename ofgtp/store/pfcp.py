@@ -27,6 +27,19 @@ CREATE TABLE pfcp_sessions (
 CREATE INDEX pfcp_sessions_of ON pfcp_sessions (gateway, node_id, cp_seid);
 """
 
+ANSWERS = """
+CREATE TABLE answers (
+    seq     INTEGER PRIMARY KEY,
+    gateway TEXT NOT NULL,
+    at      INTEGER NOT NULL,
+    octets  BLOB NOT NULL
+) STRICT;
+"""
+ANSWERS_S = 60
+"""Seconds after which nobody asks again (T1 times N1 of any control plane)."""
+ANSWERS_KEPT = 4_096
+"""Of so many transactions at most."""
+
 STAMP = "recovery_time_stamp"
 """The key of ours among the store's own values."""
 
@@ -79,6 +92,7 @@ def clear(db: sqlite3.Connection) -> None:
     """Forget all of it, and since when all of it has been there."""
     db.execute("DELETE FROM pfcp_sessions")
     db.execute("DELETE FROM associations")
+    db.execute("DELETE FROM answers")
     db.execute("DELETE FROM meta WHERE key = ?", (STAMP,))
 
 
@@ -142,9 +156,28 @@ def put_association(
         db.execute("INSERT INTO associations VALUES (?, ?, ?)", values)
 
 
-def forget_associations(db: sqlite3.Connection, gateway: str) -> None:
-    """A gateway has none any more."""
+def forget_node(db: sqlite3.Connection, gateway: str) -> None:
+    """A gateway has no associations any more, and has answered nobody."""
     db.execute("DELETE FROM associations WHERE gateway = ?", (gateway,))
+    db.execute("DELETE FROM answers WHERE gateway = ?", (gateway,))
+
+
+def put_answers(db: sqlite3.Connection, gateway: str, at: int, octets: bytes) -> None:
+    """Write down what is answered, `at` in microseconds."""
+    sql = "INSERT INTO answers (gateway, at, octets) VALUES (?, ?, ?)"
+    db.execute(sql, (gateway, at, octets))
+
+
+def forget_answers(db: sqlite3.Connection, now: int) -> None:
+    """Forget those that nobody asks for again."""
+    sql = "DELETE FROM answers WHERE seq <= (SELECT max(seq) FROM answers) - ? OR at < ?"
+    db.execute(sql, (ANSWERS_KEPT, now - ANSWERS_S * 1_000_000))
+
+
+def answers(db: sqlite3.Connection, gateway: str, since: int) -> list[tuple[int, bytes]]:
+    """What was answered since then, oldest first."""
+    sql = "SELECT at, octets FROM answers WHERE gateway = ? AND at >= ? ORDER BY seq"
+    return db.execute(sql, (gateway, since)).fetchall()
 
 
 def associations(db: sqlite3.Connection, gateway: str) -> list[dict[str, Any]]:

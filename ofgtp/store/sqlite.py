@@ -49,7 +49,7 @@ from ofgtp.store.detail import from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -121,6 +121,7 @@ CREATE TABLE released (
 {_TRIGGERS}
 {keys.SCHEMA}
 {pfcp.SCHEMA}
+{pfcp.ANSWERS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -143,6 +144,7 @@ DROP TABLE sessions_2;
 {keys.SCHEMA}
 """,
     3: pfcp.SCHEMA,
+    4: pfcp.ANSWERS,
 }
 """From each older schema version to the next."""
 
@@ -314,8 +316,12 @@ class Transaction:
         session: Session,
         state: SessionState = SessionState.PENDING,
         reason: str | None = None,
+        *,
+        was: Session | None = None,
     ) -> Session:
         """Put `session` in the place of the one with its id, which keeps its number.
+
+        It is faster if told what stands there now (`was`).
 
         Raises:
             UnknownSession: none has this id.
@@ -329,9 +335,12 @@ class Transaction:
             session = self._with_slot(session, slot)
             values = (*_fields(session), state.value, reason, self._now, session.id)
             self._write(session, _UPDATE, values, new=False).fetchall()
+            made = _in_state(session, number, state)
+            if was is not None and not keys.may_conflict(was, made):
+                keys.change(self._db, was, made)
+                return made
             if slot is not None:
                 keys.remove(self._db, number)
-            made = _in_state(session, number, state)
             self._write_keys(made)
         return made
 
@@ -371,6 +380,11 @@ class Transaction:
         """Write down what a session of a control plane was made from."""
         with _errors():
             pfcp.put(self._db, gateway, made)
+
+    def put_answers(self, gateway: str, octets: bytes) -> None:
+        """Write down what control planes are answered once this is committed."""
+        with _errors():
+            pfcp.put_answers(self._db, gateway, self._now, octets)
 
     def put_association(self, gateway: str, node_id: str, stored: dict[str, Any] | None) -> None:
         """Write an association in the place of that with its Node ID; None: it is no more."""
@@ -601,6 +615,8 @@ class SessionStore:
         db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # `_fold` does it
+        # Or what each savepoint changes is first copied into a file.
+        db.execute("PRAGMA temp_store = MEMORY")
         if empty:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._set_meta("instance_id", str(uuid.uuid4()))
@@ -673,13 +689,20 @@ class SessionStore:
             ids = pfcp.of_gateway(self._db, gateway)
             for session_id in ids:
                 tx.delete(session_id)
-            pfcp.forget_associations(self._db, gateway)
+            pfcp.forget_node(self._db, gateway)
         return len(ids)
 
     def associations(self, gateway: str) -> list[dict[str, Any]]:
         """The associations of a gateway."""
         with _errors():
             return pfcp.associations(self._reader, gateway)
+
+    def pfcp_answers(self, gateway: str) -> list[tuple[float, bytes]]:
+        """What control planes were lately answered, oldest first, and how many seconds ago."""
+        now = int(self._clock() * 1_000_000)
+        with _errors():
+            found = pfcp.answers(self._reader, gateway, now - pfcp.ANSWERS_S * 1_000_000)
+        return [(max(now - at, 0) / 1e6, octets) for at, octets in found]
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -707,6 +730,7 @@ class SessionStore:
                         "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
                         (RELEASES_KEPT,),
                     )
+                    pfcp.forget_answers(self._db, int(self._clock() * 1_000_000))
                 self._db.execute("COMMIT")
         finally:
             self._open_tx = False
@@ -788,10 +812,15 @@ class SessionStore:
         return {IPv4Address(ip): count for ip, count in rows}
 
     def iterate(
-        self, gateway: str, state: SessionState | None = None, *, detailed: bool = False
+        self,
+        gateway: str,
+        state: SessionState | None = None,
+        *,
+        detailed: bool = False,
+        rules: bool = True,
     ) -> Iterator[Session]:
         """The sessions of a gateway, in the order of their numbers; if asked for, only those that
-        are more than a tunnel pair.
+        are more than a tunnel pair, or without the rules of their control planes.
 
         Read in chunks: what changes while the caller takes its time may or may not be seen.
         """
@@ -808,7 +837,7 @@ class SessionStore:
             with _errors():
                 rows = self._reader.execute(sql, (after, *values)).fetchall()
             for row in rows:
-                yield _session(row)
+                yield _session(row, rules=rules)
             if len(rows) < _CHUNK:
                 return
             after = rows[-1][0]
@@ -997,12 +1026,12 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
     return _stored(rows[0]) if rows else None
 
 
-def _session(row: Sequence[Any]) -> Session:
+def _session(row: Sequence[Any], *, rules: bool = True) -> Session:
     number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, qos, state = row[:10]
     slot, text = row[13:15]
     detail, indicated = None, state == SessionState.ERROR_INDICATED
     if text is not None:
-        detail, indicated = from_text(text, slot)
+        detail, indicated = from_text(text, slot, rules=rules)
     return Session(
         number,
         session_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import batch, bearers, lifecycle, run, single, throughput, variety
+from benchmarks import batch, bearers, lifecycle, pfcp, run, single, throughput, variety
 from benchmarks.measure import COLUMNS, Row, figure, quantile, samples, table
 
 pytestmark = pytest.mark.switch
@@ -35,6 +35,12 @@ def test_batches_beside_ovs_ofctl() -> None:
 
 def test_batches_of_sessions_with_bearers() -> None:
     verify(bearers.many(SESSIONS), 2)
+
+
+def test_sessions_by_pfcp_beside_rest() -> None:
+    rows = pfcp.run(SESSIONS, rounds=1)
+    verify(rows, 9)
+    assert "; 0 flow-mods; " in rows[6].ofgtp
 
 
 @pytest.mark.long

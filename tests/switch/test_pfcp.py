@@ -27,6 +27,7 @@ from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.messages import (
     HeartbeatRequest,
     NodeReportResponse,
+    SessionDeletionRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
     SessionReportResponse,
@@ -793,6 +794,47 @@ def test_a_restart_loses_nothing(
 
 
 @pytest.mark.parametrize("started", ["switch"], indirect=True)
+def test_an_answer_that_was_lost_comes_after_a_crash(
+    started: tuple[Lab, str, ControlPlane],
+) -> None:
+    """The process is killed when the answers are sent, and each request comes again."""
+    lab, config, cp = started
+    changed, gone = plain(cp, "10.45.3.5"), plain(cp, "10.45.3.6", OTHER_DOWN)
+    pdrs, fars = (smf.uplink(), smf.downlink("10.45.3.7")), (smf.to_core(), smf.idle())
+    new = SessionEstablishmentRequest(cp.address, v.FSeid(0x78, cp.address), pdrs, fars)
+    update = smf.moved(0x79, ENB, flags=ModificationFlags.SNDEM)
+    added = g.CreatePdr(3, 10, g.Pdi(Interface.ACCESS, v.ChooseFTeid()), None, 1)
+    asked = [
+        write(new, 0x7101, 0),
+        write(
+            SessionModificationRequest(create_pdrs=(added,), update_fars=(update,)),
+            0x7102,
+            changed.up_seid,
+        ),
+        write(SessionDeletionRequest(), 0x7103, gone.up_seid),
+    ]
+    answers = [cp.ask_octets(each) for each in asked]
+    lab.stop_controller(signal.SIGKILL)
+    there = own.our_flows(lab)
+    lab.start_controller(config, status=None)
+    assert [cp.ask_octets(each) for each in asked] == answers
+    bodies: list[Any] = [read(each)[1] for each in answers]
+    assert [body.cause for body in bodies] == [1, 1, 1]
+    until(lambda: own.in_sync(lab), "in sync")
+    assert own.our_flows(lab) == there, "nothing is done twice"
+    made = PfcpSession(cp, 0x78)
+    made.up_seid = bodies[0].up_fseid.seid
+    assert own.sessions(lab).keys() == {name(changed), name(made)}
+    # another request of the same number is answered for itself
+    assert gone.delete().cause == 65
+    again = write(SessionDeletionRequest(), 0x7101, made.up_seid)
+    _, body = read(cp.ask_octets(again))
+    deleted: Any = body
+    assert deleted.cause == 1
+    assert changed.delete().cause == 1
+
+
+@pytest.mark.parametrize("started", ["switch"], indirect=True)
 def test_who_begins_anew_has_no_sessions(started: tuple[Lab, str, ControlPlane]) -> None:
     """A control plane, by its Recovery Time Stamp; and a gateway without PFCP."""
     lab, _, cp = started
@@ -898,10 +940,14 @@ def test_a_path_that_is_down_is_reported() -> None:
 # --- bad input
 
 
-DAMAGED = int(os.environ.get("OFGTP_TEST_DAMAGED", "4000"))
+DAMAGED = 4_000
+MANY_DAMAGED = int(os.environ.get("OFGTP_TEST_DAMAGED", "100_000"))
+BURST = 32
+"""Messages between two times that answers are read."""
 
 
-def test_damaged_messages_harm_nobody() -> None:
+@pytest.mark.parametrize("number", [DAMAGED, pytest.param(MANY_DAMAGED, marks=pytest.mark.long)])
+def test_damaged_messages_harm_nobody(number: int) -> None:
     """From one control plane, while another one's session carries packets."""
     rng = random.Random(14)
     requests = [
@@ -922,13 +968,15 @@ def test_damaged_messages_harm_nobody() -> None:
             seids = [0]
             causes: Counter[tuple[int, int]] = Counter()
             with Stream(lab, session=its) as stream:
-                for number in range(DAMAGED):
+                for place in range(number):
                     data = rng.choice(requests).replace(cp.address.packed, other.address.packed)
                     if data[1] != 50:
                         data = data[:4] + rng.choice(seids).to_bytes(8, "big") + data[12:]
-                    data = damaged(rng, data) if number % 4 else data
+                    data = damaged(rng, data) if place % 4 else data
                     other.send(data[:65_000])
-                    while (answer := other.receive(0.002)) is not None:
+                    if place % BURST:
+                        continue
+                    while (answer := other.receive(0.01)) is not None:
                         header, body = read(answer)
                         told: Any = body
                         causes[header.type, getattr(told, "cause", 0)] += 1
@@ -942,7 +990,7 @@ def test_damaged_messages_harm_nobody() -> None:
             assert {1, 65, 68} <= {cause for _, cause in causes}, causes
             assert 77 not in {cause for _, cause in causes}, causes
             assert smf.judge(other)
-            print(f"{DAMAGED} messages: {dict(causes)}")
+            print(f"{number} messages: {dict(causes)}")
             assert other.associate().cause == 1
             assert own.sessions(lab).keys() == {name(session)}
             there = [each for each in own.our_flows(lab) if "cookie=0xf6703" in each]

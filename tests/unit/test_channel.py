@@ -379,6 +379,21 @@ def test_a_meter(switch: Switch) -> None:
     assert switch.words() == ["METER_MOD", "BARRIER_REQUEST"] * 2
 
 
+def test_meters_with_the_barrier_of_what_uses_them(switch: Switch) -> None:
+    add = [(of.MeterCommand.ADD, ARP_METER)]
+    with switch.channel.setting_meters(add):
+        switch.channel.barrier()
+    assert switch.words() == ["METER_MOD", "BARRIER_REQUEST"]
+    with pytest.raises(FlowsRefused, match="of the flow"), switch.channel.setting_meters(add):
+        raise FlowsRefused([(None, "of the flow")])
+    switch.refuse_meter = struct.pack("!HH", 12, 1)
+    with pytest.raises(SwitchRefused) as refused, switch.channel.setting_meters(add):
+        raise FlowsRefused([(None, "for want of the meter")])
+    assert "METER" in str(refused.value)
+    with pytest.raises(SwitchRefused, match="METER"), switch.channel.setting_meters(add):
+        switch.channel.barrier()
+
+
 def test_description_and_meter_counters(switch: Switch) -> None:
     desc = struct.pack("!256s256s256s32s256s", b"", b"", b"3.1.0", b"", b"gw1")
     switch.parts = [desc[:500], desc[500:]]

@@ -6,7 +6,7 @@ import random
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from ofgtp.core.flows.flow import SESSION_NUMBER_MAX, CookieKind, Flow, FlowKey,
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK, DropReason
 from ofgtp.core.model import FlowValues, FTeid, Session, SessionState, Uplink
 from ofgtp.core.rules.session import session_flows
+from ofgtp.core.sessions.detail import Detail
+from ofgtp.core.sessions.rule import Held, Refused, Rule, Source, ToCore, Tunnel
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.prepared import Prepared
@@ -28,12 +30,13 @@ from ofgtp.store import SessionStore
 from tests.support.agents import Net, contents, moved, quiet
 from tests.support.flowtable import Entry, FlowTable, read_flow_mod
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, all_flows, session
+from tests.support.sample import ALL_KINDS, ENB, LINKS, all_flows, session
 
 PREPARED = Prepared(LINKS)
 UNKNOWN_FIELD = b"\x80\x00\x1a\x02\x00\x50"
 """tcp_src=80: no rule asks for it."""
 BASE = all_flows(gateway())
+UE = (IPv4Network("10.45.0.2/32"),)
 
 
 def entry(flow: Flow, **changes: Any) -> Entry:
@@ -169,6 +172,66 @@ def test_what_differs_is_what_a_slow_comparison_finds(
         assert values == FlowValues.of(its)
 
 
+MORE = {
+    **ALL_KINDS,
+    "of a control plane": replace(
+        session(1, uplink=None, downlink=None),
+        detail=Detail(
+            slot=1,
+            rules=(
+                Rule("1", Source.CORE, 1, Tunnel(FTeid(9, ENB), 5), ue=UE, meters=(1,)),
+                Rule("2", Source.ACCESS, 2, ToCore(), teid=0x8000_0001, ue=UE, qfis=(5,)),
+                Rule("3", Source.CORE, 3, Held(), ue=UE),
+                Rule("4", Source.ACCESS, 4, Refused(DropReason.GATE_CLOSED), teid=0x8000_0002),
+            ),
+            limits=((1, 1000),),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MORE)
+def test_flows_of_sessions_that_are_more_than_tunnel_pairs(kind: str) -> None:
+    """None of them is decoded if it is as it should be; one that is not, or is not there, is
+    missing."""
+    one = MORE[kind]
+    flows = session_flows(one, LINKS)
+    reports = [_as_reported(flow) for flow in flows]
+
+    def compared(reports: list[bytes]) -> Comparison:
+        found = Comparison(PREPARED, [], [one])
+        for report in reports:
+            found.take(report)
+        return found
+
+    found = compared(reports)
+    assert (found.others, found.detailed_differ) == ([], False)
+    assert list(found.missing_of([one])) == []
+    for place, flow in enumerate(flows):
+        rest = reports[:place] + reports[place + 1 :]
+        assert list(compared(rest).missing_of([one])) == [flow]
+        for at in range(len(reports[place])):
+            if at < 2 or 3 <= at < 12 or 22 <= at < 24 or 32 <= at < 48:
+                continue  # length and padding, how old it is, what it has counted
+            wrong = bytearray(reports[place])
+            wrong[at] ^= 0x40
+            try:
+                found = compared([*rest, bytes(wrong)])
+            except CodecError:
+                continue
+            assert list(found.missing_of([one])) == [flow], at
+            assert len(found.others) == 1, at
+    assert tuple(compared([]).missing_of([one])) == flows
+    assert tuple(Comparison(PREPARED, []).missing_of([one])) == flows, "stored meanwhile"
+
+
+def _as_reported(flow: Flow) -> bytes:
+    """As an entry of a flow-stats reply, with the fields of the match in the switch's order."""
+    content = of.reported(flow)
+    head = 48 + len(content), flow.table, 7, 8, flow.priority, 0, 0, 0, 0, flow.cookie, 3, 4
+    return struct.pack("!HBxIIHHHHH2xQQQ", *head) + content
+
+
 @pytest.mark.parametrize("kind", ["idle", "indicated"])
 def test_a_drop_with_another_cookie(kind: str) -> None:
     one = session(1, downlink=None) if kind == "idle" else session(1, error_indicated=True)
@@ -256,13 +319,25 @@ def check(net: Net) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 12), st.randoms(use_true_random=False), DAMAGE, st.integers(1, 60))
+@given(
+    st.integers(0, 12),
+    st.randoms(use_true_random=False),
+    DAMAGE,
+    st.integers(1, 60),
+    st.sampled_from([None, *MORE]),
+)
 def test_after_one_comparison_the_switch_has_what_is_wanted(
-    net: Net, count: int, draw: random.Random, kinds: list[tuple[str, int]], size: int
+    net: Net,
+    count: int,
+    draw: random.Random,
+    kinds: list[tuple[str, int]],
+    size: int,
+    more: str | None,
 ) -> None:
     """Whatever it had: flows with timeouts among it, which must be added anew."""
     table = net.tables["gw1"]
-    fill(net, [some_session(n, draw) for n in range(1, count + 1)])
+    besides = [] if more is None else [MORE[more]]
+    fill(net, [some_session(n, draw) for n in range(2, count + 2)] + besides)
     table.part_entries = size
     flows = list(net.agents["gw1"].wanted())
     draw.shuffle(flows)

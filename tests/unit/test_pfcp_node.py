@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from ofgtp.core.pfcp.node.actions import (
     Transaction,
     Unanswered,
 )
+from ofgtp.core.pfcp.node.answers import Answers, Given, key_of, pack, unpack
 from ofgtp.core.pfcp.node.associations import Association, PeerState
 from ofgtp.core.pfcp.node.machine import Node
 from ofgtp.core.pfcp.node.seen import BOUNDS, REFUSED_KEPT, STRANGERS_KEPT, Stranger
@@ -467,6 +468,52 @@ def test_an_answer_outlives_its_session_but_not_for_ever() -> None:
     (sent,) = up.answer(request.transaction, response, 0xCFB, 1.0)
     assert up.receive(deletion, SMF, 15.9) == [sent]
     assert isinstance(up.receive(deletion, SMF, 16.0)[0], SessionRequest)
+
+
+def test_answers_outlive_the_process() -> None:
+    """What one node has answered another gives again, as long as the first would have."""
+    up, given = node(), []
+    associated(up)
+
+    def ask(of: Node, number: int, now: float) -> list[Action]:
+        return of.receive(write(messages.SessionDeletionRequest(), number, 1), SMF, now)
+
+    for number, seid in ((7, 0xA), (8, 0xB)):
+        (request,) = ask(up, number, 1.0)
+        response = messages.SessionDeletionResponse(Cause.ACCEPTED)
+        (sent,) = up.answer(request.transaction, response, seid, 1.0)
+        given.append(Given(request.transaction.key, sent.data))
+    assert list(unpack(pack(given))) == given
+    last = Node(settings(), [], 100.0, 0, zip((89.0, 90.0), given, strict=True))
+    associated(last)
+    for number, each in zip((7, 8), given, strict=True):
+        assert ask(last, number, 118.9) == [Send(SMF, each.answer)]
+    assert isinstance(ask(last, 9, 118.9)[0], SessionRequest), "another one"
+    assert isinstance(ask(last, 7, 119.1)[0], SessionRequest)
+    assert ask(last, 8, 119.1) == [Send(SMF, given[1].answer)]
+
+
+def test_an_answer_is_known_by_all_of_its_request() -> None:
+    addresses = UP, IPv6Address("fd00::1")
+    asked = [
+        (ip, port, kind, sequence, data)
+        for ip in addresses
+        for port in (8805, 1)
+        for kind in (50, 54)
+        for sequence in (1, 0xFFFFFF)
+        for data in (b"a", b"b")
+    ]
+    keys = [key_of(*each) for each in asked]
+    assert len(set(keys)) == len(asked)
+    answers = Answers(30.0, 10_000, 15_000)
+    for key in keys:
+        answers.restore(Given(key, b"answer"), 1.0)
+    assert answers.find(keys[-1], 2.0) == (True, b"answer")
+    for ip in addresses:
+        answers.begin(b"another" + ip.packed, ip, 2.0)
+        answers.finish(b"another" + ip.packed, bytes(9_500), 2.0)
+    kept = [each for each in keys if answers.find(each, 2.0)[0]]
+    assert len(kept) < 2, "the address that it came from has its share"
 
 
 def test_a_restarted_peer_counts_from_the_beginning() -> None:

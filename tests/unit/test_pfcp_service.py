@@ -34,6 +34,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionDeletionRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
+    read,
 )
 from ofgtp.northbound import schema
 from ofgtp.northbound.service import BatchError, SessionRequest
@@ -59,11 +60,12 @@ class World(Base):
         self.pfcp = PfcpSessions(Terms(gateway(), US), US, store, lambda: self.now)
 
     def ask(self, message: Any, kind: MessageType, seid: int = 0, smf: IPv4Address = SMF) -> Any:
-        transaction = Transaction(Endpoint(smf), kind, 1, seid, 0, (smf,), "key")
+        transaction = Transaction(Endpoint(smf), kind, 1, seid, 0, (smf,), b"key")
         [answer] = self.pfcp.carry_out([(message, transaction)], self.service)
         if isinstance(answer, OfgtpError):
             raise answer
-        return answer
+        header, _ = read(answer.octets)
+        return answer.message, header.seid
 
     def establish(
         self, smf: IPv4Address = SMF, cp_seid: int = 5, teid: int | None = None, **changes: Any
@@ -307,7 +309,7 @@ def test_the_seid_of_an_answer(world: World) -> None:
     seid, _ = world.establish()
 
     def asked(kind: MessageType, seid: int, smf: IPv4Address = SMF) -> int:
-        transaction = Transaction(Endpoint(smf), kind, 1, seid, 0x99, (smf,), "key")
+        transaction = Transaction(Endpoint(smf), kind, 1, seid, 0x99, (smf,), b"key")
         return world.pfcp.cp_seid(transaction)
 
     assert asked(MessageType.SESSION_MODIFICATION_REQUEST, seid) == 5
@@ -355,7 +357,7 @@ def several(world: World, *requests: Any) -> list[Any]:
         SessionDeletionRequest: MessageType.SESSION_DELETION_REQUEST,
     }
     asked = [
-        (message, Transaction(Endpoint(SMF), kinds[type(message)], 1, seid, 0, (SMF,), "key"))
+        (message, Transaction(Endpoint(SMF), kinds[type(message)], 1, seid, 0, (SMF,), b"key"))
         for message, seid in requests
     ]
     answers = world.pfcp.carry_out(asked, world.service)

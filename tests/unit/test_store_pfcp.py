@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -11,17 +13,20 @@ import pytest
 from hypothesis import given
 
 from ofgtp.core.errors import Conflict
-from ofgtp.core.model import Session
+from ofgtp.core.model import FTeid, Session
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.wire import grouped
 from ofgtp.core.pfcp.wire.enums import Gate
 from ofgtp.core.pfcp.wire.values import FSeid, GateStatus
 from ofgtp.core.sessions.detail import Detail, Owner
-from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Rule, Source, ToCore
+from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.rules import all_teids
 from ofgtp.store import SessionStore
-from ofgtp.store.pfcp import Made, Owned
+from ofgtp.store.pfcp import ANSWERS_KEPT, ANSWERS_S, Made, Owned
+from ofgtp.store.sqlite import FORGET_EVERY
 from tests.support.pfcp import groups
+from tests.support.sample import ENB
 
 SMF = IPv4Address("10.3.0.5")
 OWNER = Owner(str(SMF), 2**64 - 1, 2**63 - 1)
@@ -106,6 +111,54 @@ def test_teids_that_no_rule_has_yet_are_taken(store: SessionStore) -> None:
         assert tx.allocate_teid("gw1", range(1 << 31, 1 << 32)) >= 1 << 31
 
 
+def by_rules(teids: tuple[int, ...], far: tuple[int, ...], kept: tuple[int, ...]) -> Session:
+    """A session with these TEIDs and tunnels in its rules, and TEIDs that none of them has."""
+    rules = [Rule(f"{teid}", Source.ACCESS, teid, ToCore(), teid=teid) for teid in teids]
+    rules += [Rule(f"{teid}", Source.CORE, teid, Tunnel(FTeid(teid, ENB))) for teid in far]
+    detail = Detail(rules=tuple(rules), teids=kept, owner=OWNER)
+    return Session(0, "pfcp-1", "gw1", IPv4Address("10.45.0.2"), None, None, detail=detail)
+
+
+SOME = [by_rules(*each) for each in itertools.product([(), (1,), (1, 2)], repeat=3)]
+
+
+@pytest.mark.parametrize("was", SOME)
+def test_a_change_writes_what_differs(store: SessionStore, path: Path, was: Session) -> None:
+    """With what was there told, as without."""
+    db = sqlite3.connect(path)
+
+    def there() -> list[object]:
+        tables = "SELECT * FROM teids", "SELECT * FROM tunnels", "SELECT detail FROM sessions"
+        return [sorted(db.execute(sql)) for sql in tables]
+
+    with store.transaction() as tx:
+        tx.insert(was)
+    for now in SOME:
+        with store.transaction() as tx:
+            tx.replace(was)
+            tx.replace(now)
+        wanted = there()
+        with store.transaction() as tx:
+            before = tx.replace(was)
+            tx.replace(now, was=before)
+        assert there() == wanted
+        left = {teid for _, teid in all_teids(was)} - {teid for _, teid in all_teids(now)}
+        released = {teid for (teid,) in db.execute("SELECT teid FROM released")}
+        assert left <= released, "they are not given to another one at once"
+    db.close()
+
+
+def test_a_change_does_not_take_what_another_one_has(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        one = tx.insert(by_rules((1,), (), ()))
+        tx.insert(replace(by_rules((2,), (), ()), id="pfcp-2", ue_ip=None))
+    with store.transaction() as tx, pytest.raises(Conflict, match="TEID 2"):
+        tx.replace(by_rules((1, 2), (), ()), was=one)
+    found = store.get("pfcp-1")
+    assert found is not None
+    assert found.session == one
+
+
 def test_where_pfcp_ends_all_of_it_goes(store: SessionStore) -> None:
     put(store)
     assert store.end_pfcp("gw2") == 0
@@ -130,12 +183,58 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
         tx.insert(session())
     store.close()
     db = sqlite3.connect(path)
-    db.executescript("DROP TABLE associations; DROP TABLE pfcp_sessions; PRAGMA user_version = 3;")
+    for table in ("associations", "pfcp_sessions", "answers"):
+        db.execute(f"DROP TABLE {table}")
+    db.execute("PRAGMA user_version = 3")
     db.close()
     again = SessionStore(path)
     assert again.get("pfcp-1") is not None
     assert again.associations("gw1") == []
+    assert again.pfcp_answers("gw1") == []
     again.close()
+
+
+def test_answers_are_kept_as_long_as_somebody_may_ask_again(path: Path) -> None:
+    now = 1_000.0
+    store = SessionStore(path, clock=lambda: now)
+    with store.transaction() as tx:
+        tx.put_answers("gw1", b"first")
+        tx.put_answers("gw2", b"another's")
+    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+        tx.put_answers("gw1", b"what was not done")
+        raise ZeroDivisionError
+    now = 1_002.5
+    with store.transaction() as tx:
+        tx.put_answers("gw1", b"second")
+    store.close()
+    store = SessionStore(path, clock=lambda: now)
+    assert store.pfcp_answers("gw1") == [(2.5, b"first"), (0.0, b"second")]
+    now = 900.0
+    assert store.pfcp_answers("gw1")[0][0] == 0, "the clock went back"
+    now = 1_000.0 + ANSWERS_S + 1
+    assert store.pfcp_answers("gw1") == [(ANSWERS_S - 1.5, b"second")]
+    for _ in range(FORGET_EVERY):
+        with store.transaction():
+            pass
+    now = 1_010.0
+    assert [octets for _, octets in store.pfcp_answers("gw1")] == [b"second"], "forgotten"
+    store.end_pfcp("gw1")
+    assert store.pfcp_answers("gw1") == []
+    store.close()
+
+
+def test_of_very_many_answers_the_last_are_kept(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        for number in range(ANSWERS_KEPT + 10):
+            tx.put_answers("gw1", number.to_bytes(2, "big"))
+    for _ in range(FORGET_EVERY):
+        with store.transaction():
+            pass
+    kept = store.pfcp_answers("gw1")
+    assert len(kept) == ANSWERS_KEPT
+    assert kept[0][1] == (10).to_bytes(2, "big")
+    store.reset()
+    assert store.pfcp_answers("gw1") == []
 
 
 @given(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -71,18 +71,31 @@ class Change:
         gone = [s for s in before if s.number not in numbers_after and _has_template(s, prepared)]
         new = [s for s in after if s.number not in numbers_before and _has_template(s, prepared)]
         apart = {each.number for each in (*gone, *new)}
+        both = numbers_before & numbers_after
+        both -= {
+            each.number
+            for each in (*before, *after)
+            if each.number in both and not _has_template(each, prepared)
+        }
+        was, now = ([each for each in some if each.number in both] for some in (before, after))
+        altered = _Altered(prepared, was, now)
+        apart |= both
         changes = plan(
             _flows((each for each in after if each.number not in apart), prepared),
             _flows((each for each in before if each.number not in apart), prepared),
         )
-        tables = {flow.table for flow in changes.all()}
-        self.downlink |= bool(apart) or not tables.isdisjoint({DOWNLINK.number, CHOOSE.number})
+        tables = {flow.table for flow in changes.all()} | altered.tables
+        self.downlink |= bool(gone or new) or not tables.isdisjoint(
+            {DOWNLINK.number, CHOOSE.number}
+        )
         framed = any(each.detail and each.detail.framed_routes for each in (*gone, *new))
         self.epoch |= framed or GUARD.number in tables
         # What goes makes room for what comes.
         self._put_detailed(of.Command.DELETE_STRICT, gone, prepared)
+        self._attempt(altered.delete)
         # Very many may be altered in turn: their flows are not kept to be named later.
         self._attempt(lambda bundle: bundle.put_plan(changes, named=False))
+        self._attempt(altered.put)
         self._put_detailed(of.Command.ADD, new, prepared)
 
     def replace(self, before: Iterable[Flow], after: Iterable[Flow]) -> None:
@@ -96,8 +109,7 @@ class Change:
         Raises:
             FlowsRefused: nothing will be carried out.
         """
-        self._attempt(self._set_meters)
-        self._attempt(Bundle.prepare)
+        self._attempt(self._prepare)
 
     def commit(self) -> bool:
         """Have all of it carried out; False if the switch has not confirmed.
@@ -125,7 +137,25 @@ class Change:
                 self._there[number] = meter
         self._wanted |= {meter.number: meter for session in after for meter in meters_of(session)}
 
-    def _set_meters(self, bundle: Bundle) -> None:
+    def _prepare(self, bundle: Bundle) -> None:
+        """With one barrier for meters and flows."""
+        mods = [] if self._set else self._meter_mods()
+        if not mods:
+            bundle.prepare()
+            return
+        self._set = True
+        try:
+            with bundle.channel.setting_meters(mods):
+                if bundle.unseen:
+                    bundle.prepare()
+                else:
+                    bundle.channel.barrier()
+        except FlowsRefused:
+            raise
+        except SwitchRefused as error:
+            raise FlowsRefused([(None, str(error))]) from error
+
+    def _meter_mods(self) -> list[tuple[of.MeterCommand, Meter]]:
         mods = []
         for number, meter in self._wanted.items():
             there = self._there.get(number)
@@ -134,13 +164,7 @@ class Change:
                 mods += [(of.MeterCommand.DELETE, meter), (of.MeterCommand.ADD, meter)]
             elif there != meter:
                 mods.append((of.MeterCommand.MODIFY, meter))
-        if not mods or self._set:
-            return
-        self._set = True
-        try:
-            bundle.channel.set_meters(mods)
-        except SwitchRefused as error:
-            raise FlowsRefused([(None, str(error))]) from error
+        return mods
 
     def _unset_meters(self, bundle: Bundle) -> None:
         there, wanted = self._there, self._wanted
@@ -219,6 +243,61 @@ class Change:
             work(self._bundle)
         except (NotConfirmed, Disconnected) as error:
             self.problem, self._bundle = str(error), None
+
+
+class _Altered:
+    """What becomes of the flows of sessions that are others now: as `plan`, of flows as bytes."""
+
+    def __init__(
+        self, prepared: Prepared, before: Iterable[Session], after: Iterable[Session]
+    ) -> None:
+        gone = {_key(entry): entry for entry in _entries(before, prepared)}
+        self._modified: list[of.Entry] = []
+        self._added: list[of.Entry] = []
+        self._deleted: list[of.Entry] = []
+        for entry in _entries(after, prepared):
+            there = gone.pop(_key(entry), None)
+            if there is None:
+                self._added.append(entry)
+            elif there.cookie != entry.cookie:
+                self._deleted.append(there)
+                self._added.append(entry)
+            elif there != entry:
+                self._modified.append(entry)
+        self._deleted += gone.values()
+
+    @property
+    def tables(self) -> set[int]:
+        """Those in which something changes."""
+        return {each.table for each in (*self._deleted, *self._modified, *self._added)}
+
+    def delete(self, bundle: Bundle) -> None:
+        """Have what goes deleted."""
+        self._put(bundle, of.Command.DELETE_STRICT, self._deleted)
+
+    def put(self, bundle: Bundle) -> None:
+        """Have the others changed and added."""
+        self._put(bundle, of.Command.MODIFY_STRICT, self._modified)
+        self._put(bundle, of.Command.ADD, self._added)
+
+    def _put(self, bundle: Bundle, command: of.Command, entries: Sequence[of.Entry]) -> None:
+        def make(first: int) -> bytes:
+            mods = (of.entry_mod(command, each, xid) for xid, each in enumerate(entries, first))
+            return bundle.wrap(mods, first)
+
+        # Very many may be altered in turn: as with a plan, their flows are not kept.
+        bundle.put(command, len(entries), make, lambda place: None)
+
+
+def _key(entry: of.Entry) -> tuple[int, int, bytes]:
+    return entry.table, entry.priority, entry.match
+
+
+def _entries(sessions: Iterable[Session], prepared: Prepared) -> Iterator[of.Entry]:
+    for session in sessions:
+        if session.detail is not None:
+            template = prepared.templates.of(session, session.detail)
+            yield from template.entries(numbers_of(session, session.detail))
 
 
 def _has_template(session: Session, prepared: Prepared) -> bool:

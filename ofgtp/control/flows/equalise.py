@@ -27,8 +27,7 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import EPOCH, METERS, ROUTE, DropReason
 from ofgtp.core.flows.reconcile import Plan, plan
-from ofgtp.core.model import FlowValues, Gateway
-from ofgtp.core.rules.session import session_flows
+from ofgtp.core.model import FlowValues, Gateway, Session
 from ofgtp.core.rules.terms import Links
 from ofgtp.core.sessions.rules import METERS_FROM, meters_of
 from ofgtp.southbound.channel import Channel, FlowsRefused
@@ -78,7 +77,7 @@ class Equaliser:
         links = self._links.ready()
         with channel.flow_parts() as parts, garbage_left_alone():
             prepared = Prepared(links)
-            found = Comparison(prepared, self._sessions(failed))
+            found = Comparison(prepared, self._sessions(failed), self._detailed(failed))
             for part in parts:
                 found.take(part)
         self._go_on_from(found.others)
@@ -104,10 +103,8 @@ class Equaliser:
             else:
                 there[stats.key] = stats
         missing, single = found.missing(), list(in_turns(found.missing_flows()))
-        detailed = self._store.iterate(self._gateway.name, detailed=True)
-        for session in in_turns(detailed):
-            if session.number not in failed:
-                single += session_flows(session, prepared.links)
+        if found.detailed_differ:
+            single += in_turns(found.missing_of(self._detailed(failed)))
 
         def links_of_all() -> Links:
             now = self._links.get() or prepared.links
@@ -154,8 +151,10 @@ class Equaliser:
         """
         present = channel.meters()
         wanted = {meter.number: meter for meter in METERS.values()}
-        for session in in_turns(self._store.iterate(self._gateway.name, detailed=True)):
-            wanted |= {meter.number: meter for meter in meters_of(session)}
+        with garbage_left_alone():
+            detailed = self._store.iterate(self._gateway.name, detailed=True, rules=False)
+            for session in in_turns(detailed):
+                wanted.update((meter.number, meter) for meter in meters_of(session))
         mods = [
             (MeterCommand.MODIFY if number in present else MeterCommand.ADD, meter)
             for number, meter in wanted.items()
@@ -176,6 +175,12 @@ class Equaliser:
                 eventlet.sleep(0)
             if values.number not in failed:
                 yield values
+
+    def _detailed(self, failed: Container[int]) -> Iterator[Session]:
+        """Likewise those that are more than tunnel pairs."""
+        for session in in_turns(self._store.iterate(self._gateway.name, detailed=True)):
+            if session.number not in failed:
+                yield session
 
     def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
         """After a restart, go on with the MAC that the switch still sends to, and its epoch."""

@@ -37,6 +37,7 @@ from ofgtp.core.pfcp.node.actions import (
     Transaction,
     Unanswered,
 )
+from ofgtp.core.pfcp.node.answers import unpack
 from ofgtp.core.pfcp.node.associations import Association, AssociationStatus, canonical
 from ofgtp.core.pfcp.node.machine import Node
 from ofgtp.core.pfcp.node.seen import BOUNDS
@@ -114,11 +115,17 @@ class PfcpEndpoint:
             remove_on_lost=pfcp.on_peer_lost == "remove",
             heartbeat_s=float(pfcp.heartbeat_seconds),
         )
+        now = time.monotonic()
         self._node = Node(
             settings,
             [Association.from_plain(each) for each in store.associations(gateway.name)],
-            time.monotonic(),
+            now,
             secrets.randbelow(SEQUENCE_MAX),
+            [
+                (now - age, given)
+                for age, octets in store.pfcp_answers(gateway.name)
+                for given in unpack(octets)
+            ],
         )
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
         self._sessions = PfcpSessions(terms, pfcp.listen, store, ntp_now)
@@ -346,10 +353,10 @@ class PfcpEndpoint:
             if isinstance(answer, OfgtpError):
                 actions += self._refuse(request.transaction, _refusal(answer))
             else:
-                message, seid = answer
                 self._forget(request.transaction.seid, request.message)
                 now = time.monotonic()
-                actions += self._node.answer(request.transaction, message, seid, now)
+                message, octets = answer
+                actions += self._node.give(request.transaction, message, octets, now)
         return actions
 
     def _forget(self, up_seid: int, message: Message | None = None) -> None:

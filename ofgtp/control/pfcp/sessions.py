@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 import eventlet
 
@@ -18,6 +19,7 @@ from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, StoreError
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp import procedures, stored
 from ofgtp.core.pfcp.node.actions import Change, Transaction
+from ofgtp.core.pfcp.node.answers import Given, pack
 from ofgtp.core.pfcp.node.associations import canonical
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.session import PfcpSession
@@ -29,6 +31,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionDeletionRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
+    write,
 )
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.store.pfcp import Made
@@ -42,11 +45,20 @@ REQUESTS_A_TURN = 16
 """Requests between two turns of other green threads."""
 
 Request = tuple[Message, Transaction]
-Reply = tuple[Message, int]
-"""The answer to a request that is carried out, and the SEID of the control plane."""
+
+
+class Reply(NamedTuple):
+    """The answer to a request that is carried out."""
+
+    message: Message
+    octets: bytes
+    """The same, as it is sent: once it is in the store, the same request is answered by it."""
+
+
 Answer = Reply | OfgtpError
 """Or why it is not carried out; then nothing has changed. A `Refusal` says the cause."""
-Done = tuple[Steps, Reply]
+Done = tuple[Steps, Message, int]
+"""What a request has done; the answer, and the SEID of the control plane."""
 
 SESSIONS_MAX = 250_000
 """Sessions of a control plane; more are refused (75)."""
@@ -131,6 +143,7 @@ class PfcpSessions:
         """Carry requests out, in their order: in one transaction, confirmed together by the
         switch. What becomes of one is no matter of the others."""
         answers: list[Answer] = []
+        given: list[Given] = []
 
         def work(tx: Writing) -> Steps:
             together = Together()
@@ -140,14 +153,18 @@ class PfcpSessions:
                     eventlet.sleep(0)
                 try:
                     with tx.attempt():
-                        steps, answer = self._one(tx, readings, message, transaction)
+                        steps, answer, seid = self._one(tx, readings, message, transaction)
                 except StoreError:
                     raise
                 except OfgtpError as error:
                     answers.append(error)
                 else:
                     together.add(steps)
-                    answers.append(answer)
+                    octets = write(answer, transaction.sequence, seid)
+                    answers.append(Reply(answer, octets))
+                    given.append(Given(transaction.key, octets))
+            if given:
+                tx.put_answers(self._gateway, pack(given))
             return together.all()
 
         try:
@@ -255,7 +272,7 @@ class PfcpSessions:
         self._remember(tx, made.number, outcome.session)
         owners = (each.detail.owner for each in gone if each.detail is not None)
         self.replaced += [owner.up_seid for owner in owners if owner is not None]
-        return Steps(tuple(gone), (made,)), (outcome.answer, cp_seid)
+        return Steps(tuple(gone), (made,)), outcome.answer, cp_seid
 
     def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
         """A new session; of two of one control plane with one UE address it takes the place of
@@ -288,7 +305,7 @@ class PfcpSessions:
         outcome = procedures.modification(before, request, self._chooser(tx), self._terms, now)
         new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
         try:
-            made = tx.replace(settled(old.session, new))
+            made = tx.replace(settled(old.session, new), was=old.session)
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=False) from None
         session = outcome.session
@@ -296,8 +313,8 @@ class PfcpSessions:
             session = readings.changed(session, old.session, made)
         self._remember(tx, made.number, session)
         installed = () if old.installed is None else (old.installed,)
-        answer = outcome.answer, outcome.session.cp_fseid.seid
-        return Steps(installed, (made,), outcome.end_markers), answer
+        steps = Steps(installed, (made,), outcome.end_markers)
+        return steps, outcome.answer, outcome.session.cp_fseid.seid
 
     def _delete(self, tx: Writing, readings: Readings, transaction: Transaction) -> Done:
         session_id, session = self._owned(tx, transaction)
@@ -305,7 +322,7 @@ class PfcpSessions:
         self._room.ended(_key(session.node_id))
         if session.urrs:
             session = readings.counted(session, gone, now)
-        return Steps((gone,)), (procedures.deletion(session, now), session.cp_fseid.seid)
+        return Steps((gone,)), procedures.deletion(session, now), session.cp_fseid.seid
 
     # --- parts
 

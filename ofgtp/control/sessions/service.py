@@ -206,7 +206,7 @@ class SessionService:
             Conflict, InvalidSession, SwitchRefused, StoreError.
         """
         agent = self._agent_for(gateway)
-        with self._turn():
+        with self._turn(), garbage_left_alone():
             with self._transaction() as tx:
                 steps = work(tx)
                 touched = steps.before or steps.after

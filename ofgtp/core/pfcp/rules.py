@@ -82,6 +82,8 @@ class _Making:
         self._pdrs = sorted(session.pdrs.values(), key=_order)
         self._ue_ip = _only_ue_ip(self._pdrs)
         self._framed = tuple(dict.fromkeys(_framed(self._pdrs)))
+        own = () if self._ue_ip is None else (IPv4Network((int(self._ue_ip), 32)),)
+        self._ue = own and (*own, *self._framed)
         self._uplink_teid = next(
             (
                 teid
@@ -149,7 +151,7 @@ class _Making:
         teid = local_teid(pdr)
         if teid is None and uplink:
             teid = self._uplink_teid
-        ue = () if self._ue_ip is None else (IPv4Network(self._ue_ip), *self._framed)
+        ue = self._ue
         far = self._session.fars[pdr.far_id or 0]
         qers = [self._session.qers[number] for number in pdr.qer_ids]
         forward = _forward(far, qers, source)

@@ -41,8 +41,8 @@ class Transaction(NamedTuple):
     None for a modification or deletion from an address that no association is known to have: its
     SEID alone tells whose session it is.
     """
-    key: Hashable
-    """By which the same request is known again."""
+    key: bytes
+    """By which the same request is known again (`answers.key_of`)."""
 
 
 @dataclass(frozen=True, slots=True)

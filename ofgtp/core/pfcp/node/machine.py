@@ -29,7 +29,7 @@ from ofgtp.core.pfcp.node.actions import (
     Transaction,
     Unanswered,
 )
-from ofgtp.core.pfcp.node.answers import Answers
+from ofgtp.core.pfcp.node.answers import Answers, Given, key_of
 from ofgtp.core.pfcp.node.associations import (
     Association,
     AssociationStatus,
@@ -126,8 +126,10 @@ class Node:
         associations: Iterable[Association] = (),
         now: float = 0.0,
         sequence: int = 0,
+        answers: Iterable[tuple[float, Given]] = (),
     ) -> None:
-        """`associations` are those of the store, and `sequence` anything, best at random."""
+        """`associations` and `answers` are those of the store, these with when they were given,
+        oldest first; `sequence` is anything, best at random."""
         self.settings = settings
         self.received: Counter[MessageType] = Counter()
         """Messages from peers that are allowed, duplicates included, by type."""
@@ -148,6 +150,8 @@ class Node:
         self._answers = Answers(
             settings.keep_answers_s, settings.answers_per_peer, settings.answers
         )
+        for at, given in answers:
+            self._answers.restore(given, at)
         self._limit = _limit(settings.per_peer)
         self._refusals = _limit(settings.refused_per_peer)
         self._heartbeats = _limit(settings.heartbeats_per_peer)
@@ -216,7 +220,7 @@ class Node:
         answered before, or is older than a minute.
         """
         data = write(message, transaction.sequence, seid)
-        return self._answer(transaction, message, data, now, reason)
+        return self.give(transaction, message, data, now, reason)
 
     def refuse(
         self, transaction: Transaction, refusal: Refusal, seid: int, now: float
@@ -247,7 +251,7 @@ class Node:
             message = AssociationReleaseResponse(ours, Cause.ACCEPTED)
         data = write(message, transaction.sequence)
         transaction = transaction._replace(owners=(change.node_id,))
-        return [*self._answer(transaction, message, data, now, ""), *events]
+        return [*self.give(transaction, message, data, now, ""), *events]
 
     def failed(self, change: Change, reason: str, now: float) -> list[Action]:
         """A change could not be carried out; who asked for it is told so (77).
@@ -261,7 +265,7 @@ class Node:
             return []
         message = rejection(transaction.type, self.settings.node_id, Cause.SYSTEM_FAILURE)
         data = write(message, transaction.sequence)
-        return self._answer(transaction, message, data, now, reason)
+        return self.give(transaction, message, data, now, reason)
 
     # --- what we ask
 
@@ -347,20 +351,20 @@ class Node:
         except Refusal as refusal:
             return self._reject(transaction, refusal, now)
 
-    def _key(self, header: Header, data: bytes, source: Endpoint) -> Hashable:
+    def _key(self, header: Header, data: bytes, source: Endpoint) -> bytes:
         """What the same request has again.
 
         An establishment by a control plane that began anew is another one, though it may have every
         octet of one of before: its session is gone, and so must be the answer.
         """
-        began: tuple[int, ...] = ()
         if header.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
             peers = self._planes.peers.at(source.ip)
-            began = tuple(peer.association.recovery_time_stamp for peer in peers)
-        return source, header.type, header.sequence, hash(data), began
+            stamps = (peer.association.recovery_time_stamp for peer in peers)
+            data += b"".join(stamp.to_bytes(8, "big") for stamp in stamps)
+        return key_of(source.ip, source.port, header.type, header.sequence, data)
 
     def _transaction(
-        self, header: Header, data: bytes, source: Endpoint, key: Hashable
+        self, header: Header, data: bytes, source: Endpoint, key: bytes
     ) -> Transaction:
         cp_seid = 0
         if header.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
@@ -487,10 +491,10 @@ class Node:
 
     # --- answers, and none
 
-    def _answer(
-        self, transaction: Transaction, message: Message, data: bytes, now: float, reason: str
+    def give(
+        self, transaction: Transaction, message: Message, data: bytes, now: float, reason: str = ""
     ) -> list[Action]:
-        """One that is kept."""
+        """As `answer`, where the message is octets by now. It is kept."""
         began = self._answers.began(transaction.key)
         if began is None or not self._answers.finish(transaction.key, data, now):
             return []

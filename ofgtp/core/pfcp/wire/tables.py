@@ -133,6 +133,8 @@ class Table:
                 self._must.append((index, field.ie))
         for ie, refusal in refused.items():
             self._readers[ie] = len(self.fields), _refuse(refusal), False, False
+        self._known: dict[bytes, Any] = {}
+        """What was read lately: control planes say the same of most sessions."""
         # one more than the fields, for those that are refused and empty, which are not there
         self._blank: list[Any] = [None] * (len(self.fields) + 1)
 
@@ -143,12 +145,20 @@ class Table:
             Refusal: a length does not fit (68), one that must be there is not (66), a value is
                 none that the standard has (69), or what it stands for is not supported.
         """
+        known = self._known.get(data)
+        if known is not None:
+            return known
         try:
-            return self._decode(data)
+            made = self._decode(data)
         except Refusal as refusal:
             if self.rule is not None and refusal.rule is None:
                 refusal.rule = self._failed(data)
             raise
+        if len(data) <= KNOWN_OCTETS:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[data] = made
+        return made
 
     def _decode(self, data: bytes) -> Any:
         values, readers = self._blank.copy(), self._readers
@@ -240,6 +250,9 @@ class Table:
         except Refusal:
             return None
 
+
+KNOWN, KNOWN_OCTETS = 256, 256
+"""Groups of a kind that are kept as they were read, and their length."""
 
 TABLES: dict[type, Table] = {}
 """Of each class that is a group."""
