@@ -14,10 +14,11 @@ from ofgtp.core.flows.reconcile import plan
 from ofgtp.core.model import FlowValues, Session
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.sessions.rules import all_teids, meters_of
+from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
-from ofgtp.southbound.templates import TemplateError, numbers_of
+from ofgtp.southbound.templates import TemplateError
 
 
 class Change:
