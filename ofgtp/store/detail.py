@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -11,6 +12,8 @@ from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Owner, Rates, Relay
 from ofgtp.core.sessions.rule import Forward, Held, Refused, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.core.sessions.shaped import Shape
 
 _REASONS = {int(reason): reason for reason in DropReason}
 
@@ -66,6 +69,18 @@ def from_text(text: str, slot: int) -> tuple[Detail, bool]:
         owner=Owner(*made["owner"]) if "owner" in made else None,
     )
     return detail, made.get("indicated", False)
+
+
+@lru_cache(maxsize=1_000)
+def format_of(shape: Shape) -> str | None:
+    """What `to_text` makes of sessions of a shape, with `%d` for the numbers of their bearers, in
+    their order; None: a filter has a number in it that stands for one of them."""
+    text = (to_text(shape.sample) or "").replace("%", "%%")
+    for number in numbers_of(shape.sample, shape.detail).values[shape.own :]:
+        if text.count(str(number)) != 1:
+            return None
+        text = text.replace(str(number), "%d")
+    return text
 
 
 def _rates(rates: Rates) -> list[int | None]:

@@ -44,8 +44,10 @@ from ofgtp.core.model import (
     Uplink,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
+from ofgtp.core.sessions.shape import Numbers
+from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.store import keys, pfcp
-from ofgtp.store.detail import from_text, to_text
+from ofgtp.store.detail import format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +162,9 @@ _INSERT_MANY = (
     "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
     " downlink_teid, downlink_ip, qos, state, reason, created_at, updated_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_SHAPED = _INSERT_MANY.replace("state,", "slot, detail, state,").replace(
+    "(?, ", "(?, ?, ?, "
 )
 _NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip"
 _VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}', qos"
@@ -291,6 +296,74 @@ class Transaction:
             finally:
                 self._db.execute("RELEASE many")
         return values
+
+    def insert_shaped(
+        self,
+        gateway: str,
+        puts: Sequence[BatchPut],
+        shaped: Sequence[ShapedPut],
+        state: SessionState,
+    ) -> tuple[list[FlowValues], list[Shaped]] | None:
+        """As `insert_many`, and then those with bearers, of which there are some."""
+        formats = [format_of(put.shape) for put in shaped]
+        with _errors():
+            (last,) = self._db.execute("SELECT max(slot) FROM sessions").fetchone()
+            slot = (last or 0) + 1
+            if None in formats or slot + len(shaped) > SLOT_MAX:
+                return None
+            self._db.execute("SAVEPOINT shaped")
+            try:
+                values = self.insert_many(gateway, puts, state) if puts else []
+                if values is not None:
+                    made = self._insert_shaped(gateway, shaped, slot, formats, state)
+                    if made is not None:
+                        return values, made
+                self._db.execute("ROLLBACK TO shaped")
+            finally:
+                self._db.execute("RELEASE shaped")
+        return None
+
+    def _insert_shaped(
+        self,
+        gateway: str,
+        puts: Sequence[ShapedPut],
+        slot: int,
+        formats: Sequence[str | None],
+        state: SessionState,
+    ) -> list[Shaped] | None:
+        row = self._db.execute(_LAST_NUMBER).fetchone()
+        first = (row[0] if row else 0) + 1
+        made, rows = [], []
+        shown, now = state.value, self._now
+        for place, ((session_id, _, shape, values), text) in enumerate(
+            zip(puts, formats, strict=True)
+        ):
+            number, own = first + place, slot + place
+            detail = (text or "") % values[shape.own :]
+            columns = shape.columns((*values, None))
+            rows.append(
+                (
+                    number,
+                    session_id,
+                    gateway,
+                    *columns,
+                    shape.qos,
+                    own,
+                    detail,
+                    shown,
+                    None,
+                    now,
+                    now,
+                )
+            )
+            made.append(Shaped(shape, Numbers(number, own, values)))
+        try:
+            self._db.executemany(_INSERT_SHAPED, rows)
+            right = keys.write_shaped(self._db, gateway, made)
+        except sqlite3.IntegrityError:
+            return None
+        right = right and not keys.any_in_range(self._db, first, first + len(rows) - 1)
+        return made if right else None
 
     def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues]] | None:
         """Delete sessions that are but tunnel pairs; the gateway and the numbers of each, in no

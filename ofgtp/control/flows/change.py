@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -15,10 +16,11 @@ from ofgtp.core.model import FlowValues, Session
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.sessions.rules import all_teids, meters_of
 from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.core.sessions.shaped import Shape, Shaped
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
-from ofgtp.southbound.templates import TemplateError
+from ofgtp.southbound.templates import Template, TemplateError
 
 
 class Change:
@@ -53,7 +55,30 @@ class Change:
 
     def create(self, sessions: Sequence[FlowValues]) -> None:
         """These are new."""
+        if self._left:
+            self._note_new(values.teid for values in sessions)
         self._put_sessions(of.Command.ADD, sessions)
+
+    def create_shaped(self, sessions: Sequence[Shaped]) -> None:
+        """These with bearers are new."""
+        self.touched = self.downlink = True
+        prepared = self._prepared
+        if prepared is None:
+            return
+        shapes = {shape for shape, _ in sessions}
+        try:
+            templates = {each: prepared.templates.of(each.sample, each.detail) for each in shapes}
+        except TemplateError:
+            self.alter((), [shape.session(*numbers) for shape, numbers in sessions])
+            return
+        for shape, numbers in sessions:
+            if shape.meters:
+                self._wanted |= {each.number: each for each in shape.meters_of(numbers.slot)}
+        if self._left:
+            self._note_new(
+                numbers.values[teid] for shape, numbers in sessions for teid in shape.teids
+            )
+        self._attempt(lambda bundle: put_shaped(bundle, prepared, templates, sessions))
 
     def delete(self, sessions: Sequence[FlowValues]) -> None:
         """These are no more."""
@@ -175,6 +200,10 @@ class Change:
                 for _, teid in all_teids(session)
             )
 
+    def _note_new(self, teids: Iterable[int]) -> None:
+        left = {teid for teid, _ in self._left}
+        self.epoch |= any(teid in left for teid in teids)
+
     def _put_sessions(self, command: of.Command, sessions: Sequence[FlowValues]) -> None:
         self.touched = self.downlink = True
         prepared = self._prepared
@@ -250,6 +279,45 @@ def put_sessions(
         )
 
     bundle.put(command, FLOWS * len(sessions), make, partial(_flow, prepared, sessions))
+
+
+def put_shaped(
+    bundle: Bundle,
+    prepared: Prepared,
+    templates: Mapping[Shape, Template],
+    sessions: Sequence[Shaped],
+) -> None:
+    """Put the flows of new sessions with bearers into a bundle.
+
+    Raises:
+        Disconnected: the switch is gone.
+    """
+    number = bundle.number
+    counts = array("H", [templates[shape].flows for shape, _ in sessions])
+    # A batch may be long, and what is put into a bundle is kept to be named should it be refused.
+    shapes = [shape for shape, _ in sessions]
+    first, slot = sessions[0].numbers[:2]
+    values = array("I", [value for _, numbers in sessions for value in numbers.values])
+
+    def make(xid: int) -> bytes:
+        made = []
+        for shape, numbers in sessions:
+            template = templates[shape]
+            made.append(template.add(numbers, number, xid))
+            xid += template.flows
+        return b"".join(made)
+
+    def flow_at(place: int) -> Flow:
+        start = 0
+        for index, (shape, flows) in enumerate(zip(shapes, counts, strict=True)):
+            size = shape.size
+            if place < flows:
+                session = shape.session(first + index, slot + index, values[start : start + size])
+                return session_flows(session, prepared.links)[place]
+            place, start = place - flows, start + size
+        raise IndexError(place)
+
+    bundle.put(of.Command.ADD, sum(counts), make, flow_at)
 
 
 def add_sessions(channel: Channel, prepared: Prepared, sessions: Sequence[FlowValues]) -> None:

@@ -16,6 +16,7 @@ from ofgtp.core.admission import Admission
 from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
 from ofgtp.core.sessions.rules import peers_of
+from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store.sqlite import StoredSession, Transaction
@@ -32,7 +33,8 @@ STATES = 1000
 ERRORS = 100
 """Errors of a batch that are told; the first is enough to refuse it."""
 
-Line = tuple[int, BatchPut | SessionRequest | str]
+Op = BatchPut | ShapedPut | SessionRequest | str
+Line = tuple[int, Op]
 Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session]]
 
 
@@ -52,6 +54,8 @@ class _Part:
         self.peers: Counter[tuple[int | None, int | None]] = Counter()
         """Sessions more or less of each pair of peers (the uplink's, the downlink's)."""
         self.known: set[tuple[int | None, int | None]] = set()
+        self.named: set[IPv4Address] = set()
+        """Peers of sessions with bearers that were made known."""
         self.ranges: list[tuple[int, int]] = []
         """Numbers of sessions that were created together."""
         self.numbers: list[int] = []
@@ -75,7 +79,9 @@ class Batch:
 
     def take(self, lines: Sequence[Line]) -> None:
         """Do these lines after the ones before them."""
-        if self._errors or not (self._create(lines) or self._delete(lines)):
+        if self._errors or not (
+            self._create(lines) or self._create_shaped(lines) or self._delete(lines)
+        ):
             for start in range(0, len(lines), ONE_BY_ONE):
                 for number, op in lines[start : start + ONE_BY_ONE]:
                     if len(self._errors) < ERRORS:
@@ -141,6 +147,36 @@ class Batch:
         self._created += len(values)
         return True
 
+    def _create_shaped(self, lines: Sequence[Line]) -> bool:
+        """The same where some of them have bearers; the others get the lower numbers."""
+        plain = [op for _, op in lines if isinstance(op, BatchPut)]
+        shaped = [op for _, op in lines if isinstance(op, ShapedPut)]
+        if not shaped or len(plain) + len(shaped) < len(lines):
+            return False
+        gateways = {put.gateway for put in plain} | {put.gateway for put in shaped}
+        part = self._part_of(shaped[0].gateway)
+        if part is None or len(gateways) > 1:
+            return False
+        if not all(map(part.admission.admits_shaped, shaped)):
+            return False
+        if not all(map(part.admission.admits, plain)):
+            return False
+        state = SessionState.ACTIVE if part.change.active else SessionState.PENDING
+        made = self._tx.insert_shaped(part.agent.gateway.name, plain, shaped, state)
+        if made is None:
+            return False
+        values, new = made
+        if values:
+            self._count_peers(part, values, 1)
+            part.change.create(values)
+        self._count_named(part, new)
+        part.change.create_shaped(new)
+        part.ranges.append(
+            ((values[0] if values else new[0].numbers).number, new[-1].numbers.number)
+        )
+        self._created += len(lines)
+        return True
+
     def _delete(self, lines: Sequence[Line]) -> bool:
         """Whether all of these lines delete sessions that are there: then it is done."""
         ids = [op for _, op in lines if isinstance(op, str)]
@@ -169,9 +205,21 @@ class Batch:
                 part.known.add(pair)
                 part.agent.named({IPv4Address(ip) for ip in pair if ip is not None})
 
+    @staticmethod
+    def _count_named(part: _Part, sessions: Sequence[Shaped]) -> None:
+        named = Counter(
+            [tuple([numbers.values[at] for at in shape.named]) for shape, numbers in sessions]
+        )
+        for ips, count in named.items():
+            peers = {IPv4Address(ip) for ip in ips}
+            part.moves.counts.update(dict.fromkeys(peers, count))
+            if not part.named.issuperset(peers):
+                part.named |= peers
+                part.agent.named(peers)
+
     # --- one by one
 
-    def _one(self, line: int, op: BatchPut | SessionRequest | str) -> None:
+    def _one(self, line: int, op: Op) -> None:
         try:
             if isinstance(op, str):
                 self._delete_one(op)
@@ -184,8 +232,8 @@ class Batch:
         except UnknownGateway as error:
             self._errors.append((line, "gateway", str(error)))
 
-    def _put_one(self, put: BatchPut | SessionRequest) -> None:
-        asked = SessionRequest.of(put) if isinstance(put, BatchPut) else put
+    def _put_one(self, put: BatchPut | ShapedPut | SessionRequest) -> None:
+        asked = put if isinstance(put, SessionRequest) else SessionRequest.of(put)
         stored, session = self._write(self._tx, asked)
         there = None if stored is None else stored.session
         installed = None if stored is None else stored.installed
