@@ -17,7 +17,7 @@ from ofgtp.control.sessions import service as service_module
 from ofgtp.core.admission import Admission
 from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.core.sessions.shaped import Shape, ShapedPut
-from ofgtp.northbound import lines, shaped
+from ofgtp.northbound import bodies, lines, shaped
 from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
 from ofgtp.southbound import templates as templates_module
 from ofgtp.southbound.channel import FlowsRefused
@@ -401,6 +401,90 @@ def test_many_go_the_short_way(net: Net, one_by_one: list[object]) -> None:
     as_wanted(net)
 
 
+VOICE, WEB = nth(5)["bearers"]
+THERE = [nth(50), {"id": "plain", "ue_ip": "10.45.0.9", "uplink": {"teid": 9},
+                   "downlink": {"teid": 9, "remote_ip": "10.1.0.9"}}]  # fmt: skip
+"""What is there already; the odd one is the fifth of nine others."""
+
+
+def far(teid: int, address: str) -> Fields:
+    return {"downlink": {"teid": teid, "remote_ip": address}}
+
+
+@pytest.mark.parametrize(
+    ("change", "loc"),
+    [
+        ({"id": "n3"}, None),
+        ({"id": "n7"}, None),
+        ({"id": "plain"}, None),
+        ({"id": "no id"}, "id"),
+        ({"gateway": "gw9"}, "gateway"),
+        ({"ue_ip": "10.45.1.3"}, "ue_ip"),
+        ({"ue_ip": "10.45.0.9"}, "ue_ip"),
+        ({"ue_ip": "10.99.0.1"}, "ue_ip"),
+        ({"ue_ip": "10.2.0.1"}, "ue_ip"),
+        ({"uplink": {"teid": 103}}, "uplink.teid"),
+        ({"uplink": {"teid": 9}}, "uplink.teid"),
+        ({"uplink": {"teid": 150}}, "uplink.teid"),
+        ({"uplink": {"teid": 203}}, "uplink.teid"),
+        ({"uplink": {"teid": 250}}, "uplink.teid"),
+        ({"uplink": {"teid": 205}}, "bearers.0.uplink.teid"),
+        ({"uplink": {"teid": 0}}, "uplink.teid"),
+        ({"uplink": {"teid": 105, "remote_ip": "10.1.0.1"}}, "uplink.remote_ip"),
+        (far(403, "10.1.0.3"), "downlink"),
+        (far(9, "10.1.0.9"), "downlink"),
+        (far(303, "10.1.0.2"), "downlink"),
+        (far(350, "10.1.0.2"), "downlink"),
+        (far(305, "10.1.0.2"), "bearers.0.downlink"),
+        (far(405, "10.45.0.1"), "downlink.remote_ip"),
+        ({"bearers": [{**VOICE, "uplink": {"teid": 203}}, WEB]}, "bearers.0.uplink.teid"),
+        ({"bearers": [{**VOICE, "uplink": {"teid": 103}}, WEB]}, "bearers.0.uplink.teid"),
+        ({"bearers": [{**VOICE, "uplink": {"teid": 9}}, WEB]}, "bearers.0.uplink.teid"),
+        ({"bearers": [{**VOICE, "uplink": {"teid": 250}}, WEB]}, "bearers.0.uplink.teid"),
+        ({"bearers": [{**VOICE, "uplink": {"teid": 5, "remote_ip": "10.1.0.255"}}, WEB]},
+         "bearers.0.uplink.remote_ip"),
+        ({"bearers": [{**VOICE, **far(303, "10.1.0.2")}, WEB]}, "bearers.0.downlink"),
+        ({"bearers": [{**VOICE, **far(403, "10.1.0.3")}, WEB]}, "bearers.0.downlink"),
+        ({"bearers": [{**VOICE, **far(9, "10.1.0.9")}, WEB]}, "bearers.0.downlink"),
+        ({"bearers": [{**VOICE, **far(350, "10.1.0.2")}, WEB]}, "bearers.0.downlink"),
+        ({"bearers": [{**VOICE, **far(305, "127.0.0.1")}, WEB]}, "bearers.0.downlink.remote_ip"),
+        ({"bearers": [VOICE, {**WEB, "precedence": 10}]}, "bearers.1.precedence"),
+        ({"bearers": [VOICE, {**WEB, "id": "voice"}]}, "bearers.1.id"),
+        ({"bearers": [VOICE, {**WEB, "filters": ["permit out ip from any to 10.9.9.9"]}]},
+         "bearers.1.filters.0"),
+        ({"bearers": [VOICE, {**WEB, "filters": ["permit out ip from ::1 to assigned"]}]},
+         "bearers.1.filters.0"),
+        ({"bearers": [VOICE, {**WEB, "filters": ["permit"]}]}, "bearers.1.filters.0"),
+        ({"bearers": [VOICE, {**WEB, "filters": []}]}, "bearers.1.filters"),
+        ({"bearers": [VOICE, {**WEB, "mbr": {"uplink_kbps": 0}}]},
+         "bearers.1.mbr.uplink_kbps"),
+        ({"ambr": {"downlink_kbps": 1 << 40}}, "ambr.downlink_kbps"),
+    ],
+)  # fmt: skip
+def test_an_odd_one_among_many(nets: tuple[Net, Net], change: Fields, loc: str | None) -> None:
+    """What is wrong with it is told as ever, and nothing is done then; else all is."""
+    odd = text(nth(5, **change))
+    whole = many(range(1, 5)) + b"\n" + odd + b"\n" + many(range(6, 10))
+    lines.plain(odd)
+    said = []
+    for net, way in zip(nets, (batch, long_way), strict=True):
+        net.store.reset()
+        net.compare("gw1")
+        net.compare("gw2")
+        for there in THERE:
+            net.service.put(lines_request(there))
+        said.append(way(net, whole))
+        as_wanted(net)
+    assert said[0] == said[1]
+    assert state_of(nets[0]) == state_of(nets[1])
+    if loc is not None:
+        assert loc in {error["loc"] if isinstance(error, dict) else error[1] for error in said[0]}
+
+
+def lines_request(fields: Fields) -> SessionRequest:
+    return bodies.session({"gateway": "gw1", **fields}).request(fields["id"])
+
+
 def test_filters_that_name_a_ues_address(net: Net, one_by_one: list[object]) -> None:
     """What is right for one UE is not for another: such sessions are looked at one by one."""
     filters = ["permit out udp from any to 10.45.1.1"]
@@ -499,4 +583,16 @@ def test_an_admission_keeps_few_shapes(net: Net, monkeypatch: pytest.MonkeyPatch
         put = quick(text(nth(1, bearers=bearers)))
         assert admission.admits_shaped(put)
         assert not admission.admits_shaped(put._replace(id=None))
+        for place in (put.shape.teids[0], put.shape.tunnels[0][0]):
+            values = list(put.values)
+            values[place] = 0
+            assert not admission.admits_shaped(put._replace(values=tuple(values)))
+    put = quick(text(nth(1)))
+    assert admission.admits_shaped(put)
+    (own, other), (far, other_far) = put.shape.teids, put.shape.tunnels
+    for pairs in ([(other, own)], [*zip(other_far, far, strict=True)]):
+        values = list(put.values)
+        for place, like in pairs:
+            values[place] = values[like]
+        assert not admission.admits_shaped(put._replace(values=tuple(values)))
         assert len(admission._shapes) <= 3
