@@ -34,8 +34,7 @@ class Admission:
             and SESSION_ID.fullmatch(session_id) is not None
             and teid is not None
             and 0 < teid <= TEID_MAX
-            and any(low <= ue_ip <= high for low, high in self._pools)
-            and ue_ip not in self._ours
+            and self._is_ue(ue_ip)
             and (peer is None or self._is_peer(peer))
             and (
                 far_ip is None
@@ -47,15 +46,13 @@ class Admission:
     def admits_shaped(self, put: ShapedPut) -> bool:
         """The same of one with bearers: it has all TEIDs that it needs."""
         session_id, _, shape, values = put
-        ue_ip = values[0]
         teids = {values[place] for place in shape.teids}
         tunnels = {(values[teid], values[ip]) for teid, ip in shape.tunnels}
         return (
             (shape in self._shapes or self._check_shape(put))
             and session_id is not None
             and SESSION_ID.fullmatch(session_id) is not None
-            and any(low <= ue_ip <= high for low, high in self._pools)
-            and ue_ip not in self._ours
+            and self._is_ue(values[0])
             and len(teids) == len(shape.teids)
             and min(teids) > 0
             and max(teids) <= TEID_MAX
@@ -77,6 +74,12 @@ class Admission:
             self._shapes.clear()
         self._shapes.add(put.shape)
         return True
+
+    def _is_ue(self, address: int) -> bool:
+        for low, high in self._pools:
+            if low <= address <= high:
+                return address not in self._ours
+        return False
 
     def _is_peer(self, address: int) -> bool:
         known = self._peers.get(address)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
+from operator import attrgetter
+from typing import Any
 
 import eventlet
 
@@ -35,6 +37,7 @@ ERRORS = 100
 
 Op = BatchPut | ShapedPut | SessionRequest | str
 Line = tuple[int, Op]
+_PEERS = attrgetter("peer", "far_ip")
 Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session]]
 
 
@@ -79,9 +82,7 @@ class Batch:
 
     def take(self, lines: Sequence[Line]) -> None:
         """Do these lines after the ones before them."""
-        if self._errors or not (
-            self._create(lines) or self._create_shaped(lines) or self._delete(lines)
-        ):
+        if self._errors or not self._at_once(lines):
             for start in range(0, len(lines), ONE_BY_ONE):
                 for number, op in lines[start : start + ONE_BY_ONE]:
                     if len(self._errors) < ERRORS:
@@ -127,13 +128,20 @@ class Batch:
 
     # --- many at once
 
-    def _create(self, lines: Sequence[Line]) -> bool:
-        """Whether all of these lines put new sessions, with nothing wrong: then it is done."""
-        puts = [op for _, op in lines if isinstance(op, BatchPut)]
-        if len(puts) < len(lines):
-            return False
+    def _at_once(self, lines: Sequence[Line]) -> bool:
+        """Whether these lines are all of one kind, with nothing wrong: then it is done."""
+        ops: list[Any] = [op for _, op in lines]
+        kinds = {*map(type, ops)}
+        if kinds == {BatchPut}:
+            return self._create(ops)
+        if kinds == {str}:
+            return self._delete(ops)
+        return kinds <= {ShapedPut, BatchPut} and self._create_shaped(ops)
+
+    def _create(self, puts: Sequence[BatchPut]) -> bool:
+        """Whether all of these are new sessions, with nothing wrong."""
         part = self._part_of(puts[0].gateway)
-        if part is None or any(put.gateway != puts[0].gateway for put in puts):
+        if part is None or len({put.gateway for put in puts}) > 1:
             return False
         if not all(map(part.admission.admits, puts)):
             return False
@@ -147,15 +155,12 @@ class Batch:
         self._created += len(values)
         return True
 
-    def _create_shaped(self, lines: Sequence[Line]) -> bool:
+    def _create_shaped(self, puts: Sequence[BatchPut | ShapedPut]) -> bool:
         """The same where some of them have bearers; the others get the lower numbers."""
-        plain = [op for _, op in lines if isinstance(op, BatchPut)]
-        shaped = [op for _, op in lines if isinstance(op, ShapedPut)]
-        if not shaped or len(plain) + len(shaped) < len(lines):
-            return False
-        gateways = {put.gateway for put in plain} | {put.gateway for put in shaped}
+        plain = [put for put in puts if isinstance(put, BatchPut)]
+        shaped = [put for put in puts if isinstance(put, ShapedPut)]
         part = self._part_of(shaped[0].gateway)
-        if part is None or len(gateways) > 1:
+        if part is None or len({put.gateway for put in puts}) > 1:
             return False
         if not all(map(part.admission.admits_shaped, shaped)):
             return False
@@ -174,14 +179,11 @@ class Batch:
         part.ranges.append(
             ((values[0] if values else new[0].numbers).number, new[-1].numbers.number)
         )
-        self._created += len(lines)
+        self._created += len(puts)
         return True
 
-    def _delete(self, lines: Sequence[Line]) -> bool:
-        """Whether all of these lines delete sessions that are there: then it is done."""
-        ids = [op for _, op in lines if isinstance(op, str)]
-        if len(ids) < len(lines):
-            return False
+    def _delete(self, ids: Sequence[str]) -> bool:
+        """Whether all of these are sessions that can be deleted at once."""
         deleted = self._tx.delete_many(ids)
         if deleted is None:
             return False
@@ -199,7 +201,7 @@ class Batch:
         return self._parts.get(name)
 
     def _count_peers(self, part: _Part, sessions: Sequence[FlowValues], each: int) -> None:
-        for pair, count in Counter([(values.peer, values.far_ip) for values in sessions]).items():
+        for pair, count in Counter(map(_PEERS, sessions)).items():
             part.peers[pair] += each * count
             if each > 0 and pair not in part.known:
                 part.known.add(pair)
