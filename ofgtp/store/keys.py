@@ -6,6 +6,7 @@ framed routes stand in tables of their own; each is unique among both.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
@@ -70,6 +71,19 @@ def remove(db: sqlite3.Connection, number: int) -> None:
     )
     for table in ("teids", "tunnels", "framed"):
         db.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+
+
+def remove_many(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """The same of many."""
+    some = (json.dumps(numbers),)
+    db.execute(
+        "INSERT OR REPLACE INTO released (gateway, teid)"
+        " SELECT gateway, teid FROM teids WHERE number IN (SELECT value FROM json_each(?))",
+        some,
+    )
+    for table in ("teids", "tunnels", "framed"):
+        sql = f"DELETE FROM {table} WHERE number IN (SELECT value FROM json_each(?))"
+        db.execute(sql, some)
 
 
 def clear(db: sqlite3.Connection) -> None:

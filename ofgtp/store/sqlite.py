@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from operator import itemgetter
 from pathlib import Path
@@ -48,7 +49,7 @@ from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.store import keys, pfcp
-from ofgtp.store.detail import format_of, from_text, to_text
+from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
@@ -173,11 +174,11 @@ _INSERT_SHAPED = (
 _NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip"
 _VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}', qos"
 _DELETE_MANY = (
-    "DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
-    f" RETURNING {_VALUES}, gateway, slot"
+    f"DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?)) RETURNING {_COLUMNS}"
 )
 """One statement for many: each that starts the trigger costs 20 microseconds more."""
-_LAST = itemgetter(-1)
+_SLOT = itemgetter(13)
+_SHAPES = Shapes()
 _SLOT_OF = "SELECT number, slot FROM sessions WHERE id = ?"
 _LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _UPDATE = (
@@ -351,22 +352,44 @@ class Transaction:
         right = right and not keys.any_in_range(self._db, first, first + len(rows) - 1)
         return made if right else None
 
-    def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues]] | None:
-        """Delete sessions that are but tunnel pairs; the gateway and the numbers of each, in no
-        order.
+    def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues | Shaped]] | None:
+        """Delete sessions of tunnels and bearers; the gateway and the numbers of each, in no order.
 
         None, and nothing is changed, if one is not there, is named twice, or is more than that.
         """
         with _errors():
             self._db.execute("SAVEPOINT many")
             try:
-                deleted = self._db.execute(_DELETE_MANY, (json.dumps(ids),)).fetchall()
-                if len(deleted) < len(ids) or {*map(_LAST, deleted)} - {None}:
+                rows = self._db.execute(_DELETE_MANY, (json.dumps(ids),)).fetchall()
+                made = None if len(rows) < len(ids) else self._deleted(rows)
+                if made is None:
                     self._db.execute("ROLLBACK TO many")
-                    return None
             finally:
                 self._db.execute("RELEASE many")
-        return [(row[-2], FlowValues._make(row[:-2])) for row in deleted]
+        return made
+
+    def _deleted(
+        self, rows: Sequence[Sequence[Any]]
+    ) -> list[tuple[str, FlowValues | Shaped]] | None:
+        if {*map(_SLOT, rows)} <= {None}:
+            return [(row[2], _values(row)) for row in rows]
+        made: list[tuple[str, FlowValues | Shaped]] = []
+        numbers = []
+        for row in rows:
+            slot, text = row[13:15]
+            if slot is None:
+                made.append((row[2], _values(row)))
+                continue
+            own = [number for number in row[3:8] if number is not None]
+            kind = row[5] is None, row[6] is None, row[8]
+            found = _SHAPES.of(own, kind, text, partial(_session, row))
+            if found is None or row[9] == SessionState.FAILED:
+                return None
+            shape, values = found
+            made.append((row[2], Shaped(shape, Numbers(row[0], slot, values))))
+            numbers.append(row[0])
+        keys.remove_many(self._db, numbers)
+        return made
 
     def replace(
         self,
@@ -1073,6 +1096,11 @@ def _session(row: Sequence[Any]) -> Session:
         Qos.of(qos),
         detail,
     )
+
+
+def _values(row: Sequence[Any]) -> FlowValues:
+    indicated = row[9] == SessionState.ERROR_INDICATED
+    return FlowValues._make((row[0], *row[3:8], indicated, row[8]))
 
 
 def _stored(row: Sequence[Any]) -> StoredSession:

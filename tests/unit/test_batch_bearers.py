@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ofgtp.control.sessions import batch as batch_module
 from ofgtp.control.sessions import service as service_module
 from ofgtp.core.admission import Admission
+from ofgtp.core.model import SessionState
 from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.core.sessions.shaped import Shape, ShapedPut
 from ofgtp.northbound import bodies, lines, shaped
@@ -23,7 +24,7 @@ from ofgtp.southbound import templates as templates_module
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.southbound.templates import TemplateError
 from ofgtp.store import sqlite as store_module
-from ofgtp.store.detail import format_of
+from ofgtp.store.detail import Shapes, format_of, to_text
 from tests.support.agents import Net
 from tests.support.flowtable import ADD, TABLE_FULL, Entry
 from tests.unit.test_bearers_in_switch import FULL, as_wanted, gateways
@@ -261,7 +262,7 @@ BATCHES = st.lists(puts() | DELETES | st.tuples(DELETES, puts()).map(lambda two:
 
 
 def state_of(net: Net) -> tuple[Any, ...]:
-    """All that there is, but for numbers and slots."""
+    """All that there is, but for numbers and slots; and the TEIDs that were given back."""
     found = []
     for name in net.agents:
         for session in net.store.iterate(name):
@@ -276,7 +277,8 @@ def state_of(net: Net) -> tuple[Any, ...]:
         for agent in net.agents.values()
     ]
     assert peers == reported
-    return sorted(found, key=lambda each: each[0].id), peers
+    released = net.store._db.execute("SELECT gateway, teid FROM released ORDER BY 1, 2").fetchall()
+    return sorted(found, key=lambda each: each[0].id), peers, released
 
 
 @pytest.fixture(scope="module")
@@ -399,6 +401,13 @@ def test_many_go_the_short_way(net: Net, one_by_one: list[object]) -> None:
     assert batch(net, many()) == BatchResult(0, 9, 0), "they are there now"
     assert len(one_by_one) == 9
     as_wanted(net)
+    base = net.tables["gw1"].contents
+    assert batch(net, deletes(range(1, 10)) + deletes(range(77, 78))) == BatchResult(0, 0, 10)
+    assert len(one_by_one) == 9
+    assert len(net.tables["gw1"].contents) < len(base)
+    assert list(net.store.iterate("gw1")) == []
+    assert net.store.peers("gw1") == {}
+    as_wanted(net)
 
 
 VOICE, WEB = nth(5)["bearers"]
@@ -495,6 +504,62 @@ def test_filters_that_name_a_ues_address(net: Net, one_by_one: list[object]) -> 
     assert (line, loc) == (1, "bearers.0.filters.0")
 
 
+def deletes(numbers: range) -> bytes:
+    ops = ({"op": "delete", "id": f"n{number}"} for number in numbers)
+    return b"".join(json.dumps(op).encode() + b"\n" for op in ops)
+
+
+@pytest.mark.parametrize("more", ["relay", "framed", "failed", "twice", "unknown"])
+def test_what_is_not_deleted_at_once(net: Net, one_by_one: list[object], more: str) -> None:
+    """It is looked at one by one, and all of it is as it would have been."""
+    assert batch(net, many()) == BatchResult(9, 0, 0)
+    asked = deletes(range(1, 10))
+    if more == "relay":
+        core = {"teid": 7, "remote_teid": 8, "remote_ip": "10.1.0.9"}
+        net.service.put(lines_request(nth(3, ambr=None, bearers=[], core=core)))
+    if more == "framed":
+        net.service.put(lines_request(nth(3, framed_routes=["192.168.0.0/24"])))
+    if more == "failed":
+        stored = net.store.get("n3")
+        assert stored is not None
+        with net.store.transaction() as tx:
+            tx.set_state([stored.session.number], SessionState.FAILED, "refused")
+    if more == "twice":
+        asked += deletes(range(4, 5))
+    if more == "unknown":
+        asked += deletes(range(40, 41))
+    said = batch(net, asked)
+    assert len(one_by_one) == asked.count(b"\n")
+    if more in ("twice", "unknown"):
+        assert said == [(10, "id", said[0][2])]
+        assert len(list(net.store.iterate("gw1"))) == 9
+    else:
+        assert said == BatchResult(0, 0, 9)
+        assert list(net.store.iterate("gw1")) == []
+        net.compare()
+    as_wanted(net)
+
+
+@settings(max_examples=60, deadline=None)
+@given(puts(), puts(), st.booleans())
+def test_a_stored_session_has_a_shape(first: list[bytes], second: list[bytes], told: bool) -> None:
+    """What is deleted at once is what was stored."""
+    shapes = Shapes()
+    for raw in [*first, *second]:
+        op = quick(raw)
+        if not isinstance(op, ShapedPut):
+            continue
+        session = replace(op.session(), error_indicated=told and op.shape.detail.bearers != ())
+        written = to_text(session)
+        assert written is not None
+        up, down = session.uplink, session.downlink
+        kind = up is None or up.remote_ip is None, down is None, op.shape.qos
+        found = shapes.of(op.values[: op.shape.own], kind, written, lambda session=session: session)
+        assert found is not None
+        assert found[0].session(0, 0, found[1]) == replace(session, id="", gateway="")
+    assert len(shapes._shapes) <= 2 * len(first) + 2 * len(second)
+
+
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_what_the_switch_refuses_is_named(net: Net, at_the_end: bool) -> None:
     base = net.have()
@@ -557,13 +622,10 @@ def test_a_teid_that_one_session_has_from_another(net: Net) -> None:
     """The switch would not notice: packets under way must see other bits (table epoch)."""
     assert batch(net, many()) == BatchResult(9, 0, 0)
     epoch = net.agents["gw1"].links.epoch
-    deletes = b"\n".join(
-        json.dumps({"op": "delete", "id": f"n{number}"}).encode() for number in range(1, 10)
-    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service_module, "SLICE", 9)
         taken = many(range(11, 20), uplink={"teid": 201}).split(b"\n")[0]
-        assert batch(net, deletes + b"\n" + taken) == BatchResult(1, 0, 9)
+        assert batch(net, deletes(range(1, 10)) + taken) == BatchResult(1, 0, 9)
         assert net.agents["gw1"].links.epoch != epoch
         as_wanted(net)
         epoch = net.agents["gw1"].links.epoch

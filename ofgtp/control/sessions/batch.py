@@ -29,6 +29,9 @@ SLICE = 200
 ONE_BY_ONE = 40
 """The same of lines that are done one by one."""
 
+SHAPES = 20
+"""Shapes of sessions with bearers in lines that are done at once: each may be a new one."""
+
 STATES = 1000
 """States written between two turns of other green threads."""
 
@@ -162,6 +165,8 @@ class Batch:
         part = self._part_of(shaped[0].gateway)
         if part is None or len({put.gateway for put in puts}) > 1:
             return False
+        if len({put.shape for put in shaped}) > SHAPES:
+            return False
         if not all(map(part.admission.admits_shaped, shaped)):
             return False
         if not all(map(part.admission.admits, plain)):
@@ -174,7 +179,7 @@ class Batch:
         if values:
             self._count_peers(part, values, 1)
             part.change.create(values)
-        self._count_named(part, new)
+        self._count_named(part, new, 1)
         part.change.create_shaped(new)
         part.ranges.append(
             ((values[0] if values else new[0].numbers).number, new[-1].numbers.number)
@@ -188,10 +193,15 @@ class Batch:
         if deleted is None:
             return False
         for name, part in self._parts.items():
-            values = [values for gateway, values in deleted if gateway == name]
+            gone = [values for gateway, values in deleted if gateway == name]
+            values = [each for each in gone if isinstance(each, FlowValues)]
+            shaped = [each for each in gone if isinstance(each, Shaped)]
             if values:
                 self._count_peers(part, values, -1)
                 part.change.delete(values)
+            if shaped:
+                self._count_named(part, shaped, -1)
+                part.change.delete_shaped(shaped)
         self._deleted += len(ids)
         return True
 
@@ -208,14 +218,14 @@ class Batch:
                 part.agent.named({IPv4Address(ip) for ip in pair if ip is not None})
 
     @staticmethod
-    def _count_named(part: _Part, sessions: Sequence[Shaped]) -> None:
+    def _count_named(part: _Part, sessions: Sequence[Shaped], each: int) -> None:
         named = Counter(
             [tuple([numbers.values[at] for at in shape.named]) for shape, numbers in sessions]
         )
         for ips, count in named.items():
             peers = {IPv4Address(ip) for ip in ips}
-            part.moves.counts.update(dict.fromkeys(peers, count))
-            if not part.named.issuperset(peers):
+            part.moves.counts.update(dict.fromkeys(peers, each * count))
+            if each > 0 and not part.named.issuperset(peers):
                 part.named |= peers
                 part.agent.named(peers)
 

@@ -1,4 +1,4 @@
-"""New sessions with bearers as shapes and numbers: for where there are very many of them."""
+"""Sessions with bearers as shapes and numbers: for where there are very many of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAGIC, _STEP = 0xE1F2_A3B5, 0x10203
 
 
 class Shape:
-    """What many new sessions have in common: all but their ids and numbers.
+    """What many sessions have in common: all but their ids and numbers.
 
     It is one object for all of them, so that whoever works something out of it does so once. The
     places are those of the numbers in `ShapedPut.values`.
@@ -48,7 +48,7 @@ class Shape:
     )
 
     def __init__(self, session: Session, detail: Detail) -> None:
-        """Of a new session with a UE address, a tunnel to us, bearers or rates, and no more."""
+        """Of a session with a UE address, a tunnel to us, bearers or rates, and no more."""
         self.size = size = len(numbers_of(session, detail).values)
         """How many numbers a session has."""
         magic = [_MAGIC + place * _STEP for place in range(size)]
@@ -121,7 +121,7 @@ class ShapedPut(NamedTuple):
 
 
 class Shaped(NamedTuple):
-    """A new session as the store has it: what its flows are made from."""
+    """A session as the store has it: what its flows are made from."""
 
     shape: Shape
     numbers: Numbers
