@@ -11,16 +11,20 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, BatchPut, Qos
-from ofgtp.northbound import schema, strict
+from ofgtp.core.sessions.shaped import ShapedPut
+from ofgtp.northbound import schema, shaped, strict
 from ofgtp.northbound.service import SessionRequest
 
-Line = tuple[int, BatchPut | SessionRequest | str]
+Op = BatchPut | ShapedPut | SessionRequest | str
+Line = tuple[int, Op]
 
 LINE_LIMIT = 64 << 10
 """Longest line, in octets: as long as the body of a request for one session."""
 
 _AT_ONCE = 32 << 10
 """So many octets of lines are read before others get a turn."""
+_SHAPED = 2 * strict.MAX_VALUES
+"""Octets of a line with bearers that is read at once: so few hold no more values than it may."""
 _NEWLINE, _SPACE = 0x0A, 0x20
 
 _number = int.from_bytes
@@ -57,7 +61,7 @@ def read(raw: bytes | bytearray, most: int) -> Iterator[Line]:
     """
     used = 0
     errors: list[dict[str, object]] = []
-    op: BatchPut | SessionRequest | str | None
+    op: Op | None
     for first, some in _split(raw):
         for number, line in enumerate(some, first):
             long = len(line) > LINE_LIMIT
@@ -139,14 +143,17 @@ def judged(line: bytes | bytearray) -> BatchPut | SessionRequest | str:
     )
 
 
-def plain(line: bytes | bytearray) -> BatchPut | str | None:
+def plain(line: bytes | bytearray) -> BatchPut | ShapedPut | str | None:
     """Read a line that is plainly right; None if it takes the schema to tell."""
     try:
         op = from_json(line)
         if len(op) != 2:
             return None
         if op["op"] == "put":
-            return _plain(op["session"], line, 2)
+            session = op["session"]
+            if "bearers" in session or "ambr" in session:
+                return _shaped(session, line)
+            return _plain(session, line, 2)
         if op["op"] == "delete":
             session_id = op["id"]
             if type(session_id) is str and _is_id(session_id):
@@ -156,6 +163,34 @@ def plain(line: bytes | bytearray) -> BatchPut | str | None:
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         pass
     return None
+
+
+def _shaped(session: dict[str, Any], line: bytes | bytearray) -> ShapedPut | None:
+    """What a session with bearers asks for; see `_plain`."""
+    if len(line) > _SHAPED or b"\\" in line:
+        return None
+    more = shaped.take(session)
+    put = None if more is None else _plain(session, line, 2 + more.members)
+    if put is None or more is None or put.uplink_teid is None:
+        return None
+    key = (put.uplink_remote_ip is None, put.downlink_ip is None, put.qos, more.form)
+    shape = _SHAPES.get(key)
+    if shape is None:
+        if not _SHAPES.is_known(key):
+            return None
+        try:
+            request = judged(line)
+        except WrongLine:
+            return None
+        shape = shaped.shape_of(request) if isinstance(request, SessionRequest) else None
+        if shape is None:
+            return None
+        _SHAPES.keep(key, shape)
+    own = [number for number in put[2:7] if number is not None]
+    return ShapedPut(put.id, put.gateway, shape, (*own, *more.numbers))
+
+
+_SHAPES = shaped.Shapes()
 
 
 def plain_session(raw: bytes | bytearray) -> BatchPut | None:

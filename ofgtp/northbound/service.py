@@ -14,7 +14,8 @@ from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionSt
 from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
-from ofgtp.core.sessions.detail import NO_RATES, Gate, Rates
+from ofgtp.core.sessions.detail import NO_RATES, Bearer, Detail, Gate, Rates
+from ofgtp.core.sessions.shaped import ShapedPut
 from ofgtp.northbound.events import EventLog
 
 
@@ -80,6 +81,22 @@ class BearerRequest:
     mbr: Rates = NO_RATES
     gate: Gate = Gate.OPEN
 
+    @classmethod
+    def of(cls, bearer: Bearer) -> BearerRequest:
+        """What makes a bearer."""
+        up = bearer.uplink
+        return cls(
+            id=bearer.id,
+            precedence=bearer.precedence,
+            filters=bearer.filters,
+            uplink=None if up is None else UplinkRequest(up.teid, up.remote_ip),
+            downlink=bearer.downlink,
+            shares_downlink=bearer.shares_downlink,
+            qos=bearer.qos,
+            mbr=bearer.mbr,
+            gate=bearer.gate,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RelayRequest:
@@ -116,8 +133,10 @@ class SessionRequest:
         return bool(self.ambr or self.bearers or self.relay or self.breakout or self.framed_routes)
 
     @classmethod
-    def of(cls, put: BatchPut) -> SessionRequest:
+    def of(cls, put: BatchPut | ShapedPut) -> SessionRequest:
         """What a line of a batch asks for."""
+        if isinstance(put, ShapedPut):
+            return cls._of_shaped(put)
         peer, far_teid, far_ip = put.uplink_remote_ip, put.downlink_teid, put.downlink_ip
         far = None
         if far_teid is not None and far_ip is not None:
@@ -130,6 +149,22 @@ class SessionRequest:
             uplink_remote_ip=None if peer is None else IPv4Address(peer),
             downlink=far,
             qos=Qos.of(put.qos),
+        )
+
+    @classmethod
+    def _of_shaped(cls, put: ShapedPut) -> SessionRequest:
+        session = put.session()
+        up, detail = session.uplink, session.detail or Detail()
+        return cls(
+            id=put.id,
+            gateway=put.gateway,
+            ue_ip=session.ue_ip,
+            uplink_teid=None if up is None else up.teid,
+            uplink_remote_ip=None if up is None else up.remote_ip,
+            downlink=session.downlink,
+            qos=session.qos,
+            ambr=detail.ambr,
+            bearers=tuple(map(BearerRequest.of, detail.bearers)),
         )
 
 
@@ -413,7 +448,9 @@ class Service(Protocol):
             UnknownSession, SwitchRefused.
         """
 
-    def batch(self, ops: Iterable[tuple[int, BatchPut | SessionRequest | str]]) -> BatchResult:
+    def batch(
+        self, ops: Iterable[tuple[int, BatchPut | ShapedPut | SessionRequest | str]]
+    ) -> BatchResult:
         """Do all of it in order, or nothing: (line, session to put or id to delete).
 
         The lines are read while it is done; what reading them raises is passed on, and nothing is

@@ -1,29 +1,26 @@
 """Flows of sessions with bearers as bytes: those of one shape are encoded once, then patched.
 
-Two sessions have one shape if their rules differ in numbers only: addresses, TEIDs, and what the
-store has given them. Many sessions share a few shapes, since filters and rates come from an
-operator's policy and not from the UE. As in `prepared`, what is made here is what the codec would
-make: a template is held to it when it is made, with other numbers than it was made from.
+Most have one of a few shapes (`core/sessions/shape.py`). As in `prepared`, what is made here is
+what the codec would make: a template is held to it when it is made, with other numbers than it was
+made from.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.flows.flow import CookieKind, Flow, SetField, make_cookie
-from ofgtp.core.model import FTeid, Session, Uplink
+from ofgtp.core.model import Session
 from ofgtp.core.rules.ruleset import shape_class
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import GROUP_BITS, Links
-from ofgtp.core.sessions.detail import SLOT_MAX, Bearer, Detail, Rates
-from ofgtp.core.sessions.rule import Forward, Rule, Tunnel
+from ofgtp.core.sessions.detail import SLOT_MAX, Detail
 from ofgtp.core.sessions.rules import METERS_OF_A_SESSION
+from ofgtp.core.sessions.shape import Numbers, numbers_of, shape_of, with_numbers
 from ofgtp.southbound import openflow as of
 
 _BUNDLE, _XID = 0xB1B2B3B4, 0xC1C2C3C4
@@ -36,191 +33,8 @@ _REG8 = of.oxm_header("reg8", masked=True) + bytes(4)
 SHAPES_KEPT = 1_000
 
 
-class Numbers(NamedTuple):
-    """The numbers of a session that stand in its flows, in the order of its shape."""
-
-    number: int
-    slot: int
-    values: tuple[int, ...]
-    """32 bits each: UE address, TEIDs, peers' addresses."""
-
-
-def shape_of(session: Session, detail: Detail) -> Hashable:
-    """All of a session but its numbers."""
-    return (
-        session.ue_ip is None,
-        None if session.uplink is None else session.uplink.remote_ip is None,
-        session.downlink is None,
-        session.error_indicated,
-        session.qos,
-        detail.way,
-        _limits(detail.ambr),
-        None if detail.relay is None else detail.relay.error_indicated,
-        detail.breakout,
-        detail.framed_routes,
-        *[_bearer_shape(bearer) for bearer in detail.bearers],
-        *_Rules(detail.rules).shape(),
-    )
-
-
-def _limits(rates: Rates) -> tuple[bool, bool]:
-    """The rates themselves are the meters', which have no part in the flows."""
-    return rates.uplink is not None, rates.downlink is not None
-
-
-def _bearer_shape(bearer: Bearer) -> Hashable:
-    return (
-        bearer.index,
-        bearer.precedence,
-        bearer.filters,
-        bearer.uplink is None,
-        bearer.uplink is not None and bearer.uplink.remote_ip is None,
-        bearer.downlink is None,
-        bearer.shares_downlink,
-        bearer.error_indicated,
-        bearer.qos,
-        bearer.gate,
-        _limits(bearer.mbr),
-    )
-
-
-def numbers_of(session: Session, detail: Detail) -> Numbers:
-    """The numbers of a session."""
-    return Numbers(session.number, detail.slot, tuple(_values(session, detail)))
-
-
-def _values(session: Session, detail: Detail) -> Iterator[int]:
-    if session.ue_ip is not None:
-        yield int(session.ue_ip)
-    if session.uplink is not None:
-        yield from _of_uplink(session.uplink)
-    yield from _of_tunnel(session.downlink)
-    if detail.relay is not None:
-        yield detail.relay.teid
-        yield from _of_tunnel(detail.relay.remote)
-    for bearer in detail.bearers:
-        if bearer.uplink is not None:
-            yield from _of_uplink(bearer.uplink)
-        yield from _of_tunnel(bearer.downlink)
-    if detail.rules:
-        yield from _Rules(detail.rules).numbers()
-
-
-def _of_uplink(uplink: Uplink) -> Iterator[int]:
-    yield uplink.teid
-    if uplink.remote_ip is not None:
-        yield int(uplink.remote_ip)
-
-
-def _of_tunnel(far: FTeid | None) -> Iterator[int]:
-    if far is not None:
-        yield far.teid
-        yield int(far.ip)
-
-
-def _with_numbers(session: Session, detail: Detail, numbers: Numbers) -> Session:
-    """A session of the same shape with other numbers."""
-    given = iter(numbers.values)
-
-    def uplink(old: Uplink) -> Uplink:
-        teid = next(given)
-        return Uplink(teid, None if old.remote_ip is None else IPv4Address(next(given)))
-
-    def tunnel(old: FTeid | None) -> FTeid | None:
-        return None if old is None else FTeid(next(given), IPv4Address(next(given)))
-
-    ue_ip = None if session.ue_ip is None else IPv4Address(next(given))
-    up = None if session.uplink is None else uplink(session.uplink)
-    down, relay = tunnel(session.downlink), detail.relay
-    if relay is not None:
-        relay = replace(relay, teid=next(given), remote=tunnel(relay.remote) or relay.remote)
-    bearers = tuple(
-        replace(
-            each,
-            uplink=None if each.uplink is None else uplink(each.uplink),
-            downlink=tunnel(each.downlink),
-        )
-        for each in detail.bearers
-    )
-    rules = _Rules(detail.rules).with_numbers(given)
-    made = replace(detail, slot=numbers.slot, relay=relay, bearers=bearers, rules=rules)
-    return replace(
-        session, number=numbers.number, ue_ip=ue_ip, uplink=up, downlink=down, detail=made
-    )
-
-
 class TemplateError(OfgtpError):
     """A template that would not make what the codec makes."""
-
-
-class _Rules:
-    """The numbers in a control plane's rules: each that stands in several of them once."""
-
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = rules
-        self._ue: dict[IPv4Network, int] = {}
-        self._teids: dict[int, int] = {}
-        self._peers: dict[IPv4Address, int] = {}
-        self._tunnels: dict[FTeid, int] = {}
-        for rule in rules:
-            for prefix in rule.ue:
-                if prefix.prefixlen == prefix.max_prefixlen:
-                    self._ue.setdefault(prefix, len(self._ue))
-            if rule.teid is not None:
-                self._teids.setdefault(rule.teid, len(self._teids))
-            if rule.peer is not None:
-                self._peers.setdefault(rule.peer, len(self._peers))
-            if isinstance(rule.forward, Tunnel):
-                self._tunnels.setdefault(rule.forward.to, len(self._tunnels))
-
-    def shape(self) -> Iterator[Hashable]:
-        """The rules, with places in the lists of numbers where numbers stand."""
-        for rule in self._rules:
-            forward: Hashable = rule.forward
-            if isinstance(rule.forward, Tunnel):
-                forward = self._tunnels[rule.forward.to], rule.forward.octet
-            yield (
-                rule.id,
-                rule.source,
-                rule.precedence,
-                forward,
-                None if rule.teid is None else self._teids[rule.teid],
-                None if rule.peer is None else self._peers[rule.peer],
-                tuple(self._ue.get(prefix, prefix) for prefix in rule.ue),
-                rule.filters,
-                rule.qfis,
-                rule.container,
-                rule.meters,
-            )
-
-    def numbers(self) -> Iterator[int]:
-        """Those of the lists."""
-        yield from (int(prefix.network_address) for prefix in self._ue)
-        yield from self._teids
-        yield from map(int, self._peers)
-        for tunnel in self._tunnels:
-            yield from _of_tunnel(tunnel)
-
-    def with_numbers(self, given: Iterator[int]) -> tuple[Rule, ...]:
-        """The rules with other numbers."""
-        ue = {prefix: IPv4Network((next(given), prefix.max_prefixlen)) for prefix in self._ue}
-        teids = {teid: next(given) for teid in self._teids}
-        peers = {peer: IPv4Address(next(given)) for peer in self._peers}
-        tunnels = {tunnel: FTeid(next(given), IPv4Address(next(given))) for tunnel in self._tunnels}
-
-        def forward(old: Forward) -> Forward:
-            return Tunnel(tunnels[old.to], old.octet) if isinstance(old, Tunnel) else old
-
-        return tuple(
-            replace(
-                rule,
-                forward=forward(rule.forward),
-                teid=None if rule.teid is None else teids[rule.teid],
-                peer=None if rule.peer is None else peers[rule.peer],
-                ue=tuple(ue.get(prefix, prefix) for prefix in rule.ue),
-            )
-            for rule in self._rules
-        )
 
 
 class _Form:
@@ -229,19 +43,20 @@ class _Form:
     def __init__(self, samples: Sequence[bytes], holes: Sequence[dict[bytes, int]]) -> None:
         """`holes` are, for each flow, patterns and the place among the numbers of what goes there;
         of a pattern the last octets are replaced, 8 of a cookie, else 4."""
-        layout, parts, places = "!", [], []
+        layout, places, rest = "!", [], b""
+        self._parts: list[Any] = []
+        """Bytes and numbers in turn."""
         for sample, patterns in zip(samples, holes, strict=True):
             at = 0
             for start, size, place in sorted(_found(sample, patterns)):
-                layout += f"{start - at}s{'Q' if size == 8 else 'I'}"
-                parts += [sample[at:start], 0]
+                fixed = rest + sample[at:start]
+                layout += f"{len(fixed)}s{'Q' if size == 8 else 'I'}"
+                self._parts += [fixed, 0]
                 places.append(place)
-                at = start + size
-            layout += f"{len(sample) - at}s"
-            parts.append(sample[at:])
-        self._pack = struct.Struct(layout).pack
-        self._parts = parts
-        self._holes = [place for place, part in enumerate(parts) if part == 0]
+                at, rest = start + size, b""
+            rest += sample[at:]
+        self._parts.append(rest)
+        self._pack = struct.Struct(f"{layout}{len(rest)}s").pack
         # A session may have no flows: its control plane has named no key yet, or taken all away.
         # A flow alone may have one number.
         self._get: Callable[[Sequence[int]], Sequence[int]] = (
@@ -252,8 +67,7 @@ class _Form:
 
     def __call__(self, numbers: Sequence[int]) -> bytes:
         parts = self._parts.copy()
-        for hole, value in zip(self._holes, self._get(numbers), strict=True):
-            parts[hole] = value
+        parts[1::2] = self._get(numbers)
         return self._pack(*parts)
 
 
@@ -278,7 +92,7 @@ class Template:
         """
         count = len(numbers_of(session, detail).values)
         magic = tuple((first + place * _STEP) & 0xFFFF_FFFF for place in range(count))
-        sample = _with_numbers(session, detail, Numbers(_NUMBER, _SLOT, magic))
+        sample = with_numbers(session, detail, Numbers(_NUMBER, _SLOT, magic))
         made = session_flows(sample, links)
         self.flows = len(made)
         slot = _SLOT << GROUP_BITS
@@ -371,7 +185,7 @@ class Template:
         """Hold both forms to the codec, with other numbers."""
         count = len(numbers_of(session, detail).values)
         other = Numbers(7, 3, tuple(0x0A010203 + 259 * place for place in range(count)))
-        flows = session_flows(_with_numbers(session, detail, other), links)
+        flows = session_flows(with_numbers(session, detail, other), links)
         for command, made in (
             (of.Command.ADD, self.add(other, 5, 6)),
             (of.Command.DELETE_STRICT, self.delete(other, 5, 6)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -12,6 +14,10 @@ from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Owner, Rates, Relay
 from ofgtp.core.sessions.rule import Forward, Held, Refused, Rule, Source, ToCore, Tunnel
+from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.core.sessions.shaped import Shape
+
+SHAPES_KEPT = 1_000
 
 _REASONS = {int(reason): reason for reason in DropReason}
 
@@ -70,6 +76,55 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
         owner=Owner(*made["owner"]) if "owner" in made else None,
     )
     return detail, made.get("indicated", False)
+
+
+@lru_cache(maxsize=SHAPES_KEPT)
+def format_of(shape: Shape) -> str | None:
+    """What `to_text` makes of sessions of a shape, with `%d` for the numbers of their bearers, in
+    their order; None: a filter has a number in it that stands for one of them."""
+    text = (to_text(shape.sample) or "").replace("%", "%%")
+    for number in numbers_of(shape.sample, shape.detail).values[shape.own :]:
+        if text.count(str(number)) != 1:
+            return None
+        text = text.replace(str(number), "%d")
+    return text
+
+
+_OF_BEARERS = re.compile(r'("(?:up|down)":\[)(\d+),(\d+|null)\]')
+
+
+class Shapes:
+    """Shapes of stored sessions, by what `to_text` has made of them without the numbers."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[Hashable, Shape] = {}
+
+    def of(
+        self, own: Sequence[int], kind: Hashable, text: str, read: Callable[[], Session]
+    ) -> tuple[Shape, tuple[int, ...]] | None:
+        """The shape of a session of tunnels and bearers, and its numbers; None: it is more.
+
+        `own` are the numbers in its row, `kind` is what else of that is of the shape, and `read`
+        reads it in whole.
+        """
+        parts = _OF_BEARERS.split(text)
+        missing = [number == "null" for number in parts[3::4]]
+        key = (kind, *parts[::4], *parts[1::4], *missing)
+        pairs = zip(parts[2::4], parts[3::4], strict=True)
+        numbers = [int(each) for pair in pairs for each in pair if each != "null"]
+        values = (*own, *numbers)
+        shape = self._shapes.get(key)
+        if shape is None:
+            session = read()
+            detail = session.detail
+            if detail is None or not detail.only_bearers or session.uplink is None:
+                return None
+            if numbers_of(session, detail).values != values:
+                return None
+            if len(self._shapes) >= SHAPES_KEPT:
+                self._shapes.clear()
+            shape = self._shapes[key] = Shape(session, detail)
+        return shape, values
 
 
 def _rates(rates: Rates) -> list[int | None]:

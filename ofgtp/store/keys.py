@@ -6,13 +6,15 @@ framed routes stand in tables of their own; each is unique among both.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.model import FTeid, Session
 from ofgtp.core.sessions.rules import all_teids, all_tunnels
+from ofgtp.core.sessions.shaped import Shaped
 
 SCHEMA = """
 CREATE TABLE teids (
@@ -92,6 +94,19 @@ def change(db: sqlite3.Connection, was: Session, session: Session) -> None:
     db.executemany("INSERT INTO tunnels VALUES (?, ?, ?, ?)", more)
 
 
+def remove_many(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """The same of many."""
+    some = (json.dumps(numbers),)
+    db.execute(
+        "INSERT OR REPLACE INTO released (gateway, teid)"
+        " SELECT gateway, teid FROM teids WHERE number IN (SELECT value FROM json_each(?))",
+        some,
+    )
+    for table in ("teids", "tunnels", "framed"):
+        sql = f"DELETE FROM {table} WHERE number IN (SELECT value FROM json_each(?))"
+        db.execute(sql, some)
+
+
 def clear(db: sqlite3.Connection) -> None:
     """Forget all of it."""
     for table in ("teids", "tunnels", "framed"):
@@ -139,6 +154,43 @@ def any_in_range(db: sqlite3.Connection, first: int, last: int) -> bool:
         " AND t.ip = s.downlink_ip AND t.teid = s.downlink_teid WHERE s.number BETWEEN ? AND ?)"
     )
     return bool(db.execute(sql, (first, last, first, last)).fetchone()[0])
+
+
+def write_shaped(db: sqlite3.Connection, gateway: str, sessions: Sequence[Shaped]) -> bool:
+    """Write down what new sessions have besides; whether nothing of it is another session's.
+
+    Their rows are written, and what is in conflict is to be rolled back.
+
+    Raises:
+        sqlite3.IntegrityError: a TEID is another session's.
+    """
+    db.executemany(
+        "INSERT INTO teids VALUES (?, ?, ?)",
+        [
+            (gateway, numbers.values[teid], numbers.number)
+            for shape, numbers in sessions
+            for teid in shape.bearer_teids
+        ],
+    )
+    db.executemany(
+        "INSERT INTO tunnels VALUES (?, ?, ?, ?)",
+        [
+            (gateway, numbers.values[ip], numbers.values[teid], numbers.number)
+            for shape, numbers in sessions
+            for teid, ip in shape.bearer_tunnels
+        ],
+    )
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM teids AS t JOIN sessions AS s"
+        " ON s.gateway = t.gateway AND s.uplink_teid = t.teid WHERE t.number BETWEEN ? AND ?)"
+        " OR EXISTS (SELECT 1 FROM tunnels AS t JOIN sessions AS s ON s.gateway = t.gateway"
+        " AND s.downlink_ip = t.ip AND s.downlink_teid = t.teid WHERE t.number BETWEEN ? AND ?)"
+        " OR EXISTS (SELECT 1 FROM tunnels AS t JOIN tunnels AS o ON o.gateway = t.gateway"
+        " AND o.ip = t.ip AND o.teid = t.teid AND o.number <> t.number"
+        " WHERE t.number BETWEEN ? AND ?)"
+    )
+    bounds = sessions[0].numbers.number, sessions[-1].numbers.number
+    return not db.execute(sql, bounds * 3).fetchone()[0]
 
 
 def number_by_teid(db: sqlite3.Connection, gateway: str, teid: int) -> int | None:

@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,8 +46,10 @@ from ofgtp.core.model import (
     Uplink,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
+from ofgtp.core.sessions.shape import Numbers
+from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.store import keys, pfcp
-from ofgtp.store.detail import from_text, to_text
+from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
@@ -160,16 +164,23 @@ _INSERT = (
 )
 _INSERT_MANY = (
     "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
-    " downlink_teid, downlink_ip, qos, state, reason, created_at, updated_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " downlink_teid, downlink_ip, qos, state, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '{state}', {now}, {now})"
 )
+_INSERT_SHAPED = (
+    "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
+    " downlink_teid, downlink_ip, qos, slot, detail, state, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{state}', {now}, {now})"
+)
+"""What all have is told once: to bind it for each takes its time, where they are very many."""
 _NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip"
 _VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}', qos"
 _DELETE_MANY = (
-    "DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
-    f" RETURNING slot, gateway, {_VALUES}"
+    f"DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?)) RETURNING {_COLUMNS}"
 )
 """One statement for many: each that starts the trigger costs 20 microseconds more."""
+_SLOT = itemgetter(13)
+_SHAPES = Shapes()
 _SLOT_OF = "SELECT number, slot FROM sessions WHERE id = ?"
 _LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _UPDATE = (
@@ -276,14 +287,10 @@ class Transaction:
                     puts, first
                 )
             ]
-            now, shown = self._now, state.value
-            rows = [
-                (number, put[0], gateway, *put[2:], shown, None, now, now)
-                for number, put in enumerate(puts, first)
-            ]
+            rows = [(number, put[0], gateway, *put[2:]) for number, put in enumerate(puts, first)]
             self._db.execute("SAVEPOINT many")
             try:
-                self._db.executemany(_INSERT_MANY, rows)
+                self._db.executemany(_INSERT_MANY.format(state=state.value, now=self._now), rows)
                 if keys.any_in_range(self._db, first, first + len(rows) - 1):
                     self._db.execute("ROLLBACK TO many")
                     return None
@@ -294,22 +301,97 @@ class Transaction:
                 self._db.execute("RELEASE many")
         return values
 
-    def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues]] | None:
-        """Delete sessions that are but tunnel pairs; the gateway and the numbers of each, in no
-        order.
+    def insert_shaped(
+        self,
+        gateway: str,
+        puts: Sequence[BatchPut],
+        shaped: Sequence[ShapedPut],
+        state: SessionState,
+    ) -> tuple[list[FlowValues], list[Shaped]] | None:
+        """As `insert_many`, and then those with bearers, of which there are some."""
+        formats = [format_of(put.shape) for put in shaped]
+        with _errors():
+            (last,) = self._db.execute("SELECT max(slot) FROM sessions").fetchone()
+            slot = (last or 0) + 1
+            if None in formats or slot + len(shaped) - 1 > SLOT_MAX:
+                return None
+            self._db.execute("SAVEPOINT shaped")
+            try:
+                values = self.insert_many(gateway, puts, state) if puts else []
+                if values is not None:
+                    made = self._insert_shaped(gateway, shaped, slot, formats, state)
+                    if made is not None:
+                        return values, made
+                self._db.execute("ROLLBACK TO shaped")
+            finally:
+                self._db.execute("RELEASE shaped")
+        return None
+
+    def _insert_shaped(
+        self,
+        gateway: str,
+        puts: Sequence[ShapedPut],
+        slot: int,
+        formats: Sequence[str | None],
+        state: SessionState,
+    ) -> list[Shaped] | None:
+        row = self._db.execute(_LAST_NUMBER).fetchone()
+        first = (row[0] if row else 0) + 1
+        made, rows = [], []
+        for place, ((session_id, _, shape, values), text) in enumerate(
+            zip(puts, formats, strict=True)
+        ):
+            number, own = first + place, slot + place
+            detail = (text or "") % values[shape.own :]
+            columns = shape.columns((*values, None))
+            rows.append((number, session_id, gateway, *columns, shape.qos, own, detail))
+            made.append(Shaped(shape, Numbers(number, own, values)))
+        try:
+            self._db.executemany(_INSERT_SHAPED.format(state=state.value, now=self._now), rows)
+            right = keys.write_shaped(self._db, gateway, made)
+        except sqlite3.IntegrityError:
+            return None
+        right = right and not keys.any_in_range(self._db, first, first + len(rows) - 1)
+        return made if right else None
+
+    def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues | Shaped]] | None:
+        """Delete sessions of tunnels and bearers; the gateway and the numbers of each, in no order.
 
         None, and nothing is changed, if one is not there, is named twice, or is more than that.
         """
         with _errors():
             self._db.execute("SAVEPOINT many")
             try:
-                deleted = self._db.execute(_DELETE_MANY, (json.dumps(ids),)).fetchall()
-                if len(deleted) < len(ids) or any(slot is not None for slot, *_ in deleted):
+                rows = self._db.execute(_DELETE_MANY, (json.dumps(ids),)).fetchall()
+                made = None if len(rows) < len(ids) else self._deleted(rows)
+                if made is None:
                     self._db.execute("ROLLBACK TO many")
-                    return None
             finally:
                 self._db.execute("RELEASE many")
-        return [(gateway, FlowValues._make(numbers)) for _, gateway, *numbers in deleted]
+        return made
+
+    def _deleted(
+        self, rows: Sequence[Sequence[Any]]
+    ) -> list[tuple[str, FlowValues | Shaped]] | None:
+        if {*map(_SLOT, rows)} <= {None}:
+            return [(row[2], _values(row)) for row in rows]
+        made: list[tuple[str, FlowValues | Shaped]] = []
+        numbers = []
+        for row in rows:
+            slot, text = row[13:15]
+            if slot is None:
+                made.append((row[2], _values(row)))
+                continue
+            own = [number for number in row[3:8] if number is not None]
+            kind = row[5] is None, row[6] is None, row[8]
+            found = _SHAPES.of(own, kind, text, partial(_session, row))
+            if found is None or row[9] == SessionState.FAILED:
+                return None
+            shape, values = found
+            made.append((row[2], Shaped(shape, Numbers(row[0], slot, values))))
+            numbers.append(row[0])
+        keys.remove_many(self._db, numbers)
+        return made
 
     def replace(
         self,
@@ -1043,6 +1125,11 @@ def _session(row: Sequence[Any], *, rules: bool = True) -> Session:
         Qos.of(qos),
         detail,
     )
+
+
+def _values(row: Sequence[Any]) -> FlowValues:
+    indicated = row[9] == SessionState.ERROR_INDICATED
+    return FlowValues._make((row[0], *row[3:8], indicated, row[8]))
 
 
 def _stored(row: Sequence[Any]) -> StoredSession:

@@ -34,7 +34,7 @@ def test_batches_beside_ovs_ofctl() -> None:
 
 
 def test_batches_of_sessions_with_bearers() -> None:
-    verify(bearers.many(SESSIONS), 2)
+    verify(bearers.many(SESSIONS), 4)
 
 
 def test_sessions_by_pfcp_beside_rest() -> None:

@@ -19,7 +19,8 @@ from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.messages import read
 from ofgtp.core.sessions.detail import Detail
-from ofgtp.southbound.templates import Templates, numbers_of
+from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.southbound.templates import Templates
 from tests.support.agents import Net
 from tests.support.pfcp import procedures, rewritten
 from tests.support.sample import LINKS, detailed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -14,10 +15,12 @@ from ofgtp.core.flows.reconcile import plan
 from ofgtp.core.model import FlowValues, Session
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.sessions.rules import all_teids, meters_of
+from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.core.sessions.shaped import Shape, Shaped
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
-from ofgtp.southbound.templates import TemplateError, numbers_of
+from ofgtp.southbound.templates import Template, TemplateError
 
 
 class Change:
@@ -41,8 +44,10 @@ class Change:
         """Meters that sessions had before this change."""
         self._wanted: dict[int, Meter] = {}
         """Those that they have after it."""
-        self._left: set[tuple[int, int]] = set()
+        self._left: dict[int, int] = {}
         """TEIDs, with their sessions' numbers, whose rules stood in a table of their own."""
+        self._gone: set[int] = set()
+        """TEIDs of those that are no more, where very many are not."""
         self._set = self._done = False
 
     @property
@@ -52,7 +57,52 @@ class Change:
 
     def create(self, sessions: Sequence[FlowValues]) -> None:
         """These are new."""
+        self._note_new(values.teid for values in sessions)
         self._put_sessions(of.Command.ADD, sessions)
+
+    def create_shaped(self, sessions: Sequence[Shaped]) -> None:
+        """These with bearers are new."""
+        templates = self._templates(sessions)
+        if templates is None:
+            self.alter((), [shape.session(*numbers) for shape, numbers in sessions])
+            return
+        self._note_new(_teids_of(sessions))
+        if self._prepared is not None:
+            self._wanted |= _meters_of(sessions)
+        self._put_shaped(of.Command.ADD, templates, sessions)
+
+    def delete_shaped(self, sessions: Sequence[Shaped]) -> None:
+        """These with bearers are no more."""
+        templates = self._templates(sessions)
+        if templates is None:
+            self.alter([shape.session(*numbers) for shape, numbers in sessions], ())
+            return
+        self._gone.update(_teids_of(sessions))
+        if self._prepared is not None:
+            self._forget_meters(_meters_of(sessions))
+        self._put_shaped(of.Command.DELETE_STRICT, templates, sessions)
+
+    def _templates(self, sessions: Sequence[Shaped]) -> dict[Shape, Template] | None:
+        """Those of the shapes; None if one has none."""
+        made: dict[Shape, Template] = {}
+        if self._prepared is not None:
+            try:
+                for shape in {shape for shape, _ in sessions}:
+                    made[shape] = self._prepared.templates.of(shape.sample, shape.detail)
+            except TemplateError:
+                return None
+        return made
+
+    def _put_shaped(
+        self,
+        command: of.Command,
+        templates: Mapping[Shape, Template],
+        sessions: Sequence[Shaped],
+    ) -> None:
+        self.touched = self.downlink = True
+        prepared = self._prepared
+        if prepared is not None:
+            self._attempt(lambda bundle: put_shaped(bundle, prepared, command, templates, sessions))
 
     def delete(self, sessions: Sequence[FlowValues]) -> None:
         """These are no more."""
@@ -129,13 +179,17 @@ class Change:
             self._attempt(self._unset_meters)
 
     def _take_meters(self, before: Sequence[Session], after: Sequence[Session]) -> None:
-        had = {meter.number: meter for session in before for meter in meters_of(session)}
+        self._forget_meters(
+            {meter.number: meter for session in before for meter in meters_of(session)}
+        )
+        self._wanted |= {meter.number: meter for session in after for meter in meters_of(session)}
+
+    def _forget_meters(self, had: Mapping[int, Meter]) -> None:
         for number, meter in had.items():
             if number in self._wanted:
                 del self._wanted[number]
             else:
                 self._there[number] = meter
-        self._wanted |= {meter.number: meter for session in after for meter in meters_of(session)}
 
     def _prepare(self, bundle: Bundle) -> None:
         """With one barrier for meters and flows."""
@@ -189,14 +243,18 @@ class Change:
     def _note_teids(self, before: Sequence[Session], after: Sequence[Session]) -> None:
         for session in before:
             if session.detail is not None:
-                self._left |= {(teid, session.number) for _, teid in all_teids(session)}
-        if self._left:
-            had = dict(self._left)
+                self._left |= {teid: session.number for _, teid in all_teids(session)}
+        if self._left or self._gone:
             self.epoch |= any(
-                had.get(teid, session.number) != session.number
+                teid in self._gone or self._left.get(teid, session.number) != session.number
                 for session in after
                 for _, teid in all_teids(session)
             )
+
+    def _note_new(self, teids: Iterable[int]) -> None:
+        """Sessions that were not there before have these."""
+        if self._left or self._gone:
+            self.epoch |= any(teid in self._gone or teid in self._left for teid in teids)
 
     def _put_sessions(self, command: of.Command, sessions: Sequence[FlowValues]) -> None:
         self.touched = self.downlink = True
@@ -328,6 +386,61 @@ def put_sessions(
         )
 
     bundle.put(command, FLOWS * len(sessions), make, partial(_flow, prepared, sessions))
+
+
+def put_shaped(
+    bundle: Bundle,
+    prepared: Prepared,
+    command: of.Command,
+    templates: Mapping[Shape, Template],
+    sessions: Sequence[Shaped],
+) -> None:
+    """Put the flows of sessions with bearers, to be added or deleted, into a bundle.
+
+    Raises:
+        Disconnected: the switch is gone.
+    """
+    # A batch may be long, and what is put into a bundle is kept to be named should it be refused.
+    shapes = [shape for shape, _ in sessions]
+    numbers = array("Q", [each for _, numbers in sessions for each in numbers[:2]])
+    values = array("I", [value for _, numbers in sessions for value in numbers.values])
+    counts = array("H", [templates[shape].flows for shape in shapes])
+    bundled = bundle.number
+
+    def make(xid: int) -> bytes:
+        made = []
+        for shape, numbers in sessions:
+            template = templates[shape]
+            encode = template.add if command is of.Command.ADD else template.delete
+            made.append(encode(numbers, bundled, xid))
+            xid += template.flows
+        return b"".join(made)
+
+    def flow_at(place: int) -> Flow:
+        start = 0
+        for index, (shape, flows) in enumerate(zip(shapes, counts, strict=True)):
+            if place < flows:
+                own = values[start : start + shape.size]
+                number, slot = numbers[2 * index : 2 * index + 2]
+                session = shape.session(number, slot, own)
+                return session_flows(session, prepared.links)[place]
+            place, start = place - flows, start + shape.size
+        raise IndexError(place)
+
+    bundle.put(command, sum(counts), make, flow_at)
+
+
+def _teids_of(sessions: Sequence[Shaped]) -> Iterator[int]:
+    return (numbers.values[teid] for shape, numbers in sessions for teid in shape.teids)
+
+
+def _meters_of(sessions: Sequence[Shaped]) -> dict[int, Meter]:
+    return {
+        each.number: each
+        for shape, numbers in sessions
+        if shape.meters
+        for each in shape.meters_of(numbers.slot)
+    }
 
 
 def add_sessions(channel: Channel, prepared: Prepared, sessions: Sequence[FlowValues]) -> None:

@@ -15,9 +15,10 @@ from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import FlowValues, Session
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import SESSION_PRIORITY
+from ofgtp.core.sessions.shape import Numbers, numbers_of
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.prepared import Prepared, session_of
-from ofgtp.southbound.templates import Numbers, Template, TemplateError, numbers_of
+from ofgtp.southbound.templates import Template, TemplateError
 
 _ENTRY = struct.Struct("!HBx8xHHHHH2xQ16x")
 """A flow-stats entry up to its match: length, table, priority, timeouts, flags, importance, cookie;

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
+from operator import attrgetter
+from typing import Any
 
 import eventlet
 
@@ -16,6 +18,7 @@ from ofgtp.core.admission import Admission
 from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
 from ofgtp.core.sessions.rules import peers_of
+from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store.sqlite import StoredSession, Transaction
@@ -26,13 +29,18 @@ SLICE = 200
 ONE_BY_ONE = 40
 """The same of lines that are done one by one."""
 
+SHAPES = 20
+"""Shapes of sessions with bearers in lines that are done at once: each may be a new one."""
+
 STATES = 1000
 """States written between two turns of other green threads."""
 
 ERRORS = 100
 """Errors of a batch that are told; the first is enough to refuse it."""
 
-Line = tuple[int, BatchPut | SessionRequest | str]
+Op = BatchPut | ShapedPut | SessionRequest | str
+Line = tuple[int, Op]
+_PEERS = attrgetter("peer", "far_ip")
 Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session]]
 
 
@@ -52,6 +60,8 @@ class _Part:
         self.peers: Counter[tuple[int | None, int | None]] = Counter()
         """Sessions more or less of each pair of peers (the uplink's, the downlink's)."""
         self.known: set[tuple[int | None, int | None]] = set()
+        self.named: set[IPv4Address] = set()
+        """Peers of sessions with bearers that were made known."""
         self.ranges: list[tuple[int, int]] = []
         """Numbers of sessions that were created together."""
         self.numbers: list[int] = []
@@ -75,7 +85,7 @@ class Batch:
 
     def take(self, lines: Sequence[Line]) -> None:
         """Do these lines after the ones before them."""
-        if self._errors or not (self._create(lines) or self._delete(lines)):
+        if self._errors or not self._at_once(lines):
             for start in range(0, len(lines), ONE_BY_ONE):
                 for number, op in lines[start : start + ONE_BY_ONE]:
                     if len(self._errors) < ERRORS:
@@ -121,13 +131,20 @@ class Batch:
 
     # --- many at once
 
-    def _create(self, lines: Sequence[Line]) -> bool:
-        """Whether all of these lines put new sessions, with nothing wrong: then it is done."""
-        puts = [op for _, op in lines if isinstance(op, BatchPut)]
-        if len(puts) < len(lines):
-            return False
+    def _at_once(self, lines: Sequence[Line]) -> bool:
+        """Whether these lines are all of one kind, with nothing wrong: then it is done."""
+        ops: list[Any] = [op for _, op in lines]
+        kinds = {*map(type, ops)}
+        if kinds == {BatchPut}:
+            return self._create(ops)
+        if kinds == {str}:
+            return self._delete(ops)
+        return kinds <= {ShapedPut, BatchPut} and self._create_shaped(ops)
+
+    def _create(self, puts: Sequence[BatchPut]) -> bool:
+        """Whether all of these are new sessions, with nothing wrong."""
         part = self._part_of(puts[0].gateway)
-        if part is None or any(put.gateway != puts[0].gateway for put in puts):
+        if part is None or len({put.gateway for put in puts}) > 1:
             return False
         if not all(map(part.admission.admits, puts)):
             return False
@@ -141,19 +158,50 @@ class Batch:
         self._created += len(values)
         return True
 
-    def _delete(self, lines: Sequence[Line]) -> bool:
-        """Whether all of these lines delete sessions that are there: then it is done."""
-        ids = [op for _, op in lines if isinstance(op, str)]
-        if len(ids) < len(lines):
+    def _create_shaped(self, puts: Sequence[BatchPut | ShapedPut]) -> bool:
+        """The same where some of them have bearers; the others get the lower numbers."""
+        plain = [put for put in puts if isinstance(put, BatchPut)]
+        shaped = [put for put in puts if isinstance(put, ShapedPut)]
+        part = self._part_of(shaped[0].gateway)
+        if part is None or len({put.gateway for put in puts}) > 1:
             return False
+        if len({put.shape for put in shaped}) > SHAPES:
+            return False
+        if not all(map(part.admission.admits_shaped, shaped)):
+            return False
+        if not all(map(part.admission.admits, plain)):
+            return False
+        state = SessionState.ACTIVE if part.change.active else SessionState.PENDING
+        made = self._tx.insert_shaped(part.agent.gateway.name, plain, shaped, state)
+        if made is None:
+            return False
+        values, new = made
+        if values:
+            self._count_peers(part, values, 1)
+            part.change.create(values)
+        self._count_named(part, new, 1)
+        part.change.create_shaped(new)
+        part.ranges.append(
+            ((values[0] if values else new[0].numbers).number, new[-1].numbers.number)
+        )
+        self._created += len(puts)
+        return True
+
+    def _delete(self, ids: Sequence[str]) -> bool:
+        """Whether all of these are sessions that can be deleted at once."""
         deleted = self._tx.delete_many(ids)
         if deleted is None:
             return False
         for name, part in self._parts.items():
-            values = [values for gateway, values in deleted if gateway == name]
+            gone = [values for gateway, values in deleted if gateway == name]
+            values = [each for each in gone if isinstance(each, FlowValues)]
+            shaped = [each for each in gone if isinstance(each, Shaped)]
             if values:
                 self._count_peers(part, values, -1)
                 part.change.delete(values)
+            if shaped:
+                self._count_named(part, shaped, -1)
+                part.change.delete_shaped(shaped)
         self._deleted += len(ids)
         return True
 
@@ -163,15 +211,27 @@ class Batch:
         return self._parts.get(name)
 
     def _count_peers(self, part: _Part, sessions: Sequence[FlowValues], each: int) -> None:
-        for pair, count in Counter([(values.peer, values.far_ip) for values in sessions]).items():
+        for pair, count in Counter(map(_PEERS, sessions)).items():
             part.peers[pair] += each * count
             if each > 0 and pair not in part.known:
                 part.known.add(pair)
                 part.agent.named({IPv4Address(ip) for ip in pair if ip is not None})
 
+    @staticmethod
+    def _count_named(part: _Part, sessions: Sequence[Shaped], each: int) -> None:
+        named = Counter(
+            [tuple([numbers.values[at] for at in shape.named]) for shape, numbers in sessions]
+        )
+        for ips, count in named.items():
+            peers = {IPv4Address(ip) for ip in ips}
+            part.moves.counts.update(dict.fromkeys(peers, each * count))
+            if each > 0 and not part.named.issuperset(peers):
+                part.named |= peers
+                part.agent.named(peers)
+
     # --- one by one
 
-    def _one(self, line: int, op: BatchPut | SessionRequest | str) -> None:
+    def _one(self, line: int, op: Op) -> None:
         try:
             if isinstance(op, str):
                 self._delete_one(op)
@@ -184,8 +244,8 @@ class Batch:
         except UnknownGateway as error:
             self._errors.append((line, "gateway", str(error)))
 
-    def _put_one(self, put: BatchPut | SessionRequest) -> None:
-        asked = SessionRequest.of(put) if isinstance(put, BatchPut) else put
+    def _put_one(self, put: BatchPut | ShapedPut | SessionRequest) -> None:
+        asked = put if isinstance(put, SessionRequest) else SessionRequest.of(put)
         stored, session = self._write(self._tx, asked)
         there = None if stored is None else stored.session
         installed = None if stored is None else stored.installed

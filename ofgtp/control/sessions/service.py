@@ -26,7 +26,7 @@ from ofgtp.control.pfcp import shown
 from ofgtp.control.pfcp.clock import ntp_now
 from ofgtp.control.pfcp.usage import Readings
 from ofgtp.control.sessions.arrivals import Arrivals
-from ofgtp.control.sessions.batch import SLICE, Batch
+from ofgtp.control.sessions.batch import SLICE, Batch, Line
 from ofgtp.control.sessions.counted import Counted, counted, counted_pair
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
@@ -175,7 +175,7 @@ class SessionService:
             self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
             return confirmed
 
-    def batch(self, ops: Iterable[tuple[int, BatchPut | SessionRequest | str]]) -> BatchResult:
+    def batch(self, ops: Iterable[Line]) -> BatchResult:
         """Do all of it in order, or nothing; see `Service`."""
         with self._turn(), garbage_left_alone():
             with self._transaction() as tx, ExitStack() as stack:

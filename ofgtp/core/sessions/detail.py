@@ -122,3 +122,9 @@ class Detail:
     """TEIDs of ours that none of these rules has yet, and no other session gets."""
     owner: Owner | None = None
     """None: it is the REST API's."""
+
+    @property
+    def only_bearers(self) -> bool:
+        """Whether there are but bearers and rates, made by the REST API."""
+        more = self.relay or self.breakout or self.framed_routes or self.rules
+        return not (more or self.limits or self.teids or self.owner)
