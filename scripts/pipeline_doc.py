@@ -375,8 +375,8 @@ for packets whose content is not asked for: relayed, refused, held.
 Flows of sessions ask for `reg6` and for what their filters say, swapped: the remote end is the
 destination here. A range of ports becomes flows with masks, at most 30 of them, and two ranges
 become their product. What has ports asks for `ip_frag=no` too, since the switch reads port 0 in
-every fragment, and for bits of `reg8` that are always 0: those that are set in the leading {bits} of
-its ports, and one above them. Where no flow of one set of masks matches, the switch remembers the
+every fragment, and for bits of `reg8` that are always 0: those set in the leading {bits} of its
+ports, and one above them. Where no flow of one set of masks matches, the switch remembers the
 leading bits that tell the packet's ports from those of all its flows, whosever they are; by `reg8`
 one set has only ports that begin alike, from which most packets differ early.
 
