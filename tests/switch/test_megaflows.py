@@ -1,7 +1,7 @@
 """How many entries of the switch's cache the connections of one UE make.
 
 Its own filters make some: each tells packets by leading bits of their ports and addresses. Those of
-other UEs hardly any: see `ports_class`. Nothing here depends on time, since entries stay.
+other UEs hardly any: see `ports_class`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.packet import Packet
 
 from tests.support.lab import Lab
 from tests.support.site import ENB_IP, Site
@@ -31,6 +32,11 @@ FILTERS: tuple[Any, ...] = (
     {"protocol": "udp", "dscp": 46, "remote_ports": "1-1023"},
 )
 CONNECTIONS, OTHERS = 600, 400
+
+
+class Counts(NamedTuple):
+    up: int
+    down: int
 
 
 def resource(number: int, *filters: Any) -> dict[str, Any]:
@@ -59,30 +65,39 @@ def put(site: Site, *sessions: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Lab() as lab:
-        lab.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=600000")
+        # Entries stay, however long nothing meets them, and however slow the machine is.
+        stay = ("other_config:max-idle=600000", "other_config:max-revalidator=10000")
+        lab.vsctl("set", "Open_vSwitch", ".", *stay)
         site = Site(lab)
         site.ready()
         put(site, resource(1), resource(2, *FILTERS))
         yield site
 
 
-def megaflows(site: Site, ue: str, hosts: list[str]) -> tuple[int, int]:
-    """How many there are, uplink (of packets out of their tunnel) and downlink, after a packet each
-    way of connections with these hosts, each at a port of its own."""
-    chance = random.Random(1)
-    ends = [(host, chance.randrange(1024, 65536)) for host in hosts]
-    site.lab.cache_follows()
+def made_by(site: Site, ue: str, kinds: Iterable[tuple[str, dict[str, Any], Packet]]) -> Counts:
+    """How many there are, uplink (of packets out of their tunnel) and downlink, after one packet of
+    each kind each way: with this host, these fields of its IP header, this content."""
     site.lab.appctl("revalidator/purge")
-    up = [IP(src=ue, dst=host, ttl=64) / UDP(sport=port, dport=port) for host, port in ends]
-    down = [IP(src=host, dst=ue, ttl=64) / UDP(sport=port, dport=port) for host, port in ends]
-    assert len(site.uplink(*(site.t_pdu(TEIDS[ue], bytes(each)) for each in up))) == len(ends)
-    assert len(site.downlink(*(site.to_ue(bytes(each)) for each in down))) == len(ends)
+    up, down = [], []
+    for host, header, content in kinds:
+        fields = {"ttl": 64} | header
+        up.append(site.t_pdu(TEIDS[ue], bytes(IP(src=ue, dst=host, **fields) / content)))
+        down.append(site.to_ue(bytes(IP(src=host, dst=ue, **fields) / content)))
+    assert len(site.uplink(*up)) == len(up) and len(site.downlink(*down)) == len(down)
     shown = site.lab.appctl("dpctl/dump-flows")
     address = re.escape(ue)
     found = [
         len(re.findall(rf"\bipv4\((?:[^)]*,)?{end}={address}[,)]", shown)) for end in ("src", "dst")
     ]
-    return found[0], found[1]
+    return Counts(*found)
+
+
+def megaflows(site: Site, ue: str, hosts: list[str]) -> Counts:
+    """Those of connections with these hosts, each at a port of its own."""
+    chance = random.Random(1)
+    ports = [chance.randrange(1024, 65536) for _ in hosts]
+    udp = [UDP(sport=port, dport=port) for port in ports]
+    return made_by(site, ue, ((host, {}, each) for host, each in zip(hosts, udp, strict=True)))
 
 
 def anywhere() -> list[str]:
@@ -103,6 +118,27 @@ def test_one_each_way_without_filters(site: Site) -> None:
     up, down = megaflows(site, PLAIN, anywhere())
     assert down == 1
     assert 1 < up <= 32, "as many as there are lengths of prefixes, and not as there are hosts"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ([({}, UDP() / bytes(size)) for size in range(0, 1400, 50)], (1, 1)),
+        ([({}, each) for each in (UDP(), TCP(), ICMP())], (1, 1)),
+        ([({"ttl": ttl}, UDP()) for ttl in (2, 64, 100, 128, 255)], (1, 1)),
+        # A tunnel's outer header has the TOS of its packet, ECN included.
+        ([({"tos": tos}, UDP()) for tos in range(0, 256, 5)], (1, 52)),
+        # None, the first, a later one: the switch always tells these apart.
+        ([({"flags": mf, "frag": at}, UDP()) for mf, at in ((0, 0), (1, 0), (1, 9))], (3, 3)),
+    ],
+    ids=["sizes", "protocols", "TTL", "TOS", "fragments"],
+)
+def test_what_makes_more_without_filters(
+    site: Site, kinds: list[tuple[dict[str, Any], Packet]], expected: tuple[int, int]
+) -> None:
+    """Here `decrement_ttl` is false; where it is true, each TTL makes one more."""
+    found = made_by(site, PLAIN, (("203.0.113.1", header, content) for header, content in kinds))
+    assert found == expected
 
 
 def test_ports_in_the_filters_of_others_make_few(site: Site) -> None:
