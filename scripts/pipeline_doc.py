@@ -41,8 +41,8 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import CE_PORT, ECT_1_PORT, QFI_MAX, FTeid, Gateway, Qos, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
+from ofgtp.core.rules.filters import CLASS_BITS
 from ofgtp.core.rules.lease import lease_timeout
-from ofgtp.core.rules.ruleset import CLASSES
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import (
     CONTAINER_HEADERS,
@@ -375,8 +375,10 @@ for packets whose content is not asked for: relayed, refused, held.
 Flows of sessions ask for `reg6` and for what their filters say, swapped: the remote end is the
 destination here. A range of ports becomes flows with masks, at most 30 of them, and two ranges
 become their product. What has ports asks for `ip_frag=no` too, since the switch reads port 0 in
-every fragment, and for bits of `reg8` that are always 0. The switch remembers which bits of ports
-set apart all flows with one set of masks, whosever they are; `reg8` makes {classes} sets of one.
+every fragment, and for bits of `reg8` that are always 0: those set in the leading {bits} of its
+ports, and one above them. Where no flow of one set of masks matches, the switch remembers the
+leading bits that tell the packet's ports from those of all its flows, whosever they are; by `reg8`
+one set has only ports that begin alike, from which most packets differ early.
 
 Priorities follow from precedences: 65535 less the precedence, so that bearers that come and go
 leave the others' flows as they are.
@@ -422,7 +424,7 @@ NOTES = {
     "relay_form": RELAY_FORM_NOTE,
     "relay": RELAY_NOTE,
     "relayed": RELAYED_NOTE,
-    "rules": RULES_NOTE.format(group=GROUP_BITS, classes=CLASSES),
+    "rules": RULES_NOTE.format(group=GROUP_BITS, bits=CLASS_BITS),
     "other_rules": OTHER_RULES_NOTE,
     "onward": ONWARD_NOTE,
     "choose": CHOOSE_NOTE,

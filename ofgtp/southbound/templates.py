@@ -15,7 +15,6 @@ from typing import Any
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.flows.flow import CookieKind, Flow, SetField, make_cookie
 from ofgtp.core.model import Session
-from ofgtp.core.rules.ruleset import shape_class
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import GROUP_BITS, Links
 from ofgtp.core.sessions.detail import SLOT_MAX, Detail
@@ -28,7 +27,6 @@ _NUMBER, _SLOT = 0xA1A2A3A4A5, SLOT_MAX - 0xA5A4
 _FIRSTS, _STEP = (0x9192A3B5, 0x8BADC0D1, 0xE7D6C5B4), 0x01020305
 """Numbers that stand in a sample where those of a session are to go. Should a filter name one of
 them, others are tried."""
-_REG8 = of.oxm_header("reg8", masked=True) + bytes(4)
 
 SHAPES_KEPT = 1_000
 
@@ -101,7 +99,6 @@ class Template:
         self._meters = sorted(meter - _SLOT * METERS_OF_A_SESSION for meter in meters)
         order = ["bundle", "cookie", *magic]
         order += [("reg6", base) for base in self._reg6]
-        order += [("class", base) for base in self._reg6]
         order += [("meter", base) for base in self._meters]
         self._head = len(order)
         place = {name: index for index, name in enumerate(order)}
@@ -116,8 +113,6 @@ class Template:
             for value in _reg6(flow):
                 base = value - slot
                 patterns[value.to_bytes(4, "big")] = place["reg6", base]
-                mask = shape_class(value).to_bytes(4, "big")
-                patterns[_REG8 + mask] = place["class", base]
             if flow.meter is not None:
                 base = flow.meter - _SLOT * METERS_OF_A_SESSION
                 patterns[flow.meter.to_bytes(4, "big")] = place["meter", base]
@@ -176,7 +171,6 @@ class Template:
             _SESSION_COOKIE | number,
             *values,
             *registers,
-            *map(shape_class, registers),
             *[slot * METERS_OF_A_SESSION + each for each in self._meters],
             *range(xid, xid + self.flows),
         ]

@@ -166,6 +166,7 @@ def _meets(packet: Packet, asked: dict[str, Value]) -> bool:
         "nw_proto": packet.number,
         "ip_dscp": packet.dscp,
         "ip_frag": 0,
+        "reg8": 0,
     }
     if packet.ports:
         has |= {f"{packet.proto}_src": packet.ports[0], f"{packet.proto}_dst": packet.ports[1]}

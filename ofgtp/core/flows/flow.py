@@ -117,7 +117,7 @@ FIELDS: dict[str, Field] = {
             "its session's rules: 0x80000000 if one of their filters must match, slot and group",
         ),
         Field("reg7", 32, _short_hex, "ECN of a T-PDU's outer header, kept from there: 1 or 3"),
-        Field("reg8", 32, _short_hex, "always 0: keeps the filters of many sessions apart"),
+        Field("reg8", 32, _short_hex, "always 0: keeps filters of different ports apart"),
         Field("pkt_mark", 32, _short_hex, "always 0: see table epoch"),
         Field("ct_mark", 32, _short_hex, "always 0: asked for where packets of no session end"),
         Field("ct_zone", 16, _short_hex, "always 0: asked for where packets of a session go on"),

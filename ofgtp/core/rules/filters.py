@@ -17,6 +17,9 @@ MATCHES_MAX = 256
 _PORT_FIELDS = {6: "tcp", 17: "udp", 132: "sctp"}
 _PORT_BITS = 16
 
+CLASS_BITS = 8
+"""The leading bits of ports by which flows are kept apart: see `ports_class`."""
+
 
 @lru_cache(maxsize=4_096)
 def matches(asked: PacketFilter, *, uplink: bool) -> tuple[dict[str, Value], ...]:
@@ -58,11 +61,30 @@ def matches(asked: PacketFilter, *, uplink: bool) -> tuple[dict[str, Value], ...
         base
         | ({} if source is None else {f"{protocol}_src": source})
         | ({} if target is None else {f"{protocol}_dst": target})
+        | {"reg8": (0, ports_class(source, target))}
         for source, target in pairs
     )
 
 
 _Masked = tuple[int, int] | None
+
+
+def ports_class(source: _Masked, target: _Masked) -> int:
+    """Which bits of register 8, always 0, a flow with these ports asks for: the leading bits of
+    its ports, and one above them.
+
+    Flows with the same masks are one set for the switch. Where none of a set matches, its cache
+    keeps the leading bits of the packet's ports that tell them from all ports of the set, whosever
+    those are. With a mask by the leading bits, only ports that begin alike are in one set, and most
+    packets are told from all of them by these bits alone.
+    """
+    begin = length = 0
+    for port in (source, target):
+        if port is not None:
+            number, mask = port
+            size = mask.bit_count()
+            begin, length = begin << size | number >> _PORT_BITS - size, length + size
+    return 1 << CLASS_BITS | begin << CLASS_BITS >> length
 
 
 def _pairs(source: Ports, target: Ports) -> Iterator[tuple[_Masked, _Masked]]:

@@ -9,7 +9,6 @@ of the two tables; what is a rule's own, in the second.
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,11 +70,6 @@ from ofgtp.core.rules.terms import (
 from ofgtp.core.sessions.detail import Detail
 from ofgtp.core.sessions.rule import Held, Refused, Rule, ToCore, Tunnel
 from ofgtp.core.sessions.rules import meter_number, rules_of
-
-CLASSES = 256
-"""Rule sets with ports are spread over so many shapes of flows. The switch remembers, for one shape
-in one table, which bits of ports set all of its flows apart, whosever they are."""
-
 
 _TO_UE, _RELAYED = -1, -2
 """Groups of flows that no tunnel's number stands for."""
@@ -323,9 +317,7 @@ def _filtered(rule: Rule, number: int, *, uplink: bool, **further: Value) -> Ite
     """What flows of a rule match: one for each form of its filters, each once."""
     seen: set[Match] = set()
     for asked in _asked(rule, uplink=uplink):
-        of_ports = {name for name in asked if name.endswith(("_src", "_dst")) and name[:2] != "nw"}
-        spread: dict[str, Value] = {"reg8": (0, shape_class(number))} if of_ports else {}
-        made = match(reg6=number, **spread, **asked, **further)
+        made = match(reg6=number, **asked, **further)
         if made not in seen:
             seen.add(made)
             yield made
@@ -340,11 +332,6 @@ def _asked(rule: Rule, *, uplink: bool) -> Iterator[dict[str, Value]]:
             yield of_qfi
         for each in rule.filters:
             yield from (asked | of_qfi for asked in matches(each, uplink=uplink))
-
-
-def shape_class(number: int) -> int:
-    """The mask of register 8, 1 to `CLASSES`, for the rules with that register 6."""
-    return 1 + zlib.crc32(number.to_bytes(4, "big")) % CLASSES
 
 
 # --- relays
