@@ -413,7 +413,8 @@ def test_a_relay_with_a_rate(site: Site, cp: ControlPlane) -> None:
         g.CreatePdr(1, None, g.Pdi(Interface.CORE, v.ChooseFTeid()), None, 1, (), (5,)),
         g.CreatePdr(2, None, g.Pdi(Interface.ACCESS, v.ChooseFTeid()), None, 2, (), (5,)),
     )
-    fars = smf.to_tunnel(DOWN, ENB, 1), smf.to_tunnel(0x6001, ENB2, 2)
+    onward = g.ForwardingParameters(Interface.CORE, "internet", smf.outer(0x6001, ENB2))
+    fars = smf.to_tunnel(DOWN, ENB, 1), g.CreateFar(2, Action.FORW, onward)
     session = cp.establish(pdrs, fars, create_qers=(smf.qer(qer_id=5, mbr=rates),))
     inner = gtpu.ipv4("10.45.9.9", "198.51.100.7") + bytes(1000)
     for teid, enb, to, out in (

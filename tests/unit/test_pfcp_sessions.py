@@ -517,7 +517,8 @@ def test_a_relays_tunnels_have_the_lower_of_two_rates() -> None:
         UL._replace(qer_ids=(1, 2)),
         DL._replace(pdi=g.Pdi(Interface.CORE, v.ChooseFTeid()), qer_ids=(1, 2)),
     )
-    fars = (g.CreateFar(1, Action.FORW, to_gnb(0x6001, OTHER_GNB)), DL_FAR)
+    onward = to_gnb(0x6001, OTHER_GNB)._replace(destination_interface=Interface.CORE)
+    fars = (g.CreateFar(1, Action.FORW, onward), DL_FAR)
     qers = (rated(1, 5_000, 9_000), rated(2, 6_000, 8_000))
     made = establish(create_pdrs=pdrs, create_fars=fars, create_qers=qers)
     assert {number: rule.meters for number, rule in by_id(made).items()} == {"1": (0,), "2": (3,)}
