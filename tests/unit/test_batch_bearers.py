@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ofgtp.control.flows import change as change_module
 from ofgtp.control.sessions import batch as batch_module
 from ofgtp.control.sessions import service as service_module
 from ofgtp.core.admission import Admission
@@ -584,6 +585,14 @@ def test_what_the_switch_refuses_is_named(net: Net, at_the_end: bool) -> None:
         assert flow.table == refused[8].table
     assert net.have() == base
     assert list(net.store.iterate("gw1")) == []
+    as_wanted(net)
+
+
+def test_many_flows_are_told_in_parts(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change_module, "FLOWS_AT_ONCE", 1)
+    assert batch(net, many()) == BatchResult(9, 0, 0)
+    as_wanted(net)
+    assert batch(net, deletes(range(1, 10))) == BatchResult(0, 0, 9)
     as_wanted(net)
 
 

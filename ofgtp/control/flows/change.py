@@ -22,6 +22,9 @@ from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused
 from ofgtp.southbound.prepared import FLOWS, Prepared, session_of
 from ofgtp.southbound.templates import Template, TemplateError
 
+FLOWS_AT_ONCE = 4_000
+"""So many flows of sessions with bearers are encoded before others get a turn."""
+
 
 class Change:
     """What becomes of a gateway's sessions, in the order in which it is told.
@@ -400,8 +403,13 @@ def put_shaped(
     Raises:
         Disconnected: the switch is gone.
     """
-    # A batch may be long, and what is put into a bundle is kept to be named should it be refused.
     shapes = [shape for shape, _ in sessions]
+    if len(sessions) > 1 and sum(templates[shape].flows for shape in shapes) > FLOWS_AT_ONCE:
+        middle = len(sessions) // 2
+        for some in (sessions[:middle], sessions[middle:]):
+            put_shaped(bundle, prepared, command, templates, some)
+        return
+    # A batch may be long, and what is put into a bundle is kept to be named should it be refused.
     numbers = array("Q", [each for _, numbers in sessions for each in numbers[:2]])
     values = array("I", [value for _, numbers in sessions for value in numbers.values])
     counts = array("H", [templates[shape].flows for shape in shapes])
