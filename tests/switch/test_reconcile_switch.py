@@ -258,7 +258,7 @@ def test_impostor_is_refused(scene: Scene, description: str) -> None:
     wrong = {impostor.FLOW_MOD, impostor.BUNDLE_CONTROL, impostor.BUNDLE_ADD}
     assert not wrong.intersection(fake.heard)
     assert watch.events == [] and up.lost == 0
-    assert "is not that bridge" in lab.controller_log.read_text()
+    until(lambda: "is not that bridge" in lab.controller_log.read_text(), "it is logged")
     assert lab.http("GET", "/v1/health").status == 200
     assert scene.gw.session("c", UE3, 3, 103)["state"] == "active"
     scene.gw.ping(scene.enb, 3, UE3, PDN)

@@ -86,7 +86,8 @@ def test_a_user_with_very_many_connections(running: Lab) -> None:
         assert strangers.made == FILES + 200 and strangers.closed >= FILES + 200 - EACH
     assert stream.lost == 0, str(stream)
     assert own.gateway(running)["lease"]["expiries"] == 0
-    assert f"the last of user {NOBODY}" in running.controller_log.read_text()
+    said = f"the last of user {NOBODY}"
+    own.until(lambda: said in running.controller_log.read_text(), f"{said!r} is logged")
 
 
 @pytest.mark.parametrize("user", [NOBODY, 0])
