@@ -132,7 +132,7 @@ def test_a_second_controller_stands_back(running: tuple[Lab, int | None]) -> Non
             assert not told["connected"]
             assert "another controller" in told["problem"], told
         time.sleep(1)
-    assert "another controller" in second.log.read_text()
+    own.until(lambda: "another controller" in second.log.read_text(), "its log says so")
     assert stream.lost == 0, str(stream)
     assert own.our_flows(lab) == flows
     assert log.events("disconnected") == []
