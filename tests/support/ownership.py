@@ -262,6 +262,14 @@ class Log:
         found: list[str] = until(lambda: self.events(kind), f"event `{kind}` in the log")
         return found
 
+    def says(self, text: str) -> bool:
+        """True once it says so: see `has`.
+
+        Raises:
+            AssertionError: it does not, for long.
+        """
+        return bool(until(lambda: text in self.text(), lambda: f"{text}, in {self.text()[-4000:]}"))
+
 
 class SwitchLog:
     """Counts what the switch itself says it was sent, from a moment on: ovs-vswitchd's own log."""

@@ -148,7 +148,8 @@ def test_repeated(site: Site, hear: Hearing) -> None:
     until(lambda: indicated(site), "error_indicated")
     hear.after(*[message(site, ies())] * 5)
     until(lambda: count.ignored == {"error_indication_repeated": 9}, "the rest is counted")
-    assert len(log.has("error_indicated")) == 1
+    log.has("error_indicated")
+    assert len(log.events("error_indicated")) == 1
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_lease_ends_forwarding_after_a_crash(lab: Lab) -> None:
     assert own.instance(lab) != before
     assert own.sessions(lab) == {}
     own.assert_settled(lab, own.LEASE_S)
-    assert "were set aside as" in log.text()
+    assert log.says("were set aside as")
     [aside] = ended_stores(lab)
     with closing(sqlite3.connect(lab.dir / aside)) as kept:
         assert kept.execute("SELECT id FROM sessions").fetchall() == [(SESSION["id"],)]
@@ -179,5 +179,5 @@ def test_a_damaged_store_is_set_aside_and_the_start_is_empty(lab: Lab, damage: s
     own.start(lab, "controller")
     assert own.sessions(lab) == {}
     [aside] = lab.dir.glob("sessions.db.damaged-*")
-    assert str(aside) in log.text(), "it is named"
+    assert log.says(str(aside)), "it is named"
     own.assert_settled(lab, own.LEASE_S)

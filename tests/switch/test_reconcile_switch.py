@@ -13,6 +13,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from tests.support import impostor
 from tests.support.lab import Lab
+from tests.support.ownership import Log
 from tests.support.traffic import Host, World, body, inner, ip, until
 from tests.support.watch import FlowWatch, Stream
 
@@ -248,7 +249,7 @@ def test_ovsdb_restart(scene: Scene) -> None:
 @pytest.mark.parametrize("description", ["", "ofgtp 0123456789abcdef0123456789abcdef"])
 def test_impostor_is_refused(scene: Scene, description: str) -> None:
     """It claims the bridge's datapath id, and gets no flow; the bridge goes on as before."""
-    lab = scene.lab
+    lab, log = scene.lab, Log(scene.lab)
     with lab.inside("gw"):
         sock = socket.create_connection(("127.0.0.1", 6653))
     fake = impostor.Impostor(sock, int(scene.gw.report()["datapath_id"], 16), description)
@@ -258,7 +259,7 @@ def test_impostor_is_refused(scene: Scene, description: str) -> None:
     wrong = {impostor.FLOW_MOD, impostor.BUNDLE_CONTROL, impostor.BUNDLE_ADD}
     assert not wrong.intersection(fake.heard)
     assert watch.events == [] and up.lost == 0
-    assert "is not that bridge" in lab.controller_log.read_text()
+    assert log.says("is not that bridge")
     assert lab.http("GET", "/v1/health").status == 200
     assert scene.gw.session("c", UE3, 3, 103)["state"] == "active"
     scene.gw.ping(scene.enb, 3, UE3, PDN)
