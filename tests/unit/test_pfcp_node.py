@@ -159,6 +159,16 @@ def test_sessions_that_are_to_be_kept() -> None:
     assert change.delete and change.keep == {SMF.ip}
 
 
+def test_our_own_node_id_may_be_a_name() -> None:
+    """free5gc#116: some know a user plane by its name only; it is said in every answer."""
+    up = node(node_id="upf.example.org")
+    (change,) = up.receive(setup(), SMF, 0.0)
+    assert isinstance(change, Change)
+    assert the_answer(up.done(change, 0.0)).node_id == "upf.example.org"
+    refused = the_answer(up.receive(establishment(node_id=SGW.ip), SMF, 0.0))
+    assert (refused.node_id, refused.cause) == ("upf.example.org", Cause.NO_ASSOCIATION)
+
+
 def test_a_name_as_node_id() -> None:
     up = node(node_id="upf.example")
     associated(up, node_id="smf.Example.org")

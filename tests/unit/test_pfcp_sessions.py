@@ -538,6 +538,11 @@ def test_filters_of_a_session_without_ue_address_are_refused() -> None:
     wanted = (Cause.NOT_SUPPORTED, Ie.SDF_FILTER, pdr(1))
     pdrs = (UL._replace(pdi=pdi),)
     assert refused(lambda: establish(create_pdrs=pdrs, create_fars=fars)) == wanted
+    # the address may come later, and until then nothing passes
+    drop = UL_FAR._replace(apply_action=Action.DROP)
+    waits = establish(create_pdrs=pdrs, create_fars=(drop,))
+    after = change(waits, create_pdrs=(DL,), create_fars=(DL_FAR,))
+    assert by_id(after)["1"].filters and by_id(after)["1"].ue
 
 
 def test_a_qers_meters_stay_where_they_are() -> None:

@@ -169,7 +169,8 @@ class _Making:
             qfis=pdi.qfis if uplink else (),
             meters=self._meters(qers, name, uplink=uplink),
         )
-        if filters and teid is not None and not (uplink and ue):
+        blind = not uplink or (isinstance(forward, Tunnel) and not ue)
+        if filters and teid is not None and blind:
             told = "of a session without UE address" if uplink else "from the core side"
             reason = f"what comes in a tunnel {told} cannot be told by filters"
             raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.SDF_FILTER, name)
