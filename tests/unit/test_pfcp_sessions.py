@@ -768,14 +768,19 @@ def test_the_main_tunnels() -> None:
 # --- what control planes have sent
 
 
-def flows_of(outcome: Outcome) -> list[Flow]:
-    """The flows of its rules, each key once."""
+def session_of(outcome: Outcome) -> Session:
+    """The session that is made of it."""
     made = outcome.made
     detail = Detail(
         slot=1, way=1, rules=made.rules, limits=made.limits, framed_routes=made.framed_routes
     )
-    session = Session(1, "s", "gw1", made.ue_ip, None, None, detail=detail)
-    flows = [each.flow for each in owned_flows(session, LINKS)]
+    return Session(1, "s", "gw1", made.ue_ip, None, None, detail=detail)
+
+
+def flows_of(outcome: Outcome) -> list[Flow]:
+    """The flows of its rules, each key once."""
+    made = outcome.made
+    flows = [each.flow for each in owned_flows(session_of(outcome), LINKS)]
     keys = Counter(each.key for each in flows)
     assert not made.rules or keys
     assert set(keys.values()) <= {1}
