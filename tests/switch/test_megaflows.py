@@ -72,6 +72,7 @@ def site() -> Iterator[Site]:
         site.ready()
         put(site, resource(1), resource(2, *FILTERS))
         yield site
+        site.alive()
 
 
 def made_by(site: Site, ue: str, kinds: Iterable[tuple[str, dict[str, Any], Packet]]) -> Counts:
