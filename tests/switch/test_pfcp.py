@@ -43,7 +43,7 @@ from tests.support.lab import Lab
 from tests.support.peer import pong
 from tests.support.pfcp import procedures, rewritten
 from tests.support.pfcp_damage import damaged
-from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_echo, is_gtpu, until
+from tests.support.site import ACCESS_IP, BRIDGE, ENB_IP, PDN_IP, Site, is_echo, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.support.stream import SESSION, Stream
 
@@ -403,6 +403,18 @@ def test_indirect_forwarding(site: Site, cp: ControlPlane, ue: str) -> None:
         until(arrived, "what enb forwards to enb2")
         assert gtpu.decode(got[-1]).inner == content
     assert up(site, session.teids[1], ue, qfi=1), "and uplink goes on"
+    # Once it is over, an SGW-C may ask for the same tunnel by its number, beside new ones.
+    gone = session.modify(remove_pdrs=(g.RemovePdr(3),), remove_fars=(g.RemoveFar(3),))
+    assert gone.cause == 1
+    known = v.FTeid(session.teids[3], IPv4Address(ACCESS_IP))
+    again = forwards._replace(pdi=forwards.pdi._replace(local_fteid=known))
+    back = smf.uplink(1, 11, pdr_id=4, precedence=4096, far_id=4)
+    answer = session.modify(
+        create_pdrs=(again, back),
+        create_fars=(smf.to_tunnel(OTHER_DOWN, ENB2, 3), smf.to_tunnel(DOWN, ENB, 4)),
+    )
+    assert answer.cause == 1
+    assert [each.pdr_id for each in answer.created_pdrs] == [4]
     session.delete()
 
 
