@@ -19,7 +19,6 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 
-from ofgtp.control.pfcp.endpoint import TOGETHER
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Gate, Interface, ModificationFlags, RuleKind
@@ -436,22 +435,6 @@ def test_what_cannot_be_read_is_refused_and_known_again(
     header, body = read(answer)
     refusal = body
     assert (header.seid, refusal.cause) == (0, 65)
-    session.delete()
-
-
-def test_none_of_many_requests_is_lost(site: Site, cp: ControlPlane, ue: str) -> None:
-    """More of them than are carried out together."""
-    session = plain(cp, ue)
-    waiting = set(range(0x7200, 0x7200 + 4 * TOGETHER))
-    for sequence in waiting:
-        update = smf.moved(DOWN + sequence % 2, ENB)
-        cp.send(write(SessionModificationRequest(update_fars=(update,)), sequence, session.up_seid))
-    while waiting and (data := cp.receive(10)) is not None:
-        header, body = read(data)
-        told: Any = body
-        assert told.cause == 1
-        waiting.remove(header.sequence)
-    assert waiting == set()
     session.delete()
 
 
