@@ -10,11 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from eventlet.queue import LightQueue
 
 from ofgtp.control.pfcp import sessions
+from ofgtp.control.pfcp.endpoint import TOGETHER, PfcpEndpoint
 from ofgtp.control.pfcp.sessions import TEIDS, PfcpSessions
 from ofgtp.core.errors import Conflict, GatewayNotReady, OfgtpError
 from ofgtp.core.model import FTeid, Session
+from ofgtp.core.pfcp.node import actions
 from ofgtp.core.pfcp.node.actions import Change, Endpoint, Transaction
 from ofgtp.core.pfcp.node.associations import Association
 from ofgtp.core.pfcp.procedures import Terms
@@ -421,3 +424,20 @@ def test_what_the_switch_refuses_is_no_matter_of_the_others(world: World) -> Non
     assert isinstance(one, GatewayNotReady)
     assert two == Cause.ACCEPTED
     assert len(world.all()) == 2
+
+
+def test_none_of_those_that_wait_is_left_out() -> None:
+    """However many, and with what else waits among them: all in their order."""
+    endpoint: Any = object.__new__(PfcpEndpoint)
+    endpoint._queue = LightQueue()
+    endpoint._carry_out = lambda requests: [each.message for each in requests]
+    endpoint._other = lambda work: [work.refusal]
+    kind, count = MessageType.SESSION_DELETION_REQUEST, 3 * TOGETHER + 1
+    for number in range(count):
+        asked: Any = Transaction(Endpoint(SMF), kind, number, 1, 0, (SMF,), b"key"), number
+        bad = number in (0, TOGETHER - 1, TOGETHER, count - 1)
+        endpoint._queue.put((actions.BadRequest if bad else actions.SessionRequest)(*asked))
+    done: list[Any] = []
+    while not endpoint._queue.empty():
+        done += endpoint._next()
+    assert done == [*range(count)]

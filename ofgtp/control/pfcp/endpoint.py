@@ -319,19 +319,18 @@ class PfcpEndpoint:
 
     def _next(self) -> list[Action]:
         """Do what waits, as long as it is requests all together."""
-        work: _Work = self._queue.get()
+        waiting: list[_Work] = [self._queue.get()]
+        while len(waiting) < TOGETHER and not self._queue.empty():
+            waiting.append(self._queue.get())
         requests: list[SessionRequest] = []
         actions: list[Action] = []
-        for _ in range(TOGETHER):
+        for work in waiting:
             if isinstance(work, SessionRequest):
                 requests.append(work)
             else:
                 actions += self._carry_out(requests)
                 requests = []
                 actions += self._other(work)
-            if self._queue.empty():
-                break
-            work = self._queue.get()
         return actions + self._carry_out(requests)
 
     def _carry_out(self, requests: list[SessionRequest]) -> list[Action]:

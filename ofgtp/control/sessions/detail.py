@@ -43,7 +43,8 @@ def settled(old: Session | None, new: Session) -> Session:
     """The session with its uplink rules in the table where they must stand."""
     if new.detail is None:
         return new
-    return replace(new, detail=replace(new.detail, way=next_way(old, new)))
+    way = next_way(old, new)
+    return new if way == new.detail.way else replace(new, detail=replace(new.detail, way=way))
 
 
 def _bearers(
