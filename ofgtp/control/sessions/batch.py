@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import eventlet
 
@@ -22,6 +22,8 @@ from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store.sqlite import StoredSession, Transaction
+
+T = TypeVar("T")
 
 SLICE = 200
 """Lines between two turns of other green threads."""
@@ -160,8 +162,7 @@ class Batch:
 
     def _create_shaped(self, puts: Sequence[BatchPut | ShapedPut]) -> bool:
         """The same where some of them have bearers; the others get the lower numbers."""
-        plain = [put for put in puts if isinstance(put, BatchPut)]
-        shaped = [put for put in puts if isinstance(put, ShapedPut)]
+        plain, shaped = _of(BatchPut, puts), _of(ShapedPut, puts)
         part = self._part_of(shaped[0].gateway)
         if part is None or len({put.gateway for put in puts}) > 1:
             return False
@@ -193,9 +194,10 @@ class Batch:
         if deleted is None:
             return False
         for name, part in self._parts.items():
-            gone = [values for gateway, values in deleted if gateway == name]
-            values = [each for each in gone if isinstance(each, FlowValues)]
-            shaped = [each for each in gone if isinstance(each, Shaped)]
+            gone: list[Any] = [each for gateway, each in deleted if gateway == name]
+            kinds = {*map(type, gone)}
+            values = gone if kinds == {FlowValues} else _of(FlowValues, gone)
+            shaped = _of(Shaped, gone) if Shaped in kinds else []
             if values:
                 self._count_peers(part, values, -1)
                 part.change.delete(values)
@@ -289,3 +291,7 @@ class Batch:
             for each, was in part.first.items():
                 part.moves.add(was, part.after.get(each))
             part.before, part.after, part.first = {}, {}, {}
+
+
+def _of(kind: type[T], some: Iterable[object]) -> list[T]:
+    return [each for each in some if isinstance(each, kind)]
