@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
@@ -47,6 +47,7 @@ from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import ETHERNET_HEADER, Links
+from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound.channel import (
     CONFIRM_S,
@@ -57,15 +58,18 @@ from ofgtp.southbound.channel import (
     Tally,
 )
 from ofgtp.southbound.openflow import (
+    EntryKey,
     FlowCounts,
     FlowStats,
     FlowUpdate,
     MeterCommand,
     MeterCounts,
     PacketIn,
+    entry_of,
 )
 from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import Prepared
+from ofgtp.southbound.templates import TemplateError
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -378,10 +382,8 @@ class GatewayAgent:
         if not self.synced or links is None or self._channel is None or self._channel.silent:
             yield Change(None, None)
             return
-        if self._prepared is None or self._prepared.links is not links:
-            self._prepared = Prepared(links)
         with self._channel.bundle() as bundle:
-            change = Change(self._prepared, bundle)
+            change = Change(self._prepared_for(links), bundle)
             try:
                 yield change
             finally:
@@ -654,6 +656,29 @@ class GatewayAgent:
     def flow_stats(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
         """The same with all that the switch says of these flows: for those that have several."""
         return self.channel.flows_of(_cookies(numbers))
+
+    def keyed_counts(self, numbers: Sequence[int]) -> list[list[tuple[EntryKey, int, int]]]:
+        """The same: the key of each flow, packets and octets."""
+        return self.channel.keyed_counts_of(_cookies(numbers))
+
+    def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
+        """A session's flows by their keys, and whose each is; None while the bridge's ports are not
+        known."""
+        links = self.links.get()
+        if links is None:
+            return None
+        if session.detail is not None:
+            with suppress(TemplateError):
+                template = self._prepared_for(links).templates.of(session, session.detail)
+                entries = template.entries(numbers_of(session, session.detail))
+                return [(e.key, owned) for e, owned in zip(entries, template.owned, strict=True)]
+        flows = owned_flows(session, links)
+        return [(entry_of(each.flow).key, each) for each in flows]
+
+    def _prepared_for(self, links: Links) -> Prepared:
+        if self._prepared is None or self._prepared.links is not links:
+            self._prepared = Prepared(links)
+        return self._prepared
 
     def meter_counts(self, numbers: Iterable[int]) -> dict[int, MeterCounts]:
         """What meters have counted; see `Channel.meter_counts_of`."""

@@ -284,6 +284,10 @@ class Channel:
         """The same, and no more of each flow than what it has counted."""
         return [list(of.decode_flow_counts(reply)) for reply in self._stats_of(cookies)]
 
+    def keyed_counts_of(self, cookies: Sequence[int]) -> list[list[tuple[of.EntryKey, int, int]]]:
+        """The same: the key of each flow, packets and octets."""
+        return [list(of.decode_keyed_counts(reply)) for reply in self._stats_of(cookies)]
+
     def _stats_of(self, cookies: Sequence[int]) -> list[bytes]:
         whole = (1 << 64) - 1
         asked: list[Event] = []

@@ -289,6 +289,9 @@ _REPORTED = [
 _REPORT_ORDER = {name: place for place, name in enumerate(_REPORTED)}
 
 
+EntryKey = tuple[int, int, bytes]
+
+
 class Entry(NamedTuple):
     """A flow as the switch reports it."""
 
@@ -297,6 +300,11 @@ class Entry(NamedTuple):
     cookie: int
     content: bytes
     """Match and instructions."""
+
+    @property
+    def key(self) -> EntryKey:
+        """What makes it the same flow: table, priority and match."""
+        return self.table, self.priority, self.match
 
     @property
     def match(self) -> bytes:
@@ -309,6 +317,11 @@ def reported(flow: Flow) -> bytes:
     """Match and instructions of a session's flow, as the switch reports them."""
     ordered = sorted(flow.match, key=lambda each: _REPORT_ORDER.get(each.field, len(_REPORTED)))
     return encode_match(tuple(ordered)) + encode_instructions(flow)
+
+
+def entry_of(flow: Flow) -> Entry:
+    """A session's flow, as the switch reports it."""
+    return Entry(flow.table, flow.priority, flow.cookie, reported(flow))
 
 
 def decode_match(data: bytes | memoryview, offset: int) -> tuple[Match | None, int]:
@@ -638,6 +651,16 @@ def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
     """Read no more of a flow-stats reply part than the counters. Raises CodecError."""
     for _, (_, table, seconds, *_, packets, octets) in _flow_stats(body):
         yield FlowCounts(table, packets, octets, seconds)
+
+
+def decode_keyed_counts(body: bytes) -> Iterator[tuple[EntryKey, int, int]]:
+    """Read key, packets and octets of the flows in a flow-stats reply part. Raises CodecError."""
+    for offset, (size, table, _, _, priority, *_, packets, octets) in _flow_stats(body):
+        start = offset + _FLOW_STATS.size
+        length = int.from_bytes(body[start + 2 : start + 4], "big")
+        if length < 4 or start + length > offset + size:
+            raise CodecError("a match is longer than its flow-stats entry")
+        yield (table, priority, body[start : start + length + -length % 8]), packets, octets
 
 
 def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:

@@ -15,7 +15,7 @@ from typing import Any
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.flows.flow import CookieKind, Flow, SetField, make_cookie
 from ofgtp.core.model import Session
-from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import GROUP_BITS, Links
 from ofgtp.core.sessions.detail import SLOT_MAX, Detail
 from ofgtp.core.sessions.rules import METERS_OF_A_SESSION
@@ -91,7 +91,9 @@ class Template:
         count = len(numbers_of(session, detail).values)
         magic = tuple((first + place * _STEP) & 0xFFFF_FFFF for place in range(count))
         sample = with_numbers(session, detail, Numbers(_NUMBER, _SLOT, magic))
-        made = session_flows(sample, links)
+        self.owned = owned_flows(sample, links)
+        """The flows of the sample, and whose each is."""
+        made = [each.flow for each in self.owned]
         self.flows = len(made)
         slot = _SLOT << GROUP_BITS
         self._reg6 = sorted({value - slot for flow in made for value in _reg6(flow)})
@@ -188,9 +190,7 @@ class Template:
             codec = b"".join(of.bundle_add(5, mod, xid) for xid, mod in enumerate(mods, 6))
             if made != codec:
                 raise TemplateError(f"the bytes differ from the codec's: {session}")
-        if self.entries(other) != [
-            of.Entry(flow.table, flow.priority, flow.cookie, of.reported(flow)) for flow in flows
-        ]:
+        if self.entries(other) != [of.entry_of(flow) for flow in flows]:
             raise TemplateError(f"the bytes differ from the codec's: {session}")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ofgtp.core.flows.flow import FlowKey
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.procedures import Outcome, deletion
 from ofgtp.core.pfcp.usage import Measured, Seen, Usage
@@ -192,13 +192,14 @@ def test_flows_counts_are_those_of_their_rules() -> None:
         pdr_id=3, precedence=9, pdi=g.Pdi(Interface.CORE, sdf_filters=(v.SdfFilter(VOICE),))
     )
     flows = owned_flows(session_of(establish(create_pdrs=(UL, DL, voice))), LINKS)
-    found: dict[FlowKey, Counts] = {}
+    found: dict[Hashable, Counts] = {}
     for owned in flows:
         found[owned.flow.key] = Counts(10, 1140) if owned.first else Counts(4, 456)
-    assert by_rule(flows, found) == {
+    keyed = [(each.flow.key, each) for each in flows]
+    assert by_rule(keyed, found) == {
         "1": Counts(10, 1000),
         "2": Counts(6, 600),
         "3": Counts(4, 400),
     }
-    assert set(by_rule(flows, {}).values()) == {Counts()}
+    assert set(by_rule(keyed, {}).values()) == {Counts()}
     assert counts_of(Counts(1, 60)) == Counts(1, 46)

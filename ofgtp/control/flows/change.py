@@ -312,12 +312,12 @@ class _Altered:
     def __init__(
         self, prepared: Prepared, before: Iterable[Session], after: Iterable[Session]
     ) -> None:
-        gone = {_key(entry): entry for entry in _entries(before, prepared)}
+        gone = {entry.key: entry for entry in _entries(before, prepared)}
         self._modified: list[of.Entry] = []
         self._added: list[of.Entry] = []
         self._deleted: list[of.Entry] = []
         for entry in _entries(after, prepared):
-            there = gone.pop(_key(entry), None)
+            there = gone.pop(entry.key, None)
             if there is None:
                 self._added.append(entry)
             elif there.cookie != entry.cookie:
@@ -348,10 +348,6 @@ class _Altered:
 
         # Very many may be altered in turn: as with a plan, their flows are not kept.
         bundle.put(command, len(entries), make, lambda place: None)
-
-
-def _key(entry: of.Entry) -> tuple[int, int, bytes]:
-    return entry.table, entry.priority, entry.match
 
 
 def _entries(sessions: Iterable[Session], prepared: Prepared) -> Iterator[of.Entry]:

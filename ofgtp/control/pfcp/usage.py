@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.flows.flow import FlowKey
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.usage import Seen
 from ofgtp.core.rules.counts import Counts, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.sessions.rules import meter_number
-from ofgtp.southbound.openflow import FlowStats, MeterCounts
+from ofgtp.southbound.openflow import EntryKey, MeterCounts
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +22,14 @@ log = logging.getLogger(__name__)
 class Switch(Protocol):
     """What counts."""
 
-    def flow_stats(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
-        """The flows of sessions by their numbers; raises GatewayNotReady."""
+    def keyed_counts(self, numbers: Sequence[int]) -> list[list[tuple[EntryKey, int, int]]]:
+        """Keys, packets and octets of sessions' flows, by their numbers; raises GatewayNotReady."""
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
         """What meters have counted; raises GatewayNotReady."""
 
-    def wanted_of(self, session: Session) -> list[Owned] | None:
-        """A session's flows, and whose each is."""
+    def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
+        """A session's flows by their keys, and whose each is."""
 
 
 class Readings:
@@ -42,7 +41,7 @@ class Readings:
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
-        self._flows: dict[int, dict[FlowKey, Counts]] = {}
+        self._flows: dict[int, dict[Hashable, Counts]] = {}
         self._meters: dict[int, dict[int, Counts]] = {}
 
     def read(self, sessions: Sequence[Session]) -> None:
@@ -55,13 +54,13 @@ class Readings:
         }
         numbers = [each.number for each in sessions]
         try:
-            flows = self._switch.flow_stats(numbers)
+            flows = self._switch.keyed_counts(numbers)
             meters = self._switch.meter_counts(places) if places else {}
         except GatewayNotReady as error:
             log.debug("no counts of %d sessions: %s", len(sessions), error)
             return
         for number, some in zip(numbers, flows, strict=True):
-            self._flows[number] = {each.key: Counts(each.packets, each.bytes) for each in some}
+            self._flows[number] = {key: Counts(packets, octets) for key, packets, octets in some}
             self._meters[number] = {}
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
@@ -71,7 +70,7 @@ class Readings:
     def counted(self, made: PfcpSession, session: Session, now: int) -> PfcpSession:
         """The session with what it has measured so far."""
         usage, detail = made.usage.started(made.urrs, now), session.detail
-        seen = self._seen(session)
+        seen = self._seen(session.number, self._switch.keys_of(session))
         if seen is not None and detail is not None:
             usage = usage.counted(made.pdrs, detail.rules, seen)
         return replace(made, usage=usage)
@@ -80,22 +79,20 @@ class Readings:
         """The session as it is after a change, marked where the counts of its flows stand then:
         those that stay go on, and others begin at 0."""
         known = self._flows.get(before.number)
-        wanted = self._switch.wanted_of(after)
+        wanted = self._switch.keys_of(after)
         if known is None or wanted is None:
             return made
         limits = [() if each.detail is None else each.detail.limits for each in (before, after)]
         same = set(limits[0]) & set(limits[1])
-        self._flows[after.number] = {
-            each.flow.key: known[each.flow.key] for each in wanted if each.flow.key in known
-        }
+        self._flows[after.number] = {key: known[key] for key, _ in wanted if key in known}
         # A meter whose rate changes is made anew in the switch.
         meters = self._meters[before.number]
         self._meters[after.number] = {place: meters[place] for place, _ in same if place in meters}
-        seen = self._seen(after)
+        seen = self._seen(after.number, wanted)
         return made if seen is None else replace(made, usage=made.usage.marked(seen))
 
-    def _seen(self, session: Session) -> Seen | None:
-        known, wanted = self._flows.get(session.number), self._switch.wanted_of(session)
+    def _seen(self, number: int, wanted: list[tuple[EntryKey, Owned]] | None) -> Seen | None:
+        known = self._flows.get(number)
         if known is None or wanted is None:
             return None
-        return Seen(by_rule(wanted, known), self._meters[session.number])
+        return Seen(by_rule(wanted, known), self._meters[number])

@@ -7,10 +7,9 @@ has filters, one of that rule's. What a rule without filters has had is what is 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ofgtp.core.flows.flow import FlowKey
 from ofgtp.core.flows.pipeline import RELAY
 from ofgtp.core.rules.ruleset import Owned
 
@@ -40,20 +39,23 @@ def counts_of(frames: Counts) -> Counts:
     return Counts(frames.packets, max(frames.octets - ETHERNET_BYTES * frames.packets, 0))
 
 
-def by_rule(flows: Iterable[Owned], seen: Mapping[FlowKey, Counts]) -> dict[str, Counts]:
-    """What came to each rule by its id, refused or not; `seen` is as the switch counts.
+def by_rule(
+    flows: Iterable[tuple[Hashable, Owned]], seen: Mapping[Hashable, Counts]
+) -> dict[str, Counts]:
+    """What came to each rule by its id, refused or not; `seen` is as the switch counts, by the keys
+    of the flows.
 
     A rule for the rest may have less than nothing, where its flow was made after those of others.
     """
     counted: dict[str, Counts] = defaultdict(Counts)
     rests: dict[int, str] = {}
     behind: dict[int, Counts] = defaultdict(Counts)
-    for owned in flows:
+    for key, owned in flows:
         if owned.group is None:
             continue
         if owned.first and owned.rest is not None:
             rests[owned.group] = owned.rest
-        found = seen.get(owned.flow.key)
+        found = seen.get(key)
         if found is None:
             continue
         # In table relay packets have not been given a header of Ethernet.
