@@ -662,9 +662,8 @@ class GatewayAgent:
         return self.channel.keyed_counts_of(_cookies(numbers))
 
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
-        """A session's flows by their keys, and whose each is; None while the bridge's ports are not
-        known."""
-        links = self.links.get()
+        """A session's flows by their keys, and whose each is; None while there is no switch."""
+        links = self._links
         if links is None:
             return None
         if session.detail is not None:
