@@ -43,6 +43,7 @@ from ofgtp.core.pfcp.node.machine import Node
 from ofgtp.core.pfcp.node.seen import BOUNDS
 from ofgtp.core.pfcp.node.settings import NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.told import Told, What
 from ofgtp.core.pfcp.wire import values
 from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import ReportType
@@ -130,11 +131,7 @@ class PfcpEndpoint:
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
         self._sessions = PfcpSessions(terms, pfcp.listen, store, ntp_now)
         service.nodes[gateway.name] = self
-        self._told: dict[int, set[FTeid | DownlinkFlow]] = {}
-        """By session what its control plane was told, and need not be told again: tunnels that
-        their peers do not know, and flows for whose packets there is no tunnel."""
-        self._quiet: set[int] = set()
-        """Sessions whose control plane was told of all such flows."""
+        self._told = Told()
         self._queue: LightQueue = LightQueue()
         self._socket: socket.socket | None = None
         self.problem: str | None = None
@@ -202,22 +199,24 @@ class PfcpEndpoint:
             StoreError: whose session it is cannot be read.
         """
         found = self._store.pfcp_session(self._name, up_seid)
-        if found is None or tunnel in self._told.get(up_seid, ()):
+        now = time.monotonic()
+        if found is None or self._told.is_told(up_seid, tunnel, now):
             return False
         remote = ErrorIndicationReport((values.FTeid(tunnel.teid, tunnel.ip),))
         report = SessionReportRequest(ReportType.ERIR, error_indication=remote)
-        self._tell(up_seid, found[1], tunnel, report)
+        self._tell(up_seid, found[1], tunnel, report, now)
         return True
 
     def downlink_data(self, up_seid: int, teid: int | None, packet: Packet) -> bool:
         """Tell a session's control plane that there is a packet for its idle UE, which came by a
-        TEID of ours, or, None, by the core port: once for each flow, until it says anew what
-        becomes of such packets. Whether the session holds it.
+        TEID of ours, or, None, by the core port: once in a while for each flow, until it says
+        anew what becomes of such packets. Whether the session holds it.
 
         Raises:
             StoreError: whose session it is cannot be read.
         """
-        if up_seid in self._quiet:
+        now = time.monotonic()
+        if self._told.is_quiet(up_seid, now):
             return True
         found = self._store.pfcp_session(self._name, up_seid)
         if found is None:
@@ -227,19 +226,18 @@ class PfcpEndpoint:
         held = waiting(session, teid, packet)
         if held is None:
             return False
-        if held.flow not in self._told.get(up_seid, ()):
-            self._tell(up_seid, made, held.flow, held.report())
-            if held_flows(session) <= self._told[up_seid]:
-                self._quiet.add(up_seid)
+        if not self._told.is_told(up_seid, held.flow, now):
+            self._tell(up_seid, made, held.flow, held.report(), now)
+            self._told.told_of_all(up_seid, held_flows(session), now)
         return True
 
     def _tell(
-        self, up_seid: int, made: Made, what: FTeid | DownlinkFlow, report: SessionReportRequest
+        self, up_seid: int, made: Made, what: What, report: SessionReportRequest, now: float
     ) -> None:
-        self._told.setdefault(up_seid, set()).add(what)
+        self._told.tell(up_seid, what, now)
         to = ip_address(made.cp_ips.split()[0])
         token = (up_seid, what)
-        self._do(self._node.report(to, report, made.cp_seid, token, time.monotonic()))
+        self._do(self._node.report(to, report, made.cp_seid, token, now))
 
     def _bind(self) -> socket.socket:
         while True:
@@ -293,9 +291,7 @@ class PfcpEndpoint:
                 case Refused(transaction, refusal):
                     self._log_refused(transaction, refusal)
                 case Unanswered((int() as up_seid, (FTeid() | DownlinkFlow()) as what)):
-                    # Should it come again, it is told again.
-                    self._told.get(up_seid, set()).discard(what)
-                    self._quiet.discard(up_seid)
+                    self._told.unanswered(up_seid, what)
 
     def _send(self, to: Endpoint, data: bytes) -> None:
         if self._socket is None:
@@ -361,18 +357,11 @@ class PfcpEndpoint:
     def _forget(self, up_seid: int, message: Message | None = None) -> None:
         """A session is another one now, or is no more: what was told of it counts no more, but for
         packets that a modification says nothing of."""
-        self._quiet.discard(up_seid)
-        told = self._told.pop(up_seid, set())
-        kept = set[FTeid | DownlinkFlow]()
+        anew = None
         if isinstance(message, SessionModificationRequest):
             anew = told_anew(message.update_fars)
-            kept = {
-                each for each in told if isinstance(each, DownlinkFlow) and each.far_id not in anew
-            }
-        for what in told - kept:
+        for what in self._told.forget(up_seid, anew):
             self._node.cancel((up_seid, what))
-        if kept:
-            self._told[up_seid] = kept
 
     def _other(self, work: BadRequest | Change) -> list[Action]:
         if isinstance(work, Change):
@@ -403,7 +392,7 @@ class PfcpEndpoint:
     def _change(self, change: Change) -> list[Action]:
         try:
             self._sessions.change(change, self._service)
-            for up_seid in [*self._told] if change.delete else ():
+            for up_seid in self._told if change.delete else ():
                 if self._store.pfcp_session(self._name, up_seid) is None:
                     self._forget(up_seid)
         except Exception as error:
