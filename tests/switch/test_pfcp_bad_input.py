@@ -328,7 +328,18 @@ MODIFICATIONS: dict[str, tuple[int, dict[str, Any]]] = {
         {"update_fars": (smf.moved(0x2099, ENB), g.UpdateFar(99, Action.DROP))},
     ),
     "a tunnel to ourselves": (73, {"update_fars": (smf.moved(7, "10.1.0.1"),)}),
-    "what is not supported": (76, {"query_urrs": (g.QueryUrr(1),)}),
+    "usage of an unknown URR": (73, {"query_urrs": (g.QueryUrr(99),)}),
+    "what is not supported": (
+        76,
+        {
+            "create_pdrs": (
+                smf.downlink("10.45.7.1")._replace(
+                    pdr_id=9,
+                    pdi=g.Pdi(Interface.CORE, ue_ip_address=v.UeIpAddress(choose_ipv4=True)),
+                ),
+            )
+        },
+    ),
 }
 
 
