@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import Any, Self
 
@@ -26,8 +27,10 @@ from ofgtp.core.pfcp.wire.messages import (
     read,
     write,
 )
+from tests.support import ownership as own
 from tests.support import tshark
 from tests.support.lab import Lab
+from tests.support.site import Site
 
 UPF, SMF, OTHER_SMF = "10.3.0.1", "10.3.0.5", "10.3.0.6"
 PORT = 8805
@@ -53,6 +56,17 @@ def n4(lab: Lab) -> None:
     lab.exec("gw", ["ip", "addr", "add", f"{UPF}/16", "dev", "eth3"])
     for address in (SMF, OTHER_SMF, "10.3.9.9"):
         lab.exec("cp", ["ip", "addr", "add", f"{address}/16", "dev", "eth0"])
+
+
+@contextmanager
+def site() -> Iterator[Site]:
+    """A gateway that speaks PFCP, with two base stations; the switch owns its tunnels."""
+    with Lab(enbs=2) as lab:
+        n4(lab)
+        made = Site(lab, lab.config(controller=own.SWITCH, gateway=CONFIG))
+        made.ready()
+        yield made
+        made.alive()
 
 
 class ControlPlane:

@@ -14,8 +14,6 @@ from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Gate, Interface
 from ofgtp.core.pfcp.wire.messages import SessionReportResponse, read, write
 from tests.support import gtpu, smf
-from tests.support import ownership as own
-from tests.support.lab import Lab
 from tests.support.site import ENB_IP, PDN_IP, Site, until
 from tests.support.smf import ControlPlane, PfcpSession
 
@@ -32,12 +30,8 @@ _ues = (f"10.45.9.{number}" for number in itertools.count(2))
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with Lab(enbs=2) as lab:
-        smf.n4(lab)
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
-        site.ready()
+    with smf.site() as site:
         yield site
-        site.alive()
 
 
 @pytest.fixture(scope="module")

@@ -44,12 +44,8 @@ _ues = (f"10.45.8.{number}" for number in itertools.count(2))
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with Lab(enbs=2) as lab:
-        smf.n4(lab)
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
-        site.ready()
+    with smf.site() as site:
         yield site
-        site.alive()
 
 
 @pytest.fixture(scope="module")
