@@ -48,12 +48,13 @@ from ofgtp.core.model import (
 from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
-from ofgtp.store import keys, pfcp
+from ofgtp.core.usage.ledger import Ledger
+from ofgtp.store import keys, pfcp, usage
 from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -126,6 +127,7 @@ CREATE TABLE released (
 {keys.SCHEMA}
 {pfcp.SCHEMA}
 {pfcp.ANSWERS}
+{usage.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -149,6 +151,7 @@ DROP TABLE sessions_2;
 """,
     3: pfcp.SCHEMA,
     4: pfcp.ANSWERS,
+    5: usage.SCHEMA,
 }
 """From each older schema version to the next."""
 
@@ -465,6 +468,16 @@ class Transaction:
         with _errors():
             pfcp.put(self._db, gateway, made)
 
+    def ledgers(self, numbers: Sequence[int]) -> dict[int, Ledger]:
+        """What these sessions have used, by their numbers; those that have none are left out."""
+        with _errors():
+            return usage.find(self._db, numbers)
+
+    def put_ledgers(self, ledgers: Iterable[tuple[int, Ledger]]) -> None:
+        """Write down what sessions have used, by their numbers."""
+        with _errors():
+            usage.put(self._db, ledgers)
+
     def put_answers(self, gateway: str, octets: bytes) -> None:
         """Write down what control planes are answered once this is committed."""
         with _errors():
@@ -732,6 +745,7 @@ class SessionStore:
             self._db.execute("DELETE FROM sessions")
             keys.clear(self._db)
             pfcp.clear(self._db)
+            usage.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
 
@@ -744,6 +758,11 @@ class SessionStore:
                 return int(row[0])
             self._set_meta(pfcp.STAMP, str(now))
         return now
+
+    def ledgers(self, numbers: Sequence[int]) -> dict[int, Ledger]:
+        """What these sessions have used, by their numbers; those that have none are left out."""
+        with _errors():
+            return usage.find(self._reader, numbers)
 
     def pfcp_session(self, gateway: str, up_seid: int) -> tuple[str, pfcp.Made] | None:
         """The id of the session with this SEID of ours, and what it was made from."""

@@ -10,7 +10,7 @@ import pytest
 
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.procedures import Outcome, deletion
-from ofgtp.core.pfcp.usage import Measured, Seen, Usage
+from ofgtp.core.pfcp.usage import Measured, Usage
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.causes import Cause
@@ -24,8 +24,9 @@ from ofgtp.core.pfcp.wire.enums import (
     UsageTrigger,
 )
 from ofgtp.core.pfcp.wire.ies import Ie
-from ofgtp.core.rules.counts import Counts, by_rule, counts_of
+from ofgtp.core.rules.counts import Counts, RuleKey, by_rule, counts_of
 from ofgtp.core.rules.session import owned_flows
+from ofgtp.core.usage.seen import Seen, key_of
 from tests.support.sample import LINKS
 from tests.unit.test_pfcp_sessions import (
     DL,
@@ -57,8 +58,9 @@ def measuring(**changes: Any) -> Outcome:
 
 def seen(made: Outcome, **rules: tuple[int, int]) -> Outcome:
     """The session when its rules stand at so many packets and octets."""
-    counts = {name[1:]: Counts(*count) for name, count in rules.items()}
     session = made.session
+    keys = {rule.id: key_of(rule) for rule in made.made.rules}
+    counts = {keys[name[1:]]: Counts(*count) for name, count in rules.items()}
     usage = session.usage.counted(session.pdrs, made.made.rules, Seen(counts))
     return made_with(made, usage)
 
@@ -164,7 +166,11 @@ def test_what_a_meter_drops_is_taken_off() -> None:
         ),
     )
     made = establish(create_pdrs=pdrs, create_urrs=(urr(1), urr(2)), create_qers=(qer,))
-    counts = {"1": Counts(10, 1000), "2": Counts(30, 3000), "3": Counts(10, 1000)}
+    counts: dict[RuleKey, Counts] = {
+        ("uplink", "1"): Counts(10, 1000),
+        ("downlink", "2"): Counts(30, 3000),
+        ("downlink", "3"): Counts(10, 1000),
+    }
     dropped = {0: Counts(4, 400), 1: Counts(8, 800)}
     session = made.session
     usage = session.usage.counted(session.pdrs, made.made.rules, Seen(counts, dropped))
@@ -186,6 +192,17 @@ def test_it_is_stored_with_the_session() -> None:
     assert stored.from_bytes(octets, made.session.node_id, made.session.up_seid) == made.session
 
 
+def test_marks_of_an_earlier_release_have_no_directions() -> None:
+    made = seen(measuring(), r1=(3, 300), r2=(5, 700))
+    octets = stored.to_bytes(made.session)
+    older = octets[2:].replace(b'["uplink","1",', b'["1",').replace(b'["downlink","2",', b'["2",')
+    size = int.from_bytes(octets[:2], "big") - (len(octets) - 2 - len(older))
+    node_id, up_seid = made.session.node_id, made.session.up_seid
+    read = stored.from_bytes(size.to_bytes(2, "big") + older, node_id, up_seid)
+    assert len(older) < len(octets) - 2
+    assert last(seen(replace(made, session=read), r1=(3, 300), r2=(5, 700))) == last(made)
+
+
 def test_flows_counts_are_those_of_their_rules() -> None:
     """The rest of a tunnel, or of a UE's address, is what no rule with filters had."""
     voice = DL._replace(
@@ -197,9 +214,9 @@ def test_flows_counts_are_those_of_their_rules() -> None:
         found[owned.flow.key] = Counts(10, 1140) if owned.first else Counts(4, 456)
     keyed = [(each.flow.key, each) for each in flows]
     assert by_rule(keyed, found) == {
-        "1": Counts(10, 1000),
-        "2": Counts(6, 600),
-        "3": Counts(4, 400),
+        ("uplink", "1"): Counts(10, 1000),
+        ("downlink", "2"): Counts(6, 600),
+        ("downlink", "3"): Counts(4, 400),
     }
     assert set(by_rule(keyed, {}).values()) == {Counts()}
     assert counts_of(Counts(1, 60)) == Counts(1, 46)

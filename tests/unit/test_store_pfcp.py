@@ -183,7 +183,7 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
         tx.insert(session())
     store.close()
     db = sqlite3.connect(path)
-    for table in ("associations", "pfcp_sessions", "answers"):
+    for table in ("associations", "pfcp_sessions", "answers", "usage"):
         db.execute(f"DROP TABLE {table}")
     db.execute("PRAGMA user_version = 3")
     db.close()
@@ -191,6 +191,7 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
     assert again.get("pfcp-1") is not None
     assert again.associations("gw1") == []
     assert again.pfcp_answers("gw1") == []
+    assert again.ledgers([1]) == {}
     again.close()
 
 

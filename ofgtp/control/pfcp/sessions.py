@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import eventlet
 
-from ofgtp.control.pfcp.usage import Readings
+from ofgtp.control.pfcp import usage
 from ofgtp.control.sessions.detail import settled
 from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
+from ofgtp.control.usage.readings import Readings
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, StoreError
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp import procedures, stored
@@ -301,7 +302,7 @@ class PfcpSessions:
         if old is None:
             raise procedures.unknown(transaction.seid)
         if before.urrs:
-            before = readings.counted(before, old.session, now)
+            before = usage.counted(readings, before, old.session, now)
         outcome = procedures.modification(before, request, self._chooser(tx), self._terms, now)
         new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
         try:
@@ -310,7 +311,7 @@ class PfcpSessions:
             raise procedures.collision(error, outcome.session, restores=False) from None
         session = outcome.session
         if session.urrs:
-            session = readings.changed(session, old.session, made)
+            session = usage.changed(readings, session, old.session, made)
         self._remember(tx, made.number, session)
         installed = () if old.installed is None else (old.installed,)
         steps = Steps(installed, (made,), outcome.end_markers)
@@ -321,7 +322,7 @@ class PfcpSessions:
         gone, now = tx.delete(session_id), self._clock()
         self._room.ended(_key(session.node_id))
         if session.urrs:
-            session = readings.counted(session, gone, now)
+            session = usage.counted(readings, session, gone, now)
         return Steps((gone,)), procedures.deletion(session, now), session.cp_fseid.seid
 
     # --- parts

@@ -24,13 +24,14 @@ from ofgtp.control import report
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp import shown
 from ofgtp.control.pfcp.clock import ntp_now
-from ofgtp.control.pfcp.usage import Readings
+from ofgtp.control.pfcp.usage import counted as pfcp_counted
 from ofgtp.control.sessions.arrivals import Arrivals
 from ofgtp.control.sessions.batch import SLICE, Batch, Line
 from ofgtp.control.sessions.counted import Counted, counted, counted_pair
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.control.sessions.owned import Steps, check_free
+from ofgtp.control.usage.readings import Readings
 from ofgtp.core.errors import (
     Conflict,
     GatewayNotReady,
@@ -477,7 +478,7 @@ class SessionService:
         if made.urrs and agent is not None:
             readings = Readings(agent)
             readings.read([session])
-            made = readings.counted(made, session, ntp_now())
+            made = pfcp_counted(readings, made, session, ntp_now())
         return shown.rules(made)
 
     def seen(self, session_id: str) -> Sequence[SeenView]:

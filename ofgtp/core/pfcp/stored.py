@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ofgtp.core.pfcp.session import PfcpSession, R, placed
-from ofgtp.core.pfcp.usage import NO_USAGE, Measured, Seen, Usage
+from ofgtp.core.pfcp.usage import NO_USAGE, Measured, Usage
 from ofgtp.core.pfcp.wire.messages import SessionModificationRequest
 from ofgtp.core.pfcp.wire.tables import decode, encode
 from ofgtp.core.pfcp.wire.values import NodeId
-from ofgtp.core.rules.counts import Counts
+from ofgtp.core.rules.counts import Counts, RuleKey
+from ofgtp.core.usage.seen import Seen
 
 _SIZE = 2
 
@@ -79,7 +80,7 @@ def _usage_to_plain(usage: Usage) -> list[Any]:
             [number, each.since, each.sequence, *_plain(each.uplink), *_plain(each.downlink)]
             for number, each in usage.urrs.items()
         ],
-        [[name, *_plain(counts)] for name, counts in usage.marks.rules.items()],
+        [[*key, *_plain(counts)] for key, counts in usage.marks.rules.items()],
         [[place, *_plain(counts)] for place, counts in usage.marks.dropped.items()],
     ]
 
@@ -92,10 +93,17 @@ def _usage_from_plain(plain: list[Any]) -> Usage:
             for number, since, sequence, *counts in urrs
         },
         Seen(
-            {name: Counts(*counts) for name, *counts in rules},
+            {key: Counts(*each[-2:]) for each in rules for key in _keys(each[:-2])},
             {place: Counts(*counts) for place, *counts in dropped},
         ),
     )
+
+
+def _keys(names: list[str]) -> list[RuleKey]:
+    """Of a rule; an earlier release left out its direction, of which each has one."""
+    rule = names[-1]
+    both: list[RuleKey] = [("uplink", rule), ("downlink", rule)]
+    return both if len(names) == 1 else [key for key in both if key[0] == names[0]]
 
 
 def _plain(counts: Counts) -> tuple[int, int]:

@@ -17,7 +17,8 @@ from ofgtp.core.pfcp.wire.grouped import CreatePdr, CreateUrr
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.values import VolumeMeasurement
 from ofgtp.core.rules.counts import NONE, Counts
-from ofgtp.core.sessions.rule import Rule, ToCore, Tunnel
+from ofgtp.core.sessions.rule import Rule
+from ofgtp.core.usage.seen import NOTHING, Seen, passed
 
 
 class Measured(NamedTuple):
@@ -30,21 +31,12 @@ class Measured(NamedTuple):
     downlink: Counts = NONE
 
 
-class Seen(NamedTuple):
-    """Where the switch's counts stand."""
-
-    rules: Mapping[str, Counts] = {}
-    """What came to each rule, by its id."""
-    dropped: Mapping[int, Counts] = {}
-    """What meters have dropped of it, by their places in the session's list."""
-
-
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Of all URRs of a session, by their ids; and what of `Seen` is in it."""
 
     urrs: Mapping[int, Measured] = field(default_factory=dict)
-    marks: Seen = field(default_factory=Seen)
+    marks: Seen = NOTHING
 
     def started(self, urrs: Iterable[int], now: int) -> Usage:
         """With those that are new, and without those that are no more."""
@@ -53,12 +45,11 @@ class Usage:
     def counted(self, pdrs: Mapping[int, CreatePdr], rules: Sequence[Rule], seen: Seen) -> Usage:
         """With what has passed by the rules of these PDRs up to now."""
         urrs = dict(self.urrs)
-        for rule, passed in _passed(rules, self.marks, seen):
-            pdr = pdrs.get(int(rule.id))
-            direction: Direction = "uplink" if rule.uplink else "downlink"
+        for (direction, rule), counts in passed(rules, self.marks, seen).items():
+            pdr = pdrs.get(int(rule))
             for urr in () if pdr is None else pdr.urr_ids:
                 if urr in urrs:
-                    urrs[urr] = _plus(urrs[urr], direction, passed)
+                    urrs[urr] = _plus(urrs[urr], direction, counts)
         return Usage(urrs, seen)
 
     def marked(self, seen: Seen) -> Usage:
@@ -101,42 +92,3 @@ def _plus(measured: Measured, direction: Direction, more: Counts) -> Measured:
     if direction == "uplink":
         return measured._replace(uplink=measured.uplink + more)
     return measured._replace(downlink=measured.downlink + more)
-
-
-def _passed(rules: Sequence[Rule], marks: Seen, seen: Seen) -> list[tuple[Rule, Counts]]:
-    """What each rule has forwarded since the marks. What a meter has dropped is taken off the rules
-    that share it, in proportion to what came to them: the switch counts it on all of their flows.
-    """
-    came = {
-        rule.id: _since(seen.rules.get(rule.id, NONE), marks.rules.get(rule.id, NONE))
-        for rule in rules
-        if isinstance(rule.forward, (Tunnel, ToCore))
-    }
-    passed = dict(came)
-    for place, counts in seen.dropped.items():
-        sharing = [rule.id for rule in rules if place in rule.meters and rule.id in came]
-        rest = _since(counts, marks.dropped.get(place, NONE))
-        of_all = Counts(
-            sum(came[each].packets for each in sharing), sum(came[each].octets for each in sharing)
-        )
-        for each in sharing:
-            share = Counts(
-                _part(rest.packets, came[each].packets, of_all.packets),
-                _part(rest.octets, came[each].octets, of_all.octets),
-            )
-            rest, of_all = rest - share, of_all - came[each]
-            left = passed[each] - share
-            passed[each] = Counts(max(left.packets, 0), max(left.octets, 0))
-    return [(rule, passed[rule.id]) for rule in rules if rule.id in passed]
-
-
-def _since(now: Counts, then: Counts) -> Counts:
-    """From one look to the next; from 0 where the switch has begun anew."""
-    gone = now - then
-    if gone.packets < 0 or gone.octets < 0:
-        gone = now
-    return Counts(max(gone.packets, 0), max(gone.octets, 0))
-
-
-def _part(what: int, mine: int, of_all: int) -> int:
-    return 0 if not of_all else what * mine // of_all

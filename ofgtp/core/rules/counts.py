@@ -11,7 +11,11 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ofgtp.core.flows.pipeline import RELAY
+from ofgtp.core.model import Direction
 from ofgtp.core.rules.ruleset import Owned
+
+RuleKey = tuple[Direction, str]
+"""A rule by its direction and its id: a bearer has one of each direction."""
 
 ETHERNET_BYTES = 14
 """Of a frame's octets those that are no IP packet's; the switch counts them all."""
@@ -41,30 +45,31 @@ def counts_of(frames: Counts) -> Counts:
 
 def by_rule(
     flows: Iterable[tuple[Hashable, Owned]], seen: Mapping[Hashable, Counts]
-) -> dict[str, Counts]:
-    """What came to each rule by its id, refused or not; `seen` is as the switch counts, by the keys
+) -> dict[RuleKey, Counts]:
+    """What came to each rule, refused or not; `seen` is as the switch counts, by the keys
     of the flows.
 
     A rule for the rest may have less than nothing, where its flow was made after those of others.
     """
-    counted: dict[str, Counts] = defaultdict(Counts)
-    rests: dict[int, str] = {}
-    behind: dict[int, Counts] = defaultdict(Counts)
+    counted: dict[RuleKey, Counts] = defaultdict(Counts)
+    rests: dict[tuple[int, Direction], str] = {}
+    behind: dict[tuple[int, Direction], Counts] = defaultdict(Counts)
     for key, owned in flows:
         if owned.group is None:
             continue
+        group = owned.group, owned.direction
         if owned.first and owned.rest is not None:
-            rests[owned.group] = owned.rest
+            rests[group] = owned.rest
         found = seen.get(key)
         if found is None:
             continue
         # In table relay packets have not been given a header of Ethernet.
         found = found if owned.flow.table == RELAY.number else counts_of(found)
         if not owned.first:
-            behind[owned.group] += found
-            counted[owned.rule] += found
+            behind[group] += found
+            counted[owned.direction, owned.rule] += found
         elif owned.rest is not None:
-            counted[owned.rest] += found
+            counted[owned.direction, owned.rest] += found
     for group, rest in rests.items():
-        counted[rest] -= behind[group]
+        counted[group[1], rest] -= behind[group]
     return dict(counted)

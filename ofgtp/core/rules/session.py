@@ -79,7 +79,10 @@ def owned_flows(session: Session, links: Links) -> list[Owned]:
     if session.detail is not None:
         return list(ruleset.flows(session, session.detail, links))
     up, down = tunnel_pair_flows(session, links)
-    return [Owned(up, "", "uplink"), Owned(down, "", "downlink")]
+    return [
+        Owned(up, "", "uplink", group=0, rest=""),
+        Owned(down, "", "downlink", group=0, rest=""),
+    ]
 
 
 def _drop(to_ue: Match, reason: DropReason, meter: Meter) -> Flow:

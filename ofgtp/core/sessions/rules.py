@@ -168,9 +168,14 @@ def meter_number(slot: int, place: int) -> int:
     return METERS_FROM + slot * METERS_OF_A_SESSION + place
 
 
+def meter_place(number: int) -> int:
+    """The place of a session's meter in the session's list."""
+    return (number - METERS_FROM) % METERS_OF_A_SESSION
+
+
 def meter_direction(number: int) -> Direction:
     """Of a session's meter: its places are uplink and downlink in turn."""
-    return "downlink" if (number - METERS_FROM) % METERS_OF_A_SESSION % 2 else "uplink"
+    return "downlink" if meter_place(number) % 2 else "uplink"
 
 
 def meters_of(session: Session) -> list[Meter]:

@@ -1,0 +1,1 @@
+"""Reads what the switch has counted, and keeps what sessions have used."""

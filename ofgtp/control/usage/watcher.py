@@ -1,0 +1,80 @@
+"""Looks at the counts of sessions that have limits, as often as they need it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import eventlet
+
+from ofgtp.core.errors import OfgtpError
+from ofgtp.core.model import Gateway
+from ofgtp.core.usage.pace import Next, Watch
+
+log = logging.getLogger(__name__)
+
+SLICE, SLICE_S = 100, 0.005
+"""Sessions that are read at once, and seconds from one such slice to the next: the switch forwards
+in the same thread (docs/usage.md)."""
+IDLE_S = 0.05
+"""Seconds to the next turn where nothing is due."""
+RETRY_S = 1.0
+
+Look = Callable[[Sequence[int]], Mapping[int, Next]]
+"""Reads sessions by their numbers and does what is due; when to look at each again. One that is not
+in the answer is not looked at any more."""
+
+
+class Watcher:
+    """Those of one gateway. What `look` raises of an OfgtpError has it called again."""
+
+    def __init__(self, gateway: Gateway, look: Look) -> None:
+        self._gateway, self._look = gateway, look
+        self._watch = Watch()
+
+    def set(self, number: int, what: Next) -> None:
+        """Look at a session then."""
+        self._watch.set(number, what, time.monotonic(), octets_in(self._gateway))
+
+    def drop(self, number: int) -> None:
+        """Look at a session no more."""
+        self._watch.drop(number)
+
+    def run(self) -> None:
+        """Look at what is due until the process ends; to be spawned."""
+        while True:
+            eventlet.sleep(SLICE_S if self._turn() else IDLE_S)
+
+    def _turn(self) -> bool:
+        octets = octets_in(self._gateway)
+        due = self._watch.due(time.monotonic(), octets, SLICE)
+        if not due:
+            return False
+        try:
+            again = self._look(due)
+        except Exception as error:
+            if isinstance(error, OfgtpError):
+                log.debug("gateway=%s: usage not looked at: %s", self._gateway.name, error)
+            else:
+                log.exception("gateway=%s: unexpected", self._gateway.name)
+            again = dict.fromkeys(due, Next(RETRY_S))
+        now = time.monotonic()
+        for number, what in again.items():
+            # What came while the switch was asked may not be in its answer.
+            self._watch.set(number, what, now, octets)
+        return True
+
+
+def octets_in(gateway: Gateway) -> int:
+    """What has come in by a gateway's ports since they were made: no session has had more."""
+    counter = "tx_bytes" if gateway.host_core else "rx_bytes"
+    return _statistic(gateway.access_port, "rx_bytes") + _statistic(gateway.core_device, counter)
+
+
+def _statistic(device: str, name: str) -> int:
+    with suppress(OSError, ValueError):
+        return int(Path("/sys/class/net", device, "statistics", name).read_text())
+    return 0

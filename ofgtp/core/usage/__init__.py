@@ -1,0 +1,1 @@
+"""What sessions have used: counted over every change of their flows."""
