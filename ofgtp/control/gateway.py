@@ -341,6 +341,8 @@ class GatewayAgent:
         rounds = 0
         while True:
             sliced = not self._equaliser.at_once(channel)
+            if sliced and not rounds:
+                log.info("gateway=%s: under load: flows are compared in slices", self.gateway.name)
             with self._writer:
                 # A change that began before must be in the store when that is read. One that begins
                 # later counts, since the switch is not in sync.
