@@ -478,6 +478,11 @@ class Transaction:
         with _errors():
             usage.put(self._db, ledgers)
 
+    def drop_ledgers(self, numbers: Iterable[int]) -> None:
+        """Forget what sessions have used that are no more."""
+        with _errors():
+            usage.remove(self._db, numbers)
+
     def put_answers(self, gateway: str, octets: bytes) -> None:
         """Write down what control planes are answered once this is committed."""
         with _errors():
