@@ -478,20 +478,10 @@ class Transaction:
         with _errors():
             usage.put(self._db, ledgers)
 
-    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
-        """The same of those which are but tunnel pairs; those that are no more are left out."""
-        with _errors():
-            return usage.plain(self._db, numbers)
-
     def put_plain_usage(self, rows: Iterable[usage.PlainRow]) -> None:
         """Write down what tunnel pairs have used."""
         with _errors():
             usage.put_plain(self._db, rows)
-
-    def clear_usage(self, after: int, last: int) -> None:
-        """Forget what sessions have used that are no more, with numbers up to the last."""
-        with _errors():
-            usage.clear_gone(self._db, after, last)
 
     def drop_ledgers(self, numbers: Iterable[int]) -> None:
         """Forget what sessions have used that are no more."""
@@ -785,9 +775,14 @@ class SessionStore:
             return usage.find(self._reader, numbers)
 
     def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
-        """The same of those which are but tunnel pairs."""
+        """The same of those which are but tunnel pairs; those that are no more are left out."""
         with _errors():
             return usage.plain(self._reader, numbers)
+
+    def usage_of_gone(self, after: int, last: int | None) -> list[int]:
+        """The numbers in a range of sessions that are no more, and whose use is still there."""
+        with _errors():
+            return usage.of_gone(self._reader, after, last)
 
     def numbers(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
         """The next sessions behind a number: theirs, gateway, and whether each is a tunnel pair."""
