@@ -98,7 +98,7 @@ class Round:
         # What comes while it is under way is for the next one.
         self._octets, self._began = octets_in(agent.gateway), time.monotonic()
         sessions = sum(self._store.count(agent.gateway.name).values())
-        pause = self._seconds * SLICE / max(sessions, 1)
+        pause = self._seconds * SLICE / max(sessions, SLICE)
         for group in self._groups():
             self._look_at(group, pause)
         took = time.monotonic() - self._began
