@@ -12,12 +12,18 @@ import pytest
 from ofgtp.control.usage.round import Round
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.usage.ledger import Ledger, Volume
+from ofgtp.northbound import bodies
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Shell
 
 USED = {"light": (1_000, 20_000), "heavy": (3_000, 900_000), "up": (50_000, 0)}
 VOICE = "--precedence", 10, "--filter", "permit out udp from any 5004 to assigned"
+TWO = {
+    "gateway": "gw1",
+    "ue_ip": "10.45.0.10",
+    "bearers": [{"id": "voice", "precedence": 10, "filters": [VOICE[-1]]}],
+}
 
 
 @pytest.fixture
@@ -86,10 +92,9 @@ def test_one_session(ofgtp: Shell) -> None:
 def test_a_round(api: Background, ofgtp: Shell) -> None:
     """What the switch has counted is kept, of tunnel pairs and others; rows of no session go."""
     ofgtp("session add phone --gateway gw1 --ue-ip 10.45.0.9 --peer 10.1.0.2 --teid 0x2001")
-    ofgtp("session add two --gateway gw1 --ue-ip 10.45.0.10 --peer 10.1.0.2 --teid 0x2002")
-    assert ofgtp("bearer add two voice", *VOICE).code == 0
 
     def look(net: Net) -> list[int]:
+        net.service.put(bodies.session(TWO).request("two"))
         with net.store.transaction() as tx:
             tx.put_ledgers([(1 << 39, Ledger(active_at=5))])
         Round(net.agents["gw1"], net.store, net.writer, 0)._go()
