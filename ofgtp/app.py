@@ -36,6 +36,7 @@ from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp.endpoint import PfcpEndpoint
 from ofgtp.control.sessions.service import SessionService
+from ofgtp.control.usage.round import Round
 from ofgtp.core.errors import (
     CodecError,
     ConfigError,
@@ -165,6 +166,9 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             hub.spawn(self._for_ever, "openflow", partial(self._listener.accept, listening))
         for agent in self._agents:
             hub.spawn(self._for_ever, f"gateway={agent.gateway.name}", agent.run)
+            seconds = self._config.controller.usage_round_seconds
+            rounds = Round(agent, self._store, self._writer, seconds)
+            hub.spawn(self._for_ever, f"usage of gateway={agent.gateway.name}", rounds.run)
         for name, endpoint in self._endpoints.items():
             hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread

@@ -49,7 +49,9 @@ from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import ETHERNET_HEADER, Links, same_ports
 from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.core.usage.plain import Pair
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import Rounds
 from ofgtp.southbound.channel import (
     CONFIRM_S,
     Channel,
@@ -60,9 +62,9 @@ from ofgtp.southbound.channel import (
 )
 from ofgtp.southbound.openflow import (
     EntryKey,
-    FlowCounts,
     FlowStats,
     FlowUpdate,
+    KeyedCounts,
     MeterCommand,
     MeterCounts,
     PacketIn,
@@ -140,6 +142,9 @@ class GatewayAgent:
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
         self.misses = Misses(gateway, store, self.signalling)
         self._end_markers = EndMarkers(gateway, store, self.signalling)
+        self.made_anew: set[int] = set()
+        """Sessions whose flows were to be made anew; who wants to know empties it before."""
+        self.rounds = Rounds()
         self._neighbours_changed = False
 
     @property
@@ -691,20 +696,24 @@ class GatewayAgent:
             except (GatewayNotReady, StoreError) as error:  # looked at again before long
                 log.warning("gateway=%s: routes to UEs: %s", self.gateway.name, error)
 
-    def counters(self, numbers: Sequence[int]) -> list[list[FlowCounts]]:
-        """What the flows of each session number have counted, as the switch reports it now.
+    def flow_stats(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
+        """All that the switch says of the flows of each session number.
 
         Raises:
             GatewayNotReady: the switch is away.
         """
-        return self.channel.counts_of(_cookies(numbers))
-
-    def flow_stats(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
-        """The same with all that the switch says of these flows: for those that have several."""
         return self.channel.flows_of(_cookies(numbers))
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[list[tuple[EntryKey, int, int]]]:
-        """The same: the key of each flow, packets and octets."""
+    def moving(self, numbers: Iterable[int]) -> None:
+        """Flows of these sessions are about to be made anew, or deleted."""
+        self.made_anew.update(numbers)
+
+    def pairs(self, numbers: Sequence[int]) -> list[Pair]:
+        """What they have counted, of sessions that are but tunnel pairs."""
+        return self.channel.pairs_of(_cookies(numbers))
+
+    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
+        """The same of any others, and which flow each is."""
         return self.channel.keyed_counts_of(_cookies(numbers))
 
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:

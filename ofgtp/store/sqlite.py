@@ -478,6 +478,16 @@ class Transaction:
         with _errors():
             usage.put(self._db, ledgers)
 
+    def put_plain_usage(self, rows: Iterable[usage.PlainRow]) -> None:
+        """Write down what tunnel pairs have used."""
+        with _errors():
+            usage.put_plain(self._db, rows)
+
+    def drop_ledgers(self, numbers: Iterable[int]) -> None:
+        """Forget what sessions have used that are no more."""
+        with _errors():
+            usage.remove(self._db, numbers)
+
     def put_answers(self, gateway: str, octets: bytes) -> None:
         """Write down what control planes are answered once this is committed."""
         with _errors():
@@ -763,6 +773,48 @@ class SessionStore:
         """What these sessions have used, by their numbers; those that have none are left out."""
         with _errors():
             return usage.find(self._reader, numbers)
+
+    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
+        """The same of those which are but tunnel pairs; those that are no more are left out."""
+        with _errors():
+            return usage.plain(self._reader, numbers)
+
+    def usage_of_gone(self, after: int, last: int | None) -> list[int]:
+        """The numbers in a range of sessions that are no more, and whose use is still there."""
+        with _errors():
+            return usage.of_gone(self._reader, after, last)
+
+    def usage_list(
+        self, gateway: str | None, limit: int, cursor: str | None = None
+    ) -> tuple[list[usage.Listed], str | None]:
+        """A page of what sessions have used, as it is kept, and the cursor of the next one.
+
+        Raises:
+            InvalidSession: `cursor` is none of ours.
+        """
+        after = _cursor_number(cursor)
+        with _errors():
+            page = usage.listed(self._reader, after, gateway, limit + 1)
+        more = len(page) > limit
+        page = page[:limit]
+        return page, _cursor(page[-1].number) if more else None
+
+    def numbers(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
+        """The next sessions behind a number: theirs, gateway, and whether each is a tunnel pair."""
+        sql = (
+            "SELECT number, gateway, slot IS NULL FROM sessions NOT INDEXED WHERE number > ?"
+            " ORDER BY number LIMIT ?"
+        )
+        with _errors():
+            rows = self._reader.execute(sql, (after, limit)).fetchall()
+        return [(number, gateway, bool(plain)) for number, gateway, plain in rows]
+
+    def by_numbers(self, numbers: Sequence[int]) -> list[StoredSession]:
+        """The sessions with these numbers, those that are there."""
+        sql = f"{_SELECT} WHERE number IN (SELECT value FROM json_each(?))"
+        with _errors():
+            rows = self._reader.execute(sql, (json.dumps([*numbers]),)).fetchall()
+        return [_stored(row) for row in rows]
 
     def pfcp_session(self, gateway: str, up_seid: int) -> tuple[str, pfcp.Made] | None:
         """The id of the session with this SEID of ours, and what it was made from."""
