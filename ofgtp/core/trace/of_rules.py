@@ -105,6 +105,27 @@ def far_drop(case: Case, rule: Rule) -> Verdict:
     return Verdict(False, says, DropReason.FAR_DROP.label, *_owned(session, cause))
 
 
+def quota_exhausted(case: Case, rule: Rule) -> Verdict:
+    """A packet of what has used up its quota."""
+    session = case.session
+    says = f"the quota of {session.named(rule)} is used up"
+    if session.owner is not None:
+        cause = "normal until the core network (charging: OCS, CHF) grants more"
+        return Verdict(False, says, DropReason.QUOTA_EXHAUSTED.label, *_owned(session, cause))
+    command = None
+    if session.id is not None:
+        names = shlex.quote(session.id)
+        kind = f"bearer set {names} {shlex.quote(rule.id)}" if rule.id else f"session set {names}"
+        command = f"ofgtp {kind} --quota OCTETS"
+    return Verdict(
+        False,
+        says,
+        DropReason.QUOTA_EXHAUSTED.label,
+        "normal until it is given another one, which counts from then:",
+        command,
+    )
+
+
 def indicated_bearer(case: Case, rule: Rule) -> Verdict:
     """A downlink packet of a bearer whose peer does not know the tunnel."""
     return Verdict(
