@@ -62,6 +62,7 @@ from ofgtp.southbound.openflow import (
     FlowCounts,
     FlowStats,
     FlowUpdate,
+    KeyedCounts,
     MeterCommand,
     MeterCounts,
     PacketIn,
@@ -657,8 +658,8 @@ class GatewayAgent:
         """The same with all that the switch says of these flows: for those that have several."""
         return self.channel.flows_of(_cookies(numbers))
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[list[tuple[EntryKey, int, int]]]:
-        """The same: the key of each flow, packets and octets."""
+    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
+        """The same, and which flow each is."""
         return self.channel.keyed_counts_of(_cookies(numbers))
 
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:

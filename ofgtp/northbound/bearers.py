@@ -192,9 +192,9 @@ class UsageLimitsInput(Strict):
         description="When so many octets have been used since there is a quota: an event"
         " quota_exhausted, and all packets are dropped. More are let pass by a larger number",
     )
-    inactivity_seconds: (
-        Annotated[int, Field(ge=1, le=INACTIVITY_MAX_S, strict=True)] | None
-    ) = Field(None, description="An event inactive once no packet has gone on for so long")
+    inactivity_seconds: Annotated[int, Field(ge=1, le=INACTIVITY_MAX_S, strict=True)] | None = (
+        Field(None, description="An event inactive once no packet has gone on for so long")
+    )
 
     @property
     def limits(self) -> UsageLimits:
@@ -290,7 +290,11 @@ class UsageLimitsOutput(BaseModel):
     @classmethod
     def of(cls, usage: UsageLimits) -> UsageLimitsOutput:
         """The answer that shows limits."""
-        return cls.model_construct(**_usage(usage))
+        return cls.model_construct(
+            threshold_bytes=usage.threshold,
+            quota_bytes=usage.quota,
+            inactivity_seconds=usage.inactivity,
+        )
 
 
 class BearerUplinkOutput(BaseModel):

@@ -284,8 +284,8 @@ class Channel:
         """The same, and no more of each flow than what it has counted."""
         return [list(of.decode_flow_counts(reply)) for reply in self._stats_of(cookies)]
 
-    def keyed_counts_of(self, cookies: Sequence[int]) -> list[list[tuple[of.EntryKey, int, int]]]:
-        """The same: the key of each flow, packets and octets."""
+    def keyed_counts_of(self, cookies: Sequence[int]) -> list[list[of.KeyedCounts]]:
+        """The same, and which flow each is."""
         return [list(of.decode_keyed_counts(reply)) for reply in self._stats_of(cookies)]
 
     def _stats_of(self, cookies: Sequence[int]) -> list[bytes]:

@@ -653,14 +653,26 @@ def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
         yield FlowCounts(table, packets, octets, seconds)
 
 
-def decode_keyed_counts(body: bytes) -> Iterator[tuple[EntryKey, int, int]]:
-    """Read key, packets and octets of the flows in a flow-stats reply part. Raises CodecError."""
-    for offset, (size, table, _, _, priority, *_, packets, octets) in _flow_stats(body):
+class KeyedCounts(NamedTuple):
+    """What one flow has counted, which it is, and how old."""
+
+    key: EntryKey
+    packets: int
+    octets: int
+    age_ms: int
+    """Since it was made."""
+
+
+def decode_keyed_counts(body: bytes) -> Iterator[KeyedCounts]:
+    """Read the same and the keys of the flows in a flow-stats reply part. Raises CodecError."""
+    for offset, fields in _flow_stats(body):
+        size, table, seconds, nanoseconds, priority, *_, packets, octets = fields
         start = offset + _FLOW_STATS.size
         length = int.from_bytes(body[start + 2 : start + 4], "big")
         if length < 4 or start + length > offset + size:
             raise CodecError("a match is longer than its flow-stats entry")
-        yield (table, priority, body[start : start + length + -length % 8]), packets, octets
+        key = table, priority, body[start : start + length + -length % 8]
+        yield KeyedCounts(key, packets, octets, seconds * 1000 + nanoseconds // 1_000_000)
 
 
 def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:

@@ -17,7 +17,7 @@ import secrets
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -490,6 +490,11 @@ class Transaction:
         """Write down where the limits of a session count from; none: it has none."""
         with _errors():
             gauges.put(self._db, number, stated)
+
+    def drop_ledgers(self, numbers: Iterable[int]) -> None:
+        """Forget what sessions have used that are no more."""
+        with _errors():
+            usage.remove(self._db, numbers)
 
     def put_answers(self, gateway: str, octets: bytes) -> None:
         """Write down what control planes are answered once this is committed."""

@@ -31,6 +31,8 @@ from ofgtp.control.sessions.counted import Counted, counted, counted_pair
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.control.sessions.owned import Steps, check_free
+from ofgtp.control.usage.ledgers import Ledgers
+from ofgtp.control.usage.limits import Limits
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.errors import (
     Conflict,
@@ -48,6 +50,7 @@ from ofgtp.core.pfcp.downlink import read_packet
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
 from ofgtp.core.trace.probe import Packet
+from ofgtp.core.usage.ledger import Ledger
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
@@ -113,6 +116,7 @@ class SessionService:
         self._writer = writer
         self.nodes: dict[str, PfcpNode] = {}
         """The gateways' endpoints of PFCP."""
+        self.limits = Limits(store, self._agents.values(), writer, events)
         self._arrivals = {
             name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
         }
@@ -171,9 +175,13 @@ class SessionService:
             with self._transaction() as tx:
                 session = tx.delete(session_id)
                 check_free(session)
+                used = self._count(tx, session.gateway, [session], [])
                 confirmed = self._carry_out(tx, session.gateway, [session], [])
             self._changed(session, None)
-            self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
+            facts = _final(used.get(session.number))
+            self.events.publish(
+                "session_deleted", gateway=session.gateway, session=session.id, **facts
+            )
             return confirmed
 
     def batch(self, ops: Iterable[Line]) -> BatchResult:
@@ -211,6 +219,7 @@ class SessionService:
             with self._transaction() as tx:
                 steps = work(tx)
                 touched = steps.before or steps.after
+                used = self._count(tx, gateway, steps.before, steps.after)
                 confirmed = touched and self._carry_out(tx, gateway, steps.before, steps.after)
                 if steps.after and not confirmed:
                     raise GatewayNotReady(f"the switch of gateway {gateway} has not confirmed")
@@ -221,7 +230,8 @@ class SessionService:
         for number, session in (was | now).items():
             kind = "session_changed" if number in was else "session_created"
             kind = kind if number in now else "session_deleted"
-            facts = {"state": SessionState.ACTIVE.value} if number in now else {}
+            facts: dict[str, str | int] = {"state": SessionState.ACTIVE.value}
+            facts = facts if number in now else _final(used.get(number))
             self.events.publish(kind, gateway=gateway, session=session.id, **facts)
 
     def counting(self, gateway: str) -> GatewayAgent:
@@ -259,6 +269,7 @@ class SessionService:
                 for session in after:
                     if session.detail is not None:
                         tx.replace(session)
+                self._count(tx, gateway, before, after)
                 self._carry_out(tx, gateway, before, after)
             for session in after:
                 tx.set_state([session.number], SessionState.ERROR_INDICATED, _lost(session))
@@ -340,7 +351,9 @@ class SessionService:
             tx.set_state([new.number], SessionState.ACTIVE)
             return _Done(old, replace(old, updated_at=tx.time), changed=False)
         installed = None if old is None else old.installed
-        active = self._carry_out(tx, new.gateway, [] if installed is None else [installed], [new])
+        before = [] if installed is None else [installed]
+        self._count(tx, new.gateway, before, [new])
+        active = self._carry_out(tx, new.gateway, before, [new])
         state = SessionState.ACTIVE if active else SessionState.PENDING
         made = tx.time if old is None else old.created_at
         return _Done(old, StoredSession(new, state, None, made, tx.time), changed=True)
@@ -379,11 +392,24 @@ class SessionService:
                 lambda: tx.allocate_teid(gateway.name),
             ),
         )
+        session, gauges = self.limits.given(tx, old, session)
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
         if framed_of(session):
             agent.host.check_framed(session)
-        return old, tx.insert(session) if old is None else tx.replace(session)
+        made = tx.insert(session) if old is None else tx.replace(session)
+        self.limits.put(tx, made, gauges)
+        return old, made
+
+    def _count(
+        self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
+    ) -> dict[int, Ledger]:
+        """Keep what sessions have used before their flows change; of those that are no more it is
+        returned, by their numbers."""
+        agent = self._agents.get(gateway)
+        if agent is None or not before:
+            return {}
+        return Ledgers(tx, Readings(agent), int(tx.time.timestamp())).change(before, after)
 
     def _carry_out(
         self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
@@ -611,6 +637,19 @@ class SessionService:
             except GatewayNotReady as error:
                 log.debug("gateway=%s: no counters: %s", name, error)
         return [found.get(stored.session.number, []) for stored in page]
+
+
+def _final(ledger: Ledger | None) -> dict[str, str | int]:
+    """What a session that is no more has used, for its event."""
+    if ledger is None:
+        return {}
+    total = ledger.total
+    return {
+        "uplink_packets": total.uplink.packets,
+        "uplink_bytes": total.uplink.octets,
+        "downlink_packets": total.downlink.packets,
+        "downlink_bytes": total.downlink.octets,
+    }
 
 
 def _lost(session: Session) -> str:

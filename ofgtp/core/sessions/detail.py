@@ -155,6 +155,6 @@ class Detail:
     @property
     def only_bearers(self) -> bool:
         """Whether there are but bearers and rates, made by the REST API."""
-        more = self.relay or self.breakout or self.framed_routes or self.rules or self.usage
-        more = more or any(bearer.usage for bearer in self.bearers)
-        return not (more or self.limits or self.teids or self.owner)
+        more = self.relay or self.breakout or self.framed_routes or self.rules
+        limited = self.usage or any(bearer.usage for bearer in self.bearers)
+        return not (more or limited or self.limits or self.teids or self.owner)

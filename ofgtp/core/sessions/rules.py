@@ -44,8 +44,7 @@ def rules_of(session: Session) -> tuple[Rule, ...]:
     closed = {each.id for each in detail.bearers if each.used_up}
     to = Refused(DropReason.QUOTA_EXHAUSTED)
     return tuple(
-        replace(rule, forward=to) if detail.used_up or rule.id in closed else rule
-        for rule in rules
+        replace(rule, forward=to) if detail.used_up or rule.id in closed else rule for rule in rules
     )
 
 

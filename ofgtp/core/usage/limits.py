@@ -72,7 +72,8 @@ def closed_of(session: Session) -> set[str]:
     detail = session.detail
     if detail is None:
         return set()
-    return {""} * detail.used_up | {bearer.id for bearer in detail.bearers if bearer.used_up}
+    closed = {bearer.id for bearer in detail.bearers if bearer.used_up}
+    return closed | {""} if detail.used_up else closed
 
 
 def closing(session: Session, closed: set[str]) -> Session:
