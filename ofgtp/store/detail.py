@@ -41,7 +41,7 @@ def to_text(session: Session) -> str | None:
         made["indicated"] = True
     if detail.ambr:
         made["ambr"] = _rates(detail.ambr)
-    if detail.usage:
+    if detail.usage or detail.used_up:
         made["usage"] = _usage(detail.usage, detail.used_up)
     if detail.bearers:
         made["bearers"] = [_bearer(each) for each in detail.bearers]
@@ -178,7 +178,7 @@ def _bearer(bearer: Bearer) -> dict[str, Any]:
         made["qos"] = bearer.qos.number
     if bearer.mbr:
         made["mbr"] = _rates(bearer.mbr)
-    if bearer.usage:
+    if bearer.usage or bearer.used_up:
         made["usage"] = _usage(bearer.usage, bearer.used_up)
     if bearer.gate is not Gate.OPEN:
         made["gate"] = bearer.gate.value
