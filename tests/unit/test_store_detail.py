@@ -157,11 +157,11 @@ def test_the_strategy_knows_every_field() -> None:
     """What is added to these values must be kept, too."""
     assert {*Detail.__dataclass_fields__} == {
         *("slot", "way", "ambr", "bearers", "relay", "breakout", "framed_routes"),
-        *("rules", "limits", "teids", "owner"),
+        *("rules", "limits", "teids", "owner", "usage", "used_up"),
     }
     assert {*Bearer.__dataclass_fields__} == {
         *("id", "precedence", "filters", "uplink", "downlink", "shares_downlink", "qos", "mbr"),
-        *("gate", "error_indicated", "index"),
+        *("gate", "error_indicated", "index", "usage", "used_up"),
     }
     assert {*Rule.__dataclass_fields__} == {
         *("id", "source", "precedence", "forward", "teid", "peer", "ue", "filters", "qfis"),

@@ -215,12 +215,11 @@ class _Turn:
         *,
         stopped: bool,
     ) -> Iterable[Next]:
-        at, had = self._seen.get(session.number, (self._steady, octets))
+        at, had = self._seen.get(session.number, (self._steady, {}))
         for name, each in judged.items():
-            risen = octets[name] - had.get(name, octets[name])
             look = look_after(
                 replace(each, left=None) if stopped else each,
-                risen,
+                octets[name] - had[name] if name in had else None,
                 self._steady - at,
                 fastest(session, name),
             )

@@ -17,6 +17,9 @@ from ofgtp.core.usage.pace import Next, next_look
 
 LAG_S = 1.0
 """After so many seconds the switch has counted a packet for certain."""
+AGAIN_S = 2.0
+"""Where packets have lately gone on, look again so soon: of the last ones the switch may have told
+nothing yet, and if no more come, nothing else would call for a look."""
 SLICES = 10
 """Looks within the time without a packet that is to be told: it may be told so much of it late."""
 KBPS_OCTETS = 125
@@ -197,12 +200,17 @@ def _totals(used: Volume) -> dict[str, int]:
     return {"uplink_bytes": used.uplink.octets, "downlink_bytes": used.downlink.octets}
 
 
-def look_after(judged: Judged, risen: int, seconds: float, most: float | None) -> Next | None:
+def look_after(
+    judged: Judged, risen: int | None, seconds: float, most: float | None
+) -> Next | None:
     """When to look again at what has used `risen` octets in the last `seconds`, and can use `most`
-    a second; None: not until it is changed."""
+    a second; None of them: it was not looked at before. None: not until it is changed."""
+    timer = judged.timer
     if judged.left is None:
-        return None if judged.timer is None else Next(judged.timer)
-    return next_look(judged.left, risen, seconds, most, judged.timer)
+        return None if timer is None else Next(timer)
+    if risen != 0:
+        timer = AGAIN_S if timer is None else min(timer, AGAIN_S)
+    return next_look(judged.left, risen or 0, seconds, most, timer)
 
 
 def soonest(looks: list[Next]) -> Next | None:
