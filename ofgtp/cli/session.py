@@ -308,17 +308,17 @@ def _counted(counter: dict[str, int]) -> str:
 
 def _sent_down(session: dict[str, Any]) -> str:
     one_way = not (session.get("bearers") or session.get("core"))
+    sent = _since(session["counters"]["downlink"])
     if session["downlink"] is None and one_way:
-        return "nothing while the UE is idle"
+        return f"{sent}; nothing while the UE is idle"
     if session["state"] == "error_indicated" and one_way:
-        return "nothing: its peer does not know the tunnel"
-    return _since(session["counters"]["downlink"])
+        return f"{sent}; now nothing: its peer does not know the tunnel"
+    return sent
 
 
 def _since(counter: dict[str, int]) -> str:
-    """A tunnel that changes has a flow made anew, which counts from 0."""
     made = output.duration(counter["duration_seconds"])
-    return f"{_counted(counter)} since the flow was made, {made} ago"
+    return f"{_counted(counter)} since the session was made, {made} ago"
 
 
 def _when(moment: str) -> str:

@@ -306,7 +306,7 @@ class BearerUplinkOutput(BaseModel):
 
 
 class BearerCounters(BaseModel):
-    """What a bearer has carried."""
+    """What a bearer has carried since it was made."""
 
     uplink: Counters
     downlink: Counters

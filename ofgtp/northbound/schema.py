@@ -201,12 +201,10 @@ class PeersQuery(NoQuery):
 
 
 class FlowCounters(Counters):
-    """What the flows of a session have forwarded in a direction."""
+    """What a session has carried in a direction since it was made, over all changes: packets that
+    went on, and their octets, those of IP."""
 
-    duration_seconds: int = Field(
-        description="for how long: since the flow was made, which a changed tunnel makes anew;"
-        " of several flows, the one made last"
-    )
+    duration_seconds: int = Field(description="Since the session was made")
 
 
 class BothCounters(BaseModel):

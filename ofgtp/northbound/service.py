@@ -37,10 +37,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class FlowCounters:
-    """What a session's flow has counted, and since how many seconds.
-
-    A tunnel that changes has a flow made anew, which counts from 0: less time than the session has.
-    """
+    """What a session has carried, and since how many seconds: since it was made."""
 
     packets: int
     bytes: int

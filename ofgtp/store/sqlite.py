@@ -491,6 +491,21 @@ class Transaction:
         with _errors():
             gauges.put(self._db, number, stated)
 
+    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
+        """The same of those which are but tunnel pairs; those that are no more are left out."""
+        with _errors():
+            return usage.plain(self._db, numbers)
+
+    def put_plain_usage(self, rows: Iterable[usage.PlainRow]) -> None:
+        """Write down what tunnel pairs have used."""
+        with _errors():
+            usage.put_plain(self._db, rows)
+
+    def clear_usage(self, after: int, last: int) -> None:
+        """Forget what sessions have used that are no more, with numbers up to the last."""
+        with _errors():
+            usage.clear_gone(self._db, after, last)
+
     def drop_ledgers(self, numbers: Iterable[int]) -> None:
         """Forget what sessions have used that are no more."""
         with _errors():
@@ -788,8 +803,23 @@ class SessionStore:
         with _errors():
             return gauges.numbers(self._reader, gateway)
 
+    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
+        """The same of those which are but tunnel pairs."""
+        with _errors():
+            return usage.plain(self._reader, numbers)
+
+    def numbers(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
+        """The next sessions behind a number: theirs, gateway, and whether each is a tunnel pair."""
+        sql = (
+            "SELECT number, gateway, slot IS NULL FROM sessions NOT INDEXED WHERE number > ?"
+            " ORDER BY number LIMIT ?"
+        )
+        with _errors():
+            rows = self._reader.execute(sql, (after, limit)).fetchall()
+        return [(number, gateway, bool(plain)) for number, gateway, plain in rows]
+
     def by_numbers(self, numbers: Sequence[int]) -> list[StoredSession]:
-        """The sessions with these numbers, as far as they are there."""
+        """The sessions with these numbers, those that are there."""
         sql = f"{_SELECT} WHERE number IN (SELECT value FROM json_each(?))"
         with _errors():
             rows = self._reader.execute(sql, (json.dumps([*numbers]),)).fetchall()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ofgtp.core.rules.counts import NONE, Counts, RuleKey
 from ofgtp.core.usage.ledger import NO_VOLUME, Ledger, Volume
+from ofgtp.core.usage.plain import NEW_ROW, Row
 from ofgtp.core.usage.seen import Seen
 
 SCHEMA = """
@@ -53,6 +54,44 @@ def find(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Ledger]:
 def clear(db: sqlite3.Connection) -> None:
     """Forget all."""
     db.execute("DELETE FROM usage")
+
+
+class PlainRow(NamedTuple):
+    """What a session that is but a tunnel pair has used."""
+
+    number: int
+    row: Row
+    marked_at: int | None
+    active_at: int | None
+
+
+def plain(db: sqlite3.Connection, numbers: Sequence[int]) -> list[PlainRow]:
+    """That of these sessions which are but tunnel pairs; those that are no more are left out."""
+    sql = (
+        "SELECT s.number, u.* FROM sessions AS s LEFT JOIN usage AS u ON u.number = s.number"
+        " WHERE s.number IN (SELECT value FROM json_each(?)) AND s.slot IS NULL"
+        " AND u.more IS NULL"
+    )
+    rows = db.execute(sql, (json.dumps([*numbers]),))
+    return [
+        PlainRow(row[0], NEW_ROW if row[1] is None else row[2:10], row[10], row[11]) for row in rows
+    ]
+
+
+def put_plain(db: sqlite3.Connection, rows: Iterable[PlainRow]) -> None:
+    """Write those."""
+    db.executemany(
+        _PUT, ((number, *row, marked, active, None) for number, row, marked, active in rows)
+    )
+
+
+def clear_gone(db: sqlite3.Connection, after: int, last: int) -> None:
+    """Forget those of sessions that are no more, with numbers up to the last."""
+    sql = (
+        "DELETE FROM usage WHERE number > ? AND number <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM sessions AS s WHERE s.number = usage.number)"
+    )
+    db.execute(sql, (after, last))
 
 
 def remove(db: sqlite3.Connection, numbers: Iterable[int]) -> None:

@@ -11,9 +11,6 @@ from ofgtp.core.sessions.rules import rules_of
 from ofgtp.core.usage.ledger import NEW, Ledger
 from ofgtp.store.sqlite import Transaction
 
-CHANGING_MS = 60_000
-"""Flows that a change makes are there so long after the switch was asked, at the latest."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
@@ -34,13 +31,9 @@ class Ledgers:
 
     def changed(self, before: Session, after: Session, ledger: Ledger) -> Ledger:
         """As it is once a session is another one in the switch."""
-        seen, at = self.readings.after(before, after), self.readings.at
+        seen = self.readings.after(before, after)
         kept = ledger.of(rule.id for rule in rules_of(after))
-        if seen is None:
-            return kept
-        # Flows of its own that are yet to be made are not taken for others' work.
-        later = 0 if after.detail is None else CHANGING_MS
-        return kept.marked(seen, None if at is None else at + later)
+        return kept if seen is None else kept.marked(seen, self.readings.at)
 
     def change(self, before: Iterable[Session], after: Iterable[Session]) -> dict[int, Ledger]:
         """Write what sessions have used, which are about to be others in the switch, or none; the
@@ -74,7 +67,7 @@ def counted(
     for session in sessions:
         ledger = ledgers.get(session.number, NEW)
         seen = readings.seen(session)
-        if seen is not None:
+        if seen is not None and not readings.older_than(ledger):
             ledger = readings.holds(session, ledger).counted(rules_of(session), seen, now)
             ledger = ledger.marked(seen, readings.at)
         made[session.number] = ledger

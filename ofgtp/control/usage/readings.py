@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.flows.flow import CookieKind, make_cookie
-from ofgtp.core.model import Session
-from ofgtp.core.rules.counts import Counts, by_rule, counts_of
+from ofgtp.core.flows.flow import CookieKind, cookie_kind
+from ofgtp.core.model import Direction, Session
+from ofgtp.core.rules.counts import NONE, Counts, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.sessions.rules import meter_place, meters_of, rules_of
 from ofgtp.core.usage.ledger import Ledger
@@ -19,7 +21,7 @@ from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 
 log = logging.getLogger(__name__)
 
-REBOOTED_MS = 120_000
+REBOOTED_US = 120_000_000
 """Marks that are so far in the future were set before the host was started."""
 
 
@@ -49,6 +51,7 @@ class Readings:
         self._made: dict[int, dict[Hashable, int]] = {}
         """When the flows were made at the latest: no later than that, and seldom much earlier."""
         self._meters: dict[int, dict[int, Counts]] = {}
+        self._asked_at = 0
         self.at: int | None = None
         """When the switch had answered, by a clock that goes on as long as the host runs."""
 
@@ -60,17 +63,17 @@ class Readings:
             for meter in meters_of(each)
         }
         numbers = [each.number for each in sessions]
-        asked_at = steady_ms()
+        self._asked_at = asked_at = steady_us()
         try:
             flows = self._switch.keyed_counts(numbers)
             meters = self._switch.meter_counts(places) if places else {}
         except GatewayNotReady as error:
             log.debug("no counts of %d sessions: %s", len(sessions), error)
             return
-        self.at = steady_ms()
+        self.at = steady_us()
         for number, some in zip(numbers, flows, strict=True):
             self._flows[number] = {each.key: Counts(each.packets, each.octets) for each in some}
-            self._made[number] = {each.key: asked_at - each.age_ms for each in some}
+            self._made[number] = {each.key: asked_at - each.age_us for each in some}
             self._meters[number] = {}
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
@@ -81,25 +84,26 @@ class Readings:
         """Of a session that was looked at; None: the switch did not tell."""
         return self._seen(session.number, self._switch.keys_of(session))
 
+    def older_than(self, ledger: Ledger) -> bool:
+        """Whether somebody has brought a ledger up to date since this was asked for."""
+        at, answered = ledger.marked_at, self.at or 0
+        return at is not None and self._asked_at < at <= answered + REBOOTED_US
+
     def holds(self, session: Session, ledger: Ledger) -> Ledger:
-        """A ledger with the marks of its that hold: flows that were made anew since, by a repair or
-        in a switch that was started again, have counted nothing that is in it."""
+        """A ledger with marks that hold: flows that were made anew since then, by a repair or in a
+        switch that was started again, have counted nothing that is in it."""
         at, made = ledger.marked_at, self._made.get(session.number)
         wanted = self._switch.keys_of(session)
-        if at is None or not made or wanted is None or self.at is None:
+        if at is None or not made or wanted is None:
             return ledger
-        there = [(made[key], owned) for key, owned in wanted if key in made]
-        new = [owned for made_at, owned in there if made_at > at or at > self.at + REBOOTED_MS]
-        if not new:
-            return ledger
-        if len(new) == len(there):
+        if at > (self.at or 0) + REBOOTED_US:
             return ledger.marked(NOTHING)
-        if session.detail is None:
-            gone = {(each.direction, each.rule) for each in new}
-            left = {key: counts for key, counts in ledger.marks.rules.items() if key not in gone}
-            return ledger.marked(Seen(left))
-        # What a rule without filters has had is reckoned from all of them: what came since is left.
-        return ledger.marked(self._seen(session.number, wanted) or NOTHING)
+        there = [(made[key] > at, owned) for key, owned in wanted if key in made]
+        if not any(new for new, _ in there):
+            return ledger
+        if all(new for new, _ in there):
+            return ledger.marked(NOTHING)
+        return replace(ledger, marks=_without(ledger.marks, there))
 
     def after(self, before: Session, after: Session) -> Seen | None:
         """Where the counts of a session stand once it is another one in the switch: those of flows
@@ -109,9 +113,8 @@ class Readings:
         if known is None or wanted is None:
             return None
         same = {*meters_of(before)} & {*meters_of(after)}
-        own = make_cookie(CookieKind.SESSION, after.number)
         # One that drops has another cookie: the session's is made anew when it is back.
-        stay = {key for key, owned in wanted if owned.flow.cookie == own}
+        stay = {key for key, owned in wanted if _counts(owned)}
         self._flows[after.number] = {key: known[key] for key in stay if key in known}
         # A meter whose rate changes is made anew in the switch.
         meters, kept = self._meters[before.number], {meter_place(each.number) for each in same}
@@ -137,9 +140,50 @@ class Readings:
         return Seen(by_rule(wanted, known), self._meters[number])
 
 
-def steady_ms() -> int:
-    """Milliseconds of a clock that goes on as long as the host runs."""
-    return time.monotonic_ns() // 1_000_000
+def steady_us() -> int:
+    """Microseconds of a clock that goes on as long as the host runs."""
+    return time.monotonic_ns() // 1000
+
+
+def _without(marks: Seen, there: Sequence[tuple[bool, Owned]]) -> Seen:
+    """Marks once some of a session's flows were made anew. (Where but some of a rule's were, its
+    own change has made these, and they are in no mark.)"""
+    left = dict(marks.rules)
+    groups: dict[tuple[int | None, Direction], list[tuple[bool, Owned]]] = defaultdict(list)
+    for new, owned in there:
+        groups[owned.group, owned.direction].append((new, owned))
+    for (_, direction), some in groups.items():
+        if not any(new for new, _ in some):
+            continue
+        rests, behind = _all_new(some, first=True), _all_new(some, first=False)
+        if not behind:
+            for rule, new in rests.items():
+                if new:
+                    left.pop((direction, rule), None)
+            continue
+        # What a rule without filters has had is what its first flow has, less those behind it.
+        of_all = NONE
+        for rule in {*rests, *behind}:
+            of_all += left.get((direction, rule), NONE)
+        if all(rests.values()):
+            of_all = NONE
+        for rule, new in behind.items():
+            if new:
+                left.pop((direction, rule), None)
+            of_all -= left.get((direction, rule), NONE)
+        for rule in rests:
+            left[direction, rule] = of_all
+    return marks._replace(rules=left)
+
+
+def _all_new(flows: Sequence[tuple[bool, Owned]], *, first: bool) -> dict[str, bool]:
+    """The rules of first flows, or of those behind them, and whether all of each are new."""
+    found: dict[str, bool] = {}
+    for new, owned in flows:
+        rule = owned.rest if first else owned.rule
+        if owned.first == first and rule is not None:
+            found[rule] = found.get(rule, True) and new
+    return found
 
 
 def _pair(session: Session) -> tuple[object, ...]:
@@ -149,5 +193,9 @@ def _pair(session: Session) -> tuple[object, ...]:
 
 
 def _part(key: EntryKey, owned: Owned) -> tuple[object, ...]:
-    flow, *whose = owned
-    return (key, flow.cookie, *whose)
+    return (key, _counts(owned), *owned[1:])
+
+
+def _counts(owned: Owned) -> bool:
+    """Whether it is one of those that are a session's by their cookies."""
+    return cookie_kind(owned.flow.cookie) is CookieKind.SESSION

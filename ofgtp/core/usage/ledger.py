@@ -42,7 +42,7 @@ class Ledger:
     active_at: int | None = None
     """When it was last seen that something had passed, in seconds since 1970."""
     marked_at: int | None = None
-    """When the switch was last asked, in milliseconds of a clock that goes on as long as the host
+    """When the switch was last asked, in microseconds of a clock that goes on as long as the host
     runs: flows that were made since then have counted nothing that is in here. None: unknown."""
 
     @property
