@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +23,7 @@ from tests.support.site import PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
+OFGTP = Path(sys.executable).parent / "ofgtp"
 SIZE = 500
 """IP octets of each packet."""
 VOICE_PORT = 5004
@@ -76,7 +82,7 @@ class Phone:
         found = self.shown()
         if bearer is not None:
             found = next(each for each in found["bearers"] if each["id"] == bearer)
-        return bool(found["closed"])
+        return found.get("closed") is not None
 
     def set(self, **usage: int | None) -> None:
         self.site.patch(self.id, {"usage": usage})
@@ -92,6 +98,11 @@ class Phone:
 
     def shuts(self, passes: Callable[[int], int]) -> None:
         until(lambda: not passes(1), "packets do not pass")
+
+
+def ofgtp(site: Site, command: str) -> subprocess.CompletedProcess[str]:
+    words = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(OFGTP), *shlex.split(command)]
+    return site.lab.exec("gw", words, check=False, timeout=120)
 
 
 def number(told: dict[str, str], name: str) -> int:
@@ -191,6 +202,26 @@ def test_the_quota_of_a_bearer_closes_that_alone(site: Site) -> None:
     assert answer.status == 200 and "closed" not in answer.json(), answer.body
     phone.opens(lambda count: phone.uplink(count, VOICE_PORT))
     phone.opens(lambda count: phone.downlink(count, VOICE_PORT))
+
+
+@pytest.mark.parametrize("whose", ["session", "bearer"])
+def test_a_trace_says_what_is_closed_and_opens_it(site: Site, whose: str) -> None:
+    usage = {"usage": {"quota_bytes": 20 * SIZE}}
+    phone = Phone(site, voice=usage) if whose == "bearer" else Phone(site, voice={}, **usage)
+    spend(phone, VOICE_PORT, "voice" if whose == "bearer" else None)
+    name = f"bearer voice of session {phone.id}" if whose == "bearer" else f"session {phone.id}"
+    shown = ofgtp(site, f"session show {phone.id}").stdout
+    assert "quota 10,000 octets, closed: the quota is used up" in shown
+    for direction in ("uplink", "downlink"):
+        options = f"--{direction} --json --proto udp --dport {VOICE_PORT}"
+        done = ofgtp(site, f"trace {phone.id} {options}")
+        [told] = json.loads(done.stdout)["ways"]
+        assert (told["delivered"], told["reason"]) == (False, "quota_exhausted"), done.stdout
+        assert told["says"] == f"the quota of {name} is used up"
+        assert "larger one" in told["do"]
+    assert ofgtp(site, told["run"].removeprefix("ofgtp ")).returncode == 0
+    assert not phone.closed("voice" if whose == "bearer" else None)
+    phone.opens(lambda count: phone.uplink(count, VOICE_PORT))
 
 
 def test_no_packet_for_some_time_is_told_once(site: Site) -> None:
