@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.filters import PacketFilter
@@ -344,6 +344,16 @@ class Histogram:
     sum: float
 
 
+class Rounds(NamedTuple):
+    """The looks at all sessions in turn, for what they have used."""
+
+    polled: int = 0
+    """Sessions that were looked at."""
+    made: int = 0
+    seconds: float = 0.0
+    """What the last one took; 0: there was none yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The lease by which the controller owns a gateway's tunnels."""
@@ -375,6 +385,7 @@ class GatewayMetrics:
     lease: Lease | None
     """None: the tunnels are the switch's."""
     repairs: int
+    rounds: Rounds = field(default_factory=Rounds)
     gtpu_messages: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Signalling by type, such as "echo_request", and direction, "received" or "sent"."""
     gtpu_ignored: Mapping[str, int] = field(default_factory=dict)

@@ -85,13 +85,13 @@ def put_plain(db: sqlite3.Connection, rows: Iterable[PlainRow]) -> None:
     )
 
 
-def clear_gone(db: sqlite3.Connection, after: int, last: int) -> None:
-    """Forget those of sessions that are no more, with numbers up to the last."""
+def of_gone(db: sqlite3.Connection, after: int, last: int | None) -> list[int]:
+    """The numbers in a range whose sessions are no more; no last: to the end."""
     sql = (
-        "DELETE FROM usage WHERE number > ? AND number <= ? AND NOT EXISTS"
+        "SELECT number FROM usage WHERE number > ? AND number <= ifnull(?, 1 << 40) AND NOT EXISTS"
         " (SELECT 1 FROM sessions AS s WHERE s.number = usage.number)"
     )
-    db.execute(sql, (after, last))
+    return [number for (number,) in db.execute(sql, (after, last))]
 
 
 def remove(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
