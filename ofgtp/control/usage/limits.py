@@ -253,6 +253,7 @@ class _Turn:
                 tx.put_ledgers([(closed.number, changed)])
                 before.append(stored.session)
                 after.append(closed)
+            self._agent.moving(each.number for each in before)
             if self._agent.change(before, after):
                 numbers = [
                     stored.session.number
