@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.filters import PacketFilter
@@ -205,6 +205,49 @@ class SessionFilter:
     cursor: str | None = None
     counters: bool = True
     """Whether the switch is asked for them: two flows of each session."""
+
+
+BothWays = tuple[Counters, Counters]
+"""Uplink and downlink."""
+NOTHING_USED: BothWays = Counters(0, 0), Counters(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Whose usage to list: with `sort` those with the most, else all in turn."""
+
+    gateway: str | None = None
+    sort: Literal["bytes", "uplink", "downlink", "active"] | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """What a session has used; times are aware and in UTC."""
+
+    session: str
+    gateway: str
+    ue_ip: IPv4Address | None
+    since: datetime
+    active_at: datetime | None
+    uplink: Counters
+    downlink: Counters
+    rules: Mapping[str, BothWays] = field(default_factory=dict)
+    """Of each rule by its id, as far as it was asked for: a bearer's, a PDR's, or "" for the
+    session's own."""
+    removed: BothWays = NOTHING_USED
+    """Of rules that are no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePage:
+    """Some of those; with `sort` also the total of all sessions, and how many these are."""
+
+    items: Sequence[UsageView]
+    cursor: str | None = None
+    total: BothWays | None = None
+    sessions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,6 +525,17 @@ class Service(Protocol):
 
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """Raise UnknownSession if there is none."""
+
+    def session_usage(self, session_id: str) -> UsageView:
+        """What a session has used, up to now. Raises UnknownSession if there is none."""
+
+    def usage(self, filter: UsageFilter) -> UsagePage:
+        """What sessions have used, as it was last read of all of them.
+
+        Raises:
+            InvalidSession: the cursor is none of ours.
+            UnknownGateway.
+        """
 
     def session_rules(self, session_id: str) -> dict[str, Any]:
         """The PDRs, FARs, QERs, URRs and BARs of a session, ready for JSON; none of one that no

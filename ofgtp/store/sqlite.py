@@ -803,6 +803,21 @@ class SessionStore:
         with _errors():
             return usage.of_gone(self._reader, after, last)
 
+    def usage_list(
+        self, gateway: str | None, limit: int, cursor: str | None = None
+    ) -> tuple[list[usage.Listed], str | None]:
+        """A page of what sessions have used, as it is kept, and the cursor of the next one.
+
+        Raises:
+            InvalidSession: `cursor` is none of ours.
+        """
+        after = _cursor_number(cursor)
+        with _errors():
+            page = usage.listed(self._reader, after, gateway, limit + 1)
+        more = len(page) > limit
+        page = page[:limit]
+        return page, _cursor(page[-1].number) if more else None
+
     def numbers(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
         """The next sessions behind a number: theirs, gateway, and whether each is a tunnel pair."""
         sql = (

@@ -78,6 +78,36 @@ def plain(db: sqlite3.Connection, numbers: Sequence[int]) -> list[PlainRow]:
     ]
 
 
+class Listed(NamedTuple):
+    """What a session has used, as it is kept."""
+
+    number: int
+    id: str
+    gateway: str
+    ue_ip: int | None
+    created_at: int
+    """In microseconds since 1970."""
+    active_at: int | None
+    up_packets: int
+    up_octets: int
+    down_packets: int
+    down_octets: int
+
+
+_LISTED = (
+    "SELECT s.number, s.id, s.gateway, s.ue_ip, s.created_at, u.active_at,"
+    " ifnull(u.up_packets, 0), ifnull(u.up_octets, 0),"
+    " ifnull(u.down_packets, 0), ifnull(u.down_octets, 0)"
+    " FROM sessions AS s NOT INDEXED LEFT JOIN usage AS u ON u.number = s.number"
+    " WHERE s.number > ?1 AND (?2 IS NULL OR s.gateway = ?2) ORDER BY s.number LIMIT ?3"
+)
+
+
+def listed(db: sqlite3.Connection, after: int, gateway: str | None, limit: int) -> list[Listed]:
+    """What the next sessions behind a number have used."""
+    return [*map(Listed._make, db.execute(_LISTED, (after, gateway, limit)))]
+
+
 def put_plain(db: sqlite3.Connection, rows: Iterable[PlainRow]) -> None:
     """Write those."""
     db.executemany(
