@@ -165,10 +165,13 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         for listening in self._listening:
             hub.spawn(self._for_ever, "openflow", partial(self._listener.accept, listening))
         for agent in self._agents:
-            hub.spawn(self._for_ever, f"gateway={agent.gateway.name}", agent.run)
+            name = agent.gateway.name
+            hub.spawn(self._for_ever, f"gateway={name}", agent.run)
             seconds = self._config.controller.usage_round_seconds
             rounds = Round(agent, self._store, self._writer, seconds)
-            hub.spawn(self._for_ever, f"usage of gateway={agent.gateway.name}", rounds.run)
+            hub.spawn(self._for_ever, f"usage of gateway={name}", rounds.run)
+            limits = partial(self._service.limits.run, name)
+            hub.spawn(self._for_ever, f"limits of gateway={name}", limits)
         for name, endpoint in self._endpoints.items():
             hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread

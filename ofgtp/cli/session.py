@@ -106,7 +106,8 @@ Examples:
   ofgtp session set phone-1 --idle                            no downlink
   ofgtp session set phone-1 --uplink-peer 10.1.0.3            from there alone
   ofgtp session set phone-1 --uplink-peer any                 from any peer again
-  ofgtp session set phone-1 --peer 10.1.0.9 --teid 7 --no-qfi     from 5G to 4G""",
+  ofgtp session set phone-1 --peer 10.1.0.9 --teid 7 --no-qfi     from 5G to 4G
+  ofgtp session set phone-1 --quota 10G --threshold 1G        octets, both ways""",
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
 @click.option("--ue-ip", type=ADDRESS, help="Another address for the UE.")

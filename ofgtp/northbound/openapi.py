@@ -156,6 +156,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
     patch_examples = {
         "handover": {"value": {"downlink": {"teid": "0x2002", "remote_ip": "10.1.0.3"}}},
         "idle": {"value": {"downlink": None}},
+        "a quota": {"value": {"usage": {"quota_bytes": 1_000_000_000}}},
     }
     patch = _body(
         _merge_patch("SessionPatch"),
@@ -370,6 +371,7 @@ def _bearers(session_id: _Json) -> _Json:
             "another tunnel": {"value": {"downlink": {"teid": 8195, "remote_ip": "10.1.0.3"}}},
             "idle": {"value": {"downlink": None}},
             "a rate": {"value": {"mbr": {"uplink_kbps": 128, "downlink_kbps": 256}}},
+            "a quota": {"value": {"usage": {"quota_bytes": 500_000_000}}},
         },
     )
     return {

@@ -17,7 +17,7 @@ import secrets
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -49,12 +49,13 @@ from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
-from ofgtp.store import keys, pfcp, usage
+from ofgtp.core.usage.limits import Gauge
+from ofgtp.store import gauges, keys, pfcp, usage
 from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -128,6 +129,7 @@ CREATE TABLE released (
 {pfcp.SCHEMA}
 {pfcp.ANSWERS}
 {usage.SCHEMA}
+{gauges.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -152,6 +154,7 @@ DROP TABLE sessions_2;
     3: pfcp.SCHEMA,
     4: pfcp.ANSWERS,
     5: usage.SCHEMA,
+    6: gauges.SCHEMA,
 }
 """From each older schema version to the next."""
 
@@ -498,6 +501,16 @@ class Transaction:
         with _errors():
             pfcp.put_association(self._db, gateway, node_id, stored)
 
+    def gauges(self, numbers: Sequence[int]) -> dict[int, dict[str, Gauge]]:
+        """Where the limits of these sessions count from, by their numbers."""
+        with _errors():
+            return gauges.find(self._db, numbers)
+
+    def put_gauges(self, number: int, stated: Mapping[str, Gauge]) -> None:
+        """Write down where the limits of a session count from; none: it has none."""
+        with _errors():
+            gauges.put(self._db, number, stated)
+
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """What raises in the block has changed nothing, and the transaction can go on."""
@@ -756,6 +769,7 @@ class SessionStore:
             keys.clear(self._db)
             pfcp.clear(self._db)
             usage.clear(self._db)
+            gauges.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
 
@@ -773,6 +787,11 @@ class SessionStore:
         """What these sessions have used, by their numbers; those that have none are left out."""
         with _errors():
             return usage.find(self._reader, numbers)
+
+    def with_limits(self, gateway: str) -> list[int]:
+        """The numbers of the sessions that have limits of usage."""
+        with _errors():
+            return gauges.numbers(self._reader, gateway)
 
     def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
         """The same of those which are but tunnel pairs; those that are no more are left out."""

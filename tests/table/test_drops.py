@@ -87,9 +87,18 @@ def without_default(frame: bytes) -> Trace:
     return made(kept).receive(LINKS.core, frame)
 
 
-UP = Rule("1", Source.ACCESS, 1, Refused(R.FAR_DROP), 0x1001, ue=(IPv4Network(UE),))
-UP_UNSEEN = Rule("1", Source.ACCESS, 1, Refused(R.FAR_DROP), 0x1001)
-DOWN = Rule("2", Source.CORE, 1, Refused(R.FAR_DROP), ue=(IPv4Network(UE),))
+def refused(reason: DropReason) -> list[Trace]:
+    """By a session whose rules refuse all packets, uplink ones with and without a look at them."""
+    to, ue = Refused(reason), (IPv4Network(UE),)
+    up = Rule("1", Source.ACCESS, 1, to, 0x1001, ue=ue), Rule("1", Source.ACCESS, 1, to, 0x1001)
+    return [
+        *(
+            ruled(LINKS.access, gtpu(inner(), flags=flags), rule)
+            for rule in up
+            for flags in (0, S, E)
+        ),
+        ruled(LINKS.core, from_core(inner(SERVER, UE)), Rule("2", Source.CORE, 1, to, ue=ue)),
+    ]
 
 
 def ruled(port: int, frame: bytes, *rules: Rule) -> Trace:
@@ -231,14 +240,20 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         closed(LINKS.access, gtpu(inner())),
         closed(LINKS.core, from_core(inner(SERVER, UE))),
     ],
-    R.FAR_DROP: lambda: (
-        [
-            ruled(LINKS.access, gtpu(inner(), flags=flags), up)
-            for up in (UP, UP_UNSEEN)
-            for flags in (0, S, E)
-        ]
-        + [ruled(LINKS.core, from_core(inner(SERVER, UE)), DOWN)]
-    ),
+    R.FAR_DROP: lambda: refused(R.FAR_DROP),
+    R.QUOTA_EXHAUSTED: lambda: [
+        *refused(R.QUOTA_EXHAUSTED),
+        *(
+            switch(ALL_KINDS[kind]).receive(port, frame)
+            for kind in ("used up", "used up bearer")
+            for port, frame in (
+                (LINKS.access, gtpu(inner())),
+                (LINKS.access, gtpu(inner(), flags=E)),
+                (LINKS.core, from_core(inner(SERVER, UE))),
+            )
+        ),
+        *(relayed("used up relay", gtpu(inner(), teid)) for teid in (0x1001, 0x5001)),
+    ],
     R.TTL_EXPIRED: lambda: [
         routed(port, frame)
         for ttl in (0, 1)

@@ -101,6 +101,7 @@ def test_what_helps_is_the_control_planes() -> None:
         of_rules.gate_closed(case, rules["3"]),
         of_rules.idle_bearer(case, rules["2"]),
         of_rules.far_drop(case, rules["2"]),
+        of_rules.quota_exhausted(case, rules["2"]),
         of_rules.no_rule(case),
         of_rules.wrong_bearer(case),
     ]

@@ -32,6 +32,7 @@ from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.control.sessions.owned import Steps, check_free
 from ofgtp.control.usage import listing
 from ofgtp.control.usage.ledgers import Ledgers
+from ofgtp.control.usage.limits import Limits
 from ofgtp.control.usage.readings import Readings
 from ofgtp.control.usage.used import Used, used
 from ofgtp.core.errors import (
@@ -122,6 +123,7 @@ class SessionService:
         self._writer = writer
         self.nodes: dict[str, PfcpNode] = {}
         """The gateways' endpoints of PFCP."""
+        self.limits = Limits(store, self._agents.values(), writer, events)
         self._arrivals = {
             name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
         }
@@ -397,11 +399,14 @@ class SessionService:
                 lambda: tx.allocate_teid(gateway.name),
             ),
         )
+        session, gauges = self.limits.given(tx, old, session)
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
         if framed_of(session):
             agent.host.check_framed(session)
-        return old, tx.insert(session) if old is None else tx.replace(session)
+        made = tx.insert(session) if old is None else tx.replace(session)
+        self.limits.put(tx, made, gauges)
+        return old, made
 
     def _count(
         self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]

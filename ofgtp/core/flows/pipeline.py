@@ -56,6 +56,7 @@ class DropReason(IntEnum):
     GATE_CLOSED = 51, "packet of a bearer whose gate is closed in its direction"
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
     FAR_DROP = 53, "packet that a control plane's rule drops (FAR with DROP)"
+    QUOTA_EXHAUSTED = 55, "packet of a session or bearer whose quota is used up"
     TTL_EXPIRED = 54, "packet whose TTL is at its end: the gateway routes, and takes 1 off"
     TOO_BIG = 60, "packet that would not fit the access MTU with its tunnel headers"
     ICMP_ERROR = 39, "ICMP error about what the gateway sent on the access side"
@@ -554,13 +555,14 @@ UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER, SENT_METER = (
 )
 """These count, as TOO_BIG_METER does: what has no downlink tunnel, and what really left by one.
 Flows of sessions that were idle go with what they had counted; this stays."""
-NO_RULE_METER, GATE_CLOSED_METER, FAR_DROP_METER = (
-    Meter(number, rate=10_000_000, burst=10_000_000) for number in (46, 47, 48)
+NO_RULE_METER, GATE_CLOSED_METER, FAR_DROP_METER, QUOTA_EXHAUSTED_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (46, 47, 48, 54)
 )
 """The same for what comes from the packet data network for sessions with rules."""
 UPLINK_IDLE_METER, UPLINK_ERROR_INDICATED_METER, UPLINK_GATE_CLOSED_METER, UPLINK_FAR_DROP_METER = (
     Meter(number, rate=10_000_000, burst=10_000_000) for number in (49, 50, 51, 52)
 )
+UPLINK_QUOTA_EXHAUSTED_METER = Meter(55, rate=10_000_000, burst=10_000_000)
 """And for what comes in a tunnel."""
 REFUSED_METER = Meter(44, rate=200, burst=200)
 ICMP_ERROR_METER = Meter(45, rate=50, burst=50)
@@ -588,10 +590,12 @@ METERS: dict[str, Meter] = {
     "no_rule": NO_RULE_METER,
     "gate_closed": GATE_CLOSED_METER,
     "far_drop": FAR_DROP_METER,
+    "quota_exhausted": QUOTA_EXHAUSTED_METER,
     "uplink_idle": UPLINK_IDLE_METER,
     "uplink_error_indicated": UPLINK_ERROR_INDICATED_METER,
     "uplink_gate_closed": UPLINK_GATE_CLOSED_METER,
     "uplink_far_drop": UPLINK_FAR_DROP_METER,
+    "uplink_quota_exhausted": UPLINK_QUOTA_EXHAUSTED_METER,
     "uplink_held": UPLINK_HELD_METER,
     "sent": SENT_METER,
     "refused": REFUSED_METER,

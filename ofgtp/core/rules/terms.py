@@ -13,12 +13,14 @@ from ofgtp.core.flows.pipeline import (
     IDLE_UE_METER,
     OTHER_RELAYED,
     OTHER_RULES,
+    QUOTA_EXHAUSTED_METER,
     RELAYED,
     RULES,
     UPLINK_ERROR_INDICATED_METER,
     UPLINK_FAR_DROP_METER,
     UPLINK_GATE_CLOSED_METER,
     UPLINK_IDLE_METER,
+    UPLINK_QUOTA_EXHAUSTED_METER,
     DropReason,
 )
 from ofgtp.core.model import Qos
@@ -250,11 +252,13 @@ DOWNLINK_REFUSALS = {
     DropReason.ERROR_INDICATED: ERROR_INDICATED_METER,
     DropReason.GATE_CLOSED: GATE_CLOSED_METER,
     DropReason.FAR_DROP: FAR_DROP_METER,
+    DropReason.QUOTA_EXHAUSTED: QUOTA_EXHAUSTED_METER,
 }
 UPLINK_REFUSALS = {
     DropReason.IDLE_UE: UPLINK_IDLE_METER,
     DropReason.ERROR_INDICATED: UPLINK_ERROR_INDICATED_METER,
     DropReason.GATE_CLOSED: UPLINK_GATE_CLOSED_METER,
     DropReason.FAR_DROP: UPLINK_FAR_DROP_METER,
+    DropReason.QUOTA_EXHAUSTED: UPLINK_QUOTA_EXHAUSTED_METER,
 }
 """For what a session's rule may refuse packets, by table refusal, and what counts them."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.sessions.rule import Rule
+from ofgtp.core.sessions.rule import Refused, Rule
 from ofgtp.core.trace.choice import expected
 from ofgtp.core.trace.known import Case, Known, Verdict
 
@@ -103,6 +104,30 @@ def far_drop(case: Case, rule: Rule) -> Verdict:
     says = f"{session.named(rule)} drops it: so its FAR says (DROP)"
     cause = "normal until the control plane activates the session"
     return Verdict(False, says, DropReason.FAR_DROP.label, *_owned(session, cause))
+
+
+def quota_exhausted(case: Case, rule: Rule) -> Verdict:
+    """A packet of what has used up its quota."""
+    session = case.session
+    spent = Refused(DropReason.QUOTA_EXHAUSTED)
+    if any(each.forward == spent for each in session.rules if not each.id):
+        rule = replace(rule, id="")  # the session's own is used up, so that all of it is closed
+    says = f"the quota of {session.named(rule)} is used up"
+    if session.owner is not None:
+        cause = "normal until the core network (charging: OCS, CHF) grants more"
+        return Verdict(False, says, DropReason.QUOTA_EXHAUSTED.label, *_owned(session, cause))
+    command = None
+    if session.id is not None:
+        names = shlex.quote(session.id)
+        kind = f"bearer set {names} {shlex.quote(rule.id)}" if rule.id else f"session set {names}"
+        command = f"ofgtp {kind} --quota none"
+    return Verdict(
+        False,
+        says,
+        DropReason.QUOTA_EXHAUSTED.label,
+        "normal until it is given a larger one (--quota 10G) or, here, none:",
+        command,
+    )
 
 
 def indicated_bearer(case: Case, rule: Rule) -> Verdict:

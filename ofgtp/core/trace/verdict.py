@@ -45,6 +45,8 @@ def dropped(case: Case, reason: DropReason, taken: Taken | None = None) -> Verdi
             return of_rules.gate_closed(case, taken.rule)
         case DropReason.FAR_DROP if taken is not None and case.session.owner is not None:
             return of_rules.far_drop(case, taken.rule)
+        case DropReason.QUOTA_EXHAUSTED if taken is not None:
+            return of_rules.quota_exhausted(case, taken.rule)
         case DropReason.IDLE_UE if taken is not None and taken.rule.id:
             return of_rules.idle_bearer(case, taken.rule)
         case DropReason.ERROR_INDICATED if taken is not None and taken.rule.id:
