@@ -14,7 +14,7 @@ def counted(readings: Readings, made: PfcpSession, session: Session, now: int) -
     usage, detail = made.usage.started(made.urrs, now), session.detail
     seen = readings.seen(session)
     if seen is not None and detail is not None:
-        usage = usage.counted(made.pdrs, detail.rules, seen)
+        usage = usage.counted(made.urrs, made.pdrs, detail.rules, seen, now)
     return replace(made, usage=usage)
 
 
