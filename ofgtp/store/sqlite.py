@@ -49,7 +49,7 @@ from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
-from ofgtp.store import keys, pfcp, usage
+from ofgtp.store import keys, pfcp, reports, usage
 from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ PAGE = 4096
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _CHUNK = 5_000
+_MAX_SEQ = (1 << 63) - 1
 _MAX_LIMIT = 1_000
 _BUSY_SECONDS = 1.0
 
@@ -128,6 +129,7 @@ CREATE TABLE released (
 {pfcp.SCHEMA}
 {pfcp.ANSWERS}
 {usage.SCHEMA}
+{reports.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -151,7 +153,7 @@ DROP TABLE sessions_2;
 """,
     3: pfcp.SCHEMA,
     4: pfcp.ANSWERS,
-    5: usage.SCHEMA,
+    5: f"{usage.SCHEMA} {reports.SCHEMA}",
 }
 """From each older schema version to the next."""
 
@@ -447,6 +449,8 @@ class Transaction:
             if deleted.detail is not None:
                 keys.remove(self._db, deleted.number)
                 pfcp.remove(self._db, deleted.number)
+                if (owner := deleted.detail.owner) is not None:
+                    reports.remove(self._db, deleted.gateway, [(owner.up_seid, _MAX_SEQ)])
         return deleted
 
     def attempt(self) -> AbstractContextManager[None]:
@@ -482,6 +486,30 @@ class Transaction:
         """Write down what control planes are answered once this is committed."""
         with _errors():
             pfcp.put_answers(self._db, gateway, self._now, octets)
+
+    def pfcp_made(self, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
+        """As `SessionStore.pfcp_made`, as this transaction sees it."""
+        return _made(self._db, numbers)
+
+    def put_report(self, gateway: str, up_seid: int, octets: bytes) -> None:
+        """Write down what is to be reported of a session once this is committed."""
+        with _errors():
+            reports.put(self._db, gateway, up_seid, octets)
+
+    def reports_of(self, gateway: str, up_seid: int) -> list[reports.Report]:
+        """What was reported of a session and is not answered, oldest first."""
+        with _errors():
+            return reports.find(self._db, gateway, up_seid)
+
+    def count_reports(self, gateway: str, up_seid: int) -> int:
+        """How many reports of a session are not answered."""
+        with _errors():
+            return reports.count(self._db, gateway, up_seid)
+
+    def remove_reports(self, gateway: str, answered: Iterable[tuple[int, int]]) -> None:
+        """Forget reports that are answered: SEIDs of ours, and the last number of each."""
+        with _errors():
+            reports.remove(self._db, gateway, answered)
 
     def put_association(self, gateway: str, node_id: str, stored: dict[str, Any] | None) -> None:
         """Write an association in the place of that with its Node ID; None: it is no more."""
@@ -746,6 +774,7 @@ class SessionStore:
             keys.clear(self._db)
             pfcp.clear(self._db)
             usage.clear(self._db)
+            reports.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
 
@@ -776,6 +805,25 @@ class SessionStore:
         with _errors():
             return pfcp.of_node(self._reader, gateway, node_id, cp_seid)
 
+    def pfcp_made(self, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
+        """Those of these sessions that control planes have made, and what from."""
+        return _made(self._reader, numbers)
+
+    def pfcp_octets(self, gateway: str, after: int, most: int) -> list[tuple[int, bytes]]:
+        """The numbers of sessions of control planes behind one, and what they were made from."""
+        with _errors():
+            return pfcp.octets(self._reader, gateway, after, most)
+
+    def reports_of(self, gateway: str, up_seid: int, most: int) -> list[reports.Report]:
+        """The first that were reported of a session and are not answered, oldest first."""
+        with _errors():
+            return reports.find(self._reader, gateway, up_seid, most)
+
+    def reported_sessions(self, gateway: str) -> list[int]:
+        """The SEIDs of ours of which reports are not answered, the oldest first."""
+        with _errors():
+            return reports.sessions(self._reader, gateway)
+
     def pfcp_counts(self, gateway: str) -> dict[str, int]:
         """How many sessions each control plane has."""
         with _errors():
@@ -793,6 +841,7 @@ class SessionStore:
             for session_id in ids:
                 tx.delete(session_id)
             pfcp.forget_node(self._db, gateway)
+            reports.clear(self._db, gateway)
         return len(ids)
 
     def associations(self, gateway: str) -> list[dict[str, Any]]:
@@ -1127,6 +1176,14 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
     with _errors():
         rows = db.execute(sql, values).fetchall()
     return _stored(rows[0]) if rows else None
+
+
+def _made(db: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
+    sql = f"{_SELECT} WHERE number IN (SELECT value FROM json_each(?))"
+    with _errors():
+        rows = db.execute(sql, (json.dumps([*numbers]),)).fetchall()
+        made = pfcp.of_numbers(db, numbers)
+    return [(_stored(row), made[row[0]]) for row in rows if row[0] in made]
 
 
 def _session(row: Sequence[Any], *, rules: bool = True) -> Session:

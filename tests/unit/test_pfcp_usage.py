@@ -61,9 +61,7 @@ def seen(made: Outcome, now: int = NOW, **rules: tuple[int, int]) -> Outcome:
     session = made.session
     keys = {rule.id: key_of(rule) for rule in made.made.rules}
     counts = {keys[name[1:]]: Counts(*count) for name, count in rules.items()}
-    usage = session.usage.counted(
-        session.urrs, session.pdrs, made.made.rules, Seen(counts), now
-    )
+    usage = session.usage.counted(session.urrs, session.pdrs, made.made.rules, Seen(counts), now)
     return made_with(made, usage)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ in the same thread (docs/usage.md)."""
 IDLE_S = 0.05
 """Seconds to the next turn where nothing is due."""
 RETRY_S = 1.0
+STALE_S = 0.6
+"""A packet that has come in so long ago is counted by its flow (docs/usage.md)."""
 
 Look = Callable[[Sequence[int]], Mapping[int, Next]]
 """Reads sessions by their numbers and does what is due; when to look at each again. One that is not
@@ -34,10 +37,13 @@ class Watcher:
     def __init__(self, gateway: Gateway, look: Look) -> None:
         self._gateway, self._look = gateway, look
         self._watch = Watch()
+        self._came: deque[tuple[float, int]] = deque()
+        """How many octets had come in when, for as long as they may not be counted yet."""
 
     def set(self, number: int, what: Next) -> None:
         """Look at a session then."""
-        self._watch.set(number, what, time.monotonic(), octets_in(self._gateway))
+        now = time.monotonic()
+        self._watch.set(number, what, now, self._counted(now))
 
     def drop(self, number: int) -> None:
         """Look at a session no more."""
@@ -46,11 +52,15 @@ class Watcher:
     def run(self) -> None:
         """Look at what is due until the process ends; to be spawned."""
         while True:
-            eventlet.sleep(SLICE_S if self._turn() else IDLE_S)
+            began = time.monotonic()
+            looked = self._turn()
+            # Where there is too much to look at, others have as much time as this.
+            eventlet.sleep(max(SLICE_S, time.monotonic() - began) if looked else IDLE_S)
 
     def _turn(self) -> bool:
-        octets = octets_in(self._gateway)
-        due = self._watch.due(time.monotonic(), octets, SLICE)
+        began = time.monotonic()
+        counted = self._counted(began)
+        due = self._watch.due(began, self._came[-1][1], SLICE)
         if not due:
             return False
         try:
@@ -63,9 +73,16 @@ class Watcher:
             again = dict.fromkeys(due, Next(RETRY_S))
         now = time.monotonic()
         for number, what in again.items():
-            # What came while the switch was asked may not be in its answer.
-            self._watch.set(number, what, now, octets)
+            # What came while the switch was asked may not be in its answer, either.
+            self._watch.set(number, what, now, counted)
         return True
+
+    def _counted(self, now: float) -> int:
+        """How many octets have come in that flows have counted for sure by now."""
+        self._came.append((now, octets_in(self._gateway)))
+        while len(self._came) > 1 and self._came[1][0] <= now - STALE_S:
+            self._came.popleft()
+        return self._came[0][1]
 
 
 def octets_in(gateway: Gateway) -> int:

@@ -76,7 +76,7 @@ class Outcome:
     @property
     def detail(self) -> Detail:
         """The session as all sessions are kept; its slot and way are the store's to choose."""
-        return _detail(self.session, self.made)
+        return detail_of(self.session, self.made)
 
 
 def establishment(
@@ -221,7 +221,7 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
             rule = FailedRule(RuleKind.FAR, far.far_id)
             raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.OUTER_HEADER_CREATION, rule) from None
     try:
-        check_prefixes(terms.gateway, _detail(session, made), terms.protected)
+        check_prefixes(terms.gateway, detail_of(session, made), terms.protected)
     except InvalidSession as error:
         raise collision(error, session, restores=False) from None
     return made
@@ -242,7 +242,8 @@ def _check_marking(far: CreateFar, dscp: int | None) -> None:
     raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.TRANSPORT_LEVEL_MARKING, rule)
 
 
-def _detail(session: PfcpSession, made: Made) -> Detail:
+def detail_of(session: PfcpSession, made: Made) -> Detail:
+    """A session as all sessions are kept; its slot and way are the store's to choose."""
     return Detail(
         rules=made.rules,
         limits=made.limits,

@@ -112,7 +112,10 @@ def _measured(plain: list[Any]) -> Measured:
         times = {"running": since, "active_at": since, "period_from": since, "valid_from": since}
         return counted._replace(**times)
     spent, *more, closed, owed = plain[6:]
-    return Measured(*counted[:4], Spent(*spent), *more, UsageTrigger(closed), UsageTrigger(owed))
+    fields = dict(zip(Measured._fields[_AS_THEY_ARE:], more, strict=False))
+    return counted._replace(
+        spent=Spent(*spent), closed=UsageTrigger(closed), owed=UsageTrigger(owed), **fields
+    )
 
 
 def _keys(names: list[str]) -> list[RuleKey]:

@@ -46,14 +46,17 @@ def is_watched(session: PfcpSession) -> bool:
     return any(_is_watched(urr) for urr in session.urrs.values())
 
 
-def looked(urrs: Mapping[int, CreateUrr], usage: Usage, now: int) -> Looked:
-    """What is due of what has been counted up to now."""
+def looked(urrs: Mapping[int, CreateUrr], usage: Usage, now: int, *, full: bool = False) -> Looked:
+    """What is due of what has been counted up to now. If it is `full` where reports wait, there is
+    none, and what is due stays due."""
     measured = dict(usage.urrs)
     due: dict[int, UsageTrigger] = {}
     for number, urr in urrs.items():
         if number in measured and _is_watched(urr):
             measured[number], triggers = _due(urr, measured[number], now)
-            if triggers:
+            if triggers and full:
+                measured[number] = measured[number]._replace(owed=triggers)
+            elif triggers:
                 due[number] = triggers
     usage = Usage(measured, usage.marks, usage.looked_at)
     if not due:
@@ -93,9 +96,7 @@ def next_of(
         was = None if before is None else before.urrs.get(number)
         risen = 0 if was is None else _risen(was, measured)
         fastest = _fastest(session, number)
-        found += (
-            next_look(left, risen, seconds, fastest) for left in _lefts(urr, measured, now)
-        )
+        found += (next_look(left, risen, seconds, fastest) for left in _lefts(urr, measured, now))
         found += (Next(each, None, each) for each in _timers(urr, measured, now))
         if _waits_for_packet(urr, measured):
             found.append(Next(START_S, 1))
