@@ -75,7 +75,7 @@ def volumes(reports: Any) -> dict[int, tuple[int, int, int]]:
 
 
 def last(made: Outcome, now: int = NOW + 9) -> Any:
-    answer: Any = deletion(made.session, (), now)
+    answer: Any = deletion(made.session, now)
     return answer.usage_reports
 
 

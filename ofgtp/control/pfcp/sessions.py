@@ -345,7 +345,7 @@ class PfcpSessions:
             session = self._memory.latest(gone.number, session)
             session = usage.counted(readings, session, gone, now)
         self._touched[gone.number] = None
-        answer = procedures.deletion(session, unanswered, now)
+        answer = procedures.deletion(session, now, unanswered)
         return Steps((gone,)), answer, session.cp_fseid.seid
 
     # --- parts

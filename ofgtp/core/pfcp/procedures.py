@@ -123,7 +123,7 @@ def modification(
     return Outcome(after, made, answer, tuple(_left(session, after, request)))
 
 
-def deletion(session: PfcpSession, unanswered: Sequence[UsageReport], now: int) -> Message:
+def deletion(session: PfcpSession, now: int, unanswered: Sequence[UsageReport] = ()) -> Message:
     """The answer once a session is no more, with all that it has measured (5.2.2.2.1): what was
     reported before, and not answered, comes first."""
     last = [
