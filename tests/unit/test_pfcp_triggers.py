@@ -366,7 +366,7 @@ def test_what_a_quota_closes_is_found_by_a_look() -> None:
         ({"volume_threshold": v.Volume(10**6)}, None, Next(0.5, 500_000)),
         # 1000 kbit/s each way, and what the buckets hold
         ({"volume_threshold": v.Volume(10**7)}, 1000, Next(10.0, 5_000_000)),
-        ({"volume_threshold": v.Volume(10**5)}, 1000, Next(0.2, 50_000)),
+        ({"volume_threshold": v.Volume(10**5)}, 1000, Next(0.5, 50_000)),
     ],
 )
 def test_how_soon_to_look_again(limits: dict[str, Any], rate: int | None, wanted: Next) -> None:

@@ -40,7 +40,7 @@ def next_look(
         return Next(SOONEST_S, at_latest=timer)
     rate = risen / seconds if seconds > 0 else 0.0
     until = SHARE * left / rate if rate > 0 else LATEST_S
-    most = USUAL_S if not fastest else max(SHARE * left / fastest, SOONEST_S)
+    most = max(SHARE * left / fastest, USUAL_S) if fastest else USUAL_S
     return Next(min(max(until, SOONEST_S), most, LATEST_S), int(SHARE * left), timer)
 
 
