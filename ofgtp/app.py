@@ -164,7 +164,11 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         for listening in self._listening:
             hub.spawn(self._for_ever, "openflow", partial(self._listener.accept, listening))
         for agent in self._agents:
-            hub.spawn(self._for_ever, f"gateway={agent.gateway.name}", agent.run)
+            name = agent.gateway.name
+            hub.spawn(self._for_ever, f"gateway={name}", agent.run)
+            hub.spawn(
+                self._for_ever, f"limits of gateway={name}", partial(self._service.limits.run, name)
+            )
         for name, endpoint in self._endpoints.items():
             hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread

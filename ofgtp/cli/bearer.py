@@ -97,7 +97,7 @@ def _options(command: Any) -> Any:
         ),
     ):
         command = option(command)
-    return command
+    return detail.usage_options(command)
 
 
 @bearer.command("list")
@@ -183,7 +183,8 @@ def add(session: str, bearer_id: str, precedence: int, **given: Any) -> None:
 Examples:
   ofgtp bearer set phone-1 voice --gate closed
   ofgtp bearer set phone-1 voice --peer 10.1.0.3 --teid 0x2003     handover
-  ofgtp bearer set phone-1 voice --mbr-downlink none""",
+  ofgtp bearer set phone-1 voice --mbr-downlink none
+  ofgtp bearer set phone-1 voice --quota 500M --threshold 100M""",
 )
 @_session
 @_bearer
@@ -244,6 +245,8 @@ def _change(given: dict[str, Any]) -> dict[str, Any]:
         change["mbr"] = rates
     if given["gate"] is not None:
         change["gate"] = given["gate"]
+    if usage := detail.usage_of(given):
+        change["usage"] = usage
     return change
 
 

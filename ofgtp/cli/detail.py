@@ -12,14 +12,14 @@ from typing import Any
 import click
 
 from ofgtp.cli import output
-from ofgtp.cli.values import ADDRESS, KBPS, TEID
+from ofgtp.cli.values import ADDRESS, KBPS, OCTETS, SECONDS, TEID
 
-MEMBERS = ("ambr", "bearers", "core", "breakout", "framed_routes")
+MEMBERS = ("ambr", "usage", "bearers", "core", "breakout", "framed_routes")
 """The members of a session that say it."""
 NONE = "none"
 """Instead of a prefix: no prefixes any more."""
 
-_SHOWN_ONLY = ("counters", "error_indicated", "local_ip")
+_SHOWN_ONLY = ("closed", "counters", "error_indicated", "local_ip")
 
 
 # ---- JSON
@@ -54,6 +54,40 @@ def tunnels(session: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any] | Non
 
 
 # ---- options
+
+
+def usage_options(command: Any) -> Any:
+    """Add what may be said of the usage of a session or a bearer."""
+    for option in (
+        click.option(
+            "--inactivity",
+            type=SECONDS,
+            help="Have an event when no packet has passed for so many seconds, or none.",
+        ),
+        click.option(
+            "--threshold",
+            type=OCTETS,
+            help="Have an event each time so many octets have been used, or none.",
+        ),
+        click.option(
+            "--quota",
+            type=OCTETS,
+            help="Close it when so many octets have been used, 500M say, or none. A larger one"
+            " opens it again.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def usage_of(given: dict[str, Any]) -> dict[str, int | None]:
+    """Limits of usage as a merge patch; None is not given, 0 is none."""
+    named = {
+        "threshold_bytes": given["threshold"],
+        "quota_bytes": given["quota"],
+        "inactivity_seconds": given["inactivity"],
+    }
+    return {name: value or None for name, value in named.items() if value is not None}
 
 
 def detail_options(command: Any) -> Any:
@@ -94,7 +128,7 @@ def detail_options(command: Any) -> Any:
         ),
     ):
         command = option(command)
-    return command
+    return usage_options(command)
 
 
 def change_of(given: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +136,8 @@ def change_of(given: dict[str, Any]) -> dict[str, Any]:
     change = dict[str, Any]()
     if rates := rates_of(given["ambr_uplink"], given["ambr_downlink"]):
         change["ambr"] = rates
+    if usage := usage_of(given):
+        change["usage"] = usage
     core = {
         "teid": given["core_teid"],
         "remote_teid": given["core_remote_teid"],
@@ -155,6 +191,24 @@ def rates(limits: dict[str, int | None] | None) -> str | None:
     return f"at most {', '.join(named)}" if named else None
 
 
+def usage(shown: dict[str, Any]) -> str | None:
+    """The limits of usage of a session or a bearer in words, and whether it is closed; None if
+    there are none."""
+    limits = shown.get("usage")
+    if not limits:
+        return None
+    parts = []
+    if quota := limits["quota_bytes"]:
+        parts.append(f"quota {output.number(quota)} octets")
+    if threshold := limits["threshold_bytes"]:
+        parts.append(f"an event each {output.number(threshold)} octets")
+    if seconds := limits["inactivity_seconds"]:
+        parts.append(f"inactive after {output.number(seconds)} s")
+    if shown.get("closed"):
+        parts.append("closed: the quota is used up")
+    return ", ".join(parts)
+
+
 def filters(bearer: dict[str, Any]) -> str:
     """A bearer's filters, each as it may be given again."""
     return "; ".join(
@@ -187,6 +241,8 @@ def bearer_state(bearer: dict[str, Any]) -> str:
     """What of a bearer may pass."""
     indicated: bool = bearer["error_indicated"]
     gate: str = bearer["gate"]
+    if bearer.get("closed"):
+        return "quota_exhausted"
     return "error_indicated" if indicated and gate == "open" else gate
 
 
@@ -199,6 +255,8 @@ def bearer_line(bearer: dict[str, Any]) -> str:
     if limits := rates(bearer["mbr"]):
         parts.append(limits)
     parts.append(f"gate {bearer['gate']}")
+    if limited := usage(bearer):
+        parts.append(limited)
     if bearer["error_indicated"]:
         parts.append("its peer does not know the tunnel")
     if counters := bearer["counters"]:
@@ -209,6 +267,7 @@ def bearer_line(bearer: dict[str, Any]) -> str:
 def facts(session: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """What `ofgtp session show` says of it, name and value."""
     yield "rate", rates(session.get("ambr"))
+    yield "usage", usage(session)
     if core := session.get("core"):
         unknown = "; its peer does not know the tunnel" if core["error_indicated"] else ""
         yield "core", f"{_relay(core)}, at {core['local_ip']}{unknown}"
@@ -220,7 +279,7 @@ def facts(session: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 def in_short(session: dict[str, Any]) -> str:
     """The same but for bearers, to stand behind the tunnel in a list."""
-    parts = [rates(session.get("ambr"))]
+    parts = [rates(session.get("ambr")), usage(session)]
     if core := session.get("core"):
         parts.append(f"core {_relay(core)}")
     for name, called in (("breakout", "breakout"), ("framed_routes", "routes")):

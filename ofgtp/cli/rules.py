@@ -35,6 +35,7 @@ def read_rules(session: dict[str, Any]) -> tuple[Rule, ...]:
         relay=None if core is None else Relay(core["teid"], _relay_to(core)),
         breakout=_prefixes(session.get("breakout")),
         framed_routes=_prefixes(session.get("framed_routes")),
+        used_up=session.get("closed") is not None,
     )
     ue = session["ue_ip"]
     return rules_of(
@@ -65,6 +66,7 @@ def _bearer(shown: dict[str, Any], session: dict[str, Any]) -> Bearer:
         shares_downlink="downlink" not in shown,
         qos=qos,
         gate=Gate(shown["gate"]),
+        used_up=shown.get("closed") is not None,
         error_indicated=shown["error_indicated"],
     )
 

@@ -106,7 +106,8 @@ Examples:
   ofgtp session set phone-1 --idle                            no downlink
   ofgtp session set phone-1 --uplink-peer 10.1.0.3            from there alone
   ofgtp session set phone-1 --uplink-peer any                 from any peer again
-  ofgtp session set phone-1 --peer 10.1.0.9 --teid 7 --no-qfi     from 5G to 4G""",
+  ofgtp session set phone-1 --peer 10.1.0.9 --teid 7 --no-qfi     from 5G to 4G
+  ofgtp session set phone-1 --quota 10G --threshold 1G        octets, both ways""",
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
 @click.option("--ue-ip", type=ADDRESS, help="Another address for the UE.")
@@ -307,17 +308,17 @@ def _counted(counter: dict[str, int]) -> str:
 
 def _sent_down(session: dict[str, Any]) -> str:
     one_way = not (session.get("bearers") or session.get("core"))
+    sent = _since(session["counters"]["downlink"])
     if session["downlink"] is None and one_way:
-        return "nothing while the UE is idle"
+        return f"{sent}; nothing while the UE is idle"
     if session["state"] == "error_indicated" and one_way:
-        return "nothing: its peer does not know the tunnel"
-    return _since(session["counters"]["downlink"])
+        return f"{sent}; now nothing: its peer does not know the tunnel"
+    return sent
 
 
 def _since(counter: dict[str, int]) -> str:
-    """A tunnel that changes has a flow made anew, which counts from 0."""
     made = output.duration(counter["duration_seconds"])
-    return f"{_counted(counter)} since the flow was made, {made} ago"
+    return f"{_counted(counter)} since the session was made, {made} ago"
 
 
 def _when(moment: str) -> str:

@@ -540,7 +540,7 @@ def _heading(subject: Subject) -> str:
     if session is None:
         return f"{says}."
     up, dn = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))
-    return f"{says}; {session['state']}; packets since the flows were made: {up} up, {dn} down."
+    return f"{says}; {session['state']}; packets so far: {up} up, {dn} down."
 
 
 def _print_finding(finding: Finding, width: int) -> None:

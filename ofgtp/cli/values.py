@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ofgtp.core.model import QFI_MAX, TEID_MAX
-from ofgtp.core.sessions.detail import PRECEDENCE_MAX, RATE_MAX_KBPS
+from ofgtp.core.sessions.detail import INACTIVITY_MAX_S, OCTETS_MAX, PRECEDENCE_MAX, RATE_MAX_KBPS
 
 QUICK_S = 0.5
 """Completion waits no longer than this for the API, in seconds: somebody has pressed Tab."""
@@ -167,6 +167,50 @@ class _Pin(_Address):
         return "any" if value == "any" else super().convert(value, param, ctx)
 
 
+class _Octets(click.ParamType[int]):
+    """A number of octets; 0 is what `none` is."""
+
+    name = "octets"
+    units: ClassVar[dict[str, int]] = {
+        "": 1,
+        **{unit: 1000**power for power, unit in enumerate("KMGT", 1)},
+        **{f"{unit}i": 1024**power for power, unit in enumerate("KMGT", 1)},
+    }
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "none":
+            return 0
+        read = re.fullmatch(r"([0-9]{1,16})([KMGT]?i?)", value, re.ASCII)
+        unit = None if read is None else self.units.get(read[2])
+        found = int(read[1]) * unit if read and unit else 0
+        if not 1 <= found <= OCTETS_MAX:
+            self.fail(
+                f"{value!r} is no number of octets: 1 to {OCTETS_MAX}, or with K, M, G, T (500M) or"
+                " Ki, Mi, Gi, Ti, or none",
+                param,
+                ctx,
+            )
+        return found
+
+
+class _Seconds(click.ParamType[int]):
+    """How long; 0 is what `none` is."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "none":
+            return 0
+        found = int(value) if re.fullmatch(r"[0-9]{1,5}", value, re.ASCII) else 0
+        if not 1 <= found <= INACTIVITY_MAX_S:
+            self.fail(f"{value!r} is no time: 1 to {INACTIVITY_MAX_S} s, or none", param, ctx)
+        return found
+
+
 class _Kbps(click.ParamType[int]):
     """A rate in kbit/s; 0 is what `none` is."""
 
@@ -223,6 +267,8 @@ class _Bearer(click.ParamType[str]):
 TEID = _Teid()
 OWN_TEID = _OwnTeid()
 KBPS = _Kbps()
+OCTETS = _Octets()
+SECONDS = _Seconds()
 BEARER = _Bearer()
 ADDRESS = _Address()
 PIN = _Pin()

@@ -48,6 +48,7 @@ from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import ETHERNET_HEADER, Links
 from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.core.usage.plain import Pair
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound.channel import (
     CONFIRM_S,
@@ -59,9 +60,9 @@ from ofgtp.southbound.channel import (
 )
 from ofgtp.southbound.openflow import (
     EntryKey,
-    FlowCounts,
     FlowStats,
     FlowUpdate,
+    KeyedCounts,
     MeterCommand,
     MeterCounts,
     PacketIn,
@@ -645,20 +646,20 @@ class GatewayAgent:
             except (GatewayNotReady, StoreError) as error:  # looked at again before long
                 log.warning("gateway=%s: routes to UEs: %s", self.gateway.name, error)
 
-    def counters(self, numbers: Sequence[int]) -> list[list[FlowCounts]]:
-        """What the flows of each session number have counted, as the switch reports it now.
+    def flow_stats(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
+        """All that the switch says of the flows of each session number.
 
         Raises:
             GatewayNotReady: the switch is away.
         """
-        return self.channel.counts_of(_cookies(numbers))
-
-    def flow_stats(self, numbers: Sequence[int]) -> list[list[FlowStats]]:
-        """The same with all that the switch says of these flows: for those that have several."""
         return self.channel.flows_of(_cookies(numbers))
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[list[tuple[EntryKey, int, int]]]:
-        """The same: the key of each flow, packets and octets."""
+    def pairs(self, numbers: Sequence[int]) -> list[Pair]:
+        """What they have counted, of sessions that are but tunnel pairs."""
+        return self.channel.pairs_of(_cookies(numbers))
+
+    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
+        """The same of any others, and which flow each is."""
         return self.channel.keyed_counts_of(_cookies(numbers))
 
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:

@@ -22,11 +22,15 @@ from ofgtp.core.model import FTeid, Qos, Session
 from ofgtp.core.sessions.detail import (
     BEARERS_MAX,
     FILTERS_MAX,
+    INACTIVITY_MAX_S,
+    NO_LIMITS,
+    OCTETS_MAX,
     PRECEDENCE_MAX,
     RATE_MAX_KBPS,
     Bearer,
     Gate,
     Rates,
+    UsageLimits,
 )
 from ofgtp.northbound import service
 from ofgtp.northbound.service import BearerRequest, RelayRequest, SessionView, UplinkRequest
@@ -60,6 +64,7 @@ Prefix = Annotated[
     IPv4Network, PlainValidator(_prefix), PlainSerializer(str), WithJsonSchema(_PREFIX_SCHEMA)
 ]
 Kbps = Annotated[int, Field(ge=1, le=RATE_MAX_KBPS, strict=True)]
+Octets = Annotated[int, Field(ge=1, le=OCTETS_MAX, strict=True)]
 
 _FILTER_SCHEMA: dict[str, Any] = {
     "anyOf": [
@@ -175,6 +180,28 @@ class RatesInput(Strict):
         return Rates(self.uplink_kbps, self.downlink_kbps)
 
 
+class UsageLimitsInput(Strict):
+    """What is to be told of usage, and how much there may be. Octets are those of IP packets that
+    went on, both directions together."""
+
+    threshold_bytes: Octets | None = Field(
+        None, description="An event usage_threshold each time so many octets more have been used"
+    )
+    quota_bytes: Octets | None = Field(
+        None,
+        description="When so many octets have been used since there is a quota: an event"
+        " quota_exhausted, and all packets are dropped. More are let pass by a larger number",
+    )
+    inactivity_seconds: Annotated[int, Field(ge=1, le=INACTIVITY_MAX_S, strict=True)] | None = (
+        Field(None, description="An event inactive once no packet has gone on for so long")
+    )
+
+    @property
+    def limits(self) -> UsageLimits:
+        """As a value."""
+        return UsageLimits(self.threshold_bytes, self.quota_bytes, self.inactivity_seconds)
+
+
 class CoreInput(Strict):
     """The core side of a relay."""
 
@@ -202,6 +229,7 @@ class BearerInput(Strict):
     qfi: Qfi | None = Field(None, description="null: the session's")
     mbr: RatesInput | None = None
     gate: Gate = Field(Gate.OPEN, strict=False, description="What may pass")
+    usage: UsageLimitsInput | None = None
 
     def request(self, session_qos: Qos | None) -> BearerRequest:
         """What the service is asked for; of the container all but the QFI is the session's."""
@@ -220,6 +248,7 @@ class BearerInput(Strict):
             qos=qos,
             mbr=Rates() if self.mbr is None else self.mbr.rates,
             gate=self.gate,
+            usage=NO_LIMITS if self.usage is None else self.usage.limits,
         )
 
 
@@ -234,6 +263,7 @@ class MoreInput(Strict):
         description="Of a relay with a ue_ip: what leaves by the core port instead",
     )
     framed_routes: list[Prefix] = Field(default_factory=list, description="Prefixes behind the UE")
+    usage: UsageLimitsInput | None = Field(None, description="Of the whole session")
 
 
 class RatesOutput(BaseModel):
@@ -250,6 +280,23 @@ class RatesOutput(BaseModel):
         return cls.model_construct(uplink_kbps=rates.uplink, downlink_kbps=rates.downlink)
 
 
+class UsageLimitsOutput(BaseModel):
+    """Limits of usage; null: none."""
+
+    threshold_bytes: int | None
+    quota_bytes: int | None
+    inactivity_seconds: int | None
+
+    @classmethod
+    def of(cls, usage: UsageLimits) -> UsageLimitsOutput:
+        """The answer that shows limits."""
+        return cls.model_construct(
+            threshold_bytes=usage.threshold,
+            quota_bytes=usage.quota,
+            inactivity_seconds=usage.inactivity,
+        )
+
+
 class BearerUplinkOutput(BaseModel):
     """Our TEID of a bearer, and the peer if it is pinned."""
 
@@ -259,7 +306,7 @@ class BearerUplinkOutput(BaseModel):
 
 
 class BearerCounters(BaseModel):
-    """What a bearer has carried."""
+    """What a bearer has carried since it was made."""
 
     uplink: Counters
     downlink: Counters
@@ -278,6 +325,10 @@ class BearerOutput(BaseModel):
     qfi: int | None
     mbr: RatesOutput | None
     gate: Gate
+    usage: UsageLimitsOutput | None = None
+    closed: Literal["quota"] | None = Field(
+        None, description="Of a bearer with usage: nothing passes, since its quota is used up"
+    )
     error_indicated: bool
     counters: BearerCounters | None
 
@@ -308,6 +359,8 @@ def resource(session: Session) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if detail.ambr:
         made["ambr"] = _rates(detail.ambr)
+    if detail.usage:
+        made["usage"] = _usage(detail.usage)
     if detail.bearers:
         made["bearers"] = [bearer_resource(each) for each in detail.bearers]
     if detail.relay is not None:
@@ -344,11 +397,28 @@ def bearer_resource(bearer: Bearer) -> dict[str, Any]:
         made["qfi"] = bearer.qos.qfi
     if bearer.mbr:
         made["mbr"] = _rates(bearer.mbr)
+    if bearer.usage:
+        made["usage"] = _usage(bearer.usage)
     return made
 
 
 def _far(far: FTeid) -> dict[str, Any]:
     return {"teid": far.teid, "remote_ip": str(far.ip)}
+
+
+def _usage(usage: UsageLimits) -> dict[str, int | None]:
+    return {
+        "threshold_bytes": usage.threshold,
+        "quota_bytes": usage.quota,
+        "inactivity_seconds": usage.inactivity,
+    }
+
+
+def _shown_usage(usage: UsageLimits, used_up: bool) -> dict[str, Any]:
+    """The members that show limits and what has become of them; none where there are none."""
+    if not usage:
+        return {}
+    return {"usage": UsageLimitsOutput.of(usage), "closed": "quota" if used_up else None}
 
 
 def _rates(rates: Rates) -> dict[str, int]:
@@ -369,6 +439,8 @@ class MoreOutput(BaseModel):
     """What a session has beyond a tunnel pair, as it is answered; what it has not is left out."""
 
     ambr: RatesOutput | None
+    usage: UsageLimitsOutput | None = None
+    closed: Literal["quota"] | None = None
     bearers: list[BearerOutput]
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
@@ -382,6 +454,7 @@ def more(view: SessionView) -> MoreOutput | None:
     if detail is None:
         return None
     made: dict[str, Any] = {"ambr": RatesOutput.of(detail.ambr)}
+    made |= _shown_usage(detail.usage, detail.used_up)
     made["bearers"] = [bearer_output(view, each) for each in detail.bearers]
     if detail.relay is not None:
         relay = detail.relay
@@ -411,7 +484,7 @@ def bearer_output(view: SessionView, bearer: Bearer) -> BearerOutput:
     """The answer that shows a bearer of a session."""
     up, down = bearer.uplink, bearer.downlink
     seen = view.bearers.get(bearer.id)
-    shown: dict[str, Any] = {}
+    shown = _shown_usage(bearer.usage, bearer.used_up)
     if not bearer.shares_downlink:
         shown["downlink"] = down and DownlinkOutput.model_construct(
             teid=down.teid, remote_ip=down.ip

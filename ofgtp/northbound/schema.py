@@ -21,7 +21,7 @@ from ofgtp.core.model import Direction, FTeid, Qos, SessionState
 from ofgtp.core.observations import Seen
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
-from ofgtp.core.sessions.detail import Rates
+from ofgtp.core.sessions.detail import NO_LIMITS, Rates
 from ofgtp.northbound.bearers import (
     BearerOutput,
     CoreOutput,
@@ -29,6 +29,7 @@ from ofgtp.northbound.bearers import (
     OwnerOutput,
     Prefix,
     RatesOutput,
+    UsageLimitsOutput,
 )
 from ofgtp.northbound.service import PeerView, PfcpView, SeenView, SessionRequest
 from ofgtp.northbound.shapes import (
@@ -133,6 +134,7 @@ class SessionInput(MoreInput):
             relay=None if self.core is None else self.core.request(),
             breakout=tuple(self.breakout),
             framed_routes=tuple(self.framed_routes),
+            usage=NO_LIMITS if self.usage is None else self.usage.limits,
         )
 
 
@@ -199,12 +201,10 @@ class PeersQuery(NoQuery):
 
 
 class FlowCounters(Counters):
-    """What the flows of a session have forwarded in a direction."""
+    """What a session has carried in a direction since it was made, over all changes: packets that
+    went on, and their octets, those of IP."""
 
-    duration_seconds: int = Field(
-        description="for how long: since the flow was made, which a changed tunnel makes anew;"
-        " of several flows, the one made last"
-    )
+    duration_seconds: int = Field(description="Since the session was made")
 
 
 class BothCounters(BaseModel):
@@ -246,6 +246,10 @@ class SessionOutput(BaseModel):
         description="null in a list that was asked for without them"
     )
     ambr: RatesOutput | None = None
+    usage: UsageLimitsOutput | None = None
+    closed: Literal["quota"] | None = Field(
+        None, description="Of a session with usage: nothing passes, since its quota is used up"
+    )
     bearers: list[BearerOutput] | None = None
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None

@@ -14,7 +14,15 @@ from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionSt
 from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
-from ofgtp.core.sessions.detail import NO_RATES, Bearer, Detail, Gate, Rates
+from ofgtp.core.sessions.detail import (
+    NO_LIMITS,
+    NO_RATES,
+    Bearer,
+    Detail,
+    Gate,
+    Rates,
+    UsageLimits,
+)
 from ofgtp.core.sessions.shaped import ShapedPut
 from ofgtp.northbound.events import EventLog
 
@@ -29,10 +37,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class FlowCounters:
-    """What a session's flow has counted, and since how many seconds.
-
-    A tunnel that changes has a flow made anew, which counts from 0: less time than the session has.
-    """
+    """What a session has carried, and since how many seconds: since it was made."""
 
     packets: int
     bytes: int
@@ -80,6 +85,7 @@ class BearerRequest:
     qos: Qos | None = None
     mbr: Rates = NO_RATES
     gate: Gate = Gate.OPEN
+    usage: UsageLimits = NO_LIMITS
 
     @classmethod
     def of(cls, bearer: Bearer) -> BearerRequest:
@@ -95,6 +101,7 @@ class BearerRequest:
             qos=bearer.qos,
             mbr=bearer.mbr,
             gate=bearer.gate,
+            usage=bearer.usage,
         )
 
 
@@ -126,11 +133,13 @@ class SessionRequest:
     relay: RelayRequest | None = None
     breakout: tuple[IPv4Network, ...] = ()
     framed_routes: tuple[IPv4Network, ...] = ()
+    usage: UsageLimits = NO_LIMITS
 
     @property
     def more(self) -> bool:
         """Whether it is more than a tunnel pair."""
-        return bool(self.ambr or self.bearers or self.relay or self.breakout or self.framed_routes)
+        tunnels = self.bearers or self.relay or self.breakout or self.framed_routes
+        return bool(tunnels or self.ambr or self.usage)
 
     @classmethod
     def of(cls, put: BatchPut | ShapedPut) -> SessionRequest:

@@ -81,11 +81,14 @@ def take(session: dict[str, Any]) -> More | None:
 def shape_of(request: SessionRequest) -> Shape | None:
     """The shape of what a line asks for, as the schema has read it; None if it can have none."""
     beyond = request.relay or request.breakout or request.framed_routes
+    limited = request.usage or any(each.usage for each in request.bearers)
     teid, missing = (
         request.uplink_teid,
         any(each.uplink is not None and each.uplink.teid is None for each in request.bearers),
     )
-    if teid is None or request.ue_ip is None or beyond or missing or not request.more:
+    if teid is None or request.ue_ip is None or beyond or limited or missing:
+        return None
+    if not request.more:
         return None
     bearers = tuple(
         Bearer(

@@ -29,6 +29,7 @@ from ofgtp.core.flows.flow import (
     Port,
 )
 from ofgtp.core.flows.reconcile import Plan
+from ofgtp.core.usage.plain import Pair
 from ofgtp.southbound import openflow as of
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class Channel:
         self._send = send
         self._on_packet_in = on_packet_in
         self._on_flow_update: Callable[[of.FlowUpdate], None] = lambda update: None
-        self._waiting: dict[int, Event] = {}
+        self._waiting: dict[int, Event | _Place] = {}
         self._parts: dict[int, list[bytes]] = {}
         self._streams: dict[int, LightQueue] = {}
         """Replies that are read part by part."""
@@ -280,22 +281,30 @@ class Channel:
         """The flows with each of these cookies: all asked at once, then awaited."""
         return [list(of.decode_flow_stats(reply)) for reply in self._stats_of(cookies)]
 
-    def counts_of(self, cookies: Sequence[int]) -> list[list[of.FlowCounts]]:
-        """The same, and no more of each flow than what it has counted."""
-        return [list(of.decode_flow_counts(reply)) for reply in self._stats_of(cookies)]
-
-    def keyed_counts_of(self, cookies: Sequence[int]) -> list[list[tuple[of.EntryKey, int, int]]]:
-        """The same: the key of each flow, packets and octets."""
+    def keyed_counts_of(self, cookies: Sequence[int]) -> list[list[of.KeyedCounts]]:
+        """The same, and no more of each than which it is and what it has counted."""
         return [list(of.decode_keyed_counts(reply)) for reply in self._stats_of(cookies)]
 
+    def pairs_of(self, cookies: Sequence[int]) -> list[Pair]:
+        """What the flows with each of these cookies have counted, of tunnel pairs."""
+        return [of.decode_pair(reply) for reply in self._stats_of(cookies)]
+
     def _stats_of(self, cookies: Sequence[int]) -> list[bytes]:
-        whole = (1 << 64) - 1
-        asked: list[Event] = []
-        for cookie in cookies:
-            xid = _XIDS.take()
-            asked.append(self._expect(xid))
-            self._send(of.flow_stats_request(cookie, whole, xid))
-        return [b"".join(self._await(event)) for event in asked]
+        if self.closed:
+            raise Disconnected("the switch is not connected")
+        if not cookies:
+            return []
+        count = len(cookies)
+        first, replies = _XIDS.take(count), _Replies(count)
+        xids = range(first, first + count)
+        self._waiting.update((xid, _Place(replies, place)) for place, xid in enumerate(xids))
+        try:
+            self._send(of.cookie_requests(cookies, first))
+            self._await(replies.event)
+        finally:
+            for xid in xids:
+                self._waiting.pop(xid, None)
+        return replies.bodies
 
     def meters(self) -> dict[int, Meter | None]:
         """The meters of the bridge; None for one that is not of our form."""
@@ -441,6 +450,37 @@ class Channel:
             self.silent |= error is late
             raise
         return answer
+
+
+class _Replies:
+    """The answers to many requests that are awaited together."""
+
+    def __init__(self, count: int) -> None:
+        self.bodies = [b""] * count
+        self.left = count
+        self.event = Event()
+
+
+class _Place:
+    """One of them, as it is awaited."""
+
+    __slots__ = ("_place", "_replies")
+
+    def __init__(self, replies: _Replies, place: int) -> None:
+        self._replies, self._place = replies, place
+
+    def send(self, parts: list[bytes]) -> None:
+        """It is here."""
+        replies = self._replies
+        replies.bodies[self._place] = parts[0] if len(parts) == 1 else b"".join(parts)
+        replies.left -= 1
+        if not replies.left:
+            replies.event.send([])
+
+    def send_exception(self, error: Exception) -> None:
+        """There is none."""
+        if not self._replies.event.ready():
+            self._replies.event.send_exception(error)
 
 
 class Bundle:

@@ -8,7 +8,7 @@ Numbers are those of the OpenFlow 1.4 specification and, for Nicira's extensions
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -38,6 +38,8 @@ from ofgtp.core.flows.flow import (
     SetField,
     Unit,
 )
+from ofgtp.core.flows.pipeline import UPLINK
+from ofgtp.core.usage.plain import NO_PAIR, Pair
 
 VERSION = 5
 """The version octet of OpenFlow 1.4."""
@@ -532,6 +534,19 @@ def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES
     return multipart_request(Multipart.FLOW, xid, body)
 
 
+_BY_COOKIE = struct.Struct("!BBHIHH4xB3xII4xQQHH4x")
+
+
+def cookie_requests(cookies: Iterable[int], first: int) -> bytes:
+    """Ask for the flows with each of these cookies; the requests' ids begin with `first`."""
+    pack, size, whole = _BY_COOKIE.pack, _BY_COOKIE.size, (1 << 64) - 1
+    head, body = (VERSION, Type.MULTIPART_REQUEST, size), (Multipart.FLOW, 0, ALL_TABLES)
+    return b"".join(
+        pack(*head, xid, *body, ANY_PORT, ANY_GROUP, cookie, whole, 1, 4)
+        for xid, cookie in enumerate(cookies, first)
+    )
+
+
 def flow_monitor_request(xid: int) -> bytes:
     """Ask to be told of every flow added, removed or modified (7.3.5.18).
 
@@ -620,16 +635,6 @@ class FlowStats:
         return None
 
 
-class FlowCounts(NamedTuple):
-    """What one flow has counted, and the table that it is in."""
-
-    table: int
-    packets: int
-    bytes: int
-    seconds: int
-    """Since it was made."""
-
-
 _FLOW_STATS = struct.Struct("!HBxIIHHHHH2xQQQ")
 
 
@@ -647,20 +652,49 @@ def _flow_stats(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
         offset += size
 
 
-def decode_flow_counts(body: bytes) -> Iterator[FlowCounts]:
-    """Read no more of a flow-stats reply part than the counters. Raises CodecError."""
-    for _, (_, table, seconds, *_, packets, octets) in _flow_stats(body):
-        yield FlowCounts(table, packets, octets, seconds)
+_PAIR = struct.Struct("!HBxII20xQQ")
 
 
-def decode_keyed_counts(body: bytes) -> Iterator[tuple[EntryKey, int, int]]:
-    """Read key, packets and octets of the flows in a flow-stats reply part. Raises CodecError."""
-    for offset, (size, table, _, _, priority, *_, packets, octets) in _flow_stats(body):
+def decode_pair(body: bytes) -> Pair:
+    """Read what the flows of a session have counted that is but a tunnel pair, from the whole of a
+    flow-stats reply. Raises CodecError."""
+    up, down = NO_PAIR[:3], NO_PAIR[3:]
+    offset, end = 0, len(body)
+    while offset < end:
+        if end - offset < _FLOW_STATS.size + 8:
+            raise CodecError("a flow-stats entry is cut short")
+        size, table, seconds, nanoseconds, packets, octets = _PAIR.unpack_from(body, offset)
+        offset += size
+        if size < _FLOW_STATS.size + 8 or offset > end:
+            raise CodecError("a flow-stats entry has a wrong length")
+        seen = packets, octets, seconds * 1_000_000 + nanoseconds // 1000
+        if table == UPLINK.number:
+            up = seen
+        else:
+            down = seen
+    return up + down
+
+
+class KeyedCounts(NamedTuple):
+    """What one flow has counted, which it is, and how old."""
+
+    key: EntryKey
+    packets: int
+    octets: int
+    age_us: int
+    """Microseconds since it was made."""
+
+
+def decode_keyed_counts(body: bytes) -> Iterator[KeyedCounts]:
+    """Read keys and counters of the flows in a flow-stats reply part. Raises CodecError."""
+    for offset, fields in _flow_stats(body):
+        size, table, seconds, nanoseconds, priority, *_, packets, octets = fields
         start = offset + _FLOW_STATS.size
         length = int.from_bytes(body[start + 2 : start + 4], "big")
         if length < 4 or start + length > offset + size:
             raise CodecError("a match is longer than its flow-stats entry")
-        yield (table, priority, body[start : start + length + -length % 8]), packets, octets
+        key = table, priority, body[start : start + length + -length % 8]
+        yield KeyedCounts(key, packets, octets, seconds * 1_000_000 + nanoseconds // 1000)
 
 
 def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:

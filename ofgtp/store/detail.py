@@ -12,7 +12,16 @@ from typing import Any
 from ofgtp.core.filters import ASSIGNED, Network, PacketFilter, parse_prefix
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
-from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Owner, Rates, Relay
+from ofgtp.core.sessions.detail import (
+    NO_LIMITS,
+    Bearer,
+    Detail,
+    Gate,
+    Owner,
+    Rates,
+    Relay,
+    UsageLimits,
+)
 from ofgtp.core.sessions.rule import Forward, Held, Refused, Rule, Source, ToCore, Tunnel
 from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.core.sessions.shaped import Shape
@@ -32,6 +41,8 @@ def to_text(session: Session) -> str | None:
         made["indicated"] = True
     if detail.ambr:
         made["ambr"] = _rates(detail.ambr)
+    if detail.usage or detail.used_up:
+        made["usage"] = _usage(detail.usage, detail.used_up)
     if detail.bearers:
         made["bearers"] = [_bearer(each) for each in detail.bearers]
     if detail.relay is not None:
@@ -58,6 +69,7 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
     A control plane's rules, which take most of the time, may be left out.
     """
     made = json.loads(text)
+    usage, used_up = _read_usage(made)
     relay = None
     if (of_relay := made.get("relay")) is not None:
         teid, far_teid, far_ip, indicated = of_relay
@@ -66,6 +78,8 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
         slot=slot,
         way=made["way"],
         ambr=Rates(*made["ambr"]) if "ambr" in made else Rates(),
+        usage=usage,
+        used_up=used_up,
         bearers=tuple(_read_bearer(each) for each in made.get("bearers", ())),
         relay=relay,
         breakout=tuple(IPv4Network(each) for each in made.get("breakout", ())),
@@ -131,6 +145,17 @@ def _rates(rates: Rates) -> list[int | None]:
     return [rates.uplink, rates.downlink]
 
 
+def _usage(usage: UsageLimits, used_up: bool) -> list[int | bool | None]:
+    return [usage.threshold, usage.quota, usage.inactivity, used_up]
+
+
+def _read_usage(made: dict[str, Any]) -> tuple[UsageLimits, bool]:
+    if "usage" not in made:
+        return NO_LIMITS, False
+    *limits, used_up = made["usage"]
+    return UsageLimits(*limits), used_up
+
+
 def _fteid(fteid: FTeid) -> list[int]:
     return [fteid.teid, int(fteid.ip)]
 
@@ -153,6 +178,8 @@ def _bearer(bearer: Bearer) -> dict[str, Any]:
         made["qos"] = bearer.qos.number
     if bearer.mbr:
         made["mbr"] = _rates(bearer.mbr)
+    if bearer.usage or bearer.used_up:
+        made["usage"] = _usage(bearer.usage, bearer.used_up)
     if bearer.gate is not Gate.OPEN:
         made["gate"] = bearer.gate.value
     if bearer.error_indicated:
@@ -162,6 +189,7 @@ def _bearer(bearer: Bearer) -> dict[str, Any]:
 
 def _read_bearer(made: dict[str, Any]) -> Bearer:
     up, down = made.get("up"), made.get("down")
+    usage, used_up = _read_usage(made)
     uplink = None
     if up is not None:
         uplink = Uplink(up[0], None if up[1] is None else IPv4Address(up[1]))
@@ -174,6 +202,8 @@ def _read_bearer(made: dict[str, Any]) -> Bearer:
         shares_downlink=made.get("shares", False),
         qos=Qos.of(made.get("qos", 0)),
         mbr=Rates(*made["mbr"]) if "mbr" in made else Rates(),
+        usage=usage,
+        used_up=used_up,
         gate=Gate(made.get("gate", Gate.OPEN.value)),
         error_indicated=made.get("indicated", False),
         index=made["index"],

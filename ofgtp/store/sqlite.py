@@ -17,7 +17,7 @@ import secrets
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -49,12 +49,13 @@ from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
-from ofgtp.store import keys, pfcp, reports, usage
+from ofgtp.core.usage.limits import Gauge
+from ofgtp.store import gauges, keys, pfcp, reports, usage
 from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -130,6 +131,7 @@ CREATE TABLE released (
 {pfcp.ANSWERS}
 {usage.SCHEMA}
 {reports.SCHEMA}
+{gauges.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -154,6 +156,7 @@ DROP TABLE sessions_2;
     3: pfcp.SCHEMA,
     4: pfcp.ANSWERS,
     5: f"{usage.SCHEMA} {reports.SCHEMA}",
+    6: gauges.SCHEMA,
 }
 """From each older schema version to the next."""
 
@@ -482,6 +485,36 @@ class Transaction:
         with _errors():
             usage.put(self._db, ledgers)
 
+    def gauges(self, numbers: Sequence[int]) -> dict[int, dict[str, Gauge]]:
+        """Where the limits of these sessions count from, by their numbers."""
+        with _errors():
+            return gauges.find(self._db, numbers)
+
+    def put_gauges(self, number: int, stated: Mapping[str, Gauge]) -> None:
+        """Write down where the limits of a session count from; none: it has none."""
+        with _errors():
+            gauges.put(self._db, number, stated)
+
+    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
+        """The same of those which are but tunnel pairs; those that are no more are left out."""
+        with _errors():
+            return usage.plain(self._db, numbers)
+
+    def put_plain_usage(self, rows: Iterable[usage.PlainRow]) -> None:
+        """Write down what tunnel pairs have used."""
+        with _errors():
+            usage.put_plain(self._db, rows)
+
+    def clear_usage(self, after: int, last: int) -> None:
+        """Forget what sessions have used that are no more, with numbers up to the last."""
+        with _errors():
+            usage.clear_gone(self._db, after, last)
+
+    def drop_ledgers(self, numbers: Iterable[int]) -> None:
+        """Forget what sessions have used that are no more."""
+        with _errors():
+            usage.remove(self._db, numbers)
+
     def put_answers(self, gateway: str, octets: bytes) -> None:
         """Write down what control planes are answered once this is committed."""
         with _errors():
@@ -775,6 +808,7 @@ class SessionStore:
             pfcp.clear(self._db)
             usage.clear(self._db)
             reports.clear(self._db)
+            gauges.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
 
@@ -792,6 +826,33 @@ class SessionStore:
         """What these sessions have used, by their numbers; those that have none are left out."""
         with _errors():
             return usage.find(self._reader, numbers)
+
+    def with_limits(self, gateway: str) -> list[int]:
+        """The numbers of the sessions that have limits of usage."""
+        with _errors():
+            return gauges.numbers(self._reader, gateway)
+
+    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
+        """The same of those which are but tunnel pairs."""
+        with _errors():
+            return usage.plain(self._reader, numbers)
+
+    def numbers(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
+        """The next sessions behind a number: theirs, gateway, and whether each is a tunnel pair."""
+        sql = (
+            "SELECT number, gateway, slot IS NULL FROM sessions NOT INDEXED WHERE number > ?"
+            " ORDER BY number LIMIT ?"
+        )
+        with _errors():
+            rows = self._reader.execute(sql, (after, limit)).fetchall()
+        return [(number, gateway, bool(plain)) for number, gateway, plain in rows]
+
+    def by_numbers(self, numbers: Sequence[int]) -> list[StoredSession]:
+        """The sessions with these numbers, those that are there."""
+        sql = f"{_SELECT} WHERE number IN (SELECT value FROM json_each(?))"
+        with _errors():
+            rows = self._reader.execute(sql, (json.dumps([*numbers]),)).fetchall()
+        return [_stored(row) for row in rows]
 
     def pfcp_session(self, gateway: str, up_seid: int) -> tuple[str, pfcp.Made] | None:
         """The id of the session with this SEID of ours, and what it was made from."""

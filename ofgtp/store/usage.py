@@ -1,8 +1,8 @@
 """What sessions have used, and where the switch's counts stood then.
 
 A row is the session's by its number, which is never used again: those of sessions that are gone
-mean nothing, and are cleared away in passing. A plain session, which most are, has all in columns;
-any other has its rules in `more`.
+mean nothing, and are cleared away when they are met. A plain session, which most are, has all in
+columns; any other has its rules in `more`.
 """
 
 from __future__ import annotations
@@ -10,29 +10,32 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from ofgtp.core.rules.counts import Counts, RuleKey
-from ofgtp.core.usage.ledger import Ledger, Volume
+from ofgtp.core.rules.counts import NONE, Counts, RuleKey
+from ofgtp.core.usage.ledger import NO_VOLUME, Ledger, Volume
+from ofgtp.core.usage.plain import NEW_ROW, Row
 from ofgtp.core.usage.seen import Seen
 
 SCHEMA = """
 CREATE TABLE usage (
-    number       INTEGER PRIMARY KEY,
-    up_packets   INTEGER NOT NULL,
-    up_octets    INTEGER NOT NULL,
-    down_packets INTEGER NOT NULL,
-    down_octets  INTEGER NOT NULL,
-    active_at    INTEGER,
-    marks        TEXT NOT NULL,
-    more         TEXT
+    number            INTEGER PRIMARY KEY,
+    up_packets        INTEGER NOT NULL,
+    up_octets         INTEGER NOT NULL,
+    down_packets      INTEGER NOT NULL,
+    down_octets       INTEGER NOT NULL,
+    mark_up_packets   INTEGER NOT NULL,
+    mark_up_octets    INTEGER NOT NULL,
+    mark_down_packets INTEGER NOT NULL,
+    mark_down_octets  INTEGER NOT NULL,
+    marked_at         INTEGER,
+    active_at         INTEGER,
+    more              TEXT
 ) STRICT;
 """
-"""The first four are the session's total; `marks` is where the switch's counts stand."""
+"""The first four are the session's total; the marks are where the switch's counts stood."""
 
-CLEARED_AT_ONCE = 1_000
-
-_PUT = "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PLAIN: tuple[RuleKey, RuleKey] = ("uplink", ""), ("downlink", "")
 
 
@@ -53,45 +56,81 @@ def clear(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM usage")
 
 
-def clear_gone(db: sqlite3.Connection) -> int:
-    """Forget some of sessions that are gone; how many."""
+class PlainRow(NamedTuple):
+    """What a session that is but a tunnel pair has used."""
+
+    number: int
+    row: Row
+    marked_at: int | None
+    active_at: int | None
+
+
+def plain(db: sqlite3.Connection, numbers: Sequence[int]) -> list[PlainRow]:
+    """That of these sessions which are but tunnel pairs; those that are no more are left out."""
     sql = (
-        "DELETE FROM usage WHERE number IN (SELECT u.number FROM usage AS u WHERE NOT EXISTS"
-        " (SELECT 1 FROM sessions AS s WHERE s.number = u.number) LIMIT ?)"
+        "SELECT s.number, u.* FROM sessions AS s LEFT JOIN usage AS u ON u.number = s.number"
+        " WHERE s.number IN (SELECT value FROM json_each(?)) AND s.slot IS NULL"
+        " AND u.more IS NULL"
     )
-    return db.execute(sql, (CLEARED_AT_ONCE,)).rowcount
+    rows = db.execute(sql, (json.dumps([*numbers]),))
+    return [
+        PlainRow(row[0], NEW_ROW if row[1] is None else row[2:10], row[10], row[11]) for row in rows
+    ]
+
+
+def put_plain(db: sqlite3.Connection, rows: Iterable[PlainRow]) -> None:
+    """Write those."""
+    db.executemany(
+        _PUT, ((number, *row, marked, active, None) for number, row, marked, active in rows)
+    )
+
+
+def clear_gone(db: sqlite3.Connection, after: int, last: int) -> None:
+    """Forget those of sessions that are no more, with numbers up to the last."""
+    sql = (
+        "DELETE FROM usage WHERE number > ? AND number <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM sessions AS s WHERE s.number = usage.number)"
+    )
+    db.execute(sql, (after, last))
+
+
+def remove(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    """Forget those of these sessions."""
+    db.executemany("DELETE FROM usage WHERE number = ?", ((number,) for number in numbers))
 
 
 def _row(number: int, ledger: Ledger) -> tuple[Any, ...]:
     total, marks = ledger.total, ledger.marks
     plain = {*ledger.rules} <= {""} and marks.rules.keys() <= {*_PLAIN} and not marks.dropped
-    plain &= ledger.gone == Volume()
-    if plain:
-        found = [marks.rules.get(key, Counts()) for key in _PLAIN]
-        text, more = json.dumps([*_flat(*found)]), None
-    else:
-        rules = [[*key, *_flat(counts)] for key, counts in marks.rules.items()]
-        dropped = [[place, *_flat(counts)] for place, counts in marks.dropped.items()]
-        text = json.dumps([rules, dropped], separators=(",", ":"))
-        kept = [[rule, *_flat(*volume)] for rule, volume in ledger.rules.items()]
-        more = json.dumps([kept, [*_flat(*ledger.gone)]], separators=(",", ":"))
-    return (number, *_flat(*total), ledger.active_at, text, more)
+    plain &= ledger.gone == NO_VOLUME
+    own = [marks.rules.get(key, NONE) for key in _PLAIN]
+    more = None if plain else json.dumps(_more(ledger), separators=(",", ":"))
+    return (number, *_flat(*total, *own), ledger.marked_at, ledger.active_at, more)
+
+
+def _more(ledger: Ledger) -> list[list[Any]]:
+    marks = ledger.marks
+    return [
+        [[rule, *_flat(*volume)] for rule, volume in ledger.rules.items()],
+        [*_flat(*ledger.gone)],
+        [[*key, *_flat(counts)] for key, counts in marks.rules.items()],
+        [[place, *_flat(counts)] for place, counts in marks.dropped.items()],
+    ]
 
 
 def _ledger(row: Sequence[Any]) -> Ledger:
-    _, *total, active_at, text, more = row
-    marks = json.loads(text)
-    if more is None:
-        seen = Seen(dict(zip(_PLAIN, _pairs(marks), strict=True)))
-        return Ledger({"": Volume(*_pairs(total))}, marks=seen, active_at=active_at)
-    of_rules, of_meters = marks
-    kept, gone = json.loads(more)
-    seen = Seen(
+    _, *numbers, marked_at, active_at, text = row
+    if text is None:
+        up, down, *own = _pairs(numbers)
+        marks = Seen(dict(zip(_PLAIN, own, strict=True)))
+        return Ledger({"": Volume(up, down)}, NO_VOLUME, marks, active_at, marked_at)
+    kept, gone, of_rules, of_meters = json.loads(text)
+    marks = Seen(
         {(direction, rule): Counts(*counts) for direction, rule, *counts in of_rules},
         {place: Counts(*counts) for place, *counts in of_meters},
     )
     rules = {rule: Volume(*_pairs(counts)) for rule, *counts in kept}
-    return Ledger(rules, Volume(*_pairs(gone)), seen, active_at)
+    return Ledger(rules, Volume(*_pairs(gone)), marks, active_at, marked_at)
 
 
 def _flat(*counts: Counts) -> Iterator[int]:

@@ -19,8 +19,8 @@ BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL, BUNDLE_ADD = 20, 21, 33, 34
 DESC, FLOW, METER_CONFIG, FLOW_MONITOR = 0, 1, 10, 16
 OPEN, COMMIT, DISCARD = 0, 4, 6
 ADD, MODIFY_STRICT, DELETE, DELETE_STRICT = 0, 2, 3, 4
-NXM1 = 0x0001
-PACKETS, OCTETS = 1234, 5678
+NXM1, IP_FRAG = 0x0001, 26
+PACKETS, OCTETS = 1234, 5678 + 14 * 1234
 """What every flow has counted."""
 
 TABLE_FULL = struct.pack("!HH", 5, 1)
@@ -84,6 +84,7 @@ def _fields(data: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
         place += size
     assert place == end, "a match's fields fill it"
     registers = [each for each in fields if each[:2] == NXM1.to_bytes(2, "big")]
+    registers = [each for each in registers if each[2] >> 1 != IP_FRAG]
     others = [each for each in fields if each not in registers]
     return tuple(others + registers), at + length + (-length % 8)
 

@@ -13,7 +13,7 @@ from ofgtp.core.model import FTeid, Gateway, Qos, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import Links
-from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
+from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay, UsageLimits
 
 LINKS = Links(
     access=1,
@@ -109,6 +109,15 @@ ALL_KINDS: dict[str, Session] = {
         ue_ip=IPv4Address("10.45.0.2"),
         breakout=(IPv4Network("10.3.0.0/16"), IPv4Network("198.51.100.0/24")),
         qos=Qos(9),
+    ),
+    "used up": detailed(
+        bearers=[bearer("all", 1, PacketFilter(), usage=UsageLimits(1000))],
+        usage=UsageLimits(quota=9_000, inactivity=300),
+        used_up=True,
+    ),
+    "used up relay": relay(usage=UsageLimits(quota=9_000), used_up=True),
+    "used up bearer": detailed(
+        bearers=[bearer("all", 1, PacketFilter(), usage=UsageLimits(quota=1000), used_up=True)],
     ),
 }
 """Sessions that are more than a tunnel pair, all with the number 1."""

@@ -52,7 +52,7 @@ VARIES: tuple[tuple[str, str], ...] = (
     ("a round trip", r"\btime=[\d.]+ ms"),
     ("the lease", r"\b(?:not begun|\d+ s left) of \d+; \d+ renewals?, \d+ too late"),
     ("packets counted, not none", r"\b[1-9]\d* packets, [\d.]+ k?B\b"),
-    ("packets so far", r"\bpackets since the flows were made: \d+ up, \d+ down"),
+    ("packets so far", r"\bpackets so far: \d+ up, \d+ down"),
     ("a process", r"\(pid \d+\)"),
     ("a time in the log", r"\b\d+ ms$"),
     ("a part of a second", r"\(\d+\.\d s\)"),

@@ -241,7 +241,19 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
         closed(LINKS.core, from_core(inner(SERVER, UE))),
     ],
     R.FAR_DROP: lambda: refused(R.FAR_DROP),
-    R.QUOTA_EXHAUSTED: lambda: refused(R.QUOTA_EXHAUSTED),
+    R.QUOTA_EXHAUSTED: lambda: [
+        *refused(R.QUOTA_EXHAUSTED),
+        *(
+            switch(ALL_KINDS[kind]).receive(port, frame)
+            for kind in ("used up", "used up bearer")
+            for port, frame in (
+                (LINKS.access, gtpu(inner())),
+                (LINKS.access, gtpu(inner(), flags=E)),
+                (LINKS.core, from_core(inner(SERVER, UE))),
+            )
+        ),
+        *(relayed("used up relay", gtpu(inner(), teid)) for teid in (0x1001, 0x5001)),
+    ],
     R.TTL_EXPIRED: lambda: [
         routed(port, frame)
         for ttl in (0, 1)

@@ -107,13 +107,13 @@ def test_export_asks_no_switch(
     """Each session's counters would be two flows to read."""
     ofgtp("session import -", stdin=CSV.encode())
     asked: list[int] = []
-    counters = GatewayAgent.counters
+    pairs = GatewayAgent.pairs
 
     def counted(self: GatewayAgent, numbers: Sequence[int]) -> Any:
         asked.extend(numbers)
-        return counters(self, numbers)
+        return pairs(self, numbers)
 
-    monkeypatch.setattr(GatewayAgent, "counters", counted)
+    monkeypatch.setattr(GatewayAgent, "pairs", counted)
     assert ofgtp("session export").out == CSV
     assert asked == []
     assert len(ofgtp("session list").lines) == 4 and len(asked) == 3

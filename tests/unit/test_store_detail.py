@@ -17,7 +17,7 @@ from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.filters import ASSIGNED, PacketFilter
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import BatchPut, FTeid, Qos, Session, SessionState, Uplink
-from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Owner, Rates, Relay
+from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Owner, Rates, Relay, UsageLimits
 from ofgtp.core.sessions.rule import (
     LOWEST_PRECEDENCE,
     Held,
@@ -63,6 +63,7 @@ teids = st.integers(1, 2**32 - 1)
 fteids = st.builds(FTeid, teids, addresses)
 uplinks = st.builds(Uplink, teids, st.none() | addresses)
 rates = st.builds(Rates, st.none() | st.integers(1, 10**8), st.none() | st.integers(1, 10**8))
+usages = st.builds(UsageLimits, *[st.none() | st.integers(1, 2**53 - 1)] * 3)
 networks = st.builds(
     lambda ip, length: IPv4Network((ip, length), strict=False),
     st.integers(0, 2**32 - 1),
@@ -102,6 +103,8 @@ bearers = st.builds(
     qos=st.none() | qos,
     mbr=rates,
     gate=st.sampled_from(Gate),
+    usage=usages,
+    used_up=st.booleans(),
     error_indicated=st.booleans(),
     index=st.integers(0, 62),
 )
@@ -130,6 +133,8 @@ details = st.builds(
     slot=st.integers(1, 9),
     way=st.sampled_from([1, 2]),
     ambr=rates,
+    usage=usages,
+    used_up=st.booleans(),
     bearers=st.lists(bearers, max_size=3).map(tuple),
     relay=st.none() | st.builds(Relay, teids, fteids, st.booleans()),
     breakout=st.lists(networks, max_size=2).map(tuple),
@@ -152,11 +157,11 @@ def test_the_strategy_knows_every_field() -> None:
     """What is added to these values must be kept, too."""
     assert {*Detail.__dataclass_fields__} == {
         *("slot", "way", "ambr", "bearers", "relay", "breakout", "framed_routes"),
-        *("rules", "limits", "teids", "owner"),
+        *("rules", "limits", "teids", "owner", "usage", "used_up"),
     }
     assert {*Bearer.__dataclass_fields__} == {
         *("id", "precedence", "filters", "uplink", "downlink", "shares_downlink", "qos", "mbr"),
-        *("gate", "error_indicated", "index"),
+        *("gate", "error_indicated", "index", "usage", "used_up"),
     }
     assert {*Rule.__dataclass_fields__} == {
         *("id", "source", "precedence", "forward", "teid", "peer", "ue", "filters", "qfis"),

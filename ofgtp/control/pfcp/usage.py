@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp.session import PfcpSession
+from ofgtp.core.usage.seen import Seen
 
 KEPT = 16_384
 """Sessions that are kept as they are read: those looked at last."""
@@ -14,17 +15,25 @@ KEPT = 16_384
 
 def counted(readings: Readings, made: PfcpSession, session: Session, now: int) -> PfcpSession:
     """The session with what it has measured so far."""
+    return with_seen(readings, readings.seen(session), made, session, now)
+
+
+def with_seen(
+    readings: Readings, seen: Seen | None, made: PfcpSession, session: Session, now: int
+) -> PfcpSession:
+    """The same, once it is known what the switch has counted."""
     usage, detail = made.usage.started(made.urrs, now), session.detail
-    seen = readings.seen(session)
-    if seen is not None and detail is not None:
+    if seen is not None and detail is not None and not readings.older_than(usage):
+        usage = readings.holds(session, usage)
         usage = usage.counted(made.urrs, made.pdrs, detail.rules, seen, now)
+        usage = usage.marked(seen, readings.at)
     return replace(made, usage=usage)
 
 
 def changed(readings: Readings, made: PfcpSession, before: Session, after: Session) -> PfcpSession:
     """The session as it is after a change, marked where the counts of its flows stand then."""
     seen = readings.after(before, after)
-    return made if seen is None else replace(made, usage=made.usage.marked(seen))
+    return made if seen is None else replace(made, usage=made.usage.marked(seen, readings.at))
 
 
 @dataclass(slots=True)

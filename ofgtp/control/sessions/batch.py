@@ -14,6 +14,8 @@ from ofgtp.control.flows.change import Change
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.peers.moves import Moves
 from ofgtp.control.sessions.owned import check_free
+from ofgtp.control.usage.ledgers import Ledgers
+from ofgtp.control.usage.readings import Readings
 from ofgtp.core.admission import Admission
 from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownSession
 from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
@@ -287,6 +289,8 @@ class Batch:
         for part in self._parts.values():
             if not part.first:
                 continue
+            ledgers = Ledgers(self._tx, Readings(part.agent), int(self._tx.time.timestamp()))
+            ledgers.change(part.before.values(), part.after.values())
             part.change.alter(part.before.values(), part.after.values())
             for each, was in part.first.items():
                 part.moves.add(was, part.after.get(each))

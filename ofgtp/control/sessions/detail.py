@@ -32,6 +32,7 @@ def detail_of(
         slot=present.slot,
         way=present.way,
         ambr=request.ambr,
+        usage=request.usage,
         bearers=_bearers(request.bearers, present.bearers, allocate),
         relay=relay,
         breakout=request.breakout,
@@ -71,6 +72,7 @@ def _bearers(
                 qos=each.qos,
                 mbr=each.mbr,
                 gate=each.gate,
+                usage=each.usage,
                 index=next(free) if was is None else was.index,
             )
         )

@@ -27,11 +27,13 @@ from ofgtp.control.pfcp.clock import ntp_now
 from ofgtp.control.pfcp.usage import counted as pfcp_counted
 from ofgtp.control.sessions.arrivals import Arrivals
 from ofgtp.control.sessions.batch import SLICE, Batch, Line
-from ofgtp.control.sessions.counted import Counted, counted, counted_pair
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.control.sessions.owned import Steps, check_free
+from ofgtp.control.usage.ledgers import Ledgers
+from ofgtp.control.usage.limits import Limits
 from ofgtp.control.usage.readings import Readings
+from ofgtp.control.usage.used import Used, used
 from ofgtp.core.errors import (
     Conflict,
     GatewayNotReady,
@@ -45,14 +47,18 @@ from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp import stored as pfcp_stored
 from ofgtp.core.pfcp.downlink import read_packet
+from ofgtp.core.rules.counts import Counts
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
 from ofgtp.core.trace.probe import Packet
+from ofgtp.core.usage.ledger import NO_VOLUME, Ledger
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     BatchError,
     BatchResult,
+    Counters,
+    FlowCounters,
     FlowView,
     GatewayMetrics,
     NewSession,
@@ -63,7 +69,7 @@ from ofgtp.northbound.service import (
     SessionRequest,
     SessionView,
 )
-from ofgtp.southbound.openflow import FlowCounts, FlowStats
+from ofgtp.southbound.openflow import FlowStats
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
@@ -113,6 +119,7 @@ class SessionService:
         self._writer = writer
         self.nodes: dict[str, PfcpNode] = {}
         """The gateways' endpoints of PFCP."""
+        self.limits = Limits(store, self._agents.values(), writer, events)
         self._arrivals = {
             name: Arrivals(agent, self._transaction) for name, agent in self._agents.items()
         }
@@ -171,9 +178,13 @@ class SessionService:
             with self._transaction() as tx:
                 session = tx.delete(session_id)
                 check_free(session)
+                gone = self._count(tx, session.gateway, [session], [])
                 confirmed = self._carry_out(tx, session.gateway, [session], [])
             self._changed(session, None)
-            self.events.publish("session_deleted", gateway=session.gateway, session=session.id)
+            facts = _final(gone.get(session.number))
+            self.events.publish(
+                "session_deleted", gateway=session.gateway, session=session.id, **facts
+            )
             return confirmed
 
     def batch(self, ops: Iterable[Line]) -> BatchResult:
@@ -211,6 +222,7 @@ class SessionService:
             with self._transaction() as tx:
                 steps = work(tx)
                 touched = steps.before or steps.after
+                gone = self._count(tx, gateway, steps.before, steps.after)
                 confirmed = touched and self._carry_out(tx, gateway, steps.before, steps.after)
                 if steps.after and not confirmed:
                     raise GatewayNotReady(f"the switch of gateway {gateway} has not confirmed")
@@ -221,7 +233,8 @@ class SessionService:
         for number, session in (was | now).items():
             kind = "session_changed" if number in was else "session_created"
             kind = kind if number in now else "session_deleted"
-            facts = {"state": SessionState.ACTIVE.value} if number in now else {}
+            facts: dict[str, str | int] = {"state": SessionState.ACTIVE.value}
+            facts = facts if number in now else _final(gone.get(number))
             self.events.publish(kind, gateway=gateway, session=session.id, **facts)
 
     def counting(self, gateway: str) -> GatewayAgent:
@@ -259,6 +272,7 @@ class SessionService:
                 for session in after:
                     if session.detail is not None:
                         tx.replace(session)
+                self._count(tx, gateway, before, after)
                 self._carry_out(tx, gateway, before, after)
             for session in after:
                 tx.set_state([session.number], SessionState.ERROR_INDICATED, _lost(session))
@@ -330,7 +344,7 @@ class SessionService:
             facts = {"session": after.session.id, "state": str(after.state)}
             self.events.publish(kind, gateway=after.session.gateway, **facts)
         if before is None:
-            return self._view(after, self._counted(after, ()))  # they have counted nothing yet
+            return self._view(after, Used())  # it has used nothing yet
         return self._views([after])[0]
 
     def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
@@ -340,7 +354,9 @@ class SessionService:
             tx.set_state([new.number], SessionState.ACTIVE)
             return _Done(old, replace(old, updated_at=tx.time), changed=False)
         installed = None if old is None else old.installed
-        active = self._carry_out(tx, new.gateway, [] if installed is None else [installed], [new])
+        before = [] if installed is None else [installed]
+        self._count(tx, new.gateway, before, [new])
+        active = self._carry_out(tx, new.gateway, before, [new])
         state = SessionState.ACTIVE if active else SessionState.PENDING
         made = tx.time if old is None else old.created_at
         return _Done(old, StoredSession(new, state, None, made, tx.time), changed=True)
@@ -379,11 +395,24 @@ class SessionService:
                 lambda: tx.allocate_teid(gateway.name),
             ),
         )
+        session, gauges = self.limits.given(tx, old, session)
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
         if framed_of(session):
             agent.host.check_framed(session)
-        return old, tx.insert(session) if old is None else tx.replace(session)
+        made = tx.insert(session) if old is None else tx.replace(session)
+        self.limits.put(tx, made, gauges)
+        return old, made
+
+    def _count(
+        self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
+    ) -> dict[int, Ledger]:
+        """Keep what sessions have used before their flows change; of those that are no more it is
+        returned, by their numbers."""
+        agent = self._agents.get(gateway)
+        if agent is None or not before:
+            return {}
+        return Ledgers(tx, Readings(agent), int(tx.time.timestamp())).change(before, after)
 
     def _carry_out(
         self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
@@ -566,19 +595,23 @@ class SessionService:
         return stored
 
     def _views(self, page: Sequence[StoredSession]) -> Sequence[SessionView]:
-        return [
-            self._view(stored, self._counted(stored, flows))
-            for stored, flows in zip(page, self._counters(page), strict=True)
-        ]
+        found: dict[int, Used] = {}
+        for name in {stored.session.gateway for stored in page}:
+            some = [stored.session for stored in page if stored.session.gateway == name]
+            found |= used(self._store, self._agents.get(name), some)
+        # One that is not there any more by now had used something; nobody knows what.
+        return [self._view(stored, found.get(stored.session.number, Used())) for stored in page]
 
-    def _counted(self, stored: StoredSession, flows: Sequence[FlowCounts | FlowStats]) -> Counted:
-        agent = self._agents.get(stored.session.gateway)
-        if stored.session.detail is None or agent is None:
-            return counted_pair(flows)
-        return counted(stored.session.detail, flows, agent.wanted_of(stored.session) or ())
-
-    def _view(self, stored: StoredSession, seen: Counted | None = None) -> SessionView:
-        up, down = (None, None) if seen is None else (seen.uplink, seen.downlink)
+    def _view(self, stored: StoredSession, seen: Used | None = None) -> SessionView:
+        up, down, of_bearers = None, None, dict[str, tuple[Counters, Counters]]()
+        if seen is not None:
+            age = max(int((datetime.now(UTC) - stored.created_at).total_seconds()), 0)
+            up, down = (FlowCounters(*_counts(each), age) for each in seen.total)
+            detail = stored.session.detail
+            for bearer in () if detail is None else detail.bearers:
+                volume = seen.rules.get(bearer.id, NO_VOLUME)
+                ways = Counters(*_counts(volume.uplink)), Counters(*_counts(volume.downlink))
+                of_bearers[bearer.id] = ways
         return SessionView(
             session=stored.session,
             state=stored.state,
@@ -588,7 +621,7 @@ class SessionService:
             updated_at=stored.updated_at,
             uplink=up,
             downlink=down,
-            bearers={} if seen is None else seen.bearers,
+            bearers=of_bearers,
         )
 
     def _local_ip(self, session: Session) -> IPv4Address | None:
@@ -596,21 +629,18 @@ class SessionService:
         agent = self._agents.get(session.gateway)
         return None if agent is None else agent.gateway.access_ip.ip
 
-    def _counters(
-        self, page: Sequence[StoredSession]
-    ) -> Sequence[Sequence[FlowCounts | FlowStats]]:
-        """Each session's flows as the switch has counted them; none where it cannot say."""
-        found: dict[int, Sequence[FlowCounts | FlowStats]] = {}
-        for name, agent in self._agents.items():
-            of_agent = [stored.session for stored in page if stored.session.gateway == name]
-            pairs = [each.number for each in of_agent if each.detail is None]
-            others = [each.number for each in of_agent if each.detail is not None]
-            try:
-                found.update(zip(pairs, agent.counters(pairs), strict=True))
-                found.update(zip(others, agent.flow_stats(others), strict=True))
-            except GatewayNotReady as error:
-                log.debug("gateway=%s: no counters: %s", name, error)
-        return [found.get(stored.session.number, []) for stored in page]
+
+def _final(ledger: Ledger | None) -> dict[str, str | int]:
+    """What a session that is no more has used, for its event."""
+    if ledger is None:
+        return {}
+    total = ledger.total
+    return {
+        "uplink_packets": total.uplink.packets,
+        "uplink_bytes": total.uplink.octets,
+        "downlink_packets": total.downlink.packets,
+        "downlink_bytes": total.downlink.octets,
+    }
 
 
 def _lost(session: Session) -> str:
@@ -622,6 +652,10 @@ def _lost(session: Session) -> str:
     if any(core):
         said.append("its core peer does not know core.remote_teid")
     return f"{', and '.join(said)} (Error Indication)"
+
+
+def _counts(counts: Counts) -> tuple[int, int]:
+    return counts.packets, counts.octets
 
 
 def _numbers(stats: FlowStats | None) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ofgtp.control.usage.readings import Readings
@@ -27,17 +27,55 @@ class Ledgers:
         """With what has passed up to now, by the sessions' numbers; not written."""
         sessions = list(sessions)
         ledgers = self.tx.ledgers([each.number for each in sessions])
-        made = {}
-        for session in sessions:
-            ledger = ledgers.get(session.number, NEW)
-            seen = self.readings.seen(session)
-            if seen is not None:
-                ledger = ledger.counted(rules_of(session), seen, self.now)
-            made[session.number] = ledger
-        return made
+        return counted(self.readings, sessions, ledgers, self.now)
 
     def changed(self, before: Session, after: Session, ledger: Ledger) -> Ledger:
         """As it is once a session is another one in the switch."""
         seen = self.readings.after(before, after)
         kept = ledger.of(rule.id for rule in rules_of(after))
-        return kept if seen is None else kept.marked(seen)
+        return kept if seen is None else kept.marked(seen, self.readings.at)
+
+    def change(self, before: Iterable[Session], after: Iterable[Session]) -> dict[int, Ledger]:
+        """Write what sessions have used, which are about to be others in the switch, or none; the
+        ledgers of those that are none, by their numbers."""
+        now = {each.number: each for each in after}
+        was = [
+            each
+            for each in before
+            if each.number not in now or not self.readings.stays(each, now[each.number])
+        ]
+        if not was:
+            return {}
+        self.readings.read(was)
+        there = self.tx.ledgers([each.number for each in was])
+        found = counted(self.readings, was, there, self.now)
+        pairs = [(each, now[each.number]) for each in was if each.number in now]
+        made = ((new.number, self.changed(old, new, found[old.number])) for old, new in pairs)
+        self.tx.put_ledgers(
+            (number, ledger) for number, ledger in made if number in there or _says(ledger)
+        )
+        gone = {number: ledger for number, ledger in found.items() if number not in now}
+        self.tx.drop_ledgers(gone.keys() & there.keys())
+        return gone
+
+
+def counted(
+    readings: Readings, sessions: Sequence[Session], ledgers: Mapping[int, Ledger], now: int
+) -> dict[int, Ledger]:
+    """The ledgers of sessions that were looked at, with what has passed up to now."""
+    made = {}
+    for session in sessions:
+        ledger = ledgers.get(session.number, NEW)
+        seen = readings.seen(session)
+        if seen is not None and not readings.older_than(ledger):
+            ledger = readings.holds(session, ledger).counted(rules_of(session), seen, now)
+            ledger = ledger.marked(seen, readings.at)
+        made[session.number] = ledger
+    return made
+
+
+def _says(ledger: Ledger) -> bool:
+    """Whether it is any other than that of a session that has none."""
+    return ledger.active_at is not None or any(
+        counts.packets for counts in ledger.marks.rules.values()
+    )

@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self, TypeVar
 
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.model import Session
-from ofgtp.core.rules.counts import Counts, by_rule, counts_of
+from ofgtp.core.flows.flow import CookieKind, cookie_kind
+from ofgtp.core.model import Direction, Session
+from ofgtp.core.rules.counts import NONE, Counts, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
-from ofgtp.core.sessions.rules import meter_place, meters_of
-from ofgtp.core.usage.seen import Seen
-from ofgtp.southbound.openflow import EntryKey, MeterCounts
+from ofgtp.core.sessions.rules import meter_place, meters_of, rules_of
+from ofgtp.core.usage.seen import NOTHING, Seen
+from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 
 log = logging.getLogger(__name__)
+
+REBOOTED_US = 120_000_000
+"""Marks that are so far in the future were set before the host was started."""
 
 
 class Switch(Protocol):
     """What counts."""
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[list[tuple[EntryKey, int, int]]]:
-        """Keys, packets and octets of sessions' flows, by their numbers; raises GatewayNotReady."""
+    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
+        """What sessions' flows have counted, by their numbers; raises GatewayNotReady."""
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
         """What meters have counted; raises GatewayNotReady."""
 
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
         """A session's flows by their keys, and whose each is."""
+
+
+class Marked(Protocol):
+    """What has been counted up to a time: a session's ledger, or what its URRs have measured."""
+
+    @property
+    def marks(self) -> Seen:
+        """Where the switch's counts stood then."""
+
+    @property
+    def marked_at(self) -> int | None:
+        """When the switch was asked, by the clock of `steady_us`."""
+
+    def marked(self, seen: Seen, at: int | None = None) -> Self:
+        """The same with other marks."""
+
+
+M = TypeVar("M", bound=Marked)
 
 
 class Readings:
@@ -40,7 +64,12 @@ class Readings:
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
         self._flows: dict[int, dict[Hashable, Counts]] = {}
+        self._made: dict[int, dict[Hashable, int]] = {}
+        """When the flows were made at the latest: no later than that, and seldom much earlier."""
         self._meters: dict[int, dict[int, Counts]] = {}
+        self._asked_at = 0
+        self.at: int | None = None
+        """When the switch had answered, by a clock that goes on as long as the host runs."""
 
     def read(self, sessions: Sequence[Session]) -> None:
         """Look at these as they are in the switch, all at once."""
@@ -50,14 +79,17 @@ class Readings:
             for meter in meters_of(each)
         }
         numbers = [each.number for each in sessions]
+        self._asked_at = asked_at = steady_us()
         try:
             flows = self._switch.keyed_counts(numbers)
             meters = self._switch.meter_counts(places) if places else {}
         except GatewayNotReady as error:
             log.debug("no counts of %d sessions: %s", len(sessions), error)
             return
+        self.at = steady_us()
         for number, some in zip(numbers, flows, strict=True):
-            self._flows[number] = {key: Counts(packets, octets) for key, packets, octets in some}
+            self._flows[number] = {each.key: Counts(each.packets, each.octets) for each in some}
+            self._made[number] = {each.key: asked_at - each.age_us for each in some}
             self._meters[number] = {}
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
@@ -68,6 +100,27 @@ class Readings:
         """Of a session that was looked at; None: the switch did not tell."""
         return self._seen(session.number, self._switch.keys_of(session))
 
+    def older_than(self, ledger: Marked) -> bool:
+        """Whether somebody has brought a ledger up to date since this was asked for."""
+        at, answered = ledger.marked_at, self.at or 0
+        return at is not None and self._asked_at < at <= answered + REBOOTED_US
+
+    def holds(self, session: Session, ledger: M) -> M:
+        """A ledger with marks that hold: flows that were made anew since then, by a repair or in a
+        switch that was started again, have counted nothing that is in it."""
+        at, made = ledger.marked_at, self._made.get(session.number)
+        wanted = self._switch.keys_of(session)
+        if at is None or not made or wanted is None:
+            return ledger
+        if at > (self.at or 0) + REBOOTED_US:
+            return ledger.marked(NOTHING)
+        there = [(made[key] > at, owned) for key, owned in wanted if key in made]
+        if not any(new for new, _ in there):
+            return ledger
+        if all(new for new, _ in there):
+            return ledger.marked(NOTHING)
+        return ledger.marked(_without(ledger.marks, there), at)
+
     def after(self, before: Session, after: Session) -> Seen | None:
         """Where the counts of a session stand once it is another one in the switch: those of flows
         that stay go on, and others begin at 0. `seen` tells the same of it from now on."""
@@ -76,14 +129,89 @@ class Readings:
         if known is None or wanted is None:
             return None
         same = {*meters_of(before)} & {*meters_of(after)}
-        self._flows[after.number] = {key: known[key] for key, _ in wanted if key in known}
+        # One that drops has another cookie: the session's is made anew when it is back.
+        stay = {key for key, owned in wanted if _counts(owned)}
+        self._flows[after.number] = {key: known[key] for key in stay if key in known}
         # A meter whose rate changes is made anew in the switch.
         meters, kept = self._meters[before.number], {meter_place(each.number) for each in same}
         self._meters[after.number] = {place: meters[place] for place in kept if place in meters}
         return self._seen(after.number, wanted)
+
+    def stays(self, before: Session, after: Session) -> bool:
+        """Whether no flow, no meter and no rule is another one after a change, but for where
+        packets are sent: then the switch's counts go on."""
+        if before.detail is None and after.detail is None:
+            return _pair(before) == _pair(after)
+        was, now = self._switch.keys_of(before), self._switch.keys_of(after)
+        if was is None or now is None or meters_of(before) != meters_of(after):
+            return False
+        return [_part(*each) for each in was] == [_part(*each) for each in now] and [
+            (rule.id, type(rule.forward), rule.meters) for rule in rules_of(before)
+        ] == [(rule.id, type(rule.forward), rule.meters) for rule in rules_of(after)]
 
     def _seen(self, number: int, wanted: list[tuple[EntryKey, Owned]] | None) -> Seen | None:
         known = self._flows.get(number)
         if known is None or wanted is None:
             return None
         return Seen(by_rule(wanted, known), self._meters[number])
+
+
+def steady_us() -> int:
+    """Microseconds of a clock that goes on as long as the host runs."""
+    return time.monotonic_ns() // 1000
+
+
+def _without(marks: Seen, there: Sequence[tuple[bool, Owned]]) -> Seen:
+    """Marks once some of a session's flows were made anew. (Where but some of a rule's were, its
+    own change has made these, and they are in no mark.)"""
+    left = dict(marks.rules)
+    groups: dict[tuple[int | None, Direction], list[tuple[bool, Owned]]] = defaultdict(list)
+    for new, owned in there:
+        groups[owned.group, owned.direction].append((new, owned))
+    for (_, direction), some in groups.items():
+        if not any(new for new, _ in some):
+            continue
+        rests, behind = _all_new(some, first=True), _all_new(some, first=False)
+        if not behind:
+            for rule, new in rests.items():
+                if new:
+                    left.pop((direction, rule), None)
+            continue
+        # What a rule without filters has had is what its first flow has, less those behind it.
+        of_all = NONE
+        for rule in {*rests, *behind}:
+            of_all += left.get((direction, rule), NONE)
+        if all(rests.values()):
+            of_all = NONE
+        for rule, new in behind.items():
+            if new:
+                left.pop((direction, rule), None)
+            of_all -= left.get((direction, rule), NONE)
+        for rule in rests:
+            left[direction, rule] = of_all
+    return marks._replace(rules=left)
+
+
+def _all_new(flows: Sequence[tuple[bool, Owned]], *, first: bool) -> dict[str, bool]:
+    """The rules of first flows, or of those behind them, and whether all of each are new."""
+    found: dict[str, bool] = {}
+    for new, owned in flows:
+        rule = owned.rest if first else owned.rule
+        if owned.first == first and rule is not None:
+            found[rule] = found.get(rule, True) and new
+    return found
+
+
+def _pair(session: Session) -> tuple[object, ...]:
+    """What the flows of a session that is but a tunnel pair are known by."""
+    sends = session.downlink is not None and not session.error_indicated
+    return session.ue_ip, session.uplink, sends
+
+
+def _part(key: EntryKey, owned: Owned) -> tuple[object, ...]:
+    return (key, _counts(owned), *owned[1:])
+
+
+def _counts(owned: Owned) -> bool:
+    """Whether it is one of those that are a session's by their cookies."""
+    return cookie_kind(owned.flow.cookie) is CookieKind.SESSION

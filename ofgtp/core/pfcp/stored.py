@@ -89,6 +89,7 @@ def _usage_to_plain(usage: Usage) -> list[Any]:
         [[*key, *_plain(counts)] for key, counts in usage.marks.rules.items()],
         [[place, *_plain(counts)] for place, counts in usage.marks.dropped.items()],
         usage.looked_at,
+        usage.marked_at,
     ]
 
 
@@ -100,7 +101,7 @@ def _usage_from_plain(plain: list[Any]) -> Usage:
             {key: Counts(*each[-2:]) for each in rules for key in _keys(each[:-2])},
             {place: Counts(*counts) for place, *counts in dropped},
         ),
-        more[0] if more else 0,
+        *more,
     )
 
 

@@ -7,6 +7,7 @@ reports it, and says when something may be due next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from ofgtp.core.pfcp.session import PfcpSession
@@ -58,7 +59,7 @@ def looked(urrs: Mapping[int, CreateUrr], usage: Usage, now: int, *, full: bool 
                 measured[number] = measured[number]._replace(owed=triggers)
             elif triggers:
                 due[number] = triggers
-    usage = Usage(measured, usage.marks, usage.looked_at)
+    usage = replace(usage, urrs=measured)
     if not due:
         return Looked(usage)
     reports = []

@@ -88,6 +88,9 @@ class Usage:
     marks: Seen = NOTHING
     looked_at: int = 0
     """When the counts were read."""
+    marked_at: int | None = None
+    """The same, in microseconds of a clock that goes on as long as the host runs: flows that were
+    made since then have counted nothing that is in here. None: unknown."""
 
     def started(self, urrs: Mapping[int, CreateUrr], now: int) -> Usage:
         """With those that are new, and without those that are no more."""
@@ -102,7 +105,8 @@ class Usage:
         seen: Seen,
         now: int,
     ) -> Usage:
-        """With what has passed by the rules of these PDRs up to now."""
+        """With what has passed by the rules of these PDRs up to now; when the switch was asked is
+        to be told by `marked`."""
         uplink: dict[int, Counts] = {}
         downlink: dict[int, Counts] = {}
         for (direction, rule), counts in passed(rules, self.marks, seen).items():
@@ -117,9 +121,9 @@ class Usage:
             measured[number] = _rested(urrs.get(number), each, now)
         return Usage(measured, seen, now)
 
-    def marked(self, seen: Seen) -> Usage:
-        """The same where the switch's counts are made anew to stand there."""
-        return replace(self, marks=seen)
+    def marked(self, seen: Seen, at: int | None = None) -> Usage:
+        """The same where the switch's counts are made anew to stand there, at a time."""
+        return replace(self, marks=seen, marked_at=at)
 
     def updated(
         self, updates: Iterable[UpdateUrr], urrs: Mapping[int, CreateUrr], now: int

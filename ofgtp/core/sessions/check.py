@@ -13,11 +13,14 @@ from ofgtp.core.rules.filters import matches
 from ofgtp.core.sessions.detail import (
     BEARERS_MAX,
     FILTERS_MAX,
+    INACTIVITY_MAX_S,
+    OCTETS_MAX,
     PRECEDENCE_MAX,
     RATE_MAX_KBPS,
     Bearer,
     Detail,
     Rates,
+    UsageLimits,
 )
 from ofgtp.core.sessions.rules import all_teids, all_tunnels, ue_prefixes
 
@@ -44,6 +47,7 @@ def check_session(gateway: Gateway, session: Session, protected: Iterable[IPv4Ne
     _check_relay(gateway, session, detail)
     check_prefixes(gateway, detail, tuple(protected))
     _check_rates("ambr", detail.ambr)
+    _check_usage("usage", detail.usage)
     _check_bearers(gateway, session, detail)
     _check_own(session)
 
@@ -116,6 +120,16 @@ def _check_rates(loc: str, rates: Rates) -> None:
             )
 
 
+def _check_usage(loc: str, usage: UsageLimits) -> None:
+    for name, value, most in (
+        ("threshold_bytes", usage.threshold, OCTETS_MAX),
+        ("quota_bytes", usage.quota, OCTETS_MAX),
+        ("inactivity_seconds", usage.inactivity, INACTIVITY_MAX_S),
+    ):
+        if value is not None and not 1 <= value <= most:
+            raise InvalidSession(f"{loc}.{name}", f"1 to {most}, not {value}")
+
+
 def _check_bearers(gateway: Gateway, session: Session, detail: Detail) -> None:
     bearers = detail.bearers
     if len(bearers) > BEARERS_MAX:
@@ -148,6 +162,7 @@ def _check_bearer(gateway: Gateway, bearer: Bearer, loc: str) -> None:
     if not 1 <= len(bearer.filters) <= FILTERS_MAX:
         raise InvalidSession(f"{loc}.filters", f"1 to {FILTERS_MAX}, not {len(bearer.filters)}")
     _check_rates(f"{loc}.mbr", bearer.mbr)
+    _check_usage(f"{loc}.usage", bearer.usage)
     check_qfi(f"{loc}.qfi", bearer.qos)
     if bearer.uplink is not None:
         check_teid(f"{loc}.uplink.teid", bearer.uplink.teid)

@@ -17,6 +17,9 @@ BEARERS_MAX = 63
 FILTERS_MAX = 16
 PRECEDENCE_MAX = 65_535
 RATE_MAX_KBPS = 100_000_000
+OCTETS_MAX = (1 << 53) - 1
+"""What every reader of JSON takes for a whole number."""
+INACTIVITY_MAX_S = 86_400
 SLOT_MAX = (1 << 21) - 1
 WAYS = (1, 2)
 """The tables in which a session's uplink rules may stand: a change puts them into the other one."""
@@ -50,6 +53,25 @@ NO_RATES = Rates()
 
 
 @dataclass(frozen=True, slots=True)
+class UsageLimits:
+    """What is to be told of usage, and how much there may be; None: nothing. Octets are those of IP
+    packets that went on, of both directions together."""
+
+    threshold: int | None = None
+    """Told each time so many octets have been used."""
+    quota: int | None = None
+    """So many octets may be used."""
+    inactivity: int | None = None
+    """Told once no packet has gone on for so many seconds."""
+
+    def __bool__(self) -> bool:
+        return self != NO_LIMITS
+
+
+NO_LIMITS = UsageLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class Bearer:
     """Some of a session's traffic, by filters, with a tunnel, a rate and a gate of its own.
 
@@ -68,6 +90,9 @@ class Bearer:
     """None: the session's."""
     mbr: Rates = NO_RATES
     gate: Gate = Gate.OPEN
+    usage: UsageLimits = NO_LIMITS
+    used_up: bool = False
+    """Its quota is used up: it is closed."""
     error_indicated: bool = False
     """Its peer does not know its downlink tunnel."""
     index: int = 0
@@ -107,6 +132,10 @@ class Detail:
     slot: int = 0
     way: int = WAYS[0]
     ambr: Rates = NO_RATES
+    usage: UsageLimits = NO_LIMITS
+    """Of the whole session."""
+    used_up: bool = False
+    """The session's quota is used up: it is closed with all its bearers."""
     bearers: tuple[Bearer, ...] = ()
     relay: Relay | None = None
     breakout: tuple[IPv4Network, ...] = field(default=())
@@ -127,4 +156,5 @@ class Detail:
     def only_bearers(self) -> bool:
         """Whether there are but bearers and rates, made by the REST API."""
         more = self.relay or self.breakout or self.framed_routes or self.rules
-        return not (more or self.limits or self.teids or self.owner)
+        limited = self.usage or any(bearer.usage for bearer in self.bearers)
+        return not (more or limited or self.limits or self.teids or self.owner)

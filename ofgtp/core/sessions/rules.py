@@ -37,7 +37,15 @@ BURST_LEAST_KBIT = 25
 
 def rules_of(session: Session) -> tuple[Rule, ...]:
     """The rules of a session, those that are asked first in front of those behind."""
-    return tuple(_rules(session, session.detail or Detail()))
+    detail = session.detail
+    rules = tuple(_rules(session, detail or Detail()))
+    if detail is None or not (detail.used_up or any(each.used_up for each in detail.bearers)):
+        return rules
+    closed = {each.id for each in detail.bearers if each.used_up}
+    to = Refused(DropReason.QUOTA_EXHAUSTED)
+    return tuple(
+        replace(rule, forward=to) if detail.used_up or rule.id in closed else rule for rule in rules
+    )
 
 
 def _rules(session: Session, detail: Detail) -> Iterator[Rule]:

@@ -137,7 +137,7 @@ def of_counters(
     if not up and delivered.get("uplink"):
         yield Symptom(
             "info",
-            "no uplink packet has come since its flow was made: does the base station send to"
+            "no uplink packet has come since the session was made: does the base station send to"
             f" {gateway.access_ip.ip} with TEID {known.teid or 0:#x}?"
             " (ofgtp capture shows what comes)",
         )

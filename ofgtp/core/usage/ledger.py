@@ -41,6 +41,9 @@ class Ledger:
     marks: Seen = NOTHING
     active_at: int | None = None
     """When it was last seen that something had passed, in seconds since 1970."""
+    marked_at: int | None = None
+    """When the switch was last asked, in microseconds of a clock that goes on as long as the host
+    runs: flows that were made since then have counted nothing that is in here. None: unknown."""
 
     @property
     def total(self) -> Volume:
@@ -51,7 +54,8 @@ class Ledger:
         return total
 
     def counted(self, rules: Sequence[Rule], seen: Seen, now: int) -> Ledger:
-        """With what has passed by these rules, which are those in the switch, up to now."""
+        """With what has passed by these rules, which are those in the switch, up to now; when the
+        switch was asked is to be told by `marked`."""
         totals, active = dict(self.rules), False
         for (direction, rule), counts in passed(rules, self.marks, seen).items():
             volume = Volume(counts) if direction == "uplink" else Volume(downlink=counts)
@@ -59,9 +63,9 @@ class Ledger:
             active |= counts.packets > 0
         return Ledger(totals, self.gone, seen, now if active else self.active_at)
 
-    def marked(self, seen: Seen) -> Ledger:
-        """The same where the switch's counts are made anew to stand there."""
-        return replace(self, marks=seen)
+    def marked(self, seen: Seen, at: int | None = None) -> Ledger:
+        """The same where the switch's counts are made anew to stand there, at a time."""
+        return replace(self, marks=seen, marked_at=at)
 
     def of(self, rules: Iterable[str]) -> Ledger:
         """The same of a session that has but these rules now: what others had used is kept."""

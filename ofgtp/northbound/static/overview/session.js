@@ -59,7 +59,7 @@ function detailParts(session, flows, at, unfolded) {
       "Downlink has carried",
       downlink && session.state !== "error_indicated"
         ? carried(counters.downlink, "downlink", at)
-        : `nothing: ${downlink ? "its peer does not know the tunnel" : "the UE is idle"}`,
+        : `${carried(counters.downlink, "downlink", at)} (${downlink ? "its peer does not know the tunnel" : "the UE is idle"})`,
     ],
     [
       "Made",
@@ -114,7 +114,7 @@ function detailParts(session, flows, at, unfolded) {
 function carried(counter, way, at) {
   const before = detail.before;
   const since = new Date(Date.now() - 1000 * counter.duration_seconds).toISOString();
-  const total = `${plural(counter.packets, "packet")}, ${octets(counter.bytes)} since its flow was made, ${ago(since)}`;
+  const total = `${plural(counter.packets, "packet")}, ${octets(counter.bytes)} since the session was made, ${ago(since)}`;
   if (!before) return total;
   const passed = at - before.at;
   const packets = Math.max(0, counter.packets - before.session.counters[way].packets) / passed;

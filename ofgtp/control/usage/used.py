@@ -1,0 +1,115 @@
+"""What sessions have used by now: what was kept of it, and what the switch has counted since."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.usage.ledgers import counted
+from ofgtp.control.usage.readings import REBOOTED_US, Readings, steady_us
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.model import Session
+from ofgtp.core.rules.counts import Counts
+from ofgtp.core.usage import plain
+from ofgtp.core.usage.ledger import NO_VOLUME, Volume
+from ofgtp.core.usage.plain import Pair
+from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.usage import PlainRow
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """By one session, since it was made."""
+
+    total: Volume = NO_VOLUME
+    rules: Mapping[str, Volume] = field(default_factory=dict)
+    """Of each rule by its id: a bearer's, a PDR's, or "" for the session's own."""
+    gone: Volume = NO_VOLUME
+    """Of rules that are no more."""
+    active_at: int | None = None
+    """When it was last seen that something had passed, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When the switch was asked and when it had answered, by a clock that goes on as long as the
+    host runs; and the latter in seconds since 1970."""
+
+    asked_at: int
+    at: int
+    now: int
+
+    @classmethod
+    def since(cls, asked_at: int) -> Look:
+        """One that ends now."""
+        return cls(asked_at, steady_us(), int(time.time()))
+
+    def advanced(self, known: PlainRow, pair: Pair) -> PlainRow:
+        """A tunnel pair's row with what has passed up to then; the same one if nothing has."""
+        marked = known.marked_at
+        since = 0 if marked is None else self.asked_at - marked
+        if marked is not None and since < 0:
+            if marked <= self.at + REBOOTED_US:
+                return known  # somebody has looked since
+            since = self.at + 1  # the host was started since: so were all flows
+        row = plain.counted(known.row, pair, since)
+        if row is None:
+            return known
+        active_at = known.active_at if row[:4] == known.row[:4] else self.now
+        return PlainRow(known.number, row, self.at, active_at)
+
+
+def used(
+    store: SessionStore, agent: GatewayAgent | None, sessions: Sequence[Session]
+) -> dict[int, Used]:
+    """By these sessions of one gateway, by their numbers; as far as it is known, where the switch
+    does not tell."""
+    pairs = [each.number for each in sessions if each.detail is None]
+    others = [each for each in sessions if each.detail is not None]
+    found: dict[int, Used] = {}
+    if pairs:
+        found |= _by_pairs(store, agent, pairs)
+    if others:
+        found |= _by_rules(store, agent, others)
+    return found
+
+
+def _by_pairs(
+    store: SessionStore, agent: GatewayAgent | None, numbers: Sequence[int]
+) -> dict[int, Used]:
+    asked_at, seen = steady_us(), dict[int, Pair]()
+    if agent is not None:
+        try:
+            seen = dict(zip(numbers, agent.pairs(numbers), strict=True))
+        except GatewayNotReady as error:
+            log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
+    look, found = Look.since(asked_at), {}
+    for known in store.plain_usage(numbers):
+        if known.number in seen:
+            known = look.advanced(known, seen[known.number])
+        up, up_octets, down, down_octets = known.row[:4]
+        total = Volume(Counts(up, up_octets), Counts(down, down_octets))
+        found[known.number] = Used(total, {"": total}, active_at=known.active_at)
+    return found
+
+
+def _by_rules(
+    store: SessionStore, agent: GatewayAgent | None, sessions: Sequence[Session]
+) -> dict[int, Used]:
+    numbers = [each.number for each in sessions]
+    if agent is None:
+        ledgers = store.ledgers(numbers)
+    else:
+        readings = Readings(agent)
+        readings.read(sessions)
+        # What is stored is looked at last: if somebody else has looked meanwhile, that is in it.
+        ledgers = counted(readings, sessions, store.ledgers(numbers), int(time.time()))
+    return {
+        number: Used(ledger.total, ledger.rules, ledger.gone, ledger.active_at)
+        for number, ledger in ledgers.items()
+    }
