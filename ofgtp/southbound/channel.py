@@ -315,19 +315,24 @@ class Channel:
 
         Asked for one by one and at once: there may be very many others.
         """
-        asked: list[Event] = []
-        requests: list[bytes] = []
-        for number in numbers:
-            xid = _XIDS.take()
-            asked.append(self._expect(xid))
-            requests.append(of.meter_stats_request(of.Multipart.METER, xid, number))
-        self._send(b"".join(requests))
+        if self.closed:
+            raise Disconnected("the switch is not connected")
+        numbers = list(numbers)
+        if not numbers:
+            return {}
+        first, replies = _XIDS.take(len(numbers)), _Replies(len(numbers))
+        asked = list(zip(range(first, first + len(numbers)), numbers, strict=True))
+        self._waiting.update((xid, _Perhaps(replies, xid - first)) for xid, _ in asked)
+        kind = of.Multipart.METER
+        try:
+            self._send(b"".join(of.meter_stats_request(kind, *each) for each in asked))
+            self._await(replies.event)
+        finally:
+            for xid, _ in asked:
+                self._waiting.pop(xid, None)
         counts: dict[int, of.MeterCounts] = {}
-        for event in asked:
-            try:
-                counts |= of.decode_meter_counts(b"".join(self._await(event)))
-            except SwitchRefused:
-                continue  # it has gone
+        for reply in replies.bodies:
+            counts |= of.decode_meter_counts(reply)
         return counts
 
     def set_meters(self, mods: Iterable[tuple[of.MeterCommand, Meter]]) -> None:
@@ -481,6 +486,19 @@ class _Place:
         """There is none."""
         if not self._replies.event.ready():
             self._replies.event.send_exception(error)
+
+
+class _Perhaps(_Place):
+    """One of them that the switch may refuse, as what is asked for has gone."""
+
+    __slots__ = ()
+
+    def send_exception(self, error: Exception) -> None:
+        """There is none."""
+        if isinstance(error, SwitchRefused):
+            self.send([])
+        else:
+            super().send_exception(error)
 
 
 class Bundle:

@@ -14,7 +14,8 @@ from ofgtp.core.usage.pace import LATEST_S, SOONEST_S, USUAL_S, Next, Watch, nex
         (1_000_000, 1_250_000, 1.0, None, 0.4),
         (1_000_000, 0, 1.0, 125_000.0, 4.0),
         (100_000_000, 0, 1.0, 125_000.0, LATEST_S),
-        (1_000, 0, 1.0, 125_000.0, SOONEST_S),
+        (1_000, 0, 1.0, 125_000.0, USUAL_S),
+        (1_000, 125_000, 1.0, 125_000.0, SOONEST_S),
     ],
 )
 def test_next_look(

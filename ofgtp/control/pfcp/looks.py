@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import eventlet
 
+from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp import usage
 from ofgtp.control.pfcp.usage import Known, Memory
 from ofgtp.control.sessions.detail import settled
@@ -21,6 +22,7 @@ from ofgtp.control.sessions.service import SessionService
 from ofgtp.control.usage.readings import Readings
 from ofgtp.control.usage.watcher import RETRY_S, Watcher
 from ofgtp.core.errors import OfgtpError, StoreError
+from ofgtp.core.model import Session
 from ofgtp.core.pfcp import procedures, stored, triggers
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.session import PfcpSession
@@ -28,7 +30,9 @@ from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.messages import SessionReportRequest
 from ofgtp.core.pfcp.wire.tables import encode
+from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.usage.pace import Next
+from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore, StoredSession
 from ofgtp.store.sqlite import Transaction as Writing
@@ -97,7 +101,7 @@ class Looks:
 
     def _look(self, numbers: Sequence[int]) -> Mapping[int, Next]:
         known = self._known(numbers)
-        readings = Readings(self._service.counting(self._gateway))
+        readings = Readings(_Switch(self._service.counting(self._gateway), known))
         readings.read([each.session for each in known.values()])
         now, at = self._clock(), time.monotonic()
         again: dict[int, Next] = {}
@@ -105,11 +109,11 @@ class Looks:
         for number, each in known.items():
             if self._memory.get(number) is not each:
                 continue  # it has changed meanwhile, and was told when to be looked at
-            if readings.seen(each.session) is None:
+            if (seen := readings.seen(each.session)) is None:
                 again[number] = _AGAIN
                 continue
             before = each.made.usage
-            made = usage.counted(readings, each.made, each.session, now)
+            made = usage.with_seen(readings, seen, each.made, each.session, now)
             found = triggers.looked(made.urrs, made.usage, now)
             if _is_news(before, found) or now >= each.stored_at + STORE_S:
                 due.append(number)
@@ -171,12 +175,12 @@ class Looks:
             now = self._clock()
             for there, row, known in rows:
                 number = there.session.number
-                if readings.seen(known.session) is None:
+                if (seen := readings.seen(known.session)) is None:
                     again[number] = _AGAIN
                     continue
                 full = tx.count_reports(self._gateway, row.up_seid) >= UNANSWERED_MAX
                 before = known.made.usage
-                counted = usage.counted(readings, known.made, known.session, now)
+                counted = usage.with_seen(readings, seen, known.made, known.session, now)
                 found = triggers.looked(counted.urrs, counted.usage, now, full=full)
                 after = Known(known.session, replace(counted, usage=found.usage), at, now)
                 steps = self._closed(tx, readings, known.made, after)
@@ -217,6 +221,27 @@ class Looks:
         after.session = tx.replace(settled(was, new), was=was)
         after.made = usage.changed(readings, after.made, was, after.session)
         return Steps((was,), (after.session,))
+
+
+class _Switch:
+    """A gateway's, which need not be asked twice for the flows of a session that is known."""
+
+    def __init__(self, agent: GatewayAgent, known: Mapping[int, Known]) -> None:
+        self._agent, self._known = agent, known
+
+    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
+        return self._agent.keyed_counts(numbers)
+
+    def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
+        return self._agent.meter_counts(numbers)
+
+    def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
+        known, links = self._known.get(session.number), self._agent.links_in_use
+        if known is None or known.session is not session:
+            return self._agent.keys_of(session)
+        if known.keys is None or known.keys_for is not links:
+            known.keys, known.keys_for = self._agent.keys_of(session), links
+        return known.keys
 
 
 def _known(there: StoredSession, row: Made, now: int) -> Known | None:

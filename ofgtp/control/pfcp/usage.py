@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp.session import PfcpSession
+from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.usage.seen import Seen
+from ofgtp.southbound.openflow import EntryKey
 
 KEPT = 16_384
 """Sessions that are kept as they are read: those looked at last."""
@@ -48,6 +50,9 @@ class Known:
     """When it was looked at, of a steady clock; None: not yet."""
     stored_at: int = 0
     """When what it has used was last stored."""
+    keys: list[tuple[EntryKey, Owned]] | None = None
+    keys_for: object = None
+    """Its flows by their keys, and the links that these were made for."""
 
 
 class Memory:
