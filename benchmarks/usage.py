@@ -20,7 +20,7 @@ SHARE = 0.5
 """Of what the switch can forward, if that is less: with packets lost nobody knows when a threshold
 was reached."""
 MBR_KBPS = 10_000
-FIRST_S, LAST_S = 4.0, 16.0
+FIRST_S, LAST_S = 5.0, 35.0
 """When the first and the last threshold is reached."""
 MORE_S, WAIT_S, FLOOD_S = 2.0, 5.0, 1.5
 """Packets go on for so long, and reports are waited for so long behind them."""
@@ -65,7 +65,7 @@ def _rate(lab: site.Lab, client: Client, number: int) -> int:
     path = blast.write(lab.dir / "frames", frames)
     with traffic.sending(lab, "downlink", path, rate=0, seconds=FLOOD_S + traffic.IDLE_S):
         run = traffic.window(lab, "downlink", FLOOD_S)
-    return min(PACKETS_A_SECOND, int(SHARE * run.capacity))
+    return min(PACKETS_A_SECOND, int(SHARE * run.rate))
 
 
 def _frames(lab: site.Lab, numbers: Iterable[int]) -> list[bytes]:

@@ -112,6 +112,7 @@ def next_of(
         min(each.seconds for each in by_octets),
         min(each.octets for each in by_octets if each.octets is not None),
         latest,
+        min((each.expected for each in by_octets if each.expected is not None), default=None),
     )
 
 
