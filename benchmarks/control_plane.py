@@ -16,12 +16,14 @@ from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
 from benchmarks import site
+from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.header import MessageType
 from ofgtp.core.pfcp.wire.messages import (
     AssociationSetupRequest,
     HeartbeatRequest,
     HeartbeatResponse,
     SessionDeletionRequest,
+    SessionReportResponse,
     read,
     write,
 )
@@ -205,6 +207,26 @@ class Client:
             asked = sent.pop(_sequence(data), None)
             if asked is not None:
                 found.append((asked, time.perf_counter()))
+        return found
+
+    def reports(self, most: int, until: float) -> dict[int, float]:
+        """Answer Session Report Requests until so many sessions are reported, or a time: when the
+        first of each came, by our SEIDs."""
+        sock, found = self._socket, dict[int, float]()
+        answer = SessionReportResponse(Cause.ACCEPTED)
+        while len(found) < most and (left := until - time.perf_counter()) > 0:
+            sock.settimeout(left)
+            try:
+                data = sock.recv(4096)
+            except TimeoutError:
+                break
+            now, sequence = time.perf_counter(), _sequence(data)
+            if data[1] == MessageType.HEARTBEAT_REQUEST:
+                sock.send(write(HeartbeatResponse(STAMP), sequence))
+            elif data[1] == MessageType.SESSION_REPORT_REQUEST:
+                seid = int.from_bytes(data[4:12], "big")
+                found.setdefault(seid, now)
+                sock.send(write(answer, sequence, seid))
         return found
 
     def _next(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import blast, site
 from benchmarks.measure import Row
-from benchmarks.traffic import ends, frame, on_cpu, pin, sending
+from benchmarks.traffic import ends, frame, pin, sending
 
 RATE = 50_000
 """Packets a second, half of them each way."""

@@ -716,6 +716,11 @@ class GatewayAgent:
         """The same of any others, and which flow each is."""
         return self.channel.keyed_counts_of(_cookies(numbers))
 
+    @property
+    def links_in_use(self) -> Links | None:
+        """What the flows in the switch are made for: the same object as long as they are."""
+        return self._links
+
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
         """A session's flows by their keys, and whose each is; None while there is no switch."""
         links = self._links

@@ -367,19 +367,23 @@ class Channel:
             counts |= of.decode_meter_counts(part)
         return counts
 
-    def _of_meters(self, kind: of.Multipart, numbers: Iterable[int]) -> Iterator[bytes]:
-        asked: list[Event] = []
-        requests: list[bytes] = []
-        for number in numbers:
-            xid = _XIDS.take()
-            asked.append(self._expect(xid))
-            requests.append(of.meter_stats_request(kind, xid, number))
-        self._send(b"".join(requests))
-        for event in asked:
-            try:
-                yield b"".join(self._await(event))
-            except SwitchRefused:
-                continue  # it has gone
+    def _of_meters(self, kind: of.Multipart, numbers: Iterable[int]) -> list[bytes]:
+        """Of those that are there."""
+        if self.closed:
+            raise Disconnected("the switch is not connected")
+        numbers = list(numbers)
+        if not numbers:
+            return []
+        first, replies = _XIDS.take(len(numbers)), _Replies(len(numbers))
+        asked = list(zip(range(first, first + len(numbers)), numbers, strict=True))
+        self._waiting.update((xid, _Perhaps(replies, xid - first)) for xid, _ in asked)
+        try:
+            self._send(b"".join(of.meter_stats_request(kind, *each) for each in asked))
+            self._await(replies.event)
+        finally:
+            for xid, _ in asked:
+                self._waiting.pop(xid, None)
+        return replies.bodies
 
     def set_meters(self, mods: Iterable[tuple[of.MeterCommand, Meter]]) -> None:
         """Add, modify or delete meters, confirmed by a barrier. Deleted with a meter are the flows
@@ -532,6 +536,19 @@ class _Place:
         """There is none."""
         if not self._replies.event.ready():
             self._replies.event.send_exception(error)
+
+
+class _Perhaps(_Place):
+    """One of them that the switch may refuse, as what is asked for has gone."""
+
+    __slots__ = ()
+
+    def send_exception(self, error: Exception) -> None:
+        """There is none."""
+        if isinstance(error, SwitchRefused):
+            self.send([])
+        else:
+            super().send_exception(error)
 
 
 class Bundle:

@@ -110,6 +110,28 @@ def find(db: sqlite3.Connection, gateway: str, up_seid: int) -> tuple[str, Made]
     return session_id, Made(number, seid, node_id, int(cp_seid, 16), cp_ips, octets)
 
 
+def of_numbers(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Made]:
+    """What sessions were made from, by their numbers."""
+    rows = db.execute(
+        "SELECT number, up_seid, node_id, cp_seid, cp_ips, made FROM pfcp_sessions"
+        " WHERE number IN (SELECT value FROM json_each(?))",
+        (json.dumps([*numbers]),),
+    )
+    return {
+        number: Made(number, up_seid, node_id, int(cp_seid, 16), cp_ips, made)
+        for number, up_seid, node_id, cp_seid, cp_ips, made in rows
+    }
+
+
+def octets(db: sqlite3.Connection, gateway: str, after: int, most: int) -> list[tuple[int, bytes]]:
+    """The numbers of sessions behind one, and what they were made from."""
+    sql = (
+        "SELECT number, made FROM pfcp_sessions WHERE gateway = ? AND number > ?"
+        " ORDER BY number LIMIT ?"
+    )
+    return db.execute(sql, (gateway, after, most)).fetchall()
+
+
 def of_node(db: sqlite3.Connection, gateway: str, node_id: str, cp_seid: int | None) -> list[Owned]:
     """Sessions of a control plane; of one of its SEIDs, or any."""
     sql = (

@@ -50,7 +50,7 @@ from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
 from ofgtp.core.usage.limits import Gauge
-from ofgtp.store import gauges, keys, pfcp, usage
+from ofgtp.store import gauges, keys, pfcp, reports, usage
 from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ PAGE = 4096
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _CHUNK = 5_000
+_MAX_SEQ = (1 << 63) - 1
 _MAX_LIMIT = 1_000
 _BUSY_SECONDS = 1.0
 
@@ -129,6 +130,7 @@ CREATE TABLE released (
 {pfcp.SCHEMA}
 {pfcp.ANSWERS}
 {usage.SCHEMA}
+{reports.SCHEMA}
 {gauges.SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -153,7 +155,7 @@ DROP TABLE sessions_2;
 """,
     3: pfcp.SCHEMA,
     4: pfcp.ANSWERS,
-    5: usage.SCHEMA,
+    5: f"{usage.SCHEMA} {reports.SCHEMA}",
     6: gauges.SCHEMA,
 }
 """From each older schema version to the next."""
@@ -450,6 +452,8 @@ class Transaction:
             if deleted.detail is not None:
                 keys.remove(self._db, deleted.number)
                 pfcp.remove(self._db, deleted.number)
+                if (owner := deleted.detail.owner) is not None:
+                    reports.remove(self._db, deleted.gateway, [(owner.up_seid, _MAX_SEQ)])
         return deleted
 
     def attempt(self) -> AbstractContextManager[None]:
@@ -495,6 +499,30 @@ class Transaction:
         """Write down what control planes are answered once this is committed."""
         with _errors():
             pfcp.put_answers(self._db, gateway, self._now, octets)
+
+    def pfcp_made(self, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
+        """As `SessionStore.pfcp_made`, as this transaction sees it."""
+        return _made(self._db, numbers)
+
+    def put_report(self, gateway: str, up_seid: int, octets: bytes) -> None:
+        """Write down what is to be reported of a session once this is committed."""
+        with _errors():
+            reports.put(self._db, gateway, up_seid, octets)
+
+    def reports_of(self, gateway: str, up_seid: int) -> list[reports.Report]:
+        """What was reported of a session and is not answered, oldest first."""
+        with _errors():
+            return reports.find(self._db, gateway, up_seid)
+
+    def count_reports(self, gateway: str, up_seid: int) -> int:
+        """How many reports of a session are not answered."""
+        with _errors():
+            return reports.count(self._db, gateway, up_seid)
+
+    def remove_reports(self, gateway: str, answered: Iterable[tuple[int, int]]) -> None:
+        """Forget reports that are answered: SEIDs of ours, and the last number of each."""
+        with _errors():
+            reports.remove(self._db, gateway, answered)
 
     def put_association(self, gateway: str, node_id: str, stored: dict[str, Any] | None) -> None:
         """Write an association in the place of that with its Node ID; None: it is no more."""
@@ -769,6 +797,7 @@ class SessionStore:
             keys.clear(self._db)
             pfcp.clear(self._db)
             usage.clear(self._db)
+            reports.clear(self._db)
             gauges.clear(self._db)
             self._set_meta("instance_id", instance_id)
         return instance_id
@@ -847,6 +876,25 @@ class SessionStore:
         with _errors():
             return pfcp.of_node(self._reader, gateway, node_id, cp_seid)
 
+    def pfcp_made(self, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
+        """Those of these sessions that control planes have made, and what from."""
+        return _made(self._reader, numbers)
+
+    def pfcp_octets(self, gateway: str, after: int, most: int) -> list[tuple[int, bytes]]:
+        """The numbers of sessions of control planes behind one, and what they were made from."""
+        with _errors():
+            return pfcp.octets(self._reader, gateway, after, most)
+
+    def reports_of(self, gateway: str, up_seid: int, most: int) -> list[reports.Report]:
+        """The first that were reported of a session and are not answered, oldest first."""
+        with _errors():
+            return reports.find(self._reader, gateway, up_seid, most)
+
+    def reported_sessions(self, gateway: str) -> list[int]:
+        """The SEIDs of ours of which reports are not answered, the oldest first."""
+        with _errors():
+            return reports.sessions(self._reader, gateway)
+
     def pfcp_counts(self, gateway: str) -> dict[str, int]:
         """How many sessions each control plane has."""
         with _errors():
@@ -864,6 +912,7 @@ class SessionStore:
             for session_id in ids:
                 tx.delete(session_id)
             pfcp.forget_node(self._db, gateway)
+            reports.clear(self._db, gateway)
         return len(ids)
 
     def associations(self, gateway: str) -> list[dict[str, Any]]:
@@ -961,7 +1010,7 @@ class SessionStore:
             keys.number_by_teid(db, gateway, teid) is not None for db in (self._reader, self._db)
         )
 
-    def by_numbers(self, gateway: str, numbers: Iterable[int]) -> Iterator[Session]:
+    def numbered(self, gateway: str, numbers: Iterable[int]) -> Iterator[Session]:
         """Those of a gateway's sessions that have these numbers."""
         for number in numbers:
             found = self._by_number(number)
@@ -1212,6 +1261,14 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
     with _errors():
         rows = db.execute(sql, values).fetchall()
     return _stored(rows[0]) if rows else None
+
+
+def _made(db: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
+    sql = f"{_SELECT} WHERE number IN (SELECT value FROM json_each(?))"
+    with _errors():
+        rows = db.execute(sql, (json.dumps([*numbers]),)).fetchall()
+        made = pfcp.of_numbers(db, numbers)
+    return [(_stored(row), made[row[0]]) for row in rows if row[0] in made]
 
 
 def _session(row: Sequence[Any], *, rules: bool = True) -> Session:

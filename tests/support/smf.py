@@ -24,9 +24,12 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionDeletionRequest,
     SessionEstablishmentRequest,
     SessionModificationRequest,
+    SessionReportRequest,
+    SessionReportResponse,
     read,
     write,
 )
+from ofgtp.core.pfcp.wire.reports import UsageReport
 from tests.support import ownership as own
 from tests.support import tshark
 from tests.support.lab import Lab
@@ -77,9 +80,16 @@ class ControlPlane:
         self.stamp = int(time.time()) + 2_208_988_800
         self.heartbeats: list[int] = []
         """Recovery Time Stamps of the gateway's heartbeats."""
+        self.reports: list[tuple[int, Any]] = []
+        """Session Report Requests: SEIDs of ours, and what is in them."""
+        self.answers_reports: int | None = 1
+        """The cause that they are answered with; None: they are not answered. Without usage they
+        are for the tests to answer."""
         self.frames: list[bytes] = []
         """All that was sent and received, as frames."""
         self._seids = itertools.count(0x5000)
+        self.up_seids: dict[int, int] = {}
+        """The gateway's SEIDs by ours."""
         with lab.inside("cp"):
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, PORT))
@@ -113,11 +123,31 @@ class ControlPlane:
             assert (ip, port) == (UPF, PORT), "it answers from where it is asked"
             self.frames.append(_frame(IPv4Address(UPF), self.address, data))
             header, body = read(data)
+            if isinstance(body, SessionReportRequest) and body.usage_reports:
+                self._reported(header, body)
+                continue
             if not isinstance(body, HeartbeatRequest):
                 return data
             self.heartbeats.append(body.recovery_time_stamp)
             self.send(write(HeartbeatResponse(self.stamp), header.sequence))
         return None
+
+    def _reported(self, header: Header, body: SessionReportRequest) -> None:
+        self.reports.append((header.seid or 0, body))
+        if self.answers_reports is not None:
+            seid = self.up_seids.get(header.seid or 0, 0)
+            answer = SessionReportResponse(self.answers_reports)
+            self.send(write(answer, header.sequence, seid))
+
+    def usage(self, session: PfcpSession, wait_s: float = 0.05) -> list[UsageReport]:
+        """All Usage Reports of a session so far, each once though it may have come again."""
+        self.receive(wait_s)
+        found: dict[tuple[int, int], UsageReport] = {}
+        for seid, body in self.reports:
+            if seid == session.cp_seid:
+                for each in body.usage_reports:
+                    assert found.setdefault((each.urr_id, each.sequence), each) == each
+        return list(found.values())
 
     def ask_octets(self, data: bytes, tries: int = 3) -> bytes:
         """The answer to a request, sent again every T1 if none comes."""
@@ -178,7 +208,7 @@ class PfcpSession:
         )
         header, body = self.smf.ask(request, 0)
         if body.up_fseid is not None:
-            self.up_seid = body.up_fseid.seid
+            self.up_seid = self.smf.up_seids[self.cp_seid] = body.up_fseid.seid
         self._note(body)
         return header, body
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofgtp.control.pfcp.sessions import PfcpSessions, Request
+from ofgtp.control.pfcp.usage import Memory
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.pfcp.node.actions import Change, Endpoint, Transaction
 from ofgtp.core.pfcp.procedures import Terms
@@ -42,7 +43,10 @@ class Replay:
         agent = net.agents["gw1"]
         terms = Terms(agent.gateway, SMF, (), tuple(agent.protected))
         self.net, self.target = net, target
-        self.pfcp = PfcpSessions(terms, IPv4Address("10.3.0.1"), net.store, lambda: 4_000_000_000)
+        own, now = IPv4Address("10.3.0.1"), 4_000_000_000
+        self.pfcp = PfcpSessions(
+            terms, own, net.store, lambda: now, Memory(), lambda *_: (), lambda *_: None
+        )
         self.seids: dict[int, int] = {}
 
     def ask(self, messages: Sequence[bytes]) -> list[Any]:

@@ -15,6 +15,7 @@ from eventlet.queue import LightQueue
 from ofgtp.control.pfcp import sessions
 from ofgtp.control.pfcp.endpoint import TOGETHER, PfcpEndpoint
 from ofgtp.control.pfcp.sessions import TEIDS, PfcpSessions
+from ofgtp.control.pfcp.usage import Memory
 from ofgtp.core.errors import Conflict, GatewayNotReady, OfgtpError
 from ofgtp.core.model import FTeid, Session
 from ofgtp.core.pfcp.node import actions
@@ -60,7 +61,15 @@ class World(Base):
         self.left: list[FTeid] = []
         self.now = 4_000_000_000
         agent.left = self.left.extend
-        self.pfcp = PfcpSessions(Terms(gateway(), US), US, store, lambda: self.now)
+        self.pfcp = PfcpSessions(
+            Terms(gateway(), US),
+            US,
+            store,
+            lambda: self.now,
+            Memory(),
+            lambda *_: (),
+            lambda *_: None,
+        )
 
     def ask(self, message: Any, kind: MessageType, seid: int = 0, smf: IPv4Address = SMF) -> Any:
         transaction = Transaction(Endpoint(smf), kind, 1, seid, 0, (smf,), b"key")

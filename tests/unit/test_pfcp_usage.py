@@ -10,7 +10,7 @@ import pytest
 
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.procedures import Outcome, deletion
-from ofgtp.core.pfcp.usage import Measured, Usage
+from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.causes import Cause
@@ -56,12 +56,12 @@ def measuring(**changes: Any) -> Outcome:
     return establish(**(fields | changes))
 
 
-def seen(made: Outcome, **rules: tuple[int, int]) -> Outcome:
+def seen(made: Outcome, now: int = NOW, **rules: tuple[int, int]) -> Outcome:
     """The session when its rules stand at so many packets and octets."""
     session = made.session
     keys = {rule.id: key_of(rule) for rule in made.made.rules}
     counts = {keys[name[1:]]: Counts(*count) for name, count in rules.items()}
-    usage = session.usage.counted(session.pdrs, made.made.rules, Seen(counts))
+    usage = session.usage.counted(session.urrs, session.pdrs, made.made.rules, Seen(counts), now)
     return made_with(made, usage)
 
 
@@ -173,10 +173,11 @@ def test_what_a_meter_drops_is_taken_off() -> None:
     }
     dropped = {0: Counts(4, 400), 1: Counts(8, 800)}
     session = made.session
-    usage = session.usage.counted(session.pdrs, made.made.rules, Seen(counts, dropped))
-    assert usage.urrs[1] == Measured(NOW, 0, Counts(6, 600), Counts(24, 2400))
-    assert usage.urrs[2] == Measured(NOW, 0, Counts(), Counts(8, 800))
-    more = usage.counted(session.pdrs, made.made.rules, Seen(counts, dropped))
+    known = session.urrs, session.pdrs, made.made.rules, Seen(counts, dropped), NOW
+    usage = session.usage.counted(*known)
+    assert usage.urrs[1][2:4] == (Counts(6, 600), Counts(24, 2400))
+    assert usage.urrs[2][2:4] == (Counts(), Counts(8, 800))
+    more = usage.counted(*known)
     assert more == usage, "nothing has come since"
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ofgtp.control.sessions.counted import counted
 
 from ofgtp.control.peers.end_markers import left_tunnels
-from ofgtp.control.sessions.counted import counted
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.core.filters import ASSIGNED, PacketFilter
 from ofgtp.core.flows.flow import Unit

@@ -183,7 +183,7 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
         tx.insert(session())
     store.close()
     db = sqlite3.connect(path)
-    for table in ("associations", "pfcp_sessions", "answers", "usage", "gauges"):
+    for table in ("associations", "pfcp_sessions", "answers", "usage", "gauges", "reports"):
         db.execute(f"DROP TABLE {table}")
     db.execute("PRAGMA user_version = 3")
     db.close()
@@ -192,6 +192,7 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
     assert again.associations("gw1") == []
     assert again.pfcp_answers("gw1") == []
     assert again.ledgers([1]) == {}
+    assert again.reported_sessions("gw1") == []
     again.close()
 
 

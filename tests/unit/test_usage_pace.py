@@ -14,7 +14,8 @@ from ofgtp.core.usage.pace import LATEST_S, SOONEST_S, USUAL_S, Next, Watch, nex
         (1_000_000, 1_250_000, 1.0, None, 0.4),
         (1_000_000, 0, 1.0, 125_000.0, 4.0),
         (100_000_000, 0, 1.0, 125_000.0, LATEST_S),
-        (1_000, 0, 1.0, 125_000.0, SOONEST_S),
+        (1_000, 0, 1.0, 125_000.0, USUAL_S),
+        (1_000, 125_000, 1.0, 125_000.0, SOONEST_S),
     ],
 )
 def test_next_look(
@@ -25,6 +26,20 @@ def test_next_look(
 
 def test_of_a_limit_half_of_it_may_come_unseen() -> None:
     assert next_look(1_000, 0, 1.0).octets == 500
+
+
+def test_where_there_is_too_much_to_look_at_those_that_may_be_due_come_first() -> None:
+    far, near = (next_look(left, 1_000, 1.0) for left in (4_000, 1_000))
+    assert (far.seconds, far.expected, near.expected) == (USUAL_S, 2.0, 0.5)
+    assert next_look(4_000, 0, 0.0).expected is None, "nobody knows yet"
+    watch = Watch()
+    for number, each in ((1, far), (2, near), (3, Next(1.0, None, 1.0))):
+        watch.set(number, each, 0.0, 0, 1.5)
+    assert len(watch) == 3
+    assert watch.due(0.5, 10_000, 10) == [2]
+    assert watch.due(1.0, 10_000, 10) == [3]
+    assert watch.due(1.4, 10_000, 10) == []
+    assert watch.due(1.5, 10_000, 10) == [1]
 
 
 def test_time_alone() -> None:

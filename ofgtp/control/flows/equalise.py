@@ -240,7 +240,7 @@ class Equaliser:
         few = doubt is not None and not doubt.everything
         with garbage_left_alone():
             if doubt is not None and few:
-                detailed = self._store.by_numbers(self._gateway.name, doubt.numbers)
+                detailed = self._store.numbered(self._gateway.name, doubt.numbers)
             else:
                 detailed = self._store.iterate(self._gateway.name, detailed=True, rules=False)
             for session in in_turns(detailed):
@@ -277,7 +277,7 @@ class Equaliser:
             if owner is not None:
                 numbers.add(owner.session.number)
         numbers = {number for number in numbers if number not in failed}
-        return Named(list(in_turns(self._store.by_numbers(gateway, sorted(numbers)))))
+        return Named(list(in_turns(self._store.numbered(gateway, sorted(numbers)))))
 
     def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
         """After a restart, go on with the MAC that the switch still sends to, and its epoch."""

@@ -18,7 +18,10 @@ import eventlet
 from eventlet.queue import LightQueue
 
 from ofgtp.control.pfcp.clock import ntp_now, ntp_time
+from ofgtp.control.pfcp.looks import Looks
+from ofgtp.control.pfcp.outbox import Outbox, UsageToken
 from ofgtp.control.pfcp.sessions import PfcpSessions
+from ofgtp.control.pfcp.usage import Memory
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.errors import OfgtpError, SwitchRefused
 from ofgtp.core.model import FTeid, Gateway, Pfcp
@@ -27,10 +30,12 @@ from ofgtp.core.pfcp.downlink import DownlinkFlow, held_flows, told_anew, waitin
 from ofgtp.core.pfcp.node.actions import (
     PORT,
     Action,
+    Answered,
     BadRequest,
     Change,
     Endpoint,
     Event,
+    EventKind,
     Refused,
     Send,
     SessionRequest,
@@ -49,7 +54,12 @@ from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
-from ofgtp.core.pfcp.wire.messages import Message, SessionModificationRequest, SessionReportRequest
+from ofgtp.core.pfcp.wire.messages import (
+    Message,
+    SessionDeletionRequest,
+    SessionModificationRequest,
+    SessionReportRequest,
+)
 from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
 from ofgtp.core.trace.probe import Packet
 from ofgtp.northbound.events import EventLog
@@ -129,7 +139,18 @@ class PfcpEndpoint:
             ],
         )
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
-        self._sessions = PfcpSessions(terms, pfcp.listen, store, ntp_now)
+        memory = Memory()
+        self._outbox = Outbox(gateway.name, store, service, self._report_usage)
+        self._looks = Looks(terms, memory, store, service, ntp_now, self._outbox.reported)
+        self._sessions = PfcpSessions(
+            terms,
+            pfcp.listen,
+            store,
+            ntp_now,
+            memory,
+            self._outbox.left,
+            self._looks.changed,
+        )
         service.nodes[gateway.name] = self
         self._told = Told()
         self._queue: LightQueue = LightQueue()
@@ -143,6 +164,8 @@ class PfcpEndpoint:
         log.info("gateway=%s: PFCP at %s, UDP port %d", self._name, self._listen, PORT)
         eventlet.spawn(self._tick)
         eventlet.spawn(self._work)
+        eventlet.spawn(self._looks.run)
+        eventlet.spawn(self._outbox.run)
         while True:
             for _ in range(AT_ONCE):
                 self._read(self._socket)
@@ -239,6 +262,10 @@ class PfcpEndpoint:
         token = (up_seid, what)
         self._do(self._node.report(to, report, made.cp_seid, token, now))
 
+    def _report_usage(self, made: Made, report: SessionReportRequest, token: UsageToken) -> None:
+        to, now = ip_address(made.cp_ips.split()[0]), time.monotonic()
+        self._do(self._node.report(to, report, made.cp_seid, token, now))
+
     def _bind(self) -> socket.socket:
         while True:
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -288,8 +315,14 @@ class PfcpEndpoint:
                     facts = {} if node_id is None else {"node_id": str(node_id)}
                     facts |= {"ip": str(ip), "text": text}
                     self._events.publish(kind.value, gateway=self._name, **facts)
+                    if kind in (EventKind.PEER_UP, EventKind.ASSOCIATED):
+                        self._outbox.hurry()
                 case Refused(transaction, refusal):
                     self._log_refused(transaction, refusal)
+                case Answered(UsageToken(up_seid), message):
+                    self._outbox.answered(up_seid, message)
+                case Unanswered(UsageToken(up_seid)):
+                    self._outbox.unanswered(up_seid)
                 case Unanswered((int() as up_seid, (FTeid() | DownlinkFlow()) as what)):
                     self._told.unanswered(up_seid, what)
 
@@ -362,6 +395,9 @@ class PfcpEndpoint:
             anew = told_anew(message.update_fars)
         for what in self._told.forget(up_seid, anew):
             self._node.cancel((up_seid, what))
+        if message is None or isinstance(message, SessionDeletionRequest):
+            self._outbox.forget(up_seid)
+            self._node.cancel(UsageToken(up_seid))
 
     def _other(self, work: BadRequest | Change) -> list[Action]:
         if isinstance(work, Change):

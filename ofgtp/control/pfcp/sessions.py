@@ -12,6 +12,7 @@ from typing import NamedTuple
 import eventlet
 
 from ofgtp.control.pfcp import usage
+from ofgtp.control.pfcp.usage import Memory
 from ofgtp.control.sessions.detail import settled
 from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
@@ -34,6 +35,7 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionModificationRequest,
     write,
 )
+from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore
@@ -115,11 +117,23 @@ class PfcpSessions:
     """What requests of control planes make of them."""
 
     def __init__(
-        self, terms: Terms, up_ip: IPv4Address, store: SessionStore, clock: Callable[[], int]
+        self,
+        terms: Terms,
+        up_ip: IPv4Address,
+        store: SessionStore,
+        clock: Callable[[], int],
+        memory: Memory,
+        unanswered: Callable[[Writing, int], Sequence[UsageReport]],
+        changed: Callable[[int, PfcpSession | None], None],
     ) -> None:
-        """`clock` tells seconds since 1900."""
+        """`clock` tells seconds since 1900, and `unanswered` the reports of a session, by its SEID
+        of ours, that its control plane has not answered. `changed` is told of each session that is
+        another one, or no more, by its number."""
         self._terms, self._up_ip, self._store, self._clock = terms, up_ip, store, clock
+        self._memory, self._unanswered, self._changed = memory, unanswered, changed
         self._gateway = terms.gateway.name
+        self._touched: dict[int, PfcpSession | None] = {}
+        """By the requests of the transaction that is open."""
         self.replaced: list[int] = []
         """SEIDs of ours whose place new sessions have taken; whoever reads it empties it."""
         self._instances: Counter[str] = Counter()
@@ -148,6 +162,7 @@ class PfcpSessions:
 
         def work(tx: Writing) -> Steps:
             together = Together()
+            self._touched.clear()
             readings = self._readings(tx, requests, service)
             for place, (message, transaction) in enumerate(requests, 1):
                 if place % REQUESTS_A_TURN == 0:
@@ -177,6 +192,8 @@ class PfcpSessions:
                 return [error]
             # Whose flow the switch refuses, or which can do without it, each finds out alone.
             return [self.carry_out([each], service)[0] for each in requests]
+        for number, session in self._touched.items():
+            self._changed(number, session)
         return answers
 
     def _readings(
@@ -271,6 +288,7 @@ class PfcpSessions:
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=restores) from None
         self._remember(tx, made.number, outcome.session)
+        self._touched |= dict.fromkeys(each.number for each in gone)
         owners = (each.detail.owner for each in gone if each.detail is not None)
         self.replaced += [owner.up_seid for owner in owners if owner is not None]
         return Steps(tuple(gone), (made,)), outcome.answer, cp_seid
@@ -302,6 +320,7 @@ class PfcpSessions:
         if old is None:
             raise procedures.unknown(transaction.seid)
         if before.urrs:
+            before = self._memory.latest(old.session.number, before)
             before = usage.counted(readings, before, old.session, now)
         outcome = procedures.modification(before, request, self._chooser(tx), self._terms, now)
         new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
@@ -319,11 +338,15 @@ class PfcpSessions:
 
     def _delete(self, tx: Writing, readings: Readings, transaction: Transaction) -> Done:
         session_id, session = self._owned(tx, transaction)
+        unanswered = self._unanswered(tx, session.up_seid)
         gone, now = tx.delete(session_id), self._clock()
         self._room.ended(_key(session.node_id))
         if session.urrs:
+            session = self._memory.latest(gone.number, session)
             session = usage.counted(readings, session, gone, now)
-        return Steps((gone,)), procedures.deletion(session, now), session.cp_fseid.seid
+        self._touched[gone.number] = None
+        answer = procedures.deletion(session, now, unanswered)
+        return Steps((gone,)), answer, session.cp_fseid.seid
 
     # --- parts
 
@@ -349,6 +372,7 @@ class PfcpSessions:
         cp = session.cp_fseid
         ips = " ".join(str(ip) for ip in (cp.ipv4, cp.ipv6) if ip is not None)
         node_id, octets = _key(session.node_id), stored.to_bytes(session)
+        self._touched[number] = session
         tx.put_pfcp(self._gateway, Made(number, session.up_seid, node_id, cp.seid, ips, octets))
 
 

@@ -2,23 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp.session import PfcpSession
+from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.usage.seen import Seen
+from ofgtp.southbound.openflow import EntryKey
+
+KEPT = 16_384
+"""Sessions that are kept as they are read: those looked at last."""
 
 
 def counted(readings: Readings, made: PfcpSession, session: Session, now: int) -> PfcpSession:
     """The session with what it has measured so far."""
+    return with_seen(readings, readings.seen(session), made, session, now)
+
+
+def with_seen(
+    readings: Readings, seen: Seen | None, made: PfcpSession, session: Session, now: int
+) -> PfcpSession:
+    """The same, once it is known what the switch has counted."""
     usage, detail = made.usage.started(made.urrs, now), session.detail
-    seen = readings.seen(session)
-    if seen is not None and detail is not None:
-        usage = usage.counted(made.pdrs, detail.rules, seen)
+    if seen is not None and detail is not None and not readings.older_than(usage):
+        usage = readings.holds(session, usage)
+        usage = usage.counted(made.urrs, made.pdrs, detail.rules, seen, now)
+        usage = usage.marked(seen, readings.at)
     return replace(made, usage=usage)
 
 
 def changed(readings: Readings, made: PfcpSession, before: Session, after: Session) -> PfcpSession:
     """The session as it is after a change, marked where the counts of its flows stand then."""
     seen = readings.after(before, after)
-    return made if seen is None else replace(made, usage=made.usage.marked(seen))
+    return made if seen is None else replace(made, usage=made.usage.marked(seen, readings.at))
+
+
+@dataclass(slots=True)
+class Known:
+    """A session as it was when it was last looked at. The store may have what it had used some
+    looks before; what has passed since then is in the switch's counts."""
+
+    session: Session
+    """As it is in the switch."""
+    made: PfcpSession
+    at: float | None = None
+    """When it was looked at, of a steady clock; None: not yet."""
+    stored_at: int = 0
+    """When what it has used was last stored."""
+    keys: list[tuple[EntryKey, Owned]] | None = None
+    keys_for: object = None
+    """Its flows by their keys, and the links that these were made for."""
+
+
+class Memory:
+    """What looks have found, by the sessions' numbers. It is dropped when a session changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Known] = {}
+
+    def get(self, number: int) -> Known | None:
+        """The session, as far as it is remembered."""
+        return self._known.get(number)
+
+    def keep(self, number: int, known: Known) -> None:
+        """Remember a session; the one that was kept longest ago goes for it."""
+        self._known.pop(number, None)
+        self._known[number] = known
+        while len(self._known) > KEPT:
+            del self._known[next(iter(self._known))]
+
+    def drop(self, number: int) -> None:
+        """The session is another one now, or is no more."""
+        self._known.pop(number, None)
+
+    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+        """A session of the store with what was counted since."""
+        known = self._known.get(number)
+        return made if known is None else replace(made, usage=known.made.usage)

@@ -6,8 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, Self, TypeVar
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
@@ -15,7 +14,6 @@ from ofgtp.core.model import Direction, Session
 from ofgtp.core.rules.counts import NONE, Counts, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.sessions.rules import meter_place, meters_of, rules_of
-from ofgtp.core.usage.ledger import Ledger
 from ofgtp.core.usage.seen import NOTHING, Seen
 from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 
@@ -39,6 +37,24 @@ class Switch(Protocol):
 
     def moving(self, numbers: Iterable[int]) -> None:
         """Flows of these sessions are about to be made anew, or deleted."""
+
+
+class Marked(Protocol):
+    """What has been counted up to a time: a session's ledger, or what its URRs have measured."""
+
+    @property
+    def marks(self) -> Seen:
+        """Where the switch's counts stood then."""
+
+    @property
+    def marked_at(self) -> int | None:
+        """When the switch was asked, by the clock of `steady_us`."""
+
+    def marked(self, seen: Seen, at: int | None = None) -> Self:
+        """The same with other marks."""
+
+
+M = TypeVar("M", bound=Marked)
 
 
 class Readings:
@@ -92,12 +108,12 @@ class Readings:
         """Of a session that was looked at; None: the switch did not tell."""
         return self._seen(session.number, self._switch.keys_of(session))
 
-    def older_than(self, ledger: Ledger) -> bool:
+    def older_than(self, ledger: Marked) -> bool:
         """Whether somebody has brought a ledger up to date since this was asked for."""
         at, answered = ledger.marked_at, self.at or 0
         return at is not None and self._asked_at < at <= answered + REBOOTED_US
 
-    def holds(self, session: Session, ledger: Ledger) -> Ledger:
+    def holds(self, session: Session, ledger: M) -> M:
         """A ledger with marks that hold: flows that were made anew since then, by a repair or in a
         switch that was started again, have counted nothing that is in it."""
         at, made = ledger.marked_at, self._made.get(session.number)
@@ -111,7 +127,7 @@ class Readings:
             return ledger
         if all(new for new, _ in there):
             return ledger.marked(NOTHING)
-        return replace(ledger, marks=_without(ledger.marks, there))
+        return ledger.marked(_without(ledger.marks, there), at)
 
     def after(self, before: Session, after: Session) -> Seen | None:
         """Where the counts of a session stand once it is another one in the switch: those of flows

@@ -23,6 +23,8 @@ in the same thread (docs/usage.md)."""
 IDLE_S = 0.05
 """Seconds to the next turn where nothing is due."""
 RETRY_S = 1.0
+SMOOTHING = 0.1
+"""The weight of the last slice in what a look takes."""
 STALE_S = 0.6
 """A packet that has come in so long ago is counted by its flow (docs/usage.md)."""
 
@@ -37,6 +39,8 @@ class Watcher:
     def __init__(self, gateway: Gateway, look: Look) -> None:
         self._gateway, self._look = gateway, look
         self._watch = Watch()
+        self._each_s = 0.0
+        """What a look at a session takes, from one to the next where there are very many."""
         self._came: deque[tuple[float, int]] = deque()
         """How many octets had come in when, for as long as they may not be counted yet."""
 
@@ -52,17 +56,21 @@ class Watcher:
     def run(self) -> None:
         """Look at what is due until the process ends; to be spawned."""
         while True:
-            began = time.monotonic()
+            began, busy = time.monotonic(), time.thread_time()
             looked = self._turn()
             # Where there is too much to look at, others have as much time as this.
-            eventlet.sleep(max(SLICE_S, time.monotonic() - began) if looked else IDLE_S)
+            eventlet.sleep(max(SLICE_S, time.thread_time() - busy) if looked else IDLE_S)
+            if looked:
+                each = (time.monotonic() - began) / looked
+                self._each_s += (each - self._each_s) * SMOOTHING
 
-    def _turn(self) -> bool:
+    def _turn(self) -> int:
+        """Look at what is due; how many these were."""
         began = time.monotonic()
         counted = self._counted(began)
         due = self._watch.due(began, self._came[-1][1], SLICE)
         if not due:
-            return False
+            return 0
         try:
             again = self._look(due)
         except Exception as error:
@@ -71,11 +79,11 @@ class Watcher:
             else:
                 log.exception("gateway=%s: unexpected", self._gateway.name)
             again = dict.fromkeys(due, Next(RETRY_S))
-        now = time.monotonic()
+        now, round_s = time.monotonic(), self._each_s * len(self._watch)
         for number, what in again.items():
             # What came while the switch was asked may not be in its answer, either.
-            self._watch.set(number, what, now, counted)
-        return True
+            self._watch.set(number, what, now, counted, round_s)
+        return len(due)
 
     def _counted(self, now: float) -> int:
         """How many octets have come in that flows have counted for sure by now."""

@@ -7,7 +7,7 @@ words for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
@@ -16,6 +16,7 @@ from ofgtp.core.model import FTeid, Gateway, check_teid
 from ofgtp.core.pfcp.node.associations import canonical
 from ofgtp.core.pfcp.rules import Made, rules_of
 from ofgtp.core.pfcp.session import Chooser, PfcpSession, establish, modify
+from ofgtp.core.pfcp.triggers import linked
 from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import (
@@ -75,7 +76,7 @@ class Outcome:
     @property
     def detail(self) -> Detail:
         """The session as all sessions are kept; its slot and way are the store's to choose."""
-        return _detail(self.session, self.made)
+        return detail_of(self.session, self.made)
 
 
 def establishment(
@@ -112,21 +113,35 @@ def modification(
         Refusal: it cannot be; it stays as it is.
     """
     after, created = modify(session, request, chooser)
-    made = _checked(after, terms)
     reports, usage = _reports(session, after, request, now)
-    after = replace(after, usage=usage.started(after.urrs, now))
+    usage = usage.started(after.urrs, now).updated(request.update_urrs, after.urrs, now)
+    after = replace(after, usage=usage)
+    made = _checked(after, terms)
     answer = SessionModificationResponse(
         Cause.ACCEPTED, created_pdrs=tuple(created), usage_reports=tuple(reports)
     )
     return Outcome(after, made, answer, tuple(_left(session, after, request)))
 
 
-def deletion(session: PfcpSession, now: int) -> Message:
-    """The answer once a session is no more, with all that it has measured (5.2.2.2.1)."""
-    reports = [
+def deletion(session: PfcpSession, now: int, unanswered: Sequence[UsageReport] = ()) -> Message:
+    """The answer once a session is no more, with all that it has measured (5.2.2.2.1): what was
+    reported before, and not answered, comes first."""
+    last = [
         session.usage.reported(urr, UsageTrigger.TERMR, now)[0] for urr in session.urrs.values()
     ]
-    return SessionDeletionResponse(Cause.ACCEPTED, usage_reports=tuple(reports))
+    return SessionDeletionResponse(Cause.ACCEPTED, usage_reports=(*unanswered, *last))
+
+
+def looked_at(session: PfcpSession, usage: Usage, terms: Terms) -> Made | None:
+    """What a session is made of once it has measured so much; None: the same as now.
+
+    Raises:
+        Refusal: it cannot be carried out any more, as the gateway is another one by now.
+    """
+    urrs = [pdr.urr_ids for pdr in session.pdrs.values()]
+    if all(session.usage.is_closed(each) == usage.is_closed(each) for each in urrs):
+        return None
+    return _checked(replace(session, usage=usage), terms)
 
 
 def owned(session: PfcpSession | None, seid: int, owners: Iterable[NodeId]) -> PfcpSession:
@@ -206,7 +221,7 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
             rule = FailedRule(RuleKind.FAR, far.far_id)
             raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.OUTER_HEADER_CREATION, rule) from None
     try:
-        check_prefixes(terms.gateway, _detail(session, made), terms.protected)
+        check_prefixes(terms.gateway, detail_of(session, made), terms.protected)
     except InvalidSession as error:
         raise collision(error, session, restores=False) from None
     return made
@@ -227,7 +242,8 @@ def _check_marking(far: CreateFar, dscp: int | None) -> None:
     raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.TRANSPORT_LEVEL_MARKING, rule)
 
 
-def _detail(session: PfcpSession, made: Made) -> Detail:
+def detail_of(session: PfcpSession, made: Made) -> Detail:
+    """A session as all sessions are kept; its slot and way are the store's to choose."""
     return Detail(
         rules=made.rules,
         limits=made.limits,
@@ -262,20 +278,22 @@ def _reports(
     before: PfcpSession, after: PfcpSession, request: SessionModificationRequest, now: int
 ) -> tuple[list[UsageReport], Usage]:
     """What is reported in the answer to a change (5.2.2.3.1), and what is left: of each URR that
-    goes, or whose last PDR goes, and of those that are asked for."""
+    goes, or whose last PDR goes, of those that are asked for, and of those linked to one."""
     flags = request.flags or ModificationFlags(0)
     asked = {each.urr_id for each in request.query_urrs}
     if flags & ModificationFlags.QAURR:
         asked |= after.urrs.keys()
     left = _measuring(before) - _measuring(after)
     reports, usage = [], before.usage
-    for number, urr in before.urrs.items():
+    due = {}
+    for number in before.urrs:
         ends = number in left or number not in after.urrs
         if ends or number in asked:
-            trigger = UsageTrigger.TERMR if ends else UsageTrigger.IMMER
-            reference = request.query_urr_reference if number in asked else None
-            report, usage = usage.reported(urr, trigger, now, reference)
-            reports.append(report)
+            due[number] = UsageTrigger.TERMR if ends else UsageTrigger.IMMER
+    for number, trigger in linked(before.urrs, due).items():
+        reference = request.query_urr_reference if number in asked else None
+        report, usage = usage.reported(before.urrs[number], trigger, now, reference)
+        reports.append(report)
     unknown = asked - before.urrs.keys() - after.urrs.keys()
     if unknown:
         rule = FailedRule(RuleKind.URR, min(unknown))

@@ -1,7 +1,8 @@
 """PDRs with their FARs and QERs -> rules (TS 29.244, 5.2).
 
 Packets that a FAR buffers (BUFF) are not kept: they are dropped, and count as for an idle UE.
-Downlink ones of which the control plane wants to be told (NOCP) are shown to the controller.
+Downlink ones of which the control plane wants to be told (NOCP) are shown to the controller. Where
+a quota of a URR is used up, the packets of its PDRs are dropped, whatever their FARs say.
 
 The direction is the Source Interface's. A PDI that names neither an F-TEID nor a UE address has the
 session's: several control planes leave it out in the PDRs of dedicated bearers, although 5.2.1
@@ -155,6 +156,8 @@ class _Making:
         far = self._session.fars[pdr.far_id or 0]
         qers = [self._session.qers[number] for number in pdr.qer_ids]
         forward = _forward(far, qers, source)
+        if self._session.usage.is_closed(pdr.urr_ids):
+            forward = Refused(DropReason.QUOTA_EXHAUSTED)
         if (teid is None and (uplink or not ue)) or (isinstance(forward, ToCore) and not ue):
             # Nothing can come by it: it waits for a key that an update will bring.
             return

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ofgtp.core.pfcp.session import PfcpSession, R, placed
-from ofgtp.core.pfcp.usage import NO_USAGE, Measured, Usage
+from ofgtp.core.pfcp.usage import NO_USAGE, Measured, Spent, Usage
+from ofgtp.core.pfcp.wire.enums import UsageTrigger
 from ofgtp.core.pfcp.wire.messages import SessionModificationRequest
 from ofgtp.core.pfcp.wire.tables import decode, encode
 from ofgtp.core.pfcp.wire.values import NodeId
@@ -15,6 +16,8 @@ from ofgtp.core.rules.counts import Counts, RuleKey
 from ofgtp.core.usage.seen import Seen
 
 _SIZE = 2
+_AS_THEY_ARE = Measured._fields.index("ran")
+"""From here on what is measured is of plain values."""
 
 
 def to_bytes(session: PfcpSession) -> bytes:
@@ -77,25 +80,42 @@ def measures(data: bytes) -> bool:
 def _usage_to_plain(usage: Usage) -> list[Any]:
     return [
         [
-            [number, each.since, each.sequence, *_plain(each.uplink), *_plain(each.downlink)]
+            [
+                *(number, each.since, each.sequence, *_plain(each.uplink), *_plain(each.downlink)),
+                *(each.spent, *each[_AS_THEY_ARE:]),
+            ]
             for number, each in usage.urrs.items()
         ],
         [[*key, *_plain(counts)] for key, counts in usage.marks.rules.items()],
         [[place, *_plain(counts)] for place, counts in usage.marks.dropped.items()],
+        usage.looked_at,
+        usage.marked_at,
     ]
 
 
 def _usage_from_plain(plain: list[Any]) -> Usage:
-    urrs, rules, dropped = plain
+    urrs, rules, dropped, *more = plain
     return Usage(
-        {
-            number: Measured(since, sequence, Counts(*counts[:2]), Counts(*counts[2:]))
-            for number, since, sequence, *counts in urrs
-        },
+        {each[0]: _measured(each[1:]) for each in urrs},
         Seen(
             {key: Counts(*each[-2:]) for each in rules for key in _keys(each[:-2])},
             {place: Counts(*counts) for place, *counts in dropped},
         ),
+        *more,
+    )
+
+
+def _measured(plain: list[Any]) -> Measured:
+    """An earlier release had nothing but what was counted."""
+    since, sequence, *counts = plain[:6]
+    counted = Measured(since, sequence, Counts(*counts[:2]), Counts(*counts[2:]))
+    if len(plain) == 6:
+        times = {"running": since, "active_at": since, "period_from": since, "valid_from": since}
+        return counted._replace(**times)
+    spent, *more, closed, owed = plain[6:]
+    fields = dict(zip(Measured._fields[_AS_THEY_ARE:], more, strict=False))
+    return counted._replace(
+        spent=Spent(*spent), closed=UsageTrigger(closed), owed=UsageTrigger(owed), **fields
     )
 
 

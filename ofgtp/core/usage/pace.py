@@ -21,11 +21,14 @@ count that is read may be half a second old."""
 
 class Next(NamedTuple):
     """When to look again: after `seconds`, once `octets` more have come in by the gateway's ports,
-    but `at_latest` seconds from now whatever has come; None: that is no reason."""
+    but `at_latest` seconds from now whatever has come; None: that is no reason. Where there is more
+    to look at than can be, it may be later, but no later than after `expected` seconds: then
+    something is due if all goes on as it does."""
 
     seconds: float
     octets: int | None = None
     at_latest: float | None = None
+    expected: float | None = None
 
 
 def next_look(
@@ -40,8 +43,10 @@ def next_look(
         return Next(SOONEST_S, at_latest=timer)
     rate = risen / seconds if seconds > 0 else 0.0
     until = SHARE * left / rate if rate > 0 else LATEST_S
-    most = USUAL_S if not fastest else max(SHARE * left / fastest, SOONEST_S)
-    return Next(min(max(until, SOONEST_S), most, LATEST_S), int(SHARE * left), timer)
+    until = min(max(until, SOONEST_S), LATEST_S)
+    most = max(SHARE * left / fastest, USUAL_S) if fastest else USUAL_S
+    expected = until if seconds > 0 else None
+    return Next(min(until, most), int(SHARE * left), timer, expected)
 
 
 class Watch:
@@ -54,11 +59,15 @@ class Watch:
         self._bounds: dict[int, tuple[int, float | None]] = {}
         """Of those that wait for their time: octets to wait for then, and until when."""
 
-    def set(self, number: int, what: Next, now: float, octets: int) -> None:
-        """Look at a session then, and at no other time."""
+    def __len__(self) -> int:
+        return len(self._by_time) + len(self._by_octets)
+
+    def set(self, number: int, what: Next, now: float, octets: int, round_s: float = 0.0) -> None:
+        """Look at a session then, and at no other time; `round_s` is how long it takes to look at
+        all once."""
         self.drop(number)
         latest = None if what.at_latest is None else now + what.at_latest
-        due = now + what.seconds
+        due = now + max(what.seconds, min(round_s, what.expected or 0.0))
         self._by_time.set(number, due if latest is None else min(due, latest))
         if what.octets is not None:
             self._bounds[number] = octets + what.octets, latest

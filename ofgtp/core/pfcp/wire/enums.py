@@ -142,6 +142,8 @@ class UsageTrigger(IntFlag):
     MACAR = 1 << 14
     EVETH = 1 << 15
     EVEQU = 1 << 16
+    QUVTI = 1 << 19
+    """Of Release 16: sent to control planes that give a Quota Validity Time."""
 
 
 class Measurement(IntFlag):

@@ -1,0 +1,397 @@
+"""URRs with limits, with real packets: when they are reported unasked, and what a quota stops."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ofgtp.core.pfcp.wire import grouped as g
+from ofgtp.core.pfcp.wire import values as v
+from ofgtp.core.pfcp.wire.enums import Measurement, Triggers, UsageTrigger
+from ofgtp.core.pfcp.wire.reports import UsageReport
+from tests.support import ownership as own
+from tests.support import smf
+from tests.support.lab import Lab
+from tests.support.site import Site, until
+from tests.support.smf import ControlPlane, PfcpSession
+from tests.switch.test_pfcp_usage import (
+    DOWN,
+    ENB,
+    SIZE,
+    down,
+    measured,
+    up,
+    urr,
+    volume,
+)
+
+pytestmark = pytest.mark.switch
+
+_ues = (f"10.45.9.{number}" for number in itertools.count(2))
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with smf.site() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def cp(site: Site) -> Iterator[ControlPlane]:
+    with ControlPlane(site.lab) as cp:
+        assert cp.associate().cause == 1
+        session = measured(cp, ue := next(_ues))
+        until(lambda: down(site, ue, 1), "packets arrive")
+        session.delete()
+        yield cp
+        assert smf.judge(cp)
+
+
+@pytest.fixture
+def ue() -> str:
+    return next(_ues)
+
+
+def limited(cp: ControlPlane, ue: str, *urrs: g.CreateUrr) -> PfcpSession:
+    """A session all of whose packets these measure."""
+    ids = tuple(each.urr_id for each in urrs)
+    pdrs = smf.uplink(urr_ids=ids), smf.downlink(ue, urr_ids=ids)
+    return cp.establish(pdrs, (smf.to_core(), smf.to_tunnel(DOWN, ENB)), create_urrs=urrs)
+
+
+def told(
+    cp: ControlPlane, session: PfcpSession, what: str, count: int = 1, timeout: float = 20.0
+) -> list[UsageReport]:
+    """The reports of a session, once there are so many."""
+    until(lambda: len(cp.usage(session)) >= count, what, timeout=timeout)
+    return cp.usage(session)
+
+
+def sums(reports: list[UsageReport], urr_id: int = 1) -> tuple[int, int]:
+    """Packets uplink and downlink."""
+    of_urr = [each.volume for each in reports if each.urr_id == urr_id and each.volume]
+    return sum(each.uplink_packets or 0 for each in of_urr), sum(
+        each.downlink_packets or 0 for each in of_urr
+    )
+
+
+def test_a_volume_threshold(site: Site, cp: ControlPlane, ue: str) -> None:
+    """Of both directions together: reported once it is reached, and measured anew; the sum of all
+    reports is what passed."""
+    threshold = v.Volume(total=10 * SIZE)
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLTH, volume_threshold=threshold))
+    assert (up(site, session, ue, 4), down(site, ue, 4)) == (4, 4)
+    cp.receive(1.5)
+    assert cp.usage(session) == []
+    assert down(site, ue, 3) == 3
+    [first] = told(cp, session, "the threshold is reported")
+    assert (first.trigger, first.sequence) == (UsageTrigger.VOLTH, 0)
+    assert first.volume.total >= 10 * SIZE  # type: ignore[union-attr]
+    assert down(site, ue, 12) == 12
+    reports = told(cp, session, "it is reported anew", 2)
+    assert [each.sequence for each in reports] == [0, 1]
+    assert reports[1].start_time == first.end_time
+    last = session.delete().usage_reports
+    assert sums([*reports, *last]) == (4, 19)
+
+
+@pytest.mark.parametrize("way", ["uplink", "downlink"])
+def test_a_threshold_of_one_direction(site: Site, cp: ControlPlane, ue: str, way: str) -> None:
+    limit = v.Volume(**{way: 5 * SIZE})
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLTH, volume_threshold=limit))
+    one, other = (lambda n: up(site, session, ue, n)), (lambda n: down(site, ue, n))
+    if way == "downlink":
+        one, other = other, one
+    assert other(20) == 20
+    cp.receive(1.5)
+    assert cp.usage(session) == []
+    assert one(6) == 6
+    [report] = told(cp, session, "the threshold is reported")
+    assert report.trigger == UsageTrigger.VOLTH
+    session.delete()
+
+
+def test_a_quota_stops_traffic_until_there_is_a_new_one(
+    site: Site, cp: ControlPlane, ue: str
+) -> None:
+    quota = v.Volume(total=10 * SIZE)
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLQU, volume_quota=quota))
+    assert (up(site, session, ue, 5), down(site, ue, 4)) == (5, 4)
+    cp.receive(1.5)
+    assert cp.usage(session) == []
+    assert down(site, ue, 1) == 1
+    [report] = told(cp, session, "it is reported")
+    assert (report.trigger, report.volume) == (UsageTrigger.VOLQU, volume(5, 5))
+    with site.counted(quota_exhausted=7):
+        assert (up(site, session, ue, 3), down(site, ue, 4)) == (0, 0)
+    more = g.UpdateUrr(1, volume_quota=v.Volume(total=8 * SIZE))
+    assert session.modify(update_urrs=(more,)).cause == 1
+    assert (up(site, session, ue, 3), down(site, ue, 4)) == (3, 4)
+    assert len(cp.usage(session)) == 1
+    assert down(site, ue, 1) == 1
+    reports = told(cp, session, "the second is reported", 2)
+    assert reports[1].volume == volume(3, 5)
+    last = session.delete().usage_reports
+    assert sums([*reports, *last]) == (8, 10)
+
+
+def test_a_quota_of_nothing(site: Site, cp: ControlPlane, ue: str) -> None:
+    """Nothing passes from the beginning, which is reported."""
+    quota = v.Volume(total=0)
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLQU, volume_quota=quota))
+    [report] = told(cp, session, "it is reported")
+    assert (report.trigger, report.volume) == (UsageTrigger.VOLQU, volume(0, 0))
+    with site.counted(quota_exhausted=5):
+        assert (up(site, session, ue, 2), down(site, ue, 3)) == (0, 0)
+    more = g.UpdateUrr(1, volume_quota=v.Volume(total=1 << 40))
+    assert session.modify(update_urrs=(more,)).cause == 1
+    assert (up(site, session, ue, 2), down(site, ue, 3)) == (2, 3)
+    session.delete()
+
+
+def test_a_threshold_does_not_renew_a_quota(site: Site, cp: ControlPlane, ue: str) -> None:
+    """What was reported at the threshold is of the quota still."""
+    session = limited(
+        cp,
+        ue,
+        urr(
+            reporting_triggers=Triggers.VOLTH | Triggers.VOLQU,
+            volume_threshold=v.Volume(total=5 * SIZE),
+            volume_quota=v.Volume(total=8 * SIZE),
+        ),
+    )
+    assert down(site, ue, 6) == 6
+    [first] = told(cp, session, "the threshold is reported")
+    assert first.trigger == UsageTrigger.VOLTH
+    assert down(site, ue, 2) == 2
+    _, second = told(cp, session, "the quota is reported", 2)
+    assert second.trigger == UsageTrigger.VOLQU
+    assert sums([first, second]) == (0, 8)
+    with site.counted(quota_exhausted=2):
+        assert down(site, ue, 2) == 0
+    session.delete()
+
+
+def test_periods(cp: ControlPlane, ue: str) -> None:
+    """A report each period, though nothing passes; they follow each other without a gap."""
+    periodic = urr(reporting_triggers=Triggers.PERIO, measurement_period=1)
+    session = limited(cp, ue, periodic)
+    reports = told(cp, session, "three periods", 3)[:3]
+    assert {each.trigger for each in reports} == {UsageTrigger.PERIO}
+    assert [each.sequence for each in reports] == [0, 1, 2]
+    assert [each.start_time for each in reports[1:]] == [each.end_time for each in reports[:2]]
+    session.delete()
+
+
+def test_time(site: Site, cp: ControlPlane, ue: str) -> None:
+    """Time begins with the first packet; its threshold is reported, its quota stops traffic."""
+    session = limited(
+        cp,
+        ue,
+        urr(
+            reporting_triggers=Triggers.TIMTH | Triggers.TIMQU,
+            time_threshold=2,
+            time_quota=4,
+        ),
+    )
+    cp.receive(3.0)
+    assert cp.usage(session) == []
+    assert down(site, ue, 1) == 1
+    first, second = told(cp, session, "threshold and quota", 2)[:2]
+    assert (first.trigger, second.trigger) in [
+        (UsageTrigger.TIMTH, UsageTrigger.TIMQU),
+        (UsageTrigger.TIMTH, UsageTrigger.TIMQU | UsageTrigger.TIMTH),
+    ]
+    assert (first.duration or 0) >= 2
+    assert (first.duration or 0) + (second.duration or 0) >= 4
+    with site.counted(quota_exhausted=1):
+        assert down(site, ue, 1) == 0
+    assert session.modify(update_urrs=(g.UpdateUrr(1, time_quota=3600),)).cause == 1
+    assert down(site, ue, 1) == 1
+    session.delete()
+
+
+def test_time_that_begins_at_once(cp: ControlPlane, ue: str) -> None:
+    wanted = Measurement.MNOP | Measurement.ISTM
+    session = limited(
+        cp,
+        ue,
+        urr(reporting_triggers=Triggers.TIMTH, time_threshold=1, measurement_information=wanted),
+    )
+    report = told(cp, session, "the threshold is reported")[0]
+    assert report.trigger == UsageTrigger.TIMTH
+    session.delete()
+
+
+def test_start_and_stop_of_traffic(site: Site, cp: ControlPlane, ue: str) -> None:
+    """Time in which nothing passes is not measured."""
+    session = limited(
+        cp,
+        ue,
+        urr(
+            reporting_triggers=Triggers.START | Triggers.STOPT,
+            inactivity_detection_time=2,
+        ),
+    )
+    assert up(site, session, ue, 1) == 1
+    [start] = told(cp, session, "the start is reported")
+    assert (start.trigger, start.first_packet is not None) == (UsageTrigger.START, True)
+    _, stop = told(cp, session, "the stop is reported", 2)
+    assert stop.trigger == UsageTrigger.STOPT
+    cp.receive(2.0)
+    assert up(site, session, ue, 1) == 1
+    _, _, again = told(cp, session, "the second start is reported", 3)
+    assert again.trigger == UsageTrigger.START
+    last = session.delete().usage_reports
+    every = [start, stop, again, *last]
+    assert sums(every) == (2, 0)
+    lasted = (every[-1].end_time or 0) - (start.start_time or 0)
+    assert sum(each.duration or 0 for each in every) < lasted
+
+
+def test_a_quota_that_nobody_uses(site: Site, cp: ControlPlane, ue: str) -> None:
+    """It is held for the Quota Holding Time, and then traffic needs a new one."""
+    session = limited(
+        cp,
+        ue,
+        urr(
+            reporting_triggers=Triggers.QUHTI,
+            volume_quota=v.Volume(total=1 << 40),
+            quota_holding_time=2,
+        ),
+    )
+    [report] = told(cp, session, "it is reported")
+    assert report.trigger == UsageTrigger.QUHTI
+    with site.counted(quota_exhausted=1):
+        assert down(site, ue, 1) == 0
+    renewed = g.UpdateUrr(1, volume_quota=v.Volume(total=1 << 40), quota_holding_time=3600)
+    assert session.modify(update_urrs=(renewed,)).cause == 1
+    assert down(site, ue, 1) == 1
+    session.delete()
+
+
+def test_a_quota_that_is_valid_for_a_time(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = limited(
+        cp,
+        ue,
+        urr(
+            reporting_triggers=Triggers.QUVTI,
+            volume_quota=v.Volume(total=1 << 40),
+            quota_validity_time=2,
+        ),
+    )
+    assert down(site, ue, 1) == 1
+    [report] = told(cp, session, "it is reported")
+    assert (report.trigger, report.volume) == (UsageTrigger.QUVTI, volume(0, 1))
+    with site.counted(quota_exhausted=1):
+        assert down(site, ue, 1) == 0
+    session.delete()
+
+
+def test_urrs_that_are_linked(site: Site, cp: ControlPlane, ue: str) -> None:
+    session = limited(
+        cp,
+        ue,
+        urr(1, reporting_triggers=Triggers.VOLTH, volume_threshold=v.Volume(total=3 * SIZE)),
+        urr(2, reporting_triggers=Triggers.LIUSA, linked_urr_ids=(1,)),
+        urr(3),
+    )
+    assert down(site, ue, 4) == 4
+    first, second = told(cp, session, "both are reported", 2)
+    assert {first.urr_id: first.trigger, second.urr_id: second.trigger} == {
+        1: UsageTrigger.VOLTH,
+        2: UsageTrigger.LIUSA,
+    }
+    assert first.volume == second.volume == volume(0, 4)
+    assert sums(list(session.delete().usage_reports), 3) == (0, 4)
+
+
+# --- reports that are not answered
+
+
+def test_a_report_is_repeated_and_not_lost(site: Site, cp: ControlPlane, ue: str) -> None:
+    """Not answered, it comes again; a deletion meanwhile reports it as well."""
+    threshold = v.Volume(total=3 * SIZE)
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLTH, volume_threshold=threshold))
+    cp.answers_reports = None
+    try:
+        assert down(site, ue, 4) == 4
+        [report] = told(cp, session, "it is reported")
+        sent = len(cp.reports)
+        until(lambda: (cp.usage(session), len(cp.reports) > sent)[1], "it comes again")
+        last = session.delete().usage_reports
+    finally:
+        cp.answers_reports = 1
+    assert last[0] == report
+    assert [each.sequence for each in last] == [0, 1]
+    assert sums(last) == (0, 4)
+
+
+@pytest.mark.parametrize("cause", [1, 65])
+def test_an_answered_report_is_forgotten(site: Site, cp: ControlPlane, ue: str, cause: int) -> None:
+    threshold = v.Volume(total=3 * SIZE)
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLTH, volume_threshold=threshold))
+    cp.answers_reports = cause
+    try:
+        assert down(site, ue, 4) == 4
+        told(cp, session, "it is reported")
+        cp.receive(1.0)
+    finally:
+        cp.answers_reports = 1
+    [last] = session.delete().usage_reports
+    assert last.sequence == 1
+
+
+def restarted(lab: Lab, meanwhile: Callable[[], None]) -> None:
+    lab.stop_controller(signal.SIGKILL)
+    meanwhile()
+    lab.start_controller(lab.dir.joinpath("ofgtp.toml").read_text(), status=None)
+    until(lambda: own.in_sync(lab), "in sync")
+
+
+def test_a_restart_loses_no_report_and_gives_no_quota_twice() -> None:
+    """`ownership = "switch"`, kill -9: what was not answered is sent again, what passed meanwhile
+    is of the quota, and what is closed stays closed."""
+    ue = "10.45.9.2"
+    with Lab() as lab:
+        smf.n4(lab)
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
+        site.ready()
+        with ControlPlane(lab) as cp:
+            assert cp.associate().cause == 1
+            session = limited(
+                cp,
+                ue,
+                urr(
+                    reporting_triggers=Triggers.VOLQU | Triggers.VOLTH,
+                    volume_quota=v.Volume(total=20 * SIZE),
+                    volume_threshold=v.Volume(total=10 * SIZE),
+                ),
+            )
+            until(lambda: down(site, ue, 1), "packets arrive")
+            passed = 1
+            cp.answers_reports = None
+            passed += down(site, ue, 10)
+            [first] = told(cp, session, "the threshold is reported")
+            assert first.trigger == UsageTrigger.VOLTH
+
+            def meanwhile() -> None:
+                nonlocal passed
+                passed += down(site, ue, 12)
+                cp.reports.clear()
+                time.sleep(0.6)
+
+            restarted(lab, meanwhile)
+            cp.answers_reports = 1
+            reports = told(cp, session, "both are reported", 2)
+            assert reports[0] == first
+            assert UsageTrigger.VOLQU & reports[1].trigger
+            assert down(site, ue, 3) == 0
+            restarted(lab, lambda: None)
+            assert down(site, ue, 3) == 0
+            last = session.delete().usage_reports
+            assert sums([*reports, *last]) == (0, passed)
