@@ -95,6 +95,7 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
         },
         "drops": merged(counters.standing, agent.signalling.unreadable()) if counted else None,
         "switch_drops": _switch_drops(gateway),
+        "buffer": agent.holding.now(),
         "uplink_misses_seen": dict(agent.misses.seen),
         "repairs": agent.repairs,
         "lease_seconds": None if agent.lease is None else agent.lease.seconds,

@@ -57,6 +57,7 @@ class DropReason(IntEnum):
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
     FAR_DROP = 53, "packet that a control plane's rule drops (FAR with DROP)"
     TTL_EXPIRED = 54, "packet whose TTL is at its end: the gateway routes, and takes 1 off"
+    BUFFER_FULL = 55, "packet for an idle UE of which as many are held as may be"
     TOO_BIG = 60, "packet that would not fit the access MTU with its tunnel headers"
     ICMP_ERROR = 39, "ICMP error about what the gateway sent on the access side"
     BAD_INNER = 40, "T-PDU whose packet is cut off, or not as long as its header says"
@@ -417,6 +418,15 @@ FIT = Table(
     ("downlink", "too_big"),
     None,
 )
+REPLAYED = Table(
+    68,
+    "replayed",
+    "What the controller has held comes back here, its tunnel set, and a register if it gets a"
+    " container; it leaves as what table choose lets pass.",
+    _fields("reg4"),
+    ("measure",),
+    None,
+)
 DOWNLINK = Table(
     70,
     "downlink",
@@ -477,9 +487,18 @@ LOCAL = Table(
 HELD = Table(
     85,
     "held",
-    "Downlink packets of idle UEs whose control plane wants to know of them, or has them held: to"
-    " the controller, through one meter for each sixteenth of the sessions.",
+    "Downlink packets of idle UEs that the controller holds, or of which it tells a control plane:"
+    " on through one meter for each share of the sessions. Of a session of which as many are held"
+    " as may be, the controller closes the way here.",
     _fields("reg6"),
+    ("shown", "refusal"),
+    None,
+)
+SHOWN = Table(
+    86,
+    "shown",
+    "They go to the controller, through a meter for all of them.",
+    _fields(""),
     (),
     None,
 )
@@ -521,6 +540,7 @@ PIPELINE: tuple[Table, ...] = (
     CORE,
     FRAMED,
     FIT,
+    REPLAYED,
     DOWNLINK,
     CHOOSE,
     MEASURE,
@@ -528,6 +548,7 @@ PIPELINE: tuple[Table, ...] = (
     TOO_BIG,
     LOCAL,
     HELD,
+    SHOWN,
     REFUSAL,
 )
 
@@ -569,7 +590,16 @@ floods the gateway drowns the signalling of one eighth and not of all."""
 
 UPLINK_HELD_METER = Meter(53, rate=10_000_000, burst=10_000_000)
 """The same for what comes in a tunnel to be held: HELD_METERS count it with all other."""
-HELD_METERS = tuple(Meter(64 + share, rate=50, burst=50) for share in range(16))
+BUFFER_FULL_METER, REPLAYED_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (54, 55)
+)
+"""The same for what finds its session's way to the controller closed, and for what comes back from
+there."""
+SHOWN_METER = Meter(56, rate=4000, burst=4000)
+"""What the controller is shown of idle UEs' packets: it has other things to do."""
+HELD_METERS = tuple(Meter(64 + share, rate=1500, burst=1500) for share in range(128))
+"""One for each 128th of the sessions: of a UE that is flooded no more goes on until its way is
+closed, and it takes from few others."""
 
 METERS: dict[str, Meter] = {
     "ping": PING_METER,
@@ -592,6 +622,9 @@ METERS: dict[str, Meter] = {
     "uplink_gate_closed": UPLINK_GATE_CLOSED_METER,
     "uplink_far_drop": UPLINK_FAR_DROP_METER,
     "uplink_held": UPLINK_HELD_METER,
+    "buffer_full": BUFFER_FULL_METER,
+    "replayed": REPLAYED_METER,
+    "shown": SHOWN_METER,
     "sent": SENT_METER,
     "refused": REFUSED_METER,
     "icmp_error": ICMP_ERROR_METER,
