@@ -35,6 +35,7 @@ def read_rules(session: dict[str, Any]) -> tuple[Rule, ...]:
         relay=None if core is None else Relay(core["teid"], _relay_to(core)),
         breakout=_prefixes(session.get("breakout")),
         framed_routes=_prefixes(session.get("framed_routes")),
+        buffer=session.get("buffer"),
     )
     ue = session["ue_ip"]
     return rules_of(

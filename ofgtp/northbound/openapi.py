@@ -149,6 +149,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
     patch_examples = {
         "handover": {"value": {"downlink": {"teid": "0x2002", "remote_ip": "10.1.0.3"}}},
         "idle": {"value": {"downlink": None}},
+        "idle, packets held": {"value": {"downlink": None, "buffer": 32}},
     }
     patch = _body(
         _merge_patch("SessionPatch"),

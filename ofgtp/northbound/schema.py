@@ -133,6 +133,7 @@ class SessionInput(MoreInput):
             relay=None if self.core is None else self.core.request(),
             breakout=tuple(self.breakout),
             framed_routes=tuple(self.framed_routes),
+            buffer=self.buffer,
         )
 
 
@@ -250,6 +251,7 @@ class SessionOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    buffer: int | None = None
     owner: OwnerOutput | None = None
 
 

@@ -126,11 +126,13 @@ class SessionRequest:
     relay: RelayRequest | None = None
     breakout: tuple[IPv4Network, ...] = ()
     framed_routes: tuple[IPv4Network, ...] = ()
+    buffer: int | None = None
 
     @property
     def more(self) -> bool:
         """Whether it is more than a tunnel pair."""
-        return bool(self.ambr or self.bearers or self.relay or self.breakout or self.framed_routes)
+        routed = self.relay or self.breakout or self.framed_routes
+        return bool(self.ambr or self.bearers or routed or self.buffer)
 
     @classmethod
     def of(cls, put: BatchPut | ShapedPut) -> SessionRequest:

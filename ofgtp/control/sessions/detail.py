@@ -36,6 +36,7 @@ def detail_of(
         relay=relay,
         breakout=request.breakout,
         framed_routes=request.framed_routes,
+        buffer=request.buffer,
     )
 
 
