@@ -41,6 +41,7 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
         drops=merged(counters.drops, signalling.unreadable()),
         received={str(port): n for port, n in counters.received.items()},
         own=_own(agent),
+        buffer=agent.holding.now(),
         flow_mods=dict(tally.flow_mods),
         barriers=Histogram(LATENCY_BOUNDS, tuple(tally.barriers), tally.barrier_seconds),
         openflow_errors=dict(tally.errors),

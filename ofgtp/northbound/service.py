@@ -382,6 +382,9 @@ class GatewayMetrics:
     """Frames that came in, by port: "access" or "core"."""
     own: Mapping[str, int] = field(default_factory=dict)
     """Those of them that were for the gateway itself: "arp", "ping", "signalling"."""
+    buffer: Mapping[str, int] = field(default_factory=dict)
+    """Held for idle UEs now: "sessions", "packets", "bytes"; and packets so far: "held", and of
+    these "replayed"."""
     ovsdb: str = ""
     """Where the switch's database is: gateways of one switch have the same."""
     switch_drops: Mapping[str, int] = field(default_factory=dict)

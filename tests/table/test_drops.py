@@ -92,6 +92,14 @@ UP_UNSEEN = Rule("1", Source.ACCESS, 1, Refused(R.FAR_DROP), 0x1001)
 DOWN = Rule("2", Source.CORE, 1, Refused(R.FAR_DROP), ue=(IPv4Network(UE),))
 
 
+def full(frame: bytes) -> Trace:
+    """To a session that is idle, and has as many packets waiting as may be."""
+    one = detailed(buffer=8, downlink=None)
+    assert one.detail is not None
+    flows = [*all_flows(gateway(), one), closed_way(one.detail.slot, 30)]
+    return made(flows).receive(LINKS.core, frame)
+
+
 def ruled(port: int, frame: bytes, *rules: Rule) -> Trace:
     """To a session that a control plane has made."""
     one = detailed(rules=rules, uplink=None, downlink=None, ue_ip=None)
@@ -249,6 +257,7 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
             (LINKS.core, from_core(inner(SERVER, "192.168.7.1", ttl=ttl))),
         )
     ],
+    R.BUFFER_FULL: lambda: [full(from_core(inner(SERVER, UE)))],
     R.NO_RULE: lambda: [without_default(from_core(inner(SERVER, UE)))],
     R.LEASE_EXPIRED: lambda: [
         expired(LINKS.access, gtpu(inner())),

@@ -111,6 +111,9 @@ def test_what_the_service_counts_is_shown() -> None:
         ("sent", "echo_request"): 9,
     }
     assert values(shown["ofgtp_gtpu_ignored"]) == {("error_indication_unknown_tunnel",): 3}
+    for what, value in (("sessions", 2), ("packets", 47), ("bytes", 48)):
+        assert values(shown[f"ofgtp_buffer_{what}"]) == {(): value}
+    assert values(shown["ofgtp_buffered_packets"]) == {("held",): 49, ("replayed",): 50}
     assert values(shown["ofgtp_gtpu_extension_headers"]) == {("0x85",): 12}
     requests = {
         ("1", "Session Establishment Request"): 7,
