@@ -14,6 +14,7 @@ from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import CookieKind, Port, cookie_kind
 from ofgtp.core.flows.pipeline import CHOOSE, DropReason
 from ofgtp.core.model import Qos
+from ofgtp.core.rules.downlink import closed as closed_way
 from ofgtp.core.sessions.detail import Gate
 from ofgtp.core.sessions.rule import Refused, Rule, Source
 from tests.support.lab import gateway
