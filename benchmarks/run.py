@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints the table and writes docs/benchmarks.md: `make bench`, as root.
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
-stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp.
+stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp, paging.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ GROUPS = {
     "filters": "bearers:packets",
     "ports": "bearers:megaflows",
     "pfcp": "pfcp:run",
+    "paging": "paging:run",
 }
 SESSIONS = 100_000
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

@@ -114,6 +114,7 @@ class GatewayAgent:
             lambda slot: store.by_slot(gateway.name, slot),
             lambda: self._channel,
             self.totals.dropped,
+            self._is_reached,
         )
         self.store, self._writer, self.protected = store, writer, protected
         self._events = events
@@ -585,6 +586,11 @@ class GatewayAgent:
     def _local_mac(self) -> str | None:
         links = self.links.get()
         return None if links is None or self._channel is None else links.local_mac
+
+    def _is_reached(self, peer: IPv4Address) -> bool:
+        """Whether the switch knows where packets to a peer go."""
+        hop = self.gateway.access_next_hop(peer)
+        return hop is None or self.signalling.peers.neighbours.mac(hop) is not None
 
     def _send_to_peers(self, frame: bytes) -> None:
         links = self.links.get()

@@ -86,6 +86,15 @@ def test_whoever_names_the_tunnel(site: Site, ue: str, how: str) -> None:
     assert {paging.inside(frame)[0] for frame in arrived.frames} == {5}
 
 
+def test_to_a_base_station_that_nobody_has_used(site: Site, ue: str) -> None:
+    """Its MAC address is asked for before anything is sent there."""
+    name = session(site, ue)
+    hold(site, *numbered(ue, range(6)))
+    arrived = Arrived(site, "enb2")
+    site.patch(name, {"downlink": {"teid": DOWN, "remote_ip": ENB_IP["enb2"]}})
+    arrived.until(DOWN, range(6))
+
+
 def test_no_more_than_that(site: Site, ue: str) -> None:
     name = session(site, ue, buffer=3)
     with site.counted(buffer_full=4):

@@ -12,11 +12,14 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from ipaddress import IPv4Address
 from typing import Protocol
 
 import eventlet
+from eventlet.event import Event
 
 from ofgtp.core.agenda import Agenda
 from ofgtp.core.buffer.queue import SECONDS, Bounds, Held, Queue
@@ -32,8 +35,8 @@ from ofgtp.core.rules.terms import GROUP_BITS
 from ofgtp.core.sessions import rule as rules
 from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.rule import Refused, Rule, Tunnel
-from ofgtp.core.sessions.rules import rules_of
-from ofgtp.southbound.channel import Channel
+from ofgtp.core.sessions.rules import peers_of, rules_of
+from ofgtp.southbound.channel import Channel, Disconnected, NotConfirmed
 from ofgtp.southbound.openflow import PacketIn
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,14 @@ LATE_S = 10.0
 """For which a session that holds no packets any more is remembered: the switch has shown some that
 are on their way."""
 CLOSE_AGAIN_S = 1.0
+HOT_S = 0.25
+"""For so long after a packet more are expected."""
+NEXT_S = 0.01
+"""Longest wait for the next of packets that come fast."""
+LATE_QUIET_S, LATE_MOST_S = 0.004, 0.03
+"""How long nothing comes late any more when all has come, and the longest wait for that."""
+PEERS_S = 0.5
+"""Longest wait for a peer's MAC address before what waits is sent there."""
 NO_ROOM_S = 1.0
 """For which nothing more of a session is shown when the gateway has no room for it."""
 CHANGING_S = 5.0
@@ -93,6 +104,8 @@ class _Entry:
     """Since when the store has not kept the change yet whose rules these are."""
     closed: float | None = None
     """When its way was closed in the switch."""
+    came_at: float | None = None
+    """When the last packet came."""
     told: set[str] = field(default_factory=set)
     """The rules of whose packets was told since they hold them."""
     _rules: tuple[Rule, ...] | None = None
@@ -132,10 +145,12 @@ class Holding:
         by_slot: Callable[[int], Session | None],
         channel: Callable[[], Channel | None],
         dropped: Callable[[str, int], None],
+        known: Callable[[IPv4Address], bool],
     ) -> None:
-        """`by_slot` finds a stored session, `channel` is the switch, if it is there, and `dropped`
-        counts."""
+        """`by_slot` finds a stored session, `channel` is the switch, if it is there, `dropped`
+        counts, and `known` tells whether a peer's MAC address, or its next hop's, is known."""
         self._by_slot, self._channel, self._dropped = by_slot, channel, dropped
+        self._known = known
         self.owners: Owners | None = None
         self.room = Room()
         self.counts: Counter[str] = Counter({"held": 0, "replayed": 0})
@@ -143,6 +158,11 @@ class Holding:
         self._entries: dict[int, _Entry] = {}
         self._due: Agenda[int] = Agenda()
         self._forget: Agenda[int] = Agenda()
+        self._late = 0
+        """Packets that were sent on at once."""
+        self._next_late: Event | None = None
+        self._hot = False
+        """Whether packets have come lately for a session that is being changed."""
         self._untold: dict[int, dict[str, Rule]] = {}
         self._changing: list[_Entry] = []
         self._coming: dict[int, Session | None] = {}
@@ -162,6 +182,7 @@ class Holding:
         if entry is None:
             self._dropped(IDLE, 1)
             return
+        entry.came_at = now
         rule = rule_for(entry.rules, packet.teid, packet.frame)
         teid = None if rule is None else rule.teid
         if entry.sending:
@@ -170,6 +191,10 @@ class Holding:
             self._dropped(IDLE, 1)
         elif isinstance(rule.forward, Tunnel):
             self._send([self._out(entry, rule, packet.frame)])
+            self._late += 1
+            if self._next_late is not None:
+                self._next_late.send()
+                self._next_late = None
         elif isinstance(rule.forward, Refused):
             self._dropped(rule.forward.reason.label, 1)
         else:
@@ -244,6 +269,7 @@ class Holding:
         if channel is None:
             return
         self.drop(drop)
+        self._await_peers(changed)
         for place, (slot, session) in enumerate(changed.items(), 1):
             if place % SLICE == 0:
                 eventlet.sleep(0)
@@ -262,6 +288,44 @@ class Holding:
             self._changing.append(entry)
             self._drain(slot, entry, now)
             self._keep(slot, entry, now)
+        if self._hot:
+            self._catch_up(channel)
+
+    def _catch_up(self, channel: Channel) -> None:
+        """Packets come while a change is carried out: have it happen when as few as can be are on
+        their way to the controller and back, since those by the new flows would overtake them. That
+        is when the switch has sent what waited, and right behind one that came."""
+        with suppress(NotConfirmed, Disconnected):
+            channel.barrier()
+        self._next_late = Event()
+        with eventlet.Timeout(NEXT_S, False):
+            self._next_late.wait()
+        self._next_late = None
+
+    def _await_peers(self, changed: Mapping[int, Session | None]) -> None:
+        """Wait a moment for the MAC addresses of the peers that get what waits: the switch loses
+        what it has none for."""
+        peers: set[IPv4Address] = set()
+        for slot, session in changed.items():
+            entry = self._entries.get(slot)
+            if session is not None and entry is not None and len(entry.queue):
+                peers |= {ip for ip in peers_of(session) if not self._known(ip)}
+        with eventlet.Timeout(PEERS_S, False):
+            while not all(map(self._known, peers)):
+                eventlet.sleep(0.002)
+
+    def let_late_pass(self) -> None:
+        """A change is carried out: leave the processor to what the switch had shown before that, if
+        there may be some of it. What comes by the new flows meanwhile would overtake it."""
+        if not self._hot:
+            return
+        self._hot = False
+        end = time.monotonic() + LATE_MOST_S
+        while time.monotonic() < end:
+            before = self._late
+            eventlet.sleep(LATE_QUIET_S)
+            if self._late == before:
+                return
 
     def back(self, had: Mapping[int, Session]) -> None:
         """The switch has refused a change: it has the rules of these as before."""
@@ -327,6 +391,7 @@ class Holding:
     def _drain(self, slot: int, entry: _Entry, now: float) -> None:
         """Have what waits go where the rules say now, in the order in which it came."""
         entry.sending = True
+        self._hot |= entry.came_at is not None and now < entry.came_at + HOT_S
         kept: list[Held] = []
         going: list[tuple[tuple[Action, ...], bytes]] = []
         try:

@@ -188,6 +188,8 @@ class Change:
             if holding is not None:
                 holding.back(flips.had)
             raise
+        if holding is not None:
+            holding.let_late_pass()
         self._done = True
         self._attempt(self._delete_meters)
         return self._bundle is not None
