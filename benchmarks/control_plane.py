@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from benchmarks import site
 from ofgtp.core.pfcp.wire.causes import Cause
+from ofgtp.core.pfcp.wire.enums import Action
+from ofgtp.core.pfcp.wire.grouped import UpdateFar
 from ofgtp.core.pfcp.wire.header import MessageType
 from ofgtp.core.pfcp.wire.messages import (
     AssociationSetupRequest,
@@ -108,6 +110,13 @@ def activation(number: int, up_seid: int) -> Octets:
     return Octets(write(request._replace(update_fars=tuple(fars)), 0, up_seid))
 
 
+def sleep(up_seid: int) -> Octets:
+    """The UE is idle again, as when its base station lets it go."""
+    request = _seen("5g-session-3")
+    fars = [UpdateFar(far.far_id, Action.BUFF | Action.NOCP) for far in request.update_fars]
+    return Octets(write(request._replace(update_fars=tuple(fars)), 0, up_seid))
+
+
 def deletion(up_seid: int) -> Octets:
     return Octets(write(SessionDeletionRequest(), 0, up_seid))
 
@@ -131,14 +140,14 @@ class Client:
 
     def __init__(self, lab: site.Lab, port: int = PORT) -> None:
         with lab.inside("cp"):
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RCVBUF)
-        self._socket.bind((SMF, port))
-        self._socket.connect((UPF, PORT))
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RCVBUF)
+        self.socket.bind((SMF, port))
+        self.socket.connect((UPF, PORT))
         self._sequence = port
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def associate(self) -> None:
         """Begin anew: the gateway ends all sessions of before."""
@@ -157,7 +166,7 @@ class Client:
         for request in requests:
             at = 12 if request[0] & 1 else 4
             request[at : at + 3] = self._next().to_bytes(3, "big")
-        sock, count = self._socket, len(requests)
+        sock, count = self.socket, len(requests)
         answers: list[bytes] = [b""] * count
         sent = [0.0] * count
         took: list[float] = []
@@ -185,7 +194,7 @@ class Client:
     def answered(self, requests: Iterator[Octets], pause: float, over: threading.Event) -> Answered:
         """Send a request every `pause` seconds until told to end, whether or not those before are
         answered."""
-        sock = self._socket
+        sock = self.socket
         sock.settimeout(pause)
         sent: dict[int, float] = {}
         found: Answered = []

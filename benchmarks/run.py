@@ -2,7 +2,7 @@
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
 stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp, usage,
-thresholds.
+thresholds, paging.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ GROUPS = {
     "pfcp": "pfcp:run",
     "usage": "usage:run",
     "thresholds": "thresholds:run",
+    "paging": "paging:run",
 }
 SESSIONS = 100_000
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

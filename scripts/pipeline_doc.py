@@ -469,6 +469,10 @@ The tables before this one set bit 0 of `reg2` when the packet has more octets t
 leaves for it beside {TUNNEL_HEADERS} octets of tunnel headers (outer IPv4, UDP, GTP-U). The
 comparison counts the Ethernet header too.
 """,
+    "held": """\
+Sessions that hold packets are shared out by the last bits of their number among those in registers.
+See [paging.md](paging.md).
+""",
     "downlink": """\
 `decap()` takes the Ethernet header off, since the tunnel carries bare IP packets. An idle session's
 flow has no actions, and counts as `idle_ue`.

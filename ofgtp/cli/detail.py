@@ -1,6 +1,6 @@
 """What a session has beyond a tunnel pair, on the command line: options, JSON, and words.
 
-Bearers, rates, the core side of a relay, breakout, framed routes.
+Bearers, rates, the core side of a relay, breakout, framed routes, packets that are held.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import click
 
 from ofgtp.cli import output
 from ofgtp.cli.values import ADDRESS, KBPS, OCTETS, SECONDS, TEID
+from ofgtp.core.buffer.queue import LIMIT_MAX
 
-MEMBERS = ("ambr", "usage", "bearers", "core", "breakout", "framed_routes")
+MEMBERS = ("ambr", "usage", "bearers", "core", "breakout", "framed_routes", "buffer")
 """The members of a session that say it."""
 NONE = "none"
 """Instead of a prefix: no prefixes any more."""
@@ -94,6 +95,13 @@ def detail_options(command: Any) -> Any:
     """Add what may be said of it but for bearers, which have commands of their own."""
     for option in (
         click.option(
+            "--buffer",
+            metavar="PACKETS",
+            type=click.IntRange(0, LIMIT_MAX),
+            help="While it is idle hold up to so many packets to the UE, until there is a downlink."
+            " 0: none.",
+        ),
+        click.option(
             "--framed-route",
             "framed_routes",
             metavar="PREFIX",
@@ -138,6 +146,8 @@ def change_of(given: dict[str, Any]) -> dict[str, Any]:
         change["ambr"] = rates
     if usage := usage_of(given):
         change["usage"] = usage
+    if given["buffer"] is not None:
+        change["buffer"] = given["buffer"] or None
     core = {
         "teid": given["core_teid"],
         "remote_teid": given["core_remote_teid"],
@@ -273,6 +283,7 @@ def facts(session: dict[str, Any]) -> Iterator[tuple[str, object]]:
         yield "core", f"{_relay(core)}, at {core['local_ip']}{unknown}"
     for name, called in (("breakout", "breakout"), ("framed_routes", "routes")):
         yield called, ", ".join(session.get(name) or ()) or None
+    yield "buffer", (size := session.get("buffer")) and f"{size} packets while it is idle"
     for bearer in session.get("bearers") or ():
         yield "bearer", bearer_line(bearer)
 
@@ -285,6 +296,8 @@ def in_short(session: dict[str, Any]) -> str:
     for name, called in (("breakout", "breakout"), ("framed_routes", "routes")):
         if prefixes := session.get(name):
             parts.append(f"{called} {', '.join(prefixes)}")
+    if size := session.get("buffer"):
+        parts.append(f"buffer {size}")
     return "".join(f"; {part}" for part in parts if part)
 
 

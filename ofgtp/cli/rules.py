@@ -36,6 +36,7 @@ def read_rules(session: dict[str, Any]) -> tuple[Rule, ...]:
         breakout=_prefixes(session.get("breakout")),
         framed_routes=_prefixes(session.get("framed_routes")),
         used_up=session.get("closed") is not None,
+        buffer=session.get("buffer"),
     )
     ue = session["ue_ip"]
     return rules_of(

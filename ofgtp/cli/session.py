@@ -104,6 +104,7 @@ def add(session_id: str | None, ue_ip: str | None, **given: Any) -> None:
 Examples:
   ofgtp session set phone-1 --peer 10.1.0.3 --teid 0x2002     handover
   ofgtp session set phone-1 --idle                            no downlink
+  ofgtp session set phone-1 --idle --buffer 32      and packets are held
   ofgtp session set phone-1 --uplink-peer 10.1.0.3            from there alone
   ofgtp session set phone-1 --uplink-peer any                 from any peer again
   ofgtp session set phone-1 --peer 10.1.0.9 --teid 7 --no-qfi     from 5G to 4G

@@ -14,6 +14,7 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.announcer import Announcer
+from ofgtp.control.buffer.holding import Holding
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import Change, add_sessions
 from ofgtp.control.flows.counters import Counters
@@ -39,6 +40,7 @@ from ofgtp.core.flows.flow import (
     make_cookie,
 )
 from ofgtp.core.flows.pipeline import (
+    HELD,
     LEASE,
     DropReason,
     Report,
@@ -47,7 +49,7 @@ from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
-from ofgtp.core.rules.terms import ETHERNET_HEADER, Links, same_ports
+from ofgtp.core.rules.terms import Links, same_ports
 from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.core.usage.plain import Pair
 from ofgtp.northbound.events import EventLog
@@ -116,6 +118,12 @@ class GatewayAgent:
         self.repairs = 0
         """How often flows, nftables or host settings that others changed were put right."""
         self.tally, self.totals = Tally(), Counters()
+        self.holding = Holding(
+            lambda slot: store.by_slot(gateway.name, slot),
+            lambda: self._channel,
+            self.totals.dropped,
+            self._is_reached,
+        )
         self.store, self._writer, self.protected = store, writer, protected
         self._events = events
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
@@ -277,6 +285,8 @@ class GatewayAgent:
         ours = update.cookie & COOKIE_OWNER_MASK == COOKIE_OWNER
         if not ours and update.event == "removed":
             return
+        if update.timed_out and update.table == HELD.number:
+            return  # the way of a session that was closed for a time
         if update.timed_out and update.table == LEASE.number:
             if self.lease is not None:
                 self.lease.expiries += 1
@@ -374,6 +384,7 @@ class GatewayAgent:
         self, channel: Channel, failed: dict[int, str], doubt: Doubt, *, sliced: bool
     ) -> Links | None:
         """Have what differs put right; see `Equaliser`."""
+        self.holding.settle()
         everything, made = doubt.everything, None
         sure = False
         try:
@@ -429,7 +440,7 @@ class GatewayAgent:
             yield Change(None, None)
             return
         with self._channel.bundle() as bundle:
-            change = Change(self._prepared_for(links), bundle)
+            change = Change(self._prepared_for(links), bundle, self.holding)
             try:
                 yield change
             finally:
@@ -470,12 +481,19 @@ class GatewayAgent:
             )
         return done
 
-    def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
-        """Replace sessions' flows in the switch; see `commit`."""
+    def change(
+        self,
+        before: Sequence[Session],
+        after: Sequence[Session],
+        drop: Iterable[int] = (),
+    ) -> bool:
+        """Replace sessions' flows in the switch; what waits of those in the slots `drop` is
+        dropped. See `commit`."""
         if not before and len(after) == 1 and after[0].detail is None:
             return self.create([FlowValues.of(after[0])])
         with self.changing() as change:
             change.alter(before, after)
+            change.drop.update(drop)
             return self.commit(change)
 
     def create(self, sessions: Sequence[FlowValues]) -> bool:
@@ -595,7 +613,7 @@ class GatewayAgent:
                 if self.core_side.heard_arp(packet.frame, own_mac):
                     eventlet.spawn(self._update_route)
             case CookieKind.REPORT, Report.HELD:
-                signalling.held(packet.teid, packet.frame[ETHERNET_HEADER:])
+                self.holding.packet_in(packet, time.monotonic())
             case CookieKind.REPORT, Report.TOO_BIG:
                 if self._channel is not None and self._links is not None:
                     self.core_side.too_big(packet, self._channel, self._links)
@@ -620,6 +638,11 @@ class GatewayAgent:
         links = self.links.get()
         return None if links is None or self._channel is None else links.local_mac
 
+    def _is_reached(self, peer: IPv4Address) -> bool:
+        """Whether the switch knows where packets to a peer go."""
+        hop = self.gateway.access_next_hop(peer)
+        return hop is None or self.signalling.peers.neighbours.mac(hop) is not None
+
     def _send_to_peers(self, frame: bytes) -> None:
         links = self.links.get()
         if links is not None and self._channel is not None:
@@ -630,6 +653,7 @@ class GatewayAgent:
         while not self._stopped:
             try:
                 self.signalling.tick()
+                self.holding.tick(time.monotonic())
                 if self.synced and self._channel is not None and self._links is not None:
                     self._announcer.tick(time.monotonic(), self._channel, self._links)
                 if self._neighbours_changed and self.synced:
@@ -672,6 +696,7 @@ class GatewayAgent:
 
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
+        self.holding.kept()
         # Counted together: what one line of a batch did, a later one may have undone.
         counts: dict[IPv4Address, int] = moves.counts
         for ips, sessions in in_turns(peers.items()):

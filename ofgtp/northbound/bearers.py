@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from ofgtp.core.buffer.queue import LIMIT_MAX
 from ofgtp.core.filters import (
     ASSIGNED,
     FilterError,
@@ -264,6 +265,13 @@ class MoreInput(Strict):
     )
     framed_routes: list[Prefix] = Field(default_factory=list, description="Prefixes behind the UE")
     usage: UsageLimitsInput | None = Field(None, description="Of the whole session")
+    buffer: int | None = Field(
+        None,
+        ge=1,
+        le=LIMIT_MAX,
+        description="So many packets to the UE are held while it, or a bearer of it, is idle; they"
+        " are delivered in order once there is a downlink. null: none",
+    )
 
 
 class RatesOutput(BaseModel):
@@ -374,6 +382,8 @@ def resource(session: Session) -> dict[str, Any]:
         made["breakout"] = [str(each) for each in detail.breakout]
     if detail.framed_routes:
         made["framed_routes"] = [str(each) for each in detail.framed_routes]
+    if detail.buffer is not None:
+        made["buffer"] = detail.buffer
     return made
 
 
@@ -445,6 +455,7 @@ class MoreOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    buffer: int | None = None
     owner: OwnerOutput | None = None
 
 
@@ -469,6 +480,8 @@ def more(view: SessionView) -> MoreOutput | None:
         made["breakout"] = list(detail.breakout)
     if detail.framed_routes:
         made["framed_routes"] = list(detail.framed_routes)
+    if detail.buffer is not None:
+        made["buffer"] = detail.buffer
     if detail.owner is not None:
         owner = detail.owner
         made["owner"] = OwnerOutput.model_construct(

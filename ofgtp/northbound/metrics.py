@@ -49,6 +49,7 @@ class _Gateways(Collector):
         gateways = self._service.metrics()
         yield from _states(gateways)
         yield from _traffic(gateways)
+        yield from _buffers(gateways)
         yield from _signalling(gateways)
         yield from _openflow(gateways)
         yield from _usage(gateways)
@@ -180,6 +181,28 @@ def _traffic(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
         for reason, count in gateway.drops.items():
             drops.add_metric([gateway.name, reason], count)
     yield from (packets, octets, received, own, drops, switches)
+
+
+def _buffers(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
+    so_far = CounterMetricFamily(
+        "ofgtp_buffered_packets",
+        "Packets for idle UEs that were held, and those of them that were replayed into a tunnel",
+        labels=["gateway", "what"],
+    )
+    now = {
+        what: GaugeMetricFamily(f"ofgtp_buffer_{what}", f"{text} held now", labels=["gateway"])
+        for what, text in (
+            ("sessions", "Sessions of which packets are"),
+            ("packets", "Packets for idle UEs that are"),
+            ("bytes", "Bytes of these, with Ethernet headers, that are"),
+        )
+    }
+    for gateway in gateways:
+        for what in ("held", "replayed"):
+            so_far.add_metric([gateway.name, what], gateway.buffer.get(what, 0))
+        for what, family in now.items():
+            family.add_metric([gateway.name], gateway.buffer.get(what, 0))
+    yield from (so_far, *now.values())
 
 
 def _signalling(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:

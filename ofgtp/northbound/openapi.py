@@ -157,6 +157,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         "handover": {"value": {"downlink": {"teid": "0x2002", "remote_ip": "10.1.0.3"}}},
         "idle": {"value": {"downlink": None}},
         "a quota": {"value": {"usage": {"quota_bytes": 1_000_000_000}}},
+        "idle, packets held": {"value": {"downlink": None, "buffer": 32}},
     }
     patch = _body(
         _merge_patch("SessionPatch"),

@@ -135,6 +135,7 @@ class SessionInput(MoreInput):
             breakout=tuple(self.breakout),
             framed_routes=tuple(self.framed_routes),
             usage=NO_LIMITS if self.usage is None else self.usage.limits,
+            buffer=self.buffer,
         )
 
 
@@ -254,6 +255,7 @@ class SessionOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    buffer: int | None = None
     owner: OwnerOutput | None = None
 
 

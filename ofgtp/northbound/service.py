@@ -134,12 +134,13 @@ class SessionRequest:
     breakout: tuple[IPv4Network, ...] = ()
     framed_routes: tuple[IPv4Network, ...] = ()
     usage: UsageLimits = NO_LIMITS
+    buffer: int | None = None
 
     @property
     def more(self) -> bool:
         """Whether it is more than a tunnel pair."""
-        tunnels = self.bearers or self.relay or self.breakout or self.framed_routes
-        return bool(tunnels or self.ambr or self.usage)
+        routed = self.relay or self.breakout or self.framed_routes
+        return bool(self.ambr or self.bearers or routed or self.usage or self.buffer)
 
     @classmethod
     def of(cls, put: BatchPut | ShapedPut) -> SessionRequest:
@@ -443,6 +444,9 @@ class GatewayMetrics:
     """Frames that came in, by port: "access" or "core"."""
     own: Mapping[str, int] = field(default_factory=dict)
     """Those of them that were for the gateway itself: "arp", "ping", "signalling"."""
+    buffer: Mapping[str, int] = field(default_factory=dict)
+    """Held for idle UEs now: "sessions", "packets", "bytes"; and packets so far: "held", and of
+    these "replayed"."""
     ovsdb: str = ""
     """Where the switch's database is: gateways of one switch have the same."""
     switch_drops: Mapping[str, int] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from ofgtp.core.errors import CodecError, GatewayNotReady, SwitchRefused
 from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
+    Action,
     Flow,
     Meter,
     Port,
@@ -294,10 +295,16 @@ class Channel:
         self._ask(xid, of.flow_monitor_request(xid))
 
     def renew(self, flows: Iterable[Flow]) -> None:
-        """Add flows again, which restarts their timeouts; not confirmed, and never waits long."""
+        """Add flows with timeouts, which begin anew; not confirmed, and never waits long."""
         mods = [of.flow_mod(of.Command.ADD, flow, _XIDS.take()) for flow in flows]
         self._send(b"".join(mods))
         self.tally.flow_mods["add"] += len(mods)
+
+    def take_away(self, flows: Iterable[Flow]) -> None:
+        """Delete flows that may have gone already; not confirmed."""
+        mods = [of.flow_mod(of.Command.DELETE_STRICT, flow, _XIDS.take()) for flow in flows]
+        self._send(b"".join(mods))
+        self.tally.flow_mods["delete"] += len(mods)
 
     def delete_ours(self) -> None:
         """Delete every flow of ours, confirmed by a barrier."""
@@ -431,6 +438,10 @@ class Channel:
     def packet_out(self, port: int, frame: bytes, in_port: int = Port.CONTROLLER) -> None:
         """Send a frame out of a port, or by TABLE through the tables; not confirmed."""
         self._send(of.packet_out(port, frame, _XIDS.take(), in_port))
+
+    def packets_out(self, frames: Iterable[tuple[Iterable[Action], bytes]]) -> None:
+        """Have actions done to frames, in this order; not confirmed."""
+        self._send(b"".join(of.acted_on(acts, frame, _XIDS.take()) for acts, frame in frames))
 
     def apply(self, plan: Plan, foreign: Sequence[of.FlowStats] = ()) -> None:
         """Carry a plan out in one bundle: all of it, confirmed by a barrier, or nothing.

@@ -35,6 +35,7 @@ from ofgtp.core.flows.flow import (
     PopVlan,
     Port,
     PushVlan,
+    Resubmit,
     SetField,
     Unit,
 )
@@ -420,6 +421,8 @@ def encode_action(action: Action) -> bytes:
             return struct.pack("!HHH2x", 20, 8, eth_type)
         case CheckBigger(octets, register, bit):
             return _nicira(49, struct.pack("!HHI", octets, bit, _MOVE_NAMES[register]))
+        case Resubmit(table):
+            return _nicira(14, struct.pack("!HB3x", 0xFFF8, table))
         case PushVlan():
             return struct.pack("!HHH2x", 17, 8, 0x8100)
         case PopVlan():
@@ -584,9 +587,16 @@ def meter_stats_request(kind: Multipart, xid: int, number: int = ALL_METERS) -> 
 
 def packet_out(port: int, frame: bytes, xid: int, in_port: int = Port.CONTROLLER) -> bytes:
     """Send a frame out of a port; or, if that is TABLE, through the tables as if by `in_port`."""
-    action = encode_action(Output(port))
-    head = struct.pack("!IIH6x", NO_BUFFER, in_port, len(action))
-    return message(Type.PACKET_OUT, xid, head + action + frame)
+    return acted_on((Output(port),), frame, xid, in_port)
+
+
+def acted_on(
+    actions: Iterable[Action], frame: bytes, xid: int, in_port: int = Port.CONTROLLER
+) -> bytes:
+    """Have actions done to a frame, as if it had come by `in_port`."""
+    encoded = b"".join(encode_action(action) for action in actions)
+    head = struct.pack("!IIH6x", NO_BUFFER, in_port, len(encoded))
+    return message(Type.PACKET_OUT, xid, head + encoded + frame)
 
 
 # --- messages from the switch -------------------------------------------------------------------
@@ -857,6 +867,8 @@ class PacketIn:
     """Register 5: how an extension header was being read."""
     container: int = 0
     """Register 3: the container that was found."""
+    rules: int = 0
+    """Register 6: of whose rules one took it."""
 
 
 def decode_packet_in(body: bytes) -> PacketIn:
@@ -864,7 +876,7 @@ def decode_packet_in(body: bytes) -> PacketIn:
     if len(body) < 24:
         raise CodecError("a packet-in is cut short")
     cookie = struct.unpack_from("!Q", body, 8)[0]
-    found = {"in_port": 0, "reg0": 0, "reg1": 0, "reg3": 0, "reg5": 0}
+    found = {"in_port": 0, "reg0": 0, "reg1": 0, "reg3": 0, "reg5": 0, "reg6": 0}
     length = int.from_bytes(body[18:20], "big")
     end = 16 + length
     if length < 4 or end > len(body):
@@ -879,7 +891,8 @@ def decode_packet_in(body: bytes) -> PacketIn:
         place += 4 + (head & 0xFF)
     start = 16 + length + (-length % 8) + 2
     numbers = found["in_port"], found["reg0"], found["reg1"]
-    return PacketIn(cookie, *numbers, body[start:], found["reg5"], found["reg3"])
+    further = found["reg5"], found["reg3"], found["reg6"]
+    return PacketIn(cookie, *numbers, body[start:], *further)
 
 
 _ERROR_TYPES = {

@@ -58,6 +58,8 @@ def to_text(session: Session) -> str | None:
         made["teids"] = detail.teids
     if detail.owner is not None:
         made["owner"] = [detail.owner.node_id, detail.owner.cp_seid, detail.owner.up_seid]
+    if detail.buffer is not None:
+        made["buffer"] = detail.buffer
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
@@ -88,6 +90,7 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
         limits=tuple((place, rate) for place, rate in made.get("limits", ())),
         teids=tuple(made.get("teids", ())),
         owner=Owner(*made["owner"]) if "owner" in made else None,
+        buffer=made.get("buffer"),
     )
     return detail, made.get("indicated", False)
 

@@ -1030,6 +1030,11 @@ class SessionStore:
         own = _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
         return own or self._by_number(keys.number_by_address(self._reader, gateway, ue_ip))
 
+    def by_slot(self, gateway: str, slot: int) -> Session | None:
+        """The session of the gateway that has this slot."""
+        found = _one(self._reader, f"{_SELECT} WHERE slot = ? AND gateway = ?", (slot, gateway))
+        return None if found is None else found.session
+
     def by_downlink(self, gateway: str, fteid: FTeid) -> StoredSession | None:
         """The session of the gateway that sends to this tunnel of a peer's."""
         where = "gateway = ? AND downlink_ip = ? AND downlink_teid = ?"

@@ -298,7 +298,7 @@ def test_pfcp(tmp_path: Path) -> None:
         "ofgtp → smf Association Release Response: accepted",
     ):
         assert message in unfolded, message
-    assert "drops: idle_ue: 3" in text
+    assert "buffer: packets: 3" in text and "the 3 packets that were held" in text
     stamps = re.findall(r"ofgtp → smf  .* Response.*Recovery Time Stamp (.*)$", text, re.MULTILINE)
     assert len(stamps) >= 3 and len(set(stamps)) == 1
     assert len(re.findall(r"\b0 of \d{2,} pings lost", text)) == 2

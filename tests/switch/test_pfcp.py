@@ -35,7 +35,7 @@ from ofgtp.core.pfcp.wire.messages import (
     write,
 )
 from ofgtp.core.sessions.rules import METERS_FROM
-from tests.support import gtpu, smf
+from tests.support import gtpu, paging, smf
 from tests.support import ownership as own
 from tests.support.answers import said
 from tests.support.gtpu import END_MARKER
@@ -142,8 +142,7 @@ def test_packets_flow_both_ways(site: Site, cp: ControlPlane, ue: str) -> None:
     assert set(session.teids) == {1}
     teid = session.teids[1]
     assert teid >= 1 << 31
-    with site.counted(idle_ue=1):
-        assert site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, ue))) == []
+    paging.hold(site, gtpu.ipv4(PDN_IP, ue))
     assert session.modify(update_fars=(smf.moved(DOWN, ENB),)).cause == 1
     assert up(site, teid, ue, qfi=9) == [gtpu.ipv4(ue, PDN_IP)]
     assert down(site, ue, DOWN) == bytes((1, 0, 9, 0)), "a container with the QFI"
@@ -153,8 +152,7 @@ def test_packets_flow_both_ways(site: Site, cp: ControlPlane, ue: str) -> None:
         assert up(site, teid, "10.45.7.250", qfi=9) == []
     # idle, and back by the stored parameters
     assert session.modify(update_fars=(g.UpdateFar(2, Action.BUFF | Action.NOCP),)).cause == 1
-    with site.counted(idle_ue=1):
-        assert site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, ue))) == []
+    paging.hold(site, gtpu.ipv4(PDN_IP, ue))
     assert session.modify(update_fars=(g.UpdateFar(2, Action.FORW),)).cause == 1
     assert down(site, ue, DOWN)
     assert session.delete().cause == 1
@@ -246,11 +244,10 @@ def test_packets_for_an_idle_ue_are_reported_once(site: Site, cp: ControlPlane, 
     idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
     assert session.modify(update_fars=(idle,)).cause == 1
     ping, speech = (site.to_ue(each) for each in (gtpu.ipv4(PDN_IP, ue), udp(PDN_IP, ue, 5004, 6)))
-    with site.counted(idle_ue=4):
-        assert site.downlink(ping) == site.downlink(ping) == []
-        assert reported(cp, session) == (2, 9)
-        assert site.downlink(speech) == site.downlink(speech) == []
-        assert reported(cp, session) == (3, 1)
+    assert site.downlink(ping) == site.downlink(ping) == []
+    assert reported(cp, session) == (2, 9)
+    assert site.downlink(speech) == site.downlink(speech) == []
+    assert reported(cp, session) == (3, 1)
     assert session.modify(update_qers=(g.UpdateQer(1, mbr=v.Bitrates(900, 900)),)).cause == 1
     site.downlink(ping)
     site.downlink(speech)
@@ -279,7 +276,7 @@ def test_packets_for_a_relays_idle_ue_are_reported(site: Site, cp: ControlPlane)
     )
     session = cp.establish(pdrs, (smf.idle(1), smf.idle(2)))
     inner = gtpu.ipv4("198.51.100.7", "10.45.9.9")
-    with site.counted(idle_ue=3):
+    with site.counted(idle_ue=1):
         for pdr in (2, 1, 1):
             site.enb.send(site.from_enb(gtpu.t_pdu(session.teids[pdr], inner)))
         assert reported(cp, session) == (1, None)

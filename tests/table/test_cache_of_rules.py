@@ -21,7 +21,6 @@ from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import CookieKind, cookie_kind, cookie_number
 from ofgtp.core.flows.pipeline import (
     CONTAIN,
-    HELD,
     ONWARD_FIT,
     OTHER_RULES,
     QFI,
@@ -29,6 +28,7 @@ from ofgtp.core.flows.pipeline import (
     RELAY_FIT,
     ROUTE,
     RULES,
+    SHOWN,
     DropReason,
     Table,
 )
@@ -275,7 +275,7 @@ def test_the_packets_take_ways_of_all_kinds() -> None:
     refused = {DropReason.GATE_CLOSED, DropReason.ERROR_INDICATED, DropReason.IDLE_UE}
     refused |= {DropReason.WRONG_BEARER, DropReason.WRONG_QFI, DropReason.CONTAINER_MISSING}
     assert reasons >= {None, DropReason.NO_UPLINK_SESSION, DropReason.INNER_IPV6, *refused}
-    tables = (RELAY_FIT, RULES, OTHER_RULES, QFI, ONWARD_FIT, ROUTE, CONTAIN, HELD)
+    tables = (RELAY_FIT, RULES, OTHER_RULES, QFI, ONWARD_FIT, ROUTE, CONTAIN, SHOWN)
     assert last >= {table.number for table in (*tables, REFUSAL)}
 
 

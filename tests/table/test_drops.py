@@ -14,6 +14,7 @@ from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import CookieKind, Port, cookie_kind
 from ofgtp.core.flows.pipeline import CHOOSE, DropReason
 from ofgtp.core.model import Qos
+from ofgtp.core.rules.downlink import closed as closed_way
 from ofgtp.core.sessions.detail import Gate
 from ofgtp.core.sessions.rule import Refused, Rule, Source
 from tests.support.lab import gateway
@@ -99,6 +100,14 @@ def refused(reason: DropReason) -> list[Trace]:
         ),
         ruled(LINKS.core, from_core(inner(SERVER, UE)), Rule("2", Source.CORE, 1, to, ue=ue)),
     ]
+
+
+def full(frame: bytes) -> Trace:
+    """To a session that is idle, and has as many packets waiting as may be."""
+    one = detailed(buffer=8, downlink=None)
+    assert one.detail is not None
+    flows = [*all_flows(gateway(), one), closed_way(one.detail.slot, 30)]
+    return made(flows).receive(LINKS.core, frame)
 
 
 def ruled(port: int, frame: bytes, *rules: Rule) -> Trace:
@@ -264,6 +273,7 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
             (LINKS.core, from_core(inner(SERVER, "192.168.7.1", ttl=ttl))),
         )
     ],
+    R.BUFFER_FULL: lambda: [full(from_core(inner(SERVER, UE)))],
     R.NO_RULE: lambda: [without_default(from_core(inner(SERVER, UE)))],
     R.LEASE_EXPIRED: lambda: [
         expired(LINKS.access, gtpu(inner())),

@@ -296,6 +296,7 @@ class FakeService:
                 neighbours={"resolved": 2, "unresolved": 1, "stale": 0},
                 received={"access": 41, "core": 42},
                 own={"arp": 43, "ping": 44, "signalling": 45},
+                buffer={"sessions": 2, "packets": 47, "bytes": 48, "held": 49, "replayed": 50},
                 ovsdb=GATEWAY.ovsdb,
                 switch_drops={"tunnel_pop_error": 46, "rx_invalid_packet": 0},
             )

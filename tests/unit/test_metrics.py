@@ -28,7 +28,6 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     FIT,
     GUARD,
-    HELD,
     IDLE_UE_METER,
     INGRESS,
     LEASE,
@@ -112,6 +111,9 @@ def test_what_the_service_counts_is_shown() -> None:
         ("sent", "echo_request"): 9,
     }
     assert values(shown["ofgtp_gtpu_ignored"]) == {("error_indication_unknown_tunnel",): 3}
+    for what, value in (("sessions", 2), ("packets", 47), ("bytes", 48)):
+        assert values(shown[f"ofgtp_buffer_{what}"]) == {(): value}
+    assert values(shown["ofgtp_buffered_packets"]) == {("held",): 49, ("replayed",): 50}
     assert values(shown["ofgtp_gtpu_extension_headers"]) == {("0x85",): 12}
     requests = {
         ("1", "Session Establishment Request"): 7,
@@ -358,8 +360,7 @@ def test_each_packet_is_counted_once() -> None:
     assert counters.packets == {"uplink": 100 * ups, "downlink": 100}
     assert counters.bytes == {"uplink": 20_000 * ups, "downlink": 20_000 - 100 * OUTER_BYTES}
     drops = [flow for flow in BASE if cookie_kind(flow.cookie) is CookieKind.DROP]
-    held = [flow for flow in BASE if flow.table == HELD.number]
-    gone = len(drops) - len(longer) + len(held)
+    gone = len(drops) - len(longer)
     assert counters.drops.total() - counters.drops["too_big"] == 100 * gone
 
 
@@ -706,8 +707,9 @@ def test_gateways_of_one_switch_show_its_drops_once() -> None:
 
 
 def test_base_flows_are_few() -> None:
-    """131 compare QFIs, 85 find what is in front of the packet, and 90 serve sessions of rules."""
-    assert len(BASE) < 140 + 230 + 95
+    """131 compare QFIs, 85 find what is in front of the packet, 95 serve sessions of rules, and 130
+    idle UEs."""
+    assert len(BASE) < 140 + 230 + 95 + 130
     assert len({flow.table for flow in BASE}) == len(PIPELINE)
 
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.packet import Packet as Layer
 from scapy.packet import Raw
 
-from ofgtp.core.pfcp.downlink import DownlinkFlow, held_flows, read_packet, told_anew, waiting
+from ofgtp.core.buffer.queue import Bounds
+from ofgtp.core.buffer.rules import read_packet, rule_for
+from ofgtp.core.pfcp.downlink import (
+    DownlinkFlow,
+    Waiting,
+    bounds_of,
+    delay_of,
+    held_by,
+    held_flows,
+    told_anew,
+    waiting,
+)
+from ofgtp.core.pfcp.rules import rules_of
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, ReportType
+from ofgtp.core.sessions.rule import Rule
 from ofgtp.core.trace.probe import Packet
 from tests.support import smf
 
@@ -57,24 +72,61 @@ def packet(above: Layer, **changes: object) -> Packet:
     return read
 
 
+def of(made: PfcpSession, above: Layer, teid: int = 0) -> Waiting | None:
+    """What a packet's control plane is told of it, which came by a TEID."""
+    frame = bytes(14) + bytes(IP(src=HOST, dst=UE) / above)
+    rules = [rule for rule in rules_of(made).rules if not rule.uplink]
+    rule = rule_for(rules, teid, frame)
+    return None if rule is None else waiting(made, rule)
+
+
 def test_the_first_rule_that_matches_holds_it() -> None:
-    speech = waiting(session(), None, packet(UDP(sport=5004, dport=6) / Raw(bytes(9))))
+    speech = of(session(), UDP(sport=5004, dport=6) / Raw(bytes(9)))
     assert speech is not None
     assert speech == (DownlinkFlow(3, 5), 3)
     report = speech.report()
     assert report.report_type == ReportType.DLDR
     assert report.downlink_data == ((3,), v.DownlinkDataService(qfi=5))
     for other in (UDP(sport=5005, dport=6), TCP(sport=5004, dport=6), ICMP()):
-        assert waiting(session(), None, packet(other)) == (DownlinkFlow(2, 9), 2)
+        assert of(session(), other) == (DownlinkFlow(2, 9), 2)
+    assert of(session(), ICMP(), 0x8000_0002) == (DownlinkFlow(2, 9), 2), "from another UE"
 
 
 def test_what_is_not_held_is_not_reported() -> None:
     active = session(default=Action.FORW)
-    assert waiting(active, None, packet(ICMP())) is None
-    assert waiting(active, None, packet(UDP(sport=5004))) is not None
-    assert waiting(session(), 0x8000_0001, packet(ICMP())) is None, "what the UE sends"
-    assert waiting(session(default=Action.BUFF), None, packet(ICMP())) is None, "without NOCP"
-    assert waiting(session(default=GONE), None, packet(ICMP())) == (DownlinkFlow(2, 9), 2)
+    assert of(active, ICMP()) is None
+    assert of(active, UDP(sport=5004)) is not None
+    assert of(session(default=Action.BUFF), ICMP()) is None, "without NOCP"
+    assert of(session(default=GONE), ICMP()) == (DownlinkFlow(2, 9), 2)
+
+
+def of_bar(action: Action = IDLE, **bar: Any) -> tuple[PfcpSession, Rule]:
+    """A session with a BAR, and its rule that holds packets."""
+    made = session(default=action)
+    fars = {**made.fars, 2: made.fars[2]._replace(bar_id=1)}
+    made = replace(made, fars=fars, bars={1: g.CreateBar(1, **bar)})
+    return made, next(rule for rule in rules_of(made).rules if rule.id == "2")
+
+
+def test_what_a_bar_says() -> None:
+    assert held_by(*of_bar()) == Bounds()
+    assert held_by(*of_bar(suggested_buffering_packets_count=9)) == Bounds(9)
+    assert held_by(*of_bar(GONE)) is None, "told of alone"
+    assert held_by(*of_bar(Action.FORW)) is None
+    assert delay_of(*of_bar()) == 0
+    assert delay_of(*of_bar(downlink_data_notification_delay=40)) == 2
+
+
+@pytest.mark.parametrize(
+    ("octet", "seconds"), [(0x01, 2), (0x21, 60), (0x45, 600), (0x1F, 62), (0xFF, 600), (0xA1, 60)]
+)
+def test_how_long_an_answer_asks_for(octet: int, seconds: float) -> None:
+    """No longer than ten minutes."""
+    answer = g.UpdateBarInReportResponse(1, dl_buffering_duration=octet)
+    assert bounds_of(answer) == Bounds(1024, seconds)
+    few = answer._replace(dl_buffering_suggested_packet_count=7)
+    assert bounds_of(few) == Bounds(7, seconds)
+    assert bounds_of(g.UpdateBarInReportResponse(1)) is None
 
 
 def test_all_flows_that_are_held() -> None:

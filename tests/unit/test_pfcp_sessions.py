@@ -303,7 +303,7 @@ def test_no_tunnel_yet_is_idle() -> None:
 def test_actions() -> None:
     for action, forward in (
         (Action.BUFF | Action.NOCP, Held()),
-        (Action.BUFF, Refused(DropReason.IDLE_UE)),
+        (Action.BUFF, Held()),
         (Action.DROP, Refused(DropReason.FAR_DROP)),
         (Action.DROP | Action.NOCP, Held()),
     ):

@@ -40,6 +40,7 @@ class Agent:
 
     def __init__(self, name: str) -> None:
         self.gateway, self.signalling = gateway(name=name), SimpleNamespace(sessions=None)
+        self.holding = SimpleNamespace(owners=None)
         self.confirms = True
         self.refuses: set[str] = set()
         self.flows: list[tuple[list[Session], list[Session]]] = []
@@ -59,7 +60,9 @@ class Agent:
     def named(self, sessions: Iterable[Session]) -> None:
         pass
 
-    def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:
+    def change(
+        self, before: Sequence[Session], after: Sequence[Session], drop: Iterable[int] = ()
+    ) -> bool:
         if self.refuses & {each.id for each in after}:
             raise FlowsRefused([(None, "table full")])
         self.flows.append((list(before), list(after)))

@@ -143,6 +143,7 @@ details = st.builds(
     limits=st.lists(st.tuples(st.integers(0, 127), st.integers(1, 10**8)), max_size=2).map(tuple),
     teids=st.lists(teids, max_size=2).map(tuple),
     owner=st.none() | st.builds(Owner, st.text("a.9"), *[st.integers(0, 2**64 - 1)] * 2),
+    buffer=st.none() | st.integers(1, 4096),
 )
 
 
@@ -157,7 +158,7 @@ def test_the_strategy_knows_every_field() -> None:
     """What is added to these values must be kept, too."""
     assert {*Detail.__dataclass_fields__} == {
         *("slot", "way", "ambr", "bearers", "relay", "breakout", "framed_routes"),
-        *("rules", "limits", "teids", "owner", "usage", "used_up"),
+        *("rules", "limits", "teids", "owner", "usage", "used_up", "buffer"),
     }
     assert {*Bearer.__dataclass_fields__} == {
         *("id", "precedence", "filters", "uplink", "downlink", "shares_downlink", "qos", "mbr"),

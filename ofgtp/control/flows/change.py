@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 
+from ofgtp.control.buffer.holding import Flips, Holding
 from ofgtp.core.errors import SwitchRefused
 from ofgtp.core.flows.flow import Flow, Meter
 from ofgtp.core.flows.pipeline import CHOOSE, DOWNLINK, GUARD
@@ -32,8 +33,14 @@ class Change:
     Without a bundle, or when the switch goes away meanwhile, it is the next comparison's to do.
     """
 
-    def __init__(self, prepared: Prepared | None, bundle: Bundle | None) -> None:
-        self._prepared, self._bundle = prepared, bundle
+    def __init__(
+        self, prepared: Prepared | None, bundle: Bundle | None, holding: Holding | None = None
+    ) -> None:
+        """What `holding` has of packets that wait for the change is sent before it."""
+        self._prepared, self._bundle, self._holding = prepared, bundle, holding
+        self._flips = Flips()
+        self.drop: set[int] = set()
+        """Slots of sessions what waits of which is to be dropped."""
         self.problem: str | None = None
         """Why the switch could not be told, if it was there at the beginning."""
         self.touched = False
@@ -124,6 +131,7 @@ class Change:
         self.touched = True
         prepared = self._prepared
         before, after = list(before), list(after)
+        self._flips.add(before, after)
         if prepared is None:
             self.untold.update(each.number for each in (*before, *after))
             self.untold_drops.update(
@@ -183,7 +191,17 @@ class Change:
             FlowsRefused: nothing was carried out.
         """
         self.prepare()
-        self._attempt(Bundle.commit)
+        holding, flips = self._holding, self._flips
+        if holding is not None and (flips.changed or self.drop) and self._bundle is not None:
+            holding.flip(flips.changed, flips.had.keys(), self.drop)
+        try:
+            self._attempt(Bundle.commit)
+        except FlowsRefused:
+            if holding is not None:
+                holding.back(flips.had)
+            raise
+        if holding is not None:
+            holding.let_late_pass()
         self._done = True
         self._attempt(self._delete_meters)
         return self._bundle is not None

@@ -21,7 +21,14 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.flows.rates import SLICE, RateCounts
 from ofgtp.core.flows.balance import Gap
-from ofgtp.core.flows.drops import LOST_DOWNLINK, LOST_UPLINK, NOT_TAKEN, OVERRUNS, Port
+from ofgtp.core.flows.drops import (
+    BUFFER_TIMEOUT,
+    LOST_DOWNLINK,
+    LOST_UPLINK,
+    NOT_TAKEN,
+    OVERRUNS,
+    Port,
+)
 from ofgtp.core.flows.flow import CookieKind, Meter, cookie_kind, cookie_number, make_cookie
 from ofgtp.core.flows.pipeline import (
     ACCESS,
@@ -51,10 +58,14 @@ from ofgtp.core.flows.pipeline import (
     PING_METER,
     PIPELINE,
     RELAYED,
+    REPLAYED,
+    REPLAYED_METER,
     RETYPE,
     ROUTE,
     RULES,
     SENT_METER,
+    SHOWN,
+    SHOWN_METER,
     SIGNALLING_METERS,
     TOO_BIG,
     TOO_BIG_METER,
@@ -103,6 +114,7 @@ _OUTSIDE = (
     LEASE,
     CORE,
     FIT,
+    REPLAYED,
     DOWNLINK,
     CHOOSE,
     MEASURE,
@@ -110,10 +122,13 @@ _OUTSIDE = (
     TOO_BIG,
     LOCAL,
     HELD,
+    SHOWN,
 )
 _UNWRAPPED = frozenset(table.number for table in PIPELINE if table not in _OUTSIDE)
 """Tables that nothing that is counted there reaches but what has come out of a tunnel."""
 _REFUSED_UPLINK = "refused uplink"
+_SHOWN, _OVER_SHOWN, _REPLAYED = "held", "over held", "replayed"
+"""What goes to the controller to be held, what of it is over a limit, and what comes back."""
 
 _Flow = tuple[int, int, int, bytes]
 
@@ -133,7 +148,7 @@ class Counters:
         self.drops.update(dict.fromkeys((*metered_drops({}), *OVERRUNS.values()), 0))
         self._lost = {label: Gap() for label in (LOST_UPLINK, LOST_DOWNLINK)}
         self._lost |= {label: Gap(DEVICE_SETTLE_S) for label in NOT_TAKEN.values()}
-        self.drops.update(dict.fromkeys(self._lost, 0))
+        self.drops.update(dict.fromkeys((*self._lost, BUFFER_TIMEOUT), 0))
         self.received: Counter[Port] = Counter(dict.fromkeys(OVERRUNS, 0))
         """Frames that came in by each port."""
         self.standing: dict[str, int] = {}
@@ -148,6 +163,8 @@ class Counters:
         """Uplink packets and octets that flows count, or will, though they did not pass."""
         self._reading = Semaphore(1)
         self.rates = RateCounts()
+        self.held_drops: Counter[str] = Counter()
+        """What the controller has held, or could not, and dropped: among `drops`."""
         self._over_rates = 0, 0
         """Uplink packets and octets of `rates` that `_owed` has had."""
 
@@ -180,6 +197,13 @@ class Counters:
                     standing[_LABELS[cookie_number(stats.cookie)]] += stats.packets
             lost = {label: gap.lost for label, gap in self._lost.items()}
             self.standing = {**dict.fromkeys(self.drops, 0), **standing, **sums, **lost}
+            for label, packets in self.held_drops.items():
+                self.standing[label] += packets
+
+    def dropped(self, label: str, packets: int) -> None:
+        """The controller has dropped packets that the switch had shown it, to be held."""
+        self.drops[label] += packets
+        self.held_drops[label] += packets
 
     def _count_flows(self, flows: list[FlowStats]) -> bool:
         """Add what flows have counted since they were last seen; True if one has begun anew that
@@ -243,6 +267,9 @@ class Counters:
         counted |= {port: found.received for port, found in ports.items()}
         in_tunnels = *UPLINK_REFUSALS.values(), UPLINK_HELD_METER
         counted[_REFUSED_UPLINK] = sum(_through(meters, each) for each in in_tunnels)
+        counted[_SHOWN] = _sum_of(meters, *HELD_METERS).packets
+        counted[_OVER_SHOWN] = _over_shown(meters)
+        counted[_REPLAYED] = _through(meters, REPLAYED_METER)
         anew = any(count < self._seen_sums.get(label, 0) for label, count in counted.items())
         risen = {label: self._risen(label, count) for label, count in counted.items()}
         for port in ports.keys() - self._seen_sums.keys():
@@ -252,6 +279,8 @@ class Counters:
         from_tunnels = risen.pop(_REFUSED_UPLINK)
         self._passed["out of tunnel"] += from_tunnels
         self._passed["refused"] += from_tunnels
+        of_held = {label: risen.pop(label) for label in (_SHOWN, _OVER_SHOWN, _REPLAYED)}
+        self._passed.update(of_held)
         packets = risen.pop("sent")
         self.packets["downlink"] += packets
         self.bytes["downlink"] += max(risen.pop("sent octets") - OUTER_BYTES * packets, 0)
@@ -269,6 +298,10 @@ class Counters:
         of_core = passed["core"] - passed["core table"]
         into_switch = passed["tunnelled"] - (passed["no lease"] - of_core)
         to_ues = sum(drops[reason.label] for reason in _DOWNLINK_METERED) - passed["refused"]
+        # What was shown to the controller has left the switch, whatever became of it there.
+        to_ues -= sum(self.held_drops[reason.label] for reason in _DOWNLINK_METERED)
+        to_ues -= passed[_OVER_SHOWN]
+        to_ues += passed[_SHOWN] - passed[_REPLAYED]
         to_ues += drops["too_big"] + self.rates.dropped["downlink"]
         for label, went_in, came_out in (
             (LOST_UPLINK, into_switch, passed["out of tunnel"]),
@@ -299,8 +332,7 @@ def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
     refused = {reason.label: _through(counts, meter) for reason, meter in _DOWNLINK_METERED.items()}
     for reason, meter in UPLINK_REFUSALS.items():
         refused[reason.label] += _through(counts, meter)
-    # What is shown to the controller goes nowhere from there.
-    refused[DropReason.IDLE_UE.label] += _sum_of(counts, *HELD_METERS).packets
+    refused[DropReason.BUFFER_FULL.label] += _over_shown(counts)
     return {
         "rate_limited_ping": over(PING_METER),
         "rate_limited_arp": over(ARP_METER, NEIGHBOUR_METER, OTHER_ARP_METER, NEXT_HOP_METER),
@@ -310,6 +342,10 @@ def metered_drops(counts: Mapping[int, MeterCounts]) -> dict[str, int]:
         "too_big_uplink": _through(counts, TOO_BIG_UPLINK_METER),
         **refused,
     }
+
+
+def _over_shown(counts: Mapping[int, MeterCounts]) -> int:
+    return _sum_of(counts, *HELD_METERS, SHOWN_METER).dropped
 
 
 def _through(counts: Mapping[int, MeterCounts], meter: Meter) -> int:

@@ -129,9 +129,6 @@ class Sessions(Protocol):
     def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
         """The peer does not answer any more; its sessions may be to be removed."""
 
-    def downlink_data(self, gateway: str, teid: int, packet: bytes) -> None:
-        """There is an IPv4 packet for an idle UE, which came by a TEID of ours, unless it is 0."""
-
 
 class Signalling:
     """One gateway's. `send` puts a frame out of the access port, if the switch is there."""
@@ -321,11 +318,6 @@ class Signalling:
         return tuple(types)
 
     # --- for operators
-
-    def held(self, teid: int, packet: bytes) -> None:
-        """A packet for an idle UE whose control plane wants to know of it."""
-        if self.sessions is not None:
-            self.sessions.downlink_data(self._gateway.name, teid, packet)
 
     def unreadable(self) -> dict[str, int]:
         """What could not be read, by each reason that there is."""

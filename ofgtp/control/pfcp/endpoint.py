@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_address
 
 import eventlet
@@ -23,10 +24,20 @@ from ofgtp.control.pfcp.outbox import Outbox, UsageToken
 from ofgtp.control.pfcp.sessions import PfcpSessions
 from ofgtp.control.pfcp.usage import Memory
 from ofgtp.control.sessions.service import SessionService
+from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.errors import OfgtpError, SwitchRefused
 from ofgtp.core.model import FTeid, Gateway, Pfcp
 from ofgtp.core.pfcp import stored
-from ofgtp.core.pfcp.downlink import DownlinkFlow, held_flows, told_anew, waiting
+from ofgtp.core.pfcp.downlink import (
+    DownlinkFlow,
+    bounds_of,
+    delay_of,
+    far_of,
+    held_by,
+    held_flows,
+    told_anew,
+    waiting,
+)
 from ofgtp.core.pfcp.node.actions import (
     PORT,
     Action,
@@ -51,7 +62,7 @@ from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.told import Told, What
 from ofgtp.core.pfcp.wire import values
 from ofgtp.core.pfcp.wire.causes import Cause
-from ofgtp.core.pfcp.wire.enums import ReportType
+from ofgtp.core.pfcp.wire.enums import ReportResponseFlags, ReportType
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
 from ofgtp.core.pfcp.wire.messages import (
@@ -59,9 +70,10 @@ from ofgtp.core.pfcp.wire.messages import (
     SessionDeletionRequest,
     SessionModificationRequest,
     SessionReportRequest,
+    SessionReportResponse,
 )
 from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
-from ofgtp.core.trace.probe import Packet
+from ofgtp.core.sessions.rule import Rule
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
     AssociationView,
@@ -153,6 +165,8 @@ class PfcpEndpoint:
         )
         service.nodes[gateway.name] = self
         self._told = Told()
+        self._delayed: dict[tuple[int, What], eventlet.greenthread.GreenThread] = {}
+        """Reports that a BAR delays."""
         self._queue: LightQueue = LightQueue()
         self._socket: socket.socket | None = None
         self.problem: str | None = None
@@ -230,10 +244,21 @@ class PfcpEndpoint:
         self._tell(up_seid, found[1], tunnel, report, now)
         return True
 
-    def downlink_data(self, up_seid: int, teid: int | None, packet: Packet) -> bool:
-        """Tell a session's control plane that there is a packet for its idle UE, which came by a
-        TEID of ours, or, None, by the core port: once in a while for each flow, until it says
-        anew what becomes of such packets. Whether the session holds it.
+    def held_by(self, up_seid: int, rule: Rule) -> Bounds | None:
+        """How many packets of a session's rule are held, and for how long; None: none.
+
+        Raises:
+            StoreError: the session cannot be read.
+        """
+        found = self._store.pfcp_session(self._name, up_seid)
+        if found is None:
+            return None
+        return held_by(stored.from_bytes(found[1].octets, found[1].node_id, up_seid), rule)
+
+    def downlink_data(self, up_seid: int, rule: Rule) -> bool:
+        """Tell a session's control plane that there is a packet that a rule holds: once in a while
+        for each flow, until it says anew what becomes of such packets. False: the session is not
+        there yet, or has it otherwise.
 
         Raises:
             StoreError: whose session it is cannot be read.
@@ -246,21 +271,55 @@ class PfcpEndpoint:
             return False
         _, made = found
         session = stored.from_bytes(made.octets, made.node_id, up_seid)
-        held = waiting(session, teid, packet)
-        if held is None:
+        if far_of(session, rule) is None:
             return False
-        if not self._told.is_told(up_seid, held.flow, now):
-            self._tell(up_seid, made, held.flow, held.report(), now)
-            self._told.told_of_all(up_seid, held_flows(session), now)
+        held = waiting(session, rule)
+        if held is not None and not self._told.is_told(up_seid, held.flow, now):
+            self._told.tell(up_seid, held.flow, now)
+            send = partial(self._send_report, up_seid, made, held.flow, held.report())
+            if delay := delay_of(session, rule):
+                key = up_seid, held.flow
+                self._delayed[key] = eventlet.spawn_after(delay, self._send_late, key, send)
+            else:
+                send()
+        self._told.told_of_all(up_seid, held_flows(session), now)
         return True
+
+    def _send_late(self, key: tuple[int, What], send: Callable[[], None]) -> None:
+        """The delay of a report is over, and the control plane has not said anything meanwhile."""
+        self._delayed.pop(key, None)
+        try:
+            send()
+        except Exception:
+            log.exception("gateway=%s: PFCP: unexpected", self._name)
 
     def _tell(
         self, up_seid: int, made: Made, what: What, report: SessionReportRequest, now: float
     ) -> None:
         self._told.tell(up_seid, what, now)
+        self._send_report(up_seid, made, what, report)
+
+    def _send_report(
+        self, up_seid: int, made: Made, what: What, report: SessionReportRequest
+    ) -> None:
         to = ip_address(made.cp_ips.split()[0])
         token = (up_seid, what)
-        self._do(self._node.report(to, report, made.cp_seid, token, now))
+        self._do(self._node.report(to, report, made.cp_seid, token, time.monotonic()))
+
+    def _answered(self, up_seid: int, flow: DownlinkFlow, answer: SessionReportResponse) -> None:
+        """What a control plane says of packets that it was told of (7.5.9)."""
+        drop = answer.flags is not None and answer.flags & ReportResponseFlags.DROBU
+        bounds = None if answer.update_bar is None else bounds_of(answer.update_bar)
+        if not drop and bounds is None:
+            return
+        found = self._store.pfcp_session(self._name, up_seid)
+        if found is None:
+            return
+        if drop:
+            self._service.wait_on(self._name, found[0], bounds=None)
+        if bounds is not None:
+            self._service.wait_on(self._name, found[0], bounds=bounds)
+            self._told.tell_later(up_seid, flow, time.monotonic() + bounds.seconds)
 
     def _report_usage(self, made: Made, report: SessionReportRequest, token: UsageToken) -> None:
         to, now = ip_address(made.cp_ips.split()[0]), time.monotonic()
@@ -323,6 +382,9 @@ class PfcpEndpoint:
                     self._outbox.answered(up_seid, message)
                 case Unanswered(UsageToken(up_seid)):
                     self._outbox.unanswered(up_seid)
+                case Answered((int() as up_seid, DownlinkFlow() as flow), message):
+                    if isinstance(message, SessionReportResponse):
+                        self._answered(up_seid, flow, message)
                 case Unanswered((int() as up_seid, (FTeid() | DownlinkFlow()) as what)):
                     self._told.unanswered(up_seid, what)
 
@@ -395,6 +457,8 @@ class PfcpEndpoint:
             anew = told_anew(message.update_fars)
         for what in self._told.forget(up_seid, anew):
             self._node.cancel((up_seid, what))
+            if (late := self._delayed.pop((up_seid, what), None)) is not None:
+                late.cancel()
         if message is None or isinstance(message, SessionDeletionRequest):
             self._outbox.forget(up_seid)
             self._node.cancel(UsageToken(up_seid))

@@ -333,7 +333,9 @@ class PfcpSessions:
             session = usage.changed(readings, session, old.session, made)
         self._remember(tx, made.number, session)
         installed = () if old.installed is None else (old.installed,)
-        steps = Steps(installed, (made,), outcome.end_markers)
+        dropped = procedures.drops_buffer(request) and made.detail is not None
+        drop = (made.detail.slot,) if made.detail is not None and dropped else ()
+        steps = Steps(installed, (made,), outcome.end_markers, drop)
         return steps, outcome.answer, outcome.session.cp_fseid.seid
 
     def _delete(self, tx: Writing, readings: Readings, transaction: Transaction) -> Done:

@@ -37,6 +37,7 @@ def detail_of(
         relay=relay,
         breakout=request.breakout,
         framed_routes=request.framed_routes,
+        buffer=request.buffer,
     )
 
 

@@ -18,6 +18,8 @@ class Steps:
     """Those that are new or changed, as they are."""
     left: tuple[FTeid, ...] = ()
     """Tunnels whose peers are to be sent an End Marker."""
+    drop: tuple[int, ...] = ()
+    """Slots of sessions what waits of which is to be dropped (DROBU)."""
 
 
 class Together:
@@ -27,6 +29,7 @@ class Together:
         self._before: dict[int, Session] = {}
         self._after: dict[int, Session] = {}
         self._left: list[FTeid] = []
+        self._drop: list[int] = []
 
     def add(self, steps: Steps) -> None:
         """What comes behind the others."""
@@ -36,10 +39,12 @@ class Together:
                 self._before[session.number] = session
         self._after |= {session.number: session for session in steps.after}
         self._left += steps.left
+        self._drop += steps.drop
 
     def all(self) -> Steps:
         """All of them."""
-        return Steps(tuple(self._before.values()), tuple(self._after.values()), tuple(self._left))
+        before, after = tuple(self._before.values()), tuple(self._after.values())
+        return Steps(before, after, tuple(self._left), tuple(self._drop))
 
 
 def check_free(session: Session | None) -> None:

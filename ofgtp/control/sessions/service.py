@@ -21,6 +21,7 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control import report
+from ofgtp.control.buffer.holding import Told
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp import shown
 from ofgtp.control.pfcp.clock import ntp_now
@@ -35,6 +36,7 @@ from ofgtp.control.usage.ledgers import Ledgers
 from ofgtp.control.usage.limits import Limits
 from ofgtp.control.usage.readings import Readings
 from ofgtp.control.usage.used import Used, used
+from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.errors import (
     Conflict,
     GatewayNotReady,
@@ -47,11 +49,10 @@ from ofgtp.core.errors import (
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp import stored as pfcp_stored
-from ofgtp.core.pfcp.downlink import read_packet
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.sessions.check import check_session
+from ofgtp.core.sessions.rule import Rule
 from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
-from ofgtp.core.trace.probe import Packet
 from ofgtp.core.usage.ledger import NO_VOLUME, Ledger
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
@@ -102,9 +103,11 @@ class PfcpNode(Protocol):
     def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
         """A peer does not know a session's tunnel; whether that is news to the control plane."""
 
-    def downlink_data(self, up_seid: int, teid: int | None, packet: Packet) -> bool:
-        """A packet for an idle UE came by a TEID of ours, or, None, by the core port; whether the
-        session holds it."""
+    def held_by(self, up_seid: int, rule: Rule) -> Bounds | None:
+        """How many packets of a session's rule are held, and for how long; None: none."""
+
+    def downlink_data(self, up_seid: int, rule: Rule) -> bool:
+        """There is a packet that a session's rule holds; False if it cannot be told of yet."""
 
 
 class SessionService:
@@ -129,6 +132,7 @@ class SessionService:
         }
         for agent in self._agents.values():
             agent.signalling.sessions = self
+            agent.holding.owners = self
 
     # --- changes
 
@@ -227,7 +231,9 @@ class SessionService:
                 steps = work(tx)
                 touched = steps.before or steps.after
                 gone = self._count(tx, gateway, steps.before, steps.after)
-                confirmed = touched and self._carry_out(tx, gateway, steps.before, steps.after)
+                confirmed = touched and self._carry_out(
+                    tx, gateway, steps.before, steps.after, steps.drop
+                )
                 if steps.after and not confirmed:
                     raise GatewayNotReady(f"the switch of gateway {gateway} has not confirmed")
             was = {session.number: session for session in steps.before}
@@ -284,21 +290,39 @@ class SessionService:
             facts: dict[str, str | int] = {"peer": str(tunnel.ip), "teid": tunnel.teid}
             self.events.publish("error_indicated", gateway=gateway, session=session_id, **facts)
 
-    def downlink_data(self, gateway: str, teid: int, packet: bytes) -> None:
-        """Have the control plane told whose session a packet is for; see `Sessions`."""
-        node, read = self.nodes.get(gateway), read_packet(packet)
-        if node is None or read is None:
+    def held_by(self, session: Session, rule: Rule) -> Bounds | None:
+        """How many packets of a rule are held; see `Owners`."""
+        detail = session.detail
+        if detail is None or detail.owner is None:
+            return None if detail is None or detail.buffer is None else Bounds(detail.buffer)
+        node = self.nodes.get(session.gateway)
+        return None if node is None else node.held_by(detail.owner.up_seid, rule)
+
+    def downlink_data(self, session: Session, rule: Rule) -> Told:
+        """There is a packet that a rule of a session holds; see `Owners`."""
+        detail = session.detail
+        if detail is not None and detail.owner is not None:
+            node = self.nodes.get(session.gateway)
+            told = node is not None and node.downlink_data(detail.owner.up_seid, rule)
+            return Told.ASK_AGAIN if told else Told.NOT_YET
+        facts = {"bearer": rule.id} if rule.id else {}
+        self.events.publish("downlink_data", gateway=session.gateway, session=session.id, **facts)
+        return Told.ONCE
+
+    def wait_on(self, gateway: str, session_id: str, *, bounds: Bounds | None) -> None:
+        """Have what waits for a session wait within other bounds, or, None, drop it.
+
+        Raises:
+            StoreError: the session cannot be read.
+        """
+        stored, agent = self._store.get(session_id), self._agent_for(gateway)
+        if stored is None or stored.session.detail is None:
             return
-        found: list[tuple[StoredSession | None, int | None]] = []
-        found.append((self._store.by_ue_ip(gateway, read.ue), None))
-        if teid:  # that of a relay; or of the UE that has sent it to another one
-            found.append((self._store.by_teid(gateway, teid), teid))
-        for stored, came_by in found:
-            detail = None if stored is None else stored.session.detail
-            if detail is None or detail.owner is None:
-                continue
-            if node.downlink_data(detail.owner.up_seid, came_by, read):
-                return
+        slot = stored.session.detail.slot
+        if bounds is None:
+            agent.holding.drop([slot])
+        else:
+            agent.holding.extend(slot, bounds)
 
     def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
         """Tell the control planes that have sessions with a peer that does not answer, and remove
@@ -419,9 +443,15 @@ class SessionService:
         return Ledgers(tx, Readings(agent), int(tx.time.timestamp())).change(before, after)
 
     def _carry_out(
-        self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
+        self,
+        tx: Transaction,
+        gateway: str,
+        before: Sequence[Session],
+        after: Sequence[Session],
+        drop: Iterable[int] = (),
     ) -> bool:
-        """Bring a switch from `before` to `after`; True if it has confirmed.
+        """Bring a switch from `before` to `after`; True if it has confirmed. What waits of sessions
+        in the slots `drop` is dropped.
 
         Raises:
             FlowsRefused: the switch refused, and has what it had.
@@ -431,7 +461,7 @@ class SessionService:
             return True
         for session in after:
             agent.named(peers_of(session))
-        active = agent.change(before, after)
+        active = agent.change(before, after, drop)
         if active:
             tx.set_state((session.number for session in after), SessionState.ACTIVE)
         return active

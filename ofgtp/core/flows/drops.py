@@ -9,6 +9,8 @@ from ofgtp.core.flows.pipeline import DropReason
 
 LOST_UPLINK, LOST_DOWNLINK = "tunnel_error", "not_sent"
 """What no flow sees: the difference of what went in and what came out."""
+BUFFER_TIMEOUT = "buffer_timeout"
+"""What the controller has held too long."""
 
 Port = Literal["access", "core"]
 
@@ -25,6 +27,8 @@ MEANINGS = {reason.label: reason.meaning for reason in DropReason} | {
     ),
     "rate_exceeded": "packets over the rate of their session or bearer (ambr, mbr)",
     "too_big_uplink": "uplink packets that would not fit the core MTU",
+    # what the controller drops
+    BUFFER_TIMEOUT: "packets for idle UEs that were held, and for which no tunnel came in time",
     # what no flow sees
     LOST_UPLINK: (
         "GTP-U that Open vSwitch itself refused: a wrong checksum or IP options outside, fewer than"

@@ -368,6 +368,16 @@ class CheckBigger:
         return f"check_pkt_larger({self.octets})->{self.register}[{self.bit}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Go on in a table, and then with the next action; of what the controller sends alone."""
+
+    table: int
+
+    def __str__(self) -> str:
+        return f"resubmit(,{self.table})"
+
+
 Action = (
     Output
     | SetField
@@ -380,6 +390,7 @@ Action = (
     | PopVlan
     | DecTtl
     | CheckBigger
+    | Resubmit
 )
 
 

@@ -56,8 +56,9 @@ class DropReason(IntEnum):
     GATE_CLOSED = 51, "packet of a bearer whose gate is closed in its direction"
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
     FAR_DROP = 53, "packet that a control plane's rule drops (FAR with DROP)"
-    QUOTA_EXHAUSTED = 55, "packet of a session or bearer whose quota is used up"
     TTL_EXPIRED = 54, "packet whose TTL is at its end: the gateway routes, and takes 1 off"
+    QUOTA_EXHAUSTED = 55, "packet of a session or bearer whose quota is used up"
+    BUFFER_FULL = 56, "packet for an idle UE of which as many are held as may be"
     TOO_BIG = 60, "packet that would not fit the access MTU with its tunnel headers"
     ICMP_ERROR = 39, "ICMP error about what the gateway sent on the access side"
     BAD_INNER = 40, "T-PDU whose packet is cut off, or not as long as its header says"
@@ -419,6 +420,15 @@ FIT = Table(
     ("downlink", "too_big"),
     None,
 )
+REPLAYED = Table(
+    68,
+    "replayed",
+    "What the controller has held comes back here, its tunnel set, and a register if it gets a"
+    " container; it leaves as what table choose lets pass.",
+    _fields("reg4"),
+    ("measure",),
+    None,
+)
 DOWNLINK = Table(
     70,
     "downlink",
@@ -479,9 +489,18 @@ LOCAL = Table(
 HELD = Table(
     85,
     "held",
-    "Downlink packets of idle UEs whose control plane wants to know of them, or has them held: to"
-    " the controller, through one meter for each sixteenth of the sessions.",
+    "Downlink packets of idle UEs that the controller holds, or of which it tells a control plane:"
+    " on through one meter for each share of the sessions. Of a session of which as many are held"
+    " as may be, the controller closes the way here.",
     _fields("reg6"),
+    ("shown", "refusal"),
+    None,
+)
+SHOWN = Table(
+    86,
+    "shown",
+    "They go to the controller, through a meter for all of them.",
+    _fields(""),
     (),
     None,
 )
@@ -523,6 +542,7 @@ PIPELINE: tuple[Table, ...] = (
     CORE,
     FRAMED,
     FIT,
+    REPLAYED,
     DOWNLINK,
     CHOOSE,
     MEASURE,
@@ -530,6 +550,7 @@ PIPELINE: tuple[Table, ...] = (
     TOO_BIG,
     LOCAL,
     HELD,
+    SHOWN,
     REFUSAL,
 )
 
@@ -572,7 +593,16 @@ floods the gateway drowns the signalling of one eighth and not of all."""
 
 UPLINK_HELD_METER = Meter(53, rate=10_000_000, burst=10_000_000)
 """The same for what comes in a tunnel to be held: HELD_METERS count it with all other."""
-HELD_METERS = tuple(Meter(64 + share, rate=50, burst=50) for share in range(16))
+BUFFER_FULL_METER, REPLAYED_METER = (
+    Meter(number, rate=10_000_000, burst=10_000_000) for number in (57, 58)
+)
+"""The same for what finds its session's way to the controller closed, and for what comes back from
+there."""
+SHOWN_METER = Meter(56, rate=4000, burst=4000)
+"""What the controller is shown of idle UEs' packets: it has other things to do."""
+HELD_METERS = tuple(Meter(64 + share, rate=1500, burst=1500) for share in range(128))
+"""One for each 128th of the sessions: of a UE that is flooded no more goes on until its way is
+closed, and it takes from few others."""
 
 METERS: dict[str, Meter] = {
     "ping": PING_METER,
@@ -597,6 +627,9 @@ METERS: dict[str, Meter] = {
     "uplink_far_drop": UPLINK_FAR_DROP_METER,
     "uplink_quota_exhausted": UPLINK_QUOTA_EXHAUSTED_METER,
     "uplink_held": UPLINK_HELD_METER,
+    "buffer_full": BUFFER_FULL_METER,
+    "replayed": REPLAYED_METER,
+    "shown": SHOWN_METER,
     "sent": SENT_METER,
     "refused": REFUSED_METER,
     "icmp_error": ICMP_ERROR_METER,

@@ -193,6 +193,11 @@ def restores(request: SessionEstablishmentRequest) -> bool:
     return bool(request.flags and request.flags & EstablishmentFlags.RESTI)
 
 
+def drops_buffer(request: SessionModificationRequest) -> bool:
+    """Whether what waits for the session is to be dropped (DROBU)."""
+    return bool(request.flags and request.flags & ModificationFlags.DROBU)
+
+
 # --- what must hold
 
 

@@ -1,8 +1,9 @@
 """PDRs with their FARs and QERs -> rules (TS 29.244, 5.2).
 
-Packets that a FAR buffers (BUFF) are not kept: they are dropped, and count as for an idle UE.
-Downlink ones of which the control plane wants to be told (NOCP) are shown to the controller. Where
-a quota of a URR is used up, the packets of its PDRs are dropped, whatever their FARs say.
+Downlink packets that a FAR buffers (BUFF) are shown to the controller, which holds them, and so are
+those of which a control plane wants to be told though it drops them (NOCP). What comes from the
+access side and is to be buffered is dropped, and counts as for an idle UE. Where a quota of a URR
+is used up, the packets of its PDRs are dropped, whatever their FARs say.
 
 The direction is the Source Interface's. A PDI that names neither an F-TEID nor a UE address has the
 session's: several control planes leave it out in the PDRs of dedicated bearers, although 5.2.1
@@ -297,7 +298,7 @@ def _forward(far: CreateFar, qers: Sequence[CreateQer], source: Source) -> Forwa
     to = None if parameters is None else _destination(parameters, rule)
     if closed:
         return Refused(DropReason.GATE_CLOSED)
-    if action & Action.NOCP and not action & Action.FORW and source is Source.CORE:
+    if action & (Action.BUFF | Action.NOCP) and not action & Action.FORW and source is Source.CORE:
         return Held()
     if action & Action.DROP:
         return Refused(DropReason.FAR_DROP)

@@ -36,6 +36,12 @@ class Told:
         """It is told now."""
         self._when.setdefault(up_seid, {})[what] = now
 
+    def tell_later(self, up_seid: int, flow: DownlinkFlow, at: float) -> None:
+        """It was told, and is not to be told again before this time."""
+        if flow in self._when.get(up_seid, {}):
+            self._when[up_seid][flow] = at - AGAIN_S
+            self._quiet_until.pop(up_seid, None)
+
     def is_quiet(self, up_seid: int, now: float) -> bool:
         """Whether no packet of the session needs to be looked at."""
         return now < self._quiet_until.get(up_seid, now)

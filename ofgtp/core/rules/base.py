@@ -22,7 +22,17 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.rules.access import access, ingress, local
 from ofgtp.core.rules.container import container
 from ofgtp.core.rules.container import epoch_flows as container_epoch_flows
-from ofgtp.core.rules.downlink import choose, contain, core, fit, framed, held, refusal, unknown_ue
+from ofgtp.core.rules.downlink import (
+    choose,
+    contain,
+    core,
+    fit,
+    framed,
+    held,
+    refusal,
+    replayed,
+    unknown_ue,
+)
 from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.normalise import normalise, retype
@@ -94,6 +104,7 @@ def gateway_flows(
     yield from fit()
     yield from choose(links)
     yield from held()
+    yield from replayed(links)
     yield from refusal()
     yield unknown_ue()
     yield from contain(links)

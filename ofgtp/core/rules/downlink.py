@@ -17,6 +17,7 @@ from ofgtp.core.flows.flow import (
     Header,
     Output,
     Port,
+    Resubmit,
     SetField,
     Value,
     match,
@@ -38,6 +39,10 @@ from ofgtp.core.flows.pipeline import (
     NO_RULE_METER,
     PING_METER,
     REFUSAL,
+    REPLAYED,
+    REPLAYED_METER,
+    SHOWN,
+    SHOWN_METER,
     TOO_BIG,
     TOO_BIG_METER,
     TOO_BIG_RELAYED_METER,
@@ -72,6 +77,8 @@ from ofgtp.core.rules.terms import (
     Links,
     each_type,
 )
+from ofgtp.core.sessions.detail import SLOT_MAX
+from ofgtp.core.sessions.rule import Tunnel
 
 
 def contain(links: Links) -> Iterator[Flow]:
@@ -124,10 +131,42 @@ def choose(links: Links) -> Iterator[Flow]:
 
 def held() -> Iterator[Flow]:
     """What the controller holds, in shares by the session's slot."""
-    show = Output(Port.CONTROLLER, max_len=HELD_SAMPLE)
     for share, meter in enumerate(HELD_METERS):
         asked = match(reg6=(share << GROUP_BITS, (len(HELD_METERS) - 1) << GROUP_BITS))
-        yield HELD.report(100, asked, Report.HELD, show, meter=meter)
+        yield HELD.flow(100, asked, goto=SHOWN, meter=meter)
+    show = Output(Port.CONTROLLER, max_len=HELD_SAMPLE)
+    yield SHOWN.report(0, (), Report.HELD, show, meter=SHOWN_METER)
+
+
+def replayed(links: Links) -> Iterator[Flow]:
+    """What the controller has held leaves: see `replay`."""
+    bare, contained = match(reg4=(0, HAS_CONTAINER)), match(reg4=(HAS_CONTAINER, HAS_CONTAINER))
+    yield REPLAYED.flow(0, bare, Decap(), Output(links.gtpu), meter=REPLAYED_METER)
+    yield REPLAYED.flow(0, contained, goto=MEASURE, meter=REPLAYED_METER)
+
+
+def replay(tunnel: Tunnel, *, relayed: bool) -> tuple[Action, ...]:
+    """What has a packet of a rule leave in its tunnel that the controller sends."""
+    actions: tuple[Action, ...] = (
+        set_field("tun_id", tunnel.to.teid),
+        set_field("tun_dst", tunnel.to.ip),
+    )
+    if tunnel.octet is not None:
+        actions += (SetField("reg4", HAS_CONTAINER | tunnel.octet),)
+    if relayed:
+        actions += (SetField("reg6", RELAYS),)
+    return *actions, Resubmit(REPLAYED.number)
+
+
+def closed(slot: int, seconds: int) -> Flow:
+    """For some seconds nothing of the session with a slot is shown to the controller."""
+    return HELD.flow(
+        200,
+        match(reg6=(slot << GROUP_BITS, SLOT_MAX << GROUP_BITS)),
+        SetField("reg5", TO_UE | DropReason.BUFFER_FULL),
+        goto=REFUSAL,
+        hard_timeout=seconds,
+    )
 
 
 def refusal() -> Iterator[Flow]:

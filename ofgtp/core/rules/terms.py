@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ofgtp.core.flows.flow import Match, Value, match
 from ofgtp.core.flows.pipeline import (
+    BUFFER_FULL_METER,
     ERROR_INDICATED_METER,
     FAR_DROP_METER,
     GATE_CLOSED_METER,
@@ -253,6 +254,7 @@ DOWNLINK_REFUSALS = {
     DropReason.GATE_CLOSED: GATE_CLOSED_METER,
     DropReason.FAR_DROP: FAR_DROP_METER,
     DropReason.QUOTA_EXHAUSTED: QUOTA_EXHAUSTED_METER,
+    DropReason.BUFFER_FULL: BUFFER_FULL_METER,
 }
 UPLINK_REFUSALS = {
     DropReason.IDLE_UE: UPLINK_IDLE_METER,

@@ -151,10 +151,12 @@ class Detail:
     """TEIDs of ours that none of these rules has yet, and no other session gets."""
     owner: Owner | None = None
     """None: it is the REST API's."""
+    buffer: int | None = None
+    """So many packets are held while it, or a bearer of it, is idle; None: none."""
 
     @property
     def only_bearers(self) -> bool:
         """Whether there are but bearers and rates, made by the REST API."""
-        more = self.relay or self.breakout or self.framed_routes or self.rules
+        more = self.relay or self.breakout or self.framed_routes or self.rules or self.buffer
         limited = self.usage or any(bearer.usage for bearer in self.bearers)
         return not (more or limited or self.limits or self.teids or self.owner)

@@ -14,6 +14,7 @@ from ofgtp.core.sessions.detail import Bearer, Detail, Rates
 from ofgtp.core.sessions.rule import (
     LOWEST_PRECEDENCE,
     Forward,
+    Held,
     Refused,
     Rule,
     Source,
@@ -76,7 +77,7 @@ def _rules(session: Session, detail: Detail) -> Iterator[Rule]:
             id="",
             source=Source.CORE,
             precedence=LOWEST_PRECEDENCE,
-            forward=_tunnel(session.downlink, session.error_indicated, None),
+            forward=_tunnel(session.downlink, session.error_indicated, None, detail.buffer),
             teid=relay.teid,
         )
     else:
@@ -86,7 +87,7 @@ def _rules(session: Session, detail: Detail) -> Iterator[Rule]:
             id="",
             source=Source.CORE,
             precedence=LOWEST_PRECEDENCE,
-            forward=_tunnel(session.downlink, session.error_indicated, session.qos),
+            forward=_tunnel(session.downlink, session.error_indicated, session.qos, detail.buffer),
             ue=ue,
             meters=_ambr(detail, AMBR_DOWNLINK),
         )
@@ -117,7 +118,7 @@ def _of_bearer(
         container=qos,
         meters=_ambr(detail, AMBR_UPLINK) + _mbr(bearer, 0, bearer.mbr.uplink),
     )
-    down = _tunnel(far, indicated, qos)
+    down = _tunnel(far, indicated, qos, detail.buffer)
     yield Rule(
         id=bearer.id,
         source=Source.CORE,
@@ -129,9 +130,11 @@ def _of_bearer(
     )
 
 
-def _tunnel(far: FTeid | None, indicated: bool, qos: Qos | None) -> Forward:
+def _tunnel(
+    far: FTeid | None, indicated: bool, qos: Qos | None, buffer: int | None = None
+) -> Forward:
     if far is None:
-        return Refused(DropReason.IDLE_UE)
+        return Refused(DropReason.IDLE_UE) if buffer is None else Held()
     if indicated:
         return Refused(DropReason.ERROR_INDICATED)
     return Tunnel(far, None if qos is None else qos.octet)

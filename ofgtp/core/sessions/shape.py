@@ -40,6 +40,7 @@ def shape_of(session: Session, detail: Detail) -> Hashable:
         None if detail.relay is None else detail.relay.error_indicated,
         detail.breakout,
         detail.framed_routes,
+        detail.buffer is not None,
         *[_bearer_shape(bearer) for bearer in detail.bearers],
         *_Rules(detail.rules).shape(),
     )

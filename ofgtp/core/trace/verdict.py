@@ -417,14 +417,17 @@ def foreign(case: Case, hop: Hop) -> Verdict:
 
 
 def held(case: Case, taken: Taken | None) -> Verdict:
-    """It is for an idle UE whose control plane wants to know of it."""
+    """It is for an idle UE, and is held or its control plane wants to know of it."""
     whose = case.session.named(taken.rule) if taken else case.session.name
+    told = "whoever listens to events is told once (downlink_data)"
+    if case.session.owner is not None:
+        told = "its control plane is told once (Downlink Data Report)"
     return Verdict(
         False,
-        f"{whose} is idle: it has no downlink",
-        DropReason.IDLE_UE.label,
-        "normal for a phone that sleeps: its control plane is told once (Downlink Data Report),"
-        " pages it, and gives the session a downlink again",
+        f"{whose} is idle: it has no downlink, and the controller has the packet",
+        "held",
+        f"normal for a phone that sleeps: {told}, pages it, and gives the session a downlink again."
+        " What is held by then is delivered first",
     )
 
 
