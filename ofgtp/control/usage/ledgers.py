@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ofgtp.control.usage import pairs
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
 from ofgtp.core.sessions.rules import rules_of
@@ -44,13 +45,20 @@ class Ledgers:
             for each in before
             if each.number not in now or not self.readings.stays(each, now[each.number])
         ]
-        if not was:
-            return {}
+        gone: dict[int, Ledger] = {}
+        switch = self.readings.switch
+        if short := [each for each in was if pairs.is_pair(each, now.get(each.number))]:
+            gone = pairs.change(self.tx, switch, short, now)
+            was = [each for each in was if not pairs.is_pair(each, now.get(each.number))]
+        return gone | self._change(was, now) if was else gone
+
+    def _change(self, was: Sequence[Session], now: Mapping[int, Session]) -> dict[int, Ledger]:
+        """The same of those that are, or are to be, more than tunnel pairs."""
         self.readings.last(was)
         there = self.tx.ledgers([each.number for each in was])
         found = counted(self.readings, was, there, self.now)
-        pairs = [(each, now[each.number]) for each in was if each.number in now]
-        made = ((new.number, self.changed(old, new, found[old.number])) for old, new in pairs)
+        both = [(each, now[each.number]) for each in was if each.number in now]
+        made = ((new.number, self.changed(old, new, found[old.number])) for old, new in both)
         self.tx.put_ledgers(
             (number, ledger) for number, ledger in made if number in there or _says(ledger)
         )
