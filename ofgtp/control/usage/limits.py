@@ -18,7 +18,7 @@ from ofgtp.control.usage.readings import Readings
 from ofgtp.control.usage.watcher import RETRY_S, Watcher
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.model import Session, SessionState
-from ofgtp.core.usage.ledger import NEW, Ledger
+from ofgtp.core.usage.ledger import NEW, NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.limits import (
     Gauge,
     Judged,
@@ -35,6 +35,7 @@ from ofgtp.core.usage.limits import (
 )
 from ofgtp.core.usage.pace import LATEST_S, Next
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import QuotaView
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,21 @@ class Limits:
         if readings.seen(session) is not None:
             tx.put_ledgers([(session.number, ledger)])
         return ledger
+
+    def quotas(
+        self, session: Session, total: Volume, rules: Mapping[str, Volume]
+    ) -> list[QuotaView]:
+        """How much is used of the quotas of a session that has used so much."""
+        limited, closed = limits_of(session), closed_of(session)
+        gauges = self._store.gauges([session.number]) if limited else {}
+        found = []
+        for name, limits in limited.items():
+            gauge = gauges.get(session.number, {}).get(name, Gauge())
+            used = rules.get(name, NO_VOLUME) if name else total
+            if limits.quota is not None:
+                spent = max(used.both.octets - gauge.quota_from, 0)
+                found.append(QuotaView(name or None, limits.quota, spent, name in closed))
+        return found
 
     # --- looks
 
