@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.gateway import GatewayAgent
@@ -41,6 +42,8 @@ from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 log = logging.getLogger(__name__)
 
 AT_ONCE = Next(0.0)
+LOOK_SLICE = 20
+"""Sessions that are looked at in one transaction: each has several flows."""
 RATE_S = 0.6
 """A rate is taken over so much time at least: the switch brings its counts up to date twice a
 second, so that of two looks that follow soon the second may find nothing new."""
@@ -131,6 +134,13 @@ class Limits:
 
     def _look(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
         """Look at sessions that are due; see `Look`."""
+        again: dict[int, Next] = {}
+        for start in range(0, len(numbers), LOOK_SLICE):
+            again |= self._look_at(agent, numbers[start : start + LOOK_SLICE])
+            eventlet.sleep(0)
+        return again
+
+    def _look_at(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
         told: list[tuple[str, str, Told]] = []
         with self._writer:
             if not agent.synced:
