@@ -157,10 +157,12 @@ class Round:
         Sessions whose flows were made anew meanwhile are left out: they were looked at then.
         """
         moved = self._agent.made_anew
+        fresh = self._store.unwritten([*group.pairs, *group.others])
         rows = []
         for look, seen in pairs:
             for known in self._store.plain_usage([each for each in seen if each not in moved]):
-                if (row := look.advanced(known, seen[known.number])) is not known:
+                row = look.advanced(known, seen[known.number])
+                if row is not known or known.number in fresh:
                     rows.append(row)
         ledgers = []
         for readings, sessions in others:
@@ -168,7 +170,7 @@ class Round:
             there = self._store.ledgers([each.number for each in still])
             for number, ledger in counted(readings, still, there, int(time.time())).items():
                 known_ledger = there.get(number)
-                if known_ledger is None or ledger.marks != known_ledger.marks:
+                if number in fresh or not known_ledger or ledger.marks != known_ledger.marks:
                     ledgers.append((number, ledger))
         gone = self._store.usage_of_gone(group.after, group.last)
         if rows or ledgers or gone:

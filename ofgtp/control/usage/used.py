@@ -14,7 +14,7 @@ from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Session
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.usage import plain
-from ofgtp.core.usage.ledger import NO_VOLUME, Volume
+from ofgtp.core.usage.ledger import NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.plain import Pair
 from ofgtp.store.sqlite import SessionStore
 from ofgtp.store.usage import PlainRow
@@ -82,34 +82,56 @@ def used(
 def _by_pairs(
     store: SessionStore, agent: GatewayAgent | None, numbers: Sequence[int]
 ) -> dict[int, Used]:
-    asked_at, seen = steady_us(), dict[int, Pair]()
+    asked_at, seen, quiet = steady_us(), dict[int, Pair](), store.quiet
     if agent is not None:
         try:
             seen = dict(zip(numbers, agent.pairs(numbers), strict=True))
         except GatewayNotReady as error:
             log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
-    look, found = Look.since(asked_at), {}
+    look, found, later = Look.since(asked_at), {}, []
     for known in store.plain_usage(numbers):
         if known.number in seen:
-            known = look.advanced(known, seen[known.number])
+            before, known = known, look.advanced(known, seen[known.number])
+            if known is not before:
+                later.append(known)
         up, up_octets, down, down_octets = known.row[:4]
         total = Volume(Counts(up, up_octets), Counts(down, down_octets))
         found[known.number] = Used(total, {"": total}, active_at=known.active_at)
+    _keep(store, quiet, later, ())
     return found
 
 
 def _by_rules(
     store: SessionStore, agent: GatewayAgent | None, sessions: Sequence[Session]
 ) -> dict[int, Used]:
-    numbers = [each.number for each in sessions]
+    numbers, quiet = [each.number for each in sessions], store.quiet
     if agent is None:
         ledgers = store.ledgers(numbers)
     else:
         readings = Readings(agent)
         readings.read(sessions)
         # What is stored is looked at last: if somebody else has looked meanwhile, that is in it.
-        ledgers = counted(readings, sessions, store.ledgers(numbers), int(time.time()))
+        there = store.ledgers(numbers)
+        ledgers = counted(readings, sessions, there, int(time.time()))
+        later = [pair for pair in ledgers.items() if _risen(there.get(pair[0]), pair[1])]
+        _keep(store, quiet, (), later)
     return {
         number: Used(ledger.total, ledger.rules, ledger.gone, ledger.active_at)
         for number, ledger in ledgers.items()
     }
+
+
+def _risen(before: Ledger | None, after: Ledger) -> bool:
+    return after.active_at is not None and (before is None or before.marks != after.marks)
+
+
+def _keep(
+    store: SessionStore,
+    quiet: int | None,
+    rows: Sequence[PlainRow],
+    ledgers: Sequence[tuple[int, Ledger]],
+) -> None:
+    """Keep in mind what is shown, unless sessions were changed while the switch was asked: what it
+    said may be of flows that are no more."""
+    if quiet is not None and quiet == store.quiet:
+        store.looked(rows, ledgers)
