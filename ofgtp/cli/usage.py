@@ -111,6 +111,7 @@ def _one(found: Json) -> None:
             ("active", output.ago(found["active_at"])),
             ("up", _counted(found["uplink"])),
             ("down", _counted(found["downlink"])),
+            *(("quota", _quota(each)) for each in found.get("quotas", ())),
         )
     )
     rules = [(each["id"] or "(its own tunnel)", each) for each in found["rules"]]
@@ -122,6 +123,13 @@ def _one(found: Json) -> None:
             (rule, _counted(each["uplink"]), _counted(each["downlink"])) for rule, each in rules
         )
         output.table(("BEARER OR PDR", ">UP", ">DOWN"), rows)
+
+
+def _quota(quota: Json) -> str:
+    of = f" of bearer {quota['bearer']}" if quota["bearer"] else ""
+    closed = ": closed" if quota["closed"] else ""
+    used = f"{output.size(quota['used_bytes'])} of {output.size(quota['quota_bytes'])} used"
+    return f"{used}{of}{closed}"
 
 
 def _counted(counter: Json) -> str:

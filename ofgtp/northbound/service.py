@@ -224,6 +224,18 @@ class UsageFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaView:
+    """A quota of a session, or of a bearer of it."""
+
+    bearer: str | None
+    """None: the session's own."""
+    quota: int
+    used: int
+    """Octets since it counts."""
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UsageView:
     """What a session has used; times are aware and in UTC."""
 
@@ -239,6 +251,7 @@ class UsageView:
     session's own."""
     removed: BothWays = NOTHING_USED
     """Of rules that are no more."""
+    quotas: Sequence[QuotaView] = ()
 
 
 @dataclass(frozen=True, slots=True)

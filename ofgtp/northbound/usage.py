@@ -55,11 +55,23 @@ class RuleUsage(Used):
     id: str | None = Field(description="A bearer's, or a PDR's; null: the session's own tunnel")
 
 
+class QuotaUsage(BaseModel):
+    """How much of a quota is used."""
+
+    bearer: str | None = Field(description="Whose it is; null: the whole session's")
+    quota_bytes: int
+    used_bytes: int = Field(
+        description="Octets of both directions since the quota counts; may be some more than it"
+    )
+    closed: bool = Field(description="It is used up, so that nothing passes")
+
+
 class SessionUsage(UsageOutput):
     """What a session has used, up to now."""
 
     rules: list[RuleUsage]
     removed: Used = Field(description="By bearers or PDRs that are no more; in the session's, too")
+    quotas: list[QuotaUsage]
 
 
 class UsageList(BaseModel):
@@ -90,6 +102,15 @@ def one(view: UsageView) -> SessionUsage:
             for rule, counters in view.rules.items()
         ],
         removed=_used(view.removed),
+        quotas=[
+            QuotaUsage.model_construct(
+                bearer=each.bearer,
+                quota_bytes=each.quota,
+                used_bytes=each.used,
+                closed=each.closed,
+            )
+            for each in view.quotas
+        ],
     )
 
 

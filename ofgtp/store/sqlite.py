@@ -823,6 +823,11 @@ class SessionStore:
         with _errors():
             return usage.find(self._reader, self._fresh, numbers)
 
+    def gauges(self, numbers: Sequence[int]) -> dict[int, dict[str, Gauge]]:
+        """Where the limits of these sessions count from, by their numbers."""
+        with _errors():
+            return gauges.find(self._reader, numbers)
+
     def with_limits(self, gateway: str) -> list[int]:
         """The numbers of the sessions that have limits of usage."""
         with _errors():

@@ -31,6 +31,7 @@ from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.messages import SessionReportRequest
 from ofgtp.core.pfcp.wire.tables import encode
 from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.usage.plain import Pair
 from ofgtp.core.usage.pace import Next
 from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 from ofgtp.store.pfcp import Made
@@ -234,6 +235,9 @@ class _Switch:
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
         return self._agent.meter_counts(numbers)
+
+    def pairs(self, numbers: Sequence[int]) -> list[Pair]:
+        return self._agent.pairs(numbers)
 
     def moving(self, numbers: Iterable[int]) -> None:
         self._agent.moving(numbers)

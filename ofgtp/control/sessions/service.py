@@ -533,7 +533,9 @@ class SessionService:
         stored = self._stored(session_id)
         session = stored.session
         found = used(self._store, self._agents.get(session.gateway), [session])
-        return listing.of_session(stored, found.get(session.number, Used()))
+        has_used = found.get(session.number, Used())
+        quotas = self.limits.quotas(session, has_used.total, has_used.rules)
+        return replace(listing.of_session(stored, has_used), quotas=quotas)
 
     def usage(self, filter: UsageFilter) -> UsagePage:
         """What sessions have used, as it was last read of all of them; see `Service`."""

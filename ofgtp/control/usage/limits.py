@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.gateway import GatewayAgent
@@ -18,7 +19,7 @@ from ofgtp.control.usage.readings import Readings
 from ofgtp.control.usage.watcher import RETRY_S, Watcher
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.model import Session, SessionState
-from ofgtp.core.usage.ledger import NEW, Ledger
+from ofgtp.core.usage.ledger import NEW, NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.limits import (
     Gauge,
     Judged,
@@ -35,11 +36,14 @@ from ofgtp.core.usage.limits import (
 )
 from ofgtp.core.usage.pace import LATEST_S, Next
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import QuotaView
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = Next(0.0)
+LOOK_SLICE = 20
+"""Sessions that are looked at in one transaction: each has several flows."""
 RATE_S = 0.6
 """A rate is taken over so much time at least: the switch brings its counts up to date twice a
 second, so that of two looks that follow soon the second may find nothing new."""
@@ -111,10 +115,32 @@ class Limits:
             tx.put_ledgers([(session.number, ledger)])
         return ledger
 
+    def quotas(
+        self, session: Session, total: Volume, rules: Mapping[str, Volume]
+    ) -> list[QuotaView]:
+        """How much is used of the quotas of a session that has used so much."""
+        limited, closed = limits_of(session), closed_of(session)
+        gauges = self._store.gauges([session.number]) if limited else {}
+        found = []
+        for name, limits in limited.items():
+            gauge = gauges.get(session.number, {}).get(name, Gauge())
+            used = rules.get(name, NO_VOLUME) if name else total
+            if limits.quota is not None:
+                spent = max(used.both.octets - gauge.quota_from, 0)
+                found.append(QuotaView(name or None, limits.quota, spent, name in closed))
+        return found
+
     # --- looks
 
     def _look(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
         """Look at sessions that are due; see `Look`."""
+        again: dict[int, Next] = {}
+        for start in range(0, len(numbers), LOOK_SLICE):
+            again |= self._look_at(agent, numbers[start : start + LOOK_SLICE])
+            eventlet.sleep(0)
+        return again
+
+    def _look_at(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
         told: list[tuple[str, str, Told]] = []
         with self._writer:
             if not agent.synced:
