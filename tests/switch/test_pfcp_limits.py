@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from ofgtp.cli import pfcp_rules
+from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Measurement, Triggers, UsageTrigger
@@ -19,6 +21,7 @@ from ofgtp.core.pfcp.wire.messages import (
     read,
 )
 from ofgtp.core.pfcp.wire.reports import UsageReport
+from ofgtp.core.sessions.rule import Refused
 from tests.support import gtpu, smf
 from tests.support import ownership as own
 from tests.support.lab import Lab
@@ -152,6 +155,12 @@ def test_a_quota_stops_traffic_until_there_is_a_new_one(
     assert (report.trigger, report.volume) == (UsageTrigger.VOLQU, volume(5, 5))
     with site.counted(quota_exhausted=7):
         assert (up(site, session, ue, 3), down(site, ue, 4)) == (0, 0)
+    shown = site.lab.http("GET", f"/v1/sessions/{name(session)}/rules").json()
+    assert [each["quota_exhausted"] for each in shown["urrs"]] == [True]
+    assert {rule.forward for rule in pfcp_rules.read(shown)} == {
+        Refused(DropReason.QUOTA_EXHAUSTED)
+    }
+    assert "URR 1, its quota is used up" in [*pfcp_rules.lines(shown)]
     more = g.UpdateUrr(1, volume_quota=v.Volume(total=8 * SIZE))
     assert session.modify(update_urrs=(more,)).cause == 1
     assert (up(site, session, ue, 3), down(site, ue, 4)) == (3, 4)
