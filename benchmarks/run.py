@@ -1,7 +1,8 @@
 """Runs the benchmarks, prints the table and writes docs/benchmarks.md: `make bench`, as root.
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
-stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp, usage.
+stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp, usage,
+thresholds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ GROUPS = {
     "filters": "bearers:packets",
     "ports": "bearers:megaflows",
     "pfcp": "pfcp:run",
-    "usage": "usage:thresholds",
+    "usage": "usage:run",
+    "thresholds": "thresholds:run",
 }
 SESSIONS = 100_000
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

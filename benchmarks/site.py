@@ -54,10 +54,10 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-def config(lab: Lab, ownership: str, more: str = "") -> str:
+def config(lab: Lab, ownership: str, more: str = "", controller: str = "") -> str:
     """The configuration of all that is measured: the defaults, with room for 131,072 UEs, and
-    further lines of the gateway."""
-    text = lab.config(controller=f'ownership = "{ownership}"', gateway=more)
+    further lines of the gateway and of the controller."""
+    text = lab.config(controller=f'ownership = "{ownership}"\n{controller}', gateway=more)
     return text.replace('["10.45.0.0/16"]', '["10.45.0.0/16", "10.46.0.0/16"]')
 
 
@@ -113,10 +113,10 @@ def environment(lab: Lab) -> dict[str, str]:
     return {name: value for name, value in lab.env.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def spawn(lab: Lab, ownership: str, more: str = "") -> float:
+def spawn(lab: Lab, ownership: str, more: str = "", controller: str = "") -> float:
     """Start the controller without waiting; when, by perf_counter."""
     path = lab.dir / "ofgtp.toml"
-    path.write_text(config(lab, ownership, more))
+    path.write_text(config(lab, ownership, more, controller))
     with lab.controller_log.open("ab") as output:
         start = time.perf_counter()
         lab.controller = lab.spawn(
@@ -131,9 +131,9 @@ def spawn(lab: Lab, ownership: str, more: str = "") -> float:
     return start
 
 
-def started(lab: Lab, ownership: str, more: str = "") -> dict[str, float]:
+def started(lab: Lab, ownership: str, more: str = "", controller: str = "") -> dict[str, float]:
     """Start the controller; seconds until REST answered, the switch was there, all was in sync."""
-    start = spawn(lab, ownership, more)
+    start = spawn(lab, ownership, more, controller)
     reached: dict[str, float] = {}
 
     def look() -> bool:

@@ -36,6 +36,7 @@ from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp.endpoint import PfcpEndpoint
 from ofgtp.control.sessions.service import SessionService
+from ofgtp.control.usage.round import Round
 from ofgtp.core.errors import (
     CodecError,
     ConfigError,
@@ -166,9 +167,11 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         for agent in self._agents:
             name = agent.gateway.name
             hub.spawn(self._for_ever, f"gateway={name}", agent.run)
-            hub.spawn(
-                self._for_ever, f"limits of gateway={name}", partial(self._service.limits.run, name)
-            )
+            seconds = self._config.controller.usage_round_seconds
+            rounds = Round(agent, self._store, self._writer, seconds)
+            hub.spawn(self._for_ever, f"usage of gateway={name}", rounds.run)
+            limits = partial(self._service.limits.run, name)
+            hub.spawn(self._for_ever, f"limits of gateway={name}", limits)
         for name, endpoint in self._endpoints.items():
             hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread

@@ -32,6 +32,10 @@ LEASE_MIN: Final = 5
 LEASE_MAX: Final = 65535
 """Longest lease, in seconds: an OpenFlow hard timeout has 16 bits."""
 
+ROUND_MIN: Final = 10
+"""100,000 sessions in so many seconds cost the switch hardly a packet."""
+ROUND_MAX: Final = 3600
+
 ECHO_SECONDS_MIN: Final = 60
 """Echo Requests to one peer are no closer than this, in seconds (TS 29.281, 7.2.1)."""
 ECHO_SECONDS_MAX: Final = 86_400
@@ -84,6 +88,7 @@ class Controller:
     lease_seconds: int = 10
     store: Path = Path("/var/lib/ofgtp/sessions.db")
     durability: Durability = "normal"
+    usage_round_seconds: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +385,9 @@ def _controller(table: _Table) -> Controller:
         lease_seconds=lease,
         store=table.source.path.parent / store,
         durability=table.choice("durability", get_args(Durability)),
+        usage_round_seconds=table.whole(
+            "usage_round_seconds", default.usage_round_seconds, ROUND_MIN, ROUND_MAX
+        ),
     )
 
 

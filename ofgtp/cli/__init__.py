@@ -35,6 +35,7 @@ COMMANDS = {
     "capture": "capture:capture",
     "gateway": "gateway:gateway",
     "pfcp": "pfcp:pfcp",
+    "usage": "usage:usage",
     "status": "status:status",
     "doctor": "doctor:doctor",
     "check-config": "gateway:check_config",

@@ -50,6 +50,7 @@ from ofgtp.core.rules.terms import ETHERNET_HEADER, Links
 from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.core.usage.plain import Pair
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import Rounds
 from ofgtp.southbound.channel import (
     CONFIRM_S,
     Channel,
@@ -135,6 +136,9 @@ class GatewayAgent:
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
         self.misses = Misses(gateway, store, self.signalling)
         self._end_markers = EndMarkers(gateway, store, self.signalling)
+        self.made_anew: set[int] = set()
+        """Sessions whose flows were to be made anew; who wants to know empties it before."""
+        self.rounds = Rounds()
         self._neighbours_changed = False
 
     @property
@@ -653,6 +657,10 @@ class GatewayAgent:
             GatewayNotReady: the switch is away.
         """
         return self.channel.flows_of(_cookies(numbers))
+
+    def moving(self, numbers: Iterable[int]) -> None:
+        """Flows of these sessions are about to be made anew, or deleted."""
+        self.made_anew.update(numbers)
 
     def pairs(self, numbers: Sequence[int]) -> list[Pair]:
         """What they have counted, of sessions that are but tunnel pairs."""

@@ -46,6 +46,7 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
         openflow_errors=dict(tally.errors),
         lease=None if agent.lease is None else agent.lease.metrics(),
         repairs=agent.repairs,
+        rounds=agent.rounds,
         gtpu_messages=dict(signalling.messages),
         gtpu_ignored={str(why): signalling.ignored[why] for why in Ignored},
         extension_headers=dict(signalling.extensions),

@@ -51,6 +51,7 @@ class _Gateways(Collector):
         yield from _traffic(gateways)
         yield from _signalling(gateways)
         yield from _openflow(gateways)
+        yield from _usage(gateways)
         yield from _leases(gateways)
         yield from _pfcp(self._service.pfcp())
 
@@ -243,6 +244,27 @@ def _openflow(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
             kind, _, code = error.partition(": ")
             errors.add_metric([gateway.name, kind, code], count)
     yield from (flow_mods, barriers, errors)
+
+
+def _usage(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
+    polled = CounterMetricFamily(
+        "ofgtp_usage_polled_sessions",
+        "Sessions that were looked at in turn for what they have used",
+        labels=["gateway"],
+    )
+    rounds = CounterMetricFamily(
+        "ofgtp_usage_rounds", "Looks at all sessions in turn that were ended", labels=["gateway"]
+    )
+    seconds = GaugeMetricFamily(
+        "ofgtp_usage_round_seconds",
+        "What the last look at all sessions in turn took",
+        labels=["gateway"],
+    )
+    for gateway in gateways:
+        polled.add_metric([gateway.name], gateway.rounds.polled)
+        rounds.add_metric([gateway.name], gateway.rounds.made)
+        seconds.add_metric([gateway.name], gateway.rounds.seconds)
+    yield from (polled, rounds, seconds)
 
 
 def _leases(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:

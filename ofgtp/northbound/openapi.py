@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ofgtp import __version__
-from ofgtp.northbound import bearers, schema
+from ofgtp.northbound import bearers, schema, usage
 
 _Json = dict[str, Any]
 
@@ -52,6 +52,7 @@ _INPUTS: list[type[BaseModel]] = [
     schema.ListQuery,
     schema.FlowsQuery,
     schema.PeersQuery,
+    usage.UsageQuery,
 ]
 _OUTPUTS: list[type[BaseModel]] = [
     schema.SessionOutput,
@@ -64,6 +65,8 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.PeerList,
     schema.PfcpList,
     schema.RulesOutput,
+    usage.SessionUsage,
+    usage.UsageList,
     schema.HealthOutput,
     schema.Problem,
 ]
@@ -88,6 +91,7 @@ def document(with_token: bool) -> _Json:
     list_query = _parameters(schemas.pop("ListQuery"))
     flows_query = _parameters(schemas.pop("FlowsQuery"))
     peers_query = _parameters(schemas.pop("PeersQuery"))
+    usage_query = _parameters(schemas.pop("UsageQuery"))
     schemas["SessionPatch"] = _patch(schemas, "Session", "a session")
     schemas["BearerPatch"] = _patch(schemas, "Bearer", "a bearer")
     schemas["BatchLine"] = {
@@ -114,7 +118,7 @@ def document(with_token: bool) -> _Json:
             {"name": "this document"},
         ],
         "security": [{"bearer": []}] if with_token else [],
-        "paths": _paths(list_query, flows_query, peers_query),
+        "paths": _paths(list_query, flows_query, peers_query) | _usage(usage_query),
         "components": {
             "schemas": schemas,
             "responses": {str(code): _problem(code) for code in _PROBLEMS},
@@ -129,14 +133,17 @@ def document(with_token: bool) -> _Json:
     }
 
 
+_SESSION_ID: _Json = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
+    "example": "imsi-001010000000001-5",
+}
+
+
 def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[_Json]) -> _Json:
-    session_id: _Json = {
-        "name": "id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
-        "example": "imsi-001010000000001-5",
-    }
+    session_id = _SESSION_ID
     session = _json("SessionOutput", "The session")
     created = _json("SessionOutput", "Created")
     created["headers"] = {
@@ -149,6 +156,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
     patch_examples = {
         "handover": {"value": {"downlink": {"teid": "0x2002", "remote_ip": "10.1.0.3"}}},
         "idle": {"value": {"downlink": None}},
+        "a quota": {"value": {"usage": {"quota_bytes": 1_000_000_000}}},
     }
     patch = _body(
         _merge_patch("SessionPatch"),
@@ -316,6 +324,29 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
     }
 
 
+def _usage(usage_query: list[_Json]) -> _Json:
+    return {
+        "/v1/sessions/{id}/usage": {
+            "parameters": [_SESSION_ID],
+            "get": _call(
+                "sessions",
+                "Show what a session has used, up to now",
+                {200: _json("SessionUsage", "In all, and by each of its bearers or PDRs")},
+                (404, 503),
+            ),
+        },
+        "/v1/usage": {
+            "get": _call(
+                "sessions",
+                "List what sessions have used, as the last look at all of them has found it",
+                {200: _json("UsageList", "Those with the most, or a page of all")},
+                (404, 503),
+            )
+            | {"parameters": usage_query}
+        },
+    }
+
+
 _GONE: dict[int, _Json] = {
     204: {"description": "The switch has confirmed it"},
     202: {"description": "The switch is away; its flows go when it is back"},
@@ -340,6 +371,7 @@ def _bearers(session_id: _Json) -> _Json:
             "another tunnel": {"value": {"downlink": {"teid": 8195, "remote_ip": "10.1.0.3"}}},
             "idle": {"value": {"downlink": None}},
             "a rate": {"value": {"mbr": {"uplink_kbps": 128, "downlink_kbps": 256}}},
+            "a quota": {"value": {"usage": {"quota_bytes": 500_000_000}}},
         },
     )
     return {

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import eventlet
 from pydantic import BaseModel
 
-from ofgtp.core.errors import OfgtpError
+from ofgtp.core.errors import InvalidSession, OfgtpError
 from ofgtp.core.model import SESSION_ID
 from ofgtp.northbound import (
     bearer_calls,
@@ -33,6 +33,7 @@ from ofgtp.northbound import (
     schema,
     shown,
     stream,
+    usage,
 )
 from ofgtp.northbound.access import Access
 from ofgtp.northbound.http.limits import Share
@@ -131,6 +132,8 @@ class RestApp:
                 },
                 "/v1/sessions/{id}/flows": {"GET": Route(self._of)},
                 "/v1/sessions/{id}/rules": {"GET": Route(self._rules)},
+                "/v1/sessions/{id}/usage": {"GET": Route(self._usage_of)},
+                "/v1/usage": {"GET": Route(self._usage)},
                 "/v1/sessions/{id}/bearers": {
                     "GET": Route(self._bearers),
                     "POST": Route(self._add_bearer, JSON_TYPES, *body),
@@ -243,6 +246,16 @@ class RestApp:
     def _rules(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
         return _json(self._service.session_rules(session_id))
+
+    def _usage_of(self, request: Request, session_id: str) -> Response:
+        bodies.query(request, schema.NoQuery)
+        return _model(usage.one(self._service.session_usage(session_id)))
+
+    def _usage(self, request: Request) -> Response:
+        query = bodies.query(request, usage.UsageQuery)
+        if query.sort is not None and query.cursor is not None:
+            raise InvalidSession("cursor", "is of pages, which there are none of with sort")
+        return _model(usage.page(self._service.usage(query.filter())))
 
     def _pfcp(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.filters import PacketFilter
@@ -207,6 +207,62 @@ class SessionFilter:
     """Whether the switch is asked for them: two flows of each session."""
 
 
+BothWays = tuple[Counters, Counters]
+"""Uplink and downlink."""
+NOTHING_USED: BothWays = Counters(0, 0), Counters(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Whose usage to list: with `sort` those with the most, else all in turn."""
+
+    gateway: str | None = None
+    sort: Literal["bytes", "uplink", "downlink", "active"] | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaView:
+    """A quota of a session, or of a bearer of it."""
+
+    bearer: str | None
+    """None: the session's own."""
+    quota: int
+    used: int
+    """Octets since it counts."""
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """What a session has used; times are aware and in UTC."""
+
+    session: str
+    gateway: str
+    ue_ip: IPv4Address | None
+    since: datetime
+    active_at: datetime | None
+    uplink: Counters
+    downlink: Counters
+    rules: Mapping[str, BothWays] = field(default_factory=dict)
+    """Of each rule by its id, as far as it was asked for: a bearer's, a PDR's, or "" for the
+    session's own."""
+    removed: BothWays = NOTHING_USED
+    """Of rules that are no more."""
+    quotas: Sequence[QuotaView] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePage:
+    """Some of those; with `sort` also the total of all sessions, and how many these are."""
+
+    items: Sequence[UsageView]
+    cursor: str | None = None
+    total: BothWays | None = None
+    sessions: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class FlowView:
     """One OpenFlow flow of a session; `flow` is what `ovs-ofctl add-flow` accepts."""
@@ -344,6 +400,16 @@ class Histogram:
     sum: float
 
 
+class Rounds(NamedTuple):
+    """The looks at all sessions in turn, for what they have used."""
+
+    polled: int = 0
+    """Sessions that were looked at."""
+    made: int = 0
+    seconds: float = 0.0
+    """What the last one took; 0: there was none yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The lease by which the controller owns a gateway's tunnels."""
@@ -375,6 +441,7 @@ class GatewayMetrics:
     lease: Lease | None
     """None: the tunnels are the switch's."""
     repairs: int
+    rounds: Rounds = field(default_factory=Rounds)
     gtpu_messages: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Signalling by type, such as "echo_request", and direction, "received" or "sent"."""
     gtpu_ignored: Mapping[str, int] = field(default_factory=dict)
@@ -471,6 +538,17 @@ class Service(Protocol):
 
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """Raise UnknownSession if there is none."""
+
+    def session_usage(self, session_id: str) -> UsageView:
+        """What a session has used, up to now. Raises UnknownSession if there is none."""
+
+    def usage(self, filter: UsageFilter) -> UsagePage:
+        """What sessions have used, as it was last read of all of them.
+
+        Raises:
+            InvalidSession: the cursor is none of ours.
+            UnknownGateway.
+        """
 
     def session_rules(self, session_id: str) -> dict[str, Any]:
         """The PDRs, FARs, QERs, URRs and BARs of a session, ready for JSON; none of one that no

@@ -485,30 +485,10 @@ class Transaction:
         with _errors():
             usage.put(self._db, ledgers)
 
-    def gauges(self, numbers: Sequence[int]) -> dict[int, dict[str, Gauge]]:
-        """Where the limits of these sessions count from, by their numbers."""
-        with _errors():
-            return gauges.find(self._db, numbers)
-
-    def put_gauges(self, number: int, stated: Mapping[str, Gauge]) -> None:
-        """Write down where the limits of a session count from; none: it has none."""
-        with _errors():
-            gauges.put(self._db, number, stated)
-
-    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
-        """The same of those which are but tunnel pairs; those that are no more are left out."""
-        with _errors():
-            return usage.plain(self._db, numbers)
-
     def put_plain_usage(self, rows: Iterable[usage.PlainRow]) -> None:
         """Write down what tunnel pairs have used."""
         with _errors():
             usage.put_plain(self._db, rows)
-
-    def clear_usage(self, after: int, last: int) -> None:
-        """Forget what sessions have used that are no more, with numbers up to the last."""
-        with _errors():
-            usage.clear_gone(self._db, after, last)
 
     def drop_ledgers(self, numbers: Iterable[int]) -> None:
         """Forget what sessions have used that are no more."""
@@ -548,6 +528,16 @@ class Transaction:
         """Write an association in the place of that with its Node ID; None: it is no more."""
         with _errors():
             pfcp.put_association(self._db, gateway, node_id, stored)
+
+    def gauges(self, numbers: Sequence[int]) -> dict[int, dict[str, Gauge]]:
+        """Where the limits of these sessions count from, by their numbers."""
+        with _errors():
+            return gauges.find(self._db, numbers)
+
+    def put_gauges(self, number: int, stated: Mapping[str, Gauge]) -> None:
+        """Write down where the limits of a session count from; none: it has none."""
+        with _errors():
+            gauges.put(self._db, number, stated)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -827,15 +817,40 @@ class SessionStore:
         with _errors():
             return usage.find(self._reader, numbers)
 
+    def gauges(self, numbers: Sequence[int]) -> dict[int, dict[str, Gauge]]:
+        """Where the limits of these sessions count from, by their numbers."""
+        with _errors():
+            return gauges.find(self._reader, numbers)
+
     def with_limits(self, gateway: str) -> list[int]:
         """The numbers of the sessions that have limits of usage."""
         with _errors():
             return gauges.numbers(self._reader, gateway)
 
     def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
-        """The same of those which are but tunnel pairs."""
+        """The same of those which are but tunnel pairs; those that are no more are left out."""
         with _errors():
             return usage.plain(self._reader, numbers)
+
+    def usage_of_gone(self, after: int, last: int | None) -> list[int]:
+        """The numbers in a range of sessions that are no more, and whose use is still there."""
+        with _errors():
+            return usage.of_gone(self._reader, after, last)
+
+    def usage_list(
+        self, gateway: str | None, limit: int, cursor: str | None = None
+    ) -> tuple[list[usage.Listed], str | None]:
+        """A page of what sessions have used, as it is kept, and the cursor of the next one.
+
+        Raises:
+            InvalidSession: `cursor` is none of ours.
+        """
+        after = _cursor_number(cursor)
+        with _errors():
+            page = usage.listed(self._reader, after, gateway, limit + 1)
+        more = len(page) > limit
+        page = page[:limit]
+        return page, _cursor(page[-1].number) if more else None
 
     def numbers(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
         """The next sessions behind a number: theirs, gateway, and whether each is a tunnel pair."""

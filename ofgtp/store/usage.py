@@ -78,6 +78,36 @@ def plain(db: sqlite3.Connection, numbers: Sequence[int]) -> list[PlainRow]:
     ]
 
 
+class Listed(NamedTuple):
+    """What a session has used, as it is kept."""
+
+    number: int
+    id: str
+    gateway: str
+    ue_ip: int | None
+    created_at: int
+    """In microseconds since 1970."""
+    active_at: int | None
+    up_packets: int
+    up_octets: int
+    down_packets: int
+    down_octets: int
+
+
+_LISTED = (
+    "SELECT s.number, s.id, s.gateway, s.ue_ip, s.created_at, u.active_at,"
+    " ifnull(u.up_packets, 0), ifnull(u.up_octets, 0),"
+    " ifnull(u.down_packets, 0), ifnull(u.down_octets, 0)"
+    " FROM sessions AS s NOT INDEXED LEFT JOIN usage AS u ON u.number = s.number"
+    " WHERE s.number > ?1 AND (?2 IS NULL OR s.gateway = ?2) ORDER BY s.number LIMIT ?3"
+)
+
+
+def listed(db: sqlite3.Connection, after: int, gateway: str | None, limit: int) -> list[Listed]:
+    """What the next sessions behind a number have used."""
+    return [*map(Listed._make, db.execute(_LISTED, (after, gateway, limit)))]
+
+
 def put_plain(db: sqlite3.Connection, rows: Iterable[PlainRow]) -> None:
     """Write those."""
     db.executemany(
@@ -85,13 +115,13 @@ def put_plain(db: sqlite3.Connection, rows: Iterable[PlainRow]) -> None:
     )
 
 
-def clear_gone(db: sqlite3.Connection, after: int, last: int) -> None:
-    """Forget those of sessions that are no more, with numbers up to the last."""
+def of_gone(db: sqlite3.Connection, after: int, last: int | None) -> list[int]:
+    """The numbers in a range whose sessions are no more; no last: to the end."""
     sql = (
-        "DELETE FROM usage WHERE number > ? AND number <= ? AND NOT EXISTS"
+        "SELECT number FROM usage WHERE number > ? AND number <= ifnull(?, 1 << 40) AND NOT EXISTS"
         " (SELECT 1 FROM sessions AS s WHERE s.number = usage.number)"
     )
-    db.execute(sql, (after, last))
+    return [number for (number,) in db.execute(sql, (after, last))]
 
 
 def remove(db: sqlite3.Connection, numbers: Iterable[int]) -> None:

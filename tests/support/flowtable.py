@@ -20,6 +20,8 @@ DESC, FLOW, METER_CONFIG, FLOW_MONITOR = 0, 1, 10, 16
 OPEN, COMMIT, DISCARD = 0, 4, 6
 ADD, MODIFY_STRICT, DELETE, DELETE_STRICT = 0, 2, 3, 4
 NXM1, IP_FRAG = 0x0001, 26
+BEHIND_ADDRESSES = {8, 9, 10, *range(13, 21)}
+"""Fields of OpenFlow's own class from DSCP to ICMP's type: the switch reports `ip_frag` before."""
 PACKETS, OCTETS = 1234, 5678 + 14 * 1234
 """What every flow has counted."""
 
@@ -84,8 +86,12 @@ def _fields(data: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
         place += size
     assert place == end, "a match's fields fill it"
     registers = [each for each in fields if each[:2] == NXM1.to_bytes(2, "big")]
-    registers = [each for each in registers if each[2] >> 1 != IP_FRAG]
+    fragments = [each for each in registers if each[2] >> 1 == IP_FRAG]
     others = [each for each in fields if each not in registers]
+    behind = (place for place, each in enumerate(others) if each[2] >> 1 in BEHIND_ADDRESSES)
+    place = next(behind, len(others))
+    others[place:place] = fragments
+    registers = [each for each in registers if each not in fragments]
     return tuple(others + registers), at + length + (-length % 8)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
+OWNED = f"{own.SWITCH}\nusage_round_seconds = 10"
 SIZE = 100
 ENB, ENB2 = ENB_IP["enb"], ENB_IP["enb2"]
 VOICE = {"id": "voice", "precedence": 10, "filters": ["permit out udp from any 5004 to assigned"]}
@@ -28,7 +30,7 @@ _numbers = itertools.count(10)
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Lab(enbs=2) as lab:
-        site = Site(lab, lab.config(controller=own.SWITCH))
+        site = Site(lab, lab.config(controller=OWNED))
         site.ready()
         site.session("10.45.0.3", teid=0x1003, downlink=0x2003, peer=ENB2)
         site.warm("enb2", "10.45.0.3", 0x2003)
@@ -265,7 +267,8 @@ def test_over_restarts(site: Site) -> None:
     site.lab.stop_controller(signal.SIGKILL)
     for each in both:
         each.both(2)
-    own.start(site.lab, "switch")
+    site.lab.start_controller(site.lab.config(controller=OWNED))
+    until(lambda: own.in_sync(site.lab), "all is in order")
     for each in both:
         each.settled()
     for each in both:
@@ -280,3 +283,36 @@ def test_over_restarts(site: Site) -> None:
     for each in both:
         each.both(9)
         each.settled()
+
+
+def test_a_switch_that_is_started_again_has_lost_what_came_since_the_last_round(
+    site: Site,
+) -> None:
+    """Nobody changes or looks at the sessions: what they have used is kept all the same."""
+    ue, beside, other = Ue(site), Ue(site, bearers=[VOICE]), Ue(site)
+    both = ue, beside
+    for each in both:
+        each.both(3)
+        each.settled()
+    made = rounds(site)
+    # One more that has begun by now.
+    until(lambda: rounds(site) >= made + 2 or not site.uplink(ue_frame(other)), "a round", 60)
+    site.lab.stop_vswitchd()
+    for each in both:
+        assert each.counted()
+    site.lab.start_vswitchd()
+    until(lambda: own.in_sync(site.lab), "all is in order")
+    site.warm("enb", other.ip, other.far)
+    for each in both:
+        each.both(9)
+        each.settled()
+
+
+def ue_frame(ue: Ue) -> bytes:
+    return ue.site.t_pdu(ue.teid, ue.packet("uplink"))
+
+
+def rounds(site: Site) -> int:
+    """How many were made: one is, only if something has come in."""
+    text = site.lab.http("GET", "/metrics").body.decode()
+    return int(float(re.search(r"^ofgtp_usage_rounds_total{.*} (.*)$", text, re.M)[1]))  # type: ignore[index]

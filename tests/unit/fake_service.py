@@ -33,6 +33,9 @@ from ofgtp.northbound.service import (
     SessionRequest,
     SessionView,
     StrangerView,
+    UsageFilter,
+    UsagePage,
+    UsageView,
 )
 from tests.support.lab import gateway
 
@@ -201,6 +204,20 @@ class FakeService:
         self._enter()
         teid = self._find(session_id).uplink.teid
         return [FlowView(f"table=2,tun_id={teid:#x},actions=drop", "uplink", 1, 84)]
+
+    def session_usage(self, session_id: str) -> UsageView:
+        self._enter()
+        ue_ip, both = self._find(session_id).ue_ip, (Counters(1, 84), Counters(2, 168))
+        return UsageView(session_id, "gw1", ue_ip, WHEN, None, *both, {"": both, "voice": both})
+
+    def usage(self, filter: UsageFilter) -> UsagePage:
+        self._enter()
+        if filter.gateway not in (None, "gw1"):
+            raise UnknownGateway(str(filter.gateway))
+        items = [self.session_usage(each) for each in self.sessions]
+        if filter.sort is None:
+            return UsagePage(items, "next")
+        return UsagePage(items, None, (Counters(1, 84), Counters(2, 168)), len(items))
 
     def session_rules(self, session_id: str) -> dict[str, Any]:
         self._enter()

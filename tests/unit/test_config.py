@@ -92,6 +92,7 @@ def test_defaults(tmp_path: Path) -> None:
         lease_seconds=10,
         store=Path("/var/lib/ofgtp/sessions.db"),
         durability="normal",
+        usage_round_seconds=60,
     )
     assert config.rest == Rest(host="127.0.0.1", port=8080, token_file=None, hosts=())
     assert config.rest.token() is None

@@ -25,7 +25,7 @@ from ofgtp.core.flows.drops import MEANINGS
 from ofgtp.core.model import FTeid, SessionState
 from ofgtp.core.observations import Observation, Seen
 from ofgtp.core.peers.paths import PathState
-from ofgtp.northbound import lines, openapi, pages, rest, schema, strict
+from ofgtp.northbound import lines, openapi, pages, rest, schema, strict, usage
 from ofgtp.northbound.bodies import merge_patch
 from ofgtp.northbound.rest import RestApp
 from ofgtp.northbound.service import PeerView, SeenView, Service, SessionFilter
@@ -919,6 +919,23 @@ def test_rules(client: Client) -> None:
     assert body["pdrs"] == body["fars"] == body["qers"] == body["urrs"] == body["bars"] == []
     problem(client.get("/v1/sessions/nobody/rules"), 404)
     assert locs(client.get(f"{PATH}/rules?x=1")) == ["x"]
+
+
+def test_usage(client: Client) -> None:
+    client.put(PATH, json=FULL)
+    body = answer(client.get(f"{PATH}/usage"), 200, usage.SessionUsage)
+    both = {"uplink": {"packets": 1, "bytes": 84}, "downlink": {"packets": 2, "bytes": 168}}
+    assert body["rules"] == [{**both, "id": None}, {**both, "id": "voice"}]
+    assert body["removed"]["uplink"]["packets"] == 0
+    problem(client.get("/v1/sessions/nobody/usage"), 404)
+    listed = answer(client.get("/v1/usage"), 200, usage.UsageList)
+    assert [item["session"] for item in listed["items"]] == [body["session"]]
+    assert (listed["next"], listed["total"], listed["sessions"]) == ("next", None, None)
+    most = answer(client.get("/v1/usage?sort=bytes&limit=5&gateway=gw1"), 200, usage.UsageList)
+    assert (most["next"], most["total"], most["sessions"]) == (None, both, 1)
+    assert locs(client.get("/v1/usage?sort=size&limit=0&x=1")) == ["sort", "limit", "x"]
+    assert locs(client.get("/v1/usage?sort=bytes&cursor=next")) == ["cursor"]
+    problem(client.get("/v1/usage?gateway=gw9"), 422)
 
 
 def test_control_planes(client: Client) -> None:

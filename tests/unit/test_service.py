@@ -96,6 +96,9 @@ class Agent:
     def keyed_counts(self, numbers: Sequence[int]) -> Any:
         raise GatewayNotReady("it does not count")
 
+    def moving(self, numbers: Iterable[int]) -> None:
+        pass
+
     def keys_of(self, session: Session) -> None:
         return None
 

@@ -23,8 +23,8 @@ from ofgtp.core.sessions.rules import rules_of
 from ofgtp.core.sessions.shape import shape_of
 from ofgtp.core.usage import limits as it
 from ofgtp.core.usage.ledger import NEW, Ledger, Volume
-from ofgtp.core.usage.limits import AGAIN_S, LAG_S, Gauge, Judged, begun, judge
-from ofgtp.core.usage.pace import LATEST_S, SOONEST_S, USUAL_S, Next
+from ofgtp.core.usage.limits import AGAIN_S, LAG_S, SOON_S, Gauge, Judged, begun, judge
+from ofgtp.core.usage.pace import LATEST_S, USUAL_S, Next
 from ofgtp.store import SessionStore
 from tests.support.lab import gateway
 from tests.support.sample import bearer, detailed, session
@@ -271,7 +271,8 @@ def judged_(left: int | None, timer: float | None = None) -> Judged:
 def test_looks_are_as_frequent_as_the_rate_asks_for() -> None:
     assert it.look_after(judged_(10_000), 0, 1.0, None) == Next(USUAL_S, 5000, None)
     assert it.look_after(judged_(10_000), None, 0.0, None) == Next(USUAL_S, 5000, AGAIN_S)
-    assert it.look_after(judged_(10_000), 50_000, 1.0, None) == Next(SOONEST_S, 5000, AGAIN_S)
+    assert it.look_after(judged_(10_000), 5_000, 0.5, None) == Next(SOON_S, 5000, AGAIN_S)
+    assert it.look_after(judged_(10_000), 4_999, 0.5, None) == Next(USUAL_S, 5000, AGAIN_S)
     # A rate that the switch polices bounds what may come.
     assert it.look_after(judged_(10_000), 0, 1.0, 1000.0) == Next(5.0, 5000, None)
     assert it.look_after(judged_(10_000, 3.0), 10, 1.0, 1000.0) == Next(5.0, 5000, AGAIN_S)

@@ -194,6 +194,8 @@ def test_a_quota_closes_and_a_larger_one_opens(gw: Gateway) -> None:
     ]
     assert all(refused(gw)) and gw.get()["closed"] == "quota" and gw.get()["state"] == "active"
     gw.in_order()
+    [quota] = gw.service.session_usage("phone").quotas
+    assert (quota.bearer, quota.quota, quota.used, quota.closed) == (None, 2000, 2000, True)
     gw.count(50)
     gw.look()
     assert len(gw.told()) == 1
@@ -249,6 +251,8 @@ def test_a_bearer_is_closed_alone(gw: Gateway) -> None:
     found = gw.get()
     assert found["bearers"][0]["closed"] == "quota" and "closed" not in found
     assert refused(gw) == [True, True, False, False]
+    [quota] = gw.service.session_usage("phone").quotas
+    assert (quota.bearer, quota.quota, quota.used, quota.closed) == ("all", 200, 200, True)
     gw.in_order()
     found = gw.patch({"bearers": [{**ALL, "usage": {"quota_bytes": 3 * SIZE}}]})
     assert found["bearers"][0]["closed"] is None and not any(refused(gw))

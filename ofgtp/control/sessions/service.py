@@ -30,6 +30,7 @@ from ofgtp.control.sessions.batch import SLICE, Batch, Line
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.control.sessions.owned import Steps, check_free
+from ofgtp.control.usage import listing
 from ofgtp.control.usage.ledgers import Ledgers
 from ofgtp.control.usage.limits import Limits
 from ofgtp.control.usage.readings import Readings
@@ -68,6 +69,9 @@ from ofgtp.northbound.service import (
     SessionFilter,
     SessionRequest,
     SessionView,
+    UsageFilter,
+    UsagePage,
+    UsageView,
 )
 from ofgtp.southbound.openflow import FlowStats
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
@@ -493,6 +497,21 @@ class SessionService:
             )
             for each in wanted
         ]
+
+    def session_usage(self, session_id: str) -> UsageView:
+        """What a session has used, up to now; see `Service`."""
+        stored = self._stored(session_id)
+        session = stored.session
+        found = used(self._store, self._agents.get(session.gateway), [session])
+        has_used = found.get(session.number, Used())
+        quotas = self.limits.quotas(session, has_used.total, has_used.rules)
+        return replace(listing.of_session(stored, has_used), quotas=quotas)
+
+    def usage(self, filter: UsageFilter) -> UsagePage:
+        """What sessions have used, as it was last read of all of them; see `Service`."""
+        if filter.gateway is not None:
+            self._agent_for(filter.gateway)
+        return listing.page(self._store, filter)
 
     def session_rules(self, session_id: str) -> dict[str, Any]:
         """A session as its control plane made it; see `Service`."""

@@ -46,7 +46,7 @@ class Ledgers:
         ]
         if not was:
             return {}
-        self.readings.read(was)
+        self.readings.last(was)
         there = self.tx.ledgers([each.number for each in was])
         found = counted(self.readings, was, there, self.now)
         pairs = [(each, now[each.number]) for each in was if each.number in now]

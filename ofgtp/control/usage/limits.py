@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from ofgtp.control.usage.readings import Readings
 from ofgtp.control.usage.watcher import RETRY_S, Watcher
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.model import Session, SessionState
-from ofgtp.core.usage.ledger import NEW, Ledger
+from ofgtp.core.usage.ledger import NEW, NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.limits import (
     Gauge,
     Judged,
@@ -34,11 +35,18 @@ from ofgtp.core.usage.limits import (
 )
 from ofgtp.core.usage.pace import LATEST_S, Next
 from ofgtp.northbound.events import EventLog
+from ofgtp.northbound.service import QuotaView
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = Next(0.0)
+RATE_S = 0.6
+"""A rate is taken over so much time at least: the switch brings its counts up to date twice a
+second, so that of two looks that follow soon the second may find nothing new."""
+
+Samples = deque[tuple[float, dict[str, int]]]
+"""What a session and its bearers had used at the last looks, by a steady clock."""
 
 
 class Limits:
@@ -57,8 +65,7 @@ class Limits:
             name: Watcher(agent.gateway, partial(self._look, agent))
             for name, agent in self._agents.items()
         }
-        self._seen: dict[int, tuple[float, dict[str, int]]] = {}
-        """When sessions were last looked at, by a steady clock, and what they had used then."""
+        self._seen: dict[int, Samples] = {}
 
     def run(self, gateway: str) -> None:
         """Watch a gateway's sessions until the process ends; to be spawned."""
@@ -105,6 +112,21 @@ class Limits:
             tx.put_ledgers([(session.number, ledger)])
         return ledger
 
+    def quotas(
+        self, session: Session, total: Volume, rules: Mapping[str, Volume]
+    ) -> list[QuotaView]:
+        """How much is used of the quotas of a session that has used so much."""
+        limited, closed = limits_of(session), closed_of(session)
+        gauges = self._store.gauges([session.number]) if limited else {}
+        found = []
+        for name, limits in limited.items():
+            gauge = gauges.get(session.number, {}).get(name, Gauge())
+            used = rules.get(name, NO_VOLUME) if name else total
+            if limits.quota is not None:
+                spent = max(used.both.octets - gauge.quota_from, 0)
+                found.append(QuotaView(name or None, limits.quota, spent, name in closed))
+        return found
+
     # --- looks
 
     def _look(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
@@ -145,7 +167,7 @@ class _Turn:
         self,
         agent: GatewayAgent,
         readings: Readings,
-        seen: dict[int, tuple[float, dict[str, int]]],
+        seen: dict[int, Samples],
     ) -> None:
         self._agent, self._readings, self._seen = agent, readings, seen
         self._now, self._steady = time.time(), time.monotonic()
@@ -204,7 +226,7 @@ class _Turn:
         again = soonest([*self._looks(session, judged, octets, stopped="" in used_up)])
         if again is not None:
             self.again[session.number] = again
-            self._seen[session.number] = self._steady, octets
+            self._seen[session.number].append((self._steady, octets))
         return {name: each.gauge for name, each in judged.items()}
 
     def _looks(
@@ -215,7 +237,10 @@ class _Turn:
         *,
         stopped: bool,
     ) -> Iterable[Next]:
-        at, had = self._seen.get(session.number, (self._steady, {}))
+        samples = self._seen.setdefault(session.number, deque())
+        while len(samples) > 1 and samples[1][0] <= self._steady - RATE_S:
+            samples.popleft()
+        at, had = samples[0] if samples else (self._steady, {})
         for name, each in judged.items():
             look = look_after(
                 replace(each, left=None) if stopped else each,
@@ -244,6 +269,7 @@ class _Turn:
                 tx.put_ledgers([(closed.number, changed)])
                 before.append(stored.session)
                 after.append(closed)
+            self._agent.moving(each.number for each in before)
             if self._agent.change(before, after):
                 numbers = [
                     stored.session.number

@@ -35,6 +35,9 @@ class Switch(Protocol):
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
         """A session's flows by their keys, and whose each is."""
 
+    def moving(self, numbers: Iterable[int]) -> None:
+        """Flows of these sessions are about to be made anew, or deleted."""
+
 
 class Marked(Protocol):
     """What has been counted up to a time: a session's ledger, or what its URRs have measured."""
@@ -70,6 +73,11 @@ class Readings:
         self._asked_at = 0
         self.at: int | None = None
         """When the switch had answered, by a clock that goes on as long as the host runs."""
+
+    def last(self, sessions: Sequence[Session]) -> None:
+        """Look at these before their flows are made anew, or deleted."""
+        self._switch.moving(each.number for each in sessions)
+        self.read(sessions)
 
     def read(self, sessions: Sequence[Session]) -> None:
         """Look at these as they are in the switch, all at once."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.sessions.rule import Rule
+from ofgtp.core.sessions.rule import Refused, Rule
 from ofgtp.core.trace.choice import expected
 from ofgtp.core.trace.known import Case, Known, Verdict
 
@@ -108,6 +109,9 @@ def far_drop(case: Case, rule: Rule) -> Verdict:
 def quota_exhausted(case: Case, rule: Rule) -> Verdict:
     """A packet of what has used up its quota."""
     session = case.session
+    spent = Refused(DropReason.QUOTA_EXHAUSTED)
+    if any(each.forward == spent for each in session.rules if not each.id):
+        rule = replace(rule, id="")  # the session's own is used up, so that all of it is closed
     says = f"the quota of {session.named(rule)} is used up"
     if session.owner is not None:
         cause = "normal until the core network (charging: OCS, CHF) grants more"
@@ -116,12 +120,12 @@ def quota_exhausted(case: Case, rule: Rule) -> Verdict:
     if session.id is not None:
         names = shlex.quote(session.id)
         kind = f"bearer set {names} {shlex.quote(rule.id)}" if rule.id else f"session set {names}"
-        command = f"ofgtp {kind} --quota OCTETS"
+        command = f"ofgtp {kind} --quota none"
     return Verdict(
         False,
         says,
         DropReason.QUOTA_EXHAUSTED.label,
-        "normal until it is given another one, which counts from then:",
+        "normal until it is given a larger one (--quota 10G) or, here, none:",
         command,
     )
 

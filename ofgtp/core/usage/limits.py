@@ -20,6 +20,8 @@ LAG_S = 1.0
 AGAIN_S = 2.0
 """Where packets have lately gone on, look again so soon: of the last ones the switch may have told
 nothing yet, and if no more come, nothing else would call for a look."""
+NEAR_S, SOON_S = 1.0, 0.1
+"""If a limit is reached within so many seconds at the present rate: look again so soon."""
 SLICES = 10
 """Looks within the time without a packet that is to be told: it may be told so much of it late."""
 KBPS_OCTETS = 125
@@ -210,7 +212,9 @@ def look_after(
         return None if timer is None else Next(timer)
     if risen != 0:
         timer = AGAIN_S if timer is None else min(timer, AGAIN_S)
-    return next_look(judged.left, risen or 0, seconds, most, timer)
+    look = next_look(judged.left, risen or 0, seconds, most, timer)
+    near = risen and judged.left * seconds <= risen * NEAR_S
+    return look._replace(seconds=min(look.seconds, SOON_S)) if near else look
 
 
 def soonest(looks: list[Next]) -> Next | None:
