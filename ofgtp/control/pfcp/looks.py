@@ -235,6 +235,9 @@ class _Switch:
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
         return self._agent.meter_counts(numbers)
 
+    def moving(self, numbers: Iterable[int]) -> None:
+        self._agent.moving(numbers)
+
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
         known, links = self._known.get(session.number), self._agent.links_in_use
         if known is None or known.session is not session:
