@@ -24,7 +24,7 @@ FIRST_S, LAST_S = 5.0, 35.0
 """When the first and the last threshold is reached."""
 MORE_S, WAIT_S, FLOOD_S = 2.0, 5.0, 1.5
 """Packets go on for so long, and reports are waited for so long behind them."""
-WINDOW = 64
+WINDOW = 16
 
 
 def run(sessions: int) -> list[Row]:

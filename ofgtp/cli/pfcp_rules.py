@@ -8,8 +8,9 @@ from typing import Any
 
 from ofgtp.core.pfcp.rules import rules_of
 from ofgtp.core.pfcp.session import PfcpSession, placed
+from ofgtp.core.pfcp.usage import Measured, Usage
 from ofgtp.core.pfcp.wire import values as v
-from ofgtp.core.pfcp.wire.enums import Action, Creation, Gate, Interface
+from ofgtp.core.pfcp.wire.enums import Action, Creation, Gate, Interface, UsageTrigger
 from ofgtp.core.pfcp.wire.grouped import CreateFar, CreatePdr, CreateQer, ForwardingParameters, Pdi
 from ofgtp.core.sessions.rule import Rule
 
@@ -29,6 +30,7 @@ def read(shown: Json) -> tuple[Rule, ...]:
         fars=_by_id(map(_far, shown["fars"])),
         qers=qers,
         places=placed(qers, {}),
+        usage=Usage({each["id"]: _measured(each) for each in shown["urrs"]}),
     )
     return rules_of(session).rules
 
@@ -56,7 +58,16 @@ def _pdr(shown: Json) -> CreatePdr:
         framed_routes=tuple(shown["framed_routes"]),
     )
     qers = tuple(shown["qers"])
-    return CreatePdr(shown["id"], shown["precedence"], pdi, far_id=shown["far"], qer_ids=qers)
+    urrs = tuple(shown["urrs"])
+    return CreatePdr(
+        shown["id"], shown["precedence"], pdi, far_id=shown["far"], urr_ids=urrs, qer_ids=qers
+    )
+
+
+def _measured(shown: Json) -> Measured:
+    """As far as it decides what passes: a quota that is used up."""
+    closed = UsageTrigger.VOLQU if shown.get("quota_exhausted") else UsageTrigger(0)
+    return Measured(0, closed=closed)
 
 
 def _filter(shown: Json) -> v.SdfFilter:
@@ -102,9 +113,10 @@ def lines(shown: Json) -> Iterator[str]:
         yield f"FAR {far['id']}: {' '.join(far['action'])}{_to(far)}"
     for qer in shown["qers"]:
         yield f"QER {qer['id']}: {', '.join(_of_qer(qer))}"
-    for kind in ("urrs", "bars"):
-        for each in shown[kind]:
-            yield f"{kind[:-1].upper()} {each['id']}"
+    for urr in shown["urrs"]:
+        yield f"URR {urr['id']}{', its quota is used up' if urr.get('quota_exhausted') else ''}"
+    for bar in shown["bars"]:
+        yield f"BAR {bar['id']}"
 
 
 def _of_pdr(pdr: Json) -> Iterator[str]:

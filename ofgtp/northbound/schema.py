@@ -565,6 +565,7 @@ class UrrOutput(BaseModel):
     since: datetime
     uplink: Counters
     downlink: Counters
+    quota_exhausted: bool = Field(description="Whether no packet of its PDRs passes")
 
 
 class RulesOutput(BaseModel):

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from ofgtp.cli import pfcp_rules
+from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Measurement, Triggers, UsageTrigger
+from ofgtp.core.pfcp.wire.messages import (
+    SessionEstablishmentRequest,
+    SessionEstablishmentResponse,
+    read,
+)
 from ofgtp.core.pfcp.wire.reports import UsageReport
+from ofgtp.core.sessions.rule import Refused
+from tests.support import gtpu, smf
 from tests.support import ownership as own
-from tests.support import smf
 from tests.support.lab import Lab
-from tests.support.site import Site, until
+from tests.support.pfcp import procedures, rewritten
+from tests.support.site import PDN_IP, Site, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.switch.test_pfcp_usage import (
     DOWN,
@@ -24,6 +34,7 @@ from tests.switch.test_pfcp_usage import (
     SIZE,
     down,
     measured,
+    name,
     up,
     urr,
     volume,
@@ -79,6 +90,21 @@ def sums(reports: list[UsageReport], urr_id: int = 1) -> tuple[int, int]:
     )
 
 
+def settled(
+    lab: Lab, cp: ControlPlane, session: PfcpSession, up: int, down: int, urr_id: int = 1
+) -> None:
+    """Wait until so many packets are reported or counted: the switch is half a second late."""
+
+    def stands() -> bool:
+        reported = sums(cp.usage(session), urr_id)
+        shown = lab.http("GET", f"/v1/sessions/{name(session)}/rules").json()["urrs"]
+        seen = next(each for each in shown if each["id"] == urr_id)
+        counts = seen["uplink"]["packets"], seen["downlink"]["packets"]
+        return (reported[0] + counts[0], reported[1] + counts[1]) == (up, down)
+
+    until(stands, f"{up} packets uplink and {down} downlink are counted")
+
+
 def test_a_volume_threshold(site: Site, cp: ControlPlane, ue: str) -> None:
     """Of both directions together: reported once it is reached, and measured anew; the sum of all
     reports is what passed."""
@@ -95,7 +121,8 @@ def test_a_volume_threshold(site: Site, cp: ControlPlane, ue: str) -> None:
     reports = told(cp, session, "it is reported anew", 2)
     assert [each.sequence for each in reports] == [0, 1]
     assert reports[1].start_time == first.end_time
-    last = session.delete().usage_reports
+    settled(site.lab, cp, session, 4, 19)
+    reports, last = cp.usage(session), session.delete().usage_reports
     assert sums([*reports, *last]) == (4, 19)
 
 
@@ -128,6 +155,12 @@ def test_a_quota_stops_traffic_until_there_is_a_new_one(
     assert (report.trigger, report.volume) == (UsageTrigger.VOLQU, volume(5, 5))
     with site.counted(quota_exhausted=7):
         assert (up(site, session, ue, 3), down(site, ue, 4)) == (0, 0)
+    shown = site.lab.http("GET", f"/v1/sessions/{name(session)}/rules").json()
+    assert [each["quota_exhausted"] for each in shown["urrs"]] == [True]
+    assert {rule.forward for rule in pfcp_rules.read(shown)} == {
+        Refused(DropReason.QUOTA_EXHAUSTED)
+    }
+    assert "URR 1, its quota is used up" in [*pfcp_rules.lines(shown)]
     more = g.UpdateUrr(1, volume_quota=v.Volume(total=8 * SIZE))
     assert session.modify(update_urrs=(more,)).cause == 1
     assert (up(site, session, ue, 3), down(site, ue, 4)) == (3, 4)
@@ -246,6 +279,7 @@ def test_start_and_stop_of_traffic(site: Site, cp: ControlPlane, ue: str) -> Non
     assert up(site, session, ue, 1) == 1
     _, _, again = told(cp, session, "the second start is reported", 3)
     assert again.trigger == UsageTrigger.START
+    settled(site.lab, cp, session, 2, 0)
     last = session.delete().usage_reports
     every = [start, stop, again, *last]
     assert sums(every) == (2, 0)
@@ -306,7 +340,8 @@ def test_urrs_that_are_linked(site: Site, cp: ControlPlane, ue: str) -> None:
         1: UsageTrigger.VOLTH,
         2: UsageTrigger.LIUSA,
     }
-    assert first.volume == second.volume == volume(0, 4)
+    assert first.volume == second.volume
+    settled(site.lab, cp, session, 0, 4, 3)
     assert sums(list(session.delete().usage_reports), 3) == (0, 4)
 
 
@@ -323,6 +358,7 @@ def test_a_report_is_repeated_and_not_lost(site: Site, cp: ControlPlane, ue: str
         [report] = told(cp, session, "it is reported")
         sent = len(cp.reports)
         until(lambda: (cp.usage(session), len(cp.reports) > sent)[1], "it comes again")
+        settled(site.lab, cp, session, 0, 4)
         last = session.delete().usage_reports
     finally:
         cp.answers_reports = 1
@@ -395,3 +431,92 @@ def test_a_restart_loses_no_report_and_gives_no_quota_twice() -> None:
             assert down(site, ue, 3) == 0
             last = session.delete().usage_reports
             assert sums([*reports, *last]) == (0, passed)
+
+
+def test_a_controller_that_hangs(site: Site, cp: ControlPlane, ue: str) -> None:
+    """What passes meanwhile is of the quota, and is reported."""
+    quota = v.Volume(total=20 * SIZE)
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLQU, volume_quota=quota))
+    assert down(site, ue, 5) == 5
+    with own.frozen(site.lab):
+        assert down(site, ue, 25) == 25
+        time.sleep(1.0)
+    [report] = told(cp, session, "it is reported")
+    assert report.trigger == UsageTrigger.VOLQU
+    assert sums([report]) == (0, 30)
+    with site.counted(quota_exhausted=2):
+        assert down(site, ue, 2) == 0
+    session.delete()
+
+
+def test_a_store_that_cannot_be_written() -> None:
+    """Nothing is reported that is not stored, and nothing is counted twice."""
+    ue = "10.45.9.2"
+    with Lab() as lab:
+        smf.n4(lab)
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
+        site.ready()
+        with ControlPlane(lab) as cp:
+            assert cp.associate().cause == 1
+            limit = v.Volume(total=5 * SIZE)
+            wanted = urr(reporting_triggers=Triggers.VOLTH, volume_threshold=limit)
+            session = limited(cp, ue, wanted)
+            until(lambda: down(site, ue, 1), "packets arrive")
+            assert lab.controller is not None
+            pid = lab.controller.pid
+            free = resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            assert down(site, ue, 9) == 9
+            cp.receive(3.0)
+            assert cp.usage(session) == []
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, free)
+            [report] = told(cp, session, "it is reported")
+            assert (report.trigger, report.sequence) == (UsageTrigger.VOLTH, 0)
+            assert sums([report]) == (0, 10)
+            assert down(site, ue, 2) == 2
+            settled(lab, cp, session, 0, 12)
+            last = session.delete().usage_reports
+            assert sums([report, *last]) == (0, 12)
+
+
+def test_as_a_real_core_asks_for_it(site: Site, cp: ControlPlane) -> None:
+    """Open5GS's SMF: the session of capture 5g-session, whose URR counts the downlink alone, with
+    another threshold. The reports are such as those that its UPF sent in 5g-usage-report: one at
+    the threshold, one at the end."""
+    size = 1000
+    asked = [seen for seen in procedures()["5g-session"] if seen.from_control_plane]
+    establish, activate = (seen.data for seen in asked[:2])
+    made = rewritten(establish, str(asked[0].target), None)
+    was, now = ((100 << 20).to_bytes(8, "big"), (10 * size).to_bytes(8, "big"))
+    assert made.count(was) == 1
+    _, answer = read(cp.ask_octets(made.replace(was, now)))
+    assert isinstance(answer, SessionEstablishmentResponse) and answer.up_fseid is not None
+    seid = answer.up_fseid.seid
+    _, body = read(cp.ask_octets(rewritten(activate, str(asked[0].target), seid)))
+    assert getattr(body, "cause", None) == 1
+    request = read(made)[1]
+    assert isinstance(request, SessionEstablishmentRequest)
+    session = PfcpSession(cp, request.cp_fseid.seid)
+    session.up_seid = cp.up_seids[session.cp_seid] = seid
+    ue = str(next(p.pdi.ue_ip_address.ipv4 for p in request.create_pdrs if p.pdi.ue_ip_address))
+    packet = site.to_ue(gtpu.ipv4(PDN_IP, ue, size=size))
+    site.downlink(*[packet] * 11)
+    [report] = told(cp, session, "the threshold is reported")
+    site.downlink(*[packet] * 3)
+    seen = f"/v1/sessions/{name(session)}/rules"
+    total = report.volume.downlink if report.volume else None
+
+    def counted() -> bool:
+        [shown] = site.lab.http("GET", seen).json()["urrs"]
+        return bool(shown["downlink"]["bytes"] + total == 14 * size)
+
+    until(counted, "all is counted")
+    [last] = session.delete().usage_reports
+    assert [(each.urr_id, each.sequence, each.trigger) for each in (report, last)] == [
+        (1, 0, UsageTrigger.VOLTH),
+        (1, 1, UsageTrigger.TERMR),
+    ]
+    assert report.volume is not None and report.volume.total >= 10 * size  # type: ignore[operator]
+    both = [each.volume for each in (report, last) if each.volume]
+    assert [each.uplink for each in both] == [0, 0]
+    assert sum(each.downlink or 0 for each in both) == 14 * size
+    assert last.start_time == report.end_time

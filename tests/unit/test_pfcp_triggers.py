@@ -218,6 +218,8 @@ def test_periods_go_on_from_where_they_began() -> None:
     assert told.look(35) == [(1, T.PERIO)], "what nobody could look at is one report"
     assert told.next() == Next(5, None, 5)
     assert [each.sequence for each in told.reports] == [0, 1, 2]
+    told.change(update_urrs=(g.UpdateUrr(1, reporting_triggers=Triggers.PERIO),))
+    assert told.next() == Next(5, None, 5)
     told.change(update_urrs=(g.UpdateUrr(1, measurement_period=60),))
     assert told.next() == Next(60, None, 60)
 

@@ -247,10 +247,15 @@ class PfcpSessions:
         for start in range(0, len(going), DELETED_AT_ONCE):
             some = going[start : start + DELETED_AT_ONCE]
 
-            def remove(tx: Writing, some: list[str] = some) -> Steps:
-                return Steps(tuple(tx.delete(each) for each in some if tx.get(each) is not None))
+            gone: list[Session] = []
+
+            def remove(tx: Writing, some: list[str] = some, gone: list[Session] = gone) -> Steps:
+                gone += [tx.delete(each) for each in some if tx.get(each) is not None]
+                return Steps(tuple(gone))
 
             service.by_control_plane(self._gateway, remove)
+            for session in gone:
+                self._changed(session.number, None)
         self._room.ended(str(node_id))
         save = None if change.save is None else change.save.to_plain()
 

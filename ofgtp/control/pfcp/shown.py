@@ -99,6 +99,7 @@ def _urr(session: PfcpSession, number: int) -> dict[str, Any]:
         "since": ntp_time(measured.since).isoformat().replace("+00:00", "Z"),
         "uplink": _counts(measured.uplink),
         "downlink": _counts(measured.downlink),
+        "quota_exhausted": bool(measured.closed),
     }
 
 

@@ -23,6 +23,8 @@ in the same thread (docs/usage.md)."""
 IDLE_S = 0.05
 """Seconds to the next turn where nothing is due."""
 RETRY_S = 1.0
+FRESH_S = 0.01
+"""For so long it is not read again how many octets have come in."""
 SMOOTHING = 0.1
 """The weight of the last slice in what a look takes."""
 STALE_S = 0.6
@@ -87,7 +89,8 @@ class Watcher:
 
     def _counted(self, now: float) -> int:
         """How many octets have come in that flows have counted for sure by now."""
-        self._came.append((now, octets_in(self._gateway)))
+        if not self._came or self._came[-1][0] <= now - FRESH_S:
+            self._came.append((now, octets_in(self._gateway)))
         while len(self._came) > 1 and self._came[1][0] <= now - STALE_S:
             self._came.popleft()
         return self._came[0][1]

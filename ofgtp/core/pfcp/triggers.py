@@ -20,7 +20,7 @@ from ofgtp.core.pfcp.usage import (
     valid_until,
     wanted,
 )
-from ofgtp.core.pfcp.wire.enums import Method, Triggers, UsageTrigger
+from ofgtp.core.pfcp.wire.enums import Interface, Method, Triggers, UsageTrigger
 from ofgtp.core.pfcp.wire.grouped import CreateUrr
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.usage.pace import USUAL_S, Next, next_look
@@ -255,7 +255,8 @@ def _fastest(session: PfcpSession, urr: int) -> float | None:
     for direction in (0, 1):
         of_qers: dict[int, int] = {}
         for pdr in session.pdrs.values():
-            if urr not in pdr.urr_ids or (pdr.pdi.source_interface == 0) != (direction == 0):
+            uplink = pdr.pdi.source_interface is Interface.ACCESS
+            if urr not in pdr.urr_ids or uplink is not (direction == 0):
                 continue
             qers = ((number, session.qers[number].mbr) for number in pdr.qer_ids)
             bounds = [(mbr[direction], number) for number, mbr in qers if mbr and mbr[direction]]

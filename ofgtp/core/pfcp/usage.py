@@ -251,7 +251,7 @@ def _given(urr: CreateUrr, update: UpdateUrr, measured: Measured, now: int) -> M
         measured = measured._replace(valid_from=now)
     if renewed or update.quota_holding_time is not None:
         measured = measured._replace(active_at=now)
-    if update.measurement_period is not None or update.reporting_triggers is not None:
+    if update.measurement_period is not None:
         measured = measured._replace(period_from=now)
     if measured.closed and not why and _at_once(urr):
         measured = measured._replace(running=now)
