@@ -168,6 +168,10 @@ class Holding:
         self._coming: dict[int, Session | None] = {}
         """Sessions that will hold packets once the store has kept a change."""
 
+    def knows(self, slot: int) -> bool:
+        """Whether packets of the session with this slot were shown lately."""
+        return slot in self._entries
+
     def now(self) -> dict[str, int]:
         """What waits now, of how many sessions, and all that has waited so far."""
         room = {"packets": self.room.packets, "bytes": self.room.octets}
@@ -480,9 +484,11 @@ class Holding:
 
 
 class Flips:
-    """The sessions of a change that hold packets before it or after it."""
+    """The sessions of a change that hold packets before it or after it, or have lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, knows: Callable[[int], bool] = lambda slot: False) -> None:
+        """`knows` tells whether packets of the session with a slot were shown lately."""
+        self._knows = knows
         self.changed: dict[int, Session | None] = {}
         """By their slots, as they are to be."""
         self.had: dict[int, Session] = {}
@@ -499,6 +505,8 @@ class Flips:
                 self.changed[slot] = None
             elif holds(each):
                 self.had[slot], self.changed[slot] = each, None
+            elif self._knows(slot):
+                self.changed[slot] = None
         for each in after:
             if each.detail is not None and (each.detail.slot in self.changed or holds(each)):
                 self.changed[each.detail.slot] = each
