@@ -350,8 +350,12 @@ class Holding:
     def settle(self) -> None:
         """The switch is to be compared with the store: have what waits go where it says."""
         now = time.monotonic()
-        for slot in [*self._entries]:
-            entry = self._entries[slot]
+        for place, slot in enumerate([*self._entries], 1):
+            if place % SLICE == 0:
+                eventlet.sleep(0)
+            entry = self._entries.get(slot)
+            if entry is None:
+                continue
             session = self._by_slot(slot)
             entry.take_over(session if entry.is_of(session) else None)
             entry.closed = None  # what stands in the way is among what differs
