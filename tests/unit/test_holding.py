@@ -261,6 +261,26 @@ def test_nothing_is_remembered_for_ever(stage: Stage) -> None:
     assert stage.holding._entries == {}
 
 
+def test_an_idle_session_with_nothing_waiting_is_no_more_than_told(stage: Stage) -> None:
+    """However many UEs get a packet now and then."""
+    at = time.monotonic()
+    stage.come(1, now=at)
+    stage.holding.tick(at + 31)
+    stage.holding.tick(at + 31 + LATE_S + 1)
+    assert stage.holding._entries == {}
+    stage.come(2)
+    assert len(stage.told) == 1, "once each idle period"
+    stage.holding.drop([SLOT])
+    stage.holding.tick(time.monotonic() + LATE_S + 1)
+    stage.change(session(), session(FAR))
+    stage.stored = session(FAR)
+    stage.change(session(FAR), session())
+    stage.stored = session()
+    stage.holding.kept()
+    stage.come(3)
+    assert len(stage.told) == 2
+
+
 def test_several_changes_of_one_session_in_a_batch() -> None:
     flips = Flips()
     flips.add([session()], [session(FAR)])
