@@ -493,13 +493,13 @@ class Holding:
                 self._due.set(slot, max(due, now + 0.1))
         while (slot := self._forget.first(now)) is not None:
             self._forget.drop(slot)
-            entry = self._entries.get(slot)
-            if entry is None or len(entry.queue):
+            quiet = self._entries.get(slot)
+            if quiet is None or len(quiet.queue):
                 continue
             del self._entries[slot]
-            if entry.told and entry.session is not None and entry.holds:
-                self._told[slot] = entry.session.number, entry.told
-            self._clear(slot, entry)
+            if quiet.told and quiet.session is not None and quiet.holds:
+                self._told[slot] = quiet.session.number, quiet.told
+            self._clear(slot, quiet)
         untold, self._untold = self._untold, {}
         for slot, by_rule in untold.items():
             for rule in by_rule.values():
