@@ -185,6 +185,9 @@ def _block(gateway: Json, rates: _Rates, wrong: Sequence[str], faults: bool) -> 
     yield f"sessions  {_sessions(gateway['sessions'])}"
     yield f"traffic   {rates.traffic()}"
     yield f"drops     {rates.drops()}"
+    if (waiting := gateway.get("buffer") or {}).get("packets"):
+        packets, idle = (output.number(waiting[name]) for name in ("packets", "sessions"))
+        yield f"held      {packets} packets for {idle} idle sessions"
 
 
 def _faults(version: str, faults: Sequence[Json]) -> Iterator[str]:

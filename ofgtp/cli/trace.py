@@ -549,8 +549,12 @@ def _print_finding(finding: Finding, width: int) -> None:
 
 
 def _print_verdict(story: Story, width: int) -> None:
+    from ofgtp.core.trace.verdict import HELD
+
     end: Verdict = story.verdict
     word, colour = ("DELIVERED", "green") if end.delivered else ("DROPPED", "red")
+    if end.reason == HELD:
+        word, colour = "HELD", "yellow"
     _print_end(story.packet.direction, word, colour, end.says, width)
     _print_help(end.do, end.run, width)
 

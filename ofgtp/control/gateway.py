@@ -613,6 +613,7 @@ class GatewayAgent:
                 if self.core_side.heard_arp(packet.frame, own_mac):
                     eventlet.spawn(self._update_route)
             case CookieKind.REPORT, Report.HELD:
+                self.totals.shown += 1
                 self.holding.packet_in(packet, time.monotonic())
             case CookieKind.REPORT, Report.TOO_BIG:
                 if self._channel is not None and self._links is not None:

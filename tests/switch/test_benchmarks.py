@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import batch, bearers, lifecycle, pfcp, run, single, throughput, underload, variety
+from benchmarks import (
+    batch,
+    bearers,
+    lifecycle,
+    paging,
+    pfcp,
+    run,
+    single,
+    throughput,
+    underload,
+    variety,
+)
 from benchmarks.measure import COLUMNS, Row, figure, quantile, samples, table
 
 pytestmark = pytest.mark.switch
@@ -41,6 +52,13 @@ def test_sessions_by_pfcp_beside_rest() -> None:
     rows = pfcp.run(SESSIONS, rounds=1)
     verify(rows, 9)
     assert "; 0 flow-mods; " in rows[6].ofgtp
+
+
+def test_packets_for_idle_ues() -> None:
+    rows = paging.run(SESSIONS, rounds=3, ues=20, cycles=1, rate=50)
+    verify(rows, 3)
+    assert "of 20 UEs all packets delivered in order" in rows[1].ofgtp
+    assert rows[2].ofgtp.startswith("0 lost, ")
 
 
 @pytest.mark.long

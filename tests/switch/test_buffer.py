@@ -156,7 +156,7 @@ def test_it_is_repaired_and_kept(site: Site, ue: str) -> None:
         answer = site.lab.http("PATCH", f"/v1/sessions/{name}", {"downlink": FAR})
         assert answer.json()["state"] == "pending"
         assert paging.buffer(site)["packets"] == 4
-    until(lambda: shown(site, name)["state"] == "active", "it is made")
+    until(lambda: shown(site, name)["state"] == "active", "it is made", timeout=25)
     arrived.until(DOWN, range(4))
 
 

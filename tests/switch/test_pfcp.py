@@ -582,7 +582,7 @@ def test_the_command_knows_it(site: Site, cp: ControlPlane, ue: str) -> None:
     idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
     assert session.modify(update_fars=(idle,)).cause == 1
     traced = " ".join(command("trace", ue, check=False).split())
-    assert f"DROPPED: session {name(session)} is idle" in traced
+    assert f"HELD: session {name(session)} is idle" in traced
     assert "its control plane is told once (Downlink Data Report)" in traced
     session.delete()
     bare.delete()

@@ -27,7 +27,9 @@ from ofgtp.core.flows.pipeline import (
     CORE,
     DOWNLINK,
     FIT,
+    FRAMED,
     GUARD,
+    HELD,
     IDLE_UE_METER,
     INGRESS,
     LEASE,
@@ -792,3 +794,30 @@ def test_classes_of_latency() -> None:
     assert (tally.barriers[0], tally.barriers[1]) == (1, 1)
     assert tally.barriers[-2:] == [1, 1]
     assert sum(tally.barriers) == 4
+
+
+def test_what_is_held_has_not_been_lost() -> None:
+    """Shown to the controller, held, replayed, dropped there, or lost on the way there."""
+    channel, counters = FakeChannel(BASE), Counters()
+    share = next(flow for flow in BASE if flow.table == HELD.number)
+    entered = next(
+        flow
+        for flow in BASE
+        if flow.table == CORE.number and flow.goto is not None and flow.goto != FRAMED.number
+    )
+    for now in (0.0, 3.0):
+        read(counters, channel, now)
+    channel.hit(entered, 100, 100 * 200)
+    channel.hit(share, 100, 100 * 200)
+    counters.shown = 90
+    counters.dropped("buffer_timeout", 5)
+    counters.dropped("idle_ue", 7)
+    for now in (4.0, 7.0, 10.0):
+        read(counters, channel, now)
+    lost = {name: counters.drops[name] for name in ("not_sent", "buffer_full")}
+    assert lost == {"not_sent": 0, "buffer_full": 10}
+    assert (counters.drops["buffer_timeout"], counters.drops["idle_ue"]) == (5, 7)
+    assert {name: counters.standing[name] for name in ("buffer_timeout", "idle_ue")} == {
+        "buffer_timeout": 5,
+        "idle_ue": 7,
+    }

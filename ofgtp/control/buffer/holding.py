@@ -163,10 +163,17 @@ class Holding:
         self._next_late: Event | None = None
         self._hot = False
         """Whether packets have come lately for a session that is being changed."""
+        self._told: dict[int, tuple[int, set[str]]] = {}
+        """By slot, where nothing waits any more: a session's number, and rules of it of whose
+        packets was told, which is not to be told again."""
         self._untold: dict[int, dict[str, Rule]] = {}
         self._changing: list[_Entry] = []
         self._coming: dict[int, Session | None] = {}
         """Sessions that will hold packets once the store has kept a change."""
+
+    def knows(self, slot: int) -> bool:
+        """Whether packets of the session with this slot were shown lately."""
+        return slot in self._entries
 
     def now(self) -> dict[str, int]:
         """What waits now, of how many sessions, and all that has waited so far."""
@@ -209,8 +216,10 @@ class Holding:
         if coming is not None:
             entry.changing = time.monotonic()
             self._changing.append(entry)
-        if not entry.holds:
-            self._forget.set(slot, time.monotonic() + LATE_S)
+        number, told = self._told.pop(slot, (0, set()))
+        if number == session.number:
+            entry.told = told
+        self._forget.set(slot, time.monotonic() + LATE_S)
         return entry
 
     def _hold(self, slot: int, entry: _Entry, rule: Rule, frame: bytes, now: float) -> None:
@@ -236,6 +245,7 @@ class Holding:
             self.counts["held"] += 1
             if first:
                 self._due.set(slot, held.until)
+                self._forget.drop(slot)
             return
         self._dropped(FULL, 1)
         if not entry.sending:
@@ -279,6 +289,8 @@ class Holding:
                 del self._entries[slot]
                 entry = None
             if entry is None:
+                if session is None or not holds(session):
+                    self._told.pop(slot, None)
                 if slot not in had:
                     self._coming[slot] = session
                     continue
@@ -346,13 +358,23 @@ class Holding:
     def settle(self) -> None:
         """The switch is to be compared with the store: have what waits go where it says."""
         now = time.monotonic()
-        for slot in [*self._entries]:
-            entry = self._entries[slot]
+        for place, slot in enumerate([*self._entries], 1):
+            if place % SLICE == 0:
+                eventlet.sleep(0)
+            entry = self._entries.get(slot)
+            if entry is None:
+                continue
             session = self._by_slot(slot)
             entry.take_over(session if entry.is_of(session) else None)
             entry.closed = None  # what stands in the way is among what differs
             self._drain(slot, entry, now)
             self._keep(slot, entry, now)
+        for place, (slot, (number, _)) in enumerate([*self._told.items()], 1):
+            if place % SLICE == 0:
+                eventlet.sleep(0)
+            session = self._by_slot(slot)
+            if session is None or session.number != number or not holds(session):
+                self._told.pop(slot, None)
 
     def drop(self, slots: Iterable[int]) -> None:
         """Drop what waits of sessions."""
@@ -376,10 +398,11 @@ class Holding:
 
     def _keep(self, slot: int, entry: _Entry, now: float) -> None:
         """Forget an entry before long if nothing is held there any more."""
-        if entry.holds:
+        if not entry.holds:
+            self._untold.pop(slot, None)
+        if len(entry.queue):
             self._forget.drop(slot)
         else:
-            self._untold.pop(slot, None)
             self._forget.set(slot, now + LATE_S)
 
     def _clear(self, slot: int, entry: _Entry) -> None:
@@ -387,6 +410,8 @@ class Holding:
             self._dropped(IDLE, dropped)
         self._due.drop(slot)
         self._open(slot, entry)
+        if slot in self._entries:
+            self._keep(slot, entry, time.monotonic())
 
     def _drain(self, slot: int, entry: _Entry, now: float) -> None:
         """Have what waits go where the rules say now, in the order in which it came."""
@@ -463,12 +488,18 @@ class Holding:
                 self._open(slot, entry)
             if (due := entry.queue.due) is None:
                 self._due.drop(slot)
+                self._keep(slot, entry, now)
             else:
                 self._due.set(slot, max(due, now + 0.1))
         while (slot := self._forget.first(now)) is not None:
             self._forget.drop(slot)
-            entry = self._entries.pop(slot)
-            self._clear(slot, entry)
+            quiet = self._entries.get(slot)
+            if quiet is None or len(quiet.queue):
+                continue
+            del self._entries[slot]
+            if quiet.told and quiet.session is not None and quiet.holds:
+                self._told[slot] = quiet.session.number, quiet.told
+            self._clear(slot, quiet)
         untold, self._untold = self._untold, {}
         for slot, by_rule in untold.items():
             for rule in by_rule.values():
@@ -480,9 +511,11 @@ class Holding:
 
 
 class Flips:
-    """The sessions of a change that hold packets before it or after it."""
+    """The sessions of a change that hold packets before it or after it, or have lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, knows: Callable[[int], bool] = lambda slot: False) -> None:
+        """`knows` tells whether packets of the session with a slot were shown lately."""
+        self._knows = knows
         self.changed: dict[int, Session | None] = {}
         """By their slots, as they are to be."""
         self.had: dict[int, Session] = {}
@@ -499,6 +532,8 @@ class Flips:
                 self.changed[slot] = None
             elif holds(each):
                 self.had[slot], self.changed[slot] = each, None
+            elif self._knows(slot):
+                self.changed[slot] = None
         for each in after:
             if each.detail is not None and (each.detail.slot in self.changed or holds(each)):
                 self.changed[each.detail.slot] = each

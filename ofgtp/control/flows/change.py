@@ -38,7 +38,7 @@ class Change:
     ) -> None:
         """What `holding` has of packets that wait for the change is sent before it."""
         self._prepared, self._bundle, self._holding = prepared, bundle, holding
-        self._flips = Flips()
+        self._flips = Flips() if holding is None else Flips(holding.knows)
         self.drop: set[int] = set()
         """Slots of sessions what waits of which is to be dropped."""
         self.problem: str | None = None

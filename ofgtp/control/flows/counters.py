@@ -163,6 +163,10 @@ class Counters:
         """Uplink packets and octets that flows count, or will, though they did not pass."""
         self._reading = Semaphore(1)
         self.rates = RateCounts()
+        self.shown = 0
+        """Packets for idle UEs that have reached the controller."""
+        self._unseen = Gap()
+        """Those that have not: the switch sends no more than its connection takes."""
         self.held_drops: Counter[str] = Counter()
         """What the controller has held, or could not, and dropped: among `drops`."""
         self._over_rates = 0, 0
@@ -294,6 +298,9 @@ class Counters:
 
     def _look_for_lost(self, now: float, anew: bool, ports: Iterable[Port]) -> None:
         passed, drops = self._passed, self.drops
+        before = self._unseen.lost
+        self._unseen.observe(now, passed[_SHOWN] - passed[_OVER_SHOWN], self.shown, anew=anew)
+        self.dropped(DropReason.BUFFER_FULL.label, self._unseen.lost - before)
         # Of both ports' frames without a lease those of the access port are what the core's are not
         of_core = passed["core"] - passed["core table"]
         into_switch = passed["tunnelled"] - (passed["no lease"] - of_core)

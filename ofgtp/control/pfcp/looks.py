@@ -31,8 +31,8 @@ from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.messages import SessionReportRequest
 from ofgtp.core.pfcp.wire.tables import encode
 from ofgtp.core.rules.ruleset import Owned
-from ofgtp.core.usage.plain import Pair
 from ofgtp.core.usage.pace import Next
+from ofgtp.core.usage.plain import Pair
 from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore, StoredSession

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PACKETS = 65_536
+PACKETS = 32_768
 OCTETS = 64 << 20
 """What a gateway holds at most."""
-PART = 32
+PART = 16
 """A UE has at most one part in so many of what is free."""
 
 

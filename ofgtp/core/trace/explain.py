@@ -41,6 +41,7 @@ from ofgtp.core.flows.pipeline import (
     RETYPE,
     ROUTE,
     RULES,
+    SHOWN,
     TOO_BIG,
     UNWRAP,
     UPLINK,
@@ -311,7 +312,9 @@ class _Way:
         if table is FRAMED:
             return f"{packet.destination} is behind a UE, by a framed route"
         if table is HELD:
-            return "shown to the controller, which tells the control plane, and dropped"
+            return "the session is idle: to where such packets are shown, or its way is closed"
+        if table is SHOWN:
+            return "to the controller, which holds it, or tells who wants to know of it"
         if table is LEASE:
             to = ": to LOCAL, where the switch unwraps it" if hop.outputs else ""
             return f"no lease has run out{to}"
@@ -480,7 +483,7 @@ class _Way:
             if case.packet.direction == "uplink" and not self._to_ue:
                 return verdict.too_big_uplink(case, asked)
             return verdict.too_big(case, asked)
-        if last.table == HELD.number:
+        if last.table == SHOWN.number:
             return verdict.held(case, self.taken)
         return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
 

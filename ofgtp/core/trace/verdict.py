@@ -23,6 +23,8 @@ from ofgtp.core.trace.oftrace import Hop
 
 TABLES = {table.number: table for table in PIPELINE}
 
+HELD = "held"
+"""The reason of a packet that goes no further now, and waits at the controller."""
 LOOK = "systemctl status ofgtp; journalctl -eu ofgtp"
 NOT_MADE = (
     "the core network (MME, SMF) has not made it, or has deleted it; those there are: ofgtp"
@@ -60,6 +62,13 @@ def dropped(case: Case, reason: DropReason, taken: Taken | None = None) -> Verdi
 def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
     packet, session, gateway = case.packet, case.session, case.gateway
     match reason:
+        case DropReason.BUFFER_FULL:
+            return (
+                f"{session.name} is idle, and as many packets wait for it as may",
+                "the first that came are held (ofgtp session show: buffer, or what the BAR of its"
+                " control plane says), and delivered when it has a downlink again. Is it paged?",
+                None,
+            )
         case DropReason.IDLE_UE:
             return (
                 f"{session.name} is idle: it has no downlink",
@@ -425,7 +434,7 @@ def held(case: Case, taken: Taken | None) -> Verdict:
     return Verdict(
         False,
         f"{whose} is idle: it has no downlink, and the controller has the packet",
-        "held",
+        HELD,
         f"normal for a phone that sleeps: {told}, pages it, and gives the session a downlink again."
         " What is held by then is delivered first",
     )
