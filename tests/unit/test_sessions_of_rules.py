@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ofgtp.control.sessions.counted import counted
 
 from ofgtp.control.peers.end_markers import left_tunnels
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.core.filters import ASSIGNED, PacketFilter
-from ofgtp.core.flows.flow import Unit
+from ofgtp.core.flows.flow import FlowKey, Unit
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
+from ofgtp.core.rules.counts import ETHERNET_BYTES, Counts, RuleKey, by_rule
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
 from ofgtp.core.sessions.rule import Rule, Source, ToCore, Tunnel
@@ -37,13 +37,10 @@ from ofgtp.northbound import bearers as form
 from ofgtp.northbound import bodies
 from ofgtp.northbound.service import (
     BearerRequest,
-    Counters,
-    FlowCounters,
     RelayRequest,
     SessionRequest,
     UplinkRequest,
 )
-from ofgtp.southbound import openflow as of
 from tests.support.sample import (
     ALL_KINDS,
     ENB,
@@ -343,15 +340,6 @@ def test_peers() -> None:
 # --- counters
 
 
-def stats(each: Any, packets: int) -> of.FlowStats:
-    flow = each.flow
-    raw = of.encode_match(flow.match)
-    match, _ = of.decode_match(raw, 0)
-    return of.FlowStats(
-        flow.table, flow.priority, flow.cookie, match, raw, b"", (0, 0), packets, 100 * packets, 7
-    )
-
-
 COUNTED = detailed(
     bearers=[
         bearer("voice", 1, "permit out udp from any 1-4 to assigned", uplink=Uplink(0x4001)),
@@ -361,57 +349,58 @@ COUNTED = detailed(
 )
 
 
-def test_each_packet_counts_once_for_the_session_and_once_for_its_bearer() -> None:
-    flows = owned_flows(COUNTED, LINKS)
-    assert COUNTED.detail is not None
-    # Each flow counts another power of two: a sum says which were added.
-    marked = {each.flow.key: 1 << place for place, each in enumerate(flows)}
-    seen = [stats(each, marked[each.flow.key]) for each in flows]
+def counted(one: Session, packets: dict[FlowKey, int], octets: int = 100) -> dict[RuleKey, Counts]:
+    """What came to the rules of a session whose flows have counted so many packets."""
+    seen = {key: Counts(count, (octets + ETHERNET_BYTES) * count) for key, count in packets.items()}
+    return by_rule([(each.flow.key, each) for each in owned_flows(one, LINKS)], seen)
 
-    def of_(direction: str, rule: str | None) -> Counters:
-        packets = sum(
+
+def test_each_packet_counts_once_and_for_one_rule() -> None:
+    flows = owned_flows(COUNTED, LINKS)
+    # Each flow counts another power of two, those by which the session is found the greater ones:
+    # a sum says which were added.
+    ordered = sorted(flows, key=lambda each: each.first)
+    marked = {each.flow.key: 1 << place for place, each in enumerate(ordered)}
+
+    # Of a bearer with a tunnel of its own what no filter matches is refused, and is no rule's.
+    shared = {(each.direction, each.group) for each in flows if each.rest is not None}
+    assert ("uplink", "voice") in {(e.direction, e.rule) for e in flows if e.first and not e.rest}
+
+    def of_(direction: str, *, first: bool, rule: str | None = None) -> int:
+        return sum(
             marked[each.flow.key]
             for each in flows
-            if each.direction == direction
-            and (each.first if rule is None else not each.first and each.rule == rule)
+            if each.first is first
+            and each.direction == direction
+            and (rule == each.rule or (rule is None and (direction, each.group) in shared))
         )
-        return Counters(packets, 100 * packets)
 
-    shown = counted(COUNTED.detail, seen, flows)
-    sums = [Counters(each.packets, each.bytes) for each in (shown.uplink, shown.downlink)]
-    assert sums == [of_("uplink", None), of_("downlink", None)]
-    for name in ("voice", "video"):
-        assert shown.bearers[name] == (of_("uplink", name), of_("downlink", name))
-        assert shown.bearers[name][0].packets and shown.bearers[name][1].packets
+    found = counted(COUNTED, marked)
+    assert all(counts.octets == 100 * counts.packets for counts in found.values())
+    for direction in ("uplink", "downlink"):
+        for name in ("voice", "video"):
+            assert found[direction, name].packets == of_(direction, first=False, rule=name) > 0
+        rest = of_(direction, first=True) - of_(direction, first=False)
+        assert found[direction, ""].packets == rest
     # A flow on the way of a packet is in one of the sums of its direction, but for those that are
     # the prefixes': they carry what is counted elsewhere, or what is another UE's.
-    tables = {each.flow.table for each in flows if not each.first and not each.rule}
-    assert tables == {40, 60}
+    assert {each.flow.table for each in flows if each.group is None} == {40, 60}
 
 
 def test_what_the_switch_does_not_have_counts_nothing() -> None:
-    flows = owned_flows(COUNTED, LINKS)
-    assert COUNTED.detail is not None
-    shown = counted(COUNTED.detail, [stats(flows[0], 3)], flows)
-    assert (shown.uplink, shown.downlink) == (FlowCounters(3, 300, 7), FlowCounters(0, 0, 0))
-    assert shown.bearers == {"voice": (Counters(0, 0),) * 2, "video": (Counters(0, 0),) * 2}
-    assert counted(COUNTED.detail, [], ()).uplink == FlowCounters(0, 0, 0)
-
-
-def test_a_session_counts_since_its_last_flow_was_made() -> None:
-    flows = owned_flows(COUNTED, LINKS)
-    ups = [each for each in flows if each.direction == "uplink" and each.first]
-    assert len(ups) > 1 and COUNTED.detail is not None
-    seen = [replace(stats(each, 1), seconds=100 - place) for place, each in enumerate(ups)]
-    assert counted(COUNTED.detail, seen, flows).uplink.seconds == 100 - len(ups) + 1
+    assert {*counted(COUNTED, {}).values()} == {Counts()}
+    first = next(each for each in owned_flows(COUNTED, LINKS) if each.rest is not None)
+    found = counted(COUNTED, {first.flow.key: 3})
+    assert {key for key, counts in found.items() if counts.packets} == {(first.direction, "")}
 
 
 def test_a_relay_counts_both_ways() -> None:
     one = relay()
-    flows = owned_flows(one, LINKS)
-    assert one.detail is not None
-    shown = counted(one.detail, [stats(each, 1) for each in flows], flows)
-    assert shown.uplink.packets == shown.downlink.packets == 4, "three types, and the long way"
+    found = counted(one, {each.flow.key: 1 for each in owned_flows(one, LINKS)})
+    assert {key: counts.packets for key, counts in found.items()} == {
+        ("uplink", ""): 4,
+        ("downlink", ""): 4,
+    }, "three types, and the long way"
 
 
 # --- End Markers
@@ -495,7 +484,8 @@ def written_again(one: Session) -> Session:
 
 
 def as_by_rest(one: Session) -> Session:
-    """Of a bearer's container all but the QFI is the session's, and nothing was indicated."""
+    """Of a bearer's container all but the QFI is the session's, nothing was indicated, and what is
+    used up is not said by who asks."""
     detail = one.detail
     assert detail is not None
     bearers = tuple(
@@ -503,11 +493,13 @@ def as_by_rest(one: Session) -> Session:
             each,
             qos=None if each.qos is None else replace(one.qos or Qos(1), qfi=each.qos.qfi),
             error_indicated=False,
+            used_up=False,
         )
         for each in detail.bearers
     )
     side = detail.relay and replace(detail.relay, error_indicated=False)
-    return replace(one, error_indicated=False, detail=replace(detail, bearers=bearers, relay=side))
+    made = replace(detail, bearers=bearers, relay=side, used_up=False)
+    return replace(one, error_indicated=False, detail=made)
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
