@@ -155,15 +155,15 @@ port `LOCAL`, which has the access address; a GTP-U datagram that is sent to `LO
 unwrapped by the `gtpu` port. So a downlink packet passes the tables twice: from the core port, and
 again from `LOCAL`.
 
-An uplink packet passes them three times, and is parsed two or three times:
+An uplink packet passes them three times:
 
 1. from the access port: is it GTP-U for us, and does the controller still hold its *lease*? Then
    on to `LOCAL`, which unwraps it;
 2. from the `gtpu` port: is it a T-PDU? Then once round by a *patch port*, a cable, as it were, from
    the bridge to itself. What the switch knows of the tunnel gets lost on this way, and is meant to:
    the packet carries its TEID and its peer along in other fields;
-3. from the other end of the patch: the packet gets its true type, for which most have to be parsed
-   anew, then its session is looked for, and where it may go.
+3. from the other end of the patch: the packet gets its true type, then its session is looked for,
+   and where it may go.
 
 The way round is there for the sake of the switch's cache, in which Open vSwitch before 3.2 cannot
 change entries for packets that carry tunnel metadata: [ovs-faults.md](ovs-faults.md). For the same
@@ -186,19 +186,9 @@ took for Ethernet shows its IP version as the first digit of `dl_dst`. No MAC ad
 begins with 4 or 6, so that signalling, which comes out of the `gtpu` port with its whole outer
 frame, is told from it.
 
-T-PDUs whose type is right, those with a TTL of 64 to 79, which is what most phones send, go the
-same way, but without a label: it is the patch port between the two tables that makes the switch
-forget the tunnel. They are not parsed anew, which is what costs most. What later tables need is put
-where a patch port leaves it; of those without a label:
-
-| what | from | by way of | to, in table `retype` |
-|---|---|---|---|
-| TEID, 32 bits | `tun_id` | `pkt_mark` | `reg0`; the mark is 0 again |
-| peer's address, 32 bits | `tun_src` | the low 32 bits of `dl_src` | `reg1` |
-| ECN of the outer header, 1 or 3 | the gtpu port it came by | the next two of `dl_src` | `reg7` |
-| that there is no label | | the group bit of `dl_dst`, which `LOCAL`'s MAC does not have | |
-
-Of the others:
+T-PDUs whose type is right by chance go the same way, since it is the patch port between the two
+tables that makes the switch forget the tunnel. What later tables need is put where a patch port
+leaves it:
 
 | what | from | by way of | to, in table `retype` |
 |---|---|---|---|

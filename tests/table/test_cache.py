@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv4Network
 from itertools import permutations, product
-from typing import Any
 
 import pytest
 
 from ofgtp.control.flows.links import new_epoch
-from ofgtp.core.flows.flow import FIELDS, Flow, Match, Move, PopMpls, SetField, match
+from ofgtp.core.flows.flow import FIELDS, Flow, Match, Move, SetField, match
 from ofgtp.core.flows.pipeline import (
     EPOCH,
     GUARD,
@@ -35,7 +34,6 @@ from ofgtp.core.flows.pipeline import (
     DropReason,
 )
 from ofgtp.core.model import Uplink
-from ofgtp.core.rules.terms import EPOCH_SHIFT
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
 from tests.table.simulator import REGISTERS, TUNNEL, Switch, Trace
@@ -111,27 +109,8 @@ def ends(old: Way, new: Way) -> bool:
     return any(mask & ~asked.get(name, 0) for name, mask in new.in_any_case.items())
 
 
-def passes(trace: Trace) -> list[tuple[Flow, ...]]:
-    """Those that are cached with what came by the gtpu port: two of a packet that is parsed anew
-    behind the patch, one of any other."""
-    first = first_pass(trace)
-    if all(flow.table != EPOCH.number for flow in trace.flows):
-        return [first]
-    if first[-1].table == RETYPE.number and not _is_parsed_anew(first[-1]):
-        return [first + second_pass(trace)]
-    return [first, second_pass(trace)]
-
-
-def last_pass(trace: Trace) -> tuple[Flow, ...]:
-    return passes(trace)[-1]
-
-
-def _is_parsed_anew(flow: Flow) -> bool:
-    return any(isinstance(action, PopMpls) for action in flow.actions)
-
-
 def first_pass(trace: Trace) -> tuple[Flow, ...]:
-    """From the gtpu port through the patch, until the packet may be parsed anew."""
+    """From the gtpu port through the patch, until the packet is parsed anew."""
     tables = [flow.table for flow in trace.flows]
     of_relays = (RELAY_FORM.number, RELAY.number)
     start = next(n for n, table in enumerate(tables) if table in (*of_relays, NORMALISE.number)) - 1
@@ -179,16 +158,14 @@ SESSIONS = {
     "another TEID": (session(uplink=Uplink(0x1009)),),
     "another UE": (session(ue_ip=IPv4Address("10.45.0.9")),),
 }
-PACKETS: dict[str, dict[str, Any]] = {
-    "out": {},
-    "out, too long for some": {"size": 1400},
-    "to a UE": {"dst": "10.45.0.3"},
-    "to a UE that is not": {"dst": "10.45.0.77"},
-    "protected": {"dst": ACCESS_IP},
-    "capable of ECN": {"tos": 2},
+PACKETS = {
+    "out": inner(),
+    "out, too long for some": inner(size=1400),
+    "to a UE": inner(dst="10.45.0.3"),
+    "to a UE that is not": inner(dst="10.45.0.77"),
+    "protected": inner(dst=ACCESS_IP),
+    "capable of ECN": inner(tos=2),
 }
-TYPED_RIGHTLY, MISTYPED = 64, 128
-"""Times to live: packets with the first are not parsed anew."""
 
 
 def unchanged(flow: Flow) -> Flow:
@@ -200,7 +177,7 @@ CE = 3
 
 @cache
 def ways(
-    passed: Callable[[Trace], tuple[Flow, ...]], ttl: int, epoch: int, change: Change = unchanged
+    passed: Callable[[Trace], tuple[Flow, ...]], epoch: int, change: Change = unchanged
 ) -> dict[bool, list[Way]]:
     """All ways of the packets above: True for those of a session, False for the others."""
     found: dict[bool, list[Way]] = {True: [], False: []}
@@ -210,7 +187,7 @@ def ways(
             flows = [change(f) for f in all_flows(gateway(**of_gateway), *sessions, links=links)]
             gw = made(flows, links)
             for packet, tos in product(PACKETS.values(), (0, CE)):
-                trace = gw.receive(LINKS.access, gtpu(inner(ttl=ttl, **packet), tos=tos))
+                trace = gw.receive(LINKS.access, gtpu(packet, tos=tos))
                 if trace.drop_number == DropReason.NOT_ECN_CAPABLE:
                     continue  # whatever sessions there are
                 live = any(flow.table == GUARD.number for flow in trace.flows)
@@ -223,27 +200,16 @@ def ways(
 ONE, OTHER = 0x0000FFFF, 0x00FF00FF
 
 
-by_ttl = pytest.mark.parametrize("ttl", [TYPED_RIGHTLY, MISTYPED])
-
-
-@pytest.mark.parametrize(("ttl", "number"), [(TYPED_RIGHTLY, 1), (MISTYPED, 2)])
-def test_what_is_typed_rightly_is_parsed_once(ttl: int, number: int) -> None:
-    trace = made(all_flows(gateway(), session())).receive(LINKS.access, gtpu(inner(ttl=ttl)))
-    assert len(passes(trace)) == number
-
-
-@by_ttl
-def test_the_ways_are_of_all_kinds(ttl: int) -> None:
-    found = ways(last_pass, ttl, ONE)
+def test_the_ways_are_of_all_kinds() -> None:
+    found = ways(second_pass, ONE)
     last = {live: {way.flows[-1].table for way in found[live]} for live in (True, False)}
     assert last[False] == {UPLINK.number}
     assert last[True] >= {GUARD.number, 50, 70}
     assert all(len(each) > 20 for each in found.values())
 
 
-@by_ttl
-def test_a_session_that_comes_or_goes_is_noticed(ttl: int) -> None:
-    found = ways(last_pass, ttl, ONE)
+def test_a_session_that_comes_or_goes_is_noticed() -> None:
+    found = ways(second_pass, ONE)
     for live in found[True]:
         for lost in found[False]:
             assert ends(live, lost), "a deleted session's packets would go on"
@@ -257,24 +223,21 @@ def without(field: str) -> Change:
     return change
 
 
-@by_ttl
 @pytest.mark.parametrize(("field", "live"), [("ct_mark", False), ("ct_zone", True)])
-def test_the_rule_can_be_broken(field: str, live: bool, ttl: int) -> None:
+def test_the_rule_can_be_broken(field: str, live: bool) -> None:
     """Without what is asked for on a way, a change to this way goes unnoticed."""
-    found = ways(last_pass, ttl, ONE, without(field))
+    found = ways(second_pass, ONE, without(field))
     assert not all(ends(old, new) for old in found[not live] for new in found[live])
     # The other direction does not depend on it.
     assert all(ends(new, old) for old in found[not live] for new in found[live])
 
 
-@by_ttl
-def test_a_field_asked_for_at_a_higher_priority_is_no_news(ttl: int) -> None:
+def test_a_field_asked_for_at_a_higher_priority_is_no_news() -> None:
     """As a flow above the sessions' that asks for the field of those that are lost would show."""
     above = [replace(f, match=match(ct_mark=(1, -1 & 0xFFFFFFFF))) for f in _misses()]
     flows = [*all_flows(gateway(), session()), *(replace(f, priority=200) for f in above)]
-    gw = made(flows)
-    live = Way(gw, last_pass(gw.receive(LINKS.access, gtpu(inner(ttl=ttl)))))
-    lost = ways(last_pass, ttl, ONE)[False][0]
+    live = Way(gw := made(flows), second_pass(gw.receive(LINKS.access, gtpu(inner()))))
+    lost = ways(second_pass, ONE)[False][0]
     assert not ends(live, lost)
 
 
@@ -282,33 +245,30 @@ def _misses() -> list[Flow]:
     return [f for f in all_flows(gateway()) if f.table == UPLINK.number and not f.priority]
 
 
-@by_ttl
 @pytest.mark.parametrize(("before", "after"), [(ONE, OTHER), (OTHER, ONE)])
-def test_another_epoch_is_noticed_on_every_way(before: int, after: int, ttl: int) -> None:
+def test_another_epoch_is_noticed_on_every_way(before: int, after: int) -> None:
     """Next hop, repairs, other UEs' downlink: whichever way packets took, and take then."""
-    for old in (way for each in ways(last_pass, ttl, before).values() for way in each):
-        for new in (way for each in ways(last_pass, ttl, after).values() for way in each):
+    for old in (way for each in ways(second_pass, before).values() for way in each):
+        for new in (way for each in ways(second_pass, after).values() for way in each):
             assert ends(old, new)
 
 
-@by_ttl
-def test_the_same_epoch_is_no_news(ttl: int) -> None:
+def test_the_same_epoch_is_no_news() -> None:
     """Else the test above would show nothing."""
-    found = ways(last_pass, ttl, ONE)[True]
+    found = ways(second_pass, ONE)[True]
     assert not any(ends(way, way) for way in found)
 
 
 def test_another_epoch_is_noticed_in_the_first_pass() -> None:
-    for old in ways(first_pass, MISTYPED, ONE)[True]:
-        for new in ways(first_pass, MISTYPED, OTHER)[True]:
+    for old in ways(first_pass, ONE)[True]:
+        for new in ways(first_pass, OTHER)[True]:
             assert ends(old, new)
 
 
-@by_ttl
-def test_the_first_pass_asks_for_the_epoch(ttl: int) -> None:
-    for way in ways(first_pass, ttl, OTHER)[True]:
+def test_the_first_pass_asks_for_the_epoch() -> None:
+    for way in ways(first_pass, OTHER)[True]:
         assert way.flows[0].table == INGRESS.number
-        assert way.in_any_case["ct_label"] >> EPOCH_SHIFT == OTHER
+        assert way.in_any_case["ct_mark"] == OTHER
 
 
 # --- epochs -------------------------------------------------------------------------------------

@@ -74,14 +74,11 @@ from ofgtp.core.flows.pipeline import (
 from ofgtp.core.model import AccessRoute, Qos, Uplink
 from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
 from ofgtp.core.rules.lease import lease_flows
-from ofgtp.core.rules.normalise import GROUP
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import (
     DOWNLINK_REFUSALS,
-    EPOCH_SHIFT,
     EXTENDED,
     EXTENDED_NUMBERED,
-    IPV4_TYPED,
     TO_UE,
     UNEXTENDED,
     UPLINK_REFUSALS,
@@ -300,14 +297,12 @@ def test_what_the_epoch_is_asked_of() -> None:
     rest |= {f.key for f in ends if any(c.field == "reg5" and c.value in long for c in f.match)}
     assert asked - by_gtpu == rest
     for flow in epoch_flows(replace(LINKS, epoch=0x00FF00FF)):
-        asked_of = Condition("pkt_mark", 0, 0x00FF00FF)
-        if flow.table == INGRESS.number:
-            asked_of = Condition("ct_label", 0, 0x00FF00FF << EPOCH_SHIFT)
-        assert asked_of in flow.match
+        field = "ct_mark" if flow.table == INGRESS.number else "pkt_mark"
+        assert Condition(field, 0, 0x00FF00FF) in flow.match
 
 
 def _epoch(asked: Condition) -> bool:
-    return asked.mask in (EPOCH_BITS, EPOCH_BITS << EPOCH_SHIFT)
+    return asked.field in ("pkt_mark", "ct_mark") and asked.mask == EPOCH_BITS
 
 
 def test_another_epoch_changes_the_flows_that_ask_for_it_only() -> None:
@@ -356,67 +351,28 @@ def test_the_patch_is_entered_by_gtpu_only_and_left_for_one_table(change: dict[s
         assert LINKS.loop_in not in ports
         if LINKS.loop_out in ports:
             signalling = ("dl_dst", int(LINKS.local_mac.replace(":", ""), 16), (1 << 48) - 1)
-            labelled = Encap(Header.MPLS) in flow.actions
-            assert labelled or signalling in flow.match or _is_for_group(flow)
+            assert Encap(Header.MPLS) in flow.actions or signalling in flow.match
         assert LINKS.loop_out not in ports or flow.table == NORMALISE.number
         inputs = [each.value for each in flow.match if each.field == "in_port"]
         assert LINKS.loop_out not in inputs
         assert (inputs == [LINKS.loop_in]) == (flow.goto == RETYPE.number)
 
 
-def _is_for_group(flow: Flow) -> bool:
-    """Whether its packets get a header of Ethernet by which they are told from all others."""
-    return Encap(Header.ETHERNET) in flow.actions and SetField("dl_dst", GROUP) in flow.actions
-
-
-def test_only_what_is_typed_ipv4_is_taken_to_be_so() -> None:
-    """And all of it that is no extension header's; LOCAL's MAC address, by which everything else
-    without a label comes back, is none of a group."""
-    flows = all_flows(gateway())
-    sent = [flow for flow in flows if _is_for_group(flow)]
-    typed = Condition("packet_type", IPV4_TYPED, 0xFFFFFFFF)
-    assert [typed in flow.match for flow in sent] == [True, True]
-    assert [("tun_gtpu_flags", 0x33) in [c[:2] for c in f.match] for f in sent] == [True, False]
-    assert not int(LINKS.local_mac.split(":")[0], 16) & 1
-    [back] = [f for f in flows if Condition("dl_dst", GROUP, GROUP) in f.match]
-    assert (back.table, back.goto) == (RETYPE.number, EPOCH.number)
-    assert Condition("dl_type", 0x0800, 0xFFFF) in back.match
-
-
-def _carried(*, labelled: bool) -> tuple[dict[Bits, Bits], dict[Bits, Bits]]:
-    """What table normalise copies where, and what retype copies from there."""
+def test_the_same_bits_go_into_the_label_and_come_out_of_it() -> None:
+    """What each flow of normalise copies away, table retype copies back, and it is all of it."""
     flows = all_flows(gateway())
     [away] = {
         tuple(a for a in f.actions if isinstance(a, Move))
         for f in flows
-        if f.table == NORMALISE.number
-        and any(isinstance(a, Move) for a in f.actions)
-        and _is_for_group(f) is not labelled
+        if f.table == NORMALISE.number and Encap(Header.MPLS) in f.actions
     }
     [back] = {
         tuple(a for a in f.actions if isinstance(a, Move))
         for f in flows
-        if f.table == RETYPE.number
-        and any(isinstance(a, Move) for a in f.actions)
-        and any(isinstance(a, PopMpls) for a in f.actions) is labelled
+        if f.table == RETYPE.number and any(isinstance(a, Move) for a in f.actions)
     }
-    return {a.dst: a.src for a in away}, {a.src: a.dst for a in back}
-
-
-def test_the_same_bits_go_into_the_addresses_and_come_out_of_them() -> None:
-    """Of what is typed rightly: TEID, peer and the outer header's ECN."""
-    carried, returned = _carried(labelled=False)
-    assert {returned[place]: source for place, source in carried.items()} == {
-        Bits("reg0", 0, 31): Bits("tun_id", 0, 31),
-        Bits("reg1", 0, 31): Bits("tun_src", 0, 31),
-        Bits("reg7", 0, 1): Bits("reg7", 0, 1),
-    }
-    assert carried.keys() == returned.keys()
-
-
-def test_the_same_bits_go_into_the_label_and_come_out_of_it() -> None:
-    """What each flow of normalise copies away, table retype copies back, and it is all of it."""
-    carried, returned = _carried(labelled=True)
+    carried = {a.dst: a.src for a in away}
+    returned = {a.src: a.dst for a in back}
     # All of the label's traffic class is written, for the switch has put something there.
     [ecn] = [place for place in carried if place.field == "mpls_tc"]
     assert (ecn, carried.pop(ecn)) == (Bits("mpls_tc", 0, 2), Bits("reg7", 0, 2))
@@ -438,7 +394,7 @@ def test_versions_come_back_as_the_types_they_are() -> None:
     types: dict[int, list[int]] = {}
     for flow in (f for f in flows if f.table == RETYPE.number and f.actions):
         asked = {each.field: each.value for each in flow.match}
-        if "udp_dst" in asked or "dl_dst" in asked:
+        if "udp_dst" in asked:
             continue
         assert (asked["dl_type"], asked["vlan_vid"]) == (0x8847, 0x1000)
         types[asked["vlan_pcp"]] = [a.eth_type for a in flow.actions if isinstance(a, PopMpls)]

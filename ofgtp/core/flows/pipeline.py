@@ -156,7 +156,7 @@ INGRESS = Table(
     0,
     "ingress",
     "Sorts packets by the port they came in by.",
-    _fields("packet_type in_port ct_label"),
+    _fields("packet_type in_port ct_mark"),
     ("access", "relay_form", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
@@ -228,9 +228,8 @@ NORMALISE = Table(
     20,
     "normalise",
     "Decapsulated packets, typed at random by the switch. Tells T-PDUs from signalling, and sends"
-    " both once round by a patch port: T-PDUs with a new Ethernet header, their TEID in the"
-    " packet's mark. Those that are typed rightly have their peer's address in the header; the"
-    " others have an MPLS label below it, and the address in the label and a VLAN tag. A patch port"
+    " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
+    " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
     " makes the switch forget the tunnel's metadata.",
     _fields("packet_type reg7 dl_dst dl_type nw_proto tun_gtpu_flags tun_gtpu_msgtype"),
     (),
@@ -239,10 +238,10 @@ NORMALISE = Table(
 RETYPE = Table(
     22,
     "retype",
-    "T-PDUs come back: TEID and peer go into registers. A label is popped with the type that the"
-    " packet really has; the switch parses it anew. Those with an extension header are parsed as"
-    " IPv6, which they are not. Signalling goes to the controller.",
-    _fields("dl_dst dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
+    "T-PDUs come back: TEID and peer go into registers, and the label is popped with the type that"
+    " the packet really has; the switch parses it anew. Those with an extension header are parsed"
+    " as IPv6, which they are not. Signalling goes to the controller.",
+    _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
     ("container", "epoch"),
     DropReason.NOT_IP,
 )

@@ -40,7 +40,6 @@ from ofgtp.core.rules.relay import relay, relay_form
 from ofgtp.core.rules.terms import (
     CE,
     ECT_1,
-    EPOCH_SHIFT,
     IPV4_TYPED,
     IPV6_TYPED,
     Links,
@@ -115,13 +114,13 @@ def gateway_flows(
 
 
 def epoch_flows(links: Links) -> Iterator[Flow]:
-    """The flows that each decapsulated packet passes, on all of its passes; see NO_SESSION.
+    """The flows that each decapsulated packet passes, on both of its passes; see NO_SESSION.
 
     The first pass leads to the second by a number which the switch draws anew when the flows were
     away for a moment, so that what it has cached for the first must be forgotten too.
     """
     # Not pkt_mark: the TEID is copied onto it in this pass, which asks for all of it in any epoch.
-    asked: dict[str, Value] = {"ct_label": (0, links.epoch << EPOCH_SHIFT)}
+    asked: dict[str, Value] = {"ct_mark": (0, links.epoch)}
     for port, ecn in ((links.gtpu, None), (links.gtpu_ect_1, ECT_1), (links.gtpu_ce, CE)):
         marked = () if ecn is None else (SetField("reg7", ecn),)
         # A mark goes into the packet itself, so that of relays, too, is unwrapped then.

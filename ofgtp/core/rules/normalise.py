@@ -55,9 +55,6 @@ from ofgtp.core.rules.terms import (
     S,
 )
 
-GROUP = 1 << 40
-"""The bit of an Ethernet address that says it is of a group (IEEE 802)."""
-
 
 def normalise(links: Links) -> Iterator[Flow]:
     """Undo the switch's wrong typing of decapsulated packets, and keep what the tunnel said.
@@ -136,28 +133,12 @@ def _round_as(form: int, links: Links) -> tuple[Action, ...]:
     )
 
 
-def _round_typed(links: Links) -> tuple[Action, ...]:
-    """The same of one that is typed IPv4: it needs no parsing anew, and so no label to be popped.
-
-    LOCAL's MAC address, which all else from the patch has that is no label, is none of a group.
-    """
-    return (
-        Encap(Header.ETHERNET),
-        move(Bits("tun_id", 0, 31), "pkt_mark"),
-        SetField("dl_dst", GROUP),
-        move(Bits("tun_src", 0, 31), Bits("dl_src", 0, 31)),
-        move(Bits("reg7", 0, 1), Bits("dl_src", 32, 33)),
-        Output(links.loop_out),
-    )
-
-
 def _send_round(priority: int, flags: int, links: Links) -> Iterator[Flow]:
     """T-PDUs without extension headers, by their IP version."""
     # Typed IPv4: rightly (TTL 64 to 79). Typed IPv6: an IPv4 packet with a TTL from 96 to 111.
-    asked = match(packet_type=IPV4_TYPED, tun_gtpu_flags=flags)
-    yield NORMALISE.flow(priority, asked, *_round_typed(links))
-    asked = match(packet_type=IPV6_TYPED, tun_gtpu_flags=flags)
-    yield NORMALISE.flow(priority, asked, *_round_as(4, links))
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        asked = match(packet_type=packet_type, tun_gtpu_flags=flags)
+        yield NORMALISE.flow(priority, asked, *_round_as(4, links))
     for version in (4, 6):
         first_nibble = (version << 44, 0xF << 44)
         asked = match(dl_dst=first_nibble, tun_gtpu_flags=flags, tun_gtpu_msgtype=T_PDU)
@@ -175,14 +156,6 @@ def retype() -> Iterator[Flow]:
     for version, eth_type in ((4, IPV4), (6, IPV6)):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version)
         yield RETYPE.flow(100, t_pdu, *origin, PopVlan(), PopMpls(eth_type), goto=EPOCH)
-    typed = match(dl_type=IPV4, dl_dst=(GROUP, GROUP))
-    of_typed = (
-        move("pkt_mark", "reg0"),
-        SetField("pkt_mark", 0),
-        move(Bits("dl_src", 0, 31), "reg1"),
-        move(Bits("dl_src", 32, 33), Bits("reg7", 0, 1)),
-    )
-    yield RETYPE.flow(110, typed, *of_typed, goto=EPOCH)
     for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=form)
         read_as = SetField("reg5", form), PopVlan(), PopMpls(IPV6)

@@ -227,11 +227,6 @@ NO_RELAY: dict[str, Value] = {"ct_label": (0, 0xFFFF << 64)}
 """The same for what is no relay's."""
 
 
-EPOCH_SHIFT = 96
-"""What the flows of table ingress ask for of the epoch stands in `ct_label`, so far from its lowest
-bit: all else that is asked for in the pass that begins there must be something else."""
-
-
 RELAYS = 1 << 30
 """In register 6: packets of a relay, which leave in the tunnel that is set."""
 

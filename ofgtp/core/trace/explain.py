@@ -324,8 +324,7 @@ class _Way:
             return f"a T-PDU with {what}: round by the patch"
         if table is RETYPE:
             teid, peer = self._registers.get(0, 0), IPv4Address(self._registers.get(1, 0))
-            anew = any(action.startswith("pop_mpls") for action in hop.actions)
-            return f"keeps TEID {teid:#x} and peer {peer}{', and parses anew' * anew}"
+            return f"keeps TEID {teid:#x} and peer {peer}, and parses anew"
         if table is CONTAINER:
             octets = 4 * (self._registers.get(EXTENDED_FORM, 0) & 0xF)
             kind = " of PDU type 0, as if downlink" if self._of_type_0 else ""

@@ -112,12 +112,6 @@ class Packet:
             *more,
         ]
 
-    def _typed(self) -> list[str]:
-        """The same without a header of Ethernet."""
-        known = [f"nw_proto={self.number}"] if self.proto in PROTOCOLS else []
-        typed = f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})"
-        return [typed, *known, *self._inner()[1:]]
-
     @property
     def unwrapped(self) -> bytes:
         """The first octets of what is left when the switch has taken it out of its tunnel.
@@ -195,7 +189,7 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
     if typed is not None:
         inner = [f"packet_type=({typed >> 16},{typed & 0xFFFF:#x})"]
         if typed == IPV4_TYPED and not packet.container:
-            inner = packet._typed()
+            inner += [f"nw_src={packet.source}", f"nw_dst={packet.destination}"]
     else:
         kind = int.from_bytes(left[12:14], "big")
         inner = [
@@ -228,7 +222,11 @@ def parsed_anew(
         CONTAINER: _as_ipv6(left),
         CONTAINER_END: [*_as_ipv6(left[16:]), f"ipv6_src={IPv6Address(left[:16])}"],
         UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", "nsh_np=1"],
-        BARE: packet._typed(),
+        BARE: [
+            f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})",
+            *([f"nw_proto={packet.number}"] if packet.proto in PROTOCOLS else []),
+            *packet._inner()[1:],
+        ],
     }[table]
     kept = [f"reg{number}={value:#x}" for number, value in sorted(registers.items()) if value]
     asked = _question([_in_port(gateway.loop_ports[1]), *kept, *read_as])
