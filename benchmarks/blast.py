@@ -3,7 +3,7 @@
     blast.py '{"frames": "/path", "rate": 0, "seconds": 1.5}'
 
 The file holds frames, each after its length in two bytes; they are sent in turn. `rate` is frames
-a second, 0 for as many as go. Prints `ready` before the first, and how many were sent at the end.
+a second, 0 for as many as go; `burst` is how many at most at once, though others be late. Prints `ready` before the first, and how many were sent at the end.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main() -> None:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
     sock.bind(("eth0", 0))
-    fd, rate = sock.fileno(), setup["rate"]
+    fd, rate, burst = sock.fileno(), setup["rate"], setup.get("burst", 0)
     os.nice(setup.get("nice", 0))
     print("ready", flush=True)
     start = time.monotonic()
@@ -97,6 +97,10 @@ def main() -> None:
     while now < end:
         if rate:
             due = int((now - start) * rate)
+            if burst and due - sent > burst:
+                # What is late is not made up for: it would be sent faster than at the rate.
+                start += (due - sent - burst) / rate
+                due = sent + burst
             if due <= sent:
                 time.sleep(SLICE_S)
             while sent < due:

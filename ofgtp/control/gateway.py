@@ -27,6 +27,7 @@ from ofgtp.control.peers.misses import EXTENDED, REFUSED, Misses
 from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
 from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
+from ofgtp.core.flows.doubt import Doubt, nothing
 from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
@@ -46,7 +47,7 @@ from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
-from ofgtp.core.rules.terms import ETHERNET_HEADER, Links
+from ofgtp.core.rules.terms import ETHERNET_HEADER, Links, same_ports
 from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound.channel import (
@@ -73,6 +74,9 @@ from ofgtp.southbound.templates import TemplateError
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
+
+ROUNDS = 5
+"""After so many rounds of a comparison in slices sessions wait for the next one to end."""
 
 PAUSE_S = 0.5
 """Seconds between two looks at whether the flows are to be compared, and at the next hop."""
@@ -105,6 +109,8 @@ class GatewayAgent:
         self._switch_problem: str | None = "the switch has not connected by OpenFlow yet"
         self.generation = 0
         """Goes up with each change of a session that the switch has not seen."""
+        self._doubt = Doubt()
+        """What of its flows is to be compared, for all that went past it since the last time."""
         self.repairs = 0
         """How often flows, nftables or host settings that others changed were put right."""
         self.tally, self.totals = Tally(), Counters()
@@ -191,7 +197,7 @@ class GatewayAgent:
         links, now = self._links, self.links.get()
         if links is None or now is None or not self.synced:
             return
-        if replace(now, peer_mac=links.peer_mac, epoch=links.epoch) != links:
+        if not same_ports(now, links):
             self.resync_soon("the bridge's ports changed")
         elif self.links.reopened:
             eventlet.spawn(self._update_route)
@@ -220,6 +226,8 @@ class GatewayAgent:
         self._channel = channel
         channel.tally = self.tally
         self.synced = self._compared = False
+        self._doubt = Doubt()
+        self._equaliser.begin()
         self._switch_problem = "comparing the switch's flows with the sessions"
         self._events.publish("connected", gateway=self.gateway.name, ovs_version=version)
         try:
@@ -247,10 +255,12 @@ class GatewayAgent:
             self._switch_problem = say(self.gateway, None, "the switch disconnected")
             self._events.publish("disconnected", gateway=self.gateway.name)
 
-    def resync_soon(self, reason: str) -> None:
-        """Read the switch's flows again and put right what differs; requests wait in the store."""
+    def resync_soon(self, reason: str, doubt: Doubt | None = None) -> None:
+        """Read the switch's flows again and put right what differs; requests wait in the store.
+        By default all of them are in doubt."""
         if self.synced:
             log.warning("gateway=%s: comparing flows again: %s", self.gateway.name, reason)
+        self._doubt.add(Doubt() if doubt is None else doubt)
         self.synced = False
 
     def _flow_changed(self, update: FlowUpdate) -> None:
@@ -269,7 +279,8 @@ class GatewayAgent:
             return
         self.generation += 1
         self._damage = self._damage or f"somebody {update.event} flows"
-        self.resync_soon(self._damage)
+        self._doubt.told(update.event, update.cookie)
+        self.resync_soon(self._damage, nothing())
 
     def _serves(self, channel: Channel) -> bool:
         return self._channel is channel and not self._stopped
@@ -320,35 +331,60 @@ class GatewayAgent:
     # --- flows
 
     def _resync(self, channel: Channel) -> None:
-        """Make the switch's flows those of the store. Changes meanwhile make another round."""
+        """Make the switch's flows those of the store. Changes meanwhile make another round.
+
+        Where the switch forwards too much to be kept busy, flows are read in slices, and each
+        further round looks at no more than what changed.
+        """
         self.host.apply_netfilter()
         failed: dict[int, str] = {}
+        rounds = 0
         while True:
+            sliced = not self._equaliser.at_once(channel)
+            if sliced and not rounds:
+                log.info("gateway=%s: under load: flows are compared in slices", self.gateway.name)
             with self._writer:
                 # A change that began before must be in the store when that is read. One that begins
                 # later counts, since the switch is not in sync.
-                generation = self.generation
-            links = self._compare(channel, failed)
+                generation, doubt = self._taken()
+            links = self._compare(channel, failed, doubt, sliced=sliced)
+            rounds += 1
             with self._writer:
                 if self._conclude(channel, generation, links, failed):
                     return
+                if sliced and not self._doubt.small and rounds < ROUNDS:
+                    continue
                 # Where sessions change all the time, a round that they wait for is what ends it.
-                generation = self.generation
-                links = self._compare(channel, failed)
+                generation, doubt = self._taken()
+                links = self._compare(channel, failed, doubt, sliced=sliced)
                 if self._conclude(channel, generation, links, failed):
                     return
 
-    def _compare(self, channel: Channel, failed: dict[int, str]) -> Links | None:
+    def _taken(self) -> tuple[int, Doubt]:
+        """What is to be compared now; with the writer lock held."""
+        doubt, self._doubt = self._doubt, nothing()
+        return self.generation, doubt
+
+    def _compare(
+        self, channel: Channel, failed: dict[int, str], doubt: Doubt, *, sliced: bool
+    ) -> Links | None:
         """Have what differs put right; see `Equaliser`."""
-        self._surplus = self._equaliser.meters(channel)
-        made = self._equaliser.equalise(channel, failed)
+        everything, made = doubt.everything, None
+        sure = False
+        try:
+            self._surplus = self._equaliser.meters(channel, doubt if sliced else None)
+            made = self._equaliser.equalise(channel, failed, doubt if sliced else None)
+            sure = made is not None and doubt.everything == everything
+        finally:
+            if not sure:
+                self._doubt.add(doubt)
         if made is None:
             return None
         changes, links = made
         self._changed += changes
         if changes and self._damage is not None:
             self._repaired(self._damage, flows=changes)
-        return links
+        return links if sure else None
 
     def _conclude(
         self, channel: Channel, generation: int, links: Links | None, failed: dict[int, str]
@@ -356,12 +392,17 @@ class GatewayAgent:
         """Call the switch in sync, unless something changed since; with the writer lock held."""
         if self._channel is not channel:
             return False
-        if links is None or self.generation != generation or self.links.get() != links:
+        now = self.links.get()
+        if links is None or self.generation != generation or now != links:
+            if now is not None and links is not None and not same_ports(now, links):
+                self._doubt.add(Doubt())
             return False
         if self.links.reopened:
             return False
         channel.set_meters((MeterCommand.DELETE, meter) for meter in self._surplus)
         self._surplus = []
+        if self.generation != generation:
+            return False
         with self.store.transaction() as tx:
             tx.set_gateway_state(self.gateway.name, SessionState.ACTIVE)
             for number, reason in failed.items():
@@ -416,7 +457,12 @@ class GatewayAgent:
             raise
         if change.touched and not done:
             self.generation += 1
-            self.resync_soon(change.problem or "the switch could not be told of a change")
+            doubt = nothing()
+            doubt.changed(change.untold, change.untold_drops)
+            self.resync_soon(
+                change.problem or "the switch could not be told of a change",
+                doubt if change.problem is None else None,
+            )
         return done
 
     def change(self, before: Sequence[Session], after: Sequence[Session]) -> bool:

@@ -210,7 +210,10 @@ class Channel:
 
     @contextmanager
     def flow_parts(
-        self, cookie: int = COOKIE_OWNER, mask: int = COOKIE_OWNER_MASK
+        self,
+        cookie: int = COOKIE_OWNER,
+        mask: int = COOKIE_OWNER_MASK,
+        table: int = of.ALL_TABLES,
     ) -> Iterator[Iterator[bytes]]:
         """The same as the bodies of the reply's parts, each as soon as it is here.
 
@@ -221,10 +224,34 @@ class Channel:
         xid = _XIDS.take()
         stream = self._streams[xid] = LightQueue()
         try:
-            self._send(of.flow_stats_request(cookie, mask, xid))
+            self._send(of.flow_stats_request(cookie, mask, xid, table))
             yield self._parts_of(stream)
         finally:
             del self._streams[xid]
+
+    def flow_slices(self, asked: Sequence[of.Asked]) -> Iterator[bytes]:
+        """The flows of several requests, all asked at once, as the bodies of the replies' parts."""
+        if self.closed:
+            raise Disconnected("the switch is not connected")
+        stream, first = LightQueue(), _XIDS.take(len(asked))
+        xids = range(first, first + len(asked))
+        self._streams |= dict.fromkeys(xids, stream)
+        try:
+            requests = zip(asked, xids, strict=True)
+            self._send(
+                b"".join(
+                    of.multipart_request(of.Multipart.FLOW, xid, each.body())
+                    for each, xid in requests
+                )
+            )
+            waiting = len(asked)
+            while waiting:
+                part, more = self._next_part(stream)
+                waiting -= not more
+                yield part
+        finally:
+            for xid in xids:
+                del self._streams[xid]
 
     def _parts_of(self, stream: LightQueue) -> Iterator[bytes]:
         more = True
@@ -232,6 +259,16 @@ class Channel:
             part, more = self._next_part(stream)
             yield part
             eventlet.sleep(0)
+
+    def flows_in_tables(self) -> dict[int, int]:
+        """How many flows each table has, whosever they are; the switch knows without counting."""
+        return of.decode_tables(b"".join(self._multipart(of.Multipart.TABLE)))
+
+    def flow_count(self, asked: of.Asked) -> int:
+        """How many flows there are of these; the switch goes through all of their table."""
+        xid = _XIDS.take()
+        request = of.multipart_request(of.Multipart.AGGREGATE, xid, asked.body())
+        return of.decode_flow_count(b"".join(self._ask(xid, request)))
 
     def _next_part(self, stream: LightQueue) -> tuple[bytes, bool]:
         late = NotConfirmed(f"no answer within {STATS_S:g} s")
@@ -301,25 +338,36 @@ class Channel:
         """The meters of the bridge; None for one that is not of our form."""
         return of.decode_meters(b"".join(self._multipart(of.Multipart.METER_CONFIG)))
 
+    def meters_of(self, numbers: Iterable[int]) -> dict[int, Meter | None]:
+        """The same of these meters; of one that is not there, nothing."""
+        found: dict[int, Meter | None] = {}
+        for part in self._of_meters(of.Multipart.METER_CONFIG, numbers):
+            found |= of.decode_meters(part)
+        return found
+
     def meter_counts_of(self, numbers: Iterable[int]) -> dict[int, of.MeterCounts]:
         """What these meters have counted; of one that is not there, nothing.
 
         Asked for one by one and at once: there may be very many others.
         """
+        counts: dict[int, of.MeterCounts] = {}
+        for part in self._of_meters(of.Multipart.METER, numbers):
+            counts |= of.decode_meter_counts(part)
+        return counts
+
+    def _of_meters(self, kind: of.Multipart, numbers: Iterable[int]) -> Iterator[bytes]:
         asked: list[Event] = []
         requests: list[bytes] = []
         for number in numbers:
             xid = _XIDS.take()
             asked.append(self._expect(xid))
-            requests.append(of.meter_stats_request(of.Multipart.METER, xid, number))
+            requests.append(of.meter_stats_request(kind, xid, number))
         self._send(b"".join(requests))
-        counts: dict[int, of.MeterCounts] = {}
         for event in asked:
             try:
-                counts |= of.decode_meter_counts(b"".join(self._await(event)))
+                yield b"".join(self._await(event))
             except SwitchRefused:
                 continue  # it has gone
-        return counts
 
     def set_meters(self, mods: Iterable[tuple[of.MeterCommand, Meter]]) -> None:
         """Add, modify or delete meters, confirmed by a barrier. Deleted with a meter are the flows
@@ -416,7 +464,7 @@ class Channel:
 
     def _multipart(self, kind: of.Multipart) -> list[bytes]:
         xid = _XIDS.take()
-        if kind is of.Multipart.DESC:
+        if kind in (of.Multipart.DESC, of.Multipart.TABLE):
             return self._ask(xid, of.multipart_request(kind, xid))
         return self._ask(xid, of.meter_stats_request(kind, xid))
 

@@ -92,6 +92,8 @@ class Multipart(IntEnum):
 
     DESC = 0
     FLOW = 1
+    AGGREGATE = 2
+    TABLE = 3
     METER = 9
     METER_CONFIG = 10
     PORT_DESC = 13
@@ -526,10 +528,24 @@ def multipart_request(kind: Multipart, xid: int, body: bytes = b"") -> bytes:
     return message(Type.MULTIPART_REQUEST, xid, struct.pack("!HH4x", kind, 0) + body)
 
 
+class Asked(NamedTuple):
+    """Flows: those whose cookie equals `cookie` under `mask`, of a table, within a match."""
+
+    cookie: int
+    mask: int = (1 << 64) - 1
+    """All ones: the switch looks them up; else it walks through the whole table."""
+    table: int = ALL_TABLES
+    match: Match = ()
+
+    def body(self) -> bytes:
+        """As it stands in requests for them."""
+        head = struct.pack("!B3xII4xQQ", self.table, ANY_PORT, ANY_GROUP, self.cookie, self.mask)
+        return head + encode_match(self.match)
+
+
 def flow_stats_request(cookie: int, mask: int, xid: int, table: int = ALL_TABLES) -> bytes:
     """Ask for the flows whose cookie equals `cookie` under `mask`."""
-    body = struct.pack("!B3xII4xQQ", table, ANY_PORT, ANY_GROUP, cookie, mask) + encode_match(())
-    return multipart_request(Multipart.FLOW, xid, body)
+    return multipart_request(Multipart.FLOW, xid, Asked(cookie, mask, table).body())
 
 
 def flow_monitor_request(xid: int) -> bytes:
@@ -711,6 +727,24 @@ def decode_flow_updates(body: bytes) -> Iterator[FlowUpdate]:
             timed_out = event == 2 and reason == _HARD_TIMEOUT
             yield FlowUpdate(_UPDATE_EVENTS[event], table, cookie, timed_out)
         offset += size
+
+
+def decode_flow_count(body: bytes) -> int:
+    """How many flows an AGGREGATE reply counts (7.3.5.3). Raises CodecError."""
+    if len(body) < 20:
+        raise CodecError("an aggregate is cut short")
+    return int.from_bytes(body[16:20], "big")
+
+
+def decode_tables(body: bytes) -> dict[int, int]:
+    """Read how many flows each table has, whosever they are (7.3.5.4); empty ones are left out.
+    Raises CodecError."""
+    if len(body) % _TABLE.size:
+        raise CodecError("a table's statistics are cut short")
+    return {table: count for table, count in _TABLE.iter_unpack(body) if count}
+
+
+_TABLE = struct.Struct("!B3xI16x")
 
 
 def decode_multipart(body: bytes) -> tuple[int, bool, bytes]:

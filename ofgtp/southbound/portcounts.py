@@ -65,6 +65,19 @@ def read(gateway: Gateway) -> dict[Port, PortCounts]:
     return found
 
 
+def received(gateway: Gateway) -> dict[Port, int]:
+    """Frames that were to come in by each port that is there, since its interface was made."""
+    found: dict[Port, int] = {}
+    with suppress(OSError):
+        found["access"] = _statistic(gateway.access_port, "rx_packets")
+    with suppress(OSError):
+        if gateway.host_core:
+            found["core"] = _statistic(gateway.core_device, "tx_packets")
+        else:
+            found["core"] = _statistic(gateway.core_port, "rx_packets")
+    return found
+
+
 def _statistic(device: str, name: str) -> int:
     return int(Path("/sys/class/net", device, "statistics", name).read_text())
 

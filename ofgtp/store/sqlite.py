@@ -890,6 +890,20 @@ class SessionStore:
             keys.number_by_teid(db, gateway, teid) is not None for db in (self._reader, self._db)
         )
 
+    def by_numbers(self, gateway: str, numbers: Iterable[int]) -> Iterator[Session]:
+        """Those of a gateway's sessions that have these numbers."""
+        for number in numbers:
+            found = self._by_number(number)
+            if found is not None and found.session.gateway == gateway:
+                yield found.session
+
+    def last_number(self) -> int:
+        """The greatest number that a session has had; none has it again."""
+        with _errors():
+            sql = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
+            row = self._reader.execute(sql).fetchone()
+        return 0 if row is None else int(row[0])
+
     def by_ue_ip(self, gateway: str, ue_ip: IPv4Address) -> StoredSession | None:
         """The session of the gateway with this UE address, or with a prefix that holds it."""
         where = "gateway = ? AND ue_ip = ?"

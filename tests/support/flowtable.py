@@ -8,6 +8,7 @@ the same if table, priority and match are, and are reported with registers behin
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,8 @@ from ofgtp.southbound.channel import Channel
 ERROR, PACKET_OUT, FLOW_MOD, METER_MOD = 1, 13, 14, 29
 MULTIPART_REQUEST, MULTIPART_REPLY = 18, 19
 BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL, BUNDLE_ADD = 20, 21, 33, 34
-DESC, FLOW, METER_CONFIG, FLOW_MONITOR = 0, 1, 10, 16
+DESC, FLOW, AGGREGATE, TABLE, METER_CONFIG, FLOW_MONITOR = 0, 1, 2, 3, 10, 16
+ALL = 0xFF
 OPEN, COMMIT, DISCARD = 0, 4, 6
 ADD, MODIFY_STRICT, DELETE, DELETE_STRICT = 0, 2, 3, 4
 NXM1 = 0x0001
@@ -217,18 +219,54 @@ class FlowTable:
             texts = b"", b"", b"3.1.0", b"", self.description.encode()
             parts = [struct.pack("!256s256s256s32s256s", *texts)]
         elif kind == METER_CONFIG:
-            parts = [b"".join(self._meters.values())]
+            number = int.from_bytes(body[8:12], "big")
+            some = [each for n, each in self._meters.items() if number in (n, 0xFFFFFFFF)]
+            parts = [b"".join(some)]
         elif kind == FLOW:
-            cookie, mask = struct.unpack_from("!QQ", body, 8 + 16)
-            parts = list(self._parts(cookie, mask))
+            parts = list(self._parts(self._asked(body[8:])))
+        elif kind == AGGREGATE:
+            parts = [struct.pack("!QQI4x", 0, 0, len(self._asked(body[8:])))]
+        elif kind == TABLE:
+            counts = Counter(each.table for each in self.flows.values())
+            numbers = ((table, counts[table], 0, 0) for table in range(ALL))
+            parts = [b"".join(struct.pack("!B3xIQQ", *each) for each in numbers)]
         for place, part in enumerate(parts):
             more = place < len(parts) - 1
             self._say(MULTIPART_REPLY, xid, struct.pack("!HH4x", kind, more) + part)
 
-    def _of(self, cookie: int, mask: int) -> list[Entry]:
-        return [each for each in self.flows.values() if not (each.cookie ^ cookie) & mask]
+    def _asked(self, body: bytes) -> list[Entry]:
+        """The flows of a request: by table, cookie and match."""
+        table, cookie, mask = struct.unpack_from("!B15xQQ", body)
+        wanted, _ = _fields(body, 32)
+        return [
+            each
+            for each in self.flows.values()
+            if not (each.cookie ^ cookie) & mask
+            and table in (each.table, ALL)
+            and all(_within(field, each.fields) for field in wanted)
+        ]
 
-    def _parts(self, cookie: int, mask: int) -> Iterator[bytes]:
-        asked = self._of(cookie, mask)
+    def _parts(self, asked: list[Entry]) -> Iterator[bytes]:
         for start in range(0, len(asked) or 1, self.part_entries):
             yield b"".join(each.report() for each in asked[start : start + self.part_entries])
+
+
+def _within(wanted: bytes, fields: tuple[bytes, ...]) -> bool:
+    """Whether one of the fields of a flow asks for all that this one asks for, or more."""
+    return any(
+        each[:2] == wanted[:2] and each[2] >> 1 == wanted[2] >> 1 and _narrower(each, wanted)
+        for each in fields
+    )
+
+
+def _narrower(field: bytes, than: bytes) -> bool:
+    (value, mask), (other, bits) = _value(field), _value(than)
+    return not (value ^ other) & bits and not bits & ~mask
+
+
+def _value(field: bytes) -> tuple[int, int]:
+    body = field[4:]
+    if not field[2] & 1:
+        return int.from_bytes(body, "big"), (1 << 8 * len(body)) - 1
+    half = len(body) // 2
+    return int.from_bytes(body[:half], "big"), int.from_bytes(body[half:], "big")

@@ -43,6 +43,10 @@ class Change:
         self.epoch = False
         """Whether packets may be cached that the switch would not notice to go another way now: of
         a TEID that one session with rules has from another, or from UEs to a framed route."""
+        self.untold: set[int] = set()
+        """Without a bundle: the numbers of the sessions that it is about."""
+        self.untold_drops: set[int] = set()
+        """And UE addresses for which there was a flow that drops."""
         self._there: dict[int, Meter] = {}
         """Meters that sessions had before this change."""
         self._wanted: dict[int, Meter] = {}
@@ -104,20 +108,28 @@ class Change:
     ) -> None:
         self.touched = self.downlink = True
         prepared = self._prepared
-        if prepared is not None:
-            self._attempt(lambda bundle: put_shaped(bundle, prepared, command, templates, sessions))
+        if prepared is None:
+            self.untold.update(numbers.number for _, numbers in sessions)
+            return
+        self._attempt(lambda bundle: put_shaped(bundle, prepared, command, templates, sessions))
 
     def delete(self, sessions: Sequence[FlowValues]) -> None:
         """These are no more."""
+        if self._prepared is None:
+            self.untold_drops.update(values.ue_ip for values in sessions if not values.sends)
         self._put_sessions(of.Command.DELETE_STRICT, sessions)
 
     def alter(self, before: Iterable[Session], after: Iterable[Session]) -> None:
         """The first are replaced by the second; either may be none."""
         self.touched = True
         prepared = self._prepared
-        if prepared is None:
-            return
         before, after = list(before), list(after)
+        if prepared is None:
+            self.untold.update(each.number for each in (*before, *after))
+            self.untold_drops.update(
+                int(each.ue_ip) for each in before if each.detail is None and each.ue_ip
+            )
+            return
         self._take_meters(before, after)
         self._note_teids(before, after)
         numbers_before, numbers_after = ({each.number for each in some} for some in (before, after))
@@ -263,6 +275,7 @@ class Change:
         self.touched = self.downlink = True
         prepared = self._prepared
         if prepared is None:
+            self.untold.update(values.number for values in sessions)
             return
         self._attempt(lambda bundle: put_sessions(bundle, prepared, command, sessions))
 

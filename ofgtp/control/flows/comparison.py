@@ -7,7 +7,7 @@ not decoded but compared, as bytes, with what the switch would report if they we
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from ofgtp.core.errors import CodecError
 from ofgtp.core.flows.flow import SESSION_NUMBER_MAX, CookieKind, Flow, make_cookie
@@ -68,13 +68,29 @@ class Comparison:
         self.others: list[of.FlowStats] = []
         """All that is not a session's flow as it should be."""
         self.reported = 0
+        self.seen = [0] * 256
+        """How many flows of each table it has taken."""
+        self.passed_over: Set[int] = frozenset()
+        """Tables whose flows are not taken any more."""
 
-    def take(self, part: bytes) -> None:
-        """Take the body of a flow-stats reply's part. Raises CodecError."""
+    @property
+    def numbers(self) -> list[int]:
+        """The sessions' numbers, in order."""
+        return sorted({*self._sessions, *self._detailed})
+
+    @property
+    def dropped(self) -> list[int]:
+        """UE addresses for which there should be a flow that drops, in order."""
+        return sorted(values.ue_ip for values in self._dropped.values())
+
+    def take(self, part: bytes, wanted: Callable[[int], bool] | None = None) -> None:
+        """Take the body of a flow-stats reply's part; if `wanted` is given, of the flows with
+        such cookies. Raises CodecError."""
         start, end = 0, len(part)
         unpack, session_of_number = _ENTRY.unpack_from, self._sessions.get
         detailed = self._detailed.get
         up, down = self._up, self._down
+        seen, passed_over = self.seen, self.passed_over
         reported_up, reported_down = self._prepared.reported_up, self._prepared.reported_down
         while start < end:
             if end - start < _ENTRY.size:
@@ -83,7 +99,11 @@ class Comparison:
             behind = start + size
             if size < _ENTRY.size or behind > end:
                 raise CodecError("a flow-stats entry has a wrong length")
+            if head[0] in passed_over or (wanted is not None and not wanted(cookie)):
+                start = behind
+                continue
             self.reported += 1
+            seen[head[0]] += 1
             number = cookie - _SESSION_COOKIE
             content = part[start + _ENTRY.size : behind]
             if 0 <= number <= SESSION_NUMBER_MAX:

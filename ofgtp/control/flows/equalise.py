@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -14,8 +14,12 @@ from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import put_sessions
 from ofgtp.control.flows.comparison import Comparison
 from ofgtp.control.flows.links import LinksNow
+from ofgtp.control.flows.load import FLOW_S, Load
 from ofgtp.control.flows.rates import RateCounts
+from ofgtp.control.flows.slices import FEW, SLICE_S, Slices, parts_of
+from ofgtp.control.flows.stored import All, Named
 from ofgtp.control.sessions.garbage import garbage_left_alone
+from ofgtp.core.flows.doubt import Doubt
 from ofgtp.core.flows.flow import (
     CookieKind,
     Flow,
@@ -26,8 +30,9 @@ from ofgtp.core.flows.flow import (
     mac_text,
 )
 from ofgtp.core.flows.pipeline import EPOCH, METERS, ROUTE, DropReason
-from ofgtp.core.flows.reconcile import Plan, plan
-from ofgtp.core.model import FlowValues, Gateway, Session
+from ofgtp.core.flows.reconcile import Plan, parted, plan, portions
+from ofgtp.core.model import FlowValues, Gateway
+from ofgtp.core.rules.base import epoch_flows
 from ofgtp.core.rules.terms import Links
 from ofgtp.core.sessions.rules import METERS_FROM, meters_of
 from ofgtp.southbound.channel import Channel, FlowsRefused
@@ -37,11 +42,14 @@ from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
 
+PORTION = 200
+"""Flows changed by one bundle where the switch is to forward between bundles."""
+
+PORTION_S = 0.005
+"""Seconds between two such bundles."""
+
 SLICE = 200
 """Sessions turned into flows between two turns of other green threads."""
-
-LOADED_SLICE = 2000
-"""Sessions read from the store between two such turns."""
 
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
@@ -63,32 +71,72 @@ class Equaliser:
     ) -> None:
         self._gateway, self._store, self._links = gateway, store, links
         self._core_side, self._base, self._rates = core_side, base, rates
+        self._load = Load(gateway)
 
-    def equalise(self, channel: Channel, failed: dict[int, str]) -> tuple[int, Links] | None:
+    def begin(self) -> None:
+        """There will be a comparison before long."""
+        self._load.begin()
+
+    def at_once(self, channel: Channel) -> bool:
+        """Whether the switch may be asked for all flows at once: no packet is lost by it.
+
+        Raises:
+            GatewayNotReady: the switch went away.
+        """
+        return self._load.bears(sum(channel.flows_in_tables().values()) * FLOW_S)
+
+    def equalise(
+        self, channel: Channel, failed: dict[int, str], doubt: Doubt | None = None
+    ) -> tuple[int, Links] | None:
         """Read the switch's flows and put right what differs.
 
+        With `doubt` flows are read in slices, and put right in slices: no more than those, if it is
+        not about everything. What it turns out to be about besides is added to it.
+
         Returns the number of flows changed, and the links that all flows are made for now; None if
-        the switch refused a session's, which is noted in `failed`: then nothing was changed.
+        the switch refused a session's, which is noted in `failed`: then the comparison is to be
+        made again.
 
         Raises:
             GatewayNotReady: the bridge was never ready, or the switch went away.
             FlowsRefused: the switch refused a flow that is no session's.
         """
         links = self._links.ready()
-        with channel.flow_parts() as parts, garbage_left_alone():
-            prepared = Prepared(links)
-            found = Comparison(prepared, self._sessions(failed), self._detailed(failed))
-            for part in parts:
-                found.take(part)
+        stored: All | Named = All(self._store, self._gateway.name, failed)
+        if doubt is not None and not doubt.everything:
+            stored = self._named(doubt, failed)
+        if doubt is None:
+            with channel.flow_parts() as parts, garbage_left_alone():
+                prepared = Prepared(links)
+                found = Comparison(prepared, stored.plain(), stored.detailed())
+                for part in parts:
+                    found.take(part)
+        else:
+            with garbage_left_alone():
+                prepared = Prepared(links)
+                found = Comparison(prepared, stored.plain(), stored.detailed())
+            slices = Slices(self._gateway.name, channel, found)
+            if isinstance(stored, All):
+                slices.read_all(doubt.cookies, self._store.last_number)
+            else:
+                slices.read_of({*doubt.numbers, *found.numbers})
+                found.others += stored.drops_left(doubt.addresses, links)
+                doubt.everything |= stored.strange(found.others, doubt.touched, links)
         self._go_on_from(found.others)
         try:
-            return self.put_right(channel, prepared, found, failed)
+            return self.put_right(channel, prepared, found, stored, sliced=doubt is not None)
         except FlowsRefused as error:
             self._note_failed(error, failed)
             return None
 
     def put_right(
-        self, channel: Channel, prepared: Prepared, found: Comparison, failed: Container[int] = ()
+        self,
+        channel: Channel,
+        prepared: Prepared,
+        found: Comparison,
+        stored: All | Named | None = None,
+        *,
+        sliced: bool = False,
     ) -> tuple[int, Links]:
         """Change what a comparison has found to differ from what should be.
 
@@ -102,9 +150,10 @@ class Equaliser:
                 foreign.append(stats)
             else:
                 there[stats.key] = stats
+        stored = stored or All(self._store, self._gateway.name, ())
         missing, single = found.missing(), list(in_turns(found.missing_flows()))
         if found.detailed_differ:
-            single += in_turns(found.missing_of(self._detailed(failed)))
+            single += in_turns(found.missing_of(stored.detailed()))
 
         def links_of_all() -> Links:
             now = self._links.get() or prepared.links
@@ -129,6 +178,11 @@ class Equaliser:
         changes = compare(links)
         if not (changes or foreign or missing or self._links.reopened):
             return 0, links
+        count = len(changes) + len(foreign) + FLOWS * len(missing)
+        if sliced and count > PORTION:
+            own = {flow.key for flow in self._base(links)}
+            self._put_in_slices(channel, prepared, parted(changes, own), foreign, missing)
+            return count, self._put_epoch(channel, links)
         if found.reported:
             self._links.next_epoch()
             links = links_of_all()
@@ -140,47 +194,90 @@ class Equaliser:
             bundle.commit()
         return len(changes) + len(foreign) + FLOWS * len(missing), links
 
-    def meters(self, channel: Channel) -> list[Meter]:
+    def _put_in_slices(
+        self,
+        channel: Channel,
+        prepared: Prepared,
+        changes: tuple[Plan, Plan],
+        foreign: Sequence[FlowStats],
+        missing: Sequence[FlowValues],
+    ) -> None:
+        """The gateway's own flows, then the sessions' in small bundles: the switch carries each out
+        without forwarding."""
+        own, rest = changes
+        channel.apply(own)
+        for some in portions(rest, PORTION):
+            channel.apply(some)
+            eventlet.sleep(PORTION_S)
+        for start in range(0, len(foreign), PORTION):
+            channel.apply(Plan(), foreign[start : start + PORTION])
+            eventlet.sleep(PORTION_S)
+        for start in range(0, len(missing), PORTION // FLOWS):
+            with channel.bundle() as bundle:
+                few = missing[start : start + PORTION // FLOWS]
+                put_sessions(bundle, prepared, Command.ADD, few)
+                bundle.commit()
+            eventlet.sleep(PORTION_S)
+
+    def _put_epoch(self, channel: Channel, links: Links) -> Links:
+        """Packets under way are to see what was changed."""
+        self._links.next_epoch()
+        now = replace(links, epoch=self._links.epoch)
+        channel.apply(plan(epoch_flows(now), epoch_flows(links)))
+        return now
+
+    def meters(self, channel: Channel, doubt: Doubt | None = None) -> list[Meter]:
         """The same for meters, but for those that are of no session any more: these are returned.
 
-        They may be deleted only when no flow uses them.
+        They may be deleted only when no flow uses them. With `doubt` and more than a few meters,
+        each is asked for by its number: those of no session are not found then.
 
         Raises:
             GatewayNotReady: the switch went away.
             SwitchRefused: it did not take one.
         """
-        present = channel.meters()
         wanted = {meter.number: meter for meter in METERS.values()}
+        few = doubt is not None and not doubt.everything
         with garbage_left_alone():
-            detailed = self._store.iterate(self._gateway.name, detailed=True, rules=False)
+            if doubt is not None and few:
+                detailed = self._store.by_numbers(self._gateway.name, doubt.numbers)
+            else:
+                detailed = self._store.iterate(self._gateway.name, detailed=True, rules=False)
             for session in in_turns(detailed):
                 wanted.update((meter.number, meter) for meter in meters_of(session))
+        if doubt is None or not (few or len(wanted) > FEW):
+            present = channel.meters()
+        else:
+            present = {}
+            for some in parts_of([*wanted]):
+                present |= channel.meters_of(some)
+                eventlet.sleep(SLICE_S)
         mods = [
             (MeterCommand.MODIFY if number in present else MeterCommand.ADD, meter)
             for number, meter in wanted.items()
             if present.get(number) != meter
         ]
         channel.set_meters(mods)
-        self._rates.are(meter for number, meter in wanted.items() if number >= METERS_FROM)
+        if few:
+            self._rates.changed((), {n for n in wanted if n >= METERS_FROM and n not in present})
+        else:
+            self._rates.are(meter for number, meter in wanted.items() if number >= METERS_FROM)
         return [
             Meter(number, 0, 0)
             for number in present
             if number >= METERS_FROM and number not in wanted
         ]
 
-    def _sessions(self, failed: Container[int]) -> Iterator[FlowValues]:
-        """The stored sessions but for those that the switch has refused."""
-        for place, values in enumerate(self._store.values(self._gateway.name)):
-            if place % LOADED_SLICE == LOADED_SLICE - 1:
-                eventlet.sleep(0)
-            if values.number not in failed:
-                yield values
-
-    def _detailed(self, failed: Container[int]) -> Iterator[Session]:
-        """Likewise those that are more than tunnel pairs."""
-        for session in in_turns(self._store.iterate(self._gateway.name, detailed=True)):
-            if session.number not in failed:
-                yield session
+    def _named(self, doubt: Doubt, failed: Container[int]) -> Named:
+        """The sessions that this is about, as they are stored."""
+        gateway = self._gateway.name
+        numbers = set(doubt.numbers)
+        for address in doubt.addresses:
+            owner = self._store.by_ue_ip(gateway, IPv4Address(address))
+            if owner is not None:
+                numbers.add(owner.session.number)
+        numbers = {number for number in numbers if number not in failed}
+        return Named(list(in_turns(self._store.by_numbers(gateway, sorted(numbers)))))
 
     def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
         """After a restart, go on with the MAC that the switch still sends to, and its epoch."""

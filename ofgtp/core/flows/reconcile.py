@@ -6,7 +6,7 @@ two sides come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ofgtp.core.flows.flow import Flow, FlowKey
@@ -51,3 +51,24 @@ def plan(desired: Iterable[Flow], installed: Iterable[Flow]) -> Plan:
             result.modify.append(flow)
     result.delete.extend(rest.values())
     return result
+
+
+def portions(changes: Plan, size: int) -> Iterator[Plan]:
+    """The same in several plans of about `size` changes; of one key all are in one."""
+    places: dict[FlowKey, int] = {}
+    for flow in changes.all():
+        places.setdefault(flow.key, len(places) // size)
+    made = [Plan() for _ in range(-(-len(places) // size))]
+    for kind in ("delete", "modify", "add"):
+        for flow in getattr(changes, kind):
+            getattr(made[places[flow.key]], kind).append(flow)
+    yield from made
+
+
+def parted(changes: Plan, keys: Container[FlowKey]) -> tuple[Plan, Plan]:
+    """The changes of flows with these keys, and the others."""
+    made = Plan(), Plan()
+    for kind in ("delete", "modify", "add"):
+        for flow in getattr(changes, kind):
+            getattr(made[flow.key not in keys], kind).append(flow)
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ofgtp.core.flows.flow import Match, Value, match
 from ofgtp.core.flows.pipeline import (
@@ -142,6 +142,11 @@ class Links:
     """Whether the switch takes 1 off the TTL of what it routes."""
     epoch: int = 0x0000FFFF
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
+
+
+def same_ports(one: Links, other: Links) -> bool:
+    """Whether they differ in nothing but what the gateway's own flows alone are made with."""
+    return replace(one, peer_mac=other.peer_mac, epoch=other.epoch) == other
 
 
 NO_SESSION: dict[str, Value] = {"ct_mark": (0, 0x0000FFFF)}
