@@ -58,6 +58,7 @@ def run(sessions: int, *, rounds: int = ROUNDS) -> list[Row]:
                 repairs.append(_passed(lab, lambda harm=harm: _repair(lab, harm)))
                 if site.installed(lab) != before:
                     raise RuntimeError("in sync, and yet not put right")
+        print(lab.controller_log.read_text()[-3500:])
         site.stop(lab)
     print(calm, starts, repairs, mods)
     return []
@@ -84,7 +85,7 @@ def _passed(lab: site.Lab, work: Callable[[], object]) -> Passed:
     work()
     after, end = _counts(lab), time.perf_counter()
     sent = after[0] - before[0]
-    print([b-a for a,b in zip(before, after)], end-start)
+    print([b - a for a, b in zip(before, after)], end - start)
     return Passed(sent, max(0, sent - (after[1] - before[1])), end - start)
 
 
@@ -118,7 +119,9 @@ def _harm(lab: site.Lab, changed: int) -> str:
         else:
             text.append(f"modify_strict {down.split(' actions=')[0]} actions=drop")
     for number in range(FOREIGN):
-        text.append(f"add cookie={0x0F67_03FF_0000_0000 + number:#x},table=70,priority=99,ip,nw_dst=10.47.0.{number},actions=drop")
+        text.append(
+            f"add cookie={0x0F67_03FF_0000_0000 + number:#x},table=70,priority=99,ip,nw_dst=10.47.0.{number},actions=drop"
+        )
     return site.file(lab, "harm", text)
 
 

@@ -273,8 +273,11 @@ class Channel:
     def _next_part(self, stream: LightQueue) -> tuple[bytes, bool]:
         late = NotConfirmed(f"no answer within {STATS_S:g} s")
         try:
-            with eventlet.Timeout(STATS_S, late):
+            if stream.qsize():
                 said = stream.get()
+            else:
+                with eventlet.Timeout(STATS_S, late):
+                    said = stream.get()
         except NotConfirmed as error:
             self.silent |= error is late
             raise

@@ -71,7 +71,7 @@ class Slices:
         """All flows of ours that there are; these cookies are known besides. `last` tells the
         greatest number that a session may have had."""
         counts = self._channel.flows_in_tables()
-        small = {table for table, count in counts.items() if count <= FEW}
+        small = {table for table, count in counts.items() if count <= FEW} | {REFUSAL.number}
         for table in sorted(small):
             self._ask([Asked(COOKIE_OWNER, COOKIE_OWNER_MASK, table)])
         self._found.passed_over = small
