@@ -9,5 +9,6 @@ from ofgtp.control.flows import equalise, load, slices
 
 load.Load.bears = lambda self, seconds: False  # type: ignore[method-assign]
 slices.SLICE = 7
+slices.SLICE_S = 0.01
 slices.FEW = equalise.FEW = 3
 equalise.PORTION = 5
