@@ -3,7 +3,8 @@
     blast.py '{"frames": "/path", "rate": 0, "seconds": 1.5}'
 
 The file holds frames, each after its length in two bytes; they are sent in turn. `rate` is frames
-a second, 0 for as many as go; `burst` is how many at most at once, though others be late. Prints `ready` before the first, and how many were sent at the end.
+a second, 0 for as many as go, and `burst` how many of them go at once at most, though they be late.
+Prints `ready` before the first, and how many were sent at the end.
 """
 
 from __future__ import annotations

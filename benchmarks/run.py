@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints the table and writes docs/benchmarks.md: `make bench`, as root.
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
-stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp.
+load, stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ GROUPS = {
     "single": "single:run",
     "start": "lifecycle:start",
     "restart": "lifecycle:restart",
+    "load": "underload:run",
     "stop": "lifecycle:stop",
     "throughput": "throughput:run",
     "n3": "n3:run",

@@ -29,7 +29,7 @@ from ofgtp.core.flows.flow import (
     cookie_number,
     mac_text,
 )
-from ofgtp.core.flows.pipeline import EPOCH, METERS, ROUTE, DropReason
+from ofgtp.core.flows.pipeline import CHOOSE, DOWNLINK, EPOCH, METERS, ROUTE, UPLINK, DropReason
 from ofgtp.core.flows.reconcile import Plan, parted, plan, portions
 from ofgtp.core.model import FlowValues, Gateway
 from ofgtp.core.rules.base import epoch_flows
@@ -47,6 +47,9 @@ PORTION = 200
 
 PORTION_S = 0.005
 """Seconds between two such bundles."""
+
+SEEN = frozenset({DOWNLINK.number, CHOOSE.number})
+"""Tables whose changes packets under way see."""
 
 SLICE = 200
 """Sessions turned into flows between two turns of other green threads."""
@@ -178,12 +181,13 @@ class Equaliser:
         changes = compare(links)
         if not (changes or foreign or missing or self._links.reopened):
             return 0, links
+        noticed = sliced and self._noticed(changes, foreign, there)
         count = len(changes) + len(foreign) + FLOWS * len(missing)
         if sliced and count > PORTION:
             own = {flow.key for flow in self._base(links)}
             self._put_in_slices(channel, prepared, parted(changes, own), foreign, missing)
-            return count, self._put_epoch(channel, links)
-        if found.reported:
+            return count, links if noticed else self._put_epoch(channel, links)
+        if found.reported and not noticed:
             self._links.next_epoch()
             links = links_of_all()
             changes = compare(links)
@@ -193,6 +197,29 @@ class Equaliser:
                 put_sessions(bundle, prepared, Command.ADD, missing[start : start + SLICE])
             bundle.commit()
         return len(changes) + len(foreign) + FLOWS * len(missing), links
+
+    def _noticed(
+        self, changes: Plan, foreign: Iterable[FlowStats], there: Container[FlowKey]
+    ) -> bool:
+        """Whether packets under way see these changes without another epoch, after which all of
+        uplink is looked up anew: under load packets are lost by that.
+
+        Downlink all changes are seen, but by packets between UEs; uplink, when a session has its
+        flow in table uplink again, as when it is new.
+        """
+        if self._gateway.ue_to_ue == "route" or self._links.reopened:
+            return False
+        changed = {flow.table for flow in (*changes.modify, *changes.delete)}
+        changed.update(each.table for each in foreign)
+        return changed <= SEEN and all(
+            flow.table in SEEN
+            or (
+                flow.table == UPLINK.number
+                and flow.key not in there
+                and cookie_kind(flow.cookie) is CookieKind.SESSION
+            )
+            for flow in changes.add
+        )
 
     def _put_in_slices(
         self,
