@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.lab import Lab
+from tests.support.ownership import Log
 from tests.support.traffic import Host, World, body, ip, until
 from tests.support.watch import FlowWatch
 from tests.switch.test_reconcile_switch import KEPT, PDN, Scene
@@ -152,6 +153,42 @@ def test_one_sessions_flows_are_mended_alone(scene: Scene) -> None:
     until(lambda: scene.gw.report()["repairs"] > repairs, "it is mended")
     mended(scene, flows)
     assert "read whole" not in scene.lab.controller_log.read_text()[len(log) :]
+
+
+HARM = {
+    "uplink flow deleted": ("del-flows", "br-ofgtp", "table=30,ip,nw_src=10.45.0.2"),
+    "uplink flow changed": ("mod-flows", "br-ofgtp", "table=30,ip,nw_src=10.45.0.2,actions=drop"),
+    "another before the uplink flow": (
+        "add-flow",
+        "br-ofgtp",
+        "table=30,priority=900,ip,cookie=0x0f67037fffffffff,actions=drop",
+    ),
+    "downlink flow deleted": ("del-flows", "br-ofgtp", "table=70,ip,nw_dst=10.45.0.2"),
+    "downlink flow changed": ("mod-flows", "br-ofgtp", "table=70,ip,nw_dst=10.45.0.2,actions=drop"),
+}
+
+
+@pytest.mark.parametrize("how", HARM)
+def test_packets_under_way_see_what_was_mended(scene: Scene, how: str) -> None:
+    """Though the switch has cached what somebody made of them."""
+    lab, log = scene.lab, Log(scene.lab)
+    controller = lab.controller
+    assert controller is not None
+    up, down = scene.uplink(), scene.downlink()
+    controller.send_signal(signal.SIGSTOP)
+    try:
+        lab.ofctl(*HARM[how])
+        lab.appctl("revalidator/purge")
+        with up, down:
+            hurt, well = (up, down) if "uplink" in how else (down, up)
+            until(lambda: well.arrives(0.1), "what is not harmed passes")
+            assert hurt.arrives(0.3) == 0
+            controller.send_signal(signal.SIGCONT)
+            until(lambda: up.arrives(0.2) and down.arrives(0.2), "it works again", timeout=60)
+    finally:
+        controller.send_signal(signal.SIGCONT)
+    assert log.says("in slices")
+    until(scene.gw.in_sync, "store and switch are equal", timeout=60)
 
 
 def test_sessions_that_change_during_a_comparison(scene: Scene) -> None:
