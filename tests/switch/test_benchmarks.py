@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import batch, bearers, lifecycle, pfcp, run, single, throughput, variety
+from benchmarks import batch, bearers, lifecycle, pfcp, run, single, throughput, underload, variety
 from benchmarks.measure import COLUMNS, Row, figure, quantile, samples, table
 
 pytestmark = pytest.mark.switch
@@ -58,6 +58,14 @@ def test_restart_repair_and_memory() -> None:
     rows = lifecycle.restart(SESSIONS, rounds=1)
     verify(rows, 3)
     assert "; 0 flow-mods, 0 packets lost" in rows[0].ofgtp
+
+
+@pytest.mark.long
+def test_restart_and_repair_under_load() -> None:
+    rows = underload.run(6_000, rounds=1, calm_s=0.5)
+    verify(rows, 3)
+    assert "0 flow-mods" in rows[0].ofgtp
+    assert "Of the 3 comparisons 3 were in slices" in rows[0].notes[0]
 
 
 @pytest.mark.long

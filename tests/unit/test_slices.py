@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ofgtp.control.flows import equalise, load, slices
 from ofgtp.core.flows.doubt import MANY, Doubt, nothing
 from ofgtp.core.flows.flow import CookieKind, make_cookie
-from ofgtp.core.flows.pipeline import DOWNLINK, REFUSAL, UPLINK, DropReason
+from ofgtp.core.flows.pipeline import DOWNLINK, GUARD, REFUSAL, UPLINK, DropReason
 from ofgtp.core.flows.reconcile import Plan, parted, portions
 from ofgtp.core.model import FTeid, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows
@@ -73,7 +73,7 @@ def in_slices(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(equalise, "PORTION_S", 0.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 30),
     st.randoms(use_true_random=False),
@@ -314,6 +314,39 @@ def test_idle_sessions_flows_that_somebody_deleted(net: Net) -> None:
     told(net, "removed", cookie, DOWNLINK.number)
     net.wait()
     check(net)
+
+
+@pytest.mark.parametrize(
+    ("place", "harm", "another"),
+    [
+        (UPLINK.number, "removed", False),
+        (UPLINK.number, "modified", True),
+        (UPLINK.number, "added", True),
+        (DOWNLINK.number, "removed", False),
+        (DOWNLINK.number, "modified", False),
+        (DOWNLINK.number, "added", False),
+        (GUARD.number, "modified", True),
+    ],
+)
+def test_another_epoch_only_if_packets_would_not_see_the_change(
+    net: Net, place: int, harm: str, another: bool
+) -> None:
+    filled(net)
+    table, links = net.tables[GW], net.agents[GW].links
+    own = of_session(4) if place != GUARD.number else make_cookie(CookieKind.BASE)
+    flow = next(e for e in table.flows.values() if (e.table, e.cookie) == (place, own))
+    if harm == "removed":
+        del table.flows[flow.key]
+    elif harm == "modified":
+        table.flows[flow.key] = replace(flow, instructions=flow.instructions + bytes(8))
+    else:
+        flow = replace(flow, priority=7, cookie=of_session(1 << 30))
+        table.flows[flow.key] = flow
+    before = links.epoch
+    told(net, harm, flow.cookie, place)
+    net.wait()
+    check(net)
+    assert (links.epoch != before) == another
 
 
 # --- sessions that change meanwhile
