@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ofgtp.control.flows import equalise, load, slices
 from ofgtp.core.flows.doubt import MANY, Doubt, nothing
-from ofgtp.core.flows.flow import CookieKind, make_cookie
+from ofgtp.core.flows.flow import CookieKind, cookie_kind, make_cookie
 from ofgtp.core.flows.pipeline import DOWNLINK, GUARD, REFUSAL, UPLINK, DropReason
 from ofgtp.core.flows.reconcile import Plan, parted, portions
 from ofgtp.core.model import FTeid, Session, Uplink
@@ -347,6 +347,32 @@ def test_another_epoch_only_if_packets_would_not_see_the_change(
     net.wait()
     check(net)
     assert (links.epoch != before) == another
+
+
+def test_a_repair_that_ends_on_the_way_still_owes_the_epoch(net: Net) -> None:
+    """All flows are right then, and packets under way may be cached by those that were wrong."""
+    filled(net)
+    table, links = net.tables[GW], net.agents[GW].links
+    for key, each in list(table.flows.items()):
+        if each.table == UPLINK.number and cookie_kind(each.cookie) is CookieKind.SESSION:
+            table.flows[key] = replace(each, instructions=b"")
+    before, commits = links.epoch, table.commits
+
+    def gone(kind: int) -> None:
+        if table.commits == commits + 6:
+            net.detach()
+
+    table.before = gone
+    net.agents[GW].resync_soon("a test")
+    with eventlet.Timeout(60):
+        while not table.channel.closed:
+            eventlet.sleep(0)
+    table.before = lambda kind: None
+    assert table.commits == commits + 6
+    net.attach()
+    check(net)
+    assert links.epoch != before
+    assert table.commits == commits + 7, "what was mended was not mended again"
 
 
 # --- sessions that change meanwhile

@@ -185,6 +185,8 @@ class Equaliser:
         count = len(changes) + len(foreign) + FLOWS * len(missing)
         if sliced and count > PORTION:
             own = {flow.key for flow in self._base(links)}
+            # Should it end on the way, the next comparison owes the epoch.
+            self._links.reopened |= not noticed
             self._put_in_slices(channel, prepared, parted(changes, own), foreign, missing)
             return count, links if noticed else self._put_epoch(channel, links)
         if found.reported and not noticed:
