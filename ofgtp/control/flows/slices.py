@@ -85,9 +85,9 @@ class Slices:
         self._read_cookies(cookies)
         self._read_drops()
         if any(self._unknown()):
-            known = set(numbers)
-            gone = [each for each in range(1, last() + 1) if each not in known]
-            if len(gone) <= GONE:
+            known, most = set(numbers), last()
+            if most - len(known) <= GONE:
+                gone = (each for each in range(1, most + 1) if each not in known)
                 self._read_cookies(make_cookie(CookieKind.SESSION, each) for each in gone)
             for table in [*self._unknown()]:
                 self._walk(table)
