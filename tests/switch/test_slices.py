@@ -71,9 +71,13 @@ def cookie(scene: Scene, ue: str) -> str:
 def harm(scene: Scene) -> None:
     """Each kind of damage."""
     lab = scene.lab
-    video = cookie(scene, VIDEO)
+    video, missing = cookie(scene, VIDEO), cookie(scene, RATED)
+    # Of this, which comes first, the switch does not tell.
+    rated = next(each for each in limits(lab) if "kbps" in each).split()[0]
+    band = "bands=type=drop,rate=9,burst_size=9"
+    lab.ofctl("mod-meter", "br-ofgtp", f"{rated},kbps,burst,stats,{band}")
     for flows in (
-        f"table=30,cookie={cookie(scene, RATED)}/-1",  # missing
+        f"table=30,cookie={missing}/-1",
         "table=70,ip,nw_dst=10.45.0.4",  # an idle session's
         "table=60",  # the gateway's own
     ):
@@ -91,9 +95,6 @@ def harm(scene: Scene) -> None:
         f"table=70,cookie={video},priority=100,ip,nw_dst={ANOTHER},actions=drop",
     ):
         lab.ofctl("add-flow", "br-ofgtp", flow)
-    rated = next(each for each in limits(lab) if "kbps" in each).split()[0]
-    band = "bands=type=drop,rate=9,burst_size=9"
-    lab.ofctl("mod-meter", "br-ofgtp", f"{rated},kbps,burst,stats,{band}")
 
 
 def limits(lab: Lab) -> list[str]:
