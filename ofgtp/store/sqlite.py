@@ -481,6 +481,11 @@ class Transaction:
         with _errors():
             usage.put(self._db, self._fresh, ledgers)
 
+    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
+        """As `SessionStore.plain_usage`, as this transaction sees it."""
+        with _errors():
+            return usage.plain(self._db, self._fresh, numbers)
+
     def put_plain_usage(self, rows: Iterable[usage.PlainRow]) -> None:
         """Write down what tunnel pairs have used."""
         with _errors():
@@ -800,7 +805,7 @@ class SessionStore:
             return gauges.numbers(self._reader, gateway)
 
     def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
-        """The same of those which are but tunnel pairs; those that are no more are left out."""
+        """The same of sessions that are but tunnel pairs, whether there is anything or not."""
         with _errors():
             return usage.plain(self._reader, self._fresh, numbers)
 

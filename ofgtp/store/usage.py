@@ -102,19 +102,17 @@ class PlainRow(NamedTuple):
 
 
 def plain(db: sqlite3.Connection, fresh: Fresh, numbers: Sequence[int]) -> list[PlainRow]:
-    """That of these sessions which are but tunnel pairs; those that are no more are left out."""
-    sql = (
-        "SELECT s.number, u.* FROM sessions AS s LEFT JOIN usage AS u ON u.number = s.number"
-        " WHERE s.number IN (SELECT value FROM json_each(?)) AND s.slot IS NULL"
-        " AND u.more IS NULL"
-    )
-    later = fresh.among(numbers)
+    """That of these sessions; those that are more than tunnel pairs are left out."""
+    sql = "SELECT * FROM usage WHERE number IN (SELECT value FROM json_each(?))"
+    rows = {row[0]: row for row in db.execute(sql, (json.dumps([*numbers]),))}
+    rows |= fresh.among(numbers)
     found = []
-    for number, *row in db.execute(sql, (json.dumps([*numbers]),)):
-        if number in later:
-            row = [*later[number]]
-        values = NEW_ROW if row[0] is None else row[1:9]
-        found.append(PlainRow(number, values, row[9], row[10]))
+    for number in numbers:
+        row = rows.get(number)
+        if row is None:
+            found.append(PlainRow(number, NEW_ROW, None, None))
+        elif row[11] is None:
+            found.append(PlainRow(number, row[1:9], row[9], row[10]))
     return found
 
 

@@ -231,11 +231,11 @@ def test_what_a_rate_drops_is_not_measured(site: Site, cp: ControlPlane, ue: str
     assert session.modify(update_pdrs=both).cause == 1
     if way == "uplink":
         got = up(site, session, ue, 400)
-        followed(site, session, 400, 0)
+        followed(site, session, got, 0)
         wanted = {1: volume(got, 0), 2: volume(0, 0)}
     else:
         got = down(site, ue, 400)
-        followed(site, session, 0, 400)
+        followed(site, session, 0, got)
         wanted = {1: volume(0, got), 2: volume(0, got)}
     assert 0 < got < 400
     assert reported(session.delete(), TERMR) == wanted

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ofgtp.control.usage.round import Round
+from ofgtp.core.errors import StoreError
 from ofgtp.core.model import Direction, Session
 from ofgtp.northbound import bodies
 from ofgtp.store import SessionStore
@@ -52,6 +55,12 @@ class Counting(FlowTable):
                 self.flows[key] = replace(each, packets=each.packets + packets, octets=octets)
                 return
         raise AssertionError("no such flow")
+
+
+@contextmanager
+def full() -> Iterator[None]:
+    raise StoreError("the disk is full")
+    yield
 
 
 class Sessions(RuleBasedStateMachine):
@@ -171,6 +180,17 @@ class Sessions(RuleBasedStateMachine):
             del self.table.flows[own[place % len(own)]]
             self.lost.add(name)
             self.net.compare()
+
+    @rule(name=NAMES)
+    def the_disk_is_full(self, name: str) -> None:
+        """Nothing can be written, neither a round nor a change."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.net.store, "transaction", full)
+            with suppress(StoreError):
+                self.look()
+            with pytest.raises(StoreError):
+                self.put(name, True, True, 1, [VIDEO])
+        self.net.wait()
 
     @rule()
     def the_switch_is_started_again(self) -> None:

@@ -16,8 +16,8 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.usage.ledgers import counted
+from ofgtp.control.usage.pairs import Look
 from ofgtp.control.usage.readings import Readings, steady_us
-from ofgtp.control.usage.used import Look
 from ofgtp.control.usage.watcher import SLICE, SLICE_S, octets_in
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
 from ofgtp.core.model import Session

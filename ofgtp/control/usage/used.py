@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.usage.ledgers import counted
-from ofgtp.control.usage.readings import REBOOTED_US, Readings, steady_us
+from ofgtp.control.usage.pairs import Look
+from ofgtp.control.usage.readings import Readings, steady_us
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Session
 from ofgtp.core.rules.counts import Counts
-from ofgtp.core.usage import plain
 from ofgtp.core.usage.ledger import NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.plain import Pair
 from ofgtp.store.sqlite import SessionStore
@@ -33,35 +33,6 @@ class Used:
     """Of rules that are no more."""
     active_at: int | None = None
     """When it was last seen that something had passed, in seconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """When the switch was asked and when it had answered, by a clock that goes on as long as the
-    host runs; and the latter in seconds since 1970."""
-
-    asked_at: int
-    at: int
-    now: int
-
-    @classmethod
-    def since(cls, asked_at: int) -> Look:
-        """One that ends now."""
-        return cls(asked_at, steady_us(), int(time.time()))
-
-    def advanced(self, known: PlainRow, pair: Pair) -> PlainRow:
-        """A tunnel pair's row with what has passed up to then; the same one if nothing has."""
-        marked = known.marked_at
-        since = 0 if marked is None else self.asked_at - marked
-        if marked is not None and since < 0:
-            if marked <= self.at + REBOOTED_US:
-                return known  # somebody has looked since
-            since = self.at + 1  # the host was started since: so were all flows
-        row = plain.counted(known.row, pair, since)
-        if row is None:
-            return known
-        active_at = known.active_at if row[:4] == known.row[:4] else self.now
-        return PlainRow(known.number, row, self.at, active_at)
 
 
 def used(
