@@ -369,6 +369,11 @@ def test_a_store_that_fails_has_the_switch_compared(
             gw.look()
         assert gw.told() == [] and not gw.agent.synced
     gw.net.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionStore, "check", fail)
+        with pytest.raises(StoreError):
+            gw.look()
+        assert gw.agent.synced, "the switch is left alone until the store can be written"
     gw.in_order()
     assert not any(refused(gw))
     gw.look()
