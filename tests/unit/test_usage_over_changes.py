@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import eventlet
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -219,3 +220,25 @@ class Sessions(RuleBasedStateMachine):
 
 Sessions.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 test_sessions = Sessions.TestCase
+
+
+@pytest.mark.parametrize("some", [[], [VOICE]])
+def test_a_change_while_a_round_is_under_way(some: list[dict[str, Any]]) -> None:
+    """What the round has read is of flows that are no more when it comes to write it."""
+    machine = Sessions()
+    try:
+        machine.begin()
+        machine.put("a", False, False, 0, some)
+        machine.packets("a", "downlink", 5, 9)
+        machine.packets("a", "uplink", 5, 0)
+        changes = [eventlet.spawn(machine.put, "a", idle, idle, 0, some) for idle in (True, False)]
+        machine.look()
+        for each in changes:
+            each.wait()
+        machine.counts_are_right()
+        machine.packets("a", "downlink", 7, 9)
+        machine.look()
+        machine.counts_are_right()
+        assert machine.shown["a", "downlink"] == 12
+    finally:
+        machine.teardown()

@@ -14,6 +14,9 @@ from ofgtp.core.usage.ledger import NEW, Ledger
 from ofgtp.core.usage.seen import Seen
 from ofgtp.store.sqlite import Transaction
 
+AT_ONCE = 40
+"""Sessions of several flows that are read, and counted, between two turns of others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
@@ -55,7 +58,9 @@ class Ledgers:
         if short := [each for each in was if pairs.is_pair(each, now.get(each.number))]:
             gone = pairs.change(self.tx, switch, short, now)
             was = [each for each in was if not pairs.is_pair(each, now.get(each.number))]
-        return gone | self._change(was, now) if was else gone
+        for start in range(0, len(was), AT_ONCE):
+            gone |= self._change(was[start : start + AT_ONCE], now)
+        return gone
 
     def _change(self, was: Sequence[Session], now: Mapping[int, Session]) -> dict[int, Ledger]:
         """The same of those that are, or are to be, more than tunnel pairs."""
