@@ -69,6 +69,8 @@ class Limits:
             for name, agent in self._agents.items()
         }
         self._seen: dict[int, Samples] = {}
+        self._doubted = False
+        """Whether the store has not kept what the switch had done."""
 
     def run(self, gateway: str) -> None:
         """Watch a gateway's sessions until the process ends; to be spawned."""
@@ -145,6 +147,9 @@ class Limits:
         with self._writer:
             if not agent.synced:
                 raise GatewayNotReady("the switch is not in sync")
+            if self._doubted:
+                self._store.check()  # or on a full disk the switch would be compared all the time
+                self._doubted = False
             found = {each.session.number: each for each in self._store.by_numbers(numbers)}
             readings = Readings(agent)
             readings.read([each.session for each in found.values() if each.installed is not None])
@@ -158,6 +163,7 @@ class Limits:
                     told = turn.carry_out(tx)
             except StoreError:
                 if turn.closes:
+                    self._doubted = True
                     agent.forget()
                 raise
         for number in {*numbers} - turn.again.keys():
