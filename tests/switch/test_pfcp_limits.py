@@ -26,7 +26,7 @@ from tests.support import gtpu, smf
 from tests.support import ownership as own
 from tests.support.lab import Lab
 from tests.support.pfcp import procedures, rewritten
-from tests.support.site import PDN_IP, Site, until
+from tests.support.site import MARKER_DOWN, MARKER_UE, PDN_IP, Site, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.switch.test_pfcp_usage import (
     DOWN,
@@ -525,3 +525,37 @@ def test_as_a_real_core_asks_for_it(site: Site, cp: ControlPlane) -> None:
     assert [each.uplink for each in both] == [0, 0]
     assert sum(each.downlink or 0 for each in both) == 14 * size
     assert last.start_time == report.end_time
+
+
+def test_a_switch_that_begins_anew() -> None:
+    """What was read stays, and is of the quota."""
+    ue = next(_ues)
+    with Lab() as lab:
+        smf.n4(lab)
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
+        site.ready()
+        with ControlPlane(lab) as cp:
+            assert cp.associate().cause == 1
+            warm(site, cp)
+            session = limited(
+                cp,
+                ue,
+                urr(
+                    reporting_triggers=Triggers.VOLQU | Triggers.PERIO,
+                    volume_quota=v.Volume(total=20 * SIZE),
+                    measurement_period=1,
+                ),
+            )
+            assert down(site, ue, 8) == 8
+            until(lambda: sums(cp.usage(session)) == (0, 8), "it is reported")
+            lab.stop_vswitchd()
+            lab.start_vswitchd()
+            until(lambda: own.in_sync(lab), "in sync")
+            site.warm("enb", MARKER_UE, MARKER_DOWN)
+            assert down(site, ue, 11) == 11
+            until(lambda: sums(cp.usage(session)) == (0, 19), "it is reported")
+            assert down(site, ue, 1) == 1
+            until(lambda: down(site, ue, 1) == 0, "the quota is used up")
+            reports = cp.usage(session)
+            assert any(each.trigger & UsageTrigger.VOLQU for each in reports)
+            session.delete()

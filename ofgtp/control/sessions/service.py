@@ -48,6 +48,7 @@ from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp import stored as pfcp_stored
 from ofgtp.core.pfcp.downlink import read_packet
+from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
@@ -95,6 +96,9 @@ class PfcpNode(Protocol):
 
     def view(self) -> PfcpView:
         """What an operator should know of it."""
+
+    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+        """A session of the store with what was counted since."""
 
     def path_down(self, peer: IPv4Address) -> None:
         """A GTP-U peer does not answer any more."""
@@ -524,6 +528,8 @@ class SessionService:
         made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
         agent = self._agents.get(session.gateway)
         if made.urrs and agent is not None:
+            if (node := self.nodes.get(session.gateway)) is not None:
+                made = node.latest(session.number, made)
             readings = Readings(agent)
             readings.read([session])
             made = pfcp_counted(readings, made, session, ntp_now())
