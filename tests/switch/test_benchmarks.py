@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import batch, bearers, lifecycle, pfcp, run, single, throughput, variety
+from benchmarks import batch, bearers, lifecycle, pfcp, run, single, thresholds, throughput, variety
 from benchmarks.measure import COLUMNS, Row, figure, quantile, samples, table
 
 pytestmark = pytest.mark.switch
@@ -41,6 +41,10 @@ def test_sessions_by_pfcp_beside_rest() -> None:
     rows = pfcp.run(SESSIONS, rounds=1)
     verify(rows, 9)
     assert "; 0 flow-mods; " in rows[6].ofgtp
+
+
+def test_reports_at_thresholds() -> None:
+    verify(thresholds.run(SESSIONS, first_s=0.5, last_s=1.0, flood_s=0.1), 1)
 
 
 @pytest.mark.long
