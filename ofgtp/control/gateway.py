@@ -136,8 +136,8 @@ class GatewayAgent:
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
         self.misses = Misses(gateway, store, self.signalling)
         self._end_markers = EndMarkers(gateway, store, self.signalling)
-        self.made_anew: set[int] = set()
-        """Sessions whose flows were to be made anew; who wants to know empties it before."""
+        self.made_anew: set[int] | None = None
+        """Sessions whose flows were to be made anew, as long as somebody wants to know."""
         self.rounds = Rounds()
         self._neighbours_changed = False
 
@@ -660,7 +660,8 @@ class GatewayAgent:
 
     def moving(self, numbers: Iterable[int]) -> None:
         """Flows of these sessions are about to be made anew, or deleted."""
-        self.made_anew.update(numbers)
+        if self.made_anew is not None:
+            self.made_anew.update(numbers)
 
     def pairs(self, numbers: Sequence[int]) -> list[Pair]:
         """What they have counted, of sessions that are but tunnel pairs."""

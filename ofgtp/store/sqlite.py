@@ -251,8 +251,8 @@ class Transaction:
     raises `Conflict` or `UnknownSession` has changed nothing, and the transaction can go on.
     """
 
-    def __init__(self, db: sqlite3.Connection, now: int, teids: range) -> None:
-        self._db, self._now, self._teids = db, now, teids
+    def __init__(self, db: sqlite3.Connection, now: int, teids: range, fresh: usage.Fresh) -> None:
+        self._db, self._now, self._teids, self._fresh = db, now, teids, fresh
         self.time = _time(now)
         """When the sessions that it puts are put."""
         self._allocated: set[tuple[str, int]] = set()
@@ -478,22 +478,27 @@ class Transaction:
     def ledgers(self, numbers: Sequence[int]) -> dict[int, Ledger]:
         """What these sessions have used, by their numbers; those that have none are left out."""
         with _errors():
-            return usage.find(self._db, numbers)
+            return usage.find(self._db, self._fresh, numbers)
 
     def put_ledgers(self, ledgers: Iterable[tuple[int, Ledger]]) -> None:
         """Write down what sessions have used, by their numbers."""
         with _errors():
-            usage.put(self._db, ledgers)
+            usage.put(self._db, self._fresh, ledgers)
+
+    def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
+        """As `SessionStore.plain_usage`, as this transaction sees it."""
+        with _errors():
+            return usage.plain(self._db, self._fresh, numbers)
 
     def put_plain_usage(self, rows: Iterable[usage.PlainRow]) -> None:
         """Write down what tunnel pairs have used."""
         with _errors():
-            usage.put_plain(self._db, rows)
+            usage.put_plain(self._db, self._fresh, rows)
 
     def drop_ledgers(self, numbers: Iterable[int]) -> None:
         """Forget what sessions have used that are no more."""
         with _errors():
-            usage.remove(self._db, numbers)
+            usage.remove(self._db, self._fresh, numbers)
 
     def put_answers(self, gateway: str, octets: bytes) -> None:
         """Write down what control planes are answered once this is committed."""
@@ -716,6 +721,7 @@ class SessionStore:
         self._logged, self._folding, self._not_folded = 0, False, ""
         self._open_tx = False
         self._transactions = 0
+        self._fresh = usage.Fresh()
         self._connections: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -815,7 +821,7 @@ class SessionStore:
     def ledgers(self, numbers: Sequence[int]) -> dict[int, Ledger]:
         """What these sessions have used, by their numbers; those that have none are left out."""
         with _errors():
-            return usage.find(self._reader, numbers)
+            return usage.find(self._reader, self._fresh, numbers)
 
     def gauges(self, numbers: Sequence[int]) -> dict[int, dict[str, Gauge]]:
         """Where the limits of these sessions count from, by their numbers."""
@@ -828,9 +834,23 @@ class SessionStore:
             return gauges.numbers(self._reader, gateway)
 
     def plain_usage(self, numbers: Sequence[int]) -> list[usage.PlainRow]:
-        """The same of those which are but tunnel pairs; those that are no more are left out."""
+        """The same of sessions that are but tunnel pairs, whether there is anything or not."""
         with _errors():
-            return usage.plain(self._reader, numbers)
+            return usage.plain(self._reader, self._fresh, numbers)
+
+    @property
+    def quiet(self) -> int | None:
+        """None while a transaction is open; else the same number until the next one is made."""
+        return None if self._open_tx else self._transactions
+
+    def looked(self, rows: Iterable[usage.PlainRow], ledgers: Iterable[tuple[int, Ledger]]) -> None:
+        """Keep in mind what sessions have used by now, later than it was written."""
+        self._fresh.keep(usage.plain_row(row) for row in rows)
+        self._fresh.keep(usage.ledger_row(number, ledger) for number, ledger in ledgers)
+
+    def unwritten(self, numbers: Sequence[int]) -> set[int]:
+        """Those of these sessions of which something is kept in mind."""
+        return {*self._fresh.among(numbers)}
 
     def usage_of_gone(self, after: int, last: int | None) -> list[int]:
         """The numbers in a range of sessions that are no more, and whose use is still there."""
@@ -950,7 +970,7 @@ class SessionStore:
             self._db.execute("BEGIN IMMEDIATE")
         self._open_tx, rows = True, self._db.total_changes
         try:
-            yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids)
+            yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids, self._fresh)
             with _errors():
                 self._transactions += 1
                 if self._transactions % FORGET_EVERY == 0:

@@ -39,16 +39,52 @@ _PUT = "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 _PLAIN: tuple[RuleKey, RuleKey] = ("uplink", ""), ("downlink", "")
 
 
-def put(db: sqlite3.Connection, ledgers: Iterable[tuple[int, Ledger]]) -> None:
+FRESH_MAX = 10_000
+
+DbRow = tuple[Any, ...]
+
+
+class Fresh:
+    """What was looked at since it was last written, of those that somebody has asked for: what was
+    shown once must not be less when the switch has begun anew. It is kept in memory, the latest of
+    it, and stands in the place of what is written."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, DbRow] = {}
+
+    def keep(self, rows: Iterable[DbRow]) -> None:
+        """These are later than what is written."""
+        for row in rows:
+            self._rows.pop(row[0], None)
+            self._rows[row[0]] = row
+        while len(self._rows) > FRESH_MAX:
+            del self._rows[next(iter(self._rows))]
+
+    def written(self, number: int) -> None:
+        """Something later is."""
+        self._rows.pop(number, None)
+
+    def among(self, numbers: Iterable[int]) -> dict[int, DbRow]:
+        """Those of these sessions."""
+        return {number: self._rows[number] for number in numbers if number in self._rows}
+
+
+def put(db: sqlite3.Connection, fresh: Fresh, ledgers: Iterable[tuple[int, Ledger]]) -> None:
     """Write ledgers by their sessions' numbers."""
-    db.executemany(_PUT, (_row(number, ledger) for number, ledger in ledgers))
+    _write(db, fresh, [ledger_row(number, ledger) for number, ledger in ledgers])
 
 
-def find(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Ledger]:
+def _write(db: sqlite3.Connection, fresh: Fresh, rows: Sequence[DbRow]) -> None:
+    db.executemany(_PUT, rows)
+    for row in rows:
+        fresh.written(row[0])
+
+
+def find(db: sqlite3.Connection, fresh: Fresh, numbers: Sequence[int]) -> dict[int, Ledger]:
     """Those of these sessions, as far as there are any."""
     sql = "SELECT * FROM usage WHERE number IN (SELECT value FROM json_each(?))"
-    rows = db.execute(sql, (json.dumps([*numbers]),))
-    return {row[0]: _ledger(row) for row in rows}
+    rows = {row[0]: row for row in db.execute(sql, (json.dumps([*numbers]),))}
+    return {number: _ledger(row) for number, row in (rows | fresh.among(numbers)).items()}
 
 
 def clear(db: sqlite3.Connection) -> None:
@@ -65,17 +101,29 @@ class PlainRow(NamedTuple):
     active_at: int | None
 
 
-def plain(db: sqlite3.Connection, numbers: Sequence[int]) -> list[PlainRow]:
-    """That of these sessions which are but tunnel pairs; those that are no more are left out."""
-    sql = (
-        "SELECT s.number, u.* FROM sessions AS s LEFT JOIN usage AS u ON u.number = s.number"
-        " WHERE s.number IN (SELECT value FROM json_each(?)) AND s.slot IS NULL"
-        " AND u.more IS NULL"
-    )
-    rows = db.execute(sql, (json.dumps([*numbers]),))
-    return [
-        PlainRow(row[0], NEW_ROW if row[1] is None else row[2:10], row[10], row[11]) for row in rows
-    ]
+def plain(db: sqlite3.Connection, fresh: Fresh, numbers: Sequence[int]) -> list[PlainRow]:
+    """That of these sessions; those that are more than tunnel pairs are left out."""
+    sql = "SELECT * FROM usage WHERE number IN (SELECT value FROM json_each(?))"
+    rows = {row[0]: row for row in db.execute(sql, (json.dumps([*numbers]),))}
+    rows |= fresh.among(numbers)
+    found = []
+    for number in numbers:
+        row = rows.get(number)
+        if row is None:
+            found.append(PlainRow(number, NEW_ROW, None, None))
+        elif row[11] is None:
+            found.append(PlainRow(number, row[1:9], row[9], row[10]))
+    return found
+
+
+def put_plain(db: sqlite3.Connection, fresh: Fresh, rows: Iterable[PlainRow]) -> None:
+    """Write those."""
+    _write(db, fresh, [plain_row(row) for row in rows])
+
+
+def plain_row(row: PlainRow) -> DbRow:
+    """As it is written."""
+    return (row.number, *row.row, row.marked_at, row.active_at, None)
 
 
 class Listed(NamedTuple):
@@ -108,13 +156,6 @@ def listed(db: sqlite3.Connection, after: int, gateway: str | None, limit: int) 
     return [*map(Listed._make, db.execute(_LISTED, (after, gateway, limit)))]
 
 
-def put_plain(db: sqlite3.Connection, rows: Iterable[PlainRow]) -> None:
-    """Write those."""
-    db.executemany(
-        _PUT, ((number, *row, marked, active, None) for number, row, marked, active in rows)
-    )
-
-
 def of_gone(db: sqlite3.Connection, after: int, last: int | None) -> list[int]:
     """The numbers in a range whose sessions are no more; no last: to the end."""
     sql = (
@@ -124,12 +165,16 @@ def of_gone(db: sqlite3.Connection, after: int, last: int | None) -> list[int]:
     return [number for (number,) in db.execute(sql, (after, last))]
 
 
-def remove(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
+def remove(db: sqlite3.Connection, fresh: Fresh, numbers: Iterable[int]) -> None:
     """Forget those of these sessions."""
+    numbers = [*numbers]
+    for number in numbers:
+        fresh.written(number)
     db.executemany("DELETE FROM usage WHERE number = ?", ((number,) for number in numbers))
 
 
-def _row(number: int, ledger: Ledger) -> tuple[Any, ...]:
+def ledger_row(number: int, ledger: Ledger) -> DbRow:
+    """As it is written."""
     total, marks = ledger.total, ledger.marks
     plain = {*ledger.rules} <= {""} and marks.rules.keys() <= {*_PLAIN} and not marks.dropped
     plain &= ledger.gone == NO_VOLUME

@@ -8,6 +8,7 @@ the same if table, priority and match are, and are reported with registers behin
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -45,6 +46,10 @@ class Entry:
     hard: int = 0
     flags: int = 0
     importance: int = 0
+    packets: int = PACKETS
+    octets: int = OCTETS
+    made: float | None = None
+    """By `time.monotonic`; None: 77 s ago."""
 
     @property
     def key(self) -> Key:
@@ -58,12 +63,19 @@ class Entry:
 
     def report(self) -> bytes:
         """As an entry of a flow-stats reply."""
+        rest = self.match + self.instructions
+        age = 77_000_000_088 if self.made is None else int(1e9 * (time.monotonic() - self.made))
+        times = (*divmod(age, 1_000_000_000), self.priority, self.idle, self.hard)
+        ends = (self.flags, self.importance, self.cookie, self.packets, self.octets)
+        head = 48 + len(rest), self.table
+        return struct.pack("!HBxIIHHHHH2xQQQ", *head, *times, *ends) + rest
+
+    @property
+    def match(self) -> bytes:
+        """As it is reported."""
         fields = b"".join(self.fields)
         match = struct.pack("!HH", 1, 4 + len(fields)) + fields
-        rest = match + bytes(-len(match) % 8) + self.instructions
-        head = (48 + len(rest), self.table, 77, 88, self.priority, self.idle, self.hard)
-        ends = (self.flags, self.importance, self.cookie, PACKETS, OCTETS)
-        return struct.pack("!HBxIIHHHHH2xQQQ", *head, *ends) + rest
+        return match + bytes(-len(match) % 8)
 
 
 def read_flow_mod(message: bytes) -> tuple[int, int, Entry]:

@@ -106,8 +106,7 @@ def test_life_of_a_session(scene: Scene) -> None:
     shown = lab.http("GET", "/v1/sessions/a/flows").json()["items"]
     assert [each["direction"] for each in shown] == ["uplink", "downlink"]
     assert tuple(each["packets"] for each in shown) == wanted
-    size = gw.get("a")["counters"]["uplink"]["bytes"] / wanted[0]
-    assert len(ip(UE, PDN)) - 10 < size < len(ip(UE, PDN)) + 20
+    assert gw.get("a")["counters"]["uplink"]["bytes"] == len(ip(UE, PDN)) * wanted[0]
     listed = lab.http("GET", f"/v1/sessions?ue_ip={UE}").json()["items"]
     assert [counters(each) for each in listed] == [wanted]
 
@@ -135,7 +134,7 @@ def test_life_of_a_session(scene: Scene) -> None:
 
 
 def test_a_count_says_for_how_long_it_is(scene: Scene) -> None:
-    """A flow that is made anew counts from 0; nobody is to take that for the whole session."""
+    """It is the session's since it was made, whatever becomes of its flows."""
     gw = scene.gw
 
     def patch(change: dict[str, Any]) -> None:
@@ -143,22 +142,15 @@ def test_a_count_says_for_how_long_it_is(scene: Scene) -> None:
 
     gw.session("a", UE, 1, 101)
     gw.ping(scene.enb, 1, UE, PDN)
-    until(lambda: min(counted_for(gw.get("a"))) >= 3, "its flows are 3 s old", timeout=10)
-
+    until(lambda: min(counters(gw.get("a"))) >= 1, "the ping is counted")
+    until(lambda: min(counted_for(gw.get("a"))) >= 3, "it is 3 s old", timeout=10)
+    before = counters(gw.get("a"))
     patch({"downlink": {"teid": 201, "remote_ip": "10.1.0.2"}})
-    assert min(counted_for(gw.get("a"))) >= 3, "a flow that is modified counts on"
-    until(lambda: min(counters(gw.get("a"))) >= 1, "and has what it had")
-
     patch({"downlink": None})
-    uplink, downlink = counted_for(gw.get("a"))
-    assert (uplink >= 3, downlink) == (True, 0), "no flow, nothing counted"
     patch({"downlink": {"teid": 301, "remote_ip": "10.1.0.2"}})
-    uplink, downlink = counted_for(gw.get("a"))
-    assert downlink < 3 <= uplink
-    assert counters(gw.get("a"))[1] == 0
-
     patch({"uplink": {"remote_ip": "10.1.0.2"}})
-    assert counted_for(gw.get("a"))[0] < 3, "another match is another flow"
+    assert min(counted_for(gw.get("a"))) >= 3
+    assert counters(gw.get("a")) == before
 
 
 def test_put_again_changes_nothing(scene: Scene) -> None:

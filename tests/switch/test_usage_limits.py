@@ -19,7 +19,7 @@ from scapy.packet import Raw
 
 from tests.support import ownership as own
 from tests.support.lab import Lab
-from tests.support.site import MARKER_DOWN, MARKER_UE, PDN_IP, Site, is_gtpu, until
+from tests.support.site import ENB_IP, MARKER_DOWN, MARKER_UE, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
@@ -189,6 +189,27 @@ def test_a_quota_counts_from_when_it_was_given(site: Site) -> None:
     used = number(told, "used_bytes")
     assert 100 * SIZE <= used <= octets
     assert number(told, "uplink_bytes") + number(told, "downlink_bytes") == used + 100 * SIZE
+
+
+def test_limits_go_on_over_changes_of_the_session(site: Site) -> None:
+    phone = Phone(site, usage={"threshold_bytes": 60 * SIZE, "quota_bytes": 100 * SIZE})
+    voice = {"id": "voice", "precedence": 1, "filters": ["permit out tcp from any to assigned"]}
+    for turn, change in enumerate(
+        (
+            {"downlink": {"teid": phone.teid + 0x1000, "remote_ip": ENB_IP["enb"]}},
+            {"downlink": None},
+            {"bearers": [voice], "ambr": {"uplink_kbps": 100_000, "downlink_kbps": 100_000}},
+        ),
+        1,
+    ):
+        assert phone.uplink(20) == 20
+        assert site.packets(f"reg0={phone.teid:#x}") == 20 * turn, "as it is to be counted"
+        site.patch(phone.id, change)
+    assert phone.tells("usage_threshold")[0]["uplink_bytes"] == str(60 * SIZE)
+    assert phone.uplink(39) == 39 and not phone.closed()
+    octets = 99 * SIZE + spend(phone)
+    [told] = phone.tells("quota_exhausted")
+    assert 100 * SIZE <= number(told, "used_bytes") <= octets
 
 
 def test_the_quota_of_a_bearer_closes_that_alone(site: Site) -> None:

@@ -224,6 +224,8 @@ def test_many_sessions(client: Client, net: Net, monkeypatch: pytest.MonkeyPatch
         "/v1/sessions?id=nowhere",
         "/v1/sessions?peer=10.9.9.9",
         "/v1/sessions?state=failed",
+        "/v1/usage?limit=1000",
+        "/v1/usage?sort=bytes&limit=1000",
         "/v1/flows",
         "/v1/peers",
         "/v1/gateways",

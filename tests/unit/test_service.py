@@ -96,6 +96,8 @@ class Agent:
     def keyed_counts(self, numbers: Sequence[int]) -> Any:
         raise GatewayNotReady("it does not count")
 
+    pairs = keyed_counts
+
     def moving(self, numbers: Iterable[int]) -> None:
         pass
 

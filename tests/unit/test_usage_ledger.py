@@ -84,6 +84,14 @@ def test_what_meters_drop_is_shared_by_their_rules() -> None:
     }
 
 
+def test_what_a_meter_drops_is_told_before_what_came() -> None:
+    ledger = NEW
+    for came, dropped in ((0, 60), (40, 85), (100, 85), (100, 85)):
+        at = seen((came, 100 * came), dropped={0: (dropped, 100 * dropped)})
+        ledger = ledger.counted([UP], at, 50)
+    assert ledger.total.uplink == Counts(15, 1_500)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SessionStore]:
     made = SessionStore(tmp_path / "sessions.db")

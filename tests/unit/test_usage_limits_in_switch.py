@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from ofgtp.northbound.problem import ProblemError
 from ofgtp.northbound.service import SessionRequest, SessionView
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store import SessionStore
-from tests.support import flowtable
 from tests.support.agents import Net, quiet
 from tests.support.flowtable import TABLE_FULL
 from tests.support.sample import ENB
@@ -39,26 +39,32 @@ SIZE = 100
 class Gateway:
     """A gateway, and what its switch has counted on each flow."""
 
-    def __init__(self, net: Net, patch: pytest.MonkeyPatch) -> None:
-        self.net, self._patch = net, patch
+    def __init__(self, net: Net) -> None:
+        self.net, self._packets = net, 0
         self.agent, self.service = net.agents["gw1"], net.service
-        self.count(0)
 
     def count(self, packets: int) -> None:
-        self._patch.setattr(flowtable, "PACKETS", packets)
-        self._patch.setattr(flowtable, "OCTETS", packets * (SIZE + 14))
+        """So many packets have come to each flow, those that are yet to be made included."""
+        self._packets = packets
+        flows = self.net.tables["gw1"].flows
+        for key, entry in flows.items():
+            flows[key] = replace(entry, packets=packets, octets=packets * (SIZE + 14))
 
     def put(self, name: str = "phone", **members: Any) -> dict[str, Any]:
+        self.count(self._packets)
         request = bodies.session({**PHONE, **members}).request(name)
         return self.json(self.service.put(request)[0])
 
     def patch(self, change: dict[str, Any], name: str = "phone") -> dict[str, Any]:
+        self.count(self._packets)
+
         def changed(present: dict[str, Any]) -> Any:
             return bodies.session(bodies.merge_patch(present, change)).request(name)
 
         return self.json(self.service.patch(name, changed))
 
     def batch(self, **members: Any) -> None:
+        self.count(self._packets)
         line = json.dumps({"op": "put", "session": {"id": "phone", **PHONE, **members}}).encode()
         op = lines.plain(line) or lines.judged(line)
         assert self.service.batch([(1, op)]).replaced == 1
@@ -78,6 +84,7 @@ class Gateway:
 
     def look(self, *names: str) -> dict[int, Next]:
         """Look at sessions as the watcher does."""
+        self.count(self._packets)
         numbers = [self.number(name) for name in names or ("phone",)]
         return {**self.service.limits._look(self.agent, numbers)}
 
@@ -96,7 +103,7 @@ def gw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     store = SessionStore(tmp_path / "sessions.db")
     net = Net(store)
     net.attach()
-    yield Gateway(net, monkeypatch)
+    yield Gateway(net)
     net.end()
     store.close()
 
@@ -362,6 +369,11 @@ def test_a_store_that_fails_has_the_switch_compared(
             gw.look()
         assert gw.told() == [] and not gw.agent.synced
     gw.net.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionStore, "check", fail)
+        with pytest.raises(StoreError):
+            gw.look()
+        assert gw.agent.synced, "the switch is left alone until the store can be written"
     gw.in_order()
     assert not any(refused(gw))
     gw.look()

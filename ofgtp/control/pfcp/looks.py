@@ -32,6 +32,7 @@ from ofgtp.core.pfcp.wire.messages import SessionReportRequest
 from ofgtp.core.pfcp.wire.tables import encode
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.usage.pace import Next
+from ofgtp.core.usage.plain import Pair
 from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore, StoredSession
@@ -228,6 +229,9 @@ class _Switch:
 
     def __init__(self, agent: GatewayAgent, known: Mapping[int, Known]) -> None:
         self._agent, self._known = agent, known
+
+    def pairs(self, numbers: Sequence[int]) -> list[Pair]:
+        return self._agent.pairs(numbers)
 
     def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
         return self._agent.keyed_counts(numbers)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ofgtp.control.usage import pairs
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
+from ofgtp.core.rules.counts import NONE
 from ofgtp.core.sessions.rules import rules_of
 from ofgtp.core.usage.ledger import NEW, Ledger
+from ofgtp.core.usage.seen import Seen
 from ofgtp.store.sqlite import Transaction
+
+AT_ONCE = 40
+"""Sessions of several flows that are read, and counted, between two turns of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,10 @@ class Ledgers:
         """As it is once a session is another one in the switch."""
         seen = self.readings.after(before, after)
         kept = ledger.of(rule.id for rule in rules_of(after))
-        return kept if seen is None else kept.marked(seen, self.readings.at)
+        if seen is None:
+            return kept
+        waiting = {place: ledger.marks.dropped.get(place, NONE) for place in seen.dropped}
+        return kept.marked(Seen(seen.rules, waiting), self.readings.at)
 
     def change(self, before: Iterable[Session], after: Iterable[Session]) -> dict[int, Ledger]:
         """Write what sessions have used, which are about to be others in the switch, or none; the
@@ -44,13 +53,22 @@ class Ledgers:
             for each in before
             if each.number not in now or not self.readings.stays(each, now[each.number])
         ]
-        if not was:
-            return {}
+        gone: dict[int, Ledger] = {}
+        switch = self.readings.switch
+        if short := [each for each in was if pairs.is_pair(each, now.get(each.number))]:
+            gone = pairs.change(self.tx, switch, short, now)
+            was = [each for each in was if not pairs.is_pair(each, now.get(each.number))]
+        for start in range(0, len(was), AT_ONCE):
+            gone |= self._change(was[start : start + AT_ONCE], now)
+        return gone
+
+    def _change(self, was: Sequence[Session], now: Mapping[int, Session]) -> dict[int, Ledger]:
+        """The same of those that are, or are to be, more than tunnel pairs."""
         self.readings.last(was)
         there = self.tx.ledgers([each.number for each in was])
         found = counted(self.readings, was, there, self.now)
-        pairs = [(each, now[each.number]) for each in was if each.number in now]
-        made = ((new.number, self.changed(old, new, found[old.number])) for old, new in pairs)
+        both = [(each, now[each.number]) for each in was if each.number in now]
+        made = ((new.number, self.changed(old, new, found[old.number])) for old, new in both)
         self.tx.put_ledgers(
             (number, ledger) for number, ledger in made if number in there or _says(ledger)
         )
@@ -69,7 +87,7 @@ def counted(
         seen = readings.seen(session)
         if seen is not None and not readings.older_than(ledger):
             ledger = readings.holds(session, ledger).counted(rules_of(session), seen, now)
-            ledger = ledger.marked(seen, readings.at)
+            ledger = replace(ledger, marked_at=readings.at)
         made[session.number] = ledger
     return made
 

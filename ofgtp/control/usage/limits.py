@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control.gateway import GatewayAgent
@@ -41,6 +42,8 @@ from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 log = logging.getLogger(__name__)
 
 AT_ONCE = Next(0.0)
+LOOK_SLICE = 20
+"""Sessions that are looked at in one transaction: each has several flows."""
 RATE_S = 0.6
 """A rate is taken over so much time at least: the switch brings its counts up to date twice a
 second, so that of two looks that follow soon the second may find nothing new."""
@@ -66,6 +69,8 @@ class Limits:
             for name, agent in self._agents.items()
         }
         self._seen: dict[int, Samples] = {}
+        self._doubted = False
+        """Whether the store has not kept what the switch had done."""
 
     def run(self, gateway: str) -> None:
         """Watch a gateway's sessions until the process ends; to be spawned."""
@@ -131,10 +136,20 @@ class Limits:
 
     def _look(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
         """Look at sessions that are due; see `Look`."""
+        again: dict[int, Next] = {}
+        for start in range(0, len(numbers), LOOK_SLICE):
+            again |= self._look_at(agent, numbers[start : start + LOOK_SLICE])
+            eventlet.sleep(0)
+        return again
+
+    def _look_at(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
         told: list[tuple[str, str, Told]] = []
         with self._writer:
             if not agent.synced:
                 raise GatewayNotReady("the switch is not in sync")
+            if self._doubted:
+                self._store.check()  # or on a full disk the switch would be compared all the time
+                self._doubted = False
             found = {each.session.number: each for each in self._store.by_numbers(numbers)}
             readings = Readings(agent)
             readings.read([each.session for each in found.values() if each.installed is not None])
@@ -148,6 +163,7 @@ class Limits:
                     told = turn.carry_out(tx)
             except StoreError:
                 if turn.closes:
+                    self._doubted = True
                     agent.forget()
                 raise
         for number in {*numbers} - turn.again.keys():

@@ -14,6 +14,7 @@ from ofgtp.core.model import Direction, Session
 from ofgtp.core.rules.counts import NONE, Counts, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.sessions.rules import meter_place, meters_of, rules_of
+from ofgtp.core.usage.plain import Pair
 from ofgtp.core.usage.seen import NOTHING, Seen
 from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 
@@ -25,6 +26,9 @@ REBOOTED_US = 120_000_000
 
 class Switch(Protocol):
     """What counts."""
+
+    def pairs(self, numbers: Sequence[int]) -> list[Pair]:
+        """What the flows of tunnel pairs have counted; raises GatewayNotReady."""
 
     def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
         """What sessions' flows have counted, by their numbers; raises GatewayNotReady."""
@@ -65,7 +69,7 @@ class Readings:
     """
 
     def __init__(self, switch: Switch) -> None:
-        self._switch = switch
+        self.switch = switch
         self._flows: dict[int, dict[Hashable, Counts]] = {}
         self._made: dict[int, dict[Hashable, int]] = {}
         """When the flows were made at the latest: no later than that, and seldom much earlier."""
@@ -76,7 +80,7 @@ class Readings:
 
     def last(self, sessions: Sequence[Session]) -> None:
         """Look at these before their flows are made anew, or deleted."""
-        self._switch.moving(each.number for each in sessions)
+        self.switch.moving(each.number for each in sessions)
         self.read(sessions)
 
     def read(self, sessions: Sequence[Session]) -> None:
@@ -89,8 +93,8 @@ class Readings:
         numbers = [each.number for each in sessions]
         self._asked_at = asked_at = steady_us()
         try:
-            flows = self._switch.keyed_counts(numbers)
-            meters = self._switch.meter_counts(places) if places else {}
+            flows = self.switch.keyed_counts(numbers)
+            meters = self.switch.meter_counts(places) if places else {}
         except GatewayNotReady as error:
             log.debug("no counts of %d sessions: %s", len(sessions), error)
             return
@@ -106,7 +110,7 @@ class Readings:
 
     def seen(self, session: Session) -> Seen | None:
         """Of a session that was looked at; None: the switch did not tell."""
-        return self._seen(session.number, self._switch.keys_of(session))
+        return self._seen(session.number, self.switch.keys_of(session))
 
     def older_than(self, ledger: Marked) -> bool:
         """Whether somebody has brought a ledger up to date since this was asked for."""
@@ -117,7 +121,7 @@ class Readings:
         """A ledger with marks that hold: flows that were made anew since then, by a repair or in a
         switch that was started again, have counted nothing that is in it."""
         at, made = ledger.marked_at, self._made.get(session.number)
-        wanted = self._switch.keys_of(session)
+        wanted = self.switch.keys_of(session)
         if at is None or not made or wanted is None:
             return ledger
         if at > (self.at or 0) + REBOOTED_US:
@@ -133,7 +137,7 @@ class Readings:
         """Where the counts of a session stand once it is another one in the switch: those of flows
         that stay go on, and others begin at 0. `seen` tells the same of it from now on."""
         known = self._flows.get(before.number)
-        wanted = self._switch.keys_of(after)
+        wanted = self.switch.keys_of(after)
         if known is None or wanted is None:
             return None
         same = {*meters_of(before)} & {*meters_of(after)}
@@ -150,7 +154,7 @@ class Readings:
         packets are sent: then the switch's counts go on."""
         if before.detail is None and after.detail is None:
             return _pair(before) == _pair(after)
-        was, now = self._switch.keys_of(before), self._switch.keys_of(after)
+        was, now = self.switch.keys_of(before), self.switch.keys_of(after)
         if was is None or now is None or meters_of(before) != meters_of(after):
             return False
         return [_part(*each) for each in was] == [_part(*each) for each in now] and [
@@ -210,10 +214,14 @@ def _all_new(flows: Sequence[tuple[bool, Owned]], *, first: bool) -> dict[str, b
     return found
 
 
+def sends(session: Session) -> bool:
+    """Whether a tunnel pair has a downlink flow that counts for it, and not one that drops."""
+    return session.downlink is not None and not session.error_indicated
+
+
 def _pair(session: Session) -> tuple[object, ...]:
     """What the flows of a session that is but a tunnel pair are known by."""
-    sends = session.downlink is not None and not session.error_indicated
-    return session.ue_ip, session.uplink, sends
+    return session.ue_ip, session.uplink, sends(session)
 
 
 def _part(key: EntryKey, owned: Owned) -> tuple[object, ...]:

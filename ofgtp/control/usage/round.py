@@ -16,8 +16,8 @@ from eventlet.semaphore import Semaphore
 
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.usage.ledgers import counted
+from ofgtp.control.usage.pairs import Look
 from ofgtp.control.usage.readings import Readings, steady_us
-from ofgtp.control.usage.used import Look
 from ofgtp.control.usage.watcher import SLICE, SLICE_S, octets_in
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
 from ofgtp.core.model import Session
@@ -37,6 +37,10 @@ is made."""
 IDLE_S = 0.5
 """Seconds between two looks at whether a round is due."""
 RETRY_S = 3.0
+
+
+_Pairs = list[tuple[Look, dict[int, Pair]]]
+_Others = list[tuple[Readings, list[Session]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +120,28 @@ class Round:
 
     def _look_at(self, group: _Group, pause: float) -> None:
         """Look at some sessions, and write down what they have used."""
-        agent = self._agent
+        agent, moved = self._agent, set[int]()
         with self._writer:
             # A change that begins from now on tells whose flows it makes anew.
-            agent.made_anew.clear()
-        pairs: list[tuple[Look, dict[int, Pair]]] = []
+            agent.made_anew = moved
+        try:
+            pairs, others = self._read(group, pause)
+            with self._writer:
+                self._write(group, pairs, others, moved)
+        finally:
+            agent.made_anew = None
+        polled = len(group.pairs) + len(group.others)
+        agent.rounds = agent.rounds._replace(polled=agent.rounds.polled + polled)
+
+    def _read(self, group: _Group, pause: float) -> tuple[_Pairs, _Others]:
+        agent = self._agent
+        pairs: _Pairs = []
         for some in _slices(group.pairs, SLICE):
             asked_at, began = steady_us(), time.monotonic()
             seen = dict(zip(some, agent.pairs(some), strict=True))
             pairs.append((Look.since(asked_at), seen))
             self._rest(began, pause)
-        others: list[tuple[Readings, list[Session]]] = []
+        others: _Others = []
         for some in _slices(group.others, DETAILED_SLICE):
             began, readings = time.monotonic(), Readings(agent)
             stored = self._store.by_numbers(some)
@@ -134,10 +149,7 @@ class Round:
             readings.read(sessions)
             others.append((readings, sessions))
             self._rest(began, pause * DETAILED_SLICE / SLICE)
-        with self._writer:
-            self._write(group, pairs, others)
-        polled = len(group.pairs) + len(group.others)
-        agent.rounds = agent.rounds._replace(polled=agent.rounds.polled + polled)
+        return pairs, others
 
     def _rest(self, began: float, pause: float) -> None:
         """As long as the switch took for a slice at least."""
@@ -146,29 +158,26 @@ class Round:
         if not self._agent.synced:
             raise GatewayNotReady("its flows are compared")
 
-    def _write(
-        self,
-        group: _Group,
-        pairs: Sequence[tuple[Look, dict[int, Pair]]],
-        others: Sequence[tuple[Readings, list[Session]]],
-    ) -> None:
+    def _write(self, group: _Group, pairs: _Pairs, others: _Others, moved: set[int]) -> None:
         """Write down what has risen; with the writer lock held, so that nobody else does.
 
         Sessions whose flows were made anew meanwhile are left out: they were looked at then.
         """
-        moved = self._agent.made_anew
+        fresh = self._store.unwritten([*group.pairs, *group.others])
         rows = []
         for look, seen in pairs:
             for known in self._store.plain_usage([each for each in seen if each not in moved]):
-                if (row := look.advanced(known, seen[known.number])) is not known:
+                row = look.advanced(known, seen[known.number])
+                if row is not known or known.number in fresh:
                     rows.append(row)
         ledgers = []
         for readings, sessions in others:
+            eventlet.sleep(0)
             still = [each for each in sessions if each.number not in moved]
             there = self._store.ledgers([each.number for each in still])
             for number, ledger in counted(readings, still, there, int(time.time())).items():
                 known_ledger = there.get(number)
-                if known_ledger is None or ledger.marks != known_ledger.marks:
+                if number in fresh or not known_ledger or ledger.marks != known_ledger.marks:
                     ledgers.append((number, ledger))
         gone = self._store.usage_of_gone(group.after, group.last)
         if rows or ledgers or gone:

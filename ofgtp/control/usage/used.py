@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.usage.ledgers import counted
-from ofgtp.control.usage.readings import REBOOTED_US, Readings, steady_us
+from ofgtp.control.usage.pairs import Look
+from ofgtp.control.usage.readings import Readings, steady_us
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Session
 from ofgtp.core.rules.counts import Counts
-from ofgtp.core.usage import plain
-from ofgtp.core.usage.ledger import NO_VOLUME, Volume
+from ofgtp.core.usage.ledger import NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.plain import Pair
 from ofgtp.store.sqlite import SessionStore
 from ofgtp.store.usage import PlainRow
@@ -35,35 +35,6 @@ class Used:
     """When it was last seen that something had passed, in seconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """When the switch was asked and when it had answered, by a clock that goes on as long as the
-    host runs; and the latter in seconds since 1970."""
-
-    asked_at: int
-    at: int
-    now: int
-
-    @classmethod
-    def since(cls, asked_at: int) -> Look:
-        """One that ends now."""
-        return cls(asked_at, steady_us(), int(time.time()))
-
-    def advanced(self, known: PlainRow, pair: Pair) -> PlainRow:
-        """A tunnel pair's row with what has passed up to then; the same one if nothing has."""
-        marked = known.marked_at
-        since = 0 if marked is None else self.asked_at - marked
-        if marked is not None and since < 0:
-            if marked <= self.at + REBOOTED_US:
-                return known  # somebody has looked since
-            since = self.at + 1  # the host was started since: so were all flows
-        row = plain.counted(known.row, pair, since)
-        if row is None:
-            return known
-        active_at = known.active_at if row[:4] == known.row[:4] else self.now
-        return PlainRow(known.number, row, self.at, active_at)
-
-
 def used(
     store: SessionStore, agent: GatewayAgent | None, sessions: Sequence[Session]
 ) -> dict[int, Used]:
@@ -82,34 +53,56 @@ def used(
 def _by_pairs(
     store: SessionStore, agent: GatewayAgent | None, numbers: Sequence[int]
 ) -> dict[int, Used]:
-    asked_at, seen = steady_us(), dict[int, Pair]()
+    asked_at, seen, quiet = steady_us(), dict[int, Pair](), store.quiet
     if agent is not None:
         try:
             seen = dict(zip(numbers, agent.pairs(numbers), strict=True))
         except GatewayNotReady as error:
             log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
-    look, found = Look.since(asked_at), {}
+    look, found, later = Look.since(asked_at), {}, []
     for known in store.plain_usage(numbers):
         if known.number in seen:
-            known = look.advanced(known, seen[known.number])
+            before, known = known, look.advanced(known, seen[known.number])
+            if known is not before:
+                later.append(known)
         up, up_octets, down, down_octets = known.row[:4]
         total = Volume(Counts(up, up_octets), Counts(down, down_octets))
         found[known.number] = Used(total, {"": total}, active_at=known.active_at)
+    _keep(store, quiet, later, ())
     return found
 
 
 def _by_rules(
     store: SessionStore, agent: GatewayAgent | None, sessions: Sequence[Session]
 ) -> dict[int, Used]:
-    numbers = [each.number for each in sessions]
+    numbers, quiet = [each.number for each in sessions], store.quiet
     if agent is None:
         ledgers = store.ledgers(numbers)
     else:
         readings = Readings(agent)
         readings.read(sessions)
         # What is stored is looked at last: if somebody else has looked meanwhile, that is in it.
-        ledgers = counted(readings, sessions, store.ledgers(numbers), int(time.time()))
+        there = store.ledgers(numbers)
+        ledgers = counted(readings, sessions, there, int(time.time()))
+        later = [pair for pair in ledgers.items() if _risen(there.get(pair[0]), pair[1])]
+        _keep(store, quiet, (), later)
     return {
         number: Used(ledger.total, ledger.rules, ledger.gone, ledger.active_at)
         for number, ledger in ledgers.items()
     }
+
+
+def _risen(before: Ledger | None, after: Ledger) -> bool:
+    return after.active_at is not None and (before is None or before.marks != after.marks)
+
+
+def _keep(
+    store: SessionStore,
+    quiet: int | None,
+    rows: Sequence[PlainRow],
+    ledgers: Sequence[tuple[int, Ledger]],
+) -> None:
+    """Keep in mind what is shown, unless sessions were changed while the switch was asked: what it
+    said may be of flows that are no more."""
+    if quiet is not None and quiet == store.quiet:
+        store.looked(rows, ledgers)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ofgtp.core.rules.counts import NONE, Counts
 from ofgtp.core.sessions.rule import Rule
-from ofgtp.core.usage.seen import NOTHING, Seen, passed
+from ofgtp.core.usage.seen import NOTHING, Seen, passed, settled
 
 
 class Volume(NamedTuple):
@@ -61,7 +61,8 @@ class Ledger:
             volume = Volume(counts) if direction == "uplink" else Volume(downlink=counts)
             totals[rule] = totals.get(rule, NO_VOLUME).plus(volume)
             active |= counts.packets > 0
-        return Ledger(totals, self.gone, seen, now if active else self.active_at)
+        marks = settled(rules, self.marks, seen)
+        return Ledger(totals, self.gone, marks, now if active else self.active_at)
 
     def marked(self, seen: Seen, at: int | None = None) -> Ledger:
         """The same where the switch's counts are made anew to stand there, at a time."""

@@ -36,21 +36,25 @@ def key_of(rule: Rule) -> RuleKey:
     return direction_of(rule), rule.id
 
 
+def settled(rules: Sequence[Rule], marks: Seen, seen: Seen) -> Seen:
+    """The marks that are right once `passed` is counted. What meters have dropped is told at once,
+    and what came half a second later: what was dropped of packets that are not told yet is for the
+    next time."""
+    came, sharing = _came(rules, marks, seen)
+    dropped = dict(seen.dropped)
+    for place, counts in seen.dropped.items():
+        rest = _since(counts, marks.dropped.get(place, NONE))
+        for key in sharing.get(place, []):
+            rest -= came[key]
+        dropped[place] = counts - Counts(max(rest.packets, 0), max(rest.octets, 0))
+    return Seen(seen.rules, dropped)
+
+
 def passed(rules: Sequence[Rule], marks: Seen, seen: Seen) -> dict[RuleKey, Counts]:
     """What each rule has forwarded since the marks. What a meter has dropped is taken off the rules
     that share it, in proportion to what came to them: the switch counts it on all of their flows.
     """
-    came: dict[RuleKey, Counts] = {}
-    sharing: dict[int, list[RuleKey]] = {}
-    for rule in rules:
-        if isinstance(rule.forward, (Tunnel, ToCore)):
-            key = key_of(rule)
-            if key not in came:
-                came[key] = _since(seen.rules.get(key, NONE), marks.rules.get(key, NONE))
-            for place in rule.meters:
-                of_meter = sharing.setdefault(place, [])
-                if key not in of_meter:
-                    of_meter.append(key)
+    came, sharing = _came(rules, marks, seen)
     went_on = dict(came)
     for place, counts in seen.dropped.items():
         rest = _since(counts, marks.dropped.get(place, NONE))
@@ -67,6 +71,24 @@ def passed(rules: Sequence[Rule], marks: Seen, seen: Seen) -> dict[RuleKey, Coun
             left = went_on[each] - share
             went_on[each] = Counts(max(left.packets, 0), max(left.octets, 0))
     return went_on
+
+
+def _came(
+    rules: Sequence[Rule], marks: Seen, seen: Seen
+) -> tuple[dict[RuleKey, Counts], dict[int, list[RuleKey]]]:
+    """What came since the marks to rules that forward, and which of these share each meter."""
+    came: dict[RuleKey, Counts] = {}
+    sharing: dict[int, list[RuleKey]] = {}
+    for rule in rules:
+        if isinstance(rule.forward, (Tunnel, ToCore)):
+            key = key_of(rule)
+            if key not in came:
+                came[key] = _since(seen.rules.get(key, NONE), marks.rules.get(key, NONE))
+            for place in rule.meters:
+                of_meter = sharing.setdefault(place, [])
+                if key not in of_meter:
+                    of_meter.append(key)
+    return came, sharing
 
 
 def _since(now: Counts, then: Counts) -> Counts:
