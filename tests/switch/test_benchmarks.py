@@ -12,6 +12,7 @@ from benchmarks import (
     pfcp,
     run,
     single,
+    thresholds,
     throughput,
     underload,
     variety,
@@ -59,6 +60,10 @@ def test_packets_for_idle_ues() -> None:
     verify(rows, 3)
     assert "of 20 UEs all packets delivered in order" in rows[1].ofgtp
     assert rows[2].ofgtp.startswith("0 lost, ")
+
+
+def test_reports_at_thresholds() -> None:
+    verify(thresholds.run(SESSIONS, first_s=0.5, last_s=1.0, flood_s=0.1), 1)
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.procedures import Outcome, deletion, looked_at
 from ofgtp.core.pfcp.rules import rules_of
 from ofgtp.core.pfcp.session import PfcpSession
-from ofgtp.core.pfcp.triggers import is_watched, looked, next_of
+from ofgtp.core.pfcp.triggers import looked, next_of
 from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
@@ -133,7 +133,7 @@ def test_thresholds_are_told_once_a_second() -> None:
 
 def test_without_its_trigger_nothing_is_told() -> None:
     told = Told(urr(Triggers(0), volume_threshold=v.Volume(total=100), measurement_period=1))
-    assert not is_watched(told.session) and told.next() is None
+    assert told.next() == Next(300.0, 1), "but what passes is kept"
     told.passes(9, 9)
     assert told.look(100) == []
 
@@ -147,7 +147,7 @@ def test_a_quota_closes_and_is_told_once() -> None:
     assert told.closed()
     told.passes(7, 7)
     assert told.look(100) == []
-    assert told.next() is None, "there is nothing to be told of it"
+    assert told.next() == Next(300.0, 1), "there is nothing to be told of it"
     told.change(update_urrs=(g.UpdateUrr(1, volume_quota=v.Volume(total=300)),))
     assert not told.closed()
     told.passes(2)
@@ -324,7 +324,7 @@ def test_a_quota_is_valid_for_a_time(validity: int) -> None:
 def test_without_a_quota_its_validity_closes_nothing() -> None:
     told = Told(urr(Triggers.QUVTI, quota_validity_time=10))
     assert told.look(10) == [(1, T.QUVTI)] and not told.closed()
-    assert told.look(10) == [] and told.next() is None
+    assert told.look(10) == [] and told.next() == Next(300.0, 1)
 
 
 def test_linked_urrs_are_told_together() -> None:

@@ -59,6 +59,7 @@ from ofgtp.core.pfcp.node.machine import Node
 from ofgtp.core.pfcp.node.seen import BOUNDS
 from ofgtp.core.pfcp.node.settings import NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.told import Told, What
 from ofgtp.core.pfcp.wire import values
 from ofgtp.core.pfcp.wire.causes import Cause
@@ -151,7 +152,7 @@ class PfcpEndpoint:
             ],
         )
         terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
-        memory = Memory()
+        self._memory = memory = Memory()
         self._outbox = Outbox(gateway.name, store, service, self._report_usage)
         self._looks = Looks(terms, memory, store, service, ntp_now, self._outbox.reported)
         self._sessions = PfcpSessions(
@@ -216,6 +217,10 @@ class PfcpEndpoint:
             ],
             network_instances=[InstanceView(*each) for each in sorted(self._sessions.instances())],
         )
+
+    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+        """A session of the store with what was counted since."""
+        return self._memory.latest(number, made)
 
     def path_down(self, peer: IPv4Address) -> None:
         """Tell the control planes that have sessions with a GTP-U peer that it does not answer.

@@ -92,9 +92,9 @@ class Looks:
     def changed(self, number: int, session: PfcpSession | None) -> None:
         """A session is another one now, or is no more."""
         self._memory.drop(number)
-        if session is not None and triggers.is_watched(session):
-            first = triggers.next_of(session, None, self._clock())
-            self._watcher.set(number, first or _AGAIN)
+        first = None if session is None else triggers.next_of(session, None, self._clock())
+        if first is not None:
+            self._watcher.set(number, first)
         else:
             self._watcher.drop(number)
 
@@ -137,7 +137,7 @@ class Looks:
             else:
                 known[number] = found
         for there, row in self._store.pfcp_made(missing) if missing else ():
-            if (made := _known(there, row, self._clock())) is not None:
+            if (made := _known(there, row)) is not None:
                 known[there.session.number] = made
                 self._memory.keep(there.session.number, made)
         return known
@@ -210,7 +210,7 @@ class Looks:
 
     def _as_known(self, there: StoredSession, row: Made) -> Known | None:
         """As it was looked at, or, if it has changed since, as it is in the store."""
-        return self._memory.get(there.session.number) or _known(there, row, self._clock())
+        return self._memory.get(there.session.number) or _known(there, row)
 
     def _closed(self, tx: Writing, readings: Readings, before: PfcpSession, after: Known) -> Steps:
         """Have a session's flows drop what a quota does not let pass any more."""
@@ -251,13 +251,14 @@ class _Switch:
         return known.keys
 
 
-def _known(there: StoredSession, row: Made, now: int) -> Known | None:
-    """A session of the store, if its flows are in the switch and there is something to look for."""
+def _known(there: StoredSession, row: Made) -> Known | None:
+    """A session of the store, if its flows are in the switch and something is measured."""
     made = stored.from_bytes(row.octets, row.node_id, row.up_seid)
     installed = there.installed
-    if installed is None or not triggers.is_watched(made):
+    if installed is None or not made.urrs:
         return None
-    return Known(installed, made, stored_at=now)
+    since = min((each.since for each in made.usage.urrs.values()), default=0)
+    return Known(installed, made, stored_at=max(made.usage.looked_at, since))
 
 
 def _is_news(before: Usage, found: triggers.Looked) -> bool:

@@ -49,6 +49,7 @@ from ofgtp.core.errors import (
 from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp import stored as pfcp_stored
+from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rule import Rule
@@ -96,6 +97,9 @@ class PfcpNode(Protocol):
 
     def view(self) -> PfcpView:
         """What an operator should know of it."""
+
+    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+        """A session of the store with what was counted since."""
 
     def path_down(self, peer: IPv4Address) -> None:
         """A GTP-U peer does not answer any more."""
@@ -554,6 +558,8 @@ class SessionService:
         made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
         agent = self._agents.get(session.gateway)
         if made.urrs and agent is not None:
+            if (node := self.nodes.get(session.gateway)) is not None:
+                made = node.latest(session.number, made)
             readings = Readings(agent)
             readings.read([session])
             made = pfcp_counted(readings, made, session, ntp_now())

@@ -63,8 +63,12 @@ class Watcher:
             # Where there is too much to look at, others have as much time as this.
             eventlet.sleep(max(SLICE_S, time.thread_time() - busy) if looked else IDLE_S)
             if looked:
-                each = (time.monotonic() - began) / looked
-                self._each_s += (each - self._each_s) * SMOOTHING
+                self._took(looked, time.monotonic() - began)
+
+    def _took(self, looked: int, seconds: float) -> None:
+        """So many were looked at; if not as many as can be at once, there is time for all."""
+        each = seconds / looked if looked == SLICE else 0.0
+        self._each_s += (each - self._each_s) * SMOOTHING
 
     def _turn(self) -> int:
         """Look at what is due; how many these were."""
@@ -81,7 +85,7 @@ class Watcher:
             else:
                 log.exception("gateway=%s: unexpected", self._gateway.name)
             again = dict.fromkeys(due, Next(RETRY_S))
-        now, round_s = time.monotonic(), self._each_s * len(self._watch)
+        now, round_s = time.monotonic(), self._each_s * (len(self._watch) + len(due))
         for number, what in again.items():
             # What came while the switch was asked may not be in its answer, either.
             self._watch.set(number, what, now, counted, round_s)

@@ -28,6 +28,9 @@ from ofgtp.core.usage.pace import USUAL_S, Next, next_look
 _OF_TRAFFIC = Triggers.START | Triggers.STOPT
 FINENESS = 8
 """Into so many looks a time is divided in which no packet may come."""
+REST_S = 300.0
+"""Between two looks at what has no limit: what passes until then a switch that begins anew may take
+with it."""
 START_S = 1.0
 """Between two looks for the first packet."""
 OCTETS_A_KBIT = 125
@@ -40,11 +43,6 @@ class Looked(NamedTuple):
 
     usage: Usage
     reports: tuple[UsageReport, ...] = ()
-
-
-def is_watched(session: PfcpSession) -> bool:
-    """Whether its counts have to be looked at unasked."""
-    return any(_is_watched(urr) for urr in session.urrs.values())
 
 
 def looked(urrs: Mapping[int, CreateUrr], usage: Usage, now: int, *, full: bool = False) -> Looked:
@@ -85,8 +83,8 @@ def linked(
 def next_of(
     session: PfcpSession, before: Usage | None, now: int, seconds: float = 0.0
 ) -> Next | None:
-    """When to look again at a session that has been looked at now; None: for nothing. `before` is
-    what had been counted `seconds` before."""
+    """When to look again at a session that has been looked at now; None: nothing is measured.
+    `before` is what had been counted `seconds` before."""
     found: list[Next] = []
     for number, urr in session.urrs.items():
         measured = session.usage.urrs.get(number)
@@ -102,7 +100,7 @@ def next_of(
         if _waits_for_packet(urr, measured):
             found.append(Next(START_S, 1))
     if not found:
-        return None
+        return Next(REST_S, 1) if session.urrs else None
     by_octets = [each for each in found if each.octets is not None]
     timers = [each.at_latest for each in found if each.at_latest is not None]
     latest = min(timers, default=None)
