@@ -85,6 +85,7 @@ def test_what_is_read_at_once() -> None:
         assert agree(text({**FULL, **change})), change
     for change in (
         {"framed_routes": ["192.168.0.0/24"]},
+        {"buffer": 8},
         {"bearers": [], "ambr": None},
         {"uplink": None},
         {"uplink": {"teid": "0x1001"}},
@@ -172,6 +173,8 @@ ODD = st.sampled_from(
         ("gateway", "gw2"),
         ("gateway", "gw9"),
         ("framed_routes", ["192.168.0.0/24"]),
+        ("buffer", 8),
+        ("buffer", 0),
         ("bearers", []),
         ("ambr", {"uplink_kbps": 0}),
     ]

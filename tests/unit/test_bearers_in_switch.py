@@ -414,6 +414,8 @@ def sessions(draw: st.DrawFn) -> dict[str, Any]:
         fields["qfi"] = draw(st.none() | st.just(9))
         if draw(st.integers(0, 3)) == 0:
             fields["framed_routes"] = [f"192.168.{draw(st.integers(0, 1))}.0/24"]
+    if draw(st.integers(0, 3)) == 0:
+        fields["buffer"] = draw(st.sampled_from([1, 8]))
     if kind == "bearers":
         fields["bearers"], fields["ambr"] = draw(bearers()), draw(RATES)
     if kind in ("relay", "breakout"):

@@ -381,7 +381,8 @@ def comparable(done: Done) -> list[dict[str, Any]]:
 
 def test_export_and_import_carry_all_of_it(phone: Shell) -> None:
     phone(f"{RELAY} --ue-ip 10.45.0.9 --breakout 10.30.0.0/16")
-    phone("session set phone --ambr-uplink 5000 --framed-route 10.60.0.0/24")
+    phone("session set phone --ambr-uplink 5000 --framed-route 10.60.0.0/24 --buffer 32")
+    assert "32 packets while it is idle" in phone("session show phone").out
     phone("bearer add phone web --precedence 20 --idle --filter", '{"dscp": 46}')
     before = comparable(phone("session list --json"))
     exported = phone("session export - --format ndjson").out.encode()
@@ -393,7 +394,9 @@ def test_export_and_import_carry_all_of_it(phone: Shell) -> None:
     assert phone("session import - --format ndjson", stdin=as_shown).code == 0
     assert comparable(phone("session list --json")) == before
     done = phone("session export - --format csv")
-    assert done.code == 1 and "session phone has ambr and bearers and framed_routes" in done.err
+    assert done.code == 1 and "session phone has ambr and bearers and framed_routes and" in done.err
+    phone("session set phone --buffer 0")
+    assert "buffer" not in json.loads(phone("session show phone --json").out)
 
 
 def test_an_import_of_a_relay_without_an_id(ofgtp: Shell) -> None:
