@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from ofgtp.control.buffer.holding import LATE_S, Flips, Holding, Told
+from ofgtp.control.buffer.holding import COUNTED_S, LATE_S, Flips, Holding, Told
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.flows.flow import Flow, SetField
 from ofgtp.core.model import FTeid, Session, Uplink
+from ofgtp.core.rules.counts import Counts
 from ofgtp.core.rules.terms import GROUP_BITS
 from ofgtp.core.sessions.detail import Detail
 from ofgtp.core.sessions.rule import Rule
@@ -23,6 +24,8 @@ from tests.support.paging import number_of, numbered
 
 FAR, OTHER = FTeid(0x2001, IPv4Address("10.1.0.2")), FTeid(0x2002, IPv4Address("10.1.0.3"))
 UE, SLOT = "10.45.0.2", 7
+SIZE = 88
+"""IP octets of a packet."""
 
 
 def session(downlink: FTeid | None = None, *, number: int = 1, buffer: int | None = 8) -> Session:
@@ -74,6 +77,7 @@ class Stage:
         self.drops: Counter[str] = Counter()
         self.told: list[tuple[str, str]] = []
         self.answer = Told.ONCE
+        self.counted: list[str] = []
         switch: Any = self.switch
         self.holding = Holding(
             lambda slot: self.stored if slot == SLOT else None,
@@ -90,6 +94,9 @@ class Stage:
     def downlink_data(self, session: Session, rule: Rule) -> Told:
         self.told.append((session.id, rule.id))
         return self.answer
+
+    def delivered(self, session: Session) -> None:
+        self.counted.append(session.id)
 
     def come(self, *numbers: int, now: float | None = None) -> None:
         """The switch shows packets."""
@@ -289,3 +296,46 @@ def test_several_changes_of_one_session_in_a_batch() -> None:
     assert flips.had == {SLOT: session()}
     flips.add([session(OTHER)], [])
     assert flips.changed == {SLOT: None}
+
+
+def test_what_is_sent_on_counts_but_for_what_the_switch_counts(stage: Stage) -> None:
+    holding, packet = stage.holding, Counts(1, SIZE)
+    assert holding.sent(session()) == {}
+    stage.come(1, 2, 3)
+    assert holding.untold(session(), "", packet) == packet + packet
+    stage.come(4, now=time.monotonic() + 1)  # the switch counts it by the flow to be
+    stage.change(session(), session(FAR))
+    stage.holding.kept()
+    stage.come(5)
+    assert stage.sent == [1, 2, 3, 4, 5]
+    assert holding.sent(session(FAR)) == {"": Counts(3, 3 * SIZE)}
+    assert holding.sent(session(FAR, number=2)) == {}, "another one's with its slot"
+    stage.stored = session(FAR)
+    stage.holding.tick(time.monotonic())
+    assert stage.counted == []
+    stage.holding.tick(time.monotonic() + COUNTED_S)
+    stage.holding.tick(time.monotonic() + COUNTED_S)
+    assert stage.counted == ["ue-1"]
+
+
+def test_what_is_dropped_does_not_count(stage: Stage) -> None:
+    stage.come(*range(9))  # eight are held
+    stage.come(9, now=time.monotonic() - 31)
+    stage.change(session(), session(FAR), drop=[SLOT])
+    assert (stage.sent, stage.holding.sent(session(FAR))) == ([], {})
+
+
+def test_each_idle_time_begins_where_the_switch_stands(stage: Stage) -> None:
+    """Flows may count on from one idle time to the next, or begin anew with the switch."""
+    holding, packet = stage.holding, Counts(1, SIZE)
+    stage.come(1, 2)
+    stage.change(session(), session(FAR))
+    holding.begins(session(), "", Counts(7, 7 * SIZE))
+    stage.change(session(FAR), session())
+    stage.come(3, 4)
+    assert holding.untold(session(), "", Counts(8, 8 * SIZE)) == packet
+    assert holding.untold(session(), "", Counts(12, 12 * SIZE)) == Counts(), "the switch knows more"
+    stage.stored = session()
+    holding.settle()
+    stage.come(5)
+    assert holding.untold(session(), "", Counts()) == packet

@@ -24,12 +24,14 @@ from eventlet.event import Event
 from ofgtp.core.agenda import Agenda
 from ofgtp.core.buffer.queue import SECONDS, Bounds, Held, Queue
 from ofgtp.core.buffer.room import Room
-from ofgtp.core.buffer.rules import holds, rule_for
+from ofgtp.core.buffer.rules import ETHERNET_HEADER, holds, rule_for
+from ofgtp.core.buffer.tally import Tally
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.flows.drops import BUFFER_TIMEOUT
 from ofgtp.core.flows.flow import Action
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import Session
+from ofgtp.core.rules.counts import Counts
 from ofgtp.core.rules.downlink import closed, replay
 from ofgtp.core.rules.terms import GROUP_BITS
 from ofgtp.core.sessions import rule as rules
@@ -61,6 +63,8 @@ CHANGING_S = 5.0
 """Longest wait for the store to keep a change."""
 SLICE = 200
 """Sessions between two turns of other green threads."""
+COUNTED_S = 0.6
+"""After which the switch has counted a packet by its flow (docs/usage.md)."""
 AT_ONCE = 16
 """Packets that are sent in one piece."""
 
@@ -85,6 +89,9 @@ class Owners(Protocol):
 
     def downlink_data(self, session: Session, rule: Rule) -> Told:
         """There is a packet that a rule holds."""
+
+    def delivered(self, session: Session) -> None:
+        """Packets that were held were sent on a moment ago, and are counted by now."""
 
 
 @dataclass(slots=True)
@@ -153,6 +160,7 @@ class Holding:
         self._known = known
         self.owners: Owners | None = None
         self.room = Room()
+        self.began_us = time.monotonic_ns() // 1000
         self.counts: Counter[str] = Counter({"held": 0, "replayed": 0})
         """Packets so far."""
         self._entries: dict[int, _Entry] = {}
@@ -167,6 +175,9 @@ class Holding:
         """By slot, where nothing waits any more: a session's number, and rules of it of whose
         packets was told, which is not to be told again."""
         self._untold: dict[int, dict[str, Rule]] = {}
+        self._tallies: dict[int, Tally] = {}
+        """By slot, so that there are no more of them than sessions."""
+        self._delivered: Agenda[int] = Agenda()
         self._changing: list[_Entry] = []
         self._coming: dict[int, Session | None] = {}
         """Sessions that will hold packets once the store has kept a change."""
@@ -179,6 +190,36 @@ class Holding:
         """What waits now, of how many sessions, and all that has waited so far."""
         room = {"packets": self.room.packets, "bytes": self.room.octets}
         return {"sessions": len(self._due)} | room | dict(self.counts)
+
+    # --- what counts as used
+
+    def sent(self, session: Session) -> Mapping[str, Counts]:
+        """What was sent on for a session since this process began, by rule, but for what the switch
+        counts: see `Tally`."""
+        tally = None if session.detail is None else self._tallies.get(session.detail.slot)
+        return {} if tally is None or tally.number != session.number else tally.sent
+
+    def begins(self, session: Session, rule: str, told: Counts) -> None:
+        """A rule is about to hold packets; the switch has counted so much for it."""
+        if (tally := self._tally(session)) is not None:
+            tally.begins(rule, told)
+
+    def untold(self, session: Session, rule: str, told: Counts) -> Counts:
+        """How much has come that a rule holds, which is about to hold no more, beyond what the
+        switch has counted: it counts that, and what comes from now on, by the flow to be."""
+        tally = self._tally(session)
+        if tally is None:
+            return Counts()
+        tally.until = time.monotonic()
+        return tally.untold(rule, told)
+
+    def _tally(self, session: Session | None) -> Tally | None:
+        if session is None or session.detail is None:
+            return None
+        tally = self._tallies.get(session.detail.slot)
+        if tally is None or tally.number != session.number:
+            tally = self._tallies[session.detail.slot] = Tally(session.number)
+        return tally
 
     # --- what the switch shows
 
@@ -224,6 +265,8 @@ class Holding:
 
     def _hold(self, slot: int, entry: _Entry, rule: Rule, frame: bytes, now: float) -> None:
         bounds = self._bounds(entry, rule)
+        if (tally := self._tally(entry.session)) is not None:
+            tally.came(rule.id, len(frame) - ETHERNET_HEADER)
         if bounds is None:
             self._dropped(IDLE, 1)
         else:
@@ -358,6 +401,10 @@ class Holding:
     def settle(self) -> None:
         """The switch is to be compared with the store: have what waits go where it says."""
         now = time.monotonic()
+        for place, tally in enumerate([*self._tallies.values()], 1):
+            if place % SLICE == 0:
+                eventlet.sleep(0)
+            tally.anew()
         for place, slot in enumerate([*self._entries], 1):
             if place % SLICE == 0:
                 eventlet.sleep(0)
@@ -419,6 +466,7 @@ class Holding:
         self._hot |= entry.came_at is not None and now < entry.came_at + HOT_S
         kept: list[Held] = []
         going: list[tuple[tuple[Action, ...], bytes]] = []
+        tally = self._tally(entry.session)
         try:
             while True:
                 held = entry.queue.take()
@@ -436,12 +484,17 @@ class Holding:
                     self._dropped(IDLE, 1)
                 elif isinstance(rule.forward, Tunnel):
                     self.counts["replayed"] += 1
+                    if tally is not None:
+                        tally.goes(rule.id, len(held.frame) - ETHERNET_HEADER, held.at)
+                    self._delivered.set(slot, time.monotonic() + COUNTED_S)
                     going.append(self._out(entry, rule, held.frame))
                 else:
                     kept.append(held)
         finally:
             entry.queue.put_back(kept)
             entry.sending = False
+            if tally is not None:
+                tally.until = None
         if (due := entry.queue.due) is None:
             self._due.drop(slot)
         else:
@@ -500,6 +553,11 @@ class Holding:
             if quiet.told and quiet.session is not None and quiet.holds:
                 self._told[slot] = quiet.session.number, quiet.told
             self._clear(slot, quiet)
+        while (slot := self._delivered.first(now)) is not None:
+            self._delivered.drop(slot)
+            session = self._by_slot(slot)
+            if session is not None and self.owners is not None:
+                self.owners.delivered(session)
         untold, self._untold = self._untold, {}
         for slot, by_rule in untold.items():
             for rule in by_rule.values():

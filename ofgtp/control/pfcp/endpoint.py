@@ -260,6 +260,10 @@ class PfcpEndpoint:
             return None
         return held_by(stored.from_bytes(found[1].octets, found[1].node_id, up_seid), rule)
 
+    def delivered(self, number: int) -> None:
+        """Packets that were held for a session have gone on, and are counted by now."""
+        self._looks.delivered(number)
+
     def downlink_data(self, up_seid: int, rule: Rule) -> bool:
         """Tell a session's control plane that there is a packet that a rule holds: once in a while
         for each flow, until it says anew what becomes of such packets. False: the session is not

@@ -19,7 +19,7 @@ from ofgtp.control.pfcp.usage import Known, Memory
 from ofgtp.control.sessions.detail import settled
 from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
-from ofgtp.control.usage.readings import Readings
+from ofgtp.control.usage.readings import Delivery, Readings
 from ofgtp.control.usage.watcher import RETRY_S, Watcher
 from ofgtp.core.errors import OfgtpError, StoreError
 from ofgtp.core.model import Session
@@ -97,6 +97,10 @@ class Looks:
             self._watcher.set(number, first)
         else:
             self._watcher.drop(number)
+
+    def delivered(self, number: int) -> None:
+        """Packets that were held for a session have gone on, and are counted by now."""
+        self._watcher.set(number, Next(0.0, None, 0.0))
 
     # --- a look
 
@@ -229,6 +233,10 @@ class _Switch:
 
     def __init__(self, agent: GatewayAgent, known: Mapping[int, Known]) -> None:
         self._agent, self._known = agent, known
+
+    @property
+    def holding(self) -> Delivery:
+        return self._agent.holding
 
     def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
         return self._agent.keyed_counts(numbers)

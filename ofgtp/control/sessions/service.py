@@ -113,6 +113,9 @@ class PfcpNode(Protocol):
     def downlink_data(self, up_seid: int, rule: Rule) -> bool:
         """There is a packet that a session's rule holds; False if it cannot be told of yet."""
 
+    def delivered(self, number: int) -> None:
+        """Packets that were held for a session have gone on, and are counted by now."""
+
 
 class SessionService:
     """Implements northbound's `Service` over a store and the gateways' agents."""
@@ -312,6 +315,14 @@ class SessionService:
         facts = {"bearer": rule.id} if rule.id else {}
         self.events.publish("downlink_data", gateway=session.gateway, session=session.id, **facts)
         return Told.ONCE
+
+    def delivered(self, session: Session) -> None:
+        """Packets that were held for a session have gone on; see `Owners`."""
+        detail = session.detail
+        if detail is None or detail.owner is None:
+            self.limits.delivered(session)
+        elif (node := self.nodes.get(session.gateway)) is not None:
+            node.delivered(session.number)
 
     def wait_on(self, gateway: str, session_id: str, *, bounds: Bounds | None) -> None:
         """Have what waits for a session wait within other bounds, or, None, drop it.

@@ -132,6 +132,11 @@ class Limits:
                 found.append(QuotaView(name or None, limits.quota, spent, name in closed))
         return found
 
+    def delivered(self, session: Session) -> None:
+        """Packets that were held for a session have gone on, and are counted by now."""
+        if limits_of(session):
+            self._watchers[session.gateway].set(session.number, AT_ONCE)
+
     # --- looks
 
     def _look(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:

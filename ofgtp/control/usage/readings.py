@@ -8,14 +8,16 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Protocol, Self, TypeVar
 
+from ofgtp.core.buffer.rules import holds
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.model import Direction, Session
-from ofgtp.core.rules.counts import NONE, Counts, by_rule, counts_of
+from ofgtp.core.rules.counts import NONE, Counts, RuleKey, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.sessions.rule import Held, Tunnel
 from ofgtp.core.sessions.rules import meter_place, meters_of, rules_of
 from ofgtp.core.usage.plain import Pair
-from ofgtp.core.usage.seen import NOTHING, Seen
+from ofgtp.core.usage.seen import NOTHING, Seen, key_of, of_held, without_held
 from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,29 @@ REBOOTED_US = 120_000_000
 """Marks that are so far in the future were set before the host was started."""
 
 
+class Delivery(Protocol):
+    """What holds packets, and sends them on: see `Holding`."""
+
+    @property
+    def began_us(self) -> int:
+        """When it did, with nothing sent on."""
+
+    def sent(self, session: Session) -> Mapping[str, Counts]:
+        """What was sent on since then, by rule."""
+
+    def begins(self, session: Session, rule: str, told: Counts) -> None:
+        """A rule is about to hold packets."""
+
+    def untold(self, session: Session, rule: str, told: Counts) -> Counts:
+        """What a rule holds that is about to hold no more, and the switch has not counted yet."""
+
+
 class Switch(Protocol):
     """What counts."""
+
+    @property
+    def holding(self) -> Delivery:
+        """What holds packets for it."""
 
     def pairs(self, numbers: Sequence[int]) -> list[Pair]:
         """What the flows of tunnel pairs have counted; raises GatewayNotReady."""
@@ -74,6 +97,7 @@ class Readings:
         self._made: dict[int, dict[Hashable, int]] = {}
         """When the flows were made at the latest: no later than that, and seldom much earlier."""
         self._meters: dict[int, dict[int, Counts]] = {}
+        self._sent: dict[int, dict[str, Counts]] = {}
         self._asked_at = 0
         self.at: int | None = None
         """When the switch had answered, by a clock that goes on as long as the host runs."""
@@ -103,6 +127,7 @@ class Readings:
             self._flows[number] = {each.key: Counts(each.packets, each.octets) for each in some}
             self._made[number] = {each.key: asked_at - each.age_us for each in some}
             self._meters[number] = {}
+        self._sent = {each.number: dict(self.switch.holding.sent(each)) for each in sessions}
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
                 dropped = counts_of(Counts(found.dropped, found.dropped_octets))
@@ -121,6 +146,8 @@ class Readings:
         """A ledger with marks that hold: flows that were made anew since then, by a repair or in a
         switch that was started again, have counted nothing that is in it."""
         at, made = ledger.marked_at, self._made.get(session.number)
+        if at is not None and at < self.switch.holding.began_us:
+            ledger = ledger.marked(without_held(ledger.marks), at)
         wanted = self.switch.keys_of(session)
         if at is None or not made or wanted is None:
             return ledger
@@ -130,7 +157,7 @@ class Readings:
         if not any(new for new, _ in there):
             return ledger
         if all(new for new, _ in there):
-            return ledger.marked(NOTHING)
+            return ledger.marked(of_held(ledger.marks), at)
         return ledger.marked(_without(ledger.marks, there), at)
 
     def after(self, before: Session, after: Session) -> Seen | None:
@@ -140,6 +167,7 @@ class Readings:
         wanted = self.switch.keys_of(after)
         if known is None or wanted is None:
             return None
+        was = self.seen(before) if holds(before) or holds(after) else None
         same = {*meters_of(before)} & {*meters_of(after)}
         # One that drops has another cookie: the session's is made anew when it is back.
         stay = {key for key, owned in wanted if _counts(owned)}
@@ -147,7 +175,23 @@ class Readings:
         # A meter whose rate changes is made anew in the switch.
         meters, kept = self._meters[before.number], {meter_place(each.number) for each in same}
         self._meters[after.number] = {place: meters[place] for place in kept if place in meters}
+        seen = self._seen(after.number, wanted)
+        if was is None or seen is None:
+            return seen
+        self._hold(before, was, after, seen)
         return self._seen(after.number, wanted)
+
+    def _hold(self, before: Session, was: Seen, after: Session, seen: Seen) -> None:
+        """Have what is held counted once; see `Delivery`."""
+        holding, sent = self.switch.holding, self._sent[after.number]
+        held = {rule.id: rule for rule in rules_of(before) if rule.forward == Held()}
+        for rule in rules_of(after):
+            if rule.forward == Held() and rule.id not in held:
+                holding.begins(after, rule.id, seen.rules.get(key_of(rule), NONE))
+            elif isinstance(rule.forward, Tunnel) and not rule.uplink and rule.id in held:
+                told = was.rules.get(key_of(held[rule.id]), NONE)
+                untold = holding.untold(before, rule.id, told)
+                sent[rule.id] = sent.get(rule.id, NONE) + untold
 
     def stays(self, before: Session, after: Session) -> bool:
         """Whether no flow, no meter and no rule is another one after a change, but for where
@@ -165,7 +209,9 @@ class Readings:
         known = self._flows.get(number)
         if known is None or wanted is None:
             return None
-        return Seen(by_rule(wanted, known), self._meters[number])
+        sent = self._sent.get(number, {})
+        of_sent: dict[RuleKey, Counts] = {("held", rule): each for rule, each in sent.items()}
+        return Seen(by_rule(wanted, known) | of_sent, self._meters[number])
 
 
 def steady_us() -> int:

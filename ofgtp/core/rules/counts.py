@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from ofgtp.core.flows.pipeline import RELAY
 from ofgtp.core.model import Direction
 from ofgtp.core.rules.ruleset import Owned
 
-RuleKey = tuple[Direction, str]
-"""A rule by its direction and its id: a bearer has one of each direction."""
+RuleKey = tuple[Direction | Literal["held"], str]
+"""A rule by its direction and its id: a bearer has one of each direction. Apart from these is what
+was held for a rule of the downlink before it went on."""
 
 ETHERNET_BYTES = 14
 """Of a frame's octets those that are no IP packet's; the switch counts them all."""

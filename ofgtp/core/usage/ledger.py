@@ -56,13 +56,17 @@ class Ledger:
     def counted(self, rules: Sequence[Rule], seen: Seen, now: int) -> Ledger:
         """With what has passed by these rules, which are those in the switch, up to now; when the
         switch was asked is to be told by `marked`."""
-        totals, active = dict(self.rules), False
+        totals, gone, active = dict(self.rules), self.gone, False
+        there = {rule.id for rule in rules}
         for (direction, rule), counts in passed(rules, self.marks, seen).items():
             volume = Volume(counts) if direction == "uplink" else Volume(downlink=counts)
-            totals[rule] = totals.get(rule, NO_VOLUME).plus(volume)
+            if rule in there:
+                totals[rule] = totals.get(rule, NO_VOLUME).plus(volume)
+            else:
+                gone = gone.plus(volume)
             active |= counts.packets > 0
         marks = settled(rules, self.marks, seen)
-        return Ledger(totals, self.gone, marks, now if active else self.active_at)
+        return Ledger(totals, gone, marks, now if active else self.active_at)
 
     def marked(self, seen: Seen, at: int | None = None) -> Ledger:
         """The same where the switch's counts are made anew to stand there, at a time."""

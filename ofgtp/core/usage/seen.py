@@ -18,7 +18,8 @@ class Seen(NamedTuple):
     """Where the switch's counts stand."""
 
     rules: Mapping[RuleKey, Counts] = {}
-    """What came to each rule."""
+    """What came to each rule; and what was held for it and sent on, whether it forwards now or not.
+    """
     dropped: Mapping[int, Counts] = {}
     """What meters have dropped of it, by their places in the session's list."""
 
@@ -70,7 +71,22 @@ def passed(rules: Sequence[Rule], marks: Seen, seen: Seen) -> dict[RuleKey, Coun
             rest, of_all = rest - share, of_all - came[each]
             left = went_on[each] - share
             went_on[each] = Counts(max(left.packets, 0), max(left.octets, 0))
+    for key, counts in seen.rules.items():
+        if key[0] == "held":
+            left = counts - marks.rules.get(key, NONE)
+            went_on[key] = Counts(max(left.packets, 0), max(left.octets, 0))
     return went_on
+
+
+def of_held(seen: Seen) -> Seen:
+    """The part that the switch does not count."""
+    return Seen({key: counts for key, counts in seen.rules.items() if key[0] == "held"})
+
+
+def without_held(seen: Seen) -> Seen:
+    """The part that it does."""
+    rules = {key: counts for key, counts in seen.rules.items() if key[0] != "held"}
+    return seen._replace(rules=rules)
 
 
 def _came(
