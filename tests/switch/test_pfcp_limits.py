@@ -14,7 +14,7 @@ from ofgtp.cli import pfcp_rules
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
-from ofgtp.core.pfcp.wire.enums import Measurement, Triggers, UsageTrigger
+from ofgtp.core.pfcp.wire.enums import Action, Measurement, Triggers, UsageTrigger
 from ofgtp.core.pfcp.wire.messages import (
     SessionEstablishmentRequest,
     SessionEstablishmentResponse,
@@ -25,6 +25,7 @@ from ofgtp.core.sessions.rule import Refused
 from tests.support import gtpu, smf
 from tests.support import ownership as own
 from tests.support.lab import Lab
+from tests.support.paging import hold
 from tests.support.pfcp import procedures, rewritten
 from tests.support.site import MARKER_DOWN, MARKER_UE, PDN_IP, Site, until
 from tests.support.smf import ControlPlane, PfcpSession
@@ -129,6 +130,21 @@ def test_a_volume_threshold(site: Site, cp: ControlPlane, ue: str) -> None:
     settled(site.lab, cp, session, 4, 19)
     reports, last = cp.usage(session), session.delete().usage_reports
     assert sums([*reports, *last]) == (4, 19)
+
+
+def test_a_threshold_is_reached_by_what_was_held(site: Site, cp: ControlPlane, ue: str) -> None:
+    """No more need come for that."""
+    limit = v.Volume(total=5 * SIZE)
+    session = limited(cp, ue, urr(reporting_triggers=Triggers.VOLTH, volume_threshold=limit))
+    assert session.modify(update_fars=(g.UpdateFar(2, Action.BUFF),)).cause == 1
+    hold(site, *[gtpu.ipv4(PDN_IP, ue, size=SIZE)] * 6)
+    time.sleep(1.2)  # the switch has told of them
+    assert cp.usage(session) == []
+    assert session.modify(update_fars=(smf.moved(DOWN, ENB),)).cause == 1
+    [first] = told(cp, session, "the threshold is reported")
+    assert first.trigger == UsageTrigger.VOLTH
+    settled(site.lab, cp, session, 0, 6)
+    assert sums([*cp.usage(session), *session.delete().usage_reports]) == (0, 6)
 
 
 @pytest.mark.parametrize("way", ["uplink", "downlink"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.support import ownership as own
 from tests.support.gtpu import E as EXTENDED
 from tests.support.gtpu import S
 from tests.support.lab import Lab
+from tests.support.paging import hold
 from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
 
@@ -38,6 +40,7 @@ SIZE = 100
 VOICE = "permit out udp from 10.2.0.2 5004 to assigned"
 BOTH = Method.VOLUME | Method.DURATION
 IMMER, TERMR = UsageTrigger.IMMER, UsageTrigger.TERMR
+BUFF = Action.BUFF | Action.NOCP
 
 _ues = (f"10.45.8.{number}" for number in itertools.count(2))
 
@@ -168,12 +171,14 @@ def test_counts_go_on_over_changes(site: Site, cp: ControlPlane, ue: str) -> Non
     assert session.modify(update_fars=(smf.moved(OTHER_DOWN, ENB2),)).cause == 1
     assert (up(site, session, ue, 1), down(site, ue, 2, "enb2")) == (1, 2)
     followed(site, session, 3, 5)
-    idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
+    idle = g.UpdateFar(2, BUFF)
     assert session.modify(update_fars=(idle,)).cause == 1
     with site.counted():  # which brings the switch's counts up to date
-        assert down(site, ue, 4, "enb2") == 0, "they are held, and not measured"
+        assert down(site, ue, 4, "enb2") == 0, "they are held, and not measured yet"
+    followed(site, session, 3, 5)
     assert session.modify(update_fars=(g.UpdateFar(2, Action.FORW),)).cause == 1
-    until(lambda: down(site, ue, 1, "enb2"), "it is back")
+    assert down(site, ue, 1, "enb2"), "it is back, and has what was held"
+    followed(site, session, 3, 10)
     shut, opened = (g.UpdateQer(1, v.GateStatus(each, each)) for each in (Gate.CLOSED, Gate.OPEN))
     assert session.modify(update_qers=(shut,)).cause == 1
     with site.counted(gate_closed=5):
@@ -181,8 +186,36 @@ def test_counts_go_on_over_changes(site: Site, cp: ControlPlane, ue: str) -> Non
     assert session.modify(update_qers=(opened,)).cause == 1
     until(lambda: up(site, session, ue, 1), "the gate is open")
 
-    until(lambda: _seen(site, session) == (4, 6), "all is counted")
-    assert reported(session.delete(), TERMR) == {1: volume(4, 6), 2: volume(0, 6)}
+    until(lambda: _seen(site, session) == (4, 10), "all is counted")
+    assert reported(session.delete(), TERMR) == {1: volume(4, 10), 2: volume(0, 10)}
+
+
+def test_what_was_held_is_measured_once_it_is_delivered(
+    site: Site, cp: ControlPlane, ue: str
+) -> None:
+    """However soon that is, by all URRs of the PDR that held it, and stored with what it measured:
+    half of it is told by the switch."""
+    session = measured(cp, ue, g.CreateFar(2, BUFF))
+    sent = 0
+    for period in range(3):
+        for _ in range(5):
+            hold(site, gtpu.ipv4(PDN_IP, ue, size=SIZE))
+        assert reported(session.modify(flags=ModificationFlags.QAURR), IMMER) == {
+            1: volume(0, 0),
+            2: volume(0, 0),
+        }
+        assert session.modify(update_fars=(smf.moved(DOWN, ENB),)).cause == 1
+        site.pdn.send(*[site.to_ue(gtpu.ipv4(PDN_IP, ue, size=SIZE))] * 2)
+        sent += 7
+        followed(site, session, 0, sent)
+        until(lambda: _seen(site, session) == (0, 7), "all is counted")
+        if period == 2:
+            break
+        asked = session.modify(flags=ModificationFlags.QAURR)
+        assert reported(asked, IMMER) == {1: volume(0, 7), 2: volume(0, 7)}
+        assert session.modify(update_fars=(g.UpdateFar(2, BUFF),)).cause == 1
+    time.sleep(1.2)  # whatever the switch has still to tell
+    assert reported(session.delete(), TERMR) == {1: volume(0, 7), 2: volume(0, 7)}
 
 
 def test_each_flow_has_its_own(site: Site, cp: ControlPlane, ue: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire.enums import Action
 from tests.support import gtpu, smf
+from tests.support.paging import hold
 from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
 from tests.support.smf import ControlPlane
 
@@ -64,11 +65,20 @@ def test_over_idle_and_handover(site: Site) -> None:
         idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
         assert session.modify(update_fars=(idle,)).cause == 1
         assert counted()
-        with site.counted(idle_ue=5):
-            assert down(5) == 0
-        assert session.modify(update_fars=(smf.moved(DOWN, ENB_IP["enb2"]),)).cause == 1
+        hold(site, *[gtpu.ipv4(PDN_IP, UE, size=SIZE)] * 5)
         assert counted()
-        until(lambda: down(1, "enb2"), "it is back, at another base station")
+        assert session.modify(update_fars=(smf.moved(DOWN, ENB_IP["enb2"]),)).cause == 1
+        sent["downlink"] += 5
+        delivered: list[bytes] = []
+
+        def comes() -> bool:
+            frames = site.enbs["enb2"].all(0.1)
+            delivered.extend(each for each in frames if is_gtpu(each, DOWN))
+            return len(delivered) == 5
+
+        until(comes, "what was held comes, at another base station")
+        until(counted, "and is counted")
+        until(lambda: down(1, "enb2"), "it is back")
         up(2)
         until(counted, "all is counted")
         found = used()

@@ -175,6 +175,8 @@ class Readings:
         # A meter whose rate changes is made anew in the switch.
         meters, kept = self._meters[before.number], {meter_place(each.number) for each in same}
         self._meters[after.number] = {place: meters[place] for place in kept if place in meters}
+        if after.detail is None:
+            self._sent.pop(after.number, None)
         seen = self._seen(after.number, wanted)
         if was is None or seen is None:
             return seen

@@ -122,8 +122,8 @@ def _measured(plain: list[Any]) -> Measured:
 def _keys(names: list[str]) -> list[RuleKey]:
     """Of a rule; an earlier release left out its direction, of which each has one."""
     rule = names[-1]
-    both: list[RuleKey] = [("uplink", rule), ("downlink", rule)]
-    return both if len(names) == 1 else [key for key in both if key[0] == names[0]]
+    every: list[RuleKey] = [("uplink", rule), ("downlink", rule), ("held", rule)]
+    return every[:2] if len(names) == 1 else [key for key in every if key[0] == names[0]]
 
 
 def _plain(counts: Counts) -> tuple[int, int]:
