@@ -41,9 +41,9 @@ class Phone:
     def __init__(self, site: Site, **members: Any) -> None:
         number = next(_ues)
         self.site, self.ue = site, f"10.45.7.{number}"
-        self._far = FAR | {"teid": 0x2000 + number}
+        self._teid, self._far = 0x1000 + number, FAR | {"teid": 0x2000 + number}
         self._arrived, self._number = Arrived(site), itertools.count()
-        self.id = site.session(self.ue, teid=0x1000 + number, **({"buffer": 64} | members))
+        self.id = site.session(self.ue, teid=self._teid, **({"buffer": 64} | members))
         self.sent = 0
 
     def packets(self, count: int, **how: Any) -> list[bytes]:
@@ -59,6 +59,12 @@ class Phone:
 
     def wake(self) -> None:
         self.site.patch(self.id, {"downlink": self._far})
+
+    def wake_by_batch(self) -> None:
+        uplink = {"teid": self._teid}
+        whole = {"id": self.id, "ue_ip": self.ue, "uplink": uplink, "downlink": self._far}
+        answer = own.batch(self.site.lab, [{"op": "put", "session": whole}])
+        assert answer["replaced"] == 1
 
     def sleep(self) -> None:
         self.site.patch(self.id, {"downlink": None})
@@ -78,15 +84,18 @@ class Phone:
         assert self.used() == (packets, packets * SIZE)
 
 
-@pytest.mark.parametrize("seconds", [0, COUNTED_S])
-def test_however_soon_the_ue_is_back(site: Site, seconds: float) -> None:
+@pytest.mark.parametrize(("seconds", "batch"), [(0, False), (COUNTED_S, False), (0, True)])
+def test_however_soon_the_ue_is_back(site: Site, seconds: float, batch: bool) -> None:
     """Whether or not the switch has told of the packets before the change."""
     phone = Phone(site)
     for _ in range(5):
         phone.hold(1)  # more than one: the first is told at once
     assert phone.used() == (0, 0)
     time.sleep(seconds)
-    phone.wake()
+    if batch:
+        phone.wake_by_batch()
+    else:
+        phone.wake()
     phone.send(3)
     phone.gets(8)
     phone.counts(8)
@@ -168,6 +177,22 @@ def test_over_a_kill(site: Site) -> None:
     phone.wake()
     phone.gets(10)
     phone.counts(10)
+
+
+def test_over_a_restart_of_the_switch(site: Site) -> None:
+    """What it had not told is not missing in what it tells next."""
+    phone, other = Phone(site), Phone(site)
+    other.wake()
+    phone.hold(3)
+    site.lab.stop_vswitchd()
+    site.lab.start_vswitchd()
+    until(lambda: own.in_sync(site.lab), "all is in order")
+    until(lambda: site.downlink(*map(site.to_ue, other.packets(1))), "packets pass")
+    for _ in range(4):
+        phone.hold(1)
+    phone.wake()
+    phone.gets(7)
+    phone.counts(7)
 
 
 def test_a_quota_is_reached_by_them(site: Site) -> None:

@@ -188,6 +188,11 @@ def test_what_is_refused_is_not_measured() -> None:
 
 def test_it_is_stored_with_the_session() -> None:
     made = seen(measuring(), r1=(3, 300), r2=(5, 700))
+    usage, held = made.session.usage, Seen({("held", "2"): Counts(2, 200)})
+    rules = {**usage.marks.rules, **held.rules}
+    made = replace(
+        made, session=replace(made.session, usage=usage.marked(usage.marks._replace(rules=rules)))
+    )
     octets = stored.to_bytes(made.session)
     assert stored.measures(octets) and not stored.measures(stored.to_bytes(establish().session))
     assert stored.from_bytes(octets, made.session.node_id, made.session.up_seid) == made.session

@@ -105,7 +105,10 @@ MORE = NEW.counted([VOICE_UP, UP], seen((2, 200), voice_up=(7, 700), dropped={0:
 )
 
 
-@pytest.mark.parametrize("ledger", [Ledger({"": Volume()}), PLAIN, MORE])
+HELD = PLAIN.counted([UP, DOWN], Seen({("held", ""): Counts(3, 300)}), 60)
+
+
+@pytest.mark.parametrize("ledger", [Ledger({"": Volume()}), PLAIN, MORE, HELD])
 def test_ledgers_are_stored(store: SessionStore, ledger: Ledger) -> None:
     with store.transaction() as tx:
         tx.put_ledgers([(5, ledger)])
@@ -120,3 +123,21 @@ def test_ledgers_are_stored(store: SessionStore, ledger: Ledger) -> None:
 
 def test_a_ledger_that_is_not_there(store: SessionStore) -> None:
     assert store.ledgers([1, 2]) == {}
+
+
+def test_what_was_held_counts_once_it_is_sent_on() -> None:
+    """Whether its rule forwards by then, does no more, or is no more; and never less than nothing,
+    where the switch counts more of it than is sent on."""
+
+    def held(rule: str, packets: int) -> Seen:
+        return Seen({("held", rule): Counts(packets, 100 * packets)})
+
+    first = NEW.counted([UP, DOWN], held("", 2), 50)
+    assert (first.total.downlink, first.active_at) == (Counts(2, 200), 50)
+    idle = first.counted([UP, IDLE], held("", 5), 60)
+    assert idle.rules[""].downlink == Counts(5, 500)
+    assert idle.counted([UP, IDLE], held("", 5), 70).total == idle.total
+    ahead = idle.marked(held("", 9)).counted([UP, DOWN], held("", 7), 70)
+    assert ahead.total == idle.total
+    gone = idle.counted([UP, IDLE], held("voice", 3), 80)
+    assert (gone.rules.keys(), gone.gone) == ({""}, Volume(downlink=Counts(3, 300)))
