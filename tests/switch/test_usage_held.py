@@ -13,7 +13,7 @@ import pytest
 from tests.support import ownership as own
 from tests.support.lab import Lab
 from tests.support.paging import Arrived, hold, numbered
-from tests.support.site import ENB_IP, Site, until
+from tests.support.site import ENB_IP, MARKER_DOWN, MARKER_UE, Site, until
 
 pytestmark = pytest.mark.switch
 
@@ -181,13 +181,12 @@ def test_over_a_kill(site: Site) -> None:
 
 def test_over_a_restart_of_the_switch(site: Site) -> None:
     """What it had not told is not missing in what it tells next."""
-    phone, other = Phone(site), Phone(site)
-    other.wake()
+    phone = Phone(site)
     phone.hold(3)
     site.lab.stop_vswitchd()
     site.lab.start_vswitchd()
     until(lambda: own.in_sync(site.lab), "all is in order")
-    until(lambda: site.downlink(*map(site.to_ue, other.packets(1))), "packets pass")
+    site.warm("enb", MARKER_UE, MARKER_DOWN)
     for _ in range(4):
         phone.hold(1)
     phone.wake()
