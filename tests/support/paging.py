@@ -41,6 +41,12 @@ def buffer(site: Site) -> dict[str, int]:
     return made
 
 
+def told(site: Site, session: str) -> int:
+    """How many packets the switch has told of for a session's downlink flows by now."""
+    flows = site.lab.http("GET", f"/v1/sessions/{session}/flows").json()["items"]
+    return sum(each["packets"] for each in flows if each["direction"] == "downlink")
+
+
 def hold(site: Site, *packets: bytes) -> None:
     """Send packets to a UE that is idle, and wait until the gateway has them all."""
     before = buffer(site)["held"]

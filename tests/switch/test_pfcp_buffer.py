@@ -150,11 +150,13 @@ def test_a_relay(site: Site, cp: ControlPlane) -> None:
     until(lambda: paging.buffer(site)["held"] == before + 5, "they are held")
     assert report(cp, session) == 1
     arrived = Arrived(site)
-    time.sleep(1.2)  # or the switch counts them for two flows of the relay (docs/usage.md)
+    session_id = f"pfcp-{session.up_seid:016x}"
+    # Or else the switch counts them for two flows of the relay (docs/usage.md).
+    until(lambda: paging.told(site, session_id) == 5, "the switch has told of them")
     assert session.modify(update_fars=(smf.moved(DOWN, ENB, 1),)).cause == 1
     arrived.until(DOWN, range(5))
     assert [paging.inside(frame) for frame in arrived.frames] == [(None, p) for p in packets]
-    path = f"/v1/sessions/pfcp-{session.up_seid:016x}/usage"
+    path = f"/v1/sessions/{session_id}/usage"
     wanted = {"packets": 5, "bytes": sum(map(len, packets))}
     until(lambda: site.lab.http("GET", path).json()["downlink"] == wanted, "they are counted")
     time.sleep(1.2)  # whatever the switch has still to tell

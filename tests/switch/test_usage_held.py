@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import ownership as own
+from tests.support import paging
 from tests.support.lab import Lab
 from tests.support.paging import Arrived, hold, numbered
 from tests.support.site import ENB_IP, MARKER_DOWN, MARKER_UE, Site, until
@@ -52,6 +53,15 @@ class Phone:
     def hold(self, count: int) -> None:
         hold(self.site, *self.packets(count))
         self.sent += count
+
+    def hold_told(self, count: int, dropped: int = 0) -> None:
+        """The same, and some that there is no room for; wait until the switch has told of them."""
+        before = paging.told(self.site, self.id)
+        self.hold(count)
+        with self.site.counted(**({"buffer_full": dropped} if dropped else {})):
+            self.site.downlink(*map(self.site.to_ue, self.packets(dropped)))
+        wanted = before + count + dropped
+        until(lambda: paging.told(self.site, self.id) == wanted, "the switch has told of them")
 
     def send(self, count: int) -> None:
         self.site.pdn.send(*map(self.site.to_ue, self.packets(count)))
@@ -112,7 +122,7 @@ def test_of_each_idle_period(site: Site) -> None:
         phone.wake()
         phone.send(5)
         phone.gets(phone.sent)
-        time.sleep(COUNTED_S)  # or what it had is told with what is held
+        phone.counts(phone.sent)  # or what it had is told with what is held
         phone.sleep()
     phone.counts(phone.sent)
     phone.wake()
@@ -122,18 +132,14 @@ def test_of_each_idle_period(site: Site) -> None:
 def test_what_is_dropped_is_not(site: Site) -> None:
     """Neither what there is no room for, nor what nobody waits for any more."""
     phone = Phone(site, buffer=3)
-    phone.hold(3)
-    with site.counted(buffer_full=2):
-        site.downlink(*map(site.to_ue, phone.packets(2)))
-    time.sleep(COUNTED_S)
+    phone.hold_told(3, dropped=2)
     phone.wake()
     phone.gets(3)
     phone.counts(3)
     phone.sleep()
-    phone.hold(2)
+    phone.hold_told(2)
     with site.counted(idle_ue=2):
         site.patch(phone.id, {"buffer": None})
-    time.sleep(COUNTED_S)
     phone.wake()
     phone.counts(3)
 
@@ -164,7 +170,6 @@ def test_over_a_kill(site: Site) -> None:
     """What was counted once stays, and another process begins with what it sends on itself."""
     phone = Phone(site)
     phone.hold(4)
-    time.sleep(COUNTED_S)
     phone.wake()
     phone.gets(4)
     phone.counts(4)
@@ -172,8 +177,7 @@ def test_over_a_kill(site: Site) -> None:
     site.lab.stop_controller(signal.SIGKILL)
     own.start(site.lab, "switch")
     phone.counts(4)
-    phone.hold(6)
-    time.sleep(COUNTED_S)
+    phone.hold_told(6)
     phone.wake()
     phone.gets(10)
     phone.counts(10)
