@@ -113,9 +113,7 @@ def test_a_count_is_the_sessions(site: Site) -> None:
 
 
 @pytest.mark.parametrize("ttl", [64, 128])
-@pytest.mark.parametrize(
-    ("form", "octets"), [("", 0), *itertools.product(FORMS, CONTAINERS)]
-)
+@pytest.mark.parametrize(("form", "octets"), [("", 0), *itertools.product(FORMS, CONTAINERS)])
 def test_octets_are_those_of_ip_behind_any_tunnel_header(
     site: Site, form: str, octets: int, ttl: int
 ) -> None:

@@ -230,9 +230,6 @@ def container(links: Links) -> Iterator[Flow]:
                 yield _not_ip(form, units)
     another = DropReason.EXTENSION_CHAIN
     yield CONTAINER_END.drop(0, (), another, show, meter=EXTENSION_METER)
-    for packet_type, eth_type in ((IPV4_TYPED, IPV4), (IPV6_TYPED, IPV6)):
-        typed_ip = match(packet_type=packet_type)
-        yield BARE.flow(100, typed_ip, *_framed(eth_type), goto=EPOCH)
 
 
 def _framed(eth_type: int) -> tuple[Action, ...]:
@@ -287,3 +284,6 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
                 yield from _ended(form, units, links)
     unwrapped = match(dl_type=NSH, pkt_mark=(0, links.epoch))
     yield UNWRAP.flow(100, unwrapped, *_BARED, goto=BARE)
+    for packet_type, eth_type in ((IPV4_TYPED, IPV4), (IPV6_TYPED, IPV6)):
+        typed_ip = match(packet_type=packet_type, pkt_mark=(0, links.epoch))
+        yield BARE.flow(100, typed_ip, *_framed(eth_type), goto=EPOCH)
