@@ -31,7 +31,6 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     ACCESS,
-    BARE,
     CHOOSE,
     CONTAIN,
     CONTAINER,
@@ -290,7 +289,7 @@ def test_what_the_epoch_is_asked_of() -> None:
     gtpu = [Condition("in_port", port, 0xFFFFFFFF) for port in GTPU_PORTS]
     by_gtpu = {f.key for f in flows if any(each in f.match for each in gtpu)}
     assert len(by_gtpu) == 9, "three types by three ports"
-    later = (EPOCH.number, CONTAINER.number, UNWRAP.number, BARE.number)
+    later = (EPOCH.number, CONTAINER.number, UNWRAP.number)
     rest = {f.key for f in flows if f.table in later and f.goto}
     # E alone with four units of 4 octets and more, and with S as well with five
     long = {*range(0x14, 0x18), *range(0x25, 0x29)}

@@ -275,9 +275,8 @@ UNWRAP = Table(
 BARE = Table(
     27,
     "bare",
-    "The UE's packet, typed rightly, gets an Ethernet header, and the switch parses it anew with"
-    " that: so flows count the same octets of it as of packets without extension headers.",
-    _fields("packet_type pkt_mark"),
+    "The UE's packet, typed rightly, gets an Ethernet header.",
+    _fields("packet_type"),
     ("epoch",),
     DropReason.NOT_IP,
 )
