@@ -15,6 +15,7 @@ from tests.support import gtpu
 from tests.support import ownership as own
 from tests.support.gtpu import ERROR_INDICATION
 from tests.support.lab import Lab
+from tests.support.n3_steps import CONTAINER, CONTAINERS, FORMS
 from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, is_gtpu, until
 
 pytestmark = pytest.mark.switch
@@ -109,6 +110,21 @@ def test_a_count_is_the_sessions(site: Site) -> None:
     listed = site.lab.http("GET", f"/v1/sessions?ue_ip={ue.ip}").json()["items"]
     assert listed[0]["counters"].keys() == {"uplink", "downlink"}
     assert {way: each["packets"] for way, each in listed[0]["counters"].items()} == ue.sent
+
+
+@pytest.mark.parametrize("ttl", [64, 128])
+@pytest.mark.parametrize(("form", "octets"), [("", 0), *itertools.product(FORMS, CONTAINERS)])
+def test_octets_are_those_of_ip_behind_any_tunnel_header(
+    site: Site, form: str, octets: int, ttl: int
+) -> None:
+    ue = Ue(site)
+    inner = bytes.fromhex(CONTAINERS[octets]) if octets else b""
+    inner += gtpu.ipv4(ue.ip, PDN_IP, size=SIZE, ttl=ttl)
+    flags = gtpu.PLAIN | (FORMS[form] if octets else 0)
+    t_pdu = gtpu.t_pdu(ue.teid, inner, flags=flags, extension=CONTAINER if octets else 0)
+    ue.sent["uplink"] += len(site.uplink(*[site.from_enb(t_pdu)] * 5))
+    assert ue.sent["uplink"] == 5
+    ue.settled()
 
 
 def test_over_an_error_indication(site: Site) -> None:

@@ -275,8 +275,10 @@ UNWRAP = Table(
 BARE = Table(
     27,
     "bare",
-    "The UE's packet, typed rightly, gets an Ethernet header.",
-    _fields("packet_type"),
+    "The UE's packet, typed rightly, gets an Ethernet header, and the switch parses it anew with"
+    " that: so flows count the same octets of it as of packets without extension headers. Behind a"
+    " container that reaches too far it is not parsed once more, and counts 14 octets less.",
+    _fields("packet_type pkt_mark reg5"),
     ("epoch",),
     DropReason.NOT_IP,
 )

@@ -36,6 +36,7 @@ from ofgtp.core.rules.terms import (
     EXTENDED,
     EXTENDED_NUMBERED,
     EXTENSION_SAMPLE,
+    IPV4,
     IPV4_TYPED,
     IPV6,
     IPV6_TYPED,
@@ -229,9 +230,22 @@ def container(links: Links) -> Iterator[Flow]:
                 yield _not_ip(form, units)
     another = DropReason.EXTENSION_CHAIN
     yield CONTAINER_END.drop(0, (), another, show, meter=EXTENSION_METER)
-    for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        typed_ip = match(packet_type=packet_type)
-        yield BARE.flow(100, typed_ip, Encap(Header.ETHERNET), goto=EPOCH)
+    for form in (EXTENDED, EXTENDED_NUMBERED):
+        for units in range(1, units_max(form) + 1):
+            if _far(form, units):
+                # It has had a pass more than others, and the switch makes no more than six.
+                for packet_type in (IPV4_TYPED, IPV6_TYPED):
+                    asked = match(packet_type=packet_type, reg5=form << 4 | units)
+                    yield BARE.flow(110, asked, Encap(Header.ETHERNET), goto=EPOCH)
+
+
+def _framed(eth_type: int) -> tuple[Action, ...]:
+    """Give an IP packet an Ethernet header, and have the switch begin a pass with it.
+
+    A flow counts the octets with which a packet began the pass: sessions' flows are to count the
+    same of all uplink packets, whether they had a container or not.
+    """
+    return Encap(Header.MPLS), Encap(Header.ETHERNET), PopMpls(eth_type)
 
 
 def _ended(form: int, units: int, links: Links) -> Iterator[Flow]:
@@ -277,3 +291,6 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
                 yield from _ended(form, units, links)
     unwrapped = match(dl_type=NSH, pkt_mark=(0, links.epoch))
     yield UNWRAP.flow(100, unwrapped, *_BARED, goto=BARE)
+    for packet_type, eth_type in ((IPV4_TYPED, IPV4), (IPV6_TYPED, IPV6)):
+        typed_ip = match(packet_type=packet_type, pkt_mark=(0, links.epoch))
+        yield BARE.flow(100, typed_ip, *_framed(eth_type), goto=EPOCH)

@@ -532,7 +532,7 @@ def _onward(hop: Hop) -> Table | None:
     """Where a packet that is parsed anew after this flow goes on, which the switch does not say."""
     if hop.table == RETYPE.number:
         return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
-    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: BARE}
+    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: BARE, BARE: EPOCH}
     return next((to for table, to in onward.items() if table.number == hop.table), None)
 
 
