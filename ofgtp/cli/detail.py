@@ -12,8 +12,7 @@ from typing import Any
 import click
 
 from ofgtp.cli import output
-from ofgtp.cli.values import ADDRESS, KBPS, OCTETS, SECONDS, TEID
-from ofgtp.core.buffer.queue import LIMIT_MAX
+from ofgtp.cli.values import ADDRESS, KBPS, OCTETS, PACKETS, SECONDS, TEID
 
 MEMBERS = ("ambr", "usage", "bearers", "core", "breakout", "framed_routes", "buffer")
 """The members of a session that say it."""
@@ -96,10 +95,9 @@ def detail_options(command: Any) -> Any:
     for option in (
         click.option(
             "--buffer",
-            metavar="PACKETS",
-            type=click.IntRange(0, LIMIT_MAX),
-            help="While it is idle hold up to so many packets to the UE, until there is a downlink."
-            " 0: none.",
+            type=PACKETS,
+            help="While it is idle hold up to so many packets to the UE, until there is a downlink,"
+            " or none.",
         ),
         click.option(
             "--framed-route",

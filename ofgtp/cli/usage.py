@@ -54,8 +54,8 @@ def usage(name: str | None, gateway: str | None, sort: str, limit: int, as_csv: 
     """Show what sessions have used: IP packets that went on, and their octets.
 
     Counts are those since a session was made, over all that has become of it since. They are as
-    the last look at all sessions has found them, a minute ago at most unless ofgtp.toml says
-    otherwise; with --session, as they are now.
+    the last look at all sessions has found them: each minute unless ofgtp.toml says otherwise, or
+    each ten where there is little traffic. With --session they are as of now.
 
     \b
     Exit codes: 0 shown; 4 no such session or gateway.
@@ -79,6 +79,8 @@ def usage(name: str | None, gateway: str | None, sort: str, limit: int, as_csv: 
         return
     head = ("SESSION", "GATEWAY", "UE", ">UP", ">DOWN", ">PACKETS", "ACTIVE")
     output.table(head, map(_row, found["items"]), empty="no sessions")
+    if not found["items"]:
+        return
     total = found["total"]
     up, down = (output.size(total[way]["bytes"]) for way in ("uplink", "downlink"))
     sessions = f"{output.number(found['sessions'])} session{'s' * (found['sessions'] != 1)}"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import click
 from click.shell_completion import CompletionItem
 
+from ofgtp.core.buffer.queue import LIMIT_MAX
 from ofgtp.core.model import QFI_MAX, TEID_MAX
 from ofgtp.core.sessions.detail import INACTIVITY_MAX_S, OCTETS_MAX, PRECEDENCE_MAX, RATE_MAX_KBPS
 
@@ -173,6 +174,7 @@ class _Octets(click.ParamType[int]):
     name = "octets"
     units: ClassVar[dict[str, int]] = {
         "": 1,
+        "k": 1000,
         **{unit: 1000**power for power, unit in enumerate("KMGT", 1)},
         **{f"{unit}i": 1024**power for power, unit in enumerate("KMGT", 1)},
     }
@@ -182,7 +184,7 @@ class _Octets(click.ParamType[int]):
             return value
         if value == "none":
             return 0
-        read = re.fullmatch(r"([0-9]{1,16})([KMGT]?i?)", value, re.ASCII)
+        read = re.fullmatch(r"([0-9]{1,16})(k|[KMGT]?i?)", value, re.ASCII)
         unit = None if read is None else self.units.get(read[2])
         found = int(read[1]) * unit if read and unit else 0
         if not 1 <= found <= OCTETS_MAX:
@@ -195,26 +197,11 @@ class _Octets(click.ParamType[int]):
         return found
 
 
-class _Seconds(click.ParamType[int]):
-    """How long; 0 is what `none` is."""
+class _OrNone(click.ParamType[int]):
+    """A number of something; 0 is what `none` is."""
 
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        if value == "none":
-            return 0
-        found = int(value) if re.fullmatch(r"[0-9]{1,5}", value, re.ASCII) else 0
-        if not 1 <= found <= INACTIVITY_MAX_S:
-            self.fail(f"{value!r} is no time: 1 to {INACTIVITY_MAX_S} s, or none", param, ctx)
-        return found
-
-
-class _Kbps(click.ParamType[int]):
-    """A rate in kbit/s; 0 is what `none` is."""
-
-    name = "kbit/s"
+    def __init__(self, name: str, what: str, most: int, unit: str = "") -> None:
+        self.name, self._what, self._most, self._unit = name, what, most, unit
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
@@ -222,8 +209,9 @@ class _Kbps(click.ParamType[int]):
         if value == "none":
             return 0
         found = int(value) if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) else 0
-        if not 1 <= found <= RATE_MAX_KBPS:
-            self.fail(f"{value!r} is no rate: 1 to {RATE_MAX_KBPS} kbit/s, or none", param, ctx)
+        if not 1 <= found <= self._most:
+            unit = f" {self._unit}" if self._unit else ""
+            self.fail(f"{value!r} is no {self._what}: 1 to {self._most}{unit}, or none", param, ctx)
         return found
 
 
@@ -266,9 +254,10 @@ class _Bearer(click.ParamType[str]):
 
 TEID = _Teid()
 OWN_TEID = _OwnTeid()
-KBPS = _Kbps()
+KBPS = _OrNone("kbit/s", "rate", RATE_MAX_KBPS, "kbit/s")
 OCTETS = _Octets()
-SECONDS = _Seconds()
+SECONDS = _OrNone("seconds", "time", INACTIVITY_MAX_S, "s")
+PACKETS = _OrNone("packets", "number of packets", LIMIT_MAX)
 BEARER = _Bearer()
 ADDRESS = _Address()
 PIN = _Pin()

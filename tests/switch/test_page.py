@@ -161,6 +161,25 @@ def test_full(site: Site, view: Watched, pictures: Path) -> None:
     view.clean()
 
 
+def test_what_a_session_may_use(site: Site, view: Watched) -> None:
+    """A quota that is used up, of the session or a bearer, and how many packets are held."""
+    voice = {"id": "voice", "precedence": 10, "filters": ["permit out udp from any 5004 to any"]}
+    limits = {"quota_bytes": 50, "inactivity_seconds": 60}
+    bearers = [{**voice, "usage": {"threshold_bytes": 1000}}]
+    name = site.session("10.45.0.8", teid=0x1008, buffer=8, usage=limits, bearers=bearers)
+    page = view.open()
+    page.click(f"#listed >> text={name}")
+    shown = page.locator("#details dl")
+    expect(shown).to_contain_text("quota 50 B, inactive after 60 s")
+    expect(shown).to_contain_text("an event each 1")
+    expect(shown).to_contain_text("up to 8 packets held")
+    expect(shown).not_to_contain_text("nothing passes")
+    site.uplink(site.t_pdu(0x1008, gtpu.ipv4("10.45.0.8", PDN_IP)))
+    expect(shown).to_contain_text("nothing passes: the quota is used up")
+    site.delete(name)
+    view.clean("404")
+
+
 def test_control_planes(browser: Browser, site: Site, pictures: Path) -> None:
     """As the API tells of them: this gateway speaks no PFCP, and shows none until it does."""
     at = "2026-11-28T12:00:00Z"

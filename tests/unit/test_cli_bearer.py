@@ -402,7 +402,7 @@ def test_export_and_import_carry_all_of_it(phone: Shell) -> None:
     assert comparable(phone("session list --json")) == before
     done = phone("session export - --format csv")
     assert done.code == 1 and "session phone has ambr and bearers and framed_routes and" in done.err
-    phone("session set phone --buffer 0")
+    phone("session set phone --buffer none")
     assert "buffer" not in json.loads(phone("session show phone --json").out)
 
 

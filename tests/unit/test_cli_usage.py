@@ -107,3 +107,8 @@ def test_a_round(api: Background, ofgtp: Shell) -> None:
         "two": "1234",
     }
     assert api.do(lambda net: net.agents["gw1"].rounds.polled) >= 2
+
+
+def test_there_are_none(ofgtp: Shell) -> None:
+    done = ofgtp("usage")
+    assert (done.code, done.out, done.err.strip()) == (0, "", "no sessions")

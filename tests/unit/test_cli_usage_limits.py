@@ -47,7 +47,7 @@ def test_a_bearer_with_limits(ofgtp: Shell) -> None:
     filters = "permit out udp from 10.2.0.0/24 5004 to assigned"
     done = ofgtp(f"{VOICE} --quota 500K --filter", filters)
     assert done.code == 0 and "quota 500,000 octets" in done.out
-    assert ofgtp("bearer set phone voice --threshold 7").code == 0
+    assert ofgtp("bearer set phone voice --quota 500k --threshold 7").code == 0
     items = json.loads(ofgtp("bearer list phone --json").out)["items"]
     assert [each["usage"] for each in items] == [limits(7, 500_000)]
     assert ofgtp("bearer set phone voice --threshold none --quota none").code == 0
@@ -59,6 +59,8 @@ def test_a_bearer_with_limits(ofgtp: Shell) -> None:
     ("option", "told"),
     [
         ("--quota 0", "no number of octets"),
+        ("--buffer 0", "no number of packets: 1 to 4096, or none"),
+        ("--buffer 4097", "no number of packets"),
         ("--quota 10m", "no number of octets"),
         ("--quota 10KB", "no number of octets"),
         ("--quota 9999T0", "no number of octets"),

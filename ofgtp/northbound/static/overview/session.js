@@ -61,6 +61,7 @@ function detailParts(session, flows, at, unfolded) {
         ? carried(counters.downlink, "downlink", at)
         : `${carried(counters.downlink, "downlink", at)} (${downlink ? "its peer does not know the tunnel" : "the UE is idle"})`,
     ],
+    ...limits(session),
     [
       "Made",
       `${new Date(session.created_at).toLocaleString("en-GB")} (${ago(session.created_at)})`,
@@ -109,6 +110,27 @@ function detailParts(session, flows, at, unfolded) {
   ]
     .flat()
     .filter(Boolean);
+}
+
+/* What there is of limits of usage, of its bearers too, and of packets that are held. */
+function limits(session) {
+  const own = [{ ...session, id: null }, ...(session.bearers ?? [])];
+  const facts = own
+    .filter((each) => each.usage)
+    .map(({ id, usage, closed }) => [
+      id === null ? "Usage" : `Usage of ${id}`,
+      [
+        usage.quota_bytes && `quota ${octets(usage.quota_bytes)}`,
+        usage.threshold_bytes && `an event each ${octets(usage.threshold_bytes)}`,
+        usage.inactivity_seconds && `inactive after ${usage.inactivity_seconds} s`,
+        closed === "quota" && "nothing passes: the quota is used up",
+      ]
+        .filter(Boolean)
+        .join(", "),
+    ]);
+  if (session.buffer)
+    facts.push(["While idle", `up to ${plural(session.buffer, "packet")} held`]);
+  return facts;
 }
 
 function carried(counter, way, at) {
