@@ -259,12 +259,6 @@ def _oxm(name: str, value: int, mask: int | None) -> bytes:
     return head.to_bytes(4, "big") + payload
 
 
-def oxm_header(name: str, *, masked: bool = False) -> bytes:
-    """What stands in front of a field's value, and its mask, in a match."""
-    size = 4 + 4 * (_OXM[name][0] == _EXPERIMENTER)
-    return _oxm(name, 0, 0 if masked else None)[:size]
-
-
 def _experimenter(name: str) -> int:
     return NSH if name.startswith("nsh_") else NICIRA
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofgtp.core.buffer.queue import LIMIT, Held, Queue
+from ofgtp.core.buffer.queue import LIMIT, HeldPacket, Queue
 from ofgtp.core.buffer.room import PACKETS, PART, Room
 
 
-def held(number: int, at: float = 0.0, seconds: float = 30.0, octets: int = 100) -> Held:
-    return Held(at, at + seconds, None, number.to_bytes(4, "big") + bytes(octets - 4))
+def held(number: int, at: float = 0.0, seconds: float = 30.0, octets: int = 100) -> HeldPacket:
+    return HeldPacket(at, at + seconds, None, number.to_bytes(4, "big") + bytes(octets - 4))
 
 
 def numbers(queue: Queue) -> list[int]:

@@ -22,7 +22,7 @@ import eventlet
 from eventlet.event import Event
 
 from ofgtp.core.agenda import Agenda
-from ofgtp.core.buffer.queue import SECONDS, Bounds, Held, Queue
+from ofgtp.core.buffer.queue import SECONDS, Bounds, HeldPacket, Queue
 from ofgtp.core.buffer.room import Room
 from ofgtp.core.buffer.rules import ETHERNET_HEADER, holds, rule_for
 from ofgtp.core.buffer.tally import Tally
@@ -234,7 +234,7 @@ class Holding:
         rule = rule_for(entry.rules, packet.teid, packet.frame)
         teid = None if rule is None else rule.teid
         if entry.sending:
-            self._put(slot, entry, Bounds(), Held(now, now + SECONDS, teid, packet.frame))
+            self._put(slot, entry, Bounds(), HeldPacket(now, now + SECONDS, teid, packet.frame))
         elif rule is None:
             self._dropped(IDLE, 1)
         elif isinstance(rule.forward, Tunnel):
@@ -270,7 +270,7 @@ class Holding:
         if bounds is None:
             self._dropped(IDLE, 1)
         else:
-            self._put(slot, entry, bounds, Held(now, now + bounds.seconds, rule.teid, frame))
+            self._put(slot, entry, bounds, HeldPacket(now, now + bounds.seconds, rule.teid, frame))
         self._tell(slot, entry, rule, now)
 
     def _bounds(self, entry: _Entry, rule: Rule) -> Bounds | None:
@@ -282,7 +282,7 @@ class Holding:
             entry.bounds[rule.id] = self.owners.held_by(entry.session, rule)
         return entry.bounds[rule.id]
 
-    def _put(self, slot: int, entry: _Entry, bounds: Bounds, held: Held) -> None:
+    def _put(self, slot: int, entry: _Entry, bounds: Bounds, held: HeldPacket) -> None:
         first = not len(entry.queue)
         if entry.queue.put(bounds.limit, held):
             self.counts["held"] += 1
@@ -464,7 +464,7 @@ class Holding:
         """Have what waits go where the rules say now, in the order in which it came."""
         entry.sending = True
         self._hot |= entry.came_at is not None and now < entry.came_at + HOT_S
-        kept: list[Held] = []
+        kept: list[HeldPacket] = []
         going: list[tuple[tuple[Action, ...], bytes]] = []
         tally = self._tally(entry.session)
         try:

@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
     seconds: float = SECONDS
 
 
-class Held(NamedTuple):
+class HeldPacket(NamedTuple):
     """A packet that waits."""
 
     at: float
@@ -43,13 +43,13 @@ class Queue:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._packets: deque[Held] = deque()
+        self._packets: deque[HeldPacket] = deque()
         self.octets = 0
 
     def __len__(self) -> int:
         return len(self._packets)
 
-    def put(self, limit: int, held: Held) -> bool:
+    def put(self, limit: int, held: HeldPacket) -> bool:
         """Have a packet wait behind the others, of which there may be so many; False if there is no
         room."""
         octets = len(held.frame)
@@ -60,7 +60,7 @@ class Queue:
         self.octets += octets
         return True
 
-    def take(self) -> Held | None:
+    def take(self) -> HeldPacket | None:
         """The packet that has waited longest, which waits no more; None: there is none."""
         if not self._packets:
             return None
@@ -69,7 +69,7 @@ class Queue:
         self.octets -= len(held.frame)
         return held
 
-    def put_back(self, packets: Iterable[Held]) -> None:
+    def put_back(self, packets: Iterable[HeldPacket]) -> None:
         """These wait on, before all others."""
         packets = list(packets)
         self._packets.extendleft(reversed(packets))
