@@ -186,8 +186,8 @@ def _block(gateway: Json, rates: _Rates, wrong: Sequence[str], faults: bool) -> 
     yield f"traffic   {rates.traffic()}"
     yield f"drops     {rates.drops()}"
     if (waiting := gateway.get("buffer") or {}).get("packets"):
-        packets, idle = (output.number(waiting[name]) for name in ("packets", "sessions"))
-        yield f"held      {packets} packets for {idle} idle sessions"
+        idle = _count(waiting["sessions"], "idle session")
+        yield f"held      {_count(waiting['packets'], 'packet')} for {idle}"
 
 
 def _faults(version: str, faults: Sequence[Json]) -> Iterator[str]:

@@ -73,6 +73,15 @@ def line(lines: list[str], name: str) -> str:
     return found.removeprefix(name).strip()
 
 
+def test_what_is_held() -> None:
+    def held(**buffer: int) -> str:
+        return line(shown(look(gateway(buffer=buffer))), "held")
+
+    assert held(packets=1, sessions=1) == "1 packet for 1 idle session"
+    assert held(packets=1_200, sessions=2) == "1,200 packets for 2 idle sessions"
+    assert not any(each.startswith("held") for each in shown(look(gateway())))
+
+
 @pytest.mark.parametrize("version", ["3.1.0", "3.5.0", "4.0.0", "2.17.9"])
 def test_it_fits_a_small_screen(version: str) -> None:
     drops = {f"a_reason_of_some_length_{n}": 10**n for n in range(12)}
