@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
+from ofgtp.core.pfcp import triggers
 from ofgtp.core.pfcp.session import PfcpSession
+from ofgtp.core.pfcp.sums import Sums
+from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.usage.seen import Seen
 from ofgtp.southbound.openflow import EntryKey
@@ -32,6 +35,25 @@ def with_seen(
     return replace(made, usage=usage)
 
 
+def looked(readings: Readings, known: Known, now: int) -> Usage | None:
+    """What a session has measured so far, by the shortest way that there is; None: the switch did
+    not tell."""
+    made, session = known.made, known.session
+    wanted, marked = readings.switch.keys_of(session), made.usage.marked_at
+    if wanted is None:
+        return None
+    since = -1 if marked is None else readings.asked_at - marked
+    if readings.at is not None and since >= 0 and made.usage.urrs.keys() == made.urrs.keys():
+        told = readings.told(session, made.usage.marks)
+        if told is not None:
+            sums = known.sums_of(wanted)
+            found = sums.counted(made.usage, made.urrs, told, since, now, readings.at)
+            if found is not None:
+                return found
+    seen = readings.seen(session)
+    return None if seen is None else with_seen(readings, seen, made, session, now).usage
+
+
 def changed(readings: Readings, made: PfcpSession, before: Session, after: Session) -> PfcpSession:
     """The session as it is after a change, marked where the counts of its flows stand then."""
     seen = readings.after(before, after)
@@ -53,6 +75,24 @@ class Known:
     keys: list[tuple[EntryKey, Owned]] | None = None
     keys_for: object = None
     """Its flows by their keys, and the links that these were made for."""
+    octets: bytes = b""
+    """As it is in the store."""
+    _fastest: triggers.Fastest | None = None
+    _sums: tuple[object, Sums[EntryKey]] | None = None
+
+    @property
+    def fastest(self) -> triggers.Fastest:
+        """What may pass of each URR in a second."""
+        if self._fastest is None:
+            self._fastest = triggers.fastest_of(self.made)
+        return self._fastest
+
+    def sums_of(self, wanted: list[tuple[EntryKey, Owned]]) -> Sums[EntryKey]:
+        """What its flows are summed up to."""
+        if self._sums is None or self._sums[0] is not wanted:
+            rules = () if self.session.detail is None else self.session.detail.rules
+            self._sums = wanted, Sums(wanted, rules, self.made.pdrs)
+        return self._sums[1]
 
 
 class Memory:
