@@ -108,7 +108,10 @@ class Looks:
     def _look(self, numbers: Sequence[int]) -> Mapping[int, Next]:
         known = self._known(numbers)
         readings = Readings(_Switch(self._service.counting(self._gateway), known))
-        readings.read([each.session for each in known.values()])
+        readings.read(
+            [each.session for each in known.values()],
+            lambda number, *told: known[number].spares(*told),
+        )
         now, at = self._clock(), time.monotonic()
         again: dict[int, Next] = {}
         due: list[_Due] = []
@@ -162,6 +165,8 @@ class Looks:
                 # Which of them the switch refuses, each finds out alone.
                 return {k: v for each in due for k, v in self._do([each], now, at).items()}
             log.warning("gateway=%s: usage not reported: %s", self._gateway, error)
+            for each in due:
+                each.known.doubt()
             return {each.number: _AGAIN for each in due}
 
     def _do_together(self, due: Sequence[_Due], now: int, at: float) -> dict[int, Next]:

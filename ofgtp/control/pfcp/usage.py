@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ofgtp.control.usage.readings import Readings
@@ -10,7 +11,10 @@ from ofgtp.core.pfcp import triggers
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.sums import Sums
 from ofgtp.core.pfcp.usage import Usage
+from ofgtp.core.rules.counts import Counts, Told
 from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.sessions.rules import meters_of
+from ofgtp.core.usage.bucket import Bucket
 from ofgtp.core.usage.seen import Seen
 from ofgtp.southbound.openflow import EntryKey
 
@@ -78,6 +82,7 @@ class Known:
     octets: bytes = b""
     """As it is in the store."""
     _fastest: triggers.Fastest | None = None
+    _bucket: Bucket | None = None
     _sums: tuple[object, Sums[EntryKey]] | None = None
 
     @property
@@ -86,6 +91,21 @@ class Known:
         if self._fastest is None:
             self._fastest = triggers.fastest_of(self.made)
         return self._fastest
+
+    def spares(
+        self, told: Mapping[EntryKey, Told], asked_at: int, at: int
+    ) -> Mapping[int, Counts] | None:
+        """What its meters have dropped, if it cannot be more than it was; see `Spares`."""
+        if self._bucket is None:
+            self._bucket = Bucket(meters_of(self.session))
+        packets = sum(each[0] for each in told.values())
+        octets = sum(each[1] for each in told.values())
+        spared = self._bucket.spares(packets, octets, asked_at / 1e6, at / 1e6)
+        return self.made.usage.marks.dropped if spared else None
+
+    def doubt(self) -> None:
+        """What its meters have dropped is not kept: ask them at the next look."""
+        self._bucket = None
 
     def sums_of(self, wanted: list[tuple[EntryKey, Owned]]) -> Sums[EntryKey]:
         """What its flows are summed up to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, Self, TypeVar
 
 from ofgtp.core.errors import GatewayNotReady
@@ -58,6 +58,10 @@ class Marked(Protocol):
         """The same with other marks."""
 
 
+Spares = Callable[[int, Mapping[EntryKey, Told], int, int], Mapping[int, Counts] | None]
+"""Told a session's number, what its flows have counted, and when the switch was asked and had
+answered: what its meters have dropped, if they need not be asked."""
+
 M = TypeVar("M", bound=Marked)
 
 
@@ -84,17 +88,24 @@ class Readings:
         self.switch.moving(each.number for each in sessions)
         self.read(sessions)
 
-    def read(self, sessions: Sequence[Session]) -> None:
+    def read(self, sessions: Sequence[Session], spares: Spares | None = None) -> None:
         """Look at these as they are in the switch, all at once."""
-        places = {
-            meter.number: (each.number, meter_place(meter.number))
-            for each in sessions
-            for meter in meters_of(each)
-        }
         numbers = [each.number for each in sessions]
         self.asked_at = steady_us()
         try:
             flows = self.switch.keyed_counts(numbers)
+            answered_at = steady_us()
+            spared = dict[int, Mapping[int, Counts]]()
+            for number, told in zip(numbers, flows, strict=True):
+                known = spares and spares(number, told, self.asked_at, answered_at)
+                if known is not None:
+                    spared[number] = known
+            places = {
+                meter.number: (each.number, meter_place(meter.number))
+                for each in sessions
+                if each.number not in spared
+                for meter in meters_of(each)
+            }
             meters = self.switch.meter_counts(places) if places else {}
         except GatewayNotReady as error:
             log.debug("no counts of %d sessions: %s", len(sessions), error)
@@ -103,7 +114,7 @@ class Readings:
         for number, told in zip(numbers, flows, strict=True):
             self._told[number] = told
             self._flows.pop(number, None)
-            self._meters[number] = {}
+            self._meters[number] = dict(spared.get(number, ()))
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
                 dropped = counts_of(Counts(found.dropped, found.dropped_octets))
