@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofgtp.core.flows.flow import Meter, Unit
-from ofgtp.core.usage.bucket import HEADERS, LAG_S, Bucket
+from ofgtp.core.usage.bucket import LAG_S, Bucket
 
 RATE, BURST = 80, 160
 """10 octets a millisecond, and 20,000 at once."""
@@ -30,35 +30,44 @@ def test_a_session_without_meters_has_none_to_ask() -> None:
     assert not Bucket([]).spares(1, 100, 1, 1)
 
 
-MS = st.integers(0, 4000)
+class Real:
+    """One that is empty in the beginning, and what it has dropped."""
 
+    def __init__(self) -> None:
+        self._tokens, self._at, self.drops = 0.0, 0.0, list[float]()
 
-@given(
-    st.lists(st.tuples(MS, st.integers(1, 40), st.floats(0, LAG_S)), max_size=60),
-    st.lists(st.tuples(st.integers(1, 3000), st.integers(0, 300)), min_size=1, max_size=12),
-    st.integers(0, 2000),
-)
-def test_they_have_dropped_nothing_where_they_are_spared(
-    packets: list[tuple[int, int, float]], looks: list[tuple[int, int]], start: int
-) -> None:
-    """Packets that come at some millisecond, in hundreds of octets, and are counted somewhat later,
-    through a bucket that is as full as it may be in the beginning."""
-    tokens, at, drops = min(start * 10.0, BURST * 125.0), 0, list[tuple[float, int]]()
-    came: list[tuple[float, int]] = []
-    for when, hundreds, lag in sorted(packets):
-        size = hundreds * 100
-        tokens, at = min(tokens + (when - at) * RATE / 8, BURST * 125.0), when
-        if size > tokens:
-            drops.append((when / 1000 + lag, size))
+    def comes(self, size: float, at: float) -> None:
+        self._tokens = min(self._tokens + (at - self._at) * RATE * 125, BURST * 125.0)
+        self._at = at
+        if size > self._tokens:
+            self.drops.append(at)
         else:
-            tokens -= size
-        came.append((when / 1000 + lag, size))
-    bucket, now, last = Bucket(METERS), 0.0, 0.0
-    for pause, asking in looks:
-        asked = now + pause / 1000
-        now = asked + asking / 1000
-        some = [size for counted, size in came if counted <= asked]
-        spared = bucket.spares(len(some), sum(some) - HEADERS * len(some), asked, now)
-        if spared:
-            assert not [each for each, _ in drops if last < each <= asked]
-        last = asked
+            self._tokens -= size
+
+
+PARTS = st.sampled_from([0.0, 0.2, 0.5, 1.0, 1.4])
+SECONDS = st.sampled_from([0.05, 0.7, 1.0, 2.0, 3.0])
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(SECONDS, PARTS, PARTS, st.booleans()), min_size=3, max_size=8))
+def test_they_have_dropped_nothing_where_they_are_spared(
+    looks: list[tuple[float, float, float, bool]],
+) -> None:
+    """Of what they let through so much comes at once behind a look and before the next; the latter
+    is counted then, or only by the one behind it, if that is so soon."""
+    bucket, real, now, counted, late = Bucket(METERS), Real(), 0.0, 0, 0
+    for seconds, first, second, lags in looks:
+        sizes = [int(part * bucket.least) for part in (first, second)]
+        counted, late = counted + sizes[0] + late, 0
+        real.drops.clear()
+        real.comes(sizes[0], now)
+        now += seconds
+        at = now - min(seconds / 2, LAG_S) if lags else now
+        real.comes(sizes[1], at)
+        if lags:
+            late = sizes[1]
+        else:
+            counted += sizes[1]
+        spared = bucket.spares(0, counted, now, now)
+        assert not (spared and [each for each in real.drops if not lags or each < at])

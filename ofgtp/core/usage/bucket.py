@@ -21,7 +21,8 @@ class Bucket:
     def __init__(self, meters: Sequence[Meter]) -> None:
         self._rate = min((each.rate for each in meters), default=0) * OCTETS_A_KBIT
         self._size = min((each.burst for each in meters), default=0) * OCTETS_A_KBIT
-        self._least = 0.0
+        self.least = 0.0
+        """Octets that it lets through at once, at the least."""
         self._came: int | None = None
         self._at = 0.0
 
@@ -30,9 +31,9 @@ class Bucket:
         counted so much; they were asked, and had answered, at these seconds."""
         total = octets + HEADERS * packets
         came = -1 if self._came is None else total - self._came
-        spared = 0 <= came <= self._least
+        spared = 0 <= came <= self.least
         # All may have come at the end, and some of it be counted later.
-        filled = self._least + self._rate * max(asked_at - self._at - LAG_S, 0.0)
-        self._least = max(min(self._size, filled) - came, 0.0) if came >= 0 else 0.0
+        filled = self.least + self._rate * max(asked_at - self._at - LAG_S, 0.0)
+        self.least = max(min(self._size, filled) - came, 0.0) if came >= 0 else 0.0
         self._came, self._at = total, at
         return spared
