@@ -505,10 +505,6 @@ class Transaction:
         with _errors():
             pfcp.put_answers(self._db, gateway, self._now, octets)
 
-    def pfcp_made(self, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
-        """As `SessionStore.pfcp_made`, as this transaction sees it."""
-        return _made(self._db, numbers)
-
     def pfcp_rows(self, numbers: Sequence[int]) -> dict[int, pfcp.Made]:
         """What those of these sessions were made from that control planes have made."""
         with _errors():

@@ -455,3 +455,18 @@ def test_the_sum_of_all_reports_is_what_passed(
         assert sums == [passed["1"], passed["2"]]
         for sooner, later in pairwise(of_urr):
             assert later.start_time == sooner.end_time
+
+
+def test_how_fast_packets_come_is_told_by_two_looks_with_some() -> None:
+    """Had they begun a moment ago, the first look would make them much slower than they are."""
+    told = Told(urr(Triggers.VOLTH, volume_threshold=v.Volume(total=100_000)))
+    told.look(1)
+    expected = []
+    for packets in (0, 100, 100):
+        before = told.session.usage
+        told.passes(down=packets)
+        told.look(10)
+        looked_at = next_of(told.session, before, told.now, 10.0)
+        assert looked_at is not None
+        expected.append(looked_at.expected)
+    assert expected == [10.0, None, 10.0]

@@ -189,7 +189,10 @@ class Looks:
             return steps
 
         self._service.by_control_plane(self._gateway, work)
-        again = {each.number: _SOON for each in due if each.number not in done}
+        again: dict[int, Next] = {}
+        for number in {each.number for each in due} - done.keys():
+            self._memory.drop(number)
+            again[number] = _SOON
         for number, each in done.items():
             known = each.known
             what = self._looked(known, each.made.usage, now, at)

@@ -112,8 +112,10 @@ def next_look_at(
             return Next(0.0, at_latest=0.0)
         was = None if before is None else before.urrs.get(number)
         risen = 0 if was is None else _risen(was, measured)
-        most = fastest[number]
-        found += [next_look(left, risen, seconds, most) for left in _lefts(urr, measured)]
+        # Of packets that have begun to come since nobody knows how fast they do.
+        begun = risen and was and before and was.active_at < before.looked_at
+        over, most = 0.0 if begun else seconds, fastest[number]
+        found += [next_look(left, risen, over, most) for left in _lefts(urr, measured)]
         found += (Next(each, None, each) for each in _timers(urr, measured, now))
         if _waits_for_packet(urr, measured):
             found.append(Next(START_S, 1))
