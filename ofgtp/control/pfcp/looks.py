@@ -98,10 +98,13 @@ class Looks:
         """A session is another one now, or is no more."""
         self._memory.drop(number)
         first = None if session is None else triggers.next_of(session, None, self._clock())
-        if first is not None:
-            self._watcher.set(number, first)
-        else:
+        if first is None:
             self._watcher.drop(number)
+        elif first.seconds < triggers.REST_S:
+            # Though nothing comes: what the first look takes is not to do when all begins to.
+            self._watcher.set(number, first._replace(octets=None))
+        else:
+            self._watcher.set(number, first)
 
     # --- a look
 
