@@ -151,11 +151,10 @@ class Looks:
     @staticmethod
     def _looked(known: Known, found: Usage, now: int, at: float) -> Next | None:
         """Keep what a session has used; when to look at it again."""
-        made, before, seconds = known.made, None, 0.0
-        if known.at is not None:
-            before, seconds = made.usage, at - known.at
-        known.made, known.at = replace(made, usage=found), at
-        return triggers.next_look_at(made.urrs, found, known.fastest, before, now, seconds)
+        before, since = known.earlier(found, at)
+        known.made = replace(known.made, usage=found)
+        seconds = at - since
+        return triggers.next_look_at(known.made.urrs, found, known.fastest, before, now, seconds)
 
     # --- what is due
 
@@ -200,7 +199,8 @@ class Looks:
             known = each.known
             what = self._looked(known, each.made.usage, now, at)
             if each.session is not known.session:
-                known = Known(each.session, each.made, at)
+                known = Known(each.session, each.made)
+                known.earlier(each.made.usage, at)
             known.octets, known.stored_at = each.octets, now
             self._memory.keep(number, known)
             if each.reports:

@@ -18,6 +18,8 @@ from ofgtp.core.usage.bucket import Bucket
 from ofgtp.core.usage.seen import Seen
 from ofgtp.southbound.openflow import EntryKey
 
+RATE_S = 1.0
+"""At least, if it was looked at before: the switch brings its counts up to date twice a second."""
 KEPT = 16_384
 """Sessions that are kept as they are read: those looked at last."""
 
@@ -72,8 +74,6 @@ class Known:
     session: Session
     """As it is in the switch."""
     made: PfcpSession
-    at: float | None = None
-    """When it was looked at, of a steady clock; None: not yet."""
     stored_at: int = 0
     """When what it has used was last stored."""
     keys: list[tuple[EntryKey, Owned]] | None = None
@@ -81,6 +81,7 @@ class Known:
     """Its flows by their keys, and the links that these were made for."""
     octets: bytes = b""
     """As it is in the store."""
+    _looks: tuple[tuple[Usage, float], ...] = ()
     _fastest: triggers.Fastest | None = None
     _bucket: Bucket | None = None
     _sums: tuple[object, Sums[EntryKey]] | None = None
@@ -91,6 +92,15 @@ class Known:
         if self._fastest is None:
             self._fastest = triggers.fastest_of(self.made)
         return self._fastest
+
+    def earlier(self, found: Usage, at: float) -> tuple[Usage | None, float]:
+        """What it had used some time before this look, and when, by a steady clock: from the one to
+        the other it shows how fast that goes. None: it was not looked at."""
+        looks = self._looks
+        if looks and at - looks[-1][1] < RATE_S:
+            return looks[0]
+        self._looks = (*looks[-1:], (found, at))
+        return looks[-1] if looks else (None, at)
 
     def spares(
         self, told: Mapping[EntryKey, Told], asked_at: int, at: int

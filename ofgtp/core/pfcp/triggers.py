@@ -263,11 +263,15 @@ def _waits_for_packet(urr: CreateUrr, measured: Measured) -> bool:
 
 
 def _risen(before: Measured, after: Measured) -> int:
-    """Octets from one look to the next, if there was no report between."""
-    if before.sequence != after.sequence:
-        return after.uplink.octets + after.downlink.octets
-    both = after.uplink + after.downlink - before.uplink - before.downlink
-    return max(both.octets, 0)
+    """Octets from one look to another."""
+    risen = _all(after) - _all(before)
+    return risen if risen >= 0 else after.uplink.octets + after.downlink.octets
+
+
+def _all(measured: Measured) -> int:
+    """Octets since a quota was given, or since it was made."""
+    spent = measured.spent.uplink + measured.spent.downlink
+    return spent + measured.uplink.octets + measured.downlink.octets
 
 
 def fastest_of(session: PfcpSession) -> Fastest:
