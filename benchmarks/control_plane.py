@@ -221,7 +221,7 @@ class Client:
     def reports(self, most: int, until: float) -> dict[int, float]:
         """Answer Session Report Requests until so many sessions are reported, or a time: when the
         first of each came, by our SEIDs."""
-        sock, found = self._socket, dict[int, float]()
+        sock, found = self.socket, dict[int, float]()
         answer = SessionReportResponse(Cause.ACCEPTED)
         while len(found) < most and (left := until - time.perf_counter()) > 0:
             sock.settimeout(left)

@@ -47,6 +47,7 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
+from ofgtp.core.rules.counts import Told
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import Links, same_ports
@@ -66,7 +67,6 @@ from ofgtp.southbound.openflow import (
     EntryKey,
     FlowStats,
     FlowUpdate,
-    KeyedCounts,
     MeterCommand,
     MeterCounts,
     PacketIn,
@@ -739,7 +739,7 @@ class GatewayAgent:
         """What they have counted, of sessions that are but tunnel pairs."""
         return self.channel.pairs_of(_cookies(numbers))
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
+    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, Told]]:
         """The same of any others, and which flow each is."""
         return self.channel.keyed_counts_of(_cookies(numbers))
 

@@ -30,6 +30,7 @@ from ofgtp.core.flows.flow import (
     Port,
 )
 from ofgtp.core.flows.reconcile import Plan
+from ofgtp.core.rules.counts import Told
 from ofgtp.core.usage.plain import Pair
 from ofgtp.southbound import openflow as of
 
@@ -328,9 +329,9 @@ class Channel:
         """The flows with each of these cookies: all asked at once, then awaited."""
         return [list(of.decode_flow_stats(reply)) for reply in self._stats_of(cookies)]
 
-    def keyed_counts_of(self, cookies: Sequence[int]) -> list[list[of.KeyedCounts]]:
+    def keyed_counts_of(self, cookies: Sequence[int]) -> list[dict[of.EntryKey, Told]]:
         """The same, and no more of each than which it is and what it has counted."""
-        return [list(of.decode_keyed_counts(reply)) for reply in self._stats_of(cookies)]
+        return [of.decode_keyed_counts(reply) for reply in self._stats_of(cookies)]
 
     def pairs_of(self, cookies: Sequence[int]) -> list[Pair]:
         """What the flows with each of these cookies have counted, of tunnel pairs."""

@@ -39,6 +39,9 @@ millisecond."""
 AT_ONCE = 16
 """Connections accepted before other green threads get a turn."""
 
+AHEAD = 16_384
+"""Octets that are read at once of a connection that is a gateway's."""
+
 RETRY_S = 0.1
 """Seconds between two tries to accept a connection while there is no room for one."""
 
@@ -106,6 +109,9 @@ class Listener:
         """A connection is a gateway's: from now on it is left alone."""
         self._unclaimed.leave(sock)
         self._forget(sock)
+        receive = sock.recv
+        # Ryu reads a header, and then the rest of the message: two system calls for each.
+        sock.recv = lambda size: receive(max(size, AHEAD))
 
     def refuse(self, sock: Any, why: str) -> None:
         """Close a connection that is not to be claimed."""

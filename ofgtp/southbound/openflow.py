@@ -40,6 +40,7 @@ from ofgtp.core.flows.flow import (
     Unit,
 )
 from ofgtp.core.flows.pipeline import UPLINK
+from ofgtp.core.rules.counts import Told
 from ofgtp.core.usage.plain import NO_PAIR, Pair
 
 VERSION = 5
@@ -695,26 +696,26 @@ def decode_pair(body: bytes) -> Pair:
     return up + down
 
 
-class KeyedCounts(NamedTuple):
-    """What one flow has counted, which it is, and how old."""
-
-    key: EntryKey
-    packets: int
-    octets: int
-    age_us: int
-    """Microseconds since it was made."""
+_KEYED = struct.Struct("!HBxIIH18xQQ2xH")
 
 
-def decode_keyed_counts(body: bytes) -> Iterator[KeyedCounts]:
-    """Read keys and counters of the flows in a flow-stats reply part. Raises CodecError."""
-    for offset, fields in _flow_stats(body):
-        size, table, seconds, nanoseconds, priority, *_, packets, octets = fields
+def decode_keyed_counts(body: bytes) -> dict[EntryKey, Told]:
+    """Read what flows have counted, by their keys, from a flow-stats reply. Raises CodecError."""
+    found: dict[EntryKey, Told] = {}
+    offset, end, read = 0, len(body), _KEYED.unpack_from
+    while offset < end:
+        if end - offset < _FLOW_STATS.size + 8:
+            raise CodecError("a flow-stats entry is cut short")
+        size, table, seconds, nanoseconds, priority, packets, octets, length = read(body, offset)
+        if size < _FLOW_STATS.size + 8 or offset + size > end:
+            raise CodecError("a flow-stats entry has a wrong length")
         start = offset + _FLOW_STATS.size
-        length = int.from_bytes(body[start + 2 : start + 4], "big")
         if length < 4 or start + length > offset + size:
             raise CodecError("a match is longer than its flow-stats entry")
         key = table, priority, body[start : start + length + -length % 8]
-        yield KeyedCounts(key, packets, octets, seconds * 1_000_000 + nanoseconds // 1000)
+        found[key] = packets, octets, seconds * 1_000_000 + nanoseconds // 1000
+        offset += size
+    return found
 
 
 def decode_flow_stats(body: bytes) -> Iterator[FlowStats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 SCHEMA = """
@@ -81,6 +81,11 @@ def put(db: sqlite3.Connection, gateway: str, made: Made) -> None:
             made.octets,
         ),
     )
+
+
+def put_octets(db: sqlite3.Connection, made: Iterable[tuple[bytes, int]]) -> None:
+    """Write down what sessions are made from now, and their numbers."""
+    db.executemany("UPDATE pfcp_sessions SET made = ? WHERE number = ?", made)
 
 
 def remove(db: sqlite3.Connection, number: int) -> None:

@@ -505,9 +505,15 @@ class Transaction:
         with _errors():
             pfcp.put_answers(self._db, gateway, self._now, octets)
 
-    def pfcp_made(self, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
-        """As `SessionStore.pfcp_made`, as this transaction sees it."""
-        return _made(self._db, numbers)
+    def pfcp_rows(self, numbers: Sequence[int]) -> dict[int, pfcp.Made]:
+        """What those of these sessions were made from that control planes have made."""
+        with _errors():
+            return pfcp.of_numbers(self._db, numbers)
+
+    def put_pfcp_octets(self, made: Iterable[tuple[bytes, int]]) -> None:
+        """Write down what sessions are made from now, and their numbers."""
+        with _errors():
+            pfcp.put_octets(self._db, made)
 
     def put_report(self, gateway: str, up_seid: int, octets: bytes) -> None:
         """Write down what is to be reported of a session once this is committed."""

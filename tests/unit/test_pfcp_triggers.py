@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ofgtp.control.pfcp.usage import Known
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.procedures import Outcome, deletion, looked_at
@@ -24,9 +25,18 @@ from ofgtp.core.pfcp.wire.enums import UsageTrigger as T
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.sessions.rule import Refused
-from ofgtp.core.usage.pace import Next
+from ofgtp.core.usage.pace import SHARE, Next
 from ofgtp.core.usage.seen import Seen, key_of
-from tests.unit.test_pfcp_sessions import DL, NOW, QER, TERMS, UL, change, establish
+from tests.unit.test_pfcp_sessions import (
+    DL,
+    NOW,
+    QER,
+    TERMS,
+    UL,
+    change,
+    establish,
+    session_of,
+)
 
 BOTH = Method.VOLUME | Method.DURATION
 CLOSED = Refused(DropReason.QUOTA_EXHAUSTED)
@@ -455,3 +465,43 @@ def test_the_sum_of_all_reports_is_what_passed(
         assert sums == [passed["1"], passed["2"]]
         for sooner, later in pairwise(of_urr):
             assert later.start_time == sooner.end_time
+
+
+def test_how_fast_packets_come_is_told_by_two_looks_with_some() -> None:
+    """Had they begun a moment ago, the first look would make them much slower than they are."""
+    told = Told(urr(Triggers.VOLTH, volume_threshold=v.Volume(total=100_000)))
+    told.look(1)
+    expected = []
+    for packets in (0, 100, 100):
+        before = told.session.usage
+        told.passes(down=packets)
+        told.look(10)
+        looked_at = next_of(told.session, before, told.now, 10.0)
+        assert looked_at is not None
+        expected.append(looked_at.expected)
+    assert expected == [10.0, None, 10.0]
+
+
+def test_a_report_does_not_make_them_slower() -> None:
+    told = Told(urr(Triggers.VOLTH, volume_threshold=v.Volume(total=10_000)))
+    told.passes(down=50)
+    told.look(10)
+    before = told.session.usage
+    told.passes(down=100)
+    assert told.look(10) == [(1, T.VOLTH)]
+    looked_at = next_of(told.session, before, told.now, 10.0)
+    assert looked_at is not None
+    assert looked_at.expected == SHARE * 10_000 / 1_000
+
+
+def test_how_fast_is_told_over_a_second_at_least() -> None:
+    """The switch brings its counts up to date twice a second: between two looks they may stand."""
+    told = Told(urr(Triggers(0)))
+    known = Known(session_of(told.made), told.session)
+    usages = [Usage(looked_at=place) for place in range(6)]
+    times = [0.0, 0.2, 0.4, 1.0, 1.2, 9.0]
+    found = [known.earlier(usage, at) for usage, at in zip(usages, times, strict=True)]
+    assert [at for _, at in found] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    assert [None if before is None else before.looked_at for before, _ in found] == [
+        *(None, 0, 0, 0, 0, 3)
+    ]

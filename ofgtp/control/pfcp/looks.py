@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import eventlet
 
@@ -25,16 +26,19 @@ from ofgtp.core.errors import OfgtpError, StoreError
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp import procedures, stored, triggers
 from ofgtp.core.pfcp.procedures import Terms
+from ofgtp.core.pfcp.rules import Made
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.messages import SessionReportRequest
+from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.tables import encode
+from ofgtp.core.rules.counts import Told
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.usage.pace import Next
 from ofgtp.core.usage.plain import Pair
-from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
-from ofgtp.store.pfcp import Made
+from ofgtp.southbound.openflow import EntryKey, MeterCounts
+from ofgtp.store.pfcp import Made as Row
 from ofgtp.store.sqlite import SessionStore, StoredSession
 from ofgtp.store.sqlite import Transaction as Writing
 
@@ -50,6 +54,7 @@ controller away takes no more with it."""
 LOADED_AT_ONCE = 500
 
 _AGAIN = Next(RETRY_S, None, RETRY_S)
+_SOON = Next(0.0, None, 0.0)
 
 
 class Looks:
@@ -93,10 +98,13 @@ class Looks:
         """A session is another one now, or is no more."""
         self._memory.drop(number)
         first = None if session is None else triggers.next_of(session, None, self._clock())
-        if first is not None:
-            self._watcher.set(number, first)
-        else:
+        if first is None:
             self._watcher.drop(number)
+        elif first.seconds < triggers.REST_S:
+            # Though nothing comes: what the first look takes is not to do when all begins to.
+            self._watcher.set(number, first._replace(octets=None))
+        else:
+            self._watcher.set(number, first)
 
     def delivered(self, number: int) -> None:
         """Packets that were held for a session have gone on, and are counted by now."""
@@ -107,29 +115,27 @@ class Looks:
     def _look(self, numbers: Sequence[int]) -> Mapping[int, Next]:
         known = self._known(numbers)
         readings = Readings(_Switch(self._service.counting(self._gateway), known))
-        readings.read([each.session for each in known.values()])
+        readings.read(
+            [each.session for each in known.values()],
+            lambda number, *told: known[number].spares(*told),
+        )
         now, at = self._clock(), time.monotonic()
         again: dict[int, Next] = {}
-        due: list[int] = []
+        due: list[_Due] = []
         for number, each in known.items():
             if self._memory.get(number) is not each:
-                continue  # it has changed meanwhile, and was told when to be looked at
-            if (seen := readings.seen(each.session)) is None:
+                again[number] = _SOON  # it has changed meanwhile
+                continue
+            if (counted := usage.looked(readings, each, now)) is None:
                 again[number] = _AGAIN
                 continue
-            before = each.made.usage
-            made = usage.with_seen(readings, seen, each.made, each.session, now)
-            found = triggers.looked(made.urrs, made.usage, now)
-            if _is_news(before, found) or now >= each.stored_at + STORE_S:
-                due.append(number)
-                continue
-            each.made = replace(made, usage=found.usage)
-            what = self._next(each, before, now, at)
-            each.at = at
-            if what is not None:
+            found = triggers.looked(each.made.urrs, counted, now)
+            if _is_news(each.made.usage, found) or now >= each.stored_at + STORE_S:
+                due.append(_Due(number, each, counted))
+            elif (what := self._looked(each, found.usage, now, at)) is not None:
                 again[number] = what
         if due:
-            again |= self._do(due, at)
+            again |= self._do(due, now, at)
         return again
 
     def _known(self, numbers: Sequence[int]) -> dict[int, Known]:
@@ -146,86 +152,122 @@ class Looks:
                 self._memory.keep(there.session.number, made)
         return known
 
-    def _next(self, known: Known, before: Usage, now: int, at: float) -> Next | None:
-        seconds = 0.0 if known.at is None else at - known.at
-        return triggers.next_of(known.made, before if known.at is not None else None, now, seconds)
+    @staticmethod
+    def _looked(known: Known, found: Usage, now: int, at: float) -> Next | None:
+        """Keep what a session has used; when to look at it again."""
+        before, since = known.earlier(found, at)
+        known.made = replace(known.made, usage=found)
+        seconds = at - since
+        return triggers.next_look_at(known.made.urrs, found, known.fastest, before, now, seconds)
 
     # --- what is due
 
-    def _do(self, numbers: Sequence[int], at: float) -> dict[int, Next]:
-        """Store it; when to look at these again."""
+    def _do(self, due: Sequence[_Due], now: int, at: float) -> dict[int, Next]:
+        """Store what sessions have used, and what is due of it; when to look at these again."""
         try:
-            return self._do_together(numbers, at)
+            return self._do_together(due, now, at)
         except OfgtpError as error:
-            if len(numbers) > 1 and not isinstance(error, StoreError):
+            if len(due) > 1 and not isinstance(error, StoreError):
                 # Which of them the switch refuses, each finds out alone.
-                return {k: v for each in numbers for k, v in self._do([each], at).items()}
+                return {k: v for each in due for k, v in self._do([each], now, at).items()}
             log.warning("gateway=%s: usage not reported: %s", self._gateway, error)
-            return dict.fromkeys(numbers, _AGAIN)
+            for each in due:
+                each.known.doubt()
+            return {each.number: _AGAIN for each in due}
 
-    def _do_together(self, numbers: Sequence[int], at: float) -> dict[int, Next]:
-        again: dict[int, Next] = {}
-        made: dict[int, Known] = {}
-        told: list[int] = []
+    def _do_together(self, due: Sequence[_Due], now: int, at: float) -> dict[int, Next]:
+        done: dict[int, _Done] = {}
 
         def work(tx: Writing) -> Steps:
-            together = Together()
-            rows = [
-                (there, row, known)
-                for there, row in tx.pfcp_made(numbers)
-                if (known := self._as_known(there, row)) is not None
-            ]
-            readings = Readings(self._service.counting(self._gateway))
-            readings.read([known.session for _, _, known in rows])
-            now = self._clock()
-            for there, row, known in rows:
-                number = there.session.number
-                if (seen := readings.seen(known.session)) is None:
-                    again[number] = _AGAIN
-                    continue
+            rows = tx.pfcp_rows([each.number for each in due])
+            for each in due:
+                row = rows.get(each.number)
+                if row is None or row.octets != each.known.octets:
+                    continue  # it has changed meanwhile
                 full = tx.count_reports(self._gateway, row.up_seid) >= UNANSWERED_MAX
-                before = known.made.usage
-                counted = usage.with_seen(readings, seen, known.made, known.session, now)
-                found = triggers.looked(counted.urrs, counted.usage, now, full=full)
-                after = Known(known.session, replace(counted, usage=found.usage), at, now)
-                steps = self._closed(tx, readings, known.made, after)
-                together.add(steps)
-                tx.put_pfcp(self._gateway, row._replace(octets=stored.to_bytes(after.made)))
+                done[each.number] = _done(each.known, row, each.counted, now, full=full)
+            steps = self._closed(tx, done, now)
+            tx.put_pfcp_octets((each.octets, number) for number, each in done.items())
+            for found in done.values():
                 if found.reports:
                     request = SessionReportRequest(ReportType.USAR, usage_reports=found.reports)
-                    tx.put_report(self._gateway, row.up_seid, encode(request))
-                    told.append(row.up_seid)
-                made[number] = after
-                seconds = 0.0 if known.at is None else at - known.at
-                before_it = None if known.at is None else before
-                what = triggers.next_of(after.made, before_it, now, seconds)
-                if full:
-                    what = Next(FULL_S, None, FULL_S)
-                if what is not None:
-                    again[number] = what
-            return together.all()
+                    tx.put_report(self._gateway, found.row.up_seid, encode(request))
+            return steps
 
         self._service.by_control_plane(self._gateway, work)
-        for number, known in made.items():
+        again: dict[int, Next] = {}
+        for number in {each.number for each in due} - done.keys():
+            self._memory.drop(number)
+            again[number] = _SOON
+        for number, each in done.items():
+            known = each.known
+            what = self._looked(known, each.made.usage, now, at)
+            if each.session is not known.session:
+                known = Known(each.session, each.made)
+                known.earlier(each.made.usage, at)
+            known.octets, known.stored_at = each.octets, now
             self._memory.keep(number, known)
-        for up_seid in told:
-            self._reported(up_seid)
+            if each.reports:
+                self._reported(each.row.up_seid)
+            if each.full:
+                what = Next(FULL_S, None, FULL_S)
+            if what is not None:
+                again[number] = what
         return again
 
-    def _as_known(self, there: StoredSession, row: Made) -> Known | None:
-        """As it was looked at, or, if it has changed since, as it is in the store."""
-        return self._memory.get(there.session.number) or _known(there, row)
+    def _closed(self, tx: Writing, done: dict[int, _Done], now: int) -> Steps:
+        """Have the flows of sessions drop what a quota does not let pass any more. They are looked
+        at again before they change."""
+        closing = {number: each for number, each in done.items() if self._closes(each)}
+        together, readings = Together(), Readings(self._service.counting(self._gateway))
+        if closing:
+            readings.read([each.known.session for each in closing.values()])
+        for number, each in closing.items():
+            known = each.known
+            was, counted = known.session, usage.looked(readings, known, now)
+            if counted is not None:
+                each = _done(known, each.row, counted, now, full=each.full)
+                done[number] = each
+            if (made := self._closes(each)) is None:
+                continue
+            new = replace(was, detail=procedures.detail_of(each.made, made))
+            session = tx.replace(settled(was, new), was=was)
+            after = usage.changed(readings, each.made, was, session)
+            octets = stored.with_usage(each.row.octets, after)
+            done[number] = each._replace(session=session, made=after, octets=octets)
+            together.add(Steps((was,), (session,)))
+        return together.all()
 
-    def _closed(self, tx: Writing, readings: Readings, before: PfcpSession, after: Known) -> Steps:
-        """Have a session's flows drop what a quota does not let pass any more."""
-        made = procedures.looked_at(before, after.made.usage, self._terms)
-        if made is None:
-            return Steps()
-        was = after.session
-        new = replace(was, detail=procedures.detail_of(after.made, made))
-        after.session = tx.replace(settled(was, new), was=was)
-        after.made = usage.changed(readings, after.made, was, after.session)
-        return Steps((was,), (after.session,))
+    def _closes(self, done: _Done) -> Made | None:
+        """What a session is made of, if a quota of it has been used up."""
+        return procedures.looked_at(done.known.made, done.made.usage, self._terms)
+
+
+class _Due(NamedTuple):
+    """A session of which something is due."""
+
+    number: int
+    known: Known
+    counted: Usage
+
+
+class _Done(NamedTuple):
+    """What has been done of it."""
+
+    known: Known
+    row: Row
+    session: Session
+    made: PfcpSession
+    octets: bytes
+    reports: tuple[UsageReport, ...]
+    full: bool
+
+
+def _done(known: Known, row: Row, counted: Usage, now: int, *, full: bool) -> _Done:
+    found = triggers.looked(known.made.urrs, counted, now, full=full)
+    made = replace(known.made, usage=found.usage)
+    octets = stored.with_usage(row.octets, made)
+    return _Done(known, row, known.session, made, octets, found.reports, full)
 
 
 class _Switch:
@@ -238,7 +280,7 @@ class _Switch:
     def holding(self) -> Delivery:
         return self._agent.holding
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
+    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, Told]]:
         return self._agent.keyed_counts(numbers)
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
@@ -259,14 +301,15 @@ class _Switch:
         return known.keys
 
 
-def _known(there: StoredSession, row: Made) -> Known | None:
+def _known(there: StoredSession, row: Row) -> Known | None:
     """A session of the store, if its flows are in the switch and something is measured."""
     made = stored.from_bytes(row.octets, row.node_id, row.up_seid)
     installed = there.installed
     if installed is None or not made.urrs:
         return None
     since = min((each.since for each in made.usage.urrs.values()), default=0)
-    return Known(installed, made, stored_at=max(made.usage.looked_at, since))
+    stored_at = max(made.usage.looked_at, since)
+    return Known(installed, made, stored_at=stored_at, octets=row.octets)
 
 
 def _is_news(before: Usage, found: triggers.Looked) -> bool:

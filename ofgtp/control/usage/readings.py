@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, Self, TypeVar
 
 from ofgtp.core.buffer.rules import holds
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.model import Direction, Session
-from ofgtp.core.rules.counts import NONE, Counts, RuleKey, by_rule, counts_of
+from ofgtp.core.rules.counts import NONE, Counts, RuleKey, Told, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.sessions.rule import Held, Tunnel
 from ofgtp.core.sessions.rules import meter_place, meters_of, rules_of
 from ofgtp.core.usage.plain import Pair
 from ofgtp.core.usage.seen import NOTHING, Seen, key_of, of_held, without_held
-from ofgtp.southbound.openflow import EntryKey, KeyedCounts, MeterCounts
+from ofgtp.southbound.openflow import EntryKey, MeterCounts
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class Switch(Protocol):
     def pairs(self, numbers: Sequence[int]) -> list[Pair]:
         """What the flows of tunnel pairs have counted; raises GatewayNotReady."""
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[list[KeyedCounts]]:
-        """What sessions' flows have counted, by their numbers; raises GatewayNotReady."""
+    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, Told]]:
+        """What each session's flows have counted, by their keys; raises GatewayNotReady."""
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
         """What meters have counted; raises GatewayNotReady."""
@@ -81,6 +81,10 @@ class Marked(Protocol):
         """The same with other marks."""
 
 
+Spares = Callable[[int, Mapping[EntryKey, Told], int, int], Mapping[int, Counts] | None]
+"""Told a session's number, what its flows have counted, and when the switch was asked and had
+answered: what its meters have dropped, if they need not be asked."""
+
 M = TypeVar("M", bound=Marked)
 
 
@@ -93,12 +97,13 @@ class Readings:
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
-        self._flows: dict[int, dict[Hashable, Counts]] = {}
-        self._made: dict[int, dict[Hashable, int]] = {}
-        """When the flows were made at the latest: no later than that, and seldom much earlier."""
+        self._told: dict[int, Mapping[EntryKey, Told]] = {}
+        """As the switch has told it. A flow is no younger than its age, and seldom much older."""
+        self._flows: dict[int, Mapping[EntryKey, Counts]] = {}
         self._meters: dict[int, dict[int, Counts]] = {}
         self._sent: dict[int, dict[str, Counts]] = {}
-        self._asked_at = 0
+        self.asked_at = 0
+        """When the switch was asked, by the clock of `steady_us`."""
         self.at: int | None = None
         """When the switch had answered, by a clock that goes on as long as the host runs."""
 
@@ -107,26 +112,33 @@ class Readings:
         self.switch.moving(each.number for each in sessions)
         self.read(sessions)
 
-    def read(self, sessions: Sequence[Session]) -> None:
+    def read(self, sessions: Sequence[Session], spares: Spares | None = None) -> None:
         """Look at these as they are in the switch, all at once."""
-        places = {
-            meter.number: (each.number, meter_place(meter.number))
-            for each in sessions
-            for meter in meters_of(each)
-        }
         numbers = [each.number for each in sessions]
-        self._asked_at = asked_at = steady_us()
+        self.asked_at = steady_us()
         try:
             flows = self.switch.keyed_counts(numbers)
+            answered_at = steady_us()
+            spared = dict[int, Mapping[int, Counts]]()
+            for number, told in zip(numbers, flows, strict=True):
+                known = spares and spares(number, told, self.asked_at, answered_at)
+                if known is not None:
+                    spared[number] = known
+            places = {
+                meter.number: (each.number, meter_place(meter.number))
+                for each in sessions
+                if each.number not in spared
+                for meter in meters_of(each)
+            }
             meters = self.switch.meter_counts(places) if places else {}
         except GatewayNotReady as error:
             log.debug("no counts of %d sessions: %s", len(sessions), error)
             return
         self.at = steady_us()
-        for number, some in zip(numbers, flows, strict=True):
-            self._flows[number] = {each.key: Counts(each.packets, each.octets) for each in some}
-            self._made[number] = {each.key: asked_at - each.age_us for each in some}
-            self._meters[number] = {}
+        for number, told in zip(numbers, flows, strict=True):
+            self._told[number] = told
+            self._flows.pop(number, None)
+            self._meters[number] = dict(spared.get(number, ()))
         self._sent = {each.number: dict(self.switch.holding.sent(each)) for each in sessions}
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
@@ -137,23 +149,35 @@ class Readings:
         """Of a session that was looked at; None: the switch did not tell."""
         return self._seen(session.number, self.switch.keys_of(session))
 
+    def told(self, session: Session, marks: Seen) -> Mapping[EntryKey, Told] | None:
+        """What the switch has told of a session's flows, if that is all that has passed: its meters
+        have dropped nothing since marks were set, and nothing was held. None: it is not all, or the
+        switch did not tell."""
+        if self._sent.get(session.number):
+            return None
+        dropped = self._meters.get(session.number, {})
+        if any(counts != marks.dropped.get(place, NONE) for place, counts in dropped.items()):
+            return None
+        return self._told.get(session.number)
+
     def older_than(self, ledger: Marked) -> bool:
         """Whether somebody has brought a ledger up to date since this was asked for."""
         at, answered = ledger.marked_at, self.at or 0
-        return at is not None and self._asked_at < at <= answered + REBOOTED_US
+        return at is not None and self.asked_at < at <= answered + REBOOTED_US
 
     def holds(self, session: Session, ledger: M) -> M:
         """A ledger with marks that hold: flows that were made anew since then, by a repair or in a
         switch that was started again, have counted nothing that is in it."""
-        at, made = ledger.marked_at, self._made.get(session.number)
+        at, told = ledger.marked_at, self._told.get(session.number)
         if at is not None and at < self.switch.holding.began_us:
             ledger = ledger.marked(without_held(ledger.marks), at)
         wanted = self.switch.keys_of(session)
-        if at is None or not made or wanted is None:
+        if at is None or not told or wanted is None:
             return ledger
         if at > (self.at or 0) + REBOOTED_US:
             return ledger.marked(NOTHING)
-        there = [(made[key] > at, owned) for key, owned in wanted if key in made]
+        since = self.asked_at - at
+        there = [(told[key][2] < since, owned) for key, owned in wanted if key in told]
         if not any(new for new, _ in there):
             return ledger
         if all(new for new, _ in there):
@@ -163,7 +187,7 @@ class Readings:
     def after(self, before: Session, after: Session) -> Seen | None:
         """Where the counts of a session stand once it is another one in the switch: those of flows
         that stay go on, and others begin at 0. `seen` tells the same of it from now on."""
-        known = self._flows.get(before.number)
+        known = self._flows_of(before.number)
         wanted = self.switch.keys_of(after)
         if known is None or wanted is None:
             return None
@@ -208,12 +232,18 @@ class Readings:
         ] == [(rule.id, type(rule.forward), rule.meters) for rule in rules_of(after)]
 
     def _seen(self, number: int, wanted: list[tuple[EntryKey, Owned]] | None) -> Seen | None:
-        known = self._flows.get(number)
+        known = self._flows_of(number)
         if known is None or wanted is None:
             return None
         sent = self._sent.get(number, {})
         of_sent: dict[RuleKey, Counts] = {("held", rule): each for rule, each in sent.items()}
         return Seen(by_rule(wanted, known) | of_sent, self._meters[number])
+
+    def _flows_of(self, number: int) -> Mapping[EntryKey, Counts] | None:
+        told = self._told.get(number)
+        if number not in self._flows and told is not None:
+            self._flows[number] = {key: Counts(each[0], each[1]) for key, each in told.items()}
+        return self._flows.get(number)
 
 
 def steady_us() -> int:

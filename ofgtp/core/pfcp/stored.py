@@ -22,6 +22,25 @@ _AS_THEY_ARE = Measured._fields.index("ran")
 
 def to_bytes(session: PfcpSession) -> bytes:
     """All of it but the Node ID and our SEID."""
+    return _begin(session) + encode(
+        SessionModificationRequest(
+            cp_fseid=session.cp_fseid,
+            create_pdrs=tuple(session.pdrs.values()),
+            create_fars=tuple(session.fars.values()),
+            create_urrs=tuple(session.urrs.values()),
+            create_qers=tuple(session.qers.values()),
+            create_bars=tuple(session.bars.values()),
+        )
+    )
+
+
+def with_usage(data: bytes, session: PfcpSession) -> bytes:
+    """The same of a session that is as `to_bytes` made this of it, but for what it has used."""
+    return _begin(session) + data[_SIZE + int.from_bytes(data[:_SIZE], "big") :]
+
+
+def _begin(session: PfcpSession) -> bytes:
+    """What stands before its rules."""
     further: dict[str, Any] = {
         "chosen": [*session.chosen.items()],
         "places": [*session.places.items()],
@@ -31,15 +50,7 @@ def to_bytes(session: PfcpSession) -> bytes:
     if session.urrs:
         further["usage"] = _usage_to_plain(session.usage)
     text = json.dumps(further, separators=(",", ":")).encode()
-    rules = SessionModificationRequest(
-        cp_fseid=session.cp_fseid,
-        create_pdrs=tuple(session.pdrs.values()),
-        create_fars=tuple(session.fars.values()),
-        create_urrs=tuple(session.urrs.values()),
-        create_qers=tuple(session.qers.values()),
-        create_bars=tuple(session.bars.values()),
-    )
-    return len(text).to_bytes(_SIZE, "big") + text + encode(rules)
+    return len(text).to_bytes(_SIZE, "big") + text
 
 
 def from_bytes(data: bytes, node_id: NodeId, up_seid: int) -> PfcpSession:

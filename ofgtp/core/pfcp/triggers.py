@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.usage import (
+    NO_TRIGGER,
     Measured,
     Usage,
     closed,
@@ -57,7 +58,8 @@ def looked(urrs: Mapping[int, CreateUrr], usage: Usage, now: int, *, full: bool 
                 measured[number] = measured[number]._replace(owed=triggers)
             elif triggers:
                 due[number] = triggers
-    usage = replace(usage, urrs=measured)
+    if measured != usage.urrs:
+        usage = replace(usage, urrs=measured)
     if not due:
         return Looked(usage)
     reports = []
@@ -80,27 +82,45 @@ def linked(
     return together
 
 
+Fastest = Mapping[int, float | None]
+"""What may pass of each URR in a second; None: nothing bounds it."""
+
+
 def next_of(
     session: PfcpSession, before: Usage | None, now: int, seconds: float = 0.0
 ) -> Next | None:
     """When to look again at a session that has been looked at now; None: nothing is measured.
     `before` is what had been counted `seconds` before."""
+    return next_look_at(session.urrs, session.usage, fastest_of(session), before, now, seconds)
+
+
+def next_look_at(
+    urrs: Mapping[int, CreateUrr],
+    usage: Usage,
+    fastest: Fastest,
+    before: Usage | None,
+    now: int,
+    seconds: float,
+) -> Next | None:
+    """The same, once it is known what may pass in a second."""
     found: list[Next] = []
-    for number, urr in session.urrs.items():
-        measured = session.usage.urrs.get(number)
+    for number, urr in urrs.items():
+        measured = usage.urrs.get(number)
         if measured is None or not _is_watched(urr):
             continue
         if measured.owed:
             return Next(0.0, at_latest=0.0)
         was = None if before is None else before.urrs.get(number)
         risen = 0 if was is None else _risen(was, measured)
-        fastest = _fastest(session, number)
-        found += (next_look(left, risen, seconds, fastest) for left in _lefts(urr, measured, now))
+        # Of packets that have begun to come since nobody knows how fast they do.
+        begun = risen and was and before and was.active_at < before.looked_at
+        over, most = 0.0 if begun else seconds, fastest[number]
+        found += [next_look(left, risen, over, most) for left in _lefts(urr, measured)]
         found += (Next(each, None, each) for each in _timers(urr, measured, now))
         if _waits_for_packet(urr, measured):
             found.append(Next(START_S, 1))
     if not found:
-        return Next(REST_S, 1) if session.urrs else None
+        return Next(REST_S, 1) if urrs else None
     by_octets = [each for each in found if each.octets is not None]
     timers = [each.at_latest for each in found if each.at_latest is not None]
     latest = min(timers, default=None)
@@ -131,17 +151,18 @@ def _is_watched(urr: CreateUrr) -> bool:
 
 def _due(urr: CreateUrr, measured: Measured, now: int) -> tuple[Measured, UsageTrigger]:
     """A URR with what has become of it, and why it is reported."""
-    due = UsageTrigger(0)
+    due = NO_TRIGGER
     period = urr.measurement_period
     if period and urr.reporting_triggers & Triggers.PERIO and now >= measured.period_from + period:
         periods = (now - measured.period_from) // period
         measured = measured._replace(period_from=measured.period_from + periods * period)
         due |= UsageTrigger.PERIO
     # OAI's SMF gives thresholds of 1000 octets: it is told once a second.
-    if now > measured.since:
-        due |= _thresholds(urr, measured, now)
+    if now > measured.since and (reached := _thresholds(urr, measured, now)):
+        due |= reached
     measured, traffic = _traffic(urr, measured, now)
-    due |= traffic
+    if traffic:
+        due |= traffic
     if not measured.closed:
         measured = exhausted(urr, measured, now)
     if not measured.closed and has_quota(urr):
@@ -155,11 +176,13 @@ def _due(urr: CreateUrr, measured: Measured, now: int) -> tuple[Measured, UsageT
         measured = measured._replace(valid_from=0, owed=measured.owed | wanted(urr, over))
         if has_quota(urr):
             measured = closed(measured, over, UsageTrigger(0), now)
-    return measured, wanted(urr, due) | measured.owed
+    if due:
+        return measured, wanted(urr, due) | measured.owed
+    return measured, measured.owed
 
 
 def _thresholds(urr: CreateUrr, measured: Measured, now: int) -> UsageTrigger:
-    due = UsageTrigger(0)
+    due = NO_TRIGGER
     if any(left <= 0 for left in _lefts_of_threshold(urr, measured)):
         due |= UsageTrigger.VOLTH
     if urr.time_threshold and measured.seconds(now) >= urr.time_threshold:
@@ -175,10 +198,10 @@ def _traffic(urr: CreateUrr, measured: Measured, now: int) -> tuple[Measured, Us
             return measured._replace(active=False), UsageTrigger.STOPT
     elif measured.last is not None and (not quiet or now < measured.active_at + quiet):
         return measured._replace(active=True), UsageTrigger.START
-    return measured, UsageTrigger(0)
+    return measured, NO_TRIGGER
 
 
-def _lefts(urr: CreateUrr, measured: Measured, now: int) -> Iterator[int]:
+def _lefts(urr: CreateUrr, measured: Measured) -> Iterator[int]:
     """Octets until a threshold or quota is reached."""
     if urr.reporting_triggers & Triggers.VOLTH:
         yield from _lefts_of_threshold(urr, measured)
@@ -240,11 +263,20 @@ def _waits_for_packet(urr: CreateUrr, measured: Measured) -> bool:
 
 
 def _risen(before: Measured, after: Measured) -> int:
-    """Octets from one look to the next, if there was no report between."""
-    if before.sequence != after.sequence:
-        return after.uplink.octets + after.downlink.octets
-    both = after.uplink + after.downlink - before.uplink - before.downlink
-    return max(both.octets, 0)
+    """Octets from one look to another."""
+    risen = _all(after) - _all(before)
+    return risen if risen >= 0 else after.uplink.octets + after.downlink.octets
+
+
+def _all(measured: Measured) -> int:
+    """Octets since a quota was given, or since it was made."""
+    spent = measured.spent.uplink + measured.spent.downlink
+    return spent + measured.uplink.octets + measured.downlink.octets
+
+
+def fastest_of(session: PfcpSession) -> Fastest:
+    """What may pass of a session's URRs in a second."""
+    return {urr: _fastest(session, urr) for urr in session.urrs}
 
 
 def _fastest(session: PfcpSession, urr: int) -> float | None:

@@ -25,6 +25,7 @@ one."""
 EXACT_S = 2
 """Between two looks, if the time of a packet is to be told by them."""
 
+NO_TRIGGER = UsageTrigger(0)
 VOLQU, TIMQU = UsageTrigger.VOLQU, UsageTrigger.TIMQU
 _STALE = UsageTrigger.QUHTI | UsageTrigger.QUVTI
 
@@ -113,13 +114,25 @@ class Usage:
             pdr, of_urrs = pdrs.get(int(rule)), uplink if direction == "uplink" else downlink
             for urr in () if pdr is None or not counts.packets else pdr.urr_ids:
                 of_urrs[urr] = of_urrs.get(urr, NONE) + counts
+        return self.risen(urrs, uplink, downlink, seen, now)
+
+    def risen(
+        self,
+        urrs: Mapping[int, CreateUrr],
+        uplink: Mapping[int, Counts],
+        downlink: Mapping[int, Counts],
+        seen: Seen,
+        now: int,
+        at: int | None = None,
+    ) -> Usage:
+        """With what has passed of each URR, by their ids."""
         measured = {}
         for number, each in self.urrs.items():
             up, down = uplink.get(number, NONE), downlink.get(number, NONE)
             if up.packets or down.packets:
                 each = _plus(each, up, down, self.looked_at, now)
             measured[number] = _rested(urrs.get(number), each, now)
-        return Usage(measured, seen, now)
+        return Usage(measured, seen, now, at)
 
     def marked(self, seen: Seen, at: int | None = None) -> Usage:
         """The same where the switch's counts are made anew to stand there, at a time."""
@@ -206,7 +219,7 @@ def valid_until(urr: CreateUrr, measured: Measured) -> int | None:
 
 def exhausted(urr: CreateUrr, measured: Measured, now: int) -> Measured:
     """Closed, and owing a report, where a quota is used up."""
-    ends = UsageTrigger(0)
+    ends = NO_TRIGGER
     if (quota := urr.volume_quota) is not None:
         up = measured.spent.uplink + measured.uplink.octets
         down = measured.spent.downlink + measured.downlink.octets
@@ -217,7 +230,7 @@ def exhausted(urr: CreateUrr, measured: Measured, now: int) -> Measured:
         used = measured.spent.seconds + measured.seconds(now)
         if used >= urr.time_quota:
             ends |= TIMQU
-    fresh = ends & ~measured.closed
+    fresh = ends & ~measured.closed if ends else ends
     return closed(measured, fresh, wanted(urr, fresh), now) if fresh else measured
 
 
@@ -233,6 +246,8 @@ def closed(measured: Measured, why: UsageTrigger, owed: UsageTrigger, now: int) 
 
 def wanted(urr: CreateUrr, triggers: UsageTrigger) -> UsageTrigger:
     """Those of these for which a control plane wants a report (8.2.19)."""
+    if not triggers:
+        return triggers
     kept = (each for each in triggers if urr.reporting_triggers & Triggers[str(each.name)])
     return UsageTrigger(sum(kept))
 

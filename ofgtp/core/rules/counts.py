@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ofgtp.core.flows.pipeline import RELAY
 from ofgtp.core.model import Direction
 from ofgtp.core.rules.ruleset import Owned
 
+K = TypeVar("K", bound=Hashable)
+
 RuleKey = tuple[Direction | Literal["held"], str]
 """A rule by its direction and its id: a bearer has one of each direction. Apart from these is what
 was held for a rule of the downlink before it went on."""
+
+Told = tuple[int, int, int]
+"""What the switch says of a flow: packets, octets of frames, and microseconds since it was made."""
 
 ETHERNET_BYTES = 14
 """Of a frame's octets those that are no IP packet's; the switch counts them all."""
@@ -45,9 +50,7 @@ def counts_of(frames: Counts) -> Counts:
     return Counts(frames.packets, max(frames.octets - ETHERNET_BYTES * frames.packets, 0))
 
 
-def by_rule(
-    flows: Iterable[tuple[Hashable, Owned]], seen: Mapping[Hashable, Counts]
-) -> dict[RuleKey, Counts]:
+def by_rule(flows: Iterable[tuple[K, Owned]], seen: Mapping[K, Counts]) -> dict[RuleKey, Counts]:
     """What came to each rule, refused or not; `seen` is as the switch counts, by the keys
     of the flows.
 
