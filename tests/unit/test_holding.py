@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ofgtp.control.buffer.holding import COUNTED_S, LATE_S, Flips, Holding, Told
+from ofgtp.control.buffer.holding import COUNTED_S, FAST_S, LATE_S, Flips, Holding, Told
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.flows.flow import Flow, SetField
 from ofgtp.core.model import FTeid, Session, Uplink
@@ -49,6 +49,7 @@ class Switch:
         self.closed: list[Flow] = []
         self.meanwhile: Callable[[], None] | None = None
         """What comes while a packet is being sent."""
+        self.barriers = 0
 
     def packets_out(self, frames: Iterable[tuple[Iterable[Any], bytes]]) -> None:
         for actions, frame in frames:
@@ -66,7 +67,7 @@ class Switch:
         self.closed = [flow for flow in self.closed if flow.key not in keys]
 
     def barrier(self) -> None:
-        pass
+        self.barriers += 1
 
 
 class Stage:
@@ -119,6 +120,21 @@ class Stage:
 @pytest.fixture
 def stage() -> Stage:
     return Stage(session())
+
+
+@pytest.mark.parametrize(
+    ("gaps", "waits"), [((), False), ((2 * FAST_S,), False), ((FAST_S / 2,), True)]
+)
+def test_a_change_waits_for_the_next_packet_only_where_they_come_fast(
+    stage: Stage, gaps: tuple[float, ...], waits: bool
+) -> None:
+    now = time.monotonic() - sum(gaps)
+    for number, gap in enumerate((0.0, *gaps), 1):
+        now += gap
+        stage.come(number, now=now)
+    stage.change(session(), session(FAR))
+    assert stage.sent == [*range(1, 2 + len(gaps))]
+    assert stage.switch.barriers == waits
 
 
 def test_it_goes_where_the_session_leads_then(stage: Stage) -> None:

@@ -709,8 +709,8 @@ def test_gateways_of_one_switch_show_its_drops_once() -> None:
 
 
 def test_base_flows_are_few() -> None:
-    """131 compare QFIs, 101 find what is in front of the packet, 95 serve sessions of rules, and 130
-    idle UEs."""
+    """131 compare QFIs, 101 find what is in front of the packet, 95 serve sessions of rules, and
+    130 idle UEs."""
     assert len(BASE) < 140 + 246 + 95 + 130
     assert len({flow.table for flow in BASE}) == len(PIPELINE)
 
