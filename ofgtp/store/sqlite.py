@@ -55,7 +55,7 @@ from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 6
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -155,8 +155,7 @@ DROP TABLE sessions_2;
 """,
     3: pfcp.SCHEMA,
     4: pfcp.ANSWERS,
-    5: f"{usage.SCHEMA} {reports.SCHEMA}",
-    6: gauges.SCHEMA,
+    5: f"{usage.SCHEMA} {reports.SCHEMA} {gauges.SCHEMA}",
 }
 """From each older schema version to the next."""
 
@@ -452,6 +451,7 @@ class Transaction:
             if deleted.detail is not None:
                 keys.remove(self._db, deleted.number)
                 pfcp.remove(self._db, deleted.number)
+                gauges.put(self._db, deleted.number, {})
                 if (owner := deleted.detail.owner) is not None:
                     reports.remove(self._db, deleted.gateway, [(owner.up_seid, _MAX_SEQ)])
         return deleted
@@ -909,7 +909,10 @@ class SessionStore:
 
     def pfcp_made(self, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
         """Those of these sessions that control planes have made, and what from."""
-        return _made(self._reader, numbers)
+        stored = self.by_numbers(numbers)
+        with _errors():
+            made = pfcp.of_numbers(self._reader, numbers)
+        return [(each, made[each.session.number]) for each in stored if each.session.number in made]
 
     def pfcp_octets(self, gateway: str, after: int, most: int) -> list[tuple[int, bytes]]:
         """The numbers of sessions of control planes behind one, and what they were made from."""
@@ -1041,18 +1044,10 @@ class SessionStore:
             keys.number_by_teid(db, gateway, teid) is not None for db in (self._reader, self._db)
         )
 
-    def numbered(self, gateway: str, numbers: Iterable[int]) -> Iterator[Session]:
-        """Those of a gateway's sessions that have these numbers."""
-        for number in numbers:
-            found = self._by_number(number)
-            if found is not None and found.session.gateway == gateway:
-                yield found.session
-
     def last_number(self) -> int:
         """The greatest number that a session has had; none has it again."""
         with _errors():
-            sql = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
-            row = self._reader.execute(sql).fetchone()
+            row = self._reader.execute(_LAST_NUMBER).fetchone()
         return 0 if row is None else int(row[0])
 
     def by_ue_ip(self, gateway: str, ue_ip: IPv4Address) -> StoredSession | None:
@@ -1297,14 +1292,6 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
     with _errors():
         rows = db.execute(sql, values).fetchall()
     return _stored(rows[0]) if rows else None
-
-
-def _made(db: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[StoredSession, pfcp.Made]]:
-    sql = f"{_SELECT} WHERE number IN (SELECT value FROM json_each(?))"
-    with _errors():
-        rows = db.execute(sql, (json.dumps([*numbers]),)).fetchall()
-        made = pfcp.of_numbers(db, numbers)
-    return [(_stored(row), made[row[0]]) for row in rows if row[0] in made]
 
 
 def _session(row: Sequence[Any], *, rules: bool = True) -> Session:

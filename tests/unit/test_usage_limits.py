@@ -399,3 +399,12 @@ def test_gauges_are_kept(store: SessionStore, tmp_path: Path) -> None:
     assert store.with_limits(mine.gateway) == []
     store.reset()
     assert store.with_limits("gw2") == []
+
+
+def test_gauges_go_with_their_session(store: SessionStore) -> None:
+    with store.transaction() as tx:
+        mine = tx.insert(with_usage(UsageLimits(quota=1)), SessionState.ACTIVE)
+        tx.put_gauges(mine.number, {"": Gauge()})
+    with store.transaction() as tx:
+        tx.delete(mine.id)
+    assert store.gauges([mine.number]) == {}, "or each session that ever was leaves a row"

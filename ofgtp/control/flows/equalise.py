@@ -31,7 +31,7 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import CHOOSE, DOWNLINK, EPOCH, METERS, ROUTE, UPLINK, DropReason
 from ofgtp.core.flows.reconcile import Plan, parted, plan, portions
-from ofgtp.core.model import FlowValues, Gateway
+from ofgtp.core.model import FlowValues, Gateway, Session
 from ofgtp.core.rules.base import epoch_flows
 from ofgtp.core.rules.terms import Links
 from ofgtp.core.sessions.rules import METERS_FROM, meters_of
@@ -269,7 +269,7 @@ class Equaliser:
         few = doubt is not None and not doubt.everything
         with garbage_left_alone():
             if doubt is not None and few:
-                detailed = self._store.numbered(self._gateway.name, doubt.numbers)
+                detailed = self._of_numbers(doubt.numbers)
             else:
                 detailed = self._store.iterate(self._gateway.name, detailed=True, rules=False)
             for session in in_turns(detailed):
@@ -306,7 +306,14 @@ class Equaliser:
             if owner is not None:
                 numbers.add(owner.session.number)
         numbers = {number for number in numbers if number not in failed}
-        return Named(list(in_turns(self._store.numbered(gateway, sorted(numbers)))))
+        return Named(list(in_turns(self._of_numbers(numbers))))
+
+    def _of_numbers(self, numbers: Iterable[int]) -> Iterator[Session]:
+        """The gateway's sessions with these numbers."""
+        for some in parts_of(sorted(numbers)):
+            for stored in self._store.by_numbers(some):
+                if stored.session.gateway == self._gateway.name:
+                    yield stored.session
 
     def _go_on_from(self, reported: Iterable[FlowStats]) -> None:
         """After a restart, go on with the MAC that the switch still sends to, and its epoch."""
