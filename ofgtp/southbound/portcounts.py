@@ -12,9 +12,9 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from ofgtp.core.flows.drops import Port
+from ofgtp.core.flows.drops import OVERRUNS, Port
 from ofgtp.core.model import Gateway
 from ofgtp.southbound.ovstools import Tools
 
@@ -49,33 +49,42 @@ def read(gateway: Gateway) -> dict[Port, PortCounts]:
     for index, drops in _of_process(Tools(gateway.ovsdb).pid):
         sockets[index] = sockets.get(index, 0) + drops
     found: dict[Port, PortCounts] = {}
-    with suppress(OSError):
-        index = socket.if_nametoindex(gateway.access_port)
-        received = _statistic(gateway.access_port, "rx_packets")
-        found["access"] = PortCounts(received, sockets.get(index, 0))
-    with suppress(OSError):
-        if gateway.host_core:
-            # What the host sends by it comes in here.
-            device, drops = gateway.core_device, _statistic(gateway.core_device, "tx_dropped")
-            found["core"] = PortCounts(_statistic(device, "tx_packets") + drops, drops)
-        else:
-            index = socket.if_nametoindex(gateway.core_port)
-            received = _statistic(gateway.core_port, "rx_packets")
-            found["core"] = PortCounts(received, sockets.get(index, 0))
+    for port, came in received(gateway).items():
+        device, way = _side(gateway, port)
+        with suppress(OSError):
+            if way == "tx":
+                overrun = _statistic(device, "tx_dropped")
+                found[port] = PortCounts(came + overrun, overrun)
+            else:
+                found[port] = PortCounts(came, sockets.get(socket.if_nametoindex(device), 0))
     return found
 
 
 def received(gateway: Gateway) -> dict[Port, int]:
     """Frames that were to come in by each port that is there, since its interface was made."""
+    return _came(gateway, "packets")
+
+
+def octets(gateway: Gateway) -> int:
+    """What has come in by all ports since they were made: no session has had more."""
+    return sum(_came(gateway, "bytes").values())
+
+
+def _came(gateway: Gateway, what: Literal["packets", "bytes"]) -> dict[Port, int]:
     found: dict[Port, int] = {}
-    with suppress(OSError):
-        found["access"] = _statistic(gateway.access_port, "rx_packets")
-    with suppress(OSError):
-        if gateway.host_core:
-            found["core"] = _statistic(gateway.core_device, "tx_packets")
-        else:
-            found["core"] = _statistic(gateway.core_port, "rx_packets")
+    for port in OVERRUNS:
+        device, way = _side(gateway, port)
+        with suppress(OSError, ValueError):
+            found[port] = _statistic(device, f"{way}_{what}")
     return found
+
+
+def _side(gateway: Gateway, port: Port) -> tuple[str, Literal["rx", "tx"]]:
+    """A port's device, and which way goes what comes in by it: what the host sends by its own one
+    comes in there."""
+    if port == "access":
+        return gateway.access_port, "rx"
+    return gateway.core_device, "tx" if gateway.host_core else "rx"
 
 
 def _statistic(device: str, name: str) -> int:

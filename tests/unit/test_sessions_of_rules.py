@@ -17,8 +17,9 @@ from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.core.filters import ASSIGNED, PacketFilter
 from ofgtp.core.flows.flow import FlowKey, Unit
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
-from ofgtp.core.rules.counts import ETHERNET_BYTES, Counts, RuleKey, by_rule
+from ofgtp.core.rules.counts import Counts, RuleKey, by_rule
 from ofgtp.core.rules.session import owned_flows
+from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
 from ofgtp.core.sessions.rule import Rule, Source, ToCore, Tunnel
 from ofgtp.core.sessions.rules import (
@@ -351,7 +352,9 @@ COUNTED = detailed(
 
 def counted(one: Session, packets: dict[FlowKey, int], octets: int = 100) -> dict[RuleKey, Counts]:
     """What came to the rules of a session whose flows have counted so many packets."""
-    seen = {key: Counts(count, (octets + ETHERNET_BYTES) * count) for key, count in packets.items()}
+    seen = {
+        key: Counts(count, (octets + ETHERNET_HEADER) * count) for key, count in packets.items()
+    }
     return by_rule([(each.flow.key, each) for each in owned_flows(one, LINKS)], seen)
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofgtp.core.flows.flow import Meter, Unit
-from ofgtp.core.usage.bucket import LAG_S, Bucket
+from ofgtp.core.usage.bucket import Bucket
+from ofgtp.core.usage.pace import COUNTED_S
 
 RATE, BURST = 80, 160
 """10 octets a millisecond, and 20,000 at once."""
@@ -63,7 +64,7 @@ def test_they_have_dropped_nothing_where_they_are_spared(
         real.drops.clear()
         real.comes(sizes[0], now)
         now += seconds
-        at = now - min(seconds / 2, LAG_S) if lags else now
+        at = now - min(seconds / 2, COUNTED_S) if lags else now
         real.comes(sizes[1], at)
         if lags:
             late = sizes[1]

@@ -323,7 +323,7 @@ def test_several_at_once_and_those_that_are_gone(gw: Gateway) -> None:
 
 def test_the_watcher_does_it_by_itself(gw: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     came = 0
-    monkeypatch.setattr("ofgtp.control.usage.watcher.octets_in", lambda gateway: came)
+    monkeypatch.setattr("ofgtp.southbound.portcounts.octets", lambda gateway: came)
     gw.put(usage={"quota_bytes": 20 * SIZE})
     thread = eventlet.spawn(gw.service.limits.run, "gw1")
     try:

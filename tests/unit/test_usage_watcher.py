@@ -20,7 +20,7 @@ class Told:
         self.now, self.expected = 100.0, 4.0
         self.looked: list[int] = []
         monkeypatch.setattr(watcher, "time", self)
-        monkeypatch.setattr(watcher, "octets_in", lambda _: 1 << 40)
+        monkeypatch.setattr(watcher.portcounts, "octets", lambda _: 1 << 40)
         self.watcher = Watcher(gateway(), self.look)
 
     monotonic = property(lambda self: lambda: self.now)

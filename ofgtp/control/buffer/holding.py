@@ -24,7 +24,7 @@ from eventlet.event import Event
 from ofgtp.core.agenda import Agenda
 from ofgtp.core.buffer.queue import SECONDS, Bounds, HeldPacket, Queue
 from ofgtp.core.buffer.room import Room
-from ofgtp.core.buffer.rules import ETHERNET_HEADER, holds, rule_for
+from ofgtp.core.buffer.rules import holds, rule_for
 from ofgtp.core.buffer.tally import Tally
 from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.flows.drops import BUFFER_TIMEOUT
@@ -33,11 +33,12 @@ from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import Session
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.rules.downlink import closed, replay
-from ofgtp.core.rules.terms import GROUP_BITS
+from ofgtp.core.rules.terms import ETHERNET_HEADER, GROUP_BITS
 from ofgtp.core.sessions import rule as rules
 from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.rule import Refused, Rule, Tunnel
 from ofgtp.core.sessions.rules import peers_of, rules_of
+from ofgtp.core.usage.pace import COUNTED_S
 from ofgtp.southbound.channel import Channel, Disconnected, NotConfirmed
 from ofgtp.southbound.openflow import PacketIn
 
@@ -66,8 +67,6 @@ CHANGING_S = 5.0
 """Longest wait for the store to keep a change."""
 SLICE = 200
 """Sessions between two turns of other green threads."""
-COUNTED_S = 0.6
-"""After which the switch has counted a packet by its flow (docs/usage.md)."""
 AT_ONCE = 16
 """Packets that are sent in one piece."""
 

@@ -18,11 +18,12 @@ from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.usage.ledgers import counted
 from ofgtp.control.usage.pairs import Look
 from ofgtp.control.usage.readings import Readings, steady_us
-from ofgtp.control.usage.watcher import SLICE, SLICE_S, octets_in
+from ofgtp.control.usage.watcher import SLICE, SLICE_S
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
 from ofgtp.core.model import Session
 from ofgtp.core.usage.plain import Pair
 from ofgtp.northbound.service import Rounds
+from ofgtp.southbound import portcounts
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Round:
             return False
         if self._began is None:
             return True
-        octets = octets_in(agent.gateway)
+        octets = portcounts.octets(agent.gateway)
         if octets == self._octets:
             return False
         since = time.monotonic() - self._began
@@ -100,7 +101,7 @@ class Round:
     def _go(self) -> None:
         agent = self._agent
         # What comes while it is under way is for the next one.
-        self._octets, self._began = octets_in(agent.gateway), time.monotonic()
+        self._octets, self._began = portcounts.octets(agent.gateway), time.monotonic()
         sessions = sum(self._store.count(agent.gateway.name).values())
         pause = self._seconds * SLICE / max(sessions, SLICE)
         for group in self._groups():

@@ -6,14 +6,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import eventlet
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import Gateway
-from ofgtp.core.usage.pace import Next, Watch
+from ofgtp.core.usage.pace import COUNTED_S, Next, Watch
+from ofgtp.southbound import portcounts
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +26,6 @@ FRESH_S = 0.01
 """For so long it is not read again how many octets have come in."""
 SMOOTHING = 0.1
 """The weight of the last slice in what a look takes."""
-STALE_S = 0.6
-"""A packet that has come in so long ago is counted by its flow (docs/usage.md)."""
 
 Look = Callable[[Sequence[int]], Mapping[int, Next]]
 """Reads sessions by their numbers and does what is due; when to look at each again. One that is not
@@ -94,19 +91,7 @@ class Watcher:
     def _counted(self, now: float) -> int:
         """How many octets have come in that flows have counted for sure by now."""
         if not self._came or self._came[-1][0] <= now - FRESH_S:
-            self._came.append((now, octets_in(self._gateway)))
-        while len(self._came) > 1 and self._came[1][0] <= now - STALE_S:
+            self._came.append((now, portcounts.octets(self._gateway)))
+        while len(self._came) > 1 and self._came[1][0] <= now - COUNTED_S:
             self._came.popleft()
         return self._came[0][1]
-
-
-def octets_in(gateway: Gateway) -> int:
-    """What has come in by a gateway's ports since they were made: no session has had more."""
-    counter = "tx_bytes" if gateway.host_core else "rx_bytes"
-    return _statistic(gateway.access_port, "rx_bytes") + _statistic(gateway.core_device, counter)
-
-
-def _statistic(device: str, name: str) -> int:
-    with suppress(OSError, ValueError):
-        return int(Path("/sys/class/net", device, "statistics", name).read_text())
-    return 0

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from ofgtp.core.model import Session
+from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.sessions.rule import Held, Rule
 from ofgtp.core.trace.choice import match_of
 from ofgtp.core.trace.probe import Packet
-
-ETHERNET_HEADER = 14
 
 
 def holds(session: Session) -> bool:

@@ -462,6 +462,9 @@ class Unit(StrEnum):
     """Kilobits of frames: the IP packet and 14 octets of Ethernet."""
 
 
+OCTETS_A_KBIT = 125
+
+
 @dataclass(frozen=True, slots=True)
 class Meter:
     """A limit, with a burst; what is over it is dropped."""

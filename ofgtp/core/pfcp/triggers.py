@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from ofgtp.core.flows.flow import OCTETS_A_KBIT
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.usage import (
     NO_TRIGGER,
@@ -34,7 +35,6 @@ REST_S = 300.0
 with it."""
 START_S = 1.0
 """Between two looks for the first packet."""
-OCTETS_A_KBIT = 125
 BURST = 1.25
 """What a meter lets through in a second, of its rate."""
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from ofgtp.core.flows.pipeline import RELAY
 from ofgtp.core.model import Direction
 from ofgtp.core.rules.ruleset import Owned
+from ofgtp.core.rules.terms import ETHERNET_HEADER
 
 K = TypeVar("K", bound=Hashable)
 
@@ -23,9 +24,6 @@ was held for a rule of the downlink before it went on."""
 
 Told = tuple[int, int, int]
 """What the switch says of a flow: packets, octets of frames, and microseconds since it was made."""
-
-ETHERNET_BYTES = 14
-"""Of a frame's octets those that are no IP packet's; the switch counts them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ NONE = Counts()
 
 def counts_of(frames: Counts) -> Counts:
     """Of frames, as the switch counts them, the IP packets."""
-    return Counts(frames.packets, max(frames.octets - ETHERNET_BYTES * frames.packets, 0))
+    return Counts(frames.packets, max(frames.octets - ETHERNET_HEADER * frames.packets, 0))
 
 
 def by_rule(flows: Iterable[tuple[K, Owned]], seen: Mapping[K, Counts]) -> dict[RuleKey, Counts]:

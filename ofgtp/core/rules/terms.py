@@ -173,6 +173,7 @@ where the last is not known.
 
 
 ETHERNET_HEADER = 14
+"""Of a frame's octets those that are no IP packet's; the switch counts them all."""
 
 
 VLAN_TAG = 4

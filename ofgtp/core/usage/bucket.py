@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ofgtp.core.flows.flow import Meter
+from ofgtp.core.flows.flow import OCTETS_A_KBIT, Meter
+from ofgtp.core.usage.pace import COUNTED_S
 
-OCTETS_A_KBIT = 125
 HEADERS = 64
 """Octets by which a packet may be larger at a meter than by a flow's count."""
-LAG_S = 0.6
-"""For so long a packet that has come may not be counted by its flow (docs/usage.md)."""
 
 
 class Bucket:
@@ -33,7 +31,7 @@ class Bucket:
         came = -1 if self._came is None else total - self._came
         spared = 0 <= came <= self.least
         # All may have come at the end, and some of it be counted later.
-        filled = self.least + self._rate * max(asked_at - self._at - LAG_S, 0.0)
+        filled = self.least + self._rate * max(asked_at - self._at - COUNTED_S, 0.0)
         self.least = max(min(self._size, filled) - came, 0.0) if came >= 0 else 0.0
         self._came, self._at = total, at
         return spared

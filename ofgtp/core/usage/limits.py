@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ofgtp.core.flows.flow import OCTETS_A_KBIT
 from ofgtp.core.model import Session
 from ofgtp.core.sessions.detail import NO_LIMITS, Rates, UsageLimits
 from ofgtp.core.usage.ledger import NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.pace import Next, next_look
 
 LAG_S = 1.0
-"""After so many seconds the switch has counted a packet for certain."""
+"""By which it is told late that no packet goes on: somewhat more than the switch takes to count one
+(`COUNTED_S`)."""
 AGAIN_S = 2.0
 """Where packets have lately gone on, look again so soon: of the last ones the switch may have told
 nothing yet, and if no more come, nothing else would call for a look."""
@@ -24,8 +26,6 @@ NEAR_S, SOON_S = 1.0, 0.1
 """If a limit is reached within so many seconds at the present rate: look again so soon."""
 SLICES = 10
 """Looks within the time without a packet that is to be told: it may be told so much of it late."""
-KBPS_OCTETS = 125
-"""Octets a second in a kbit/s."""
 
 
 class Gauge(NamedTuple):
@@ -109,7 +109,7 @@ def fastest(session: Session, name: str) -> float | None:
 def _both(rates: Rates) -> float | None:
     if rates.uplink is None or rates.downlink is None:
         return None
-    return float(rates.uplink + rates.downlink) * KBPS_OCTETS
+    return float(rates.uplink + rates.downlink) * OCTETS_A_KBIT
 
 
 def begun(used: Volume, now: float) -> Gauge:

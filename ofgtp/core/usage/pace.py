@@ -14,6 +14,8 @@ from ofgtp.core.agenda import Agenda
 SOONEST_S, USUAL_S, LATEST_S = 0.2, 0.5, 10.0
 """Between two looks at one session; the usual one where nothing bounds its rate. The switch itself
 brings its counts up to date twice a second."""
+COUNTED_S = 0.6
+"""After which the switch has counted a packet by its flow (docs/usage.md)."""
 SHARE = 0.5
 """Of the time in which a limit is reached at the present rate, and of what may come until then: a
 count that is read may be half a second old."""

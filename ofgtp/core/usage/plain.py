@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ofgtp.core.rules.counts import ETHERNET_BYTES
+from ofgtp.core.rules.terms import ETHERNET_HEADER
 
 Row = Sequence[int]
 """Packets and octets, uplink and downlink: those of the total; then the marks."""
@@ -33,8 +33,8 @@ def counted(row: Row, pair: Pair, since: int) -> tuple[int, ...] | None:
         up_mark = up_mark_octets = 0
     if down_age < since or down_now < down_mark:
         down_mark = down_mark_octets = 0
-    up_octets_now = up_frames - ETHERNET_BYTES * up_now
-    down_octets_now = down_frames - ETHERNET_BYTES * down_now
+    up_octets_now = up_frames - ETHERNET_HEADER * up_now
+    down_octets_now = down_frames - ETHERNET_HEADER * down_now
     return (
         up + up_now - up_mark,
         up_octets + max(up_octets_now - up_mark_octets, 0),
