@@ -36,7 +36,7 @@ AGE, SIZE = 1_000_000, 114
 
 def longer(usage: Usage, counts: dict[int, Counts], now: int) -> Usage:
     seen = Seen(by_rule(FLOWS, counts))
-    return usage.counted(SESSION.urrs, SESSION.pdrs, RULES, seen, now).marked(seen, now)
+    return usage.counted(SESSION.urrs, SESSION.pdrs, RULES, seen, now, now)
 
 
 def shorter(usage: Usage, told: dict[int, Told], now: int) -> Usage | None:

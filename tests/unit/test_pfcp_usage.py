@@ -181,6 +181,18 @@ def test_what_a_meter_drops_is_taken_off() -> None:
     assert more == usage, "nothing has come since"
 
 
+def test_what_a_meter_drops_is_told_before_what_came() -> None:
+    qer = QER._replace(mbr=v.Bitrates(100, 100))
+    pdrs = (UL._replace(urr_ids=(1,), qer_ids=(1,)), DL)
+    made = establish(create_pdrs=pdrs, create_urrs=(urr(1),), create_qers=(qer,))
+    session, rules = made.session, made.made.rules
+    usage = session.usage
+    for came, dropped in ((0, 60), (40, 85), (100, 85), (100, 85)):
+        at = Seen({("uplink", "1"): Counts(came, 100 * came)}, {0: Counts(dropped, 100 * dropped)})
+        usage = usage.counted(session.urrs, session.pdrs, rules, at, NOW)
+    assert usage.urrs[1].uplink == Counts(15, 1_500)
+
+
 def test_what_is_refused_is_not_measured() -> None:
     made = measuring(create_fars=(g.CreateFar(1, 1), g.CreateFar(2, 1)))
     assert volumes(last(seen(made, r1=(3, 300), r2=(5, 700)))) == {1: (0, 0, 0), 2: (0, 0, 0)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
@@ -36,8 +36,7 @@ def with_seen(
     usage, detail = made.usage.started(made.urrs, now), session.detail
     if seen is not None and detail is not None and not readings.older_than(usage):
         usage = readings.holds(session, usage)
-        usage = usage.counted(made.urrs, made.pdrs, detail.rules, seen, now)
-        usage = usage.marked(seen, readings.at)
+        usage = usage.counted(made.urrs, made.pdrs, detail.rules, seen, now, readings.at)
     return replace(made, usage=usage)
 
 
@@ -48,6 +47,8 @@ def looked(readings: Readings, known: Known, now: int) -> Usage | None:
     wanted, marked = readings.switch.keys_of(session), made.usage.marked_at
     if wanted is None:
         return None
+    if readings.at is not None:
+        known.dropped = readings.dropped(session)
     since = -1 if marked is None else readings.asked_at - marked
     if readings.at is not None and since >= 0 and made.usage.urrs.keys() == made.urrs.keys():
         told = readings.told(session, made.usage.marks)
@@ -62,8 +63,7 @@ def looked(readings: Readings, known: Known, now: int) -> Usage | None:
 
 def changed(readings: Readings, made: PfcpSession, before: Session, after: Session) -> PfcpSession:
     """The session as it is after a change, marked where the counts of its flows stand then."""
-    seen = readings.after(before, after)
-    return made if seen is None else replace(made, usage=made.usage.marked(seen, readings.at))
+    return replace(made, usage=readings.changed(before, after, made.usage))
 
 
 @dataclass(slots=True)
@@ -81,6 +81,8 @@ class Known:
     """Its flows by their keys, and the links that these were made for."""
     octets: bytes = b""
     """As it is in the store."""
+    dropped: Mapping[int, Counts] = field(default_factory=dict)
+    """What its meters have dropped, as they were last asked."""
     _looks: tuple[tuple[Usage, float], ...] = ()
     _fastest: triggers.Fastest | None = None
     _bucket: Bucket | None = None
@@ -111,7 +113,7 @@ class Known:
         packets = sum(each[0] for each in told.values())
         octets = sum(each[1] for each in told.values())
         spared = self._bucket.spares(packets, octets, asked_at / 1e6, at / 1e6)
-        return self.made.usage.marks.dropped if spared else None
+        return self.dropped if spared else None
 
     def doubt(self) -> None:
         """What its meters have dropped is not kept: ask them at the next look."""

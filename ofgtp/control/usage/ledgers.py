@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ofgtp.control.usage import pairs
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
-from ofgtp.core.rules.counts import NONE
 from ofgtp.core.sessions.rules import rules_of
 from ofgtp.core.usage.ledger import NEW, Ledger
-from ofgtp.core.usage.seen import Seen
 from ofgtp.store.sqlite import Transaction
 
 AT_ONCE = 40
@@ -37,12 +35,8 @@ class Ledgers:
 
     def changed(self, before: Session, after: Session, ledger: Ledger) -> Ledger:
         """As it is once a session is another one in the switch."""
-        seen = self.readings.after(before, after)
         kept = ledger.of(rule.id for rule in rules_of(after))
-        if seen is None:
-            return kept
-        waiting = {place: ledger.marks.dropped.get(place, NONE) for place in seen.dropped}
-        return kept.marked(Seen(seen.rules, waiting), self.readings.at)
+        return self.readings.changed(before, after, kept)
 
     def change(self, before: Iterable[Session], after: Iterable[Session]) -> dict[int, Ledger]:
         """Write what sessions have used, which are about to be others in the switch, or none; the
@@ -86,8 +80,8 @@ def counted(
         ledger = ledgers.get(session.number, NEW)
         seen = readings.seen(session)
         if seen is not None and not readings.older_than(ledger):
-            ledger = readings.holds(session, ledger).counted(rules_of(session), seen, now)
-            ledger = replace(ledger, marked_at=readings.at)
+            ledger = readings.holds(session, ledger)
+            ledger = ledger.counted(rules_of(session), seen, now, readings.at)
         made[session.number] = ledger
     return made
 

@@ -155,10 +155,14 @@ class Readings:
         switch did not tell."""
         if self._sent.get(session.number):
             return None
-        dropped = self._meters.get(session.number, {})
-        if any(counts != marks.dropped.get(place, NONE) for place, counts in dropped.items()):
+        dropped = self.dropped(session).items()
+        if any(counts != marks.dropped.get(place, NONE) for place, counts in dropped):
             return None
         return self._told.get(session.number)
+
+    def dropped(self, session: Session) -> Mapping[int, Counts]:
+        """What a session's meters have dropped, by their places."""
+        return self._meters.get(session.number, {})
 
     def older_than(self, ledger: Marked) -> bool:
         """Whether somebody has brought a ledger up to date since this was asked for."""
@@ -184,9 +188,20 @@ class Readings:
             return ledger.marked(of_held(ledger.marks), at)
         return ledger.marked(_without(ledger.marks, there), at)
 
-    def after(self, before: Session, after: Session) -> Seen | None:
-        """Where the counts of a session stand once it is another one in the switch: those of flows
-        that stay go on, and others begin at 0. `seen` tells the same of it from now on."""
+    def changed(self, before: Session, after: Session, ledger: M) -> M:
+        """A ledger, brought up to date before, once the session is another one in the switch."""
+        seen = self._after(before, after)
+        if seen is None:
+            return ledger
+        if ledger.marked_at is not None:
+            # What was dropped of packets that are not told yet is still to be taken off.
+            waiting = {place: ledger.marks.dropped.get(place, NONE) for place in seen.dropped}
+            seen = Seen(seen.rules, waiting)
+        return ledger.marked(seen, self.at)
+
+    def _after(self, before: Session, after: Session) -> Seen | None:
+        """Where the counts of a session stand then: those of flows that stay go on, and others
+        begin at 0. `seen` tells the same of it from now on."""
         known = self._flows_of(before.number)
         wanted = self.switch.keys_of(after)
         if known is None or wanted is None:

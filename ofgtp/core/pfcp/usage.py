@@ -94,9 +94,10 @@ class Usage:
     made since then have counted nothing that is in here. None: unknown."""
 
     def started(self, urrs: Mapping[int, CreateUrr], now: int) -> Usage:
-        """With those that are new, and without those that are no more."""
+        """With those that are new, and without those that are no more. Where there were none, all
+        that the switch has counted up to now is of none."""
         kept = {number: self.urrs.get(number) or new(urr, now) for number, urr in urrs.items()}
-        return replace(self, urrs=kept)
+        return replace(self if self.urrs else NO_USAGE, urrs=kept)
 
     def counted(
         self,
@@ -105,34 +106,36 @@ class Usage:
         rules: Sequence[Rule],
         seen: Seen,
         now: int,
+        at: int | None = None,
     ) -> Usage:
-        """With what has passed by the rules of these PDRs up to now; when the switch was asked is
-        to be told by `marked`."""
+        """With what has passed by the rules of these PDRs up to now; `at` is when the switch was
+        asked, as `marked_at`."""
         uplink: dict[int, Counts] = {}
         downlink: dict[int, Counts] = {}
-        for (direction, rule), counts in passed(rules, self.marks, seen).items():
+        went_on, marks = passed(rules, self.marks, seen)
+        for (direction, rule), counts in went_on.items():
             pdr, of_urrs = pdrs.get(int(rule)), uplink if direction == "uplink" else downlink
             for urr in () if pdr is None or not counts.packets else pdr.urr_ids:
                 of_urrs[urr] = of_urrs.get(urr, NONE) + counts
-        return self.risen(urrs, uplink, downlink, seen, now)
+        return self.risen(urrs, uplink, downlink, marks, now, at)
 
     def risen(
         self,
         urrs: Mapping[int, CreateUrr],
         uplink: Mapping[int, Counts],
         downlink: Mapping[int, Counts],
-        seen: Seen,
+        marks: Seen,
         now: int,
-        at: int | None = None,
+        at: int | None,
     ) -> Usage:
-        """With what has passed of each URR, by their ids."""
+        """With what has passed of each URR, by their ids, up to where these marks stand."""
         measured = {}
         for number, each in self.urrs.items():
             up, down = uplink.get(number, NONE), downlink.get(number, NONE)
             if up.packets or down.packets:
                 each = _plus(each, up, down, self.looked_at, now)
             measured[number] = _rested(urrs.get(number), each, now)
-        return Usage(measured, seen, now, at)
+        return Usage(measured, marks, now, at)
 
     def marked(self, seen: Seen, at: int | None = None) -> Usage:
         """The same where the switch's counts are made anew to stand there, at a time."""

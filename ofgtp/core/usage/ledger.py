@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ofgtp.core.rules.counts import NONE, Counts
 from ofgtp.core.sessions.rule import Rule
-from ofgtp.core.usage.seen import NOTHING, Seen, passed, settled
+from ofgtp.core.usage.seen import NOTHING, Seen, passed
 
 
 class Volume(NamedTuple):
@@ -53,20 +53,20 @@ class Ledger:
             total = total.plus(volume)
         return total
 
-    def counted(self, rules: Sequence[Rule], seen: Seen, now: int) -> Ledger:
-        """With what has passed by these rules, which are those in the switch, up to now; when the
-        switch was asked is to be told by `marked`."""
+    def counted(self, rules: Sequence[Rule], seen: Seen, now: int, at: int | None = None) -> Ledger:
+        """With what has passed by these rules, which are those in the switch, up to now; `at` is
+        when the switch was asked, as `marked_at`."""
         totals, gone, active = dict(self.rules), self.gone, False
         there = {rule.id for rule in rules}
-        for (direction, rule), counts in passed(rules, self.marks, seen).items():
+        went_on, marks = passed(rules, self.marks, seen)
+        for (direction, rule), counts in went_on.items():
             volume = Volume(counts) if direction == "uplink" else Volume(downlink=counts)
             if rule in there:
                 totals[rule] = totals.get(rule, NO_VOLUME).plus(volume)
             else:
                 gone = gone.plus(volume)
             active |= counts.packets > 0
-        marks = settled(rules, self.marks, seen)
-        return Ledger(totals, gone, marks, now if active else self.active_at)
+        return Ledger(totals, gone, marks, now if active else self.active_at, at)
 
     def marked(self, seen: Seen, at: int | None = None) -> Ledger:
         """The same where the switch's counts are made anew to stand there, at a time."""

@@ -37,45 +37,33 @@ def key_of(rule: Rule) -> RuleKey:
     return direction_of(rule), rule.id
 
 
-def settled(rules: Sequence[Rule], marks: Seen, seen: Seen) -> Seen:
-    """The marks that are right once `passed` is counted. What meters have dropped is told at once,
-    and what came half a second later: what was dropped of packets that are not told yet is for the
-    next time."""
-    came, sharing = _came(rules, marks, seen)
-    dropped = dict(seen.dropped)
-    for place, counts in seen.dropped.items():
-        rest = _since(counts, marks.dropped.get(place, NONE))
-        for key in sharing.get(place, []):
-            rest -= came[key]
-        dropped[place] = counts - Counts(max(rest.packets, 0), max(rest.octets, 0))
-    return Seen(seen.rules, dropped)
+def passed(rules: Sequence[Rule], marks: Seen, seen: Seen) -> tuple[dict[RuleKey, Counts], Seen]:
+    """What each rule has forwarded since the marks, and the marks for the next time.
 
-
-def passed(rules: Sequence[Rule], marks: Seen, seen: Seen) -> dict[RuleKey, Counts]:
-    """What each rule has forwarded since the marks. What a meter has dropped is taken off the rules
-    that share it, in proportion to what came to them: the switch counts it on all of their flows.
+    What a meter has dropped is taken off the rules that share it, in proportion to what came to
+    them: the switch counts it on all of their flows. It is told at once, and what came up to half a
+    second later: what was dropped of packets that are not told yet is for the next time.
     """
     came, sharing = _came(rules, marks, seen)
-    went_on = dict(came)
+    went_on, dropped = dict(came), dict(seen.dropped)
     for place, counts in seen.dropped.items():
         rest = _since(counts, marks.dropped.get(place, NONE))
         keys = sharing.get(place, [])
         of_all = Counts(
             sum(came[each].packets for each in keys), sum(came[each].octets for each in keys)
         )
+        dropped[place] = counts - _positive(rest - of_all)
         for each in keys:
             share = Counts(
                 _part(rest.packets, came[each].packets, of_all.packets),
                 _part(rest.octets, came[each].octets, of_all.octets),
             )
             rest, of_all = rest - share, of_all - came[each]
-            left = went_on[each] - share
-            went_on[each] = Counts(max(left.packets, 0), max(left.octets, 0))
+            went_on[each] = _positive(went_on[each] - share)
     for key, counts in seen.rules.items():
         if key[0] == "held":
-            left = counts - marks.rules.get(key, NONE)
-            went_on[key] = Counts(max(left.packets, 0), max(left.octets, 0))
-    return went_on
+            went_on[key] = _positive(counts - marks.rules.get(key, NONE))
+    return went_on, Seen(seen.rules, dropped)
 
 
 def of_held(seen: Seen) -> Seen:
@@ -112,7 +100,11 @@ def _since(now: Counts, then: Counts) -> Counts:
     gone = now - then
     if gone.packets < 0 or gone.octets < 0:
         gone = now
-    return Counts(max(gone.packets, 0), max(gone.octets, 0))
+    return _positive(gone)
+
+
+def _positive(counts: Counts) -> Counts:
+    return Counts(max(counts.packets, 0), max(counts.octets, 0))
 
 
 def _part(what: int, mine: int, of_all: int) -> int:
