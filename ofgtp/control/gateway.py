@@ -18,7 +18,7 @@ from ofgtp.control.buffer.holding import Holding
 from ofgtp.control.core_side import CoreSide
 from ofgtp.control.flows.change import Change, add_sessions
 from ofgtp.control.flows.counters import Counters
-from ofgtp.control.flows.equalise import SLICE, Equaliser, in_turns
+from ofgtp.control.flows.equalise import Equaliser
 from ofgtp.control.flows.lease import Lease
 from ofgtp.control.flows.links import LinksNow
 from ofgtp.control.flows.rates import SLICE_S
@@ -27,6 +27,7 @@ from ofgtp.control.peers.end_markers import EndMarkers
 from ofgtp.control.peers.misses import EXTENDED, REFUSED, Misses
 from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
+from ofgtp.control.turns import SLICE, in_turns
 from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.flows.doubt import Doubt, nothing
 from ofgtp.core.flows.flow import (
@@ -47,7 +48,7 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
-from ofgtp.core.rules.counts import Told
+from ofgtp.core.rules.counts import FlowCounts
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import Links, same_ports
@@ -739,7 +740,7 @@ class GatewayAgent:
         """What they have counted, of sessions that are but tunnel pairs."""
         return self.channel.pairs_of(_cookies(numbers))
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, Told]]:
+    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, FlowCounts]]:
         """The same of any others, and which flow each is."""
         return self.channel.keyed_counts_of(_cookies(numbers))
 

@@ -30,7 +30,7 @@ from ofgtp.core.flows.flow import (
     Port,
 )
 from ofgtp.core.flows.reconcile import Plan
-from ofgtp.core.rules.counts import Told
+from ofgtp.core.rules.counts import FlowCounts
 from ofgtp.core.usage.plain import Pair
 from ofgtp.southbound import openflow as of
 
@@ -329,7 +329,7 @@ class Channel:
         """The flows with each of these cookies: all asked at once, then awaited."""
         return [list(of.decode_flow_stats(reply)) for reply in self._stats_of(cookies)]
 
-    def keyed_counts_of(self, cookies: Sequence[int]) -> list[dict[of.EntryKey, Told]]:
+    def keyed_counts_of(self, cookies: Sequence[int]) -> list[dict[of.EntryKey, FlowCounts]]:
         """The same, and no more of each than which it is and what it has counted."""
         return [of.decode_keyed_counts(reply) for reply in self._stats_of(cookies)]
 
@@ -338,21 +338,8 @@ class Channel:
         return [of.decode_pair(reply) for reply in self._stats_of(cookies)]
 
     def _stats_of(self, cookies: Sequence[int]) -> list[bytes]:
-        if self.closed:
-            raise Disconnected("the switch is not connected")
-        if not cookies:
-            return []
         count = len(cookies)
-        first, replies = _XIDS.take(count), _Replies(count)
-        xids = range(first, first + count)
-        self._waiting.update((xid, _Place(replies, place)) for place, xid in enumerate(xids))
-        try:
-            self._send(of.cookie_requests(cookies, first))
-            self._await(replies.event)
-        finally:
-            for xid in xids:
-                self._waiting.pop(xid, None)
-        return replies.bodies
+        return self._ask_many(count, lambda first: of.cookie_requests(cookies, first), _Place)
 
     def meters(self) -> dict[int, Meter | None]:
         """The meters of the bridge; None for one that is not of our form."""
@@ -376,22 +363,15 @@ class Channel:
         return counts
 
     def _of_meters(self, kind: of.Multipart, numbers: Iterable[int]) -> list[bytes]:
-        """Of those that are there."""
-        if self.closed:
-            raise Disconnected("the switch is not connected")
-        numbers = list(numbers)
-        if not numbers:
-            return []
-        first, replies = _XIDS.take(len(numbers)), _Replies(len(numbers))
-        asked = list(zip(range(first, first + len(numbers)), numbers, strict=True))
-        self._waiting.update((xid, _Perhaps(replies, xid - first)) for xid, _ in asked)
-        try:
-            self._send(b"".join(of.meter_stats_request(kind, *each) for each in asked))
-            self._await(replies.event)
-        finally:
-            for xid, _ in asked:
-                self._waiting.pop(xid, None)
-        return replies.bodies
+        """Of one that is not there, nothing."""
+        asked = list(numbers)
+
+        def requests(first: int) -> bytes:
+            return b"".join(
+                of.meter_stats_request(kind, xid, number) for xid, number in enumerate(asked, first)
+            )
+
+        return self._ask_many(len(asked), requests, _Perhaps)
 
     def set_meters(self, mods: Iterable[tuple[of.MeterCommand, Meter]]) -> None:
         """Add, modify or delete meters, confirmed by a barrier. Deleted with a meter are the flows
@@ -500,6 +480,25 @@ class Channel:
         event = self._expect(xid)
         self._send(request)
         return self._await(event, seconds)
+
+    def _ask_many(
+        self, count: int, requests: Callable[[int], bytes], place: type[_Place]
+    ) -> list[bytes]:
+        """The answers to so many requests, which are made for the first of their ids."""
+        if self.closed:
+            raise Disconnected("the switch is not connected")
+        if not count:
+            return []
+        first, replies = _XIDS.take(count), _Replies(count)
+        xids = range(first, first + count)
+        self._waiting.update((xid, place(replies, at)) for at, xid in enumerate(xids))
+        try:
+            self._send(requests(first))
+            self._await(replies.event)
+        finally:
+            for xid in xids:
+                self._waiting.pop(xid, None)
+        return replies.bodies
 
     def _expect(self, xid: int) -> Event:
         if self.closed:

@@ -40,7 +40,7 @@ from ofgtp.core.flows.flow import (
     Unit,
 )
 from ofgtp.core.flows.pipeline import UPLINK
-from ofgtp.core.rules.counts import Told
+from ofgtp.core.rules.counts import FlowCounts
 from ofgtp.core.usage.plain import NO_PAIR, Pair
 
 VERSION = 5
@@ -699,9 +699,9 @@ def decode_pair(body: bytes) -> Pair:
 _KEYED = struct.Struct("!HBxIIH18xQQ2xH")
 
 
-def decode_keyed_counts(body: bytes) -> dict[EntryKey, Told]:
+def decode_keyed_counts(body: bytes) -> dict[EntryKey, FlowCounts]:
     """Read what flows have counted, by their keys, from a flow-stats reply. Raises CodecError."""
-    found: dict[EntryKey, Told] = {}
+    found: dict[EntryKey, FlowCounts] = {}
     offset, end, read = 0, len(body), _KEYED.unpack_from
     while offset < end:
         if end - offset < _FLOW_STATS.size + 8:

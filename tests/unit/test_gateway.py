@@ -16,12 +16,12 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
 
 from ofgtp.control.flows.comparison import Comparison
-from ofgtp.control.flows.equalise import SLICE as TURN
 from ofgtp.control.flows.lease import Lease
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.report import report
 from ofgtp.control.sessions.batch import SLICE
 from ofgtp.control.sessions.service import SessionService
+from ofgtp.control.turns import SLICE as TURN
 from ofgtp.core.flows import faults
 from ofgtp.core.flows.flow import CookieKind, make_cookie
 from ofgtp.core.flows.pipeline import DropReason, Report

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ofgtp.control.buffer.holding import COUNTED_S, FAST_S, LATE_S, Flips, Holding, Told
+from ofgtp.control.buffer.holding import COUNTED_S, FAST_S, LATE_S, Flips, Holding, Notified
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.flows.flow import Flow, SetField
 from ofgtp.core.model import FTeid, Session, Uplink
@@ -77,7 +77,7 @@ class Stage:
         self.stored, self.switch = stored, Switch()
         self.drops: Counter[str] = Counter()
         self.told: list[tuple[str, str]] = []
-        self.answer = Told.ONCE
+        self.answer = Notified.ONCE
         self.counted: list[str] = []
         switch: Any = self.switch
         self.holding = Holding(
@@ -92,7 +92,7 @@ class Stage:
         assert session.detail is not None
         return None if session.detail.buffer is None else Bounds(session.detail.buffer)
 
-    def downlink_data(self, session: Session, rule: Rule) -> Told:
+    def downlink_data(self, session: Session, rule: Rule) -> Notified:
         self.told.append((session.id, rule.id))
         return self.answer
 
@@ -184,9 +184,9 @@ def test_the_first_packet_may_be_faster_than_the_store(stage: Stage) -> None:
 
 
 def test_what_cannot_be_told_is_told_later(stage: Stage) -> None:
-    stage.answer = Told.NOT_YET
+    stage.answer = Notified.NOT_YET
     stage.come(1, 2)
-    stage.answer = Told.ONCE
+    stage.answer = Notified.ONCE
     stage.holding.tick(time.monotonic())
     stage.holding.tick(time.monotonic())
     stage.come(3)

@@ -14,7 +14,7 @@ from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.wire import values as v
-from ofgtp.core.rules.counts import Counts, Told
+from ofgtp.core.rules.counts import Counts, FlowCounts
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.sessions.rules import meters_of
 from ofgtp.southbound.openflow import MeterCounts
@@ -47,7 +47,7 @@ class Switch:
     def sent(self, session: Session) -> Mapping[str, Counts]:
         return {}
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[Any, Told]]:
+    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[Any, FlowCounts]]:
         age, frames = self.at - self.made_at, (OCTETS + 14) * self.came
         return [
             {key: (self.came, frames, age) if key == UPLINK else (0, 0, age) for key, _ in FLOWS}

@@ -10,7 +10,7 @@ from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Interface
-from ofgtp.core.rules.counts import NONE, Counts, Told, by_rule
+from ofgtp.core.rules.counts import NONE, Counts, FlowCounts, by_rule
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.usage.seen import Seen
 from tests.support.sample import LINKS
@@ -39,7 +39,7 @@ def longer(usage: Usage, counts: dict[int, Counts], now: int) -> Usage:
     return usage.counted(SESSION.urrs, SESSION.pdrs, RULES, seen, now, now)
 
 
-def shorter(usage: Usage, told: dict[int, Told], now: int) -> Usage | None:
+def shorter(usage: Usage, told: dict[int, FlowCounts], now: int) -> Usage | None:
     return SUMS.counted(usage, SESSION.urrs, told, AGE, now, now)
 
 

@@ -39,7 +39,9 @@ def used(octets: int, packets: int | None = None) -> Volume:
     return Volume(up, Counts(packets, octets) - up)
 
 
-def looks(limits: UsageLimits, *octets: int, gauge: Gauge | None = None) -> list[list[it.Told]]:
+def looks(
+    limits: UsageLimits, *octets: int, gauge: Gauge | None = None
+) -> list[list[it.LimitEvent]]:
     """What is told by looks that find so much used, one a second."""
     gauge, closed, told = gauge or begun(used(0), NOW), False, []
     for second, each in enumerate(octets, 1):

@@ -21,6 +21,7 @@ from typing import Protocol
 import eventlet
 from eventlet.event import Event
 
+from ofgtp.control.turns import in_turns
 from ofgtp.core.agenda import Agenda
 from ofgtp.core.buffer.queue import SECONDS, Bounds, HeldPacket, Queue
 from ofgtp.core.buffer.room import Room
@@ -65,13 +66,11 @@ NO_ROOM_S = 1.0
 """For which nothing more of a session is shown when the gateway has no room for it."""
 CHANGING_S = 5.0
 """Longest wait for the store to keep a change."""
-SLICE = 200
-"""Sessions between two turns of other green threads."""
 AT_ONCE = 16
 """Packets that are sent in one piece."""
 
 
-class Told(Enum):
+class Notified(Enum):
     """Whether somebody was told of a packet that is held."""
 
     NOT_YET = auto()
@@ -89,7 +88,7 @@ class Owners(Protocol):
         """How many packets of a rule are held, and for how long; None: none, they are only told
         of."""
 
-    def downlink_data(self, session: Session, rule: Rule) -> Told:
+    def downlink_data(self, session: Session, rule: Rule) -> Notified:
         """There is a packet that a rule holds."""
 
     def delivered(self, session: Session) -> None:
@@ -305,12 +304,12 @@ class Holding:
         if session is None or self.owners is None or rule.id in entry.told:
             return
         if entry.changing is not None and now < entry.changing + CHANGING_S:
-            told = Told.NOT_YET
+            told = Notified.NOT_YET
         else:
             told = self.owners.downlink_data(session, rule)
-        if told is Told.NOT_YET:
+        if told is Notified.NOT_YET:
             self._untold.setdefault(slot, {})[rule.id] = rule
-        elif told is Told.ONCE:
+        elif told is Notified.ONCE:
             entry.told.add(rule.id)
 
     # --- what becomes of sessions
@@ -328,9 +327,7 @@ class Holding:
             return
         self.drop(drop)
         self._await_peers(changed)
-        for place, (slot, session) in enumerate(changed.items(), 1):
-            if place % SLICE == 0:
-                eventlet.sleep(0)
+        for slot, session in in_turns(changed.items()):
             entry = self._entries.get(slot)
             if entry is not None and session is not None and not entry.is_of(session):
                 self._clear(slot, entry)  # another one has the slot now
@@ -406,13 +403,9 @@ class Holding:
     def settle(self) -> None:
         """The switch is to be compared with the store: have what waits go where it says."""
         now = time.monotonic()
-        for place, tally in enumerate([*self._tallies.values()], 1):
-            if place % SLICE == 0:
-                eventlet.sleep(0)
+        for tally in in_turns([*self._tallies.values()]):
             tally.anew()
-        for place, slot in enumerate([*self._entries], 1):
-            if place % SLICE == 0:
-                eventlet.sleep(0)
+        for slot in in_turns([*self._entries]):
             entry = self._entries.get(slot)
             if entry is None:
                 continue
@@ -421,9 +414,7 @@ class Holding:
             entry.closed = None  # what stands in the way is among what differs
             self._drain(slot, entry, now)
             self._keep(slot, entry, now)
-        for place, (slot, (number, _)) in enumerate([*self._told.items()], 1):
-            if place % SLICE == 0:
-                eventlet.sleep(0)
+        for slot, (number, _) in in_turns([*self._told.items()]):
             session = self._by_slot(slot)
             if session is None or session.number != number or not holds(session):
                 self._told.pop(slot, None)

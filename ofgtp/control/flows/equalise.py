@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import TypeVar
 
 import eventlet
 
@@ -19,6 +18,7 @@ from ofgtp.control.flows.rates import RateCounts
 from ofgtp.control.flows.slices import FEW, SLICE_S, Slices, parts_of
 from ofgtp.control.flows.stored import All, Named
 from ofgtp.control.sessions.garbage import garbage_left_alone
+from ofgtp.control.turns import SLICE, in_turns
 from ofgtp.core.flows.doubt import Doubt
 from ofgtp.core.flows.flow import (
     CookieKind,
@@ -51,13 +51,8 @@ PORTION_S = 0.005
 SEEN = frozenset({DOWNLINK.number, CHOOSE.number})
 """Tables whose changes packets under way see."""
 
-SLICE = 200
-"""Sessions turned into flows between two turns of other green threads."""
-
 UNKNOWN = -1
 """Stands in a reported flow for actions that differ from the wanted ones."""
-
-_T = TypeVar("_T")
 
 
 class Equaliser:
@@ -350,14 +345,6 @@ class Equaliser:
         address = next(each.value for each in flow.match if each.field == "nw_dst")
         stored = self._store.by_ue_ip(self._gateway.name, IPv4Address(address))
         return None if stored is None else stored.session.number
-
-
-def in_turns(items: Iterable[_T]) -> Iterator[_T]:
-    """The same, with turns of other green threads between."""
-    for place, item in enumerate(items):
-        if place % SLICE == SLICE - 1:
-            eventlet.sleep(0)
-        yield item
 
 
 def _as_flow(stats: FlowStats) -> Flow:

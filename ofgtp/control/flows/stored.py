@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
-import eventlet
-
+from ofgtp.control.turns import in_turns
 from ofgtp.core.flows.flow import CookieKind, Flow, FlowKey, cookie_kind, cookie_number, match
 from ofgtp.core.flows.pipeline import DOWNLINK
 from ofgtp.core.model import FlowValues, Session
@@ -17,9 +16,6 @@ from ofgtp.store.sqlite import SessionStore
 LOADED_SLICE = 2000
 """Sessions read from the store between two turns of other green threads."""
 
-SLICE = 200
-"""The same of those that are more than tunnel pairs."""
-
 
 class All:
     """All of a gateway, but for those that the switch has refused."""
@@ -29,17 +25,13 @@ class All:
 
     def plain(self) -> Iterator[FlowValues]:
         """Those that are but tunnel pairs."""
-        for place, values in enumerate(self._store.values(self._gateway)):
-            if place % LOADED_SLICE == LOADED_SLICE - 1:
-                eventlet.sleep(0)
+        for values in in_turns(self._store.values(self._gateway), LOADED_SLICE):
             if values.number not in self._failed:
                 yield values
 
     def detailed(self) -> Iterator[Session]:
         """Those that are more."""
-        for place, session in enumerate(self._store.iterate(self._gateway, detailed=True)):
-            if place % SLICE == SLICE - 1:
-                eventlet.sleep(0)
+        for session in in_turns(self._store.iterate(self._gateway, detailed=True)):
             if session.number not in self._failed:
                 yield session
 

@@ -21,6 +21,7 @@ from typing import Protocol
 import eventlet
 
 from ofgtp.control.peers.peers import Peers
+from ofgtp.control.turns import in_turns
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.limits import Limit
 from ofgtp.core.model import FTeid, Gateway, Session, SessionState
@@ -334,9 +335,7 @@ class Signalling:
             return None if moment is None else wall - timedelta(seconds=steady - moment)
 
         views: list[PeerView] = []
-        for path in found:
-            if len(views) % REPORTED_SLICE == REPORTED_SLICE - 1:
-                eventlet.sleep(0)
+        for path in in_turns(found, REPORTED_SLICE):
             hop = self._gateway.access_next_hop(path.peer)
             view = PeerView(
                 gateway=self._gateway.name,

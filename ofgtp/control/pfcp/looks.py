@@ -33,7 +33,7 @@ from ofgtp.core.pfcp.wire.enums import ReportType
 from ofgtp.core.pfcp.wire.messages import SessionReportRequest
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.tables import encode
-from ofgtp.core.rules.counts import Told
+from ofgtp.core.rules.counts import FlowCounts
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.usage.pace import Next
 from ofgtp.core.usage.plain import Pair
@@ -280,7 +280,7 @@ class _Switch:
     def holding(self) -> Delivery:
         return self._agent.holding
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, Told]]:
+    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, FlowCounts]]:
         return self._agent.keyed_counts(numbers)
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:

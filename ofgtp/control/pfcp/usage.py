@@ -11,7 +11,7 @@ from ofgtp.core.pfcp import triggers
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.sums import Sums
 from ofgtp.core.pfcp.usage import Usage
-from ofgtp.core.rules.counts import Counts, Told
+from ofgtp.core.rules.counts import Counts, FlowCounts
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.sessions.rules import meters_of
 from ofgtp.core.usage.bucket import Bucket
@@ -105,7 +105,7 @@ class Known:
         return looks[-1] if looks else (None, at)
 
     def spares(
-        self, told: Mapping[EntryKey, Told], asked_at: int, at: int
+        self, told: Mapping[EntryKey, FlowCounts], asked_at: int, at: int
     ) -> Mapping[int, Counts] | None:
         """What its meters have dropped, if it cannot be more than it was; see `Spares`."""
         if self._bucket is None:

@@ -21,7 +21,7 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.control import report
-from ofgtp.control.buffer.holding import Told
+from ofgtp.control.buffer.holding import Notified
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp import shown
 from ofgtp.control.pfcp.clock import ntp_now
@@ -31,6 +31,7 @@ from ofgtp.control.sessions.batch import SLICE, Batch, Line
 from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.control.sessions.owned import Steps, check_free
+from ofgtp.control.turns import in_turns
 from ofgtp.control.usage import listing
 from ofgtp.control.usage.ledgers import Ledgers
 from ofgtp.control.usage.limits import Limits
@@ -305,16 +306,16 @@ class SessionService:
         node = self.nodes.get(session.gateway)
         return None if node is None else node.held_by(detail.owner.up_seid, rule)
 
-    def downlink_data(self, session: Session, rule: Rule) -> Told:
+    def downlink_data(self, session: Session, rule: Rule) -> Notified:
         """There is a packet that a rule of a session holds; see `Owners`."""
         detail = session.detail
         if detail is not None and detail.owner is not None:
             node = self.nodes.get(session.gateway)
             told = node is not None and node.downlink_data(detail.owner.up_seid, rule)
-            return Told.ASK_AGAIN if told else Told.NOT_YET
+            return Notified.ASK_AGAIN if told else Notified.NOT_YET
         facts = {"bearer": rule.id} if rule.id else {}
         self.events.publish("downlink_data", gateway=session.gateway, session=session.id, **facts)
-        return Told.ONCE
+        return Notified.ONCE
 
     def delivered(self, session: Session) -> None:
         """Packets that were held for a session have gone on; see `Owners`."""
@@ -601,9 +602,7 @@ class SessionService:
             self._agent_for(gateway)
         names = [gateway] if gateway is not None else list(self._agents)
         for name in names:
-            for place, flow in enumerate(self._agents[name].wanted()):
-                if place % SLICE == SLICE - 1:
-                    eventlet.sleep(0)
+            for flow in in_turns(self._agents[name].wanted()):
                 yield str(flow)
 
     def gateways(self) -> Sequence[dict[str, Any]]:

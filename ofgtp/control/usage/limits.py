@@ -23,7 +23,7 @@ from ofgtp.core.usage.ledger import NEW, NO_VOLUME, Ledger, Volume
 from ofgtp.core.usage.limits import (
     Gauge,
     Judged,
-    Told,
+    LimitEvent,
     closed_of,
     closing,
     fastest,
@@ -148,7 +148,7 @@ class Limits:
         return again
 
     def _look_at(self, agent: GatewayAgent, numbers: Sequence[int]) -> Mapping[int, Next]:
-        told: list[tuple[str, str, Told]] = []
+        told: list[tuple[str, str, LimitEvent]] = []
         with self._writer:
             if not agent.synced:
                 raise GatewayNotReady("the switch is not in sync")
@@ -192,7 +192,7 @@ class _Turn:
     ) -> None:
         self._agent, self._readings, self._seen = agent, readings, seen
         self._now, self._steady = time.time(), time.monotonic()
-        self._told: list[tuple[str, str, Told]] = []
+        self._told: list[tuple[str, str, LimitEvent]] = []
         self._closing: list[tuple[StoredSession, Session, Ledger]] = []
         self.again: dict[int, Next] = {}
         """When to look at them again."""
@@ -272,7 +272,7 @@ class _Turn:
             if look is not None:
                 yield look
 
-    def carry_out(self, tx: Transaction) -> list[tuple[str, str, Told]]:
+    def carry_out(self, tx: Transaction) -> list[tuple[str, str, LimitEvent]]:
         """Close in the switch what is closed now; what is to be told.
 
         Raises:

@@ -12,7 +12,7 @@ from ofgtp.core.buffer.rules import holds
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.model import Direction, Session
-from ofgtp.core.rules.counts import NONE, Counts, RuleKey, Told, by_rule, counts_of
+from ofgtp.core.rules.counts import NONE, Counts, FlowCounts, RuleKey, by_rule, counts_of
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.sessions.rule import Held, Tunnel
 from ofgtp.core.sessions.rules import meter_place, meters_of, rules_of
@@ -53,7 +53,7 @@ class Switch(Protocol):
     def pairs(self, numbers: Sequence[int]) -> list[Pair]:
         """What the flows of tunnel pairs have counted; raises GatewayNotReady."""
 
-    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, Told]]:
+    def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, FlowCounts]]:
         """What each session's flows have counted, by their keys; raises GatewayNotReady."""
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
@@ -81,7 +81,7 @@ class Marked(Protocol):
         """The same with other marks."""
 
 
-Spares = Callable[[int, Mapping[EntryKey, Told], int, int], Mapping[int, Counts] | None]
+Spares = Callable[[int, Mapping[EntryKey, FlowCounts], int, int], Mapping[int, Counts] | None]
 """Told a session's number, what its flows have counted, and when the switch was asked and had
 answered: what its meters have dropped, if they need not be asked."""
 
@@ -97,7 +97,7 @@ class Readings:
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
-        self._told: dict[int, Mapping[EntryKey, Told]] = {}
+        self._told: dict[int, Mapping[EntryKey, FlowCounts]] = {}
         """As the switch has told it. A flow is no younger than its age, and seldom much older."""
         self._flows: dict[int, Mapping[EntryKey, Counts]] = {}
         self._meters: dict[int, dict[int, Counts]] = {}
@@ -149,7 +149,7 @@ class Readings:
         """Of a session that was looked at; None: the switch did not tell."""
         return self._seen(session.number, self.switch.keys_of(session))
 
-    def told(self, session: Session, marks: Seen) -> Mapping[EntryKey, Told] | None:
+    def told(self, session: Session, marks: Seen) -> Mapping[EntryKey, FlowCounts] | None:
         """What the switch has told of a session's flows, if that is all that has passed: its meters
         have dropped nothing since marks were set, and nothing was held. None: it is not all, or the
         switch did not tell."""

@@ -10,7 +10,7 @@ from ofgtp.core.flows.pipeline import RELAY
 from ofgtp.core.model import Direction
 from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire.grouped import CreatePdr, CreateUrr
-from ofgtp.core.rules.counts import NONE, Counts, K, RuleKey, Told
+from ofgtp.core.rules.counts import NONE, Counts, FlowCounts, K, RuleKey
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.sessions.rule import Rule, ToCore, Tunnel
@@ -56,7 +56,7 @@ class Sums(Generic[K]):
         self,
         usage: Usage,
         urrs: Mapping[int, CreateUrr],
-        told: Mapping[K, Told],
+        told: Mapping[K, FlowCounts],
         since: int,
         now: int,
         at: int,

@@ -22,7 +22,7 @@ RuleKey = tuple[Direction | Literal["held"], str]
 """A rule by its direction and its id: a bearer has one of each direction. Apart from these is what
 was held for a rule of the downlink before it went on."""
 
-Told = tuple[int, int, int]
+FlowCounts = tuple[int, int, int]
 """What the switch says of a flow: packets, octets of frames, and microseconds since it was made."""
 
 

@@ -43,7 +43,7 @@ class Gauge(NamedTuple):
     """It is told that none goes on."""
 
 
-class Told(NamedTuple):
+class LimitEvent(NamedTuple):
     """An event: its name, and what else is to be said."""
 
     kind: str
@@ -55,7 +55,7 @@ class Judged:
     """What a look has found."""
 
     gauge: Gauge
-    told: tuple[Told, ...]
+    told: tuple[LimitEvent, ...]
     used_up: bool
     left: int | None
     """Octets to the next limit; None: there is none."""
@@ -160,7 +160,7 @@ def given_all(
 
 def judge(limits: UsageLimits, gauge: Gauge, used: Volume, now: float, used_up: bool) -> Judged:
     """What is to be told, and whether the quota is used up, now that so much has been used."""
-    octets, told, left = used.both.octets, list[Told](), list[int]()
+    octets, told, left = used.both.octets, list[LimitEvent](), list[int]()
     if limits.threshold is not None:
         since = octets - gauge.threshold_from
         reached = max(since // limits.threshold, gauge.reached)
@@ -170,7 +170,7 @@ def judge(limits: UsageLimits, gauge: Gauge, used: Volume, now: float, used_up: 
                 "reached": reached,
                 "times": reached - gauge.reached,
             }
-            told.append(Told("usage_threshold", facts | _totals(used)))
+            told.append(LimitEvent("usage_threshold", facts | _totals(used)))
             gauge = gauge._replace(reached=reached)
         left.append((reached + 1) * limits.threshold - since)
     if limits.quota is not None and not used_up:
@@ -178,7 +178,7 @@ def judge(limits: UsageLimits, gauge: Gauge, used: Volume, now: float, used_up: 
         if spent >= limits.quota:
             used_up = True
             facts = {"quota_bytes": limits.quota, "used_bytes": spent}
-            told.append(Told("quota_exhausted", facts | _totals(used)))
+            told.append(LimitEvent("quota_exhausted", facts | _totals(used)))
         else:
             left.append(limits.quota - spent)
     timer = None
@@ -190,7 +190,7 @@ def judge(limits: UsageLimits, gauge: Gauge, used: Volume, now: float, used_up: 
         timer = max(limits.inactivity / SLICES, LAG_S)
         if not gauge.inactive and now >= until:
             facts = {"inactivity_seconds": limits.inactivity}
-            told.append(Told("inactive", facts | _totals(used)))
+            told.append(LimitEvent("inactive", facts | _totals(used)))
             gauge = gauge._replace(inactive=True)
         elif not gauge.inactive:
             timer = min(timer, until - now)
