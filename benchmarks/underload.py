@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import blast, site
+from benchmarks import site
+from benchmarks.load import BUSY, LENGTH, LIMIT, RATE, WARM_S, Passed, load, passed, share
 from benchmarks.measure import Row, Samples, figure, samples
-from benchmarks.traffic import SENDER, WAYS, ends, frame, pin, sending
-
-RATE = 50_000
-"""Packets a second, half of them each way."""
-BUSY = 1_000
-"""Sessions that they belong to, in turn."""
-LENGTH = 200
-"""Of the inner packet, in bytes."""
-BURST = 100
-"""A sender that others kept waiting sends no more than so many packets at once."""
+from benchmarks.traffic import pin
 
 CHANGED, FOREIGN = 1_000, 100
 ROUNDS = 3
 CALM_S = 10.0
-WARM_S = 2.0
-LIMIT = 0.001
-"""What may be lost of the packets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """In some seconds: packets sent, and those that did not arrive."""
-
-    seconds: float
-    sent: int
-    lost: int
+BURST = 100
+"""A sender that others kept waiting sends no more than so many packets at once."""
 
 
 def run(sessions: int, *, rounds: int = ROUNDS, calm_s: float = CALM_S) -> list[Row]:
@@ -54,20 +34,23 @@ def run(sessions: int, *, rounds: int = ROUNDS, calm_s: float = CALM_S) -> list[
         repairs: list[Passed] = []
         cleanings: list[Passed] = []
         flow_mods = 0.0
-        with _load(lab, range(1, min(BUSY, sessions // 2) + 1)):
+        with load(lab, sessions, burst=BURST) as senders:
+            for sender in senders:
+                os.sched_setscheduler(sender.pid, os.SCHED_FIFO, os.sched_param(3))
+            time.sleep(WARM_S)
             for _ in range(rounds):
-                calm.append(_passed(lab, lambda: time.sleep(calm_s)))
+                calm.append(passed(lab, lambda: time.sleep(calm_s)))
                 site.stop(lab)
-                starts.append(_passed(lab, lambda: site.started(lab, "switch")))
+                starts.append(passed(lab, lambda: site.started(lab, "switch")))
                 flow_mods += site.metric(lab, "ofgtp_flow_mods_total")
-                repairs.append(_passed(lab, lambda: _repaired(lab, mended)))
-                cleanings.append(_passed(lab, lambda: _repaired(lab, added)))
+                repairs.append(passed(lab, lambda: _repaired(lab, mended)))
+                cleanings.append(passed(lab, lambda: _repaired(lab, added)))
                 if site.installed(lab) != before:
                     raise RuntimeError("in sync, and yet not put right")
         slices = lab.controller_log.read_text().count("compared in slices")
         site.stop(lab)
     without = f"{_lost(calm)} without one"
-    load = (
+    conditions = (
         f"{figure(RATE)} packets a second, half of them each way, of {LENGTH} octets and of "
         f"{figure(BUSY)} sessions in turn, counted at the interfaces of both hosts. The "
         "senders and the threads of ovs-vswitchd are scheduled before all others (SCHED_FIFO): so "
@@ -84,7 +67,7 @@ def run(sessions: int, *, rounds: int = ROUNDS, calm_s: float = CALM_S) -> list[
             f"{flow_mods:.0f} flow-mods",
             'With `ownership = "switch"`, nothing changed meanwhile; from the start of '
             "`ryu-manager` until `/v1/gateways` shows `in_sync`. Flow-mods by `/metrics`, all "
-            f"rounds together. {load}",
+            f"rounds together. {conditions}",
             well=not flow_mods,
         ),
         _row(
@@ -117,38 +100,16 @@ def _row(
     well: bool = True,
 ) -> Row:
     took: Samples = samples(run.seconds for run in runs)
-    reached = well and _share(runs) <= LIMIT
+    reached = well and share(runs) <= LIMIT
     lost = f"{took}; {_lost(runs)}, {more}"
     return Row(name, lost, against, reach="0.1 % lost", reached=reached, notes=[note])
-
-
-def _share(runs: Sequence[Passed]) -> float:
-    return sum(run.lost for run in runs) / sum(run.sent for run in runs)
 
 
 def _lost(runs: Sequence[Passed]) -> str:
     each = ", ".join(str(run.lost) for run in runs)
     sent = sum(run.sent for run in runs)
     rate = sent / sum(run.seconds for run in runs)
-    return f"{100 * _share(runs):.3f} % of {sent:,} packets lost ({each}), {rate:,.0f} a second"
-
-
-@contextmanager
-def _load(lab: site.Lab, numbers: Sequence[int]) -> Iterator[None]:
-    """Packets of these sessions both ways, as long as the block lasts."""
-    there, paths = ends(lab), {}
-    for way in WAYS:
-        frames = [
-            frame(way, there, site.session(number), ttl=64, length=LENGTH) for number in numbers
-        ]
-        paths[way] = blast.write(lab.dir / f"{way}.frames", frames)
-    setup = {"rate": RATE // 2, "burst": BURST, "seconds": 3600}
-    up, down = (sending(lab, way, paths[way], **setup) for way in WAYS)
-    with up as one, down as other:
-        for sender in (one, other):
-            os.sched_setscheduler(sender.pid, os.SCHED_FIFO, os.sched_param(3))
-        time.sleep(WARM_S)
-        yield
+    return f"{100 * share(runs):.3f} % of {sent:,} packets lost ({each}), {rate:,.0f} a second"
 
 
 def _first(lab: site.Lab) -> None:
@@ -159,27 +120,6 @@ def _first(lab: site.Lab) -> None:
         number = int(thread.name)
         priority = os.sched_param(2 if number == process else 1)
         os.sched_setscheduler(number, os.SCHED_FIFO, priority)
-
-
-def _passed(lab: site.Lab, work: Callable[[], object]) -> Passed:
-    start, before = time.perf_counter(), _counts(lab)
-    work()
-    after, end = _counts(lab), time.perf_counter()
-    sent, received = (now - was for now, was in zip(after, before, strict=True))
-    # A few are under way at either time.
-    return Passed(end - start, sent, max(0, sent - received))
-
-
-def _counts(lab: site.Lab) -> tuple[int, int]:
-    """Packets sent by both hosts, and received by both."""
-    sent = received = 0
-    for name in SENDER.values():
-        with lab.inside(name):
-            text = Path("/proc/thread-self/net/dev").read_text()
-        line = next(each for each in text.splitlines() if each.strip().startswith("eth0:"))
-        fields = line.partition(":")[2].split()
-        received, sent = received + int(fields[1]), sent + int(fields[9])
-    return sent, received
 
 
 def _harm(lab: site.Lab, changed: int) -> str:

@@ -72,6 +72,15 @@ def site() -> Iterator[Site]:
         made.alive()
 
 
+@contextmanager
+def associated(lab: Lab) -> Iterator[ControlPlane]:
+    """A control plane with an association; in the end all that it sent and got is well formed."""
+    with ControlPlane(lab) as cp:
+        assert cp.associate().cause == 1
+        yield cp
+        assert judge(cp)
+
+
 class ControlPlane:
     """One at an address; it answers heartbeats while it waits for something."""
 

@@ -41,11 +41,9 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def cp(lab: Lab) -> Iterator[ControlPlane]:
-    with ControlPlane(lab) as cp:
-        assert cp.associate().cause == 1
+    with smf.associated(lab) as cp:
         yield cp
         assert cp.release().cause == 1
-        assert smf.judge(cp)
         assert own.sessions(lab) == {}
 
 

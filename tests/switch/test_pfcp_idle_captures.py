@@ -57,11 +57,9 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def cp(site: Site) -> Iterator[ControlPlane]:
-    with ControlPlane(site.lab) as cp:
-        assert cp.associate().cause == 1
+    with smf.associated(site.lab) as cp:
         yield cp
         assert cp.release().cause == 1
-        assert smf.judge(cp)
 
 
 def establishment(name: str, target: str) -> Seen:

@@ -54,11 +54,9 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def cp(site: Site) -> Iterator[ControlPlane]:
-    with ControlPlane(site.lab) as cp:
-        assert cp.associate().cause == 1
+    with smf.associated(site.lab) as cp:
         warm(site, cp)
         yield cp
-        assert smf.judge(cp)
 
 
 def warm(site: Site, cp: ControlPlane) -> None:
@@ -415,43 +413,38 @@ def test_a_restart_loses_no_report_and_gives_no_quota_twice() -> None:
     """`ownership = "switch"`, kill -9: what was not answered is sent again, what passed meanwhile
     is of the quota, and what is closed stays closed."""
     ue = next(_ues)
-    with Lab() as lab:
-        smf.n4(lab)
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
-        site.ready()
-        with ControlPlane(lab) as cp:
-            assert cp.associate().cause == 1
-            warm(site, cp)
-            session = limited(
-                cp,
-                ue,
-                urr(
-                    reporting_triggers=Triggers.VOLQU | Triggers.VOLTH,
-                    volume_quota=v.Volume(total=20 * SIZE),
-                    volume_threshold=v.Volume(total=10 * SIZE),
-                ),
-            )
-            cp.answers_reports = None
-            passed = down(site, ue, 11)
-            [first] = told(cp, session, "the threshold is reported")
-            assert first.trigger == UsageTrigger.VOLTH
+    with smf.site() as site, smf.associated(site.lab) as cp:
+        warm(site, cp)
+        session = limited(
+            cp,
+            ue,
+            urr(
+                reporting_triggers=Triggers.VOLQU | Triggers.VOLTH,
+                volume_quota=v.Volume(total=20 * SIZE),
+                volume_threshold=v.Volume(total=10 * SIZE),
+            ),
+        )
+        cp.answers_reports = None
+        passed = down(site, ue, 11)
+        [first] = told(cp, session, "the threshold is reported")
+        assert first.trigger == UsageTrigger.VOLTH
 
-            def meanwhile() -> None:
-                nonlocal passed
-                passed += down(site, ue, 12)
-                cp.reports.clear()
-                time.sleep(0.6)
+        def meanwhile() -> None:
+            nonlocal passed
+            passed += down(site, ue, 12)
+            cp.reports.clear()
+            time.sleep(0.6)
 
-            restarted(lab, meanwhile)
-            cp.answers_reports = 1
-            reports = told(cp, session, "both are reported", 2)
-            assert reports[0] == first
-            assert UsageTrigger.VOLQU & reports[1].trigger
-            assert down(site, ue, 3) == 0
-            restarted(lab, lambda: None)
-            assert down(site, ue, 3) == 0
-            last = session.delete().usage_reports
-            assert sums([*reports, *last]) == (0, passed)
+        restarted(site.lab, meanwhile)
+        cp.answers_reports = 1
+        reports = told(cp, session, "both are reported", 2)
+        assert reports[0] == first
+        assert UsageTrigger.VOLQU & reports[1].trigger
+        assert down(site, ue, 3) == 0
+        restarted(site.lab, lambda: None)
+        assert down(site, ue, 3) == 0
+        last = session.delete().usage_reports
+        assert sums([*reports, *last]) == (0, passed)
 
 
 def test_a_controller_that_hangs(site: Site, cp: ControlPlane, ue: str) -> None:
@@ -473,30 +466,25 @@ def test_a_controller_that_hangs(site: Site, cp: ControlPlane, ue: str) -> None:
 def test_a_store_that_cannot_be_written() -> None:
     """Nothing is reported that is not stored, and nothing is counted twice."""
     ue = next(_ues)
-    with Lab() as lab:
-        smf.n4(lab)
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
-        site.ready()
-        with ControlPlane(lab) as cp:
-            assert cp.associate().cause == 1
-            warm(site, cp)
-            limit = v.Volume(total=5 * SIZE)
-            wanted = urr(reporting_triggers=Triggers.VOLTH, volume_threshold=limit)
-            session = limited(cp, ue, wanted)
-            assert lab.controller is not None
-            pid = lab.controller.pid
-            free = resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-            assert down(site, ue, 10) == 10
-            cp.receive(3.0)
-            assert cp.usage(session) == []
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, free)
-            [report] = told(cp, session, "it is reported")
-            assert (report.trigger, report.sequence) == (UsageTrigger.VOLTH, 0)
-            assert sums([report]) == (0, 10)
-            assert down(site, ue, 2) == 2
-            settled(lab, cp, session, 0, 12)
-            last = session.delete().usage_reports
-            assert sums([report, *last]) == (0, 12)
+    with smf.site() as site, smf.associated(site.lab) as cp:
+        warm(site, cp)
+        limit = v.Volume(total=5 * SIZE)
+        wanted = urr(reporting_triggers=Triggers.VOLTH, volume_threshold=limit)
+        session = limited(cp, ue, wanted)
+        assert site.lab.controller is not None
+        pid = site.lab.controller.pid
+        free = resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        assert down(site, ue, 10) == 10
+        cp.receive(3.0)
+        assert cp.usage(session) == []
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, free)
+        [report] = told(cp, session, "it is reported")
+        assert (report.trigger, report.sequence) == (UsageTrigger.VOLTH, 0)
+        assert sums([report]) == (0, 10)
+        assert down(site, ue, 2) == 2
+        settled(site.lab, cp, session, 0, 12)
+        last = session.delete().usage_reports
+        assert sums([report, *last]) == (0, 12)
 
 
 def test_as_a_real_core_asks_for_it(site: Site, cp: ControlPlane) -> None:
@@ -546,32 +534,27 @@ def test_as_a_real_core_asks_for_it(site: Site, cp: ControlPlane) -> None:
 def test_a_switch_that_begins_anew() -> None:
     """What was read stays, and is of the quota."""
     ue = next(_ues)
-    with Lab() as lab:
-        smf.n4(lab)
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
-        site.ready()
-        with ControlPlane(lab) as cp:
-            assert cp.associate().cause == 1
-            warm(site, cp)
-            session = limited(
-                cp,
-                ue,
-                urr(
-                    reporting_triggers=Triggers.VOLQU | Triggers.PERIO,
-                    volume_quota=v.Volume(total=20 * SIZE),
-                    measurement_period=1,
-                ),
-            )
-            assert down(site, ue, 8) == 8
-            until(lambda: sums(cp.usage(session)) == (0, 8), "it is reported")
-            lab.stop_vswitchd()
-            lab.start_vswitchd()
-            until(lambda: own.in_sync(lab), "in sync")
-            site.warm("enb", MARKER_UE, MARKER_DOWN)
-            assert down(site, ue, 11) == 11
-            until(lambda: sums(cp.usage(session)) == (0, 19), "it is reported")
-            assert down(site, ue, 1) == 1
-            until(lambda: down(site, ue, 1) == 0, "the quota is used up")
-            reports = cp.usage(session)
-            assert any(each.trigger & UsageTrigger.VOLQU for each in reports)
-            session.delete()
+    with smf.site() as site, smf.associated(site.lab) as cp:
+        warm(site, cp)
+        session = limited(
+            cp,
+            ue,
+            urr(
+                reporting_triggers=Triggers.VOLQU | Triggers.PERIO,
+                volume_quota=v.Volume(total=20 * SIZE),
+                measurement_period=1,
+            ),
+        )
+        assert down(site, ue, 8) == 8
+        until(lambda: sums(cp.usage(session)) == (0, 8), "it is reported")
+        site.lab.stop_vswitchd()
+        site.lab.start_vswitchd()
+        until(lambda: own.in_sync(site.lab), "in sync")
+        site.warm("enb", MARKER_UE, MARKER_DOWN)
+        assert down(site, ue, 11) == 11
+        until(lambda: sums(cp.usage(session)) == (0, 19), "it is reported")
+        assert down(site, ue, 1) == 1
+        until(lambda: down(site, ue, 1) == 0, "the quota is used up")
+        reports = cp.usage(session)
+        assert any(each.trigger & UsageTrigger.VOLQU for each in reports)
+        session.delete()

@@ -36,10 +36,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def cp(site: Site) -> Iterator[ControlPlane]:
-    with ControlPlane(site.lab) as cp:
-        assert cp.associate().cause == 1
+    with smf.associated(site.lab) as cp:
         yield cp
-        assert smf.judge(cp)
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from tests.support import gtpu, smf
 from tests.support import ownership as own
 from tests.support.gtpu import E as EXTENDED
 from tests.support.gtpu import S
-from tests.support.lab import Lab
 from tests.support.paging import hold
 from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
@@ -53,8 +52,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def cp(site: Site) -> Iterator[ControlPlane]:
-    with ControlPlane(site.lab) as cp:
-        assert cp.associate().cause == 1
+    with smf.associated(site.lab) as cp:
         # Both base stations' MAC addresses are known: from now on no packet waits for one.
         for teid, name in ((DOWN, "enb"), (OTHER_DOWN, "enb2")):
             ue = next(_ues)
@@ -62,7 +60,6 @@ def cp(site: Site) -> Iterator[ControlPlane]:
             until(lambda ue=ue, name=name: down(site, ue, 1, name), "packets arrive")  # type: ignore[misc]
             session.delete()
         yield cp
-        assert smf.judge(cp)
 
 
 @pytest.fixture
@@ -298,23 +295,18 @@ def test_a_relay(site: Site, cp: ControlPlane, flags: int) -> None:
 
 def test_a_restart_keeps_what_is_measured() -> None:
     """`ownership = "switch"`, kill -9: the counts and the sequence go on."""
-    with Lab() as lab:
-        smf.n4(lab)
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=smf.CONFIG))
-        site.ready()
-        with ControlPlane(lab) as cp:
-            assert cp.associate().cause == 1
-            session = measured(cp, "10.45.8.2")
-            until(lambda: down(site, "10.45.8.2", 1), "packets arrive")
-            until(lambda: _seen(site, session)[1] >= 1, "counted")
-            first = reported(session.modify(flags=ModificationFlags.QAURR), IMMER)
-            assert first[1].downlink_packets >= 1
-            assert (up(site, session, "10.45.8.2", 2), down(site, "10.45.8.2", 3)) == (2, 3)
-            lab.stop_controller(signal.SIGKILL)
-            assert down(site, "10.45.8.2", 4) == 4
-            lab.start_controller(lab.dir.joinpath("ofgtp.toml").read_text(), status=None)
-            until(lambda: own.in_sync(lab), "in sync")
-            until(lambda: _seen(site, session)[1] == 7, "all is counted")
-            last = session.delete()
-            assert reported(last, TERMR) == {1: volume(2, 7), 2: volume(0, 7)}
-            assert [each.sequence for each in last.usage_reports] == [1, 1]
+    with smf.site() as site, smf.associated(site.lab) as cp:
+        session = measured(cp, "10.45.8.2")
+        until(lambda: down(site, "10.45.8.2", 1), "packets arrive")
+        until(lambda: _seen(site, session)[1] >= 1, "counted")
+        first = reported(session.modify(flags=ModificationFlags.QAURR), IMMER)
+        assert first[1].downlink_packets >= 1
+        assert (up(site, session, "10.45.8.2", 2), down(site, "10.45.8.2", 3)) == (2, 3)
+        site.lab.stop_controller(signal.SIGKILL)
+        assert down(site, "10.45.8.2", 4) == 4
+        site.lab.start_controller(site.lab.dir.joinpath("ofgtp.toml").read_text(), status=None)
+        until(lambda: own.in_sync(site.lab), "in sync")
+        until(lambda: _seen(site, session)[1] == 7, "all is counted")
+        last = session.delete()
+        assert reported(last, TERMR) == {1: volume(2, 7), 2: volume(0, 7)}
+        assert [each.sequence for each in last.usage_reports] == [1, 1]
