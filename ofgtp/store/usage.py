@@ -35,6 +35,11 @@ CREATE TABLE usage (
 """
 """The first four are the session's total; the marks are where the switch's counts stood."""
 
+WITHOUT_FRAMES = (
+    "UPDATE usage SET mark_up_octets = mark_up_octets + 14 * mark_up_packets WHERE more IS NULL;"
+)
+"""From when uplink flows counted frames, 14 octets longer than packets, which were taken off."""
+
 _PUT = "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PLAIN: tuple[RuleKey, RuleKey] = ("uplink", ""), ("downlink", "")
 

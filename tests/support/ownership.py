@@ -205,7 +205,7 @@ def wanted_flows(
 def epoch(lab: Lab) -> int:
     """Which bits table `epoch` asks for: they are all as good."""
     text = lab.ofctl("--no-stats", "dump-flows", BRIDGE, "table=28")
-    [mask] = re.findall(r"pkt_mark=0(?:x0)?/0x([0-9a-f]+)", text) or ["ffff"]
+    [mask] = {*re.findall(r"pkt_mark=0(?:x0)?/0x([0-9a-f]+)", text)} or {"ffff"}
     return int(mask, 16)
 
 

@@ -231,8 +231,9 @@ def _asks(condition: Condition, fields: dict[str, int]) -> bool:
 
 def _matches(flow: Flow, fields: dict[str, int]) -> bool:
     named = {condition.field for condition in flow.match}
-    if "packet_type" not in named and fields["packet_type"] != ETHERNET:
-        return False  # a match that names no packet type means Ethernet
+    of_ethernet = "packet_type" not in named and named - set(METADATA)
+    if of_ethernet and fields["packet_type"] != ETHERNET:
+        return False  # a match that names no packet type means Ethernet, but one of metadata alone
     return all(_asks(condition, fields) for condition in flow.match)
 
 
@@ -386,7 +387,11 @@ def _pop_vlan(packet: Packet) -> Packet:
     return replace(packet, data=packet.data[:12] + packet.data[16:])
 
 
-def _decap(packet: Packet) -> Packet:
+def _decap(packet: Packet, eth_type: int) -> Packet:
+    if eth_type:
+        if packet.packet_type != 1 << 16 | MPLS:
+            raise Aborted("decap of a label, where there is none in front")
+        return replace(packet, data=packet.data[4:], packet_type=1 << 16 | eth_type)
     if packet.packet_type == 1 << 16 | NSH:
         size = packet.bits(1, 1) % 64 * 4
         if packet.bits(0, 1) >> 6 or not 8 <= size <= len(packet.data):
@@ -488,8 +493,8 @@ class Switch:
                 return replace(packet, in_port=Port.NONE)
             case Encap(header):
                 return _encap(packet, header)
-            case Decap():
-                return _decap(packet)
+            case Decap(eth_type):
+                return _decap(packet, eth_type)
             case PopMpls(eth_type):
                 return _pop_mpls(packet, eth_type)
             case PushVlan():

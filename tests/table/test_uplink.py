@@ -16,6 +16,7 @@ from ofgtp.core.flows.flow import CheckBigger, CookieKind, Flow, Output, Port, m
 from ofgtp.core.flows.pipeline import (
     EPOCH,
     GUARD,
+    NUMBERED_END,
     ROUTE,
     TOO_BIG_UPLINK_METER,
     UPLINK,
@@ -203,7 +204,8 @@ def test_no_t_pdu_takes_a_short_cut(flags: int, relayable: tuple[int, ...]) -> N
         trace = gw.receive(LINKS.access, gtpu(inner(ttl=ttl), flags=flags))
         tables = [flow.table for flow in trace.flows]
         access, first = (0, 10, 12, 25), (0, *relayable, 20)
-        second = (0, 22, 28, 29, 30, 40, 50)
+        numbered = (NUMBERED_END.number,) if flags & S else ()
+        second = (0, 22, *numbered, 28, 29, 30, 40, 50)
         assert tables == [*access, *first, *second], f"TTL {ttl}"
 
 

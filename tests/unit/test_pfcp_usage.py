@@ -24,7 +24,7 @@ from ofgtp.core.pfcp.wire.enums import (
     UsageTrigger,
 )
 from ofgtp.core.pfcp.wire.ies import Ie
-from ofgtp.core.rules.counts import Counts, RuleKey, by_rule, counts_of
+from ofgtp.core.rules.counts import Counts, RuleKey, by_rule, counts_of, framed
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.usage.seen import Seen, key_of
 from tests.support.sample import LINKS
@@ -229,7 +229,9 @@ def test_flows_counts_are_those_of_their_rules() -> None:
     flows = owned_flows(session_of(establish(create_pdrs=(UL, DL, voice))), LINKS)
     found: dict[Hashable, Counts] = {}
     for owned in flows:
-        found[owned.flow.key] = Counts(10, 1140) if owned.first else Counts(4, 456)
+        more = 14 if framed(owned.flow) else 0
+        packets = 10 if owned.first else 4
+        found[owned.flow.key] = Counts(packets, (100 + more) * packets)
     keyed = [(each.flow.key, each) for each in flows]
     assert by_rule(keyed, found) == {
         ("uplink", "1"): Counts(10, 1000),
@@ -237,4 +239,5 @@ def test_flows_counts_are_those_of_their_rules() -> None:
         ("downlink", "3"): Counts(4, 400),
     }
     assert set(by_rule(keyed, {}).values()) == {Counts()}
-    assert counts_of(Counts(1, 60)) == Counts(1, 46)
+    assert counts_of(Counts(1, 60), True) == Counts(1, 46)
+    assert counts_of(Counts(1, 60), False) == Counts(1, 60)

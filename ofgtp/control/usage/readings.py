@@ -140,9 +140,18 @@ class Readings:
             self._flows.pop(number, None)
             self._meters[number] = dict(spared.get(number, ()))
         self._sent = {each.number: dict(self.switch.holding.sent(each)) for each in sessions}
+        framed = {
+            (each.number, place)
+            for each in sessions
+            if each.number not in spared and each.detail is not None
+            for rule in rules_of(each)
+            if rule.teid is None
+            for place in rule.meters
+        }
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
-                dropped = counts_of(Counts(found.dropped, found.dropped_octets))
+                seen = Counts(found.dropped, found.dropped_octets)
+                dropped = counts_of(seen, (number, place) in framed)
                 self._meters[number][place] = dropped
 
     def seen(self, session: Session) -> Seen | None:

@@ -156,7 +156,7 @@ INGRESS = Table(
     0,
     "ingress",
     "Sorts packets by the port they came in by.",
-    _fields("packet_type in_port ct_mark"),
+    _fields("packet_type in_port ct_label"),
     ("access", "relay_form", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
@@ -229,8 +229,9 @@ NORMALISE = Table(
     "normalise",
     "Decapsulated packets, typed at random by the switch. Tells T-PDUs from signalling, and sends"
     " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
-    " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
-    " makes the switch forget the tunnel's metadata.",
+    " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. Those that are"
+    " typed rightly (TTL 64 to 79) have no label, and the peer's address in the Ethernet header. A"
+    " patch port makes the switch forget the tunnel's metadata.",
     _fields("packet_type reg7 dl_dst dl_type nw_proto tun_gtpu_flags tun_gtpu_msgtype"),
     (),
     DropReason.NOT_IP,
@@ -238,12 +239,21 @@ NORMALISE = Table(
 RETYPE = Table(
     22,
     "retype",
-    "T-PDUs come back: TEID and peer go into registers, and the label is popped with the type that"
-    " the packet really has; the switch parses it anew. Those with an extension header are parsed"
-    " as IPv6, which they are not. Signalling goes to the controller.",
+    "T-PDUs come back: TEID and peer go into registers. Those with a label lose it, and are said to"
+    " be what they really are; the switch parses them anew. Those with an extension header are"
+    " parsed as IPv6, which they are not. Signalling goes to the controller.",
     _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
-    ("container", "epoch"),
+    ("container", "numbered_end", "epoch"),
     DropReason.NOT_IP,
+)
+NUMBERED_END = Table(
+    27,
+    "numbered_end",
+    "T-PDUs with a sequence number that are all there lose the label, and are parsed anew. Of what"
+    " ends within that number, which the switch has taken off all the same, nothing is left.",
+    _fields("reg2"),
+    ("epoch",),
+    None,
 )
 CONTAINER = Table(
     23,
@@ -269,16 +279,6 @@ UNWRAP = Table(
     "unwrap",
     "Takes this header off, and the container with it. The switch parses the packet anew.",
     _fields("dl_type pkt_mark"),
-    ("bare",),
-    DropReason.NOT_IP,
-)
-BARE = Table(
-    27,
-    "bare",
-    "The UE's packet, typed rightly, gets an Ethernet header, and the switch parses it anew with"
-    " that: so flows count the same octets of it as of packets without extension headers. Behind a"
-    " container that reaches too far it is not parsed once more, and counts 14 octets less.",
-    _fields("packet_type pkt_mark reg5"),
     ("epoch",),
     DropReason.NOT_IP,
 )
@@ -297,11 +297,12 @@ LEASE = Table(
 EPOCH = Table(
     28,
     "epoch",
-    "One flow, which asks for a field that is always 0, each time it is changed for other bits of"
-    " it; those of table ingress for the gtpu port ask for the same. Open vSwitch before 3.2 cannot"
-    " change what it has cached for decapsulated packets, but drops it when something new is asked:"
-    " so a changed next hop, say, holds for packets under way.",
-    _fields("pkt_mark"),
+    "UEs' packets, typed rightly. Those that were parsed anew get an Ethernet header. All are asked"
+    " for a field that is always 0, each time it is changed for other bits of it; those of table"
+    " ingress for the gtpu port ask for such a field, too. Open vSwitch before 3.2 cannot change"
+    " what it has cached for decapsulated packets, but drops it when something new is asked: so a"
+    " changed next hop, say, holds for packets under way.",
+    _fields("packet_type pkt_mark"),
     ("inner_ecn",),
     None,
 )
@@ -380,7 +381,7 @@ GUARD = Table(
     " multicast; other UEs, as configured. If the core MTU is smaller than what may come out of a"
     " tunnel, the size of what goes on is compared with it.",
     _fields("dl_type nw_dst ct_zone"),
-    ("route", "framed", "fit"),
+    ("route", "framed"),
     None,
 )
 ROUTE = Table(
@@ -406,9 +407,20 @@ CORE = Table(
 FRAMED = Table(
     62,
     "framed",
-    "Packets to framed routes: networks behind a UE, outside the UE pools. As tables `core` and"
-    " `guard` have it for the UE pools; here is what all framed routes have in common.",
-    _fields("in_port dl_type nw_ttl"),
+    "Packets to framed routes: networks behind a UE, outside the UE pools. As table `core` has it"
+    " for the UE pools; here is what all framed routes have in common. And packets from UE to UE:"
+    " those with the longest containers are not parsed anew, as the switch does not do it so often;"
+    " downlink flows count 14 octets less of them.",
+    _fields("in_port reg5 dl_type nw_ttl"),
+    ("turn", "fit"),
+    None,
+)
+TURN = Table(
+    63,
+    "turn",
+    "From UE to UE, parsed anew: so flows count the same octets of it as of what comes from the"
+    " packet data network. Where UEs may not send to each other, nothing gets here.",
+    _fields("pkt_mark"),
     ("fit",),
     None,
 )
@@ -529,7 +541,7 @@ PIPELINE: tuple[Table, ...] = (
     CONTAINER_END,
     LEASE,
     UNWRAP,
-    BARE,
+    NUMBERED_END,
     EPOCH,
     INNER_ECN,
     UPLINK,
@@ -542,6 +554,7 @@ PIPELINE: tuple[Table, ...] = (
     ROUTE,
     CORE,
     FRAMED,
+    TURN,
     FIT,
     REPLAYED,
     DOWNLINK,

@@ -16,6 +16,7 @@ from ofgtp.core.flows.flow import (
     ForgetInPort,
     Header,
     Output,
+    PopMpls,
     Port,
     Resubmit,
     SetField,
@@ -48,6 +49,7 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG_RELAYED_METER,
     TOO_BIG_REPORT_METER,
     TTL_METER,
+    TURN,
     UNKNOWN_UE_METER,
     DropReason,
     Report,
@@ -55,6 +57,7 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import Gateway
 from ofgtp.core.packets.gtpu import Extension
+from ofgtp.core.rules.container import far_forms
 from ofgtp.core.rules.terms import (
     ARP,
     CONTAINER_HEADERS,
@@ -207,9 +210,33 @@ def framed(links: Links) -> Iterator[Flow]:
     """What comes by the core port, as for the UE pools; the rest comes from UEs."""
     yield from _to_ues(FRAMED, 80, {"in_port": links.core, "dl_type": IPV4}, links)
     if links.ue_to_ue:
-        yield FRAMED.flow(0, (), ForgetInPort(), check_size(links), goto=FIT)
+        for form in far_forms():
+            # The switch makes no more than six passes, and these have had one more than others.
+            yield FRAMED.flow(50, match(reg5=form), *_to_other_ue(links), goto=FIT)
+        yield FRAMED.flow(0, (), *_PARSED_ANEW, goto=TURN)
     else:
         yield FRAMED.drop(0, (), DropReason.UE_TO_UE)
+
+
+_PARSED_ANEW: tuple[Action, ...] = (
+    Decap(),
+    Encap(Header.MPLS),
+    Encap(Header.ETHERNET),
+    PopMpls(IPV4),
+)
+"""Have the switch begin a pass with a UE's packet in an Ethernet frame. A flow counts the octets
+with which a packet began the pass: downlink flows are to count the same of what comes from UEs as
+of what comes by the core port."""
+
+
+def turn(links: Links) -> Iterator[Flow]:
+    """Packets from UE to UE; a pass of the switch of its own: see NO_SESSION."""
+    asked = match(pkt_mark=(0, links.epoch))
+    yield TURN.flow(100, asked, *_to_other_ue(links), goto=FIT)
+
+
+def _to_other_ue(links: Links) -> tuple[Action, ...]:
+    return ForgetInPort(), check_size(links)
 
 
 def ttl_expired(table: Table, priority: int, asked: Mapping[str, Value]) -> Iterator[Flow]:

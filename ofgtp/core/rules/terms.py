@@ -76,6 +76,15 @@ their packet: the optional part and then an extension header, if E is set; the h
 if S is set too (the switch takes it off); and the optional part alone, if only PN is set."""
 
 
+NUMBERED = {4: 5, 6: 0}
+"""By IP version what stands there of T-PDUs with a sequence number: the switch takes its octets off
+though they be missing, so that the packet may have fewer than none."""
+
+
+WHOLE = 7
+"""Stands there of T-PDUs that are typed rightly, and have no label."""
+
+
 CONTAINED, CHECKED = 0x80, 0x40
 """In register 3: the T-PDU had a container. In register 4: its session wants one; its session wants
 its QFI in it."""
@@ -193,6 +202,10 @@ def wanted_container(qos: Qos) -> int:
     return CONTAINED * qos.required | (CHECKED | qos.qfi) * qos.check
 
 
+LONGER_THAN_NONE, NUMBERED_IPV6 = 4, 5
+"""Bits of register 2: a packet with a sequence number is all there; and it is IPv6."""
+
+
 LONGER_THAN_ACCESS = 3
 """The bit of register 2 that says so of a packet that came in a tunnel and is to leave in one."""
 
@@ -226,6 +239,10 @@ ASKED: dict[int, dict[str, Value]] = {
 
 NO_RELAY: dict[str, Value] = {"ct_label": (0, 0xFFFF << 64)}
 """The same for what is no relay's."""
+
+
+EPOCH_AT = 96
+"""The same field from this bit on is for the epoch."""
 
 
 RELAYS = 1 << 30

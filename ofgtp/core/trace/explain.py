@@ -12,7 +12,6 @@ from ipaddress import IPv4Address
 from ofgtp.core.flows.flow import CookieKind, cookie_kind, cookie_number
 from ofgtp.core.flows.pipeline import (
     ACCESS,
-    BARE,
     CHOOSE,
     CONTAIN,
     CONTAINER,
@@ -43,6 +42,7 @@ from ofgtp.core.flows.pipeline import (
     RULES,
     SHOWN,
     TOO_BIG,
+    TURN,
     UNWRAP,
     UPLINK,
     DropReason,
@@ -64,7 +64,7 @@ ANEW = {
     CONTAINER: "Parsed anew, as if IPv6: its extension header can be read so",
     CONTAINER_END: "Parsed anew, 16 octets further on: it is a long one",
     UNWRAP: "Parsed anew, as if NSH: its extension header can be taken off so",
-    BARE: "Parsed anew, without its extension header",
+    TURN: "Parsed anew, in an Ethernet frame, as what comes from the packet data network",
 }
 """Tables that follow on a new parsing -> what it is about."""
 
@@ -310,6 +310,8 @@ class _Way:
         if table is ONWARD:
             return f"into a tunnel again, to {self._far}"
         if table is FRAMED:
+            if packet.direction == "uplink":
+                return f"from UE to UE: {packet.destination} is one's, or behind one"
             return f"{packet.destination} is behind a UE, by a framed route"
         if table is HELD:
             return "the session is idle: to where such packets are shown, or its way is closed"
@@ -324,7 +326,9 @@ class _Way:
             return f"a T-PDU with {what}: round by the patch"
         if table is RETYPE:
             teid, peer = self._registers.get(0, 0), IPv4Address(self._registers.get(1, 0))
-            return f"keeps TEID {teid:#x} and peer {peer}, and parses anew"
+            anew = any(action.startswith(("decap(", "pop_mpls")) for action in hop.actions)
+            then = "and parses anew" if anew else "of what is typed rightly"
+            return f"keeps TEID {teid:#x} and peer {peer}, {then}"
         if table is CONTAINER:
             octets = 4 * (self._registers.get(EXTENDED_FORM, 0) & 0xF)
             kind = " of PDU type 0, as if downlink" if self._of_type_0 else ""
@@ -333,8 +337,8 @@ class _Way:
             return "an IPv4 packet follows it: all in front is made one header to take off"
         if table is UNWRAP:
             return "the container is taken off"
-        if table is BARE:
-            return "the UE's packet, as without a container, in an Ethernet frame"
+        if table is TURN:
+            return "from UE to UE"
         if table is EPOCH:
             return "all pass it; it keeps the switch's cache right"
         if table is INNER_ECN:
@@ -530,9 +534,11 @@ class _Way:
 
 def _onward(hop: Hop) -> Table | None:
     """Where a packet that is parsed anew after this flow goes on, which the switch does not say."""
+    if hop.table == FRAMED.number:
+        return TURN
     if hop.table == RETYPE.number:
         return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
-    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: BARE, BARE: EPOCH}
+    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: EPOCH}
     return next((to for table, to in onward.items() if table.number == hop.table), None)
 
 
