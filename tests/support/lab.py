@@ -40,6 +40,8 @@ from typing import Any, Self
 from ofgtp.core.model import Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
+PORTS = os.environ.get("OFGTP_TEST_PORTS", "")
+"""The `ports` of the labs' gateways; empty: the default."""
 SCHEMA = Path(os.environ.get("OFGTP_TEST_SWITCH", "/"), "usr/share/openvswitch/vswitch.ovsschema")
 NETNS = Path("/run/netns")
 PREFIX = "ofgtp-t-"
@@ -417,6 +419,7 @@ access_ip = "10.1.0.1/24"
 {core}
 ue_pools = ["10.45.0.0/16"]
 {"" if decrement_ttl else "decrement_ttl = false"}
+{f'ports = "{PORTS}"' if PORTS else ""}
 {gateway}
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 
@@ -13,7 +14,7 @@ from ofgtp.core.errors import GatewayNotReady, InvalidSession
 from ofgtp.core.flows import faults
 from ofgtp.core.model import Gateway, Session
 from ofgtp.core.sessions.rules import framed_of
-from ofgtp.southbound import hostnet, netfilter
+from ofgtp.southbound import hops, hostnet, netfilter
 from ofgtp.southbound.ovsdb import IFINDEX, BridgeFacts, Ovsdb
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,12 @@ class Host:
         repaired: Callable[..., None],
         learned: Callable[[BridgeFacts], None],
         framed: Callable[[], Sequence[IPv4Network]],
+        *,
+        leased: bool,
     ) -> None:
+        """`leased`: packets pass as long as `renew` says so."""
         self.gateway, self.nonce = gateway, nonce
+        self._leased, self._passes_until = leased, 0.0
         self.ovs_version: str | None = None
         self.access_mtu = 0
         self.core_mtu: int | None = None
@@ -101,10 +106,26 @@ class Host:
         with self._netfilter:
             if self._stopped:
                 return
-            changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version))
+            lease = max(self._passes_until - time.monotonic(), 0.0) if self._leased else None
+            changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version), lease)
         if changed and self._filtered:
             self._repaired("the nftables rules were changed")
         self._filtered = True
+
+    def renew(self, seconds: float) -> None:
+        """With AF_XDP: have packets pass for so many seconds, and then, if nobody says so again, no
+        more; see `netfilter`."""
+        if not self.gateway.hops:
+            return
+        with self._netfilter:
+            if self._stopped:
+                return
+            self._passes_until = time.monotonic() + seconds
+            try:
+                netfilter.renew(self.gateway, seconds)
+            except GatewayNotReady as error:
+                # With the tables they pass so long as well.
+                log.debug("gateway=%s: not renewed: %s", self.gateway.name, error)
 
     def check_framed(self, session: Session) -> None:
         """Whether the host can have routes to the prefixes behind a UE.
@@ -146,6 +167,9 @@ class Host:
             refusal = hostnet.port_refusal(port)
             if refusal is not None:
                 raise GatewayNotReady(refusal)
+        if (refusal := hops.refusal(gateway)) is not None:
+            raise GatewayNotReady(refusal)
+        changed = gateway.hops != () and hops.ensure(gateway)
         while self._let_go():
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
@@ -156,9 +180,9 @@ class Host:
             if port in gateway.ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
                 self._ovsdb.remember(gateway, port, kept)
         self._kept = {}
-        changed = False
         for port in gateway.ports:
             changed |= hostnet.ensure_up(port)
+            changed |= self._heed(port)
             former = hostnet.offloads_off(port)
             if former:
                 self._ovsdb.remember(gateway, port, former)
@@ -181,8 +205,24 @@ class Host:
         self.core_mtu = None if gateway.host_core else hostnet.mtu(gateway.core_port)
         if self.ovs_version is not None:
             self.apply_netfilter()
+        if not self._made:
+            # Those of another `ports`, or of more cores, are no ports of the bridge any more.
+            hops.remove(gateway, but=gateway.hops)
         self._made = True
         self._learned(facts)
+
+    def _heed(self, port: str) -> bool:
+        """Have an interface be promiscuous, as the switch does with one that is its own port; or
+        no more, as it was before. Whether that was a change."""
+        gateway = self.gateway
+        if gateway.hops:
+            if hops.promiscuous(port):
+                self._ovsdb.remember(gateway, port, {hops.PROMISCUOUS: "off"})
+                return True
+        elif self._ovsdb.recall(gateway).get(port, {}).get(hops.PROMISCUOUS) == "off":
+            hops.no_longer_promiscuous(port)
+            self._ovsdb.remember(gateway, port, {hops.PROMISCUOUS: "on"})
+        return False
 
     def _let_go(self) -> bool:
         """Take a port out of the bridge whose interface the switch has lost; False if none has.
@@ -218,11 +258,14 @@ class Host:
         for name in self.gateway.internal_ports:
             if name in there and hostnet.is_abandoned(name):
                 found.add((name, 0))
-        for port in self.gateway.ports:
+        for port in self.gateway.switch_ports:
             made_for, now = there.get(port, {}).get(IFINDEX), hostnet.ifindex(port)
-            if made_for is not None and (made_for != str(now) or not hostnet.is_read(now)):
+            if made_for is not None and (made_for != str(now) or not self._is_read(port, now)):
                 found.add((port, now))
         return found
+
+    def _is_read(self, port: str, number: int) -> bool:
+        return hops.has_program(port) if self.gateway.hops else hostnet.is_read(number)
 
 
 def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:

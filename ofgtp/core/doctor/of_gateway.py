@@ -37,7 +37,7 @@ def bridge(gateway: Gateway, switch: Switch) -> Finding:
         if owner != gateway.name:
             text = f"{gateway.bridge} was made for gateway {owner}"
             return failed(check, text, f"ofgtp gateway remove {owner}   # with the old file")
-    for port in (gateway.access_port, gateway.core_device):
+    for port in (*gateway.ports, *gateway.access_ends, *gateway.core_ends):
         at = switch.ports.get(port, gateway.bridge)
         if at != gateway.bridge:
             return failed(check, f"{port} is in bridge {at}", f"ovs-vsctl del-port {at} {port}")

@@ -438,8 +438,8 @@ class _Way:
         gateway = self.case.gateway
         ect_1, ce = gateway.ecn_ports
         ways = {
-            gateway.access_port: "came in by the access port",
-            gateway.core_device: "came in by the core port",
+            **dict.fromkeys(gateway.access_ends, "came in by the access port"),
+            **dict.fromkeys(gateway.core_ends, "came in by the core port"),
             gateway.gtpu_port: "came out of its tunnel by the gtpu port",
             ect_1: "came out of its tunnel by the gtpu port for what is marked ECT(1)",
             ce: "came out of its tunnel by the gtpu port for what is marked CE",
@@ -491,9 +491,9 @@ class _Way:
         gateway = self.case.gateway
         names = {
             NORMALISE.number: gateway.loop_ports[0],
-            ROUTE.number: gateway.core_device,
+            ROUTE.number: gateway.core_ends[0],
             **{each.number: gateway.gtpu_port for each in (DOWNLINK, CHOOSE, CONTAIN, ONWARD)},
-            LOCAL.number: gateway.access_port,
+            LOCAL.number: gateway.access_ends[0],
         }
         return names.get(hop.table, ", ".join(hop.outputs))
 
@@ -506,7 +506,8 @@ class _Way:
     def _exit(self) -> str:
         """The port by which it should leave."""
         gateway = self.case.gateway
-        return gateway.access_port if self._to_ue or self.relayed else gateway.core_device
+        ends = gateway.access_ends if self._to_ue or self.relayed else gateway.core_ends
+        return ends[0]
 
     @property
     def _to_ue(self) -> bool:

@@ -1,0 +1,150 @@
+"""The ways between the host's interfaces and a bridge that reads its ports by AF_XDP.
+
+Each is a pair of veths (see `ofgtp.core.model.Hop`). What comes in by the interface is handed to
+one of them, and what comes out of it to the interface, by nftables (`ofgtp.southbound.netfilter`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Iterable
+
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.model import Gateway, Hop
+from ofgtp.southbound import hostnet
+from ofgtp.southbound.command import attempt, run
+
+log = logging.getLogger(__name__)
+
+AF_XDP = 44
+"""Of linux/socket.h; Python's socket module does not have it."""
+
+MTU_MAX = 3_400
+"""Longest MTU, in octets, of an interface that AF_XDP reads: the kernel takes no XDP program for a
+veth whose packets do not fit into a page (4,096 octets, less what it keeps there itself)."""
+
+PROMISCUOUS = "promisc"
+"""The fact about an interface that says whether it was promiscuous before it was the gateway's."""
+
+
+def refusal(gateway: Gateway) -> str | None:
+    """Why its ports cannot be read by AF_XDP on this host; None if they may be, or are not to be.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    if not gateway.hops:
+        return None
+    back = 'or write ports = "af_packet"'
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        return (
+            f"this kernel has no AF_XDP sockets ({error.strerror}): take one with"
+            f" CONFIG_XDP_SOCKETS, {back}"
+        )
+    for port in gateway.ports:
+        if (mtu := hostnet.mtu(port)) > MTU_MAX:
+            return (
+                f"the MTU of {port} is {mtu}, and AF_XDP takes {MTU_MAX} at most: set it lower"
+                f" (ip link set dev {port} mtu {MTU_MAX}), {back}"
+            )
+        if has_program(port):
+            return (
+                f"an XDP program is on {port}, and reads packets before the gateway does: take it"
+                f" off (ip link set dev {port} xdp off), {back}"
+            )
+    return None
+
+
+def ensure(gateway: Gateway) -> bool:
+    """Make the pairs, and set them as their interfaces are; True if something was changed.
+
+    Raises:
+        GatewayNotReady: another interface has the name of one of them.
+    """
+    changed = [_ensure(gateway, hop) for hop in gateway.hops]
+    return any(changed)
+
+
+def remove(gateway: Gateway, but: Iterable[Hop] = ()) -> bool:
+    """Delete the pairs that were made for a gateway, but these; False if there are none."""
+    kept, gone = {hop.end for hop in but}, False
+    for link in json.loads(run(["ip", "-json", "link", "show", "type", "veth"]) or "[]"):
+        mine = link.get("ifalias") == _alias(gateway)
+        if mine and not kept & {link["ifname"], link.get("link", "")}:
+            # The other end of a pair goes with the first.
+            attempt(["ip", "link", "del", "dev", link["ifname"]])
+            gone = True
+    return gone
+
+
+def promiscuous(port: str) -> bool:
+    """Have an interface take frames that are not for its own address, for those of the bridge;
+    False if it did so already.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    if "PROMISC" in hostnet.shown(port)["flags"]:
+        return False
+    run(["ip", "link", "set", "dev", port, "promisc", "on"])
+    return True
+
+
+def no_longer_promiscuous(port: str) -> None:
+    """Have it take its own alone again."""
+    run(["ip", "link", "set", "dev", port, "promisc", "off"])
+
+
+def has_program(port: str) -> bool:
+    """Whether an XDP program is on an interface.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    return "xdp" in hostnet.shown(port)
+
+
+def _ensure(gateway: Gateway, hop: Hop) -> bool:
+    port, changed = hostnet.shown(hop.port), False
+    mac, mtu = str(port["address"]), int(port["mtu"])
+    if not hostnet.exists(hop.end):
+        if hostnet.exists(hop.host_end):
+            _refuse(gateway, hop.host_end)
+        ours = ["mtu", str(mtu), "address", mac, "type", "veth"]
+        peer = ["peer", "name", hop.host_end, "mtu", str(mtu)]
+        run(["ip", "link", "add", hop.end, *ours, *peer])
+        for end in (hop.end, hop.host_end):
+            run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
+        # What is to be completed is, on the way to the bridge: it takes no checksums that are
+        # still to be made, as what a container sends by a veth has them.
+        run(["ethtool", "--features", hop.host_end, "tx", "off"])
+        log.info("gateway=%s port=%s: veths %s", gateway.name, hop.port, " and ".join(hop[2:]))
+        changed = True
+    for end in (hop.end, hop.host_end):
+        there = hostnet.shown(end)
+        if there.get("ifalias") != _alias(gateway) or "link" not in there:
+            _refuse(gateway, end)
+        if int(there["mtu"]) != mtu:
+            run(["ip", "link", "set", "dev", end, "mtu", str(mtu)])
+            changed = True
+        if end == hop.end and there["address"] != mac:
+            run(["ip", "link", "set", "dev", end, "address", mac])
+            changed = True
+        changed |= hostnet.ensure_device_settings(end, forward=False)
+        changed |= hostnet.ensure_up(end)
+    return changed
+
+
+def _refuse(gateway: Gateway, end: str) -> None:
+    raise GatewayNotReady(
+        f"interface {end} was not made for gateway {gateway.name}, and is in the way of a veth of"
+        f" that name: delete it (ip link del {end})"
+    )
+
+
+def _alias(gateway: Gateway) -> str:
+    return f"ofgtp {gateway.name}"
