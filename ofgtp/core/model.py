@@ -315,6 +315,10 @@ class Gateway:
         """By which ports the bridge has one of the gateway's interfaces."""
         return tuple(hop.end for hop in self.hops if hop.port == device) or (device,)
 
+    def port_of(self, end: str) -> str:
+        """The host's interface that the bridge has by a port of that name; or the port itself."""
+        return next((hop.port for hop in self.hops if hop.end == end), end)
+
     def names_of(self, port: str) -> tuple[str, str]:
         """The names by which the bridge has an interface of the host, or has had it with another
         `port_type`: facts about it are kept with the port of that name."""

@@ -25,6 +25,10 @@ MTU_MAX = 3_400
 """Longest MTU, in octets, of an interface that AF_XDP reads: the kernel takes no XDP program for a
 veth whose packets do not fit into a page (4,096 octets, less what it keeps there itself)."""
 
+_WHOLE = ("tx", "txvlan", "tx-vlan-stag-hw-insert")
+"""What the end that packets for the bridge are sent to must not leave to a card, by ethtool's
+names."""
+
 PROMISCUOUS = "promisc"
 """The fact about an interface that says whether it was promiscuous before it was the gateway's."""
 
@@ -94,9 +98,9 @@ def promiscuous(port: str) -> bool:
     return True
 
 
-def no_longer_promiscuous(port: str) -> None:
-    """Have it take its own alone again."""
-    run(["ip", "link", "set", "dev", port, "promisc", "off"])
+def restore_promiscuous(port: str, value: str) -> None:
+    """Have it be as it was, `on` or `off`."""
+    run(["ip", "link", "set", "dev", port, "promisc", value])
 
 
 def has_program(port: str) -> bool:
@@ -119,9 +123,10 @@ def _ensure(gateway: Gateway, hop: Hop) -> bool:
         run(["ip", "link", "add", hop.end, *ours, *peer])
         for end in (hop.end, hop.host_end):
             run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
-        # What is to be completed is, on the way to the bridge: it takes no checksums that are
-        # still to be made, as what a container sends by a veth has them.
-        run(["ethtool", "--features", hop.host_end, "tx", "off"])
+        # Checksums that are still to be made (a container's base station sends them so by its
+        # veth), and VLAN tags that a card has taken off: AF_XDP knows nothing of them. So they
+        # are completed, and put back, on the way to the bridge.
+        run(["ethtool", "--features", hop.host_end, *(w for f in _WHOLE for w in (f, "off"))])
         log.info("gateway=%s port=%s: veths %s", gateway.name, hop.port, " and ".join(hop[2:]))
         changed = True
     for end in (hop.end, hop.host_end):

@@ -478,7 +478,8 @@ class Ovsdb:
     def _has_hops(self, *, but: Gateway) -> bool:
         """Whether another gateway's ports are read by AF_XDP."""
         return any(
-            row.type.startswith("afxdp") and row.external_ids.get(TAG) not in (None, but.name)
+            getattr(row, "type", "").startswith("afxdp")
+            and row.external_ids.get(TAG) not in (None, but.name)
             for row in self._rows("Interface")
         )
 

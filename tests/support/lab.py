@@ -383,6 +383,10 @@ class Lab:
 
     # the controller
 
+    def end(self, device: str) -> str:
+        """By which port the bridge has an interface of its namespace."""
+        return replace(self.gateway(), port_type=PORTS or "af_packet").ends_of(device)[0]
+
     def gateway(self, **changes: Any) -> Gateway:
         """This lab's gateway as the core knows it, with some of its fields changed."""
         return gateway(ovsdb=self.ovsdb, **changes)

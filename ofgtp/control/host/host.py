@@ -61,6 +61,10 @@ class Host:
         self._vain: set[tuple[str, int]] = set()
         """Ports that were made anew, with their interfaces' numbers, until they are seen to be
         read: if that does not help, it is not done again."""
+        self._interfaces: dict[str, int] = {}
+        """Those of the host that veths are joined to, with their numbers."""
+        self._anew = False
+        """Whether one of them is another one, and not all is set of it yet."""
         self._configured = 0
         """Changes of the bridge's configuration that were told."""
         self._stopped = False
@@ -97,8 +101,8 @@ class Host:
         """Look after it no longer."""
         self._stopped = True
 
-    def apply_netfilter(self) -> None:
-        """Have the nftables rules be what they should be.
+    def apply_netfilter(self, *, anew: bool = False) -> None:
+        """Have the nftables rules be what they should be; if interfaces are `anew`, they are not.
 
         Raises:
             GatewayNotReady: nft refused.
@@ -108,7 +112,7 @@ class Host:
                 return
             lease = max(self._passes_until - time.monotonic(), 0.0) if self._leased else None
             changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version), lease)
-        if changed and self._filtered:
+        if changed and self._filtered and not anew:
             self._repaired("the nftables rules were changed")
         self._filtered = True
 
@@ -169,15 +173,16 @@ class Host:
                 raise GatewayNotReady(refusal)
         if (refusal := hops.refusal(gateway)) is not None:
             raise GatewayNotReady(refusal)
+        self._look_for_others()
         changed = gateway.hops != () and hops.ensure(gateway)
         while self._let_go():
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
         self.ovs_version = facts.ovs_version or self.ovs_version
-        remade = bool(self._kept)
+        remade = bool(self._kept) or self._anew
         for port, kept in self._kept.items():
             # Of an interface that is another one now nothing is known.
-            if port in gateway.ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
+            if port in gateway.switch_ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
                 self._ovsdb.remember(gateway, port, kept)
         self._kept = {}
         for port in gateway.ports:
@@ -204,12 +209,24 @@ class Host:
         self.access_mtu = hostnet.mtu(gateway.access_port)
         self.core_mtu = None if gateway.host_core else hostnet.mtu(gateway.core_port)
         if self.ovs_version is not None:
-            self.apply_netfilter()
+            self.apply_netfilter(anew=self._anew)
+        self._anew = False
         if not self._made:
             # Those of another `ports`, or of more cores, are no ports of the bridge any more.
             hops.remove(gateway, but=gateway.hops)
         self._made = True
         self._learned(facts)
+
+    def _look_for_others(self) -> None:
+        """Look whether interfaces are others than they were, which are joined to the bridge by way
+        of veths: these stay, and are joined to what is there now."""
+        before = self._interfaces
+        self._interfaces = {hop.port: hostnet.ifindex(hop.port) for hop in self.gateway.hops}
+        for port, number in self._interfaces.items():
+            if before.get(port, number) != number:
+                log.warning("gateway=%s: interface %s was made anew", self.gateway.name, port)
+                self._repaired(f"interface {port} was made anew, and joined again", port=port)
+                self._anew = True
 
     def _heed(self, port: str) -> bool:
         """Have an interface be promiscuous, as the switch does with one that is its own port; or
@@ -220,7 +237,7 @@ class Host:
                 self._ovsdb.remember(gateway, port, {hops.PROMISCUOUS: "off"})
                 return True
         elif self._ovsdb.recall(gateway).get(port, {}).get(hops.PROMISCUOUS) == "off":
-            hops.no_longer_promiscuous(port)
+            hops.restore_promiscuous(port, "off")
             self._ovsdb.remember(gateway, port, {hops.PROMISCUOUS: "on"})
         return False
 

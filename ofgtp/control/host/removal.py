@@ -64,10 +64,8 @@ def take_back(gateway: Gateway) -> Iterator[str]:
         facts = db.recall(gateway)
         for port in gateway.ports:
             kept = {k: v for name in gateway.names_of(port) for k, v in facts.get(name, {}).items()}
-            if kept.get(hops.PROMISCUOUS) == "off" and hostnet.exists(port):
-                hops.no_longer_promiscuous(port)
-                yield f"{port}: not promiscuous again"
-            former = {name: kept[name] for name in hostnet.OFFLOADS.values() if name in kept}
+            settings = (*hostnet.OFFLOADS.values(), hops.PROMISCUOUS)
+            former = {name: kept[name] for name in settings if name in kept}
             if former:
                 _restore(gateway, port, former)
                 yield f"{port}: {', '.join(f'{k} {v}' for k, v in former.items())} again"
@@ -90,6 +88,7 @@ def _restore(gateway: Gateway, port: str, former: dict[str, str]) -> None:
             f"switch's network namespace, or forget the port (ovs-vsctl del-port "
             f"{gateway.bridge} {port})"
         )
+    hops.restore_promiscuous(port, former.pop(hops.PROMISCUOUS, "on"))
     hostnet.restore_offloads(port, former)
 
 

@@ -5,7 +5,7 @@ The switch is asked by a function that the caller gives; nothing else is looked 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -285,7 +285,7 @@ class _Way:
     def _in_words(self, hop: Hop) -> str:
         """What a flow of ofgtp's does that does not drop."""
         packet, gateway = self.case.packet, self.case.gateway
-        table, out = TABLES.get(hop.table), " and ".join(hop.outputs)
+        table, out = TABLES.get(hop.table), self._ports(hop.outputs, " and ")
         if table is INGRESS:
             return self._came_by(hop)
         if table is ACCESS:
@@ -491,11 +491,15 @@ class _Way:
         gateway = self.case.gateway
         names = {
             NORMALISE.number: gateway.loop_ports[0],
-            ROUTE.number: gateway.core_ends[0],
+            ROUTE.number: gateway.core_device,
             **{each.number: gateway.gtpu_port for each in (DOWNLINK, CHOOSE, CONTAIN, ONWARD)},
-            LOCAL.number: gateway.access_ends[0],
+            LOCAL.number: gateway.access_port,
         }
-        return names.get(hop.table, ", ".join(hop.outputs))
+        return names.get(hop.table, self._ports(hop.outputs, ", "))
+
+    def _ports(self, names: Sequence[str], between: str) -> str:
+        """Ports of the bridge, by the names of the host's interfaces."""
+        return between.join(map(self.case.gateway.port_of, names))
 
     @property
     def _into_tunnel(self) -> set[str]:
@@ -526,7 +530,7 @@ class _Way:
             where = f"for the next hop {gateway.next_hop}"
         by = self.taken.rule.id if self.taken else ""
         whose = f", as {self.case.session.called(by)}'s" if by else ""
-        return Verdict(True, f"it leaves by {self._exit} {where}{whose}")
+        return Verdict(True, f"it leaves by {gateway.port_of(self._exit)} {where}{whose}")
 
 
 def _onward(hop: Hop) -> Table | None:
