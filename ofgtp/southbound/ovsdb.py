@@ -343,6 +343,12 @@ class Ovsdb:
         `mtu` is what fits the access side without its tunnel headers: the host, where it routes
         packets to UEs, must know, to fragment them or to tell their senders (RFC 791, RFC 1191).
         """
+        root = self._root()
+        if gateway.hops and root.iface_types and gateway.port_type not in root.iface_types:
+            raise GatewayNotReady(
+                f"this Open vSwitch has no AF_XDP ports (iface_types lacks {gateway.port_type}): "
+                'write ports = "af_packet", or take another build of it'
+            )
         tag = {TAG: gateway.name}
         bridge = self._own_bridge(gateway)
         if bridge is None:
@@ -560,11 +566,6 @@ class Ovsdb:
         root = self._root()
         if root.cur_cfg < root.next_cfg:
             return _OWED
-        if gateway.hops and root.iface_types and gateway.port_type not in root.iface_types:
-            raise GatewayNotReady(
-                f"this Open vSwitch has no AF_XDP ports (iface_types lacks {gateway.port_type}): "
-                'write ports = "af_packet", or take another build of it'
-            )
         bridge = self._own_bridge(gateway)
         if bridge is None:
             raise GatewayNotReady(f"bridge {gateway.bridge} was deleted by somebody else")

@@ -148,6 +148,8 @@ class Lab:
         self.controller: subprocess.Popen[Any] | None = None
         self.environment: dict[str, str] = {}
         """What the controller finds in its environment besides."""
+        self.ports = PORTS
+        """The gateway's `ports` in its configuration; empty: the default."""
 
     # life
 
@@ -385,7 +387,9 @@ class Lab:
 
     def end(self, device: str) -> str:
         """By which port the bridge has an interface of its namespace."""
-        return replace(self.gateway(), port_type=PORTS or "af_packet").ends_of(device)[0]
+        return replace(
+            self.gateway(), port_type="afxdp" if self.ports == "afxdp" else "af_packet"
+        ).ends_of(device)[0]
 
     def gateway(self, **changes: Any) -> Gateway:
         """This lab's gateway as the core knows it, with some of its fields changed."""
@@ -423,7 +427,7 @@ access_ip = "10.1.0.1/24"
 {core}
 ue_pools = ["10.45.0.0/16"]
 {"" if decrement_ttl else "decrement_ttl = false"}
-{f'ports = "{PORTS}"' if PORTS else ""}
+{f'ports = "{self.ports}"' if self.ports else ""}
 {gateway}
 """
 

@@ -229,17 +229,13 @@ class Host:
                 self._anew = True
 
     def _heed(self, port: str) -> bool:
-        """Have an interface be promiscuous, as the switch does with one that is its own port; or
-        no more, as it was before. Whether that was a change."""
-        gateway = self.gateway
-        if gateway.hops:
-            if hops.promiscuous(port):
-                self._ovsdb.remember(gateway, port, {hops.PROMISCUOUS: "off"})
-                return True
-        elif self._ovsdb.recall(gateway).get(port, {}).get(hops.PROMISCUOUS) == "off":
-            hops.restore_promiscuous(port, "off")
-            self._ovsdb.remember(gateway, port, {hops.PROMISCUOUS: "on"})
-        return False
+        """Have an interface that is not itself a port of the bridge be promiscuous, as the switch
+        has those that are; whether it was not. What it was before is kept until it is the
+        gateway's no more."""
+        if not self.gateway.hops or not hops.promiscuous(port):
+            return False
+        self._ovsdb.remember(self.gateway, port, {hops.PROMISCUOUS: "off"})
+        return True
 
     def _let_go(self) -> bool:
         """Take a port out of the bridge whose interface the switch has lost; False if none has.

@@ -88,7 +88,7 @@ def _restore(gateway: Gateway, port: str, former: dict[str, str]) -> None:
             f"switch's network namespace, or forget the port (ovs-vsctl del-port "
             f"{gateway.bridge} {port})"
         )
-    hops.restore_promiscuous(port, former.pop(hops.PROMISCUOUS, "on"))
+    hops.restore_promiscuous(port, former.get(hops.PROMISCUOUS, "on"))
     hostnet.restore_offloads(port, former)
 
 

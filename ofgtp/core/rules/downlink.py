@@ -13,12 +13,12 @@ from ofgtp.core.flows.flow import (
     DecTtl,
     Encap,
     Flow,
-    ForgetInPort,
     Header,
     Output,
     Port,
     Resubmit,
     SetField,
+    SetInPort,
     Value,
     match,
     move,
@@ -207,7 +207,7 @@ def framed(links: Links) -> Iterator[Flow]:
     """What comes by the core port, as for the UE pools; the rest comes from UEs."""
     yield from _to_ues(FRAMED, 80, {"in_port": links.core, "dl_type": IPV4}, links)
     if links.ue_to_ue:
-        yield FRAMED.flow(0, (), ForgetInPort(), check_size(links), goto=FIT)
+        yield FRAMED.flow(0, (), SetInPort(), check_size(links), goto=FIT)
     else:
         yield FRAMED.drop(0, (), DropReason.UE_TO_UE)
 

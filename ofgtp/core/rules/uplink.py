@@ -10,9 +10,9 @@ from ofgtp.core.flows.flow import (
     Decap,
     DecTtl,
     Flow,
-    ForgetInPort,
     Output,
     Port,
+    SetInPort,
     match,
     set_field,
 )
@@ -154,7 +154,7 @@ def guard(gateway: Gateway, links: Links, protected: Iterable[IPv4Network]) -> I
         if gateway.ue_to_ue == "deny":
             yield GUARD.drop(90, asked, DropReason.UE_TO_UE)
         else:
-            yield GUARD.flow(90, asked, ForgetInPort(), check_size(links), goto=FIT)
+            yield GUARD.flow(90, asked, SetInPort(), check_size(links), goto=FIT)
     limit = core_limit(links)
     size = () if limit is None else (CheckBigger(limit, "reg2", LONGER_THAN_CORE),)
     yield GUARD.flow(0, match(**LIVE), *size, goto=ROUTE)
