@@ -112,9 +112,8 @@ def _ports(gateway: Gateway, facts: BridgeFacts | None) -> dict[str, Any]:
     by us, or by somebody else, whose word stays."""
     if not gateway.hops:
         return {"type": "af_packet"}
-    mask = 0 if facts is None or facts.pmd_mask is None else int(facts.pmd_mask, 16)
-    cores = [core for core in range(mask.bit_length()) if mask >> core & 1]
-    return {"type": "afxdp", "pmd_cores": cores, "ways": len(gateway.access_ends)}
+    cores = () if facts is None else facts.pmd_cores
+    return {"type": "afxdp", "pmd_cores": [*cores], "ways": len(gateway.access_ends)}
 
 
 def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -260,13 +260,13 @@ class Gateway:
     """N3-REQUESTS: how often a request is sent before its peer counts as silent."""
     on_path_down: Literal["keep", "remove"] = "keep"
     """Whether the sessions of a peer whose path is down stay or are removed."""
-    pfcp: Pfcp | None = None
-    """None: no control plane is spoken to."""
     port_type: PortType = "af_packet"
     """How the switch reads and writes the ports."""
     pmd_cores: tuple[int, ...] = ()
     """With AF_XDP: the cores on which it does so, with a way to each port for each; none: the
     switch takes one itself."""
+    pfcp: Pfcp | None = None
+    """None: no control plane is spoken to."""
 
     @property
     def host_core(self) -> bool:

@@ -115,8 +115,8 @@ class BridgeFacts:
     controller_connected: bool
     more: tuple[tuple[int, int], ...] = ()
     """Further ways: the number of each, and that of the port that it stands for."""
-    pmd_mask: str | None = None
-    """The cores of the switch's PMD threads, as somebody has set them; None: nobody has."""
+    pmd_cores: tuple[int, ...] = ()
+    """The cores of the switch's PMD threads, as somebody has set them; none: nobody has."""
 
     @property
     def devices(self) -> tuple[object, ...]:
@@ -612,7 +612,7 @@ class Ovsdb:
             more=tuple(
                 (row.ofport[0], first.ofport[0]) for row, first in zip(more, stand_for, strict=True)
             ),
-            pmd_mask=root.other_config.get(PMD_MASK),
+            pmd_cores=tuple(cores_of(root.other_config.get(PMD_MASK, ""))),
         )
 
     # rows
@@ -806,6 +806,15 @@ class _Edit:
 
 
 _OWED = f"ovs-vswitchd did not take the configuration within {COMMIT_S:.0f} s: is it up?"
+
+
+def cores_of(mask: str) -> list[int]:
+    """The cores of a mask, as `pmd-cpu-mask` has it; none of what is no number."""
+    try:
+        bits = int(mask, 16)
+    except ValueError:
+        return []
+    return [core for core in range(bits.bit_length()) if bits >> core & 1]
 
 
 def _told_of(gateway: Gateway, ports: Mapping[str, Row]) -> dict[str, dict[str, str]]:
