@@ -298,7 +298,7 @@ class Gateway:
         return tuple(self._hop(port, number) for port in self.ports for number in ways)
 
     def _hop(self, port: str, number: int) -> Hop:
-        stem = f"{self.bridge[: IFNAMSIZ - 4]}-{'a' if port == self.access_port else 'n'}{number}"
+        stem = f"{self.bridge[: IFNAMSIZ - 4]}-{'a' if port == self.access_port else 'n'}{number:x}"
         return Hop(port, number, stem, f"{stem}h")
 
     @property
