@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import Gateway, Hop
@@ -69,8 +70,16 @@ def ensure(gateway: Gateway) -> bool:
     Raises:
         GatewayNotReady: another interface has the name of one of them.
     """
-    changed = [_ensure(gateway, hop) for hop in gateway.hops]
-    return any(changed)
+    links = _links()
+    missing = [hop for hop in gateway.hops if hop.end not in links]
+    for hop in missing:
+        if hop.host_end in links:
+            _refuse(gateway, hop.host_end)
+        _make(gateway, hop)
+    if missing:
+        links = _links()
+    changed = [_set(gateway, hop, links) for hop in gateway.hops]
+    return bool(missing) or any(changed)
 
 
 def remove(gateway: Gateway, but: Iterable[Hop] = ()) -> bool:
@@ -112,36 +121,43 @@ def has_program(port: str) -> bool:
     return "xdp" in hostnet.shown(port)
 
 
-def _ensure(gateway: Gateway, hop: Hop) -> bool:
-    port, changed = hostnet.shown(hop.port), False
-    mac, mtu = str(port["address"]), int(port["mtu"])
-    if not hostnet.exists(hop.end):
-        if hostnet.exists(hop.host_end):
-            _refuse(gateway, hop.host_end)
-        ours = ["mtu", str(mtu), "address", mac, "type", "veth"]
-        peer = ["peer", "name", hop.host_end, "mtu", str(mtu)]
-        run(["ip", "link", "add", hop.end, *ours, *peer])
-        for end in (hop.end, hop.host_end):
-            run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
-        # Checksums that are still to be made (a container's base station sends them so by its
-        # veth), and VLAN tags that a card has taken off: AF_XDP knows nothing of them. So they
-        # are completed, and put back, on the way to the bridge.
-        run(["ethtool", "--features", hop.host_end, *(w for f in _WHOLE for w in (f, "off"))])
-        log.info("gateway=%s port=%s: veths %s", gateway.name, hop.port, " and ".join(hop[2:]))
-        changed = True
+def _make(gateway: Gateway, hop: Hop) -> None:
+    mtu = ["mtu", str(hostnet.mtu(hop.port))]
+    ours = [*mtu, "address", hostnet.mac(hop.port), "type", "veth"]
+    run(["ip", "link", "add", hop.end, *ours, "peer", "name", hop.host_end, *mtu])
     for end in (hop.end, hop.host_end):
-        there = hostnet.shown(end)
+        run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
+    # Checksums that are still to be made (a container's base station sends them so by its veth),
+    # and VLAN tags that a card has taken off: AF_XDP knows nothing of them. So they are completed,
+    # and put back, on the way to the bridge.
+    run(["ethtool", "--features", hop.host_end, *(w for f in _WHOLE for w in (f, "off"))])
+    log.info("gateway=%s port=%s: veths %s", gateway.name, hop.port, " and ".join(hop[2:]))
+
+
+def _set(gateway: Gateway, hop: Hop, links: Mapping[str, dict[str, Any]]) -> bool:
+    """Set a pair as its interface is; True if that was a change."""
+    port, changed = links.get(hop.port), False
+    if port is None:
+        raise GatewayNotReady(f"interface {hop.port} does not exist")
+    for end in (hop.end, hop.host_end):
+        there = links.get(end, {})
         if there.get("ifalias") != _alias(gateway) or "link" not in there:
             _refuse(gateway, end)
-        if int(there["mtu"]) != mtu:
-            run(["ip", "link", "set", "dev", end, "mtu", str(mtu)])
-            changed = True
-        if end == hop.end and there["address"] != mac:
-            run(["ip", "link", "set", "dev", end, "address", mac])
-            changed = True
+        wanted = {"mtu": port["mtu"]} | ({"address": port["address"]} if end == hop.end else {})
+        for name, value in wanted.items():
+            if there[name] != value:
+                run(["ip", "link", "set", "dev", end, name, str(value)])
+                changed = True
         changed |= hostnet.ensure_device_settings(end, forward=False)
-        changed |= hostnet.ensure_up(end)
+        if "UP" not in there["flags"]:
+            changed |= hostnet.ensure_up(end)
     return changed
+
+
+def _links() -> dict[str, dict[str, Any]]:
+    """All interfaces of the host, as `ip -json` shows them."""
+    shown = json.loads(run(["ip", "-json", "link", "show"]) or "[]")
+    return {str(link["ifname"]): dict(link) for link in shown if link}
 
 
 def _refuse(gateway: Gateway, end: str) -> None:
