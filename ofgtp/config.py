@@ -166,9 +166,9 @@ def load(path: Path) -> Config:
     rest = _rest(root.table("rest", Rest, renamed={"host": "listen", "port": "listen"}))
     if isinstance(root.values.get("gateway"), dict):
         raise root.error("gateway", "several gateways are possible: write [[gateway]]")
-    keys = {"port_type": "ports", "pmd_cores": "ports"}
+    keys = {"port_type": "ports", "pmd_cores": "ports", "leased": "ports"}
     tables = root.tables("gateway", Gateway, keys)
-    gateways = tuple(_gateway(each, controller.pmd_cores) for each in tables)
+    gateways = tuple(_gateway(each, controller) for each in tables)
     if not gateways:
         raise root.error("gateway", "at least one [[gateway]] is needed")
     _check_together(source, gateways)
@@ -466,7 +466,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _gateway(table: _Table, pmd_cores: tuple[int, ...]) -> Gateway:
+def _gateway(table: _Table, controller: Controller) -> Gateway:
     name = table.get("name", str)
     if not _GATEWAY.fullmatch(name):
         raise table.error("name", f"{name!r} is no gateway name: 1 to 64 of A-Z a-z 0-9 . _ -")
@@ -507,7 +507,8 @@ def _gateway(table: _Table, pmd_cores: tuple[int, ...]) -> Gateway:
         on_path_down=table.choice("on_path_down", get_args(OnPathDown)),
         pfcp=_pfcp(table) if "pfcp" in table.values else None,
         port_type=_port_type(table),
-        pmd_cores=pmd_cores,
+        pmd_cores=controller.pmd_cores,
+        leased=controller.ownership == "controller",
     )
     if gateway.masquerade and not gateway.host_core:
         raise table.error("masquerade", 'is possible only with core_port = "host"')

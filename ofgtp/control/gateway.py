@@ -108,12 +108,7 @@ class GatewayAgent:
     ) -> None:
         self.gateway = gateway
         self.host = Host(
-            gateway,
-            nonce,
-            self._repaired,
-            self._learn,
-            lambda: store.framed(gateway.name),
-            leased=lease_seconds is not None,
+            gateway, nonce, self._repaired, self._learn, lambda: store.framed(gateway.name)
         )
         self.synced = False
         """Whether the switch is known to have exactly the flows of the stored sessions."""

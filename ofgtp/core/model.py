@@ -265,6 +265,8 @@ class Gateway:
     pmd_cores: tuple[int, ...] = ()
     """With AF_XDP: the cores on which it does so, with a way to each port for each; none: the
     switch takes one itself."""
+    leased: bool = False
+    """Whether it is the controller that owns the tunnels, so that they end with it."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
 

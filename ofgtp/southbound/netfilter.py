@@ -136,10 +136,10 @@ def ruleset(gateway: Gateway, ovs_version: Version | None) -> str:
     return "\n".join(_tables(gateway, ovs_version).values())
 
 
-def apply(gateway: Gateway, ovs_version: Version | None, lease: float | None = None) -> bool:
+def apply(gateway: Gateway, ovs_version: Version | None, lease: float = 0.0) -> bool:
     """Put the tables in place, in one nft transaction, if what is there differs; True if so.
 
-    With AF_XDP and a `lease` packets pass for so many seconds (see `renew`); without one, for ever.
+    If a lease is needed for packets to pass, they do so for `lease` seconds (see `lease_of`).
 
     Raises:
         GatewayNotReady: nft's own message.
@@ -147,7 +147,7 @@ def apply(gateway: Gateway, ovs_version: Version | None, lease: float | None = N
     if check(gateway, ovs_version):
         return False
     tables = _tables(gateway, ovs_version)
-    leased = _leased(gateway, lease) if gateway.hops else ""
+    leased = _passing(gateway, lease) if _is_leased(gateway) else ""
     run(["nft", "-f", "-"], _deletion(gateway) + "\n".join(tables.values()) + leased)
     for table, text in tables.items():
         _accepted[text] = _listing(table)
@@ -155,14 +155,9 @@ def apply(gateway: Gateway, ovs_version: Version | None, lease: float | None = N
     return True
 
 
-def renew(gateway: Gateway, lease: float) -> None:
-    """Have packets pass between the ports and their veths for so many seconds from now.
-
-    Raises:
-        GatewayNotReady: nft's own message; perhaps the tables are not there.
-    """
-    ports, _, _ = _names(gateway)
-    run(["nft", "-f", "-"], f"flush set {ports} {_LEASE}\n{_leased(gateway, lease)}")
+def lease_of(gateway: Gateway) -> tuple[str, str] | None:
+    """The netdev table, and its set of the interfaces whose packets pass; None: all pass."""
+    return (_names(gateway)[0].split()[1], _LEASE) if _is_leased(gateway) else None
 
 
 def check(gateway: Gateway, ovs_version: Version | None) -> bool:
@@ -204,7 +199,7 @@ def _names(gateway: Gateway) -> tuple[str, str, str]:
 def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     """Table -> its text, laid out as `nft list` does, so that the two can be compared."""
     ports, nat, services = _names(gateway)
-    chains = [_set(_LEASE, "type iface_index", "flags timeout")] if gateway.hops else []
+    chains = [_set(_LEASE, "type iface_index", "flags timeout")] if _is_leased(gateway) else []
     chains += _ways_in("access", gateway.access_port, _BY_TEID, gateway)
     if not gateway.host_core:
         chains += _ways_in("core", gateway.core_port, _BY_UE, gateway)
@@ -284,7 +279,9 @@ def _ways_in(side: str, port: str, spread: str, gateway: Gateway) -> list[str]:
         return [_ingress(f"{side}_in", port)]
     ways = ", ".join(f'{hop.number} : "{hop.host_end}"' for hop in hops)
     over = f"{spread} mod {len(hops)} map {{ {ways} }}"
-    lines = [f"iif != @{_LEASE} drop", *[over] * (len(hops) > 1), f'fwd to "{hops[0].host_end}"']
+    lines = [*[over] * (len(hops) > 1), f'fwd to "{hops[0].host_end}"']
+    if _is_leased(gateway):
+        lines.insert(0, f"iif != @{_LEASE} drop")
     return [
         _ingress(f"{side}_in", port, *lines),
         *(_ingress(f"{side}_out_{hop.number}", hop.host_end, f'fwd to "{port}"') for hop in hops),
@@ -292,13 +289,18 @@ def _ways_in(side: str, port: str, spread: str, gateway: Gateway) -> list[str]:
     ]
 
 
-def _leased(gateway: Gateway, lease: float | None) -> str:
-    """Have packets pass that come in by the ports: for so many seconds, or for ever."""
-    ports, _, _ = _names(gateway)
-    if lease is not None and lease <= 0:
+def _is_leased(gateway: Gateway) -> bool:
+    """Whether packets reach the switch only for as long as the controller says so: where the flows
+    alone would not see to that."""
+    return gateway.leased and gateway.hops != ()
+
+
+def _passing(gateway: Gateway, lease: float) -> str:
+    """Have packets pass that come in by the ports, for so many seconds."""
+    if lease <= 0:
         return ""
-    until = "" if lease is None else f" timeout {lease * 1000:.0f}ms"
-    leased = ", ".join(f'"{port}"{until}' for port in gateway.ports)
+    ports, _, _ = _names(gateway)
+    leased = ", ".join(f'"{port}" timeout {lease * 1000:.0f}ms' for port in gateway.ports)
     return f"add element {ports} {_LEASE} {{ {leased} }}\n"
 
 

@@ -277,6 +277,23 @@ def test_the_switchs_own_tunnels_go_on(polled: Lab) -> None:
     assert stream.lost == 0
 
 
+def test_from_one_owner_to_the_other(lab: Lab) -> None:
+    """After a crash, and the end of its lease."""
+    own.start(lab, "controller")
+    own.crash(lab)
+    time.sleep(own.LEASE_S)
+    for mode in ("switch", "controller"):
+        own.start(lab, mode)
+        gw = World(lab)
+        gw.session("a", UE, 1, 101)
+        passes(lab, gw)
+        own.crash(lab)
+    lab.stop_ovsdb()
+    time.sleep(own.LEASE_S)
+    elements = lab.exec("gw", ["nft", "list", "set", "netdev", "ofgtp_br-ofgtp", "lease"]).stdout
+    assert "elements" not in elements
+
+
 @pytest.mark.parametrize("mode", ["controller", "switch"])
 def test_a_clean_stop(lab: Lab, mode: str) -> None:
     own.start(lab, mode)

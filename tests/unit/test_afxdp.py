@@ -88,7 +88,7 @@ def test_further_ways_stand_for_the_first() -> None:
 
 
 def test_what_nftables_is_told() -> None:
-    two = gateway(port_type="afxdp", pmd_cores=(0, 1))
+    two = gateway(port_type="afxdp", pmd_cores=(0, 1), leased=True)
     text = netfilter.ruleset(two, None)
     assert "set lease {" in text
     assert text.count("iif != @lease drop") == 2
@@ -98,7 +98,9 @@ def test_what_nftables_is_told() -> None:
     assert 'jhash ip daddr mod 2 map { 0 : "br-ofgtp-n0h", 1 : "br-ofgtp-n1h" }' in text
     for number in range(2):
         assert f'device "br-ofgtp-n{number}h" priority 0; policy drop;\n\t\tfwd to "eth2"' in text
-    plain = netfilter.ruleset(gateway(), None)
+    owned_by_switch = netfilter.ruleset(replace(two, leased=False), None)
+    assert "fwd to" in owned_by_switch and "lease" not in owned_by_switch
+    plain = netfilter.ruleset(gateway(leased=True), None)
     assert "fwd to" not in plain and "lease" not in plain
 
 

@@ -16,6 +16,7 @@ from ofgtp.core.model import Gateway, Session
 from ofgtp.core.sessions.rules import framed_of
 from ofgtp.southbound import hops, hostnet, netfilter
 from ofgtp.southbound.ovsdb import IFINDEX, BridgeFacts, Ovsdb
+from ofgtp.southbound.portlease import PortLease
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ class Host:
         repaired: Callable[..., None],
         learned: Callable[[BridgeFacts], None],
         framed: Callable[[], Sequence[IPv4Network]],
-        *,
-        leased: bool,
     ) -> None:
-        """`leased`: packets pass as long as `renew` says so."""
         self.gateway, self.nonce = gateway, nonce
-        self._leased, self._passes_until = leased, 0.0
+        lease = netfilter.lease_of(gateway)
+        self._lease = None if lease is None else PortLease(*lease)
+        self._passes_until = 0.0
+        """By a steady clock: until then `renew` has had packets pass."""
         self.ovs_version: str | None = None
         self.access_mtu = 0
         self.core_mtu: int | None = None
@@ -110,7 +111,7 @@ class Host:
         with self._netfilter:
             if self._stopped:
                 return
-            lease = max(self._passes_until - time.monotonic(), 0.0) if self._leased else None
+            lease = self._passes_until - time.monotonic()
             changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version), lease)
         if changed and self._filtered and not anew:
             self._repaired("the nftables rules were changed")
@@ -119,17 +120,14 @@ class Host:
     def renew(self, seconds: float) -> None:
         """With AF_XDP: have packets pass for so many seconds, and then, if nobody says so again, no
         more; see `netfilter`."""
-        if not self.gateway.hops:
+        if self._lease is None or self._stopped:
             return
-        with self._netfilter:
-            if self._stopped:
-                return
-            self._passes_until = time.monotonic() + seconds
-            try:
-                netfilter.renew(self.gateway, seconds)
-            except GatewayNotReady as error:
-                # With the tables they pass so long as well.
-                log.debug("gateway=%s: not renewed: %s", self.gateway.name, error)
+        self._passes_until = time.monotonic() + seconds
+        try:
+            self._lease.renew(self._interfaces.values(), seconds)
+        except GatewayNotReady as error:
+            # When the tables are back they pass as long.
+            log.debug("gateway=%s: %s", self.gateway.name, error)
 
     def check_framed(self, session: Session) -> None:
         """Whether the host can have routes to the prefixes behind a UE.
