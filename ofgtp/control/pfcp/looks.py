@@ -232,11 +232,11 @@ class Looks:
                 continue
             new = replace(was, detail=procedures.detail_of(each.made, made))
             session = tx.replace(settled(was, new), was=was)
-            after = usage.changed(readings, each.made, was, session)
+            after = usage.changed(readings, each.made, session)
             octets = stored.with_usage(each.row.octets, after)
             done[number] = each._replace(session=session, made=after, octets=octets)
             together.add(Steps((was,), (session,)))
-        return together.all()
+        return together.all(readings)
 
     def _closes(self, done: _Done) -> Made | None:
         """What a session is made of, if a quota of it has been used up."""

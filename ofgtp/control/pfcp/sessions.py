@@ -181,7 +181,7 @@ class PfcpSessions:
                     given.append(Given(transaction.key, octets))
             if given:
                 tx.put_answers(self._gateway, pack(given))
-            return together.all()
+            return together.all(readings)
 
         try:
             service.by_control_plane(self._gateway, work)
@@ -335,7 +335,7 @@ class PfcpSessions:
             raise procedures.collision(error, outcome.session, restores=False) from None
         session = outcome.session
         if session.urrs:
-            session = usage.changed(readings, session, old.session, made)
+            session = usage.changed(readings, session, made)
         self._remember(tx, made.number, session)
         installed = () if old.installed is None else (old.installed,)
         dropped = procedures.drops_buffer(request) and made.detail is not None

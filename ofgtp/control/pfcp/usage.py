@@ -61,9 +61,9 @@ def looked(readings: Readings, known: Known, now: int) -> Usage | None:
     return None if seen is None else with_seen(readings, seen, made, session, now).usage
 
 
-def changed(readings: Readings, made: PfcpSession, before: Session, after: Session) -> PfcpSession:
+def changed(readings: Readings, made: PfcpSession, after: Session) -> PfcpSession:
     """The session as it is after a change, marked where the counts of its flows stand then."""
-    return replace(made, usage=readings.changed(before, after, made.usage))
+    return replace(made, usage=readings.changed(after, made.usage))
 
 
 @dataclass(slots=True)

@@ -238,7 +238,7 @@ class SessionService:
             with self._transaction() as tx:
                 steps = work(tx)
                 touched = steps.before or steps.after
-                gone = self._count(tx, gateway, steps.before, steps.after)
+                gone = self._count(tx, gateway, steps.before, steps.after, steps.readings)
                 confirmed = touched and self._carry_out(
                     tx, gateway, steps.before, steps.after, steps.drop
                 )
@@ -449,14 +449,20 @@ class SessionService:
         return old, made
 
     def _count(
-        self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
+        self,
+        tx: Transaction,
+        gateway: str,
+        before: Sequence[Session],
+        after: Sequence[Session],
+        readings: Readings | None = None,
     ) -> dict[int, Ledger]:
-        """Keep what sessions have used before their flows change; of those that are no more it is
-        returned, by their numbers."""
+        """Keep what sessions have used before their flows change, of which some may have been read
+        in this turn; of those that are no more it is returned, by their numbers."""
         agent = self._agents.get(gateway)
         if agent is None or not before:
             return {}
-        return Ledgers(tx, Readings(agent), int(tx.time.timestamp())).change(before, after)
+        readings = readings or Readings(agent)
+        return Ledgers(tx, readings, int(tx.time.timestamp())).change(before, after)
 
     def _carry_out(
         self,

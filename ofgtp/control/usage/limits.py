@@ -286,7 +286,7 @@ class _Turn:
                 if stored.state is SessionState.ERROR_INDICATED:
                     state, reason = stored.state, stored.reason
                 tx.replace(closed, state, reason, was=stored.session)
-                changed = ledgers.changed(stored.session, closed, ledger)
+                changed = ledgers.changed(closed, ledger)
                 tx.put_ledgers([(closed.number, changed)])
                 before.append(stored.session)
                 after.append(closed)
