@@ -218,9 +218,9 @@ class PfcpEndpoint:
             network_instances=[InstanceView(*each) for each in sorted(self._sessions.instances())],
         )
 
-    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+    def latest(self, made: Made) -> PfcpSession:
         """A session of the store with what was counted since."""
-        return self._memory.latest(number, made)
+        return self._memory.latest(made)
 
     def path_down(self, peer: IPv4Address) -> None:
         """Tell the control planes that have sessions with a GTP-U peer that it does not answer.

@@ -94,16 +94,17 @@ class Looks:
             after = found[-1][0]
             eventlet.sleep(0)
 
-    def changed(self, number: int, session: PfcpSession | None) -> None:
-        """A session is another one now, or is no more."""
-        self._memory.drop(number)
-        first = None if session is None else triggers.next_of(session, None, self._clock())
-        if first is None:
+    def changed(self, number: int, known: Known | None) -> None:
+        """A session is another one now, or, None, is no more."""
+        first = None
+        if known is not None:
+            urrs, fastest = known.made.urrs, known.fastest
+            first = triggers.next_look_at(urrs, known.made.usage, fastest, None, self._clock(), 0.0)
+        if known is None or first is None:
+            self._memory.drop(number)
             self._watcher.drop(number)
-        elif first.seconds < triggers.REST_S:
-            # Though nothing comes: what the first look takes is not to do when all begins to.
-            self._watcher.set(number, first._replace(octets=None))
         else:
+            self._memory.keep(number, known)
             self._watcher.set(number, first)
 
     def delivered(self, number: int) -> None:

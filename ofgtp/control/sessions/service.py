@@ -77,6 +77,7 @@ from ofgtp.northbound.service import (
     UsageView,
 )
 from ofgtp.southbound.openflow import FlowStats
+from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class PfcpNode(Protocol):
     def view(self) -> PfcpView:
         """What an operator should know of it."""
 
-    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+    def latest(self, made: Made) -> PfcpSession:
         """A session of the store with what was counted since."""
 
     def path_down(self, peer: IPv4Address) -> None:
@@ -573,11 +574,12 @@ class SessionService:
         if not found:
             return shown.NOTHING
         _, stored = found
-        made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
-        agent = self._agents.get(session.gateway)
+        node, agent = self.nodes.get(session.gateway), self._agents.get(session.gateway)
+        if node is not None:
+            made = node.latest(stored)
+        else:
+            made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
         if made.urrs and agent is not None:
-            if (node := self.nodes.get(session.gateway)) is not None:
-                made = node.latest(session.number, made)
             readings = Readings(agent)
             readings.read([session])
             made = pfcp_counted(readings, made, session, ntp_now())
