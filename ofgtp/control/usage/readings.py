@@ -176,7 +176,7 @@ class Readings:
             return None
         if found.seen is None:
             counts = {key: Counts(each[0], each[1]) for key, each in found.told.items()}
-            found.seen = _seen(found.keys, counts, found.sent, found.dropped)
+            found.seen = _seen(by_rule(found.keys, counts), found.sent, found.dropped)
         return found.seen
 
     def told(self, session: Session, marks: Seen) -> Mapping[EntryKey, FlowCounts] | None:
@@ -250,21 +250,23 @@ class Readings:
         # A meter whose rate changes is made anew in the switch.
         same = {meter_place(each.number) for each in {*meters_of(before)} & {*meters_of(after)}}
         dropped = {place: found.dropped[place] for place in same if place in found.dropped}
-        sent = found.sent if after.detail is not None else {}
-        seen = _seen(found.keys_after, counts, sent, dropped)
+        rules, sent = by_rule(found.keys_after, counts), found.sent
         was = self.seen(before) if holds(before) or holds(after) else None
-        if was is not None:
-            sent = self._held(found, after, was, seen)
-            seen = _seen(found.keys_after, counts, sent, dropped)
-        found.seen_after = seen
+        if after.detail is None:
+            sent = {}
+        elif was is not None:
+            sent = self._held(found, after, was, rules)
+        found.seen_after = _seen(rules, sent, dropped)
 
-    def _held(self, found: _Reading, after: Session, was: Seen, seen: Seen) -> Mapping[str, Counts]:
+    def _held(
+        self, found: _Reading, after: Session, was: Seen, now: Mapping[RuleKey, Counts]
+    ) -> Mapping[str, Counts]:
         """What was held and sent on then: it is counted once; see `Delivery`."""
         holding, before, sent = self.switch.holding, found.session, dict(found.sent)
         held = {rule.id: rule for rule in rules_of(before) if rule.forward == Held()}
         for rule in rules_of(after):
             if rule.forward == Held() and rule.id not in held:
-                holding.begins(after, rule.id, seen.rules.get(key_of(rule), NONE))
+                holding.begins(after, rule.id, now.get(key_of(rule), NONE))
             elif isinstance(rule.forward, Tunnel) and not rule.uplink and rule.id in held:
                 told = was.rules.get(key_of(held[rule.id]), NONE)
                 untold = holding.untold(before, rule.id, told)
@@ -293,13 +295,10 @@ class Readings:
 
 
 def _seen(
-    keys: _Keys,
-    counts: Mapping[EntryKey, Counts],
-    sent: Mapping[str, Counts],
-    dropped: Mapping[int, Counts],
+    rules: Mapping[RuleKey, Counts], sent: Mapping[str, Counts], dropped: Mapping[int, Counts]
 ) -> Seen:
     held: dict[RuleKey, Counts] = {("held", rule): each for rule, each in sent.items()}
-    return Seen(by_rule(keys, counts) | held, dropped)
+    return Seen({**rules, **held}, dropped)
 
 
 def steady_us() -> int:
