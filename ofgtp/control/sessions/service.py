@@ -394,13 +394,13 @@ class SessionService:
 
     def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
         """Write one session and carry it to the switch."""
-        old, new = self._write(tx, request)
+        old, new, readings = self._write(tx, request)
         if old is not None and old.session == new and old.state is SessionState.ACTIVE:
             tx.set_state([new.number], SessionState.ACTIVE)
             return _Done(old, replace(old, updated_at=tx.time), changed=False)
         installed = None if old is None else old.installed
         before = [] if installed is None else [installed]
-        self._count(tx, new.gateway, before, [new])
+        self._count(tx, new.gateway, before, [new], readings)
         active = self._carry_out(tx, new.gateway, before, [new])
         state = SessionState.ACTIVE if active else SessionState.PENDING
         made = tx.time if old is None else old.created_at
@@ -408,8 +408,9 @@ class SessionService:
 
     def _write(
         self, tx: Transaction, request: SessionRequest
-    ) -> tuple[StoredSession | None, Session]:
-        """Write a session into the transaction; the one it replaces, and what it is now."""
+    ) -> tuple[StoredSession | None, Session, Readings]:
+        """Write a session into the transaction; the one it replaces, what it is now, and what was
+        read of the one before."""
         if request.id is None:
             request = replace(request, id=f"s-{secrets.token_hex(8)}")
         session_id = str(request.id)
@@ -440,14 +441,15 @@ class SessionService:
                 lambda: tx.allocate_teid(gateway.name),
             ),
         )
-        session, gauges = self.limits.given(tx, old, session)
+        readings = Readings(agent)
+        session, gauges = self.limits.given(tx, old, session, readings)
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
         if framed_of(session):
             agent.host.check_framed(session)
         made = tx.insert(session) if old is None else tx.replace(session)
         self.limits.put(tx, made, gauges)
-        return old, made
+        return old, made, readings
 
     def _count(
         self,
