@@ -288,3 +288,30 @@ def test_it_is_looked_at_once_something_comes(
     known = world.memory.get(world.number(seid))
     assert known is not None
     assert known.made.usage.urrs[1].downlink.octets == 5 * SIZE
+
+
+def test_a_look_that_ends_while_a_request_is_carried_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has counted more than was read for the request: that is not counted again."""
+    seid = world.establish()
+    world.downlink(seid, 1)
+    world.do((ASK, seid))
+    world.downlink(seid, 5)
+    number = world.number(seid)
+    known, ask = world.memory.get(number), world.agent.keyed_counts
+    assert known is not None
+
+    def keyed_counts(numbers: Any) -> Any:
+        monkeypatch.undo()
+        told = ask(numbers)
+        eventlet.sleep(0.001)
+        world.downlink(seid, 3)
+        world.looks._look([number])
+        return told
+
+    monkeypatch.setattr(world.agent, "keyed_counts", keyed_counts)
+    answers = world.do((ASK, seid))
+    assert known.made.usage.urrs[1].downlink.octets == 8 * SIZE
+    answers += world.do((ASK, seid))
+    assert [volume(each) for each in answers] == [5 * SIZE, 3 * SIZE]

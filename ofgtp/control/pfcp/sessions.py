@@ -114,10 +114,11 @@ class _Room:
 
 
 class _There(NamedTuple):
-    """A session that there is, and what it was made from."""
+    """A session that there is, and what it was made from, with what was counted before it is read:
+    a look that ends meanwhile may have counted more, but stands at other marks."""
 
     stored: StoredSession
-    row: Made
+    made: PfcpSession
 
 
 @dataclass(slots=True)
@@ -230,7 +231,7 @@ class PfcpSessions:
             turn.there[transaction.seid] = there
             new = isinstance(message, SessionModificationRequest) and message.create_urrs
             installed = there.stored.installed
-            if installed is not None and (new or self._memory.measures(there.row)):
+            if installed is not None and (new or there.made.urrs):
                 measured[installed.number] = installed
         if measured:
             turn.readings.read([*measured.values()])
@@ -371,8 +372,8 @@ class PfcpSessions:
 
     # --- parts
 
-    def _owned(self, turn: _Turn, transaction: Transaction) -> tuple[StoredSession, PfcpSession]:
-        """The session that a request is about, and what it was made from.
+    def _owned(self, turn: _Turn, transaction: Transaction) -> _There:
+        """The session that a request is about.
 
         Raises:
             Refusal: it is not there, or another's.
@@ -381,15 +382,15 @@ class PfcpSessions:
         there = turn.there.pop(seid, None) or self._there(turn.tx, seid)
         if there is None:
             raise procedures.unknown(seid)
-        made = self._memory.latest(there.row)
-        return there.stored, procedures.owned(made, seid, transaction.owners)
+        procedures.owned(there.made, seid, transaction.owners)
+        return there
 
     def _there(self, tx: Writing, up_seid: int) -> _There | None:
         """The session with one of our SEIDs, as a transaction sees it."""
         if (found := tx.pfcp_session(self._gateway, up_seid)) is None:
             return None
         there = tx.get(found[0])
-        return None if there is None else _There(there, found[1])
+        return None if there is None else _There(there, self._memory.latest(found[1]))
 
     def _chooser(self, tx: Writing) -> _Chooser:
         return _Chooser(self._gateway, self._terms.gateway.access_ip.ip, tx)

@@ -155,10 +155,3 @@ class Memory:
         if known is not None and known.octets == row.octets:
             return known.made
         return stored.from_bytes(row.octets, row.node_id, row.up_seid)
-
-    def measures(self, row: Row) -> bool:
-        """Whether a session of the store has URRs."""
-        known = self._known.get(row.number)
-        if known is not None and known.octets == row.octets:
-            return bool(known.made.urrs)
-        return stored.measures(row.octets)
