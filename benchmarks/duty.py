@@ -21,6 +21,8 @@ PR_SET_TIMERSLACK = 29
 def main() -> None:
     pid, run_s, stop_s = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1000)
+    # Threads that poll have all cores otherwise, and it would come too late to stop them.
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     print("ready", flush=True)
