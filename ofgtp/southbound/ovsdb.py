@@ -587,7 +587,9 @@ class Ovsdb:
             if row is None:
                 raise GatewayNotReady(f"port {name} was deleted by somebody else")
             if row.error:
-                raise GatewayNotReady(f"Open vSwitch refused port {name}: {row.error[0]}")
+                afxdp = ' by AF_XDP (its log says more; or write ports = "af_packet")'
+                how = afxdp if gateway.port_of(name) != name else ""
+                raise GatewayNotReady(f"Open vSwitch refused port {name}{how}: {row.error[0]}")
             if not row.ofport or row.ofport[0] < 0 or not row.mac_in_use:
                 return f"ovs-vswitchd did not open port {name}"
             if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
