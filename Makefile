@@ -2,7 +2,7 @@
 # All but `lint` and `clean` need root: they make network namespaces.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-5g demo-bearers demo-pfcp test test-long test-switches bench lint clean
+.PHONY: help setup demo demo-5g demo-bearers demo-pfcp test test-long test-ports test-switches bench lint clean
 
 help:
 	@echo 'make demo           the main job, end to end, in a network namespace of its own'
@@ -11,6 +11,7 @@ help:
 	@echo 'make demo-pfcp      an SMF drives the gateway by PFCP: the life of a session, and a crash'
 	@echo 'make test           all tests but the long ones'
 	@echo 'make test-long      the long ones: fuzzing, faults with very many sessions'
+	@echo 'make test-ports     the switch tests with ports that are read by AF_XDP'
 	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
 	@echo 'make bench          benchmarks'
 	@echo 'make lint           ruff, mypy, import-linter'
@@ -36,6 +37,11 @@ test: setup
 
 test-long: setup
 	.venv/bin/pytest -m 'long or hypothesis'
+
+# In the switch's main thread: a thread that polls would take one of two cores from the tests. Those
+# of tests/switch/test_afxdp.py that are about such threads have them all the same.
+test-ports: setup
+	OFGTP_TEST_PORTS=afxdp OFGTP_TEST_NO_PMD=1 .venv/bin/pytest -n 2 --dist loadfile tests/switch
 
 test-switches: setup
 	scripts/test-switches

@@ -2,7 +2,7 @@
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
 load, stop, throughput, parsings, n3, megaflows, upcalls, bearers, filters, ports, pfcp, usage,
-thresholds, paging.
+thresholds, paging, afxdp, cores, meanwhile.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ GROUPS = {
     "usage": "usage:run",
     "thresholds": "thresholds:run",
     "paging": "paging:run",
+    "afxdp": "afxdp:run",
+    "cores": "afxdp:cores",
+    "meanwhile": "meanwhile:run",
 }
 SESSIONS = 100_000
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

@@ -148,11 +148,11 @@ def _window(lab: site.Lab, way: str, seconds: float) -> Run:
     return Run(end - start, last[1] - first[1], last[0] - first[0], after - before)
 
 
-def counters(lab: site.Lab, name: str) -> tuple[int, int]:
-    """Bytes and packets received on a host's eth0."""
+def counters(lab: site.Lab, name: str, device: str = "eth0") -> tuple[int, int]:
+    """Bytes and packets received by a host's interface."""
     with lab.inside(name):
         text = Path("/proc/thread-self/net/dev").read_text()
-    fields = next(line for line in text.splitlines() if line.strip().startswith("eth0:"))
+    fields = next(line for line in text.splitlines() if line.strip().startswith(f"{device}:"))
     received = fields.partition(":")[2].split()
     return int(received[0]), int(received[1])
 

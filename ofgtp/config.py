@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ofgtp.core.errors import ConfigError
-from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway, Pfcp
+from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway, Pfcp, PortType
 
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
@@ -26,6 +26,7 @@ UeToUe = Literal["deny", "route"]
 HostServices = Literal["deny", "allow"]
 OnPathDown = Literal["keep", "remove"]
 OnPeerLost = Literal["keep", "remove"]
+Ports = Literal["af_packet", "afxdp"]
 
 LEASE_MIN: Final = 5
 """Shortest lease, in seconds: its renewal must survive a slow switch."""
@@ -44,6 +45,13 @@ N3_REQUESTS_MAX: Final = 20
 _TEST_ECHO_SECONDS_MIN: Final = "OFGTP_TEST_ECHO_SECONDS_MIN"
 """Environment variable that lowers ECHO_SECONDS_MIN. For tests only, which cannot wait minutes for
 a path to go down: peers need not stand more requests than the standard allows."""
+
+_TEST_NO_PMD: Final = "OFGTP_TEST_NO_PMD"
+"""Environment variable that has AF_XDP ports read in the switch's main thread. For tests only: a
+thread for them polls all the time, and takes a core from all others."""
+
+PMD_CORES_MAX: Final = 16
+CORE_MAX: Final = 1023
 
 HEARTBEAT_SECONDS_MIN: Final = 5
 HEARTBEAT_SECONDS_MAX: Final = 3_600
@@ -89,6 +97,8 @@ class Controller:
     store: Path = Path("/var/lib/ofgtp/sessions.db")
     durability: Durability = "normal"
     usage_round_seconds: int = 60
+    pmd_cores: tuple[int, ...] = ()
+    """Cores of the host on which Open vSwitch reads AF_XDP ports; none: it takes one itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +166,9 @@ def load(path: Path) -> Config:
     rest = _rest(root.table("rest", Rest, renamed={"host": "listen", "port": "listen"}))
     if isinstance(root.values.get("gateway"), dict):
         raise root.error("gateway", "several gateways are possible: write [[gateway]]")
-    gateways = tuple(_gateway(table) for table in root.tables("gateway", Gateway))
+    keys = {"port_type": "ports", "pmd_cores": "ports", "leased": "ports"}
+    tables = root.tables("gateway", Gateway, keys)
+    gateways = tuple(_gateway(each, controller) for each in tables)
     if not gateways:
         raise root.error("gateway", "at least one [[gateway]] is needed")
     _check_together(source, gateways)
@@ -303,13 +315,13 @@ class _Table:
 
     def table(self, key: str, cls: type[Any], renamed: dict[str, str] | None = None) -> _Table:
         """A table that may be left out; its keys are the fields of `cls`."""
-        known = (field.name for field in fields(cls))
-        keys = tuple(dict.fromkeys((renamed or {}).get(name, name) for name in known))
-        return _Table(self.source, (*self.at, key), self.get(key, dict, {}), keys)
+        return _Table(self.source, (*self.at, key), self.get(key, dict, {}), _keys(cls, renamed))
 
-    def tables(self, key: str, cls: type[Any]) -> list[_Table]:
+    def tables(
+        self, key: str, cls: type[Any], renamed: dict[str, str] | None = None
+    ) -> list[_Table]:
         """A list of tables that may be left out; their keys are the fields of `cls`."""
-        known = tuple(field.name for field in fields(cls))
+        known = _keys(cls, renamed)
         return [
             _Table(self.source, (*self.at, key, i), self._typed(key, value, dict, i), known)
             for i, value in enumerate(self.get(key, list, []))
@@ -364,6 +376,12 @@ class _Table:
         return name
 
 
+def _keys(cls: type[Any], renamed: dict[str, str] | None) -> tuple[str, ...]:
+    """The keys that stand for the fields of a class."""
+    names = (field.name for field in fields(cls))
+    return tuple(dict.fromkeys((renamed or {}).get(name, name) for name in names))
+
+
 def _prefixed(text: str) -> IPv4Interface:
     """An address with a prefix length (`IPv4Interface` takes a netmask, or nothing, too)."""
     if not re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text):
@@ -388,7 +406,22 @@ def _controller(table: _Table) -> Controller:
         usage_round_seconds=table.whole(
             "usage_round_seconds", default.usage_round_seconds, ROUND_MIN, ROUND_MAX
         ),
+        pmd_cores=_pmd_cores(table),
     )
+
+
+def _pmd_cores(table: _Table) -> tuple[int, ...]:
+    cores: list[int] = []
+    for index, core in enumerate(table.get("pmd_cores", list, [])):
+        if type(core) is not int or not 0 <= core <= CORE_MAX:
+            reason = f"every element must be the number of a core, 0 to {CORE_MAX}, not {core!r}"
+            raise table.error("pmd_cores", reason, index)
+        if core in cores:
+            raise table.error("pmd_cores", f"core {core} stands twice", index)
+        cores.append(core)
+    if len(cores) > PMD_CORES_MAX:
+        raise table.error("pmd_cores", f"at most {PMD_CORES_MAX} cores, not {len(cores)}")
+    return tuple(sorted(cores))
 
 
 def _rest(table: _Table) -> Rest:
@@ -433,7 +466,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _gateway(table: _Table) -> Gateway:
+def _gateway(table: _Table, controller: Controller) -> Gateway:
     name = table.get("name", str)
     if not _GATEWAY.fullmatch(name):
         raise table.error("name", f"{name!r} is no gateway name: 1 to 64 of A-Z a-z 0-9 . _ -")
@@ -473,6 +506,9 @@ def _gateway(table: _Table) -> Gateway:
         n3_requests=n3_requests,
         on_path_down=table.choice("on_path_down", get_args(OnPathDown)),
         pfcp=_pfcp(table) if "pfcp" in table.values else None,
+        port_type=_port_type(table),
+        pmd_cores=controller.pmd_cores,
+        leased=controller.ownership == "controller",
     )
     if gateway.masquerade and not gateway.host_core:
         raise table.error("masquerade", 'is possible only with core_port = "host"')
@@ -612,6 +648,12 @@ def _ue_pools(
     return tuple(pools)
 
 
+def _port_type(table: _Table) -> PortType:
+    options: tuple[Ports, ...] = get_args(Ports)
+    ports = table.choice("ports", options)
+    return "afxdp-nonpmd" if ports == "afxdp" and os.environ.get(_TEST_NO_PMD) else ports
+
+
 def _dscp(table: _Table) -> int | None:
     value = table.values.get("dscp", "inherit")
     if value == "inherit":
@@ -683,6 +725,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             ("bridge", gw.gtpu_port, "gtpu port"),
             *(("bridge", port, "gtpu port for marked packets") for port in gw.ecn_ports),
             *(("bridge", port, "patch port") for port in gw.loop_ports),
+            *(("bridge", end, "veth") for hop in gw.hops for end in (hop.end, hop.host_end)),
         ):
             owner = f"the {role} of {gw.name}"
             if device in devices:

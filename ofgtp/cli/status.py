@@ -175,6 +175,9 @@ def _block(gateway: Json, rates: _Rates, wrong: Sequence[str], faults: bool) -> 
     yield f"switch    {shown}, {connected}, {sync}; {_count(gateway['repairs'], 'repair')}"
     if faults and version:
         yield from _faults(version, gateway["faults"])
+    if (ports := gateway.get("ports") or {}).get("type") == "afxdp":
+        on = ", ".join(map(str, ports["pmd_cores"])) or "as the switch chooses"
+        yield f"ports     by AF_XDP, on cores: {on}"
     access, core, hop = gateway["access"], gateway["core"], gateway["next_hop"]
     yield f"access    {access['port']} {access['ip']}, {access['link']}, MTU {access['mtu']}"
     line = f"core      {core.get('device', core['port'])} {core['ip']}, {core['link']}"

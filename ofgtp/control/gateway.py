@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
@@ -256,9 +257,10 @@ class GatewayAgent:
         eventlet.spawn(self._serve, channel)
         eventlet.spawn(self._count_rates, channel)
         if self.lease is not None:
-            eventlet.spawn(
-                self.lease.keep, channel, lambda: self._serves(channel), lambda: self._links
-            )
+            serves = partial(self._serves, channel)
+            eventlet.spawn(self.lease.keep, channel, serves, lambda: self._links)
+            if self.gateway.hops:
+                eventlet.spawn(self.lease.keep_passing, self.host.renew, serves)
 
     def detach(self, channel: Channel) -> None:
         """The connection is gone."""

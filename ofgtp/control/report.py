@@ -17,6 +17,7 @@ from ofgtp.core.model import Gateway
 from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram
 from ofgtp.southbound import hostnet, portcounts
 from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed
+from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.ovstools import Tools
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
         "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
         "ovs_version": version,
         "faults": [] if version is None else _known_faults(version),
+        "ports": _ports(gateway, facts),
         "access": {
             "port": gateway.access_port,
             "link": hostnet.link_state(gateway.access_port),
@@ -103,6 +105,15 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
         "lease_seconds": None if agent.lease is None else agent.lease.seconds,
         "lease": _lease(agent),
     }
+
+
+def _ports(gateway: Gateway, facts: BridgeFacts | None) -> dict[str, Any]:
+    """How the switch has its ports, and on which cores its threads read them, as is said to it:
+    by us, or by somebody else, whose word stays."""
+    if not gateway.hops:
+        return {"type": "af_packet"}
+    cores = () if facts is None else facts.pmd_cores
+    return {"type": "afxdp", "pmd_cores": [*cores], "ways": len(gateway.access_ends)}
 
 
 def merged(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -206,6 +206,26 @@ class Pfcp:
     """Names that are accepted; none: any."""
 
 
+PortType = Literal["af_packet", "afxdp", "afxdp-nonpmd"]
+"""How Open vSwitch reads and writes ports: by packet(7) in its main thread; by AF_XDP in a thread
+for each core, or (for tests, since such a thread never rests) in its main thread."""
+
+
+class Hop(NamedTuple):
+    """A way from an interface of the host to the bridge: a pair of veths, of which nftables joins
+    one to the interface. So that stays what it is to the host, and to nftables, whose hooks what
+    AF_XDP reads and writes does not pass."""
+
+    port: str
+    """The host's interface."""
+    number: int
+    """From 0, of this interface's."""
+    end: str
+    """The bridge's port."""
+    host_end: str
+    """The one that is joined to the interface."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """One `[[gateway]]` of the configuration, validated; nothing in it changes while running."""
@@ -240,6 +260,13 @@ class Gateway:
     """N3-REQUESTS: how often a request is sent before its peer counts as silent."""
     on_path_down: Literal["keep", "remove"] = "keep"
     """Whether the sessions of a peer whose path is down stay or are removed."""
+    port_type: PortType = "af_packet"
+    """How the switch reads and writes the ports."""
+    pmd_cores: tuple[int, ...] = ()
+    """With AF_XDP: the cores on which it does so, with a way to each port for each; none: the
+    switch takes one itself."""
+    leased: bool = False
+    """Whether it is the controller that owns the tunnels, so that they end with it."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
 
@@ -260,8 +287,49 @@ class Gateway:
 
     @property
     def ports(self) -> tuple[str, ...]:
-        """The host's interfaces that are ports of the bridge."""
+        """The host's interfaces that the gateway has."""
         return (self.access_port,) if self.host_core else (self.access_port, self.core_port)
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """The ways between the host's interfaces and the bridge; none with AF_PACKET, where these
+        are ports of the bridge themselves."""
+        if self.port_type == "af_packet":
+            return ()
+        ways = range(max(len(self.pmd_cores), 1))
+        return tuple(self._hop(port, number) for port in self.ports for number in ways)
+
+    def _hop(self, port: str, number: int) -> Hop:
+        stem = f"{self.bridge[: IFNAMSIZ - 4]}-{'a' if port == self.access_port else 'n'}{number:x}"
+        return Hop(port, number, stem, f"{stem}h")
+
+    @property
+    def access_ends(self) -> tuple[str, ...]:
+        """The bridge's ports of the access side; packets leave by the first one."""
+        return self.ends_of(self.access_port)
+
+    @property
+    def core_ends(self) -> tuple[str, ...]:
+        """The bridge's ports of the core side; packets leave by the first one."""
+        return self.ends_of(self.core_device)
+
+    def ends_of(self, device: str) -> tuple[str, ...]:
+        """By which ports the bridge has one of the gateway's interfaces."""
+        return tuple(hop.end for hop in self.hops if hop.port == device) or (device,)
+
+    def port_of(self, end: str) -> str:
+        """The host's interface that the bridge has by a port of that name; or the port itself."""
+        return next((hop.port for hop in self.hops if hop.end == end), end)
+
+    def names_of(self, port: str) -> tuple[str, str]:
+        """The names by which the bridge has an interface of the host, or has had it with another
+        `port_type`: facts about it are kept with the port of that name."""
+        return port, self._hop(port, 0).end
+
+    @property
+    def switch_ports(self) -> tuple[str, ...]:
+        """The ports by which the bridge has the host's interfaces."""
+        return tuple(end for port in self.ports for end in self.ends_of(port))
 
     @property
     def internal_ports(self) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def mac(port: str) -> str:
     Raises:
         GatewayNotReady: there is no such interface.
     """
-    return str(_link(port)["address"])
+    return str(shown(port)["address"])
 
 
 def mtu(port: str) -> int:
@@ -66,7 +66,7 @@ def mtu(port: str) -> int:
     Raises:
         GatewayNotReady: there is no such interface.
     """
-    return int(_link(port)["mtu"])
+    return int(shown(port)["mtu"])
 
 
 def ifindex(port: str) -> int:
@@ -116,7 +116,7 @@ def is_up(port: str) -> bool:
     Raises:
         GatewayNotReady: there is no such interface.
     """
-    return "UP" in _link(port)["flags"]
+    return "UP" in shown(port)["flags"]
 
 
 def link_state(port: str) -> LinkState:
@@ -149,7 +149,7 @@ def port_refusal(port: str) -> str | None:
     Raises:
         GatewayNotReady: there is no such interface.
     """
-    link = _link(port)
+    link = shown(port)
     if "LOOPBACK" in link["flags"]:
         return f"interface {port} is the loopback"
     if "master" in link:
@@ -312,11 +312,11 @@ def restore_offloads(port: str, values: Mapping[str, str]) -> None:
 
 def offloads(port: str) -> dict[str, str]:
     """The features that `offloads_off` minds and the device can change: name -> on or off."""
-    shown = json.loads(run(["ethtool", "--json", "--show-features", port]))[0]
+    features = json.loads(run(["ethtool", "--json", "--show-features", port]))[0]
     return {
-        name: "on" if shown[key]["active"] else "off"
+        name: "on" if features[key]["active"] else "off"
         for key, name in OFFLOADS.items()
-        if key in shown and not shown[key]["fixed"]
+        if key in features and not features[key]["fixed"]
     }
 
 
@@ -359,7 +359,7 @@ def _route_name(prefix: IPv4Network) -> str:
     return str(prefix.network_address) if prefix.prefixlen == 32 else str(prefix)
 
 
-def _link(port: str) -> dict[str, Any]:
+def shown(port: str) -> dict[str, Any]:
     code, out, _ = attempt(["ip", "-json", "link", "show", "dev", port])
     if code:
         raise GatewayNotReady(f"interface {port} does not exist")

@@ -14,6 +14,10 @@
   was padding inside of the tunnel is padding behind the outer packet then.
 - With `source_port`, T-PDUs leave from that port; the switch takes one for each flow of packets.
 - With `masquerade`, the UE pools leave the host with the host's own addresses.
+- With AF_XDP the switch reads veths, and the ports are joined to them here: what comes in by the
+  one goes on to the other. Where the controller owns the tunnels, only as long as it renews that:
+  while the switch's main thread waits for its database its other threads forward on, and no flow
+  runs out.
 - With `core_port = "host"` UEs reach what the host routes to, but not the host's own services.
 """
 
@@ -39,6 +43,11 @@ _INHERIT = "ip id set @th,192,16 @nh,8,8 set @nh,40,8 @nh,40,8 set 0x0 ip id set
 right for fields that it knows by name, and this octet is none of them. So the inner packet's first
 two octets are written into the identification, and the second is moved from there to where it
 belongs, which changes no sum of words of 16 bits. The identification is 0 again at the end."""
+_LEASE = "lease"
+"""The set of the interfaces whose packets go on to the switch."""
+_BY_TEID = f"meta protocol ip udp dport {GTPU_PORT} fwd to jhash @th,96,32"
+"""Base stations are few, and each sends from one port; their tunnels are many."""
+_BY_UE = "fwd to jhash ip daddr"
 _QUIET = ("meta protocol ip6 drop", "ip daddr 224.0.0.0/3 drop")
 """IPv6; multicast and broadcast."""
 _ASKED = "typeof ip saddr . meta l4proto . th sport . th dport"
@@ -127,8 +136,10 @@ def ruleset(gateway: Gateway, ovs_version: Version | None) -> str:
     return "\n".join(_tables(gateway, ovs_version).values())
 
 
-def apply(gateway: Gateway, ovs_version: Version | None) -> bool:
+def apply(gateway: Gateway, ovs_version: Version | None, lease: float = 0.0) -> bool:
     """Put the tables in place, in one nft transaction, if what is there differs; True if so.
+
+    If a lease is needed for packets to pass, they do so for `lease` seconds (see `lease_of`).
 
     Raises:
         GatewayNotReady: nft's own message.
@@ -136,11 +147,17 @@ def apply(gateway: Gateway, ovs_version: Version | None) -> bool:
     if check(gateway, ovs_version):
         return False
     tables = _tables(gateway, ovs_version)
-    run(["nft", "-f", "-"], _deletion(gateway) + "\n".join(tables.values()))
+    leased = _passing(gateway, lease) if _is_leased(gateway) else ""
+    run(["nft", "-f", "-"], _deletion(gateway) + "\n".join(tables.values()) + leased)
     for table, text in tables.items():
         _accepted[text] = _listing(table)
     log.info("gateway=%s nftables: %s", gateway.name, ", ".join(tables))
     return True
+
+
+def lease_of(gateway: Gateway) -> tuple[str, str] | None:
+    """The netdev table, and its set of the interfaces whose packets pass; None: all pass."""
+    return (_names(gateway)[0].split()[1], _LEASE) if _is_leased(gateway) else None
 
 
 def check(gateway: Gateway, ovs_version: Version | None) -> bool:
@@ -182,9 +199,10 @@ def _names(gateway: Gateway) -> tuple[str, str, str]:
 def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     """Table -> its text, laid out as `nft list` does, so that the two can be compared."""
     ports, nat, services = _names(gateway)
-    chains = [_drop("access_in", gateway.access_port)]
+    chains = [_set(_LEASE, "type iface_index", "flags timeout")] if _is_leased(gateway) else []
+    chains += _ways_in("access", gateway.access_port, _BY_TEID, gateway)
     if not gateway.host_core:
-        chains.append(_drop("core_in", gateway.core_port))
+        chains += _ways_in("core", gateway.core_port, _BY_UE, gateway)
         chains.append(_chain("core_out", _egress(gateway.core_port), *_QUIET))
     padded = not gateway.host_core  # what the host sends is not
     contained = [_EVEN, *[_INHERIT] * (gateway.dscp is None), _FLAG]
@@ -234,7 +252,7 @@ def _services(device: str) -> list[str]:
         for kind, time in _ANSWERED_S.items()
     ]
     return [
-        _block("set asked", _ASKED, "size 65535", "flags dynamic,timeout", "timeout 2m"),
+        _set("asked", _ASKED, "size 65535", "flags dynamic,timeout", "timeout 2m"),
         _chain(
             "input",
             "type filter hook input priority 0; policy accept;",
@@ -250,8 +268,49 @@ def _services(device: str) -> list[str]:
     ]
 
 
-def _drop(name: str, port: str) -> str:
-    return _chain(name, f'type filter hook ingress device "{port}" priority 0; policy drop;')
+def _ways_in(side: str, port: str, spread: str, gateway: Gateway) -> list[str]:
+    """What becomes of what comes in by a port: the host's stack has none of it.
+
+    The switch reads it before that; or, by AF_XDP, has it by veths, over which it is spread so that
+    what belongs to one UE goes one way, and in order.
+    """
+    hops = [hop for hop in gateway.hops if hop.port == port]
+    if not hops:
+        return [_ingress(f"{side}_in", port)]
+    ways = ", ".join(f'{hop.number} : "{hop.host_end}"' for hop in hops)
+    over = f"{spread} mod {len(hops)} map {{ {ways} }}"
+    lines = [*[over] * (len(hops) > 1), f'fwd to "{hops[0].host_end}"']
+    if _is_leased(gateway):
+        lines.insert(0, f"iif != @{_LEASE} drop")
+    return [
+        _ingress(f"{side}_in", port, *lines),
+        *(_ingress(f"{side}_out_{hop.number}", hop.host_end, f'fwd to "{port}"') for hop in hops),
+        *(_ingress(f"{side}_end_{hop.number}", hop.end) for hop in hops),
+    ]
+
+
+def _is_leased(gateway: Gateway) -> bool:
+    """Whether packets reach the switch only for as long as the controller says so: where the flows
+    alone would not see to that."""
+    return gateway.leased and gateway.hops != ()
+
+
+def _passing(gateway: Gateway, lease: float) -> str:
+    """Have packets pass that come in by the ports, for so many seconds."""
+    if lease <= 0:
+        return ""
+    ports, _, _ = _names(gateway)
+    leased = ", ".join(f'"{port}" timeout {lease * 1000:.0f}ms' for port in gateway.ports)
+    return f"add element {ports} {_LEASE} {{ {leased} }}\n"
+
+
+def _ingress(name: str, device: str, *lines: str) -> str:
+    hook = f'type filter hook ingress device "{device}" priority 0; policy drop;'
+    return _chain(name, hook, *lines)
+
+
+def _set(name: str, *lines: str) -> str:
+    return _block(f"set {name}", *lines)
 
 
 def _egress(port: str) -> str:

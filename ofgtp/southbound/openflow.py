@@ -25,7 +25,6 @@ from ofgtp.core.flows.flow import (
     Encap,
     Flow,
     FlowKey,
-    ForgetInPort,
     Header,
     Match,
     Meter,
@@ -37,6 +36,7 @@ from ofgtp.core.flows.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    SetInPort,
     Unit,
 )
 from ofgtp.core.flows.pipeline import UPLINK
@@ -405,9 +405,9 @@ def encode_action(action: Action) -> bytes:
             bits = src.last - src.first + 1
             names = _MOVE_NAMES[src.field], _MOVE_NAMES[dst.field]
             return _nicira(6, struct.pack("!HHHII", bits, src.first, dst.first, *names))
-        case ForgetInPort():
+        case SetInPort(port):
             # NXM_OF_IN_PORT, all its 16 bits.
-            return _nicira(7, struct.pack("!HIQ", 15, 0x00000002, 0xFFFF))
+            return _nicira(7, struct.pack("!HIQ", 15, 0x00000002, port))
         case Encap(header):
             return _nicira(46, _ENCAP[header])
         case Decap(eth_type):

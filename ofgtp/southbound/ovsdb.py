@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ovs import jsonrpc, stream
@@ -35,11 +35,24 @@ IFINDEX = "ifindex"
 """The fact about a port that says which interface of its name it was made for."""
 ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT, LOOP_OUT_OFPORT, LOOP_IN_OFPORT = 1, 2, 3, 4, 5
 ECT_1_OFPORT, CE_OFPORT = 6, 7
+MORE_OFPORTS = {"access": 100, "core": 200}
+"""Of further ways to a port, less their numbers, which begin at 1."""
+PMD_MASK = "pmd-cpu-mask"
+"""In `other_config` of the switch: the cores that its PMD threads run on. In our `external_ids`
+there: what we have set it to; another value is somebody else's."""
 PROTOCOLS = frozenset({"OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"})
 """14 and later have bundles; the others let ovs-ofctl work with its defaults."""
 
 COLUMNS = {
-    "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg", "ovs_version"],
+    "Open_vSwitch": [
+        "bridges",
+        "cur_cfg",
+        "next_cfg",
+        "ovs_version",
+        "iface_types",
+        "other_config",
+        "external_ids",
+    ],
     "Bridge": [
         "name",
         "ports",
@@ -100,6 +113,10 @@ class BridgeFacts:
     interfaces: tuple[int, ...]
     """The kernel's numbers of the access port's interface and, if it is a real one, the core's."""
     controller_connected: bool
+    more: tuple[tuple[int, int], ...] = ()
+    """Further ways: the number of each, and that of the port that it stands for."""
+    pmd_cores: tuple[int, ...] = ()
+    """The cores of the switch's PMD threads, as somebody has set them; none: nobody has."""
 
     @property
     def devices(self) -> tuple[object, ...]:
@@ -189,10 +206,10 @@ class Ovsdb:
             core_mac = hostnet.mac(gateway.core_port)
         macs = {
             gateway.bridge: local_mac,
-            gateway.access_port: access_mac,
-            gateway.core_device: core_mac,
+            **dict.fromkeys(gateway.access_ends, access_mac),
+            **dict.fromkeys(gateway.core_ends, core_mac),
         }
-        numbers = {port: hostnet.ifindex(port) for port in gateway.ports}
+        numbers = {port: hostnet.ifindex(port) for port in gateway.switch_ports}
         self._connect()
         self._stand_back(gateway)
         mtu = access_mtu - TUNNEL_HEADERS
@@ -277,7 +294,8 @@ class Ovsdb:
         return True
 
     def remember(self, gateway: Gateway, port: str, facts: Mapping[str, str]) -> None:
-        """Keep small facts about one of our ports in OVSDB, beside those kept before.
+        """Keep small facts about one of our ports in OVSDB, beside those kept before. Those about
+        an interface of the host are kept with the first port by which the bridge has it.
 
         Raises:
             GatewayNotReady: the port is not one of this gateway's.
@@ -285,7 +303,7 @@ class Ovsdb:
         self._connect()
 
         def keep(edit: _Edit) -> None:
-            row = self._interface(gateway, port)
+            row = self._interface(gateway, gateway.ends_of(port)[0])
             if row is None:
                 raise GatewayNotReady(f"port {port} is not on bridge {gateway.bridge}")
             edit.merge(row, "external_ids", {FACT + key: value for key, value in facts.items()})
@@ -325,6 +343,12 @@ class Ovsdb:
         `mtu` is what fits the access side without its tunnel headers: the host, where it routes
         packets to UEs, must know, to fragment them or to tell their senders (RFC 791, RFC 1191).
         """
+        root = self._root()
+        if gateway.hops and root.iface_types and gateway.port_type not in root.iface_types:
+            raise GatewayNotReady(
+                f"this Open vSwitch has no AF_XDP ports (iface_types lacks {gateway.port_type}): "
+                'write ports = "af_packet", or take another build of it'
+            )
         tag = {TAG: gateway.name}
         bridge = self._own_bridge(gateway)
         if bridge is None:
@@ -339,8 +363,14 @@ class Ovsdb:
             {"hwaddr": macs[gateway.bridge], "disable-in-band": "true", "dp-desc": nonce},
         )
 
-        core_mac = macs[gateway.core_device]
-        core: dict[str, object] = {"type": "internal", "mac": core_mac, "mtu_request": mtu}
+        core_mac = macs[gateway.core_device] if gateway.host_core else ""
+        core: dict[str, object] = {
+            "type": "internal",
+            "mac": core_mac,
+            "mtu_request": mtu,
+            "ofport_request": CORE_OFPORT,
+        }
+        kind: dict[str, object] = {"type": gateway.port_type} if gateway.hops else {}
         tunnel = {
             "remote_ip": "flow",
             "key": "flow",
@@ -352,11 +382,8 @@ class Ovsdb:
         loop_out, loop_in = gateway.loop_ports
         wanted: dict[str, dict[str, object]] = {
             gateway.bridge: {"type": "internal"},
-            gateway.access_port: {"ofport_request": ACCESS_OFPORT},
-            gateway.core_device: {
-                "ofport_request": CORE_OFPORT,
-                **(core if gateway.host_core else {}),
-            },
+            **{end: {"ofport_request": ofport} | kind for end, ofport in _ofports(gateway)},
+            **({gateway.core_device: core} if gateway.host_core else {}),
             gateway.gtpu_port: {
                 "ofport_request": GTPU_OFPORT,
                 "type": "gtpu",
@@ -385,12 +412,14 @@ class Ovsdb:
         }
         ports = {port.name: port for port in edit.get(bridge, "ports", [])}
         adds = bool(wanted.keys() - ports.keys())
+        told_of = _told_of(gateway, ports)
         for name, columns in wanted.items():
             port = ports.get(name)
             made_for = {FACT + IFINDEX: str(numbers[name])} if name in numbers else {}
             if port is None:
                 self._refuse_taken(name, gateway)
-                interface = edit.insert("Interface", name=name, external_ids=tag | made_for)
+                known = told_of.get(name, {})
+                interface = edit.insert("Interface", name=name, external_ids=known | tag | made_for)
                 port = edit.insert("Port", name=name, interfaces=[interface], external_ids=tag)
                 edit.add(bridge, "ports", port)
             elif port.external_ids.get(TAG) != gateway.name:
@@ -406,6 +435,8 @@ class Ovsdb:
         for name, port in ports.items():
             if name not in wanted and port.external_ids.get(TAG) == gateway.name:
                 edit.discard(bridge, "ports", port)
+
+        self._describe_cores(edit, gateway)
 
         present = edit.get(bridge, "controller", [])
         controller = next((c for c in present if c.external_ids.get(TAG) == gateway.name), None)
@@ -435,6 +466,29 @@ class Ovsdb:
             edit.set(bridge, controller=[controller])
         return adds
 
+    def _describe_cores(self, edit: _Edit, gateway: Gateway) -> None:
+        """Have the switch's PMD threads run where they should, unless somebody else has said
+        where. They are the whole switch's, and so is this setting."""
+        root = self._root()
+        present, ours = root.other_config.get(PMD_MASK), root.external_ids.get(FACT + PMD_MASK)
+        if present is not None and present != ours:
+            return
+        if gateway.pmd_cores and gateway.hops:
+            mask = hex(sum(1 << core for core in gateway.pmd_cores))
+            edit.merge(root, "other_config", {PMD_MASK: mask})
+            edit.merge(root, "external_ids", {FACT + PMD_MASK: mask})
+        elif not self._has_hops(but=gateway):
+            edit.drop(root, "other_config", PMD_MASK)
+            edit.drop(root, "external_ids", FACT + PMD_MASK)
+
+    def _has_hops(self, *, but: Gateway) -> bool:
+        """Whether another gateway's ports are read by AF_XDP."""
+        return any(
+            getattr(row, "type", "").startswith("afxdp")
+            and row.external_ids.get(TAG) not in (None, but.name)
+            for row in self._rows("Interface")
+        )
+
     def _delete(self, edit: _Edit, gateway: Gateway) -> None:
         bridge = self._find("Bridge", gateway.bridge)
         if bridge is None or bridge.external_ids.get(TAG) != gateway.name:
@@ -446,6 +500,7 @@ class Ovsdb:
                     f"take it out first (ovs-vsctl del-port {gateway.bridge} {port.name})"
                 )
         edit.discard(self._root(), "bridges", bridge)
+        self._describe_cores(edit, replace(gateway, port_type="af_packet"))
 
     def _own_bridge(self, gateway: Gateway) -> Row:
         """The gateway's bridge, None if there is none of that name."""
@@ -516,25 +571,31 @@ class Ovsdb:
             raise GatewayNotReady(f"bridge {gateway.bridge} was deleted by somebody else")
         if not bridge.datapath_id:
             return f"ovs-vswitchd did not make bridge {gateway.bridge}"
+        (access_end, *more_access), (core_end, *more_core) = gateway.access_ends, gateway.core_ends
         names = (
             gateway.bridge,
-            gateway.access_port,
-            gateway.core_device,
+            access_end,
+            core_end,
             gateway.gtpu_port,
             *gateway.ecn_ports,
             *gateway.loop_ports,
+            *more_access,
+            *more_core,
         )
         rows = [self._interface(gateway, name) for name in names]
         for name, row in zip(names, rows, strict=True):
             if row is None:
                 raise GatewayNotReady(f"port {name} was deleted by somebody else")
             if row.error:
-                raise GatewayNotReady(f"Open vSwitch refused port {name}: {row.error[0]}")
+                afxdp = ' by AF_XDP (its log says more; or write ports = "af_packet")'
+                how = afxdp if gateway.port_of(name) != name else ""
+                raise GatewayNotReady(f"Open vSwitch refused port {name}{how}: {row.error[0]}")
             if not row.ofport or row.ofport[0] < 0 or not row.mac_in_use:
                 return f"ovs-vswitchd did not open port {name}"
             if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
                 return f"ovs-vswitchd has MAC {row.mac_in_use[0]} for port {name}, not {macs[name]}"
-        local, access, core, tunnel, ect_1, ce, loop_out, loop_in = rows
+        local, access, core, tunnel, ect_1, ce, loop_out, loop_in, *more = rows
+        stand_for = [access] * len(more_access) + [core] * len(more_core)
         return BridgeFacts(
             datapath_id=int(bridge.datapath_id[0], 16),
             ovs_version=root.ovs_version[0] if root.ovs_version else None,
@@ -548,8 +609,12 @@ class Ovsdb:
             local_mac=local.mac_in_use[0],
             access_mac=access.mac_in_use[0],
             core_mac=core.mac_in_use[0],
-            interfaces=tuple(numbers.values()),
+            interfaces=tuple(hostnet.ifindex(port) for port in gateway.ports),
             controller_connected=any(c.is_connected for c in bridge.controller),
+            more=tuple(
+                (row.ofport[0], first.ofport[0]) for row, first in zip(more, stand_for, strict=True)
+            ),
+            pmd_cores=tuple(cores_of(root.other_config.get(PMD_MASK, ""))),
         )
 
     # rows
@@ -722,6 +787,12 @@ class _Edit:
                 row.setkey(column, key, value)
                 self.changed = True
 
+    def drop(self, row: Row, column: str, key: str) -> None:
+        """Take an entry out of a map."""
+        if key in getattr(row, column):
+            row.delkey(column, key)
+            self.changed = True
+
     def add(self, row: Row, column: str, child: Row) -> None:
         """Put a child in a set, whatever else others put there meanwhile."""
         if row in self._new:
@@ -737,6 +808,43 @@ class _Edit:
 
 
 _OWED = f"ovs-vswitchd did not take the configuration within {COMMIT_S:.0f} s: is it up?"
+
+
+def cores_of(mask: str) -> list[int]:
+    """The cores of a mask, as `pmd-cpu-mask` has it; none of what is no number."""
+    try:
+        bits = int(mask, 16)
+    except ValueError:
+        return []
+    return [core for core in range(bits.bit_length()) if bits >> core & 1]
+
+
+def _told_of(gateway: Gateway, ports: Mapping[str, Row]) -> dict[str, dict[str, str]]:
+    """What is kept of interfaces of the host with ports of other names, that the bridge has had
+    them by, for the ports that come in their place."""
+    found = {}
+    for port in gateway.ports:
+        heir = gateway.ends_of(port)[0]
+        (before,) = {*gateway.names_of(port)} - {heir}
+        rows = ports[before].interfaces if before in ports else []
+        found[heir] = {
+            key: value
+            for row in rows
+            for key, value in row.external_ids.items()
+            if key.startswith(FACT) and key != FACT + IFINDEX
+        }
+    return found
+
+
+def _ofports(gateway: Gateway) -> Iterator[tuple[str, int]]:
+    """The ports by which the bridge has the host's interfaces, and the numbers that they are to
+    have."""
+    sides = [("access", ACCESS_OFPORT, gateway.access_ends)]
+    if not gateway.host_core:
+        sides.append(("core", CORE_OFPORT, gateway.core_ends))
+    for side, first, ends in sides:
+        for number, end in enumerate(ends):
+            yield end, MORE_OFPORTS[side] + number if number else first
 
 
 def _spellings(gateway: Gateway) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 A port of the userspace datapath is read by a packet socket; what finds its buffer full is dropped
 and counted with the socket (sock_diag(7), packet_diag). An internal port is a tap, whose queue
-counts what finds it full as not sent.
+counts what finds it full as not sent. By AF_XDP it is read from veths, each of which counts what it
+could not hand over.
 """
 
 from __future__ import annotations
@@ -46,45 +47,66 @@ class PortCounts(NamedTuple):
 def read(gateway: Gateway) -> dict[Port, PortCounts]:
     """Of each port that is there."""
     sockets: dict[int, int] = {}
-    for index, drops in _of_process(Tools(gateway.ovsdb).pid):
+    for index, drops in _of_process(None if gateway.hops else Tools(gateway.ovsdb).pid):
         sockets[index] = sockets.get(index, 0) + drops
     found: dict[Port, PortCounts] = {}
     for port, came in received(gateway).items():
-        device, way = _side(gateway, port)
+        ways = _ways(gateway, port)
         with suppress(OSError):
-            if way == "tx":
-                overrun = _statistic(device, "tx_dropped")
-                found[port] = PortCounts(came + overrun, overrun)
+            if len(ways) == 1 and ways[0].side == "rx":
+                overrun = sockets.get(socket.if_nametoindex(ways[0].device), 0)
             else:
-                found[port] = PortCounts(came, sockets.get(socket.if_nametoindex(device), 0))
+                overrun = sum(map(_full, ways))
+            found[port] = PortCounts(came, overrun)
     return found
 
 
 def received(gateway: Gateway) -> dict[Port, int]:
     """Frames that were to come in by each port that is there, since its interface was made."""
-    return _came(gateway, "packets")
+    found: dict[Port, int] = {}
+    for port in OVERRUNS:
+        with suppress(OSError, ValueError):
+            found[port] = sum(_came(way) for way in _ways(gateway, port))
+    return found
 
 
 def octets(gateway: Gateway) -> int:
     """What has come in by all ports since they were made: no session has had more."""
-    return sum(_came(gateway, "bytes").values())
-
-
-def _came(gateway: Gateway, what: Literal["packets", "bytes"]) -> dict[Port, int]:
-    found: dict[Port, int] = {}
+    found = 0
     for port in OVERRUNS:
-        device, way = _side(gateway, port)
-        with suppress(OSError, ValueError):
-            found[port] = _statistic(device, f"{way}_{what}")
+        for way in _ways(gateway, port):
+            with suppress(OSError, ValueError):
+                found += _statistic(way.device, f"{way.side}_bytes")
     return found
 
 
-def _side(gateway: Gateway, port: Port) -> tuple[str, Literal["rx", "tx"]]:
-    """A port's device, and which way goes what comes in by it: what the host sends by its own one
-    comes in there."""
-    if port == "access":
-        return gateway.access_port, "rx"
-    return gateway.core_device, "tx" if gateway.host_core else "rx"
+class _Way(NamedTuple):
+    """By which device something comes in, and what of its counts that is."""
+
+    device: str
+    side: Literal["rx", "tx"]
+    """What is sent by the host's own end of a device comes in by the other one."""
+    end: str | None = None
+    """The other one, if it is another device."""
+
+
+def _ways(gateway: Gateway, port: Port) -> list[_Way]:
+    device = gateway.access_port if port == "access" else gateway.core_device
+    hops = [_Way(hop.host_end, "tx", hop.end) for hop in gateway.hops if hop.port == device]
+    internal = port == "core" and gateway.host_core
+    return hops or [_Way(device, "tx" if internal else "rx")]
+
+
+def _came(way: _Way) -> int:
+    """What was to come in by it."""
+    dropped = _statistic(way.device, "tx_dropped") if way.side == "tx" else 0
+    return _statistic(way.device, f"{way.side}_packets") + dropped
+
+
+def _full(way: _Way) -> int:
+    """What found a queue to the switch full: the device's, or the one behind its other end."""
+    behind = 0 if way.end is None else _statistic(way.end, "rx_dropped")
+    return _statistic(way.device, "tx_dropped") + behind
 
 
 def _statistic(device: str, name: str) -> int:

@@ -436,8 +436,10 @@ class Transaction:
             self._write_keys(made)
         return made
 
-    def delete(self, session_id: str) -> Session:
+    def delete(self, session_id: str, *, was: Session | None = None) -> Session:
         """Delete a session and return it; its TEID counts as released.
+
+        It is faster if told what stands there now (`was`).
 
         Raises:
             UnknownSession: none has this id.
@@ -448,7 +450,7 @@ class Transaction:
             ).fetchall()
             if not rows:
                 raise UnknownSession(session_id)
-            deleted = _session(rows[0])
+            deleted = was or _session(rows[0])
             if deleted.detail is not None:
                 keys.remove(self._db, deleted.number)
                 pfcp.remove(self._db, deleted.number)

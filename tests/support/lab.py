@@ -40,6 +40,8 @@ from typing import Any, Self
 from ofgtp.core.model import Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
+PORTS = os.environ.get("OFGTP_TEST_PORTS", "")
+"""The `ports` of the labs' gateways; empty: the default."""
 SCHEMA = Path(os.environ.get("OFGTP_TEST_SWITCH", "/"), "usr/share/openvswitch/vswitch.ovsschema")
 NETNS = Path("/run/netns")
 PREFIX = "ofgtp-t-"
@@ -146,6 +148,8 @@ class Lab:
         self.controller: subprocess.Popen[Any] | None = None
         self.environment: dict[str, str] = {}
         """What the controller finds in its environment besides."""
+        self.ports = PORTS
+        """The gateway's `ports` in its configuration; empty: the default."""
 
     # life
 
@@ -381,6 +385,12 @@ class Lab:
 
     # the controller
 
+    def end(self, device: str) -> str:
+        """By which port the bridge has an interface of its namespace."""
+        return replace(
+            self.gateway(), port_type="afxdp" if self.ports == "afxdp" else "af_packet"
+        ).ends_of(device)[0]
+
     def gateway(self, **changes: Any) -> Gateway:
         """This lab's gateway as the core knows it, with some of its fields changed."""
         return gateway(ovsdb=self.ovsdb, **changes)
@@ -417,6 +427,7 @@ access_ip = "10.1.0.1/24"
 {core}
 ue_pools = ["10.45.0.0/16"]
 {"" if decrement_ttl else "decrement_ttl = false"}
+{f'ports = "{self.ports}"' if self.ports else ""}
 {gateway}
 """
 

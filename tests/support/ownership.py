@@ -137,8 +137,8 @@ def our_flows(lab: Lab) -> list[str]:
 
 
 def our_tables(lab: Lab) -> str:
-    """Our nftables tables, as `nft list ruleset` prints them."""
-    text = lab.exec("gw", ["nft", "list", "ruleset"]).stdout
+    """Our nftables tables, as `nft list ruleset` prints them, without what is in their sets."""
+    text = lab.exec("gw", ["nft", "--terse", "list", "ruleset"]).stdout
     return text if "ofgtp" in text else ""
 
 

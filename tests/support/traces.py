@@ -323,7 +323,7 @@ def _record_all(lab: Lab, site: Site, record: Callable[..., None]) -> None:
     record("up-no-gtpu-port", "down-no-gtpu-port")
     lab.ofctl("del-flows", BRIDGE)
     record("up-no-flows")
-    lab.vsctl("del-port", "eth1")
+    lab.vsctl("del-port", lab.end("eth1"))
     record("up-no-port")
     lab.vsctl("del-br", BRIDGE)
     record("up-no-bridge")

@@ -15,18 +15,12 @@ from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Measurement, Triggers, UsageTrigger
-from ofgtp.core.pfcp.wire.messages import (
-    SessionEstablishmentRequest,
-    SessionEstablishmentResponse,
-    read,
-)
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.sessions.rule import Refused
 from tests.support import gtpu, smf
 from tests.support import ownership as own
 from tests.support.lab import Lab
 from tests.support.paging import hold
-from tests.support.pfcp import procedures, rewritten
 from tests.support.site import MARKER_DOWN, MARKER_UE, PDN_IP, Site, until
 from tests.support.smf import ControlPlane, PfcpSession
 from tests.switch.test_pfcp_usage import (
@@ -485,50 +479,6 @@ def test_a_store_that_cannot_be_written() -> None:
         settled(site.lab, cp, session, 0, 12)
         last = session.delete().usage_reports
         assert sums([report, *last]) == (0, 12)
-
-
-def test_as_a_real_core_asks_for_it(site: Site, cp: ControlPlane) -> None:
-    """Open5GS's SMF: the session of capture 5g-session, whose URR counts the downlink alone, with
-    another threshold. The reports are such as those that its UPF sent in 5g-usage-report: one at
-    the threshold, one at the end."""
-    size = 1000
-    asked = [seen for seen in procedures()["5g-session"] if seen.from_control_plane]
-    establish, activate = (seen.data for seen in asked[:2])
-    made = rewritten(establish, str(asked[0].target), None)
-    was, now = ((100 << 20).to_bytes(8, "big"), (10 * size).to_bytes(8, "big"))
-    assert made.count(was) == 1
-    _, answer = read(cp.ask_octets(made.replace(was, now)))
-    assert isinstance(answer, SessionEstablishmentResponse) and answer.up_fseid is not None
-    seid = answer.up_fseid.seid
-    _, body = read(cp.ask_octets(rewritten(activate, str(asked[0].target), seid)))
-    assert getattr(body, "cause", None) == 1
-    request = read(made)[1]
-    assert isinstance(request, SessionEstablishmentRequest)
-    session = PfcpSession(cp, request.cp_fseid.seid)
-    session.up_seid = cp.up_seids[session.cp_seid] = seid
-    ue = str(next(p.pdi.ue_ip_address.ipv4 for p in request.create_pdrs if p.pdi.ue_ip_address))
-    packet = site.to_ue(gtpu.ipv4(PDN_IP, ue, size=size))
-    site.downlink(*[packet] * 11)
-    [report] = told(cp, session, "the threshold is reported")
-    site.downlink(*[packet] * 3)
-    seen = f"/v1/sessions/{name(session)}/rules"
-    total = report.volume.downlink if report.volume else None
-
-    def counted() -> bool:
-        [shown] = site.lab.http("GET", seen).json()["urrs"]
-        return bool(shown["downlink"]["bytes"] + total == 14 * size)
-
-    until(counted, "all is counted")
-    [last] = session.delete().usage_reports
-    assert [(each.urr_id, each.sequence, each.trigger) for each in (report, last)] == [
-        (1, 0, UsageTrigger.VOLTH),
-        (1, 1, UsageTrigger.TERMR),
-    ]
-    assert report.volume is not None and report.volume.total >= 10 * size  # type: ignore[operator]
-    both = [each.volume for each in (report, last) if each.volume]
-    assert [each.uplink for each in both] == [0, 0]
-    assert sum(each.downlink or 0 for each in both) == 14 * size
-    assert last.start_time == report.end_time
 
 
 def test_a_switch_that_begins_anew() -> None:

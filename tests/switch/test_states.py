@@ -67,7 +67,7 @@ def test_receive_offloads_are_off(scene: Scene, port: str) -> None:
 
 
 def test_offloads_before_are_remembered(scene: Scene) -> None:
-    for port in ("eth1", "eth2"):
+    for port in map(scene.lab.end, ("eth1", "eth2")):
         kept = scene.lab.vsctl("get", "Interface", port, "external_ids:ofgtp-gro")
         assert kept.strip() == "on"
 
@@ -122,6 +122,7 @@ def test_device_set_down_by_hand(scene: Scene) -> None:
 
 @pytest.mark.parametrize("port", ["eth1", "eth2", "br-ofgtp-g"])
 def test_port_deleted_by_hand(scene: Scene, port: str) -> None:
+    port = scene.lab.end(port)
     scene.lab.vsctl("del-port", "br-ofgtp", port)
     comes_back(lambda: port in scene.lab.vsctl("list-ports", "br-ofgtp").split(), port)
     scene.both_ways()
@@ -157,6 +158,7 @@ def test_a_port_that_the_host_takes_is_a_state(scene: Scene) -> None:
 @pytest.mark.parametrize(("port", "number"), [("eth1", 1), ("eth2", 2), ("br-ofgtp-g", 3)])
 def test_port_comes_back_under_another_number(scene: Scene, port: str, number: int) -> None:
     """Somebody's own port has taken its OpenFlow number: the flows follow."""
+    port = scene.lab.end(port)
     taker = ["add-port", "br-ofgtp", "taker", "--", "set", "Interface", "taker", "type=internal"]
     scene.lab.vsctl("del-port", "br-ofgtp", port, "--", *taker, f"ofport_request={number}")
     try:

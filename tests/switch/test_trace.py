@@ -400,7 +400,7 @@ def test_the_controller_is_killed(site: Site) -> None:
 def test_the_flows_are_gone(site: Site) -> None:
     site.lab.ofctl("del-flows", BRIDGE)
     assert [trace(site).reason(way) for way in BOTH] == ["no_flows"] * 2
-    site.lab.vsctl("del-port", "eth1")
+    site.lab.vsctl("del-port", site.lab.end("eth1"))
     until(lambda: trace(site, "--uplink").reason("uplink") == "no_port", "the port is gone")
     site.lab.vsctl("del-br", BRIDGE)
     assert [trace(site).reason(way) for way in BOTH] == ["no_bridge"] * 2

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.switch
 
 OWNED = f"{own.SWITCH}\nusage_round_seconds = 10"
 SIZE = 100
+LIMIT = 1500 - gtpu.OVERHEAD
+"""The longest packet that fits the access side."""
 ENB, ENB2 = ENB_IP["enb"], ENB_IP["enb2"]
 VOICE = {"id": "voice", "precedence": 10, "filters": ["permit out udp from any 5004 to assigned"]}
 
@@ -258,6 +260,25 @@ def test_what_a_meter_drops_is_not_counted(site: Site) -> None:
     assert ue.counted()
     assert ue.down(100) == 100
     ue.settled()
+
+
+@pytest.mark.parametrize(
+    ("members", "limit"), [({}, LIMIT), ({"bearers": [VOICE]}, LIMIT), ({"qfi": 9}, LIMIT - 8)]
+)
+def test_what_is_too_big_is_counted_though_it_is_dropped(
+    site: Site, members: dict[str, Any], limit: int
+) -> None:
+    """The exception, for which docs/usage.md gives the reasons."""
+    ue = Ue(site, **members)
+    fits, longer = (site.to_ue(gtpu.ipv4(PDN_IP, ue.ip, size=limit + more)) for more in (0, 1))
+    with site.counted(too_big=2):
+        assert len(site.downlink(fits, longer, longer)) == 1
+
+    def counted() -> bool:
+        seen = ue.shown()["counters"]["downlink"]
+        return (seen["packets"], seen["bytes"]) == (3, 3 * limit + 2)
+
+    until(counted, "all three are counted")
 
 
 def test_over_a_repair(site: Site) -> None:

@@ -28,7 +28,6 @@ from ofgtp.core.flows.flow import (
     DecTtl,
     Encap,
     Flow,
-    ForgetInPort,
     Header,
     Move,
     Output,
@@ -37,6 +36,7 @@ from ofgtp.core.flows.flow import (
     Port,
     PushVlan,
     SetField,
+    SetInPort,
     cookie_kind,
     cookie_number,
 )
@@ -489,8 +489,8 @@ class Switch:
                 return write(packet, name, value)
             case Move(source, target):
                 return copy(packet, source, target)
-            case ForgetInPort():
-                return replace(packet, in_port=Port.NONE)
+            case SetInPort(port):
+                return replace(packet, in_port=Port.NONE if port == 0xFFFF else port)
             case Encap(header):
                 return _encap(packet, header)
             case Decap(eth_type):

@@ -110,7 +110,7 @@ def test_by_requests(switch: Switch) -> None:
     for came, dropped in ((0, 60), (40, 85), (100, 85), (100, 85)):
         found = switch.read(came, dropped)
         made = counted(found, made, SESSION, NOW)
-        made = changed(found, made, SESSION, SESSION)
+        made = changed(found, made, SESSION)
     assert uplink(made) == 15
 
 
@@ -119,6 +119,6 @@ def test_what_was_dropped_before_there_were_urrs(switch: Switch) -> None:
     found = switch.read(50, 40)
     made = replace(MADE.session, usage=MADE.session.usage.started({}, NOW))
     made = replace(made, usage=made.usage.started(made.urrs, NOW))
-    made = changed(found, made, SESSION, SESSION)
+    made = changed(found, made, SESSION)
     made = counted(switch.read(60, 40), made, SESSION, NOW)
     assert uplink(made) == 10

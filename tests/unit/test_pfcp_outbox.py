@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +46,17 @@ class Wire:
             work(tx)
 
     def _send(self, made: Made, request: SessionReportRequest, token: UsageToken) -> None:
-        assert (made.cp_seid, token) == (5, UsageToken(SEID))
+        assert (made.cp_seid, token) == (5, UsageToken(made.up_seid))
         assert request.report_type == ReportType.USAR
         self.sent.append([each.sequence for each in request.usage_reports])
 
-    def report(self, *sequences: int) -> None:
+    def report(self, *sequences: int, of: int = SEID) -> None:
         with self.store.transaction() as tx:
             for each in sequences:
                 usage = (UsageReport(1, each, UsageTrigger.VOLTH),)
                 request = SessionReportRequest(ReportType.USAR, usage_reports=usage)
-                tx.put_report("gw1", SEID, encode(request))
-        self.outbox.reported(SEID)
+                tx.put_report("gw1", of, encode(request))
+        self.outbox.reported(of)
 
     def turn(self, seconds: float = 0.0) -> list[list[int]]:
         """What is sent after so many seconds: UR-SEQNs by request."""
@@ -98,6 +99,27 @@ def test_they_go_in_order_and_together(wire: Wire) -> None:
     wire.report(*range(3, 23))
     wire.answer(1)
     assert wire.turn() == [[*range(3, 19)]]
+
+
+def test_an_answer_that_comes_late_in_a_turn_keeps_no_other_waiting(wire: Wire) -> None:
+    """It is forgotten in the next one, and what was reported of its session meanwhile waits."""
+    other = replace(OWNER, up_seid=SEID - 1)
+    mine = session()
+    assert mine.detail is not None
+    with wire.store.transaction() as tx:
+        detail = replace(mine.detail, owner=other, rules=(), teids=())
+        made = tx.insert(replace(mine, id="pfcp-2", ue_ip=None, detail=detail))
+        tx.put_pfcp("gw1", Made(made.number, other.up_seid, "10.3.0.5", 5, "10.3.0.5", b""))
+    wire.report(0)
+    wire.turn()
+    wire.outbox._remove()
+    wire.answer(1)
+    wire.report(1)
+    wire.report(7, of=other.up_seid)
+    wire.sent.clear()
+    wire.outbox._send_due()
+    assert wire.sent == [[7]]
+    assert wire.turn() == [[1]]
 
 
 def test_without_an_answer_it_is_sent_again_and_again(wire: Wire) -> None:

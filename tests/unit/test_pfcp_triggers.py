@@ -16,7 +16,7 @@ from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.procedures import Outcome, deletion, looked_at
 from ofgtp.core.pfcp.rules import rules_of
 from ofgtp.core.pfcp.session import PfcpSession
-from ofgtp.core.pfcp.triggers import looked, next_of
+from ofgtp.core.pfcp.triggers import fastest_of, looked, next_look_at
 from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
@@ -99,7 +99,11 @@ class Told:
         return CLOSED in forwards
 
     def next(self) -> Next | None:
-        return next_of(self.session, None, self.now)
+        return self.next_after(None, 0.0)
+
+    def next_after(self, before: Usage | None, seconds: float) -> Next | None:
+        made = self.session
+        return next_look_at(made.urrs, made.usage, fastest_of(made), before, self.now, seconds)
 
 
 def octets(report: UsageReport) -> tuple[int | None, int | None, int | None]:
@@ -476,7 +480,7 @@ def test_how_fast_packets_come_is_told_by_two_looks_with_some() -> None:
         before = told.session.usage
         told.passes(down=packets)
         told.look(10)
-        looked_at = next_of(told.session, before, told.now, 10.0)
+        looked_at = told.next_after(before, 10.0)
         assert looked_at is not None
         expected.append(looked_at.expected)
     assert expected == [10.0, None, 10.0]
@@ -489,7 +493,7 @@ def test_a_report_does_not_make_them_slower() -> None:
     before = told.session.usage
     told.passes(down=100)
     assert told.look(10) == [(1, T.VOLTH)]
-    looked_at = next_of(told.session, before, told.now, 10.0)
+    looked_at = told.next_after(before, 10.0)
     assert looked_at is not None
     assert looked_at.expected == SHARE * 10_000 / 1_000
 

@@ -430,3 +430,22 @@ def test_a_session_cannot_have_too_much_by_any_way(gw: Gateway) -> None:
     with pytest.raises((ProblemError, InvalidSession)):
         gw.put(usage={"quota_bytes": 2**60})
     assert gw.net.store.get("phone") is None
+
+
+@pytest.mark.parametrize("present", [{}, {"bearers": [ALL]}, {"usage": {"quota_bytes": 5_000}}])
+def test_other_limits_are_read_for_once(
+    gw: Gateway, monkeypatch: pytest.MonkeyPatch, present: dict[str, Any]
+) -> None:
+    """One reading tells from where the quota counts, and what the ledger has before the change."""
+    gw.put(**present)
+    gw.count(7)
+    asked = list[list[int]]()
+    ask = gw.agent.keyed_counts
+
+    def keyed_counts(numbers: Any) -> Any:
+        asked.append([*numbers])
+        return ask(numbers)
+
+    monkeypatch.setattr(gw.agent, "keyed_counts", keyed_counts)
+    gw.patch({"usage": {"quota_bytes": 10_000}, "uplink": {"teid": 0x1007}})
+    assert asked == [[gw.number()], [gw.number()]], "before the change, and to be shown"

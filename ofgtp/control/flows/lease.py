@@ -52,6 +52,17 @@ class Lease:
                     self.renewed_at = time.time()
             eventlet.sleep(pause)
 
+    def keep_passing(self, renew: Callable[[float], None], holds: Callable[[], bool]) -> None:
+        """Have packets reach the switch at all for as long as its flows let them pass, where it is
+        the host that lets them; to be spawned."""
+        timeout = lease_timeout(self.seconds)
+        while holds():
+            if self.seconds_left():
+                renew(timeout)
+                eventlet.sleep(timeout / RENEWALS)
+            else:
+                eventlet.sleep(SOON_S / RENEWALS)
+
     def seconds_left(self) -> float | None:
         """Until the tunnels end if nothing more is heard; None if it was never renewed."""
         if self.renewed_at is None:

@@ -59,6 +59,7 @@ class LinksNow:
             decrement_ttl=self._gateway.decrements_ttl,
             ue_to_ue=self._gateway.ue_to_ue == "route",
             epoch=self.epoch,
+            more=facts.more,
         )
 
     def ready(self) -> Links:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 
@@ -13,8 +14,9 @@ from ofgtp.core.errors import GatewayNotReady, InvalidSession
 from ofgtp.core.flows import faults
 from ofgtp.core.model import Gateway, Session
 from ofgtp.core.sessions.rules import framed_of
-from ofgtp.southbound import hostnet, netfilter
+from ofgtp.southbound import hops, hostnet, netfilter
 from ofgtp.southbound.ovsdb import IFINDEX, BridgeFacts, Ovsdb
+from ofgtp.southbound.portlease import PortLease
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,10 @@ class Host:
         framed: Callable[[], Sequence[IPv4Network]],
     ) -> None:
         self.gateway, self.nonce = gateway, nonce
+        lease = netfilter.lease_of(gateway)
+        self._lease = None if lease is None else PortLease(*lease)
+        self._passes_until = 0.0
+        """By a steady clock: until then `renew` has had packets pass."""
         self.ovs_version: str | None = None
         self.access_mtu = 0
         self.core_mtu: int | None = None
@@ -56,6 +62,10 @@ class Host:
         self._vain: set[tuple[str, int]] = set()
         """Ports that were made anew, with their interfaces' numbers, until they are seen to be
         read: if that does not help, it is not done again."""
+        self._interfaces: dict[str, int] = {}
+        """Those of the host that veths are joined to, with their numbers."""
+        self._anew = False
+        """Whether one of them is another one, and not all is set of it yet."""
         self._configured = 0
         """Changes of the bridge's configuration that were told."""
         self._stopped = False
@@ -92,8 +102,8 @@ class Host:
         """Look after it no longer."""
         self._stopped = True
 
-    def apply_netfilter(self) -> None:
-        """Have the nftables rules be what they should be.
+    def apply_netfilter(self, *, anew: bool = False) -> None:
+        """Have the nftables rules be what they should be; if interfaces are `anew`, they are not.
 
         Raises:
             GatewayNotReady: nft refused.
@@ -101,10 +111,23 @@ class Host:
         with self._netfilter:
             if self._stopped:
                 return
-            changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version))
-        if changed and self._filtered:
+            lease = self._passes_until - time.monotonic()
+            changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version), lease)
+        if changed and self._filtered and not anew:
             self._repaired("the nftables rules were changed")
         self._filtered = True
+
+    def renew(self, seconds: float) -> None:
+        """With AF_XDP: have packets pass for so many seconds, and then, if nobody says so again, no
+        more; see `netfilter`."""
+        if self._lease is None or self._stopped:
+            return
+        self._passes_until = time.monotonic() + seconds
+        try:
+            self._lease.renew(self._interfaces.values(), seconds)
+        except GatewayNotReady as error:
+            # When the tables are back they pass as long.
+            log.debug("gateway=%s: %s", self.gateway.name, error)
 
     def check_framed(self, session: Session) -> None:
         """Whether the host can have routes to the prefixes behind a UE.
@@ -146,19 +169,23 @@ class Host:
             refusal = hostnet.port_refusal(port)
             if refusal is not None:
                 raise GatewayNotReady(refusal)
+        if (refusal := hops.refusal(gateway)) is not None:
+            raise GatewayNotReady(refusal)
+        self._look_for_others()
+        changed = gateway.hops != () and hops.ensure(gateway)
         while self._let_go():
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
         self.ovs_version = facts.ovs_version or self.ovs_version
-        remade = bool(self._kept)
+        remade = bool(self._kept) or self._anew
         for port, kept in self._kept.items():
             # Of an interface that is another one now nothing is known.
-            if port in gateway.ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
+            if port in gateway.switch_ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
                 self._ovsdb.remember(gateway, port, kept)
         self._kept = {}
-        changed = False
         for port in gateway.ports:
             changed |= hostnet.ensure_up(port)
+            changed |= self._heed(port)
             former = hostnet.offloads_off(port)
             if former:
                 self._ovsdb.remember(gateway, port, former)
@@ -180,9 +207,33 @@ class Host:
         self.access_mtu = hostnet.mtu(gateway.access_port)
         self.core_mtu = None if gateway.host_core else hostnet.mtu(gateway.core_port)
         if self.ovs_version is not None:
-            self.apply_netfilter()
+            self.apply_netfilter(anew=self._anew)
+        self._anew = False
+        if not self._made:
+            # Those of another `ports`, or of more cores, are no ports of the bridge any more.
+            hops.remove(gateway, but=gateway.hops)
         self._made = True
         self._learned(facts)
+
+    def _look_for_others(self) -> None:
+        """Look whether interfaces are others than they were, which are joined to the bridge by way
+        of veths: these stay, and are joined to what is there now."""
+        before = self._interfaces
+        self._interfaces = {hop.port: hostnet.ifindex(hop.port) for hop in self.gateway.hops}
+        for port, number in self._interfaces.items():
+            if before.get(port, number) != number:
+                log.warning("gateway=%s: interface %s was made anew", self.gateway.name, port)
+                self._repaired(f"interface {port} was made anew, and joined again", port=port)
+                self._anew = True
+
+    def _heed(self, port: str) -> bool:
+        """Have an interface that is not itself a port of the bridge be promiscuous, as the switch
+        has those that are; whether it was not. What it was before is kept until it is the
+        gateway's no more."""
+        if not self.gateway.hops or not hops.promiscuous(port):
+            return False
+        self._ovsdb.remember(self.gateway, port, {hops.PROMISCUOUS: "off"})
+        return True
 
     def _let_go(self) -> bool:
         """Take a port out of the bridge whose interface the switch has lost; False if none has.
@@ -218,11 +269,14 @@ class Host:
         for name in self.gateway.internal_ports:
             if name in there and hostnet.is_abandoned(name):
                 found.add((name, 0))
-        for port in self.gateway.ports:
+        for port in self.gateway.switch_ports:
             made_for, now = there.get(port, {}).get(IFINDEX), hostnet.ifindex(port)
-            if made_for is not None and (made_for != str(now) or not hostnet.is_read(now)):
+            if made_for is not None and (made_for != str(now) or not self._is_read(port, now)):
                 found.add((port, now))
         return found
+
+    def _is_read(self, port: str, number: int) -> bool:
+        return hops.has_program(port) if self.gateway.hops else hostnet.is_read(number)
 
 
 def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:

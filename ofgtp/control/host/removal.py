@@ -5,7 +5,8 @@ The order makes every failure repeatable: do it again, and what is done already 
 1. Receive offloads of the ports: their former values are kept in OVSDB alone.
 2. The rows in OVSDB. ovs-vswitchd takes the bridge down, and with its devices go their addresses,
    routes, neighbours and settings.
-3. nftables last: while the bridge is there, the host's stack must not see what it reads.
+3. The veths by which the switch has had its ports, if it reads them by AF_XDP.
+4. nftables last: while the bridge is there, the host's stack must not see what it reads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
 from ofgtp.core.model import Gateway
-from ofgtp.southbound import hostnet, netfilter
+from ofgtp.southbound import hops, hostnet, netfilter
 from ofgtp.southbound.ovsdb import Ovsdb
 
 GONE_S = 1.0
@@ -62,8 +63,9 @@ def take_back(gateway: Gateway) -> Iterator[str]:
     try:
         facts = db.recall(gateway)
         for port in gateway.ports:
-            kept = facts.get(port, {})
-            former = {name: kept[name] for name in hostnet.OFFLOADS.values() if name in kept}
+            kept = {k: v for name in gateway.names_of(port) for k, v in facts.get(name, {}).items()}
+            settings = (*hostnet.OFFLOADS.values(), hops.PROMISCUOUS)
+            former = {name: kept[name] for name in settings if name in kept}
             if former:
                 _restore(gateway, port, former)
                 yield f"{port}: {', '.join(f'{k} {v}' for k, v in former.items())} again"
@@ -72,6 +74,8 @@ def take_back(gateway: Gateway) -> Iterator[str]:
             yield f"bridge {gateway.bridge} deleted, and with it its ports, addresses and routes"
     finally:
         db.close()
+    if hops.remove(gateway):
+        yield "veths deleted"
     if netfilter.remove(gateway):
         yield "nftables tables deleted"
 
@@ -84,6 +88,7 @@ def _restore(gateway: Gateway, port: str, former: dict[str, str]) -> None:
             f"switch's network namespace, or forget the port (ovs-vsctl del-port "
             f"{gateway.bridge} {port})"
         )
+    hops.restore_promiscuous(port, former.get(hops.PROMISCUOUS, "on"))
     hostnet.restore_offloads(port, former)
 
 

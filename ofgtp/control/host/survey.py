@@ -20,6 +20,7 @@ from ofgtp.core.doctor.of_host import PACKAGES
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.command import attempt, run
+from ofgtp.southbound.ovsdb import PMD_MASK, cores_of
 from ofgtp.southbound.ovstools import Tools
 
 SBIN = ("/usr/sbin", "/sbin")
@@ -183,12 +184,14 @@ def switch(ovsdb: str) -> Switch:
         gone = f"{tools.socket} does not exist"
         return Switch(ovsdb, ovsdb_error=gone, daemon_error="its database does not answer")
     try:
-        root = _row(tools, "Open_vSwitch", "ovs_version", "datapath_types", "iface_types")
+        columns = "ovs_version", "datapath_types", "iface_types", "other_config"
+        root = _row(tools, "Open_vSwitch", *columns)
         bridges = _rows(tools, "Bridge", "name", "external_ids", "ports")
         ports = {uuid: name for name, uuid in _rows(tools, "Port", "name", "_uuid")}
     except GatewayNotReady as error:
         return Switch(ovsdb, ovsdb_error=str(error), daemon_error="its database does not answer")
-    version, datapaths, kinds = root
+    version, datapaths, kinds, config = root
+    mask = dict(config[1]).get(PMD_MASK)
     daemon_error = None
     try:
         version = _version(tools.appctl("version")) or version
@@ -207,6 +210,7 @@ def switch(ovsdb: str) -> Switch:
             for uuid in _set(members)
             if uuid in ports
         },
+        pmd_cores=None if mask is None else cores_of(mask),
     )
 
 

@@ -100,6 +100,8 @@ TICK_S = 0.25
 START_S = 10.0
 """How long the first requests wait at a start until the switch takes changes: control planes, which
 do not know of a restart, take a refusal for one of the session."""
+READY_S = 0.05
+"""Between two looks whether it does."""
 RETRY_S = 1.0
 """Seconds between two attempts to listen at an address that is not there yet."""
 
@@ -179,7 +181,7 @@ class PfcpEndpoint:
         log.info("gateway=%s: PFCP at %s, UDP port %d", self._name, self._listen, PORT)
         eventlet.spawn(self._tick)
         eventlet.spawn(self._work)
-        eventlet.spawn(self._looks.run)
+        eventlet.spawn(self._look)
         eventlet.spawn(self._outbox.run)
         while True:
             for _ in range(AT_ONCE):
@@ -218,9 +220,9 @@ class PfcpEndpoint:
             network_instances=[InstanceView(*each) for each in sorted(self._sessions.instances())],
         )
 
-    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+    def latest(self, made: Made) -> PfcpSession:
         """A session of the store with what was counted since."""
-        return self._memory.latest(number, made)
+        return self._memory.latest(made)
 
     def path_down(self, peer: IPv4Address) -> None:
         """Tell the control planes that have sessions with a GTP-U peer that it does not answer.
@@ -405,12 +407,19 @@ class PfcpEndpoint:
         except OSError as error:
             log.debug("gateway=%s: PFCP to %s not sent: %s", self._name, to.ip, error)
 
+    def _look(self) -> None:
+        """Look at what URRs have measured once the switch can tell it: at a start nothing is to
+        keep it waiting."""
+        while not self._ready():
+            eventlet.sleep(READY_S)
+        self._looks.run()
+
     # --- what takes long
 
     def _work(self) -> None:
         with eventlet.Timeout(START_S, False):
             while not self._ready():
-                eventlet.sleep(0.05)
+                eventlet.sleep(READY_S)
         while True:
             try:
                 self._do(self._next())

@@ -94,16 +94,17 @@ class Looks:
             after = found[-1][0]
             eventlet.sleep(0)
 
-    def changed(self, number: int, session: PfcpSession | None) -> None:
-        """A session is another one now, or is no more."""
-        self._memory.drop(number)
-        first = None if session is None else triggers.next_of(session, None, self._clock())
-        if first is None:
+    def changed(self, number: int, known: Known | None) -> None:
+        """A session is another one now, or, None, is no more."""
+        first = None
+        if known is not None:
+            urrs, fastest = known.made.urrs, known.fastest
+            first = triggers.next_look_at(urrs, known.made.usage, fastest, None, self._clock(), 0.0)
+        if known is None or first is None:
+            self._memory.drop(number)
             self._watcher.drop(number)
-        elif first.seconds < triggers.REST_S:
-            # Though nothing comes: what the first look takes is not to do when all begins to.
-            self._watcher.set(number, first._replace(octets=None))
         else:
+            self._memory.keep(number, known)
             self._watcher.set(number, first)
 
     def delivered(self, number: int) -> None:
@@ -131,7 +132,7 @@ class Looks:
                 continue
             found = triggers.looked(each.made.urrs, counted, now)
             if _is_news(each.made.usage, found) or now >= each.stored_at + STORE_S:
-                due.append(_Due(number, each, counted))
+                due.append(_Due(number, each, counted, found))
             elif (what := self._looked(each, found.usage, now, at)) is not None:
                 again[number] = what
         if due:
@@ -184,14 +185,17 @@ class Looks:
                 row = rows.get(each.number)
                 if row is None or row.octets != each.known.octets:
                     continue  # it has changed meanwhile
-                full = tx.count_reports(self._gateway, row.up_seid) >= UNANSWERED_MAX
-                done[each.number] = _done(each.known, row, each.counted, now, full=full)
+                found = each.found
+                if full := tx.count_reports(self._gateway, row.up_seid) >= UNANSWERED_MAX:
+                    urrs = each.known.made.urrs
+                    found = triggers.looked(urrs, each.counted, now, full=True)
+                done[each.number] = _done(each.known, row, found, full=full)
             steps = self._closed(tx, done, now)
             tx.put_pfcp_octets((each.octets, number) for number, each in done.items())
-            for found in done.values():
-                if found.reports:
-                    request = SessionReportRequest(ReportType.USAR, usage_reports=found.reports)
-                    tx.put_report(self._gateway, found.row.up_seid, encode(request))
+            for made in done.values():
+                if made.reports:
+                    request = SessionReportRequest(ReportType.USAR, usage_reports=made.reports)
+                    tx.put_report(self._gateway, made.row.up_seid, encode(request))
             return steps
 
         self._service.by_control_plane(self._gateway, work)
@@ -226,17 +230,17 @@ class Looks:
             known = each.known
             was, counted = known.session, usage.looked(readings, known, now)
             if counted is not None:
-                each = _done(known, each.row, counted, now, full=each.full)
-                done[number] = each
+                found = triggers.looked(known.made.urrs, counted, now, full=each.full)
+                done[number] = each = _done(known, each.row, found, full=each.full)
             if (made := self._closes(each)) is None:
                 continue
             new = replace(was, detail=procedures.detail_of(each.made, made))
             session = tx.replace(settled(was, new), was=was)
-            after = usage.changed(readings, each.made, was, session)
+            after = usage.changed(readings, each.made, session)
             octets = stored.with_usage(each.row.octets, after)
             done[number] = each._replace(session=session, made=after, octets=octets)
             together.add(Steps((was,), (session,)))
-        return together.all()
+        return together.all(readings)
 
     def _closes(self, done: _Done) -> Made | None:
         """What a session is made of, if a quota of it has been used up."""
@@ -249,6 +253,8 @@ class _Due(NamedTuple):
     number: int
     known: Known
     counted: Usage
+    found: triggers.Looked
+    """What is due of it, if there is room for reports."""
 
 
 class _Done(NamedTuple):
@@ -263,8 +269,7 @@ class _Done(NamedTuple):
     full: bool
 
 
-def _done(known: Known, row: Row, counted: Usage, now: int, *, full: bool) -> _Done:
-    found = triggers.looked(known.made.urrs, counted, now, full=full)
+def _done(known: Known, row: Row, found: triggers.Looked, *, full: bool) -> _Done:
     made = replace(known.made, usage=found.usage)
     octets = stored.with_usage(row.octets, made)
     return _Done(known, row, known.session, made, octets, found.reports, full)

@@ -66,7 +66,7 @@ class Outbox:
 
     def reported(self, up_seid: int) -> None:
         """There is a report in the store."""
-        if up_seid not in self._under_way and up_seid not in self._waiting:
+        if not any(up_seid in each for each in (self._under_way, self._waiting, self._answered)):
             self._due.set(up_seid, time.monotonic())
 
     def hurry(self) -> None:
@@ -86,7 +86,6 @@ class Outbox:
         if cause in (Cause.ACCEPTED, Cause.SESSION_NOT_FOUND):
             self._answered[up_seid] = last if cause == Cause.ACCEPTED else ALL
             self._delays.pop(up_seid, None)
-            self._due.set(up_seid, time.monotonic())
             return
         log.warning(
             "gateway=%s: session %#x: its control plane refuses a usage report, cause %s",
@@ -149,7 +148,7 @@ class Outbox:
         self._due.set(up_seid, time.monotonic() + delay)
 
     def _remove(self) -> None:
-        """Forget what is answered. Until then no more is sent of these sessions."""
+        """Forget what is answered; until then no more is sent of these sessions."""
         if not self._answered:
             return
         answered = dict(self._answered)
@@ -162,12 +161,11 @@ class Outbox:
         for up_seid, last in answered.items():
             if self._answered.get(up_seid) == last:
                 del self._answered[up_seid]
+                self._due.set(up_seid, time.monotonic())
 
     def _send_due(self) -> None:
         now = time.monotonic()
         while len(self._under_way) < UNDER_WAY and (up_seid := self._due.first(now)) is not None:
-            if up_seid in self._answered:
-                return
             rows = self._store.reports_of(self._gateway, up_seid, TOGETHER)
             found = self._store.pfcp_session(self._gateway, up_seid)
             self._due.drop(up_seid)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
 import eventlet
 
 from ofgtp.control.pfcp import usage
-from ofgtp.control.pfcp.usage import Memory
+from ofgtp.control.pfcp.usage import Known, Memory
 from ofgtp.control.sessions.detail import settled
 from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
@@ -38,7 +38,7 @@ from ofgtp.core.pfcp.wire.messages import (
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.store.pfcp import Made
-from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.sqlite import SessionStore, StoredSession
 from ofgtp.store.sqlite import Transaction as Writing
 
 TEIDS = range(1 << 31, 1 << 32)
@@ -113,6 +113,26 @@ class _Room:
         self._full.discard(node_id)
 
 
+class _There(NamedTuple):
+    """A session that there is, and what it was made from, with what was counted before it is read:
+    a look that ends meanwhile may have counted more, but stands at other marks."""
+
+    stored: StoredSession
+    made: PfcpSession
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What requests share that are carried out in one transaction."""
+
+    tx: Writing
+    readings: Readings
+    there: dict[int, _There] = field(default_factory=dict)
+    """By our SEIDs, what was found for the first request that is about each."""
+    touched: dict[int, Known | None] = field(default_factory=dict)
+    """Sessions that are others now, or, None, no more, by their numbers."""
+
+
 class PfcpSessions:
     """What requests of control planes make of them."""
 
@@ -124,7 +144,7 @@ class PfcpSessions:
         clock: Callable[[], int],
         memory: Memory,
         unanswered: Callable[[Writing, int], Sequence[UsageReport]],
-        changed: Callable[[int, PfcpSession | None], None],
+        changed: Callable[[int, Known | None], None],
     ) -> None:
         """`clock` tells seconds since 1900, and `unanswered` the reports of a session, by its SEID
         of ours, that its control plane has not answered. `changed` is told of each session that is
@@ -132,8 +152,6 @@ class PfcpSessions:
         self._terms, self._up_ip, self._store, self._clock = terms, up_ip, store, clock
         self._memory, self._unanswered, self._changed = memory, unanswered, changed
         self._gateway = terms.gateway.name
-        self._touched: dict[int, PfcpSession | None] = {}
-        """By the requests of the transaction that is open."""
         self.replaced: list[int] = []
         """SEIDs of ours whose place new sessions have taken; whoever reads it empties it."""
         self._instances: Counter[str] = Counter()
@@ -152,24 +170,26 @@ class PfcpSessions:
         """
         if transaction.type is MessageType.SESSION_ESTABLISHMENT_REQUEST:
             return transaction.cp_seid
-        return self._owned(self._store, transaction)[1].cp_fseid.seid
+        found = self._store.pfcp_session(self._gateway, transaction.seid)
+        made = None if found is None else self._memory.latest(found[1])
+        return procedures.owned(made, transaction.seid, transaction.owners).cp_fseid.seid
 
     def carry_out(self, requests: Sequence[Request], service: SessionService) -> list[Answer]:
         """Carry requests out, in their order: in one transaction, confirmed together by the
         switch. What becomes of one is no matter of the others."""
         answers: list[Answer] = []
         given: list[Given] = []
+        touched: dict[int, Known | None] = {}
 
         def work(tx: Writing) -> Steps:
             together = Together()
-            self._touched.clear()
-            readings = self._readings(tx, requests, service)
+            turn = self._begin(tx, requests, service)
             for place, (message, transaction) in enumerate(requests, 1):
                 if place % REQUESTS_A_TURN == 0:
                     eventlet.sleep(0)
                 try:
                     with tx.attempt():
-                        steps, answer, seid = self._one(tx, readings, message, transaction)
+                        steps, answer, seid = self._one(turn, message, transaction)
                 except StoreError:
                     raise
                 except OfgtpError as error:
@@ -181,7 +201,8 @@ class PfcpSessions:
                     given.append(Given(transaction.key, octets))
             if given:
                 tx.put_answers(self._gateway, pack(given))
-            return together.all()
+            touched.update(turn.touched)
+            return together.all(turn.readings)
 
         try:
             service.by_control_plane(self._gateway, work)
@@ -192,44 +213,41 @@ class PfcpSessions:
                 return [error]
             # Whose flow the switch refuses, or which can do without it, each finds out alone.
             return [self.carry_out([each], service)[0] for each in requests]
-        for number, session in self._touched.items():
-            self._changed(number, session)
+        for number, known in touched.items():
+            self._changed(number, known)
         return answers
 
-    def _readings(
-        self, tx: Writing, requests: Sequence[Request], service: SessionService
-    ) -> Readings:
-        """What those of these sessions have counted that have URRs."""
-        ids: dict[str, None] = {}
+    def _begin(self, tx: Writing, requests: Sequence[Request], service: SessionService) -> _Turn:
+        """Find the sessions that requests are about, and read what those have counted that have
+        URRs, or will."""
+        turn = _Turn(tx, Readings(service.counting(self._gateway)))
+        measured: dict[int, Session] = {}
         for message, transaction in requests:
             if isinstance(message, SessionEstablishmentRequest):
                 continue
-            found = tx.pfcp_session(self._gateway, transaction.seid)
-            if found is None:
+            there = turn.there.get(transaction.seid) or self._there(tx, transaction.seid)
+            if there is None:
                 continue
+            turn.there[transaction.seid] = there
             new = isinstance(message, SessionModificationRequest) and message.create_urrs
-            if new or stored.measures(found[1].octets):
-                ids[found[0]] = None
-        held = [tx.get(session_id) for session_id in ids]
-        installed = [one for each in held if each and (one := each.installed) is not None]
-        readings = Readings(service.counting(self._gateway))
-        if installed:
-            readings.read(installed)
-        return readings
+            installed = there.stored.installed
+            if installed is not None and (new or there.made.urrs):
+                measured[installed.number] = installed
+        if measured:
+            turn.readings.read([*measured.values()])
+        return turn
 
-    def _one(
-        self, tx: Writing, readings: Readings, message: Message, transaction: Transaction
-    ) -> Done:
+    def _one(self, turn: _Turn, message: Message, transaction: Transaction) -> Done:
         for name in {*procedures.instances(message)}:
             if name in self._instances or len(self._instances) < INSTANCES_KEPT:
                 self._instances[name] += 1
         match message:
             case SessionEstablishmentRequest():
-                return self._establish(tx, message)
+                return self._establish(turn, message)
             case SessionModificationRequest():
-                return self._modify(tx, readings, message, transaction)
+                return self._modify(turn, message, transaction)
             case SessionDeletionRequest():
-                return self._delete(tx, readings, transaction)
+                return self._delete(turn, transaction)
         raise ValueError(f"no request about a session: {message}")
 
     def change(self, change: Change, service: SessionService) -> None:
@@ -267,7 +285,8 @@ class PfcpSessions:
 
     # --- the three requests
 
-    def _establish(self, tx: Writing, request: SessionEstablishmentRequest) -> Done:
+    def _establish(self, turn: _Turn, request: SessionEstablishmentRequest) -> Done:
+        tx = turn.tx
         self._room.take(_key(request.node_id))
         up_fseid = FSeid(secrets.randbelow((1 << 63) - 1) + 1, self._up_ip)
         outcome = procedures.establishment(
@@ -292,10 +311,13 @@ class PfcpSessions:
             made = self._insert(tx, settled(None, new), node_id, gone)
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=restores) from None
-        self._remember(tx, made.number, outcome.session)
-        self._touched |= dict.fromkeys(each.number for each in gone)
+        self._remember(turn, made, outcome.session)
+        turn.touched |= dict.fromkeys(each.number for each in gone)
         owners = (each.detail.owner for each in gone if each.detail is not None)
-        self.replaced += [owner.up_seid for owner in owners if owner is not None]
+        seids = [owner.up_seid for owner in owners if owner is not None]
+        for seid in seids:
+            turn.there.pop(seid, None)
+        self.replaced += seids
         return Steps(tuple(gone), (made,)), outcome.answer, cp_seid
 
     def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
@@ -314,73 +336,72 @@ class PfcpSessions:
         return tx.insert(new)
 
     def _modify(
-        self,
-        tx: Writing,
-        readings: Readings,
-        request: SessionModificationRequest,
-        transaction: Transaction,
+        self, turn: _Turn, request: SessionModificationRequest, transaction: Transaction
     ) -> Done:
-        session_id, before = self._owned(tx, transaction)
-        old, now = tx.get(session_id), self._clock()
-        if old is None:
-            raise procedures.unknown(transaction.seid)
+        (old, before), now = self._owned(turn, transaction), self._clock()
         if before.urrs:
-            before = self._memory.latest(old.session.number, before)
-            before = usage.counted(readings, before, old.session, now)
-        outcome = procedures.modification(before, request, self._chooser(tx), self._terms, now)
+            before = usage.counted(turn.readings, before, old.session, now)
+        chooser = self._chooser(turn.tx)
+        outcome = procedures.modification(before, request, chooser, self._terms, now)
         new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
         try:
-            made = tx.replace(settled(old.session, new), was=old.session)
+            made = turn.tx.replace(settled(old.session, new), was=old.session)
         except (Conflict, InvalidSession) as error:
             raise procedures.collision(error, outcome.session, restores=False) from None
         session = outcome.session
         if session.urrs:
-            session = usage.changed(readings, session, old.session, made)
-        self._remember(tx, made.number, session)
+            session = usage.changed(turn.readings, session, made)
+        self._remember(turn, made, session)
         installed = () if old.installed is None else (old.installed,)
         dropped = procedures.drops_buffer(request) and made.detail is not None
         drop = (made.detail.slot,) if made.detail is not None and dropped else ()
         steps = Steps(installed, (made,), outcome.end_markers, drop)
         return steps, outcome.answer, outcome.session.cp_fseid.seid
 
-    def _delete(self, tx: Writing, readings: Readings, transaction: Transaction) -> Done:
-        session_id, session = self._owned(tx, transaction)
-        unanswered = self._unanswered(tx, session.up_seid)
-        gone, now = tx.delete(session_id), self._clock()
+    def _delete(self, turn: _Turn, transaction: Transaction) -> Done:
+        (old, session), now = self._owned(turn, transaction), self._clock()
+        gone = old.session
+        unanswered = self._unanswered(turn.tx, session.up_seid)
+        turn.tx.delete(gone.id, was=gone)
         self._room.ended(_key(session.node_id))
         if session.urrs:
-            session = self._memory.latest(gone.number, session)
-            session = usage.counted(readings, session, gone, now)
-        self._touched[gone.number] = None
+            session = usage.counted(turn.readings, session, gone, now)
+        turn.touched[gone.number] = None
         answer = procedures.deletion(session, now, unanswered)
         return Steps((gone,)), answer, session.cp_fseid.seid
 
     # --- parts
 
-    def _owned(
-        self, where: SessionStore | Writing, transaction: Transaction
-    ) -> tuple[str, PfcpSession]:
-        """The session that a request is about: its id, and what it was made from.
+    def _owned(self, turn: _Turn, transaction: Transaction) -> _There:
+        """The session that a request is about.
 
         Raises:
             Refusal: it is not there, or another's.
         """
-        found = where.pfcp_session(self._gateway, transaction.seid)
-        if found is None:
-            raise procedures.unknown(transaction.seid)
-        session_id, made = found
-        session = stored.from_bytes(made.octets, made.node_id, made.up_seid)
-        return session_id, procedures.owned(session, transaction.seid, transaction.owners)
+        seid = transaction.seid
+        there = turn.there.pop(seid, None) or self._there(turn.tx, seid)
+        if there is None:
+            raise procedures.unknown(seid)
+        procedures.owned(there.made, seid, transaction.owners)
+        return there
+
+    def _there(self, tx: Writing, up_seid: int) -> _There | None:
+        """The session with one of our SEIDs, as a transaction sees it."""
+        if (found := tx.pfcp_session(self._gateway, up_seid)) is None:
+            return None
+        there = tx.get(found[0])
+        return None if there is None else _There(there, self._memory.latest(found[1]))
 
     def _chooser(self, tx: Writing) -> _Chooser:
         return _Chooser(self._gateway, self._terms.gateway.access_ip.ip, tx)
 
-    def _remember(self, tx: Writing, number: int, session: PfcpSession) -> None:
-        cp = session.cp_fseid
+    def _remember(self, turn: _Turn, made: Session, session: PfcpSession) -> None:
+        cp, number = session.cp_fseid, made.number
         ips = " ".join(str(ip) for ip in (cp.ipv4, cp.ipv6) if ip is not None)
         node_id, octets = _key(session.node_id), stored.to_bytes(session)
-        self._touched[number] = session
-        tx.put_pfcp(self._gateway, Made(number, session.up_seid, node_id, cp.seid, ips, octets))
+        turn.touched[number] = Known(made, session, stored_at=self._clock(), octets=octets)
+        row = Made(number, session.up_seid, node_id, cp.seid, ips, octets)
+        turn.tx.put_pfcp(self._gateway, row)
 
 
 def _key(node_id: NodeId) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
-from ofgtp.core.pfcp import triggers
+from ofgtp.core.pfcp import stored, triggers
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.sums import Sums
 from ofgtp.core.pfcp.usage import Usage
@@ -17,6 +17,7 @@ from ofgtp.core.sessions.rules import meters_of
 from ofgtp.core.usage.bucket import Bucket
 from ofgtp.core.usage.seen import Seen
 from ofgtp.southbound.openflow import EntryKey
+from ofgtp.store.pfcp import Made as Row
 
 RATE_S = 1.0
 """At least, if it was looked at before: the switch brings its counts up to date twice a second."""
@@ -61,15 +62,15 @@ def looked(readings: Readings, known: Known, now: int) -> Usage | None:
     return None if seen is None else with_seen(readings, seen, made, session, now).usage
 
 
-def changed(readings: Readings, made: PfcpSession, before: Session, after: Session) -> PfcpSession:
+def changed(readings: Readings, made: PfcpSession, after: Session) -> PfcpSession:
     """The session as it is after a change, marked where the counts of its flows stand then."""
-    return replace(made, usage=readings.changed(before, after, made.usage))
+    return replace(made, usage=readings.changed(after, made.usage))
 
 
 @dataclass(slots=True)
 class Known:
-    """A session as it was when it was last looked at. The store may have what it had used some
-    looks before; what has passed since then is in the switch's counts."""
+    """A session as it was when it was last changed or looked at. The store may have what it had
+    used some looks before; what has passed since then is in the switch's counts."""
 
     session: Session
     """As it is in the switch."""
@@ -128,7 +129,7 @@ class Known:
 
 
 class Memory:
-    """What looks have found, by the sessions' numbers. It is dropped when a session changes."""
+    """Sessions with URRs as requests and looks have left them, by their numbers."""
 
     def __init__(self) -> None:
         self._known: dict[int, Known] = {}
@@ -148,7 +149,9 @@ class Memory:
         """The session is another one now, or is no more."""
         self._known.pop(number, None)
 
-    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+    def latest(self, row: Row) -> PfcpSession:
         """A session of the store with what was counted since."""
-        known = self._known.get(number)
-        return made if known is None else replace(made, usage=known.made.usage)
+        known = self._known.get(row.number)
+        if known is not None and known.octets == row.octets:
+            return known.made
+        return stored.from_bytes(row.octets, row.node_id, row.up_seid)

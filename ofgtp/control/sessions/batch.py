@@ -45,7 +45,7 @@ ERRORS = 100
 Op = BatchPut | ShapedPut | SessionRequest | str
 Line = tuple[int, Op]
 _PEERS = attrgetter("peer", "far_ip")
-Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session]]
+Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session, Readings]]
 
 
 class _Part:
@@ -250,7 +250,7 @@ class Batch:
 
     def _put_one(self, put: BatchPut | ShapedPut | SessionRequest) -> None:
         asked = put if isinstance(put, SessionRequest) else SessionRequest.of(put)
-        stored, session = self._write(self._tx, asked)
+        stored, session, _ = self._write(self._tx, asked)
         there = None if stored is None else stored.session
         installed = None if stored is None else stored.installed
         self._created += stored is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ofgtp.control.usage.readings import Readings
 from ofgtp.core.errors import Conflict
 from ofgtp.core.model import FTeid, Session
 
@@ -20,6 +21,8 @@ class Steps:
     """Tunnels whose peers are to be sent an End Marker."""
     drop: tuple[int, ...] = ()
     """Slots of sessions what waits of which is to be dropped (DROBU)."""
+    readings: Readings | None = None
+    """What was read of the first in this turn."""
 
 
 class Together:
@@ -41,10 +44,10 @@ class Together:
         self._left += steps.left
         self._drop += steps.drop
 
-    def all(self) -> Steps:
-        """All of them."""
+    def all(self, readings: Readings) -> Steps:
+        """All of them, and what was read before."""
         before, after = tuple(self._before.values()), tuple(self._after.values())
-        return Steps(before, after, tuple(self._left), tuple(self._drop))
+        return Steps(before, after, tuple(self._left), tuple(self._drop), readings)
 
 
 def check_free(session: Session | None) -> None:

@@ -77,6 +77,7 @@ from ofgtp.northbound.service import (
     UsageView,
 )
 from ofgtp.southbound.openflow import FlowStats
+from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class PfcpNode(Protocol):
     def view(self) -> PfcpView:
         """What an operator should know of it."""
 
-    def latest(self, number: int, made: PfcpSession) -> PfcpSession:
+    def latest(self, made: Made) -> PfcpSession:
         """A session of the store with what was counted since."""
 
     def path_down(self, peer: IPv4Address) -> None:
@@ -238,7 +239,7 @@ class SessionService:
             with self._transaction() as tx:
                 steps = work(tx)
                 touched = steps.before or steps.after
-                gone = self._count(tx, gateway, steps.before, steps.after)
+                gone = self._count(tx, gateway, steps.before, steps.after, steps.readings)
                 confirmed = touched and self._carry_out(
                     tx, gateway, steps.before, steps.after, steps.drop
                 )
@@ -393,13 +394,13 @@ class SessionService:
 
     def _put(self, tx: Transaction, request: SessionRequest) -> _Done:
         """Write one session and carry it to the switch."""
-        old, new = self._write(tx, request)
+        old, new, readings = self._write(tx, request)
         if old is not None and old.session == new and old.state is SessionState.ACTIVE:
             tx.set_state([new.number], SessionState.ACTIVE)
             return _Done(old, replace(old, updated_at=tx.time), changed=False)
         installed = None if old is None else old.installed
         before = [] if installed is None else [installed]
-        self._count(tx, new.gateway, before, [new])
+        self._count(tx, new.gateway, before, [new], readings)
         active = self._carry_out(tx, new.gateway, before, [new])
         state = SessionState.ACTIVE if active else SessionState.PENDING
         made = tx.time if old is None else old.created_at
@@ -407,8 +408,9 @@ class SessionService:
 
     def _write(
         self, tx: Transaction, request: SessionRequest
-    ) -> tuple[StoredSession | None, Session]:
-        """Write a session into the transaction; the one it replaces, and what it is now."""
+    ) -> tuple[StoredSession | None, Session, Readings]:
+        """Write a session into the transaction; the one it replaces, what it is now, and what was
+        read of the one before."""
         if request.id is None:
             request = replace(request, id=f"s-{secrets.token_hex(8)}")
         session_id = str(request.id)
@@ -439,24 +441,31 @@ class SessionService:
                 lambda: tx.allocate_teid(gateway.name),
             ),
         )
-        session, gauges = self.limits.given(tx, old, session)
+        readings = Readings(agent)
+        session, gauges = self.limits.given(tx, old, session, readings)
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
         if framed_of(session):
             agent.host.check_framed(session)
         made = tx.insert(session) if old is None else tx.replace(session)
         self.limits.put(tx, made, gauges)
-        return old, made
+        return old, made, readings
 
     def _count(
-        self, tx: Transaction, gateway: str, before: Sequence[Session], after: Sequence[Session]
+        self,
+        tx: Transaction,
+        gateway: str,
+        before: Sequence[Session],
+        after: Sequence[Session],
+        readings: Readings | None = None,
     ) -> dict[int, Ledger]:
-        """Keep what sessions have used before their flows change; of those that are no more it is
-        returned, by their numbers."""
+        """Keep what sessions have used before their flows change, of which some may have been read
+        in this turn; of those that are no more it is returned, by their numbers."""
         agent = self._agents.get(gateway)
         if agent is None or not before:
             return {}
-        return Ledgers(tx, Readings(agent), int(tx.time.timestamp())).change(before, after)
+        readings = readings or Readings(agent)
+        return Ledgers(tx, readings, int(tx.time.timestamp())).change(before, after)
 
     def _carry_out(
         self,
@@ -567,11 +576,12 @@ class SessionService:
         if not found:
             return shown.NOTHING
         _, stored = found
-        made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
-        agent = self._agents.get(session.gateway)
+        node, agent = self.nodes.get(session.gateway), self._agents.get(session.gateway)
+        if node is not None:
+            made = node.latest(stored)
+        else:
+            made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
         if made.urrs and agent is not None:
-            if (node := self.nodes.get(session.gateway)) is not None:
-                made = node.latest(session.number, made)
             readings = Readings(agent)
             readings.read([session])
             made = pfcp_counted(readings, made, session, ntp_now())

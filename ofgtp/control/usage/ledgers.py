@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ofgtp.control.usage import pairs
 from ofgtp.control.usage.readings import Readings
@@ -33,14 +33,14 @@ class Ledgers:
         ledgers = self.tx.ledgers([each.number for each in sessions])
         return counted(self.readings, sessions, ledgers, self.now)
 
-    def changed(self, before: Session, after: Session, ledger: Ledger) -> Ledger:
-        """As it is once a session is another one in the switch."""
+    def changed(self, after: Session, ledger: Ledger) -> Ledger:
+        """As it is once its session is this one in the switch."""
         kept = ledger.of(rule.id for rule in rules_of(after))
-        return self.readings.changed(before, after, kept)
+        return self.readings.changed(after, kept)
 
     def change(self, before: Iterable[Session], after: Iterable[Session]) -> dict[int, Ledger]:
         """Write what sessions have used, which are about to be others in the switch, or none; the
-        ledgers of those that are none, by their numbers."""
+        ledgers of those that are none, by their numbers. What was not read yet is."""
         now = {each.number: each for each in after}
         was = [
             each
@@ -52,17 +52,21 @@ class Ledgers:
         if short := [each for each in was if pairs.is_pair(each, now.get(each.number))]:
             gone = pairs.change(self.tx, switch, short, now)
             was = [each for each in was if not pairs.is_pair(each, now.get(each.number))]
-        for start in range(0, len(was), AT_ONCE):
-            gone |= self._change(was[start : start + AT_ONCE], now)
+        switch.moving(each.number for each in was)
+        gone |= self._change([each for each in was if self.readings.has(each)], now)
+        rest = [each for each in was if not self.readings.has(each)]
+        for start in range(0, len(rest), AT_ONCE):
+            some, readings = rest[start : start + AT_ONCE], Readings(switch)
+            readings.read(some)
+            gone |= replace(self, readings=readings)._change(some, now)
         return gone
 
     def _change(self, was: Sequence[Session], now: Mapping[int, Session]) -> dict[int, Ledger]:
-        """The same of those that are, or are to be, more than tunnel pairs."""
-        self.readings.last(was)
+        """The same of those that are, or are to be, more than tunnel pairs, and were read."""
         there = self.tx.ledgers([each.number for each in was])
         found = counted(self.readings, was, there, self.now)
-        both = [(each, now[each.number]) for each in was if each.number in now]
-        made = ((new.number, self.changed(old, new, found[old.number])) for old, new in both)
+        both = [now[each.number] for each in was if each.number in now]
+        made = ((new.number, self.changed(new, found[new.number])) for new in both)
         self.tx.put_ledgers(
             (number, ledger) for number, ledger in made if number in there or _says(ledger)
         )

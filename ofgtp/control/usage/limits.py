@@ -82,10 +82,10 @@ class Limits:
     # --- limits that are given
 
     def given(
-        self, tx: Transaction, old: StoredSession | None, new: Session
+        self, tx: Transaction, old: StoredSession | None, new: Session, readings: Readings
     ) -> tuple[Session, dict[str, Gauge] | None]:
         """The session that takes the place of `old`, closed as its limits want it, and where they
-        count from; None: they are as before."""
+        count from; None: they are as before. What has to be read of `old` is in `readings` then."""
         before = None if old is None else old.session
         was, wanted = {} if before is None else limits_of(before), limits_of(new)
         if before is not None and was == wanted:
@@ -94,7 +94,7 @@ class Limits:
             return new, None
         ledger, gauges = NEW, dict[str, Gauge]()
         if old is not None and before is not None:
-            ledger = self._used(tx, old)
+            ledger = _used(tx, old, readings)
             gauges = tx.gauges([before.number]).get(before.number, {})
         made, closed = given_all(gauges, before, new, ledger, time.time())
         return closing(new, closed), made
@@ -104,18 +104,6 @@ class Limits:
         if gauges is not None:
             tx.put_gauges(session.number, gauges)
             self._watchers[session.gateway].set(session.number, AT_ONCE)
-
-    def _used(self, tx: Transaction, old: StoredSession) -> Ledger:
-        """What a session has used up to now."""
-        session, agent = old.session, self._agents.get(old.session.gateway)
-        if agent is None or old.installed is None:
-            return tx.ledgers([session.number]).get(session.number, NEW)
-        readings = Readings(agent)
-        readings.read([session])
-        ledger = Ledgers(tx, readings, int(time.time())).counted([session])[session.number]
-        if readings.seen(session) is not None:
-            tx.put_ledgers([(session.number, ledger)])
-        return ledger
 
     def quotas(
         self, session: Session, total: Volume, rules: Mapping[str, Volume]
@@ -286,7 +274,7 @@ class _Turn:
                 if stored.state is SessionState.ERROR_INDICATED:
                     state, reason = stored.state, stored.reason
                 tx.replace(closed, state, reason, was=stored.session)
-                changed = ledgers.changed(stored.session, closed, ledger)
+                changed = ledgers.changed(closed, ledger)
                 tx.put_ledgers([(closed.number, changed)])
                 before.append(stored.session)
                 after.append(closed)
@@ -299,6 +287,18 @@ class _Turn:
                 ]
                 tx.set_state(numbers, SessionState.ACTIVE)
         return self._told
+
+
+def _used(tx: Transaction, old: StoredSession, readings: Readings) -> Ledger:
+    """What a session has used up to now."""
+    session = old.session
+    if old.installed is None:
+        return tx.ledgers([session.number]).get(session.number, NEW)
+    readings.read([session])
+    ledger = Ledgers(tx, readings, int(time.time())).counted([session])[session.number]
+    if readings.seen(session) is not None:
+        tx.put_ledgers([(session.number, ledger)])
+    return ledger
 
 
 def _differs(ledger: Ledger, before: Ledger) -> bool:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 from ofgtp.core.buffer.rules import holds
@@ -87,6 +88,31 @@ answered: what its meters have dropped, if they need not be asked."""
 
 M = TypeVar("M", bound=Marked)
 
+_Keys = list[tuple[EntryKey, Owned]]
+"""A session's flows, and whose each is."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Of one session."""
+
+    session: Session
+    """As it was in the switch."""
+    told: Mapping[EntryKey, FlowCounts]
+    """As the switch has told it. A flow is no younger than its age, and seldom much older."""
+    dropped: dict[int, Counts]
+    """By its meters, by their places."""
+    sent: Mapping[str, Counts]
+    """What was held and sent on, by rule."""
+    keys: _Keys | None
+    """Its flows."""
+    seen: Seen | None = None
+    after: Session | None = None
+    """What it is to be, once that is known."""
+    keys_after: _Keys | None = None
+    seen_after: Seen | None = None
+    """Where the counts stand then."""
+
 
 class Readings:
     """Those of one change, or of one look.
@@ -97,20 +123,11 @@ class Readings:
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
-        self._told: dict[int, Mapping[EntryKey, FlowCounts]] = {}
-        """As the switch has told it. A flow is no younger than its age, and seldom much older."""
-        self._flows: dict[int, Mapping[EntryKey, Counts]] = {}
-        self._meters: dict[int, dict[int, Counts]] = {}
-        self._sent: dict[int, dict[str, Counts]] = {}
+        self._of: dict[int, _Reading] = {}
         self.asked_at = 0
         """When the switch was asked, by the clock of `steady_us`."""
         self.at: int | None = None
         """When the switch had answered, by a clock that goes on as long as the host runs."""
-
-    def last(self, sessions: Sequence[Session]) -> None:
-        """Look at these before their flows are made anew, or deleted."""
-        self.switch.moving(each.number for each in sessions)
-        self.read(sessions)
 
     def read(self, sessions: Sequence[Session], spares: Spares | None = None) -> None:
         """Look at these as they are in the switch, all at once."""
@@ -135,11 +152,14 @@ class Readings:
             log.debug("no counts of %d sessions: %s", len(sessions), error)
             return
         self.at = steady_us()
-        for number, told in zip(numbers, flows, strict=True):
-            self._told[number] = told
-            self._flows.pop(number, None)
-            self._meters[number] = dict(spared.get(number, ()))
-        self._sent = {each.number: dict(self.switch.holding.sent(each)) for each in sessions}
+        for session, told in zip(sessions, flows, strict=True):
+            self._of[session.number] = _Reading(
+                session,
+                told,
+                dict(spared.get(session.number, ())),
+                self.switch.holding.sent(session),
+                self.switch.keys_of(session),
+            )
         framed = {
             (each.number, place)
             for each in sessions
@@ -152,26 +172,37 @@ class Readings:
             if (found := meters.get(meter)) is not None:
                 seen = Counts(found.dropped, found.dropped_octets)
                 dropped = counts_of(seen, (number, place) in framed)
-                self._meters[number][place] = dropped
+                self._of[number].dropped[place] = dropped
+
+    def has(self, session: Session) -> bool:
+        """Whether the switch has told of a session."""
+        return session.number in self._of
 
     def seen(self, session: Session) -> Seen | None:
-        """Of a session that was looked at; None: the switch did not tell."""
-        return self._seen(session.number, self.switch.keys_of(session))
+        """Of a session that was looked at, as it was then; None: the switch did not tell."""
+        found = self._of.get(session.number)
+        if found is None or found.keys is None:
+            return None
+        if found.seen is None:
+            counts = {key: Counts(each[0], each[1]) for key, each in found.told.items()}
+            found.seen = _seen(by_rule(found.keys, counts), found.sent, found.dropped)
+        return found.seen
 
     def told(self, session: Session, marks: Seen) -> Mapping[EntryKey, FlowCounts] | None:
         """What the switch has told of a session's flows, if that is all that has passed: its meters
         have dropped nothing since marks were set, and nothing was held. None: it is not all, or the
         switch did not tell."""
-        if self._sent.get(session.number):
+        found = self._of.get(session.number)
+        if found is None or found.sent:
             return None
-        dropped = self.dropped(session).items()
-        if any(counts != marks.dropped.get(place, NONE) for place, counts in dropped):
+        if any(counts != marks.dropped.get(place, NONE) for place, counts in found.dropped.items()):
             return None
-        return self._told.get(session.number)
+        return found.told
 
     def dropped(self, session: Session) -> Mapping[int, Counts]:
         """What a session's meters have dropped, by their places."""
-        return self._meters.get(session.number, {})
+        found = self._of.get(session.number)
+        return {} if found is None else found.dropped
 
     def older_than(self, ledger: Marked) -> bool:
         """Whether somebody has brought a ledger up to date since this was asked for."""
@@ -181,93 +212,102 @@ class Readings:
     def holds(self, session: Session, ledger: M) -> M:
         """A ledger with marks that hold: flows that were made anew since then, by a repair or in a
         switch that was started again, have counted nothing that is in it."""
-        at, told = ledger.marked_at, self._told.get(session.number)
+        at, found = ledger.marked_at, self._of.get(session.number)
         if at is not None and at < self.switch.holding.began_us:
             ledger = ledger.marked(without_held(ledger.marks), at)
-        wanted = self.switch.keys_of(session)
-        if at is None or not told or wanted is None:
+        if at is None or found is None or not found.told or found.keys is None:
             return ledger
         if at > (self.at or 0) + REBOOTED_US:
             return ledger.marked(NOTHING)
-        since = self.asked_at - at
-        there = [(told[key][2] < since, owned) for key, owned in wanted if key in told]
+        since, told = self.asked_at - at, found.told
+        there = [(told[key][2] < since, owned) for key, owned in found.keys if key in told]
         if not any(new for new, _ in there):
             return ledger
         if all(new for new, _ in there):
             return ledger.marked(of_held(ledger.marks), at)
         return ledger.marked(_without(ledger.marks, there), at)
 
-    def changed(self, before: Session, after: Session, ledger: M) -> M:
-        """A ledger, brought up to date before, once the session is another one in the switch."""
-        seen = self._after(before, after)
+    def changed(self, after: Session, ledger: M) -> M:
+        """A ledger, brought up to date before, once a session that was looked at is this one in the
+        switch."""
+        found = self._of.get(after.number)
+        if found is None:
+            return ledger
+        if found.after is not after:
+            self._change(found, after)
+        seen = found.seen_after
         if seen is None:
             return ledger
         if ledger.marked_at is not None:
             # What was dropped of packets that are not told yet is still to be taken off.
-            waiting = {place: ledger.marks.dropped.get(place, NONE) for place in seen.dropped}
+            marks = ledger.marks.dropped
+            waiting = {place: marks.get(place, counts) for place, counts in seen.dropped.items()}
             seen = Seen(seen.rules, waiting)
         return ledger.marked(seen, self.at)
 
-    def _after(self, before: Session, after: Session) -> Seen | None:
-        """Where the counts of a session stand then: those of flows that stay go on, and others
-        begin at 0. `seen` tells the same of it from now on."""
-        known = self._flows_of(before.number)
-        wanted = self.switch.keys_of(after)
-        if known is None or wanted is None:
-            return None
-        was = self.seen(before) if holds(before) or holds(after) else None
-        same = {*meters_of(before)} & {*meters_of(after)}
+    def _change(self, found: _Reading, after: Session) -> None:
+        """Find where the counts of a session stand then: those of flows that stay go on, and others
+        begin at 0."""
+        before = found.session
+        found.after, found.keys_after = after, self.switch.keys_of(after)
+        found.seen_after = None
+        if found.keys_after is None:
+            return
         # One that drops has another cookie: the session's is made anew when it is back.
-        stay = {key for key, owned in wanted if _counts(owned)}
-        self._flows[after.number] = {key: known[key] for key in stay if key in known}
+        stay = {key for key, owned in found.keys_after if _counts(owned)}
+        counts = {k: Counts(each[0], each[1]) for k, each in found.told.items() if k in stay}
         # A meter whose rate changes is made anew in the switch.
-        meters, kept = self._meters[before.number], {meter_place(each.number) for each in same}
-        self._meters[after.number] = {place: meters[place] for place in kept if place in meters}
+        same = {meter_place(each.number) for each in {*meters_of(before)} & {*meters_of(after)}}
+        dropped = {place: found.dropped[place] for place in same if place in found.dropped}
+        rules, sent = by_rule(found.keys_after, counts), found.sent
+        was = self.seen(before) if holds(before) or holds(after) else None
         if after.detail is None:
-            self._sent.pop(after.number, None)
-        seen = self._seen(after.number, wanted)
-        if was is None or seen is None:
-            return seen
-        self._hold(before, was, after, seen)
-        return self._seen(after.number, wanted)
+            sent = {}
+        elif was is not None:
+            sent = self._held(found, after, was, rules)
+        found.seen_after = _seen(rules, sent, dropped)
 
-    def _hold(self, before: Session, was: Seen, after: Session, seen: Seen) -> None:
-        """Have what is held counted once; see `Delivery`."""
-        holding, sent = self.switch.holding, self._sent[after.number]
+    def _held(
+        self, found: _Reading, after: Session, was: Seen, now: Mapping[RuleKey, Counts]
+    ) -> Mapping[str, Counts]:
+        """What was held and sent on then: it is counted once; see `Delivery`."""
+        holding, before, sent = self.switch.holding, found.session, dict(found.sent)
         held = {rule.id: rule for rule in rules_of(before) if rule.forward == Held()}
         for rule in rules_of(after):
             if rule.forward == Held() and rule.id not in held:
-                holding.begins(after, rule.id, seen.rules.get(key_of(rule), NONE))
+                holding.begins(after, rule.id, now.get(key_of(rule), NONE))
             elif isinstance(rule.forward, Tunnel) and not rule.uplink and rule.id in held:
                 told = was.rules.get(key_of(held[rule.id]), NONE)
                 untold = holding.untold(before, rule.id, told)
                 sent[rule.id] = sent.get(rule.id, NONE) + untold
+        return sent
 
     def stays(self, before: Session, after: Session) -> bool:
         """Whether no flow, no meter and no rule is another one after a change, but for where
         packets are sent: then the switch's counts go on."""
         if before.detail is None and after.detail is None:
             return _pair(before) == _pair(after)
-        was, now = self.switch.keys_of(before), self.switch.keys_of(after)
+        was, now = self._keys_of(before), self._keys_of(after)
         if was is None or now is None or meters_of(before) != meters_of(after):
             return False
         return [_part(*each) for each in was] == [_part(*each) for each in now] and [
             (rule.id, type(rule.forward), rule.meters) for rule in rules_of(before)
         ] == [(rule.id, type(rule.forward), rule.meters) for rule in rules_of(after)]
 
-    def _seen(self, number: int, wanted: list[tuple[EntryKey, Owned]] | None) -> Seen | None:
-        known = self._flows_of(number)
-        if known is None or wanted is None:
-            return None
-        sent = self._sent.get(number, {})
-        of_sent: dict[RuleKey, Counts] = {("held", rule): each for rule, each in sent.items()}
-        return Seen(by_rule(wanted, known) | of_sent, self._meters[number])
+    def _keys_of(self, session: Session) -> _Keys | None:
+        found = self._of.get(session.number)
+        if found is not None and found.session is session:
+            return found.keys
+        if found is not None and found.after is session:
+            return found.keys_after
+        return self.switch.keys_of(session)
 
-    def _flows_of(self, number: int) -> Mapping[EntryKey, Counts] | None:
-        told = self._told.get(number)
-        if number not in self._flows and told is not None:
-            self._flows[number] = {key: Counts(each[0], each[1]) for key, each in told.items()}
-        return self._flows.get(number)
+
+def _seen(
+    rules: Mapping[RuleKey, Counts], sent: Mapping[str, Counts], dropped: Mapping[int, Counts]
+) -> Seen:
+    held: dict[RuleKey, Counts] = {("held", rule): each for rule, each in sent.items()}
+    return Seen({**rules, **held}, dropped)
 
 
 def steady_us() -> int:

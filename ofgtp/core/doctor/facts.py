@@ -26,6 +26,8 @@ class Switch:
     """Bridge -> the gateway that ofgtp made it for; None: ofgtp did not make it."""
     ports: Mapping[str, str] = field(default_factory=dict)
     """Port -> the bridge that it is in."""
+    pmd_cores: Sequence[int] | None = None
+    """The cores of its PMD threads, as somebody has set them; None: nobody has."""
 
     def installed(self, gateway: Gateway) -> bool:
         """Whether the gateway's bridge is there."""

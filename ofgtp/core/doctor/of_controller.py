@@ -143,7 +143,10 @@ def losses(gateway: Gateway, report: Mapping[str, Any]) -> Finding:
     if "tunnel_error" in many:
         text = f"{drops['tunnel_error']} GTP-U packets were refused by Open vSwitch (tunnel_error)"
         look = f"tcpdump -vni {gateway.access_port} udp port {GTPU_PORT}   # checksums? IP options?"
-        return warning(check, text, "ovs-appctl coverage/show | grep drop", look)
+        container = "ethtool -K eth0 tx off   # in a base station's container, if it is in one"
+        container += '; or ports = "afxdp"'
+        remedies = ["ovs-appctl coverage/show | grep drop", look]
+        return warning(check, text, *remedies, *[container] * (not gateway.hops))
     return ok(check, "hardly any frame was lost before it met a flow")
 
 

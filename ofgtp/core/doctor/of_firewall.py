@@ -81,11 +81,13 @@ def _cut(
 
 def _on_ports(others: Sequence[Chain], gateways: Sequence[Gateway]) -> Iterator[Finding]:
     ports = {port for each in gateways for port in (*each.ports, *each.internal_ports)}
+    ports |= {end for each in gateways for hop in each.hops for end in (hop.end, hop.host_end)}
     for chain in others:
         shared = ports.intersection(chain.devices)
         if chain.family == "netdev" and shared:
             text = f"chain {_name(chain)} is on {', '.join(sorted(shared))}, which is ofgtp's"
-            if chain.hook == "ingress" and not shared.difference(*(g.ports for g in gateways)):
+            read = {port for each in gateways if not each.hops for port in each.ports}
+            if chain.hook == "ingress" and shared <= read:
                 text += "; the switch reads packets before it"
             yield warning(CHECK, text, f"nft list chain {_name(chain)}")
 

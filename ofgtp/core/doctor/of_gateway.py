@@ -37,7 +37,7 @@ def bridge(gateway: Gateway, switch: Switch) -> Finding:
         if owner != gateway.name:
             text = f"{gateway.bridge} was made for gateway {owner}"
             return failed(check, text, f"ofgtp gateway remove {owner}   # with the old file")
-    for port in (gateway.access_port, gateway.core_device):
+    for port in (*gateway.ports, *gateway.access_ends, *gateway.core_ends):
         at = switch.ports.get(port, gateway.bridge)
         if at != gateway.bridge:
             return failed(check, f"{port} is in bridge {at}", f"ovs-vsctl del-port {at} {port}")
@@ -46,7 +46,33 @@ def bridge(gateway: Gateway, switch: Switch) -> Finding:
     return ok(check, f"{gateway.bridge} is not there yet, and nothing is in its way")
 
 
-def port(role: str, found: Interface, installed: bool) -> Finding:
+def reading(
+    gateway: Gateway, switch: Switch, refusal: str | None, cores: Sequence[int] | None
+) -> Finding:
+    """How the switch reads the ports. `refusal`: why this host cannot have AF_XDP; `cores`: those
+    that the switch's PMD threads have, None: as it chooses."""
+    check, kind = "ports", gateway.port_type
+    if not gateway.hops:
+        return ok(check, "the switch reads them by AF_PACKET, in its main thread")
+    if refusal is not None:
+        return failed(check, refusal, 'edit ofgtp.toml: ports = "af_packet"')
+    if switch.interface_types and kind not in switch.interface_types:
+        text = "this Open vSwitch was built without AF_XDP"
+        return failed(check, text, 'edit ofgtp.toml: ports = "af_packet"')
+    wanted = [*gateway.pmd_cores]
+    if wanted and cores is not None and wanted != [*cores]:
+        text = (
+            f"pmd_cores is {wanted}, and somebody else has given the switch's threads {[*cores]}:"
+            " that stays"
+        )
+        forget = "ovs-vsctl remove Open_vSwitch . other_config pmd-cpu-mask"
+        return warning(check, text, f"{forget}   # then ofgtp sets it")
+    on = f"cores {', '.join(map(str, cores))}" if cores else "a core that the switch chooses"
+    return ok(check, f"the switch reads them by AF_XDP, on {on}")
+
+
+def port(role: str, found: Interface, installed: bool, *, completes: bool = False) -> Finding:
+    """`completes`: the host completes what comes in by it, on its way to the switch."""
     name = found.name
     if found.link == "missing":
         return failed(
@@ -71,7 +97,7 @@ def port(role: str, found: Interface, installed: bool) -> Finding:
         text = f"tc has filters on {name}: what they drop of the switch's packets does not leave"
         return warning(role, text, f"tc filter show dev {name} egress")
     note = ""
-    if found.kind == "veth":
+    if found.kind == "veth" and not completes:
         note = "; a veth: its other end must send whole checksums (ethtool -K … tx off)"
     return ok(role, f"{name} is up and carries no address or default route of the host{note}")
 

@@ -288,11 +288,14 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetInPort:
-    """Forget where the packet came in, or the switch would not send it out there again."""
+class SetInPort:
+    """Have the packet be one that came in by another port; by default by none, or the switch would
+    not send it out where it came in."""
+
+    port: int = 0xFFFF
 
     def __str__(self) -> str:
-        return "load:0xffff->NXM_OF_IN_PORT[]"
+        return f"load:{self.port:#x}->NXM_OF_IN_PORT[]"
 
 
 class Header(StrEnum):
@@ -385,7 +388,7 @@ Action = (
     Output
     | SetField
     | Move
-    | ForgetInPort
+    | SetInPort
     | Encap
     | Decap
     | PopMpls

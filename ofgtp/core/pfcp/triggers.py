@@ -86,14 +86,6 @@ Fastest = Mapping[int, float | None]
 """What may pass of each URR in a second; None: nothing bounds it."""
 
 
-def next_of(
-    session: PfcpSession, before: Usage | None, now: int, seconds: float = 0.0
-) -> Next | None:
-    """When to look again at a session that has been looked at now; None: nothing is measured.
-    `before` is what had been counted `seconds` before."""
-    return next_look_at(session.urrs, session.usage, fastest_of(session), before, now, seconds)
-
-
 def next_look_at(
     urrs: Mapping[int, CreateUrr],
     usage: Usage,
@@ -102,7 +94,8 @@ def next_look_at(
     now: int,
     seconds: float,
 ) -> Next | None:
-    """The same, once it is known what may pass in a second."""
+    """When to look again at a session that has been looked at now; None: nothing is measured.
+    `before` is what had been counted `seconds` before."""
     found: list[Next] = []
     for number, urr in urrs.items():
         measured = usage.urrs.get(number)

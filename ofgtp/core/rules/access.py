@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
-from ofgtp.core.flows.flow import Flow, Match, Output, Port, match
+from ofgtp.core.flows.flow import Flow, Match, Output, Port, SetInPort, match
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     ARP_METER,
@@ -47,6 +47,10 @@ def ingress(links: Links) -> Iterator[Flow]:
     yield INGRESS.flow(100, match(in_port=links.core), goto=LEASE)
     yield INGRESS.flow(100, match(in_port=Port.LOCAL), goto=LOCAL)
     yield INGRESS.flow(100, match(in_port=links.loop_in), goto=RETYPE)
+    for port, first in links.more:
+        # From here on it has come by the port that this one is a further way to.
+        then = ACCESS if first == links.access else LEASE
+        yield INGRESS.flow(100, match(in_port=port), SetInPort(first), goto=then)
 
 
 def access(gateway: Gateway, links: Links) -> Iterator[Flow]:

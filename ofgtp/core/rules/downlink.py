@@ -13,13 +13,13 @@ from ofgtp.core.flows.flow import (
     DecTtl,
     Encap,
     Flow,
-    ForgetInPort,
     Header,
     Output,
     PopMpls,
     Port,
     Resubmit,
     SetField,
+    SetInPort,
     Value,
     match,
     move,
@@ -236,7 +236,7 @@ def turn(links: Links) -> Iterator[Flow]:
 
 
 def _to_other_ue(links: Links) -> tuple[Action, ...]:
-    return ForgetInPort(), check_size(links)
+    return SetInPort(), check_size(links)
 
 
 def ttl_expired(table: Table, priority: int, asked: Mapping[str, Value]) -> Iterator[Flow]:

@@ -154,6 +154,8 @@ class Links:
     """Whether the switch takes 1 off the TTL of what it routes."""
     epoch: int = 0x0000FFFF
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
+    more: tuple[tuple[int, int], ...] = ()
+    """Further ways to the access port or the core port: the number of each, and which it is of."""
 
 
 def same_ports(one: Links, other: Links) -> bool:

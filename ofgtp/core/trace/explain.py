@@ -5,7 +5,7 @@ The switch is asked by a function that the caller gives; nothing else is looked 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -285,7 +285,7 @@ class _Way:
     def _in_words(self, hop: Hop) -> str:
         """What a flow of ofgtp's does that does not drop."""
         packet, gateway = self.case.packet, self.case.gateway
-        table, out = TABLES.get(hop.table), " and ".join(hop.outputs)
+        table, out = TABLES.get(hop.table), self._ports(hop.outputs, " and ")
         if table is INGRESS:
             return self._came_by(hop)
         if table is ACCESS:
@@ -442,8 +442,8 @@ class _Way:
         gateway = self.case.gateway
         ect_1, ce = gateway.ecn_ports
         ways = {
-            gateway.access_port: "came in by the access port",
-            gateway.core_device: "came in by the core port",
+            **dict.fromkeys(gateway.access_ends, "came in by the access port"),
+            **dict.fromkeys(gateway.core_ends, "came in by the core port"),
             gateway.gtpu_port: "came out of its tunnel by the gtpu port",
             ect_1: "came out of its tunnel by the gtpu port for what is marked ECT(1)",
             ce: "came out of its tunnel by the gtpu port for what is marked CE",
@@ -499,7 +499,11 @@ class _Way:
             **{each.number: gateway.gtpu_port for each in (DOWNLINK, CHOOSE, CONTAIN, ONWARD)},
             LOCAL.number: gateway.access_port,
         }
-        return names.get(hop.table, ", ".join(hop.outputs))
+        return names.get(hop.table, self._ports(hop.outputs, ", "))
+
+    def _ports(self, names: Sequence[str], between: str) -> str:
+        """Ports of the bridge, by the names of the host's interfaces."""
+        return between.join(map(self.case.gateway.port_of, names))
 
     @property
     def _into_tunnel(self) -> set[str]:
@@ -510,7 +514,8 @@ class _Way:
     def _exit(self) -> str:
         """The port by which it should leave."""
         gateway = self.case.gateway
-        return gateway.access_port if self._to_ue or self.relayed else gateway.core_device
+        ends = gateway.access_ends if self._to_ue or self.relayed else gateway.core_ends
+        return ends[0]
 
     @property
     def _to_ue(self) -> bool:
@@ -529,7 +534,7 @@ class _Way:
             where = f"for the next hop {gateway.next_hop}"
         by = self.taken.rule.id if self.taken else ""
         whose = f", as {self.case.session.called(by)}'s" if by else ""
-        return Verdict(True, f"it leaves by {self._exit} {where}{whose}")
+        return Verdict(True, f"it leaves by {gateway.port_of(self._exit)} {where}{whose}")
 
 
 def _onward(hop: Hop) -> Table | None:

@@ -160,7 +160,7 @@ class Question:
 def from_core(packet: Packet, gateway: Gateway, mac: str) -> Question:
     """A downlink packet as it comes in by the core port; `mac` is ours on that side."""
     ends = [f"dl_src={CORE_MAC}", f"dl_dst={mac}"]
-    return _question([_in_port(gateway.core_device), *ends, *packet._inner()])
+    return _question([_in_port(gateway.core_ends[0]), *ends, *packet._inner()])
 
 
 def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
@@ -176,7 +176,7 @@ def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
         f"udp_src={GTPU_PORT}",
         f"udp_dst={GTPU_PORT}",
     ]
-    return _question([_in_port(gateway.access_port), *outer])
+    return _question([_in_port(gateway.access_ends[0]), *outer])
 
 
 def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.pfcp.wire.enums import (
@@ -75,9 +76,15 @@ def _decode_addresses(
     value: bytes, at: int, v4: bool, v6: bool
 ) -> tuple[IPv4Address | None, IPv6Address | None]:
     at_least(value, at + 4 * v4 + 16 * v6)
-    ipv4 = IPv4Address(value[at : at + 4]) if v4 else None
+    ipv4 = _ipv4(bytes(value[at : at + 4])) if v4 else None
     at += 4 * v4
     return ipv4, IPv6Address(value[at : at + 16]) if v6 else None
+
+
+@lru_cache(256)
+def _ipv4(value: bytes) -> IPv4Address:
+    """Of a session most are the same: its UE's, its peer's, and ours."""
+    return IPv4Address(value)
 
 
 def _packed(ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> bytes:

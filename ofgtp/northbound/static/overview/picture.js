@@ -51,9 +51,9 @@ class Picture {
 const NO_TIMES = { echo_sent_at: 0, echo_answered_at: 0, echo_heard_at: 0 };
 
 function likeness(gateway) {
-  const { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, paths, ue_pools } =
+  const { name, connected, in_sync, bridge, ovs_version, ports, access, core, next_hop, paths, ue_pools } =
     gateway;
-  return { name, connected, in_sync, bridge, ovs_version, access, core, next_hop, paths, ue_pools };
+  return { name, connected, in_sync, bridge, ovs_version, ports, access, core, next_hop, paths, ue_pools };
 }
 
 /* ---- boxes */
@@ -142,7 +142,8 @@ function portLines(port, device, x, y, anchor) {
 }
 
 function middleLines(gateway, x, y) {
-  const version = gateway.ovs_version ? `Open vSwitch ${gateway.ovs_version}` : "Open vSwitch";
+  const by = gateway.ports?.type === "afxdp" ? ", AF_XDP" : "";
+  const version = `Open vSwitch ${gateway.ovs_version ?? ""}`.trim() + by;
   const [kind, mark, words] = !gateway.connected
     ? ["down", "✕", "not connected"]
     : gateway.in_sync

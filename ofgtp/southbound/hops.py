@@ -1,0 +1,171 @@
+"""The ways between the host's interfaces and a bridge that reads its ports by AF_XDP.
+
+Each is a pair of veths (see `ofgtp.core.model.Hop`). What comes in by the interface is handed to
+one of them, and what comes out of it to the interface, by nftables (`ofgtp.southbound.netfilter`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.model import Gateway, Hop
+from ofgtp.southbound import hostnet
+from ofgtp.southbound.command import attempt, run
+
+log = logging.getLogger(__name__)
+
+AF_XDP = 44
+"""Of linux/socket.h; Python's socket module does not have it."""
+
+MTU_MAX = 3_400
+"""Longest MTU, in octets, of an interface that AF_XDP reads: the kernel takes no XDP program for a
+veth whose packets do not fit into a page (4,096 octets, less what it keeps there itself)."""
+
+_WHOLE = ("tx", "txvlan", "tx-vlan-stag-hw-insert")
+"""What the end that packets for the bridge are sent to must not leave to a card, by ethtool's
+names."""
+
+PROMISCUOUS = "promisc"
+"""The fact about an interface that says whether it was promiscuous before it was the gateway's."""
+
+
+def refusal(gateway: Gateway) -> str | None:
+    """Why its ports cannot be read by AF_XDP on this host; None if they may be, or are not to be.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    if not gateway.hops:
+        return None
+    back = 'or write ports = "af_packet"'
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        return (
+            f"this kernel has no AF_XDP sockets ({error.strerror}): take one with"
+            f" CONFIG_XDP_SOCKETS, {back}"
+        )
+    for port in gateway.ports:
+        if (mtu := hostnet.mtu(port)) > MTU_MAX:
+            return (
+                f"the MTU of {port} is {mtu}, and AF_XDP takes {MTU_MAX} at most: set it lower"
+                f" (ip link set dev {port} mtu {MTU_MAX}), {back}"
+            )
+        if has_program(port):
+            return (
+                f"an XDP program is on {port}, and reads packets before the gateway does: take it"
+                f" off (ip link set dev {port} xdp off), {back}"
+            )
+    return None
+
+
+def ensure(gateway: Gateway) -> bool:
+    """Make the pairs, and set them as their interfaces are; True if something was changed.
+
+    Raises:
+        GatewayNotReady: another interface has the name of one of them.
+    """
+    links = _links()
+    missing = [hop for hop in gateway.hops if hop.end not in links]
+    for hop in missing:
+        if hop.host_end in links:
+            _refuse(gateway, hop.host_end)
+        _make(gateway, hop)
+    if missing:
+        links = _links()
+    changed = [_set(gateway, hop, links) for hop in gateway.hops]
+    return bool(missing) or any(changed)
+
+
+def remove(gateway: Gateway, but: Iterable[Hop] = ()) -> bool:
+    """Delete the pairs that were made for a gateway, but these; False if there are none."""
+    kept, gone = {hop.end for hop in but}, False
+    for link in json.loads(run(["ip", "-json", "link", "show", "type", "veth"]) or "[]"):
+        mine = link.get("ifalias") == _alias(gateway)
+        if mine and not kept & {link["ifname"], link.get("link", "")}:
+            # The other end of a pair goes with the first.
+            attempt(["ip", "link", "del", "dev", link["ifname"]])
+            gone = True
+    return gone
+
+
+def promiscuous(port: str) -> bool:
+    """Have an interface take frames that are not for its own address, for those of the bridge;
+    False if it did so already.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    if "PROMISC" in hostnet.shown(port)["flags"]:
+        return False
+    run(["ip", "link", "set", "dev", port, "promisc", "on"])
+    return True
+
+
+def restore_promiscuous(port: str, value: str) -> None:
+    """Have it be as it was, `on` or `off`."""
+    run(["ip", "link", "set", "dev", port, "promisc", value])
+
+
+def has_program(port: str) -> bool:
+    """Whether an XDP program is on an interface.
+
+    Raises:
+        GatewayNotReady: there is no such interface.
+    """
+    return "xdp" in hostnet.shown(port)
+
+
+def _make(gateway: Gateway, hop: Hop) -> None:
+    mtu = ["mtu", str(hostnet.mtu(hop.port))]
+    ours = [*mtu, "address", hostnet.mac(hop.port), "type", "veth"]
+    run(["ip", "link", "add", hop.end, *ours, "peer", "name", hop.host_end, *mtu])
+    for end in (hop.end, hop.host_end):
+        run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
+    # Checksums that are still to be made (a container's base station sends them so by its veth),
+    # and VLAN tags that a card has taken off: AF_XDP knows nothing of them. So they are completed,
+    # and put back, on the way to the bridge.
+    run(["ethtool", "--features", hop.host_end, *(w for f in _WHOLE for w in (f, "off"))])
+    log.info("gateway=%s port=%s: veths %s", gateway.name, hop.port, " and ".join(hop[2:]))
+
+
+def _set(gateway: Gateway, hop: Hop, links: Mapping[str, dict[str, Any]]) -> bool:
+    """Set a pair as its interface is; True if that was a change."""
+    port, changed = links.get(hop.port), False
+    if port is None:
+        raise GatewayNotReady(f"interface {hop.port} does not exist")
+    for end in (hop.end, hop.host_end):
+        there = links.get(end, {})
+        if there.get("ifalias") != _alias(gateway) or "link" not in there:
+            _refuse(gateway, end)
+        wanted = {"mtu": port["mtu"]} | ({"address": port["address"]} if end == hop.end else {})
+        for name, value in wanted.items():
+            if there[name] != value:
+                run(["ip", "link", "set", "dev", end, name, str(value)])
+                changed = True
+        changed |= hostnet.ensure_device_settings(end, forward=False)
+        if "UP" not in there["flags"]:
+            changed |= hostnet.ensure_up(end)
+    return changed
+
+
+def _links() -> dict[str, dict[str, Any]]:
+    """All interfaces of the host, as `ip -json` shows them."""
+    shown = json.loads(run(["ip", "-json", "link", "show"]) or "[]")
+    return {str(link["ifname"]): dict(link) for link in shown if link}
+
+
+def _refuse(gateway: Gateway, end: str) -> None:
+    raise GatewayNotReady(
+        f"interface {end} was not made for gateway {gateway.name}, and is in the way of a veth of"
+        f" that name: delete it (ip link del {end})"
+    )
+
+
+def _alias(gateway: Gateway) -> str:
+    return f"ofgtp {gateway.name}"
