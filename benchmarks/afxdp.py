@@ -1,8 +1,9 @@
 """Ports that the switch reads by AF_XDP, beside the same by AF_PACKET, and a kernel's own router.
 
 Packets for a second of the thread that forwards: ovs-vswitchd's main thread, or its PMD thread;
-or, of the router, for a second of what it adds to the sender's. What nftables does to join a port to its veth is done where the packet comes in
-or goes out, uplink in another thread; that is the sender's core here.
+or, of the router, for a second of what it adds to the sender's. What nftables does to join a port
+to its veth is done where the packet comes in or goes out: there in another thread, on the sender's
+core here.
 """
 
 from __future__ import annotations
