@@ -150,7 +150,9 @@ def apply(gateway: Gateway, ovs_version: Version | None, lease: float = 0.0) -> 
     leased = _passing(gateway, lease) if _is_leased(gateway) else ""
     run(["nft", "-f", "-"], _deletion(gateway) + "\n".join(tables.values()) + leased)
     for table, text in tables.items():
-        _accepted[text] = _listing(table)
+        # Somebody may just have deleted it again: that is not how it should be.
+        if listed := _listing(table):
+            _accepted[text] = listed
     log.info("gateway=%s nftables: %s", gateway.name, ", ".join(tables))
     return True
 
