@@ -259,7 +259,7 @@ class GatewayAgent:
         if self.lease is not None:
             serves = partial(self._serves, channel)
             eventlet.spawn(self.lease.keep, channel, serves, lambda: self._links)
-            if self.gateway.hops:
+            if self.gateway.veths:
                 eventlet.spawn(self.lease.keep_passing, self.host.renew, serves)
 
     def detach(self, channel: Channel) -> None:

@@ -52,7 +52,7 @@ def reading(
     """How the switch reads the ports. `refusal`: why this host cannot have AF_XDP; `cores`: those
     that the switch's PMD threads have, None: as it chooses."""
     check, kind = "ports", gateway.port_type
-    if not gateway.hops:
+    if not gateway.veths:
         return ok(check, "the switch reads them by AF_PACKET, in its main thread")
     if refusal is not None:
         return failed(check, refusal, 'edit ofgtp.toml: ports = "af_packet"')
