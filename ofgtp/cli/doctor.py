@@ -261,7 +261,9 @@ def _host(
         yield of_gateway.port(role, port, installed, completes=bool(gateway.veths))
     if all(port.link != "missing" for port in ports):
         refusal = veths.refusal(gateway)
-        yield of_gateway.reading(gateway, switch, refusal, switch.pmd_cores)
+        if refusal is None and gateway.veths and (said := survey.nft_error(afxdp=True)):
+            refusal = f"nftables cannot join the ports to veths: {said}"
+        yield of_gateway.reading(gateway, switch, refusal)
     there = [port for port in ports if port.link != "missing"]
     if len(there) == len(ports):
         yield of_gateway.mtu(access, core)

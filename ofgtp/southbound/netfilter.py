@@ -127,6 +127,22 @@ table inet ofgtp_trial {{
 """
 """All that we ask of nftables: for `nft --check`, which does not do it."""
 
+TRIAL_AFXDP = """\
+table netdev ofgtp_trial {
+\tset lease {
+\t\ttype iface_index
+\t\tflags timeout
+\t}
+\tchain in {
+\t\ttype filter hook ingress device "lo" priority 0; policy drop;
+\t\tiif != @lease drop
+\t\tmeta protocol ip udp dport 2152 fwd to jhash @th,96,32 mod 2 map { 0 : "lo", 1 : "lo" }
+\t\tfwd to jhash ip daddr mod 2 map { 0 : "lo", 1 : "lo" }
+\t}
+}
+"""
+"""What is asked of it for ports that are read by AF_XDP."""
+
 _accepted: dict[str, str] = {}
 """Our text of a table -> nft's own listing of it, where they differ (by nft's version)."""
 

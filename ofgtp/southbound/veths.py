@@ -72,9 +72,12 @@ def ensure(gateway: Gateway) -> bool:
         GatewayNotReady: another interface has the name of one of them.
     """
     links = _links()
-    missing = [pair for pair in gateway.veths if pair.end not in links]
+    missing = [pair for pair in gateway.veths if not _is_whole(links.get(pair.end), pair)]
     for pair in missing:
-        if pair.host_end in links:
+        if pair.end in links:
+            # Whoever made it was killed before it was done.
+            run(["ip", "link", "del", "dev", pair.end])
+        elif pair.host_end in links:
             _refuse(gateway, pair.host_end)
         _make(gateway, pair)
     if missing:
@@ -122,16 +125,22 @@ def has_program(port: str) -> bool:
     return "xdp" in hostnet.shown(port)
 
 
+def _is_whole(end: Mapping[str, Any] | None, pair: VethPair) -> bool:
+    """Whether a pair is there and made to the end, which its first one's alias says; or another
+    interface is, which is not ours."""
+    return end is not None and ("ifalias" in end or end.get("link") != pair.host_end)
+
+
 def _make(gateway: Gateway, pair: VethPair) -> None:
     mtu = ["mtu", str(hostnet.mtu(pair.port))]
     ours = [*mtu, "address", hostnet.mac(pair.port), "type", "veth"]
     run(["ip", "link", "add", pair.end, *ours, "peer", "name", pair.host_end, *mtu])
-    for end in (pair.end, pair.host_end):
-        run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
     # Checksums that are still to be made (a container's base station sends them so by its veth),
     # and VLAN tags that a card has taken off: AF_XDP knows nothing of them. So they are completed,
     # and put back, on the way to the bridge.
     run(["ethtool", "--features", pair.host_end, *(w for f in _WHOLE for w in (f, "off"))])
+    for end in (pair.host_end, pair.end):
+        run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
     log.info("gateway=%s port=%s: veths %s", gateway.name, pair.port, " and ".join(pair[2:]))
 
 

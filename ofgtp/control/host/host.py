@@ -101,6 +101,8 @@ class Host:
     def stop(self) -> None:
         """Look after it no longer."""
         self._stopped = True
+        if self._lease is not None:
+            self._lease.close()
 
     def apply_netfilter(self, *, anew: bool = False) -> None:
         """Have the nftables rules be what they should be; if interfaces are `anew`, they are not.
