@@ -725,7 +725,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             ("bridge", gw.gtpu_port, "gtpu port"),
             *(("bridge", port, "gtpu port for marked packets") for port in gw.ecn_ports),
             *(("bridge", port, "patch port") for port in gw.loop_ports),
-            *(("bridge", end, "veth") for hop in gw.hops for end in (hop.end, hop.host_end)),
+            *(("bridge", end, "veth") for pair in gw.veths for end in (pair.end, pair.host_end)),
         ):
             owner = f"the {role} of {gw.name}"
             if device in devices:

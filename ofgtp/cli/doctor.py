@@ -252,16 +252,18 @@ def _host(
     gateway: Gateway, switch: Switch, installed: bool, sockets: list[Socket]
 ) -> Iterator[Finding]:
     from ofgtp.control.host import survey
-    from ofgtp.southbound import hops
+    from ofgtp.southbound import veths
 
     access = survey.interface(gateway.access_port)
     core = None if gateway.host_core else survey.interface(gateway.core_port)
     ports = [access] if core is None else [access, core]
     for role, port in zip(("access port", "core port"), ports, strict=False):
-        yield of_gateway.port(role, port, installed, completes=bool(gateway.hops))
+        yield of_gateway.port(role, port, installed, completes=bool(gateway.veths))
     if all(port.link != "missing" for port in ports):
-        refusal = hops.refusal(gateway)
-        yield of_gateway.reading(gateway, switch, refusal, switch.pmd_cores)
+        refusal = veths.refusal(gateway)
+        if refusal is None and gateway.veths and (said := survey.nft_error(afxdp=True)):
+            refusal = f"nftables cannot join the ports to veths: {said}"
+        yield of_gateway.reading(gateway, switch, refusal)
     there = [port for port in ports if port.link != "missing"]
     if len(there) == len(ports):
         yield of_gateway.mtu(access, core)

@@ -258,9 +258,7 @@ class GatewayAgent:
         eventlet.spawn(self._count_rates, channel)
         if self.lease is not None:
             serves = partial(self._serves, channel)
-            eventlet.spawn(self.lease.keep, channel, serves, lambda: self._links)
-            if self.gateway.hops:
-                eventlet.spawn(self.lease.keep_passing, self.host.renew, serves)
+            eventlet.spawn(self.lease.keep, channel, serves, lambda: self._links, self.host.renew)
 
     def detach(self, channel: Channel) -> None:
         """The connection is gone."""

@@ -110,7 +110,7 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
 def _ports(gateway: Gateway, facts: BridgeFacts | None) -> dict[str, Any]:
     """How the switch has its ports, and on which cores its threads read them, as is said to it:
     by us, or by somebody else, whose word stays."""
-    if not gateway.hops:
+    if not gateway.veths:
         return {"type": "af_packet"}
     cores = () if facts is None else facts.pmd_cores
     return {"type": "afxdp", "pmd_cores": [*cores], "ways": len(gateway.access_ends)}

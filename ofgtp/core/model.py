@@ -211,7 +211,7 @@ PortType = Literal["af_packet", "afxdp", "afxdp-nonpmd"]
 for each core, or (for tests, since such a thread never rests) in its main thread."""
 
 
-class Hop(NamedTuple):
+class VethPair(NamedTuple):
     """A way from an interface of the host to the bridge: a pair of veths, of which nftables joins
     one to the interface. So that stays what it is to the host, and to nftables, whose hooks what
     AF_XDP reads and writes does not pass."""
@@ -291,17 +291,17 @@ class Gateway:
         return (self.access_port,) if self.host_core else (self.access_port, self.core_port)
 
     @property
-    def hops(self) -> tuple[Hop, ...]:
+    def veths(self) -> tuple[VethPair, ...]:
         """The ways between the host's interfaces and the bridge; none with AF_PACKET, where these
         are ports of the bridge themselves."""
         if self.port_type == "af_packet":
             return ()
         ways = range(max(len(self.pmd_cores), 1))
-        return tuple(self._hop(port, number) for port in self.ports for number in ways)
+        return tuple(self._pair(port, number) for port in self.ports for number in ways)
 
-    def _hop(self, port: str, number: int) -> Hop:
+    def _pair(self, port: str, number: int) -> VethPair:
         stem = f"{self.bridge[: IFNAMSIZ - 4]}-{'a' if port == self.access_port else 'n'}{number:x}"
-        return Hop(port, number, stem, f"{stem}h")
+        return VethPair(port, number, stem, f"{stem}h")
 
     @property
     def access_ends(self) -> tuple[str, ...]:
@@ -315,16 +315,16 @@ class Gateway:
 
     def ends_of(self, device: str) -> tuple[str, ...]:
         """By which ports the bridge has one of the gateway's interfaces."""
-        return tuple(hop.end for hop in self.hops if hop.port == device) or (device,)
+        return tuple(pair.end for pair in self.veths if pair.port == device) or (device,)
 
     def port_of(self, end: str) -> str:
         """The host's interface that the bridge has by a port of that name; or the port itself."""
-        return next((hop.port for hop in self.hops if hop.end == end), end)
+        return next((pair.port for pair in self.veths if pair.end == end), end)
 
     def names_of(self, port: str) -> tuple[str, str]:
         """The names by which the bridge has an interface of the host, or has had it with another
         `port_type`: facts about it are kept with the port of that name."""
-        return port, self._hop(port, 0).end
+        return port, self._pair(port, 0).end
 
     @property
     def switch_ports(self) -> tuple[str, ...]:

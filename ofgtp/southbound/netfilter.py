@@ -127,6 +127,22 @@ table inet ofgtp_trial {{
 """
 """All that we ask of nftables: for `nft --check`, which does not do it."""
 
+TRIAL_AFXDP = """\
+table netdev ofgtp_trial {
+\tset lease {
+\t\ttype iface_index
+\t\tflags timeout
+\t}
+\tchain in {
+\t\ttype filter hook ingress device "lo" priority 0; policy drop;
+\t\tiif != @lease drop
+\t\tmeta protocol ip udp dport 2152 fwd to jhash @th,96,32 mod 2 map { 0 : "lo", 1 : "lo" }
+\t\tfwd to jhash ip daddr mod 2 map { 0 : "lo", 1 : "lo" }
+\t}
+}
+"""
+"""What is asked of it for ports that are read by AF_XDP."""
+
 _accepted: dict[str, str] = {}
 """Our text of a table -> nft's own listing of it, where they differ (by nft's version)."""
 
@@ -150,7 +166,9 @@ def apply(gateway: Gateway, ovs_version: Version | None, lease: float = 0.0) -> 
     leased = _passing(gateway, lease) if _is_leased(gateway) else ""
     run(["nft", "-f", "-"], _deletion(gateway) + "\n".join(tables.values()) + leased)
     for table, text in tables.items():
-        _accepted[text] = _listing(table)
+        # Somebody may just have deleted it again: that is not how it should be.
+        if listed := _listing(table):
+            _accepted[text] = listed
     log.info("gateway=%s nftables: %s", gateway.name, ", ".join(tables))
     return True
 
@@ -274,25 +292,28 @@ def _ways_in(side: str, port: str, spread: str, gateway: Gateway) -> list[str]:
     The switch reads it before that; or, by AF_XDP, has it by veths, over which it is spread so that
     what belongs to one UE goes one way, and in order.
     """
-    hops = [hop for hop in gateway.hops if hop.port == port]
-    if not hops:
+    veths = [pair for pair in gateway.veths if pair.port == port]
+    if not veths:
         return [_ingress(f"{side}_in", port)]
-    ways = ", ".join(f'{hop.number} : "{hop.host_end}"' for hop in hops)
-    over = f"{spread} mod {len(hops)} map {{ {ways} }}"
-    lines = [*[over] * (len(hops) > 1), f'fwd to "{hops[0].host_end}"']
+    ways = ", ".join(f'{pair.number} : "{pair.host_end}"' for pair in veths)
+    over = f"{spread} mod {len(veths)} map {{ {ways} }}"
+    lines = [*[over] * (len(veths) > 1), f'fwd to "{veths[0].host_end}"']
     if _is_leased(gateway):
         lines.insert(0, f"iif != @{_LEASE} drop")
     return [
         _ingress(f"{side}_in", port, *lines),
-        *(_ingress(f"{side}_out_{hop.number}", hop.host_end, f'fwd to "{port}"') for hop in hops),
-        *(_ingress(f"{side}_end_{hop.number}", hop.end) for hop in hops),
+        *(
+            _ingress(f"{side}_out_{each.number}", each.host_end, f'fwd to "{port}"')
+            for each in veths
+        ),
+        *(_ingress(f"{side}_end_{pair.number}", pair.end) for pair in veths),
     ]
 
 
 def _is_leased(gateway: Gateway) -> bool:
     """Whether packets reach the switch only for as long as the controller says so: where the flows
     alone would not see to that."""
-    return gateway.leased and gateway.hops != ()
+    return gateway.leased and gateway.veths != ()
 
 
 def _passing(gateway: Gateway, lease: float) -> str:

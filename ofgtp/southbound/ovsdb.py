@@ -344,7 +344,7 @@ class Ovsdb:
         packets to UEs, must know, to fragment them or to tell their senders (RFC 791, RFC 1191).
         """
         root = self._root()
-        if gateway.hops and root.iface_types and gateway.port_type not in root.iface_types:
+        if gateway.veths and root.iface_types and gateway.port_type not in root.iface_types:
             raise GatewayNotReady(
                 f"this Open vSwitch has no AF_XDP ports (iface_types lacks {gateway.port_type}): "
                 'write ports = "af_packet", or take another build of it'
@@ -370,7 +370,7 @@ class Ovsdb:
             "mtu_request": mtu,
             "ofport_request": CORE_OFPORT,
         }
-        kind: dict[str, object] = {"type": gateway.port_type} if gateway.hops else {}
+        kind: dict[str, object] = {"type": gateway.port_type} if gateway.veths else {}
         tunnel = {
             "remote_ip": "flow",
             "key": "flow",
@@ -473,15 +473,15 @@ class Ovsdb:
         present, ours = root.other_config.get(PMD_MASK), root.external_ids.get(FACT + PMD_MASK)
         if present is not None and present != ours:
             return
-        if gateway.pmd_cores and gateway.hops:
+        if gateway.pmd_cores and gateway.veths:
             mask = hex(sum(1 << core for core in gateway.pmd_cores))
             edit.merge(root, "other_config", {PMD_MASK: mask})
             edit.merge(root, "external_ids", {FACT + PMD_MASK: mask})
-        elif not self._has_hops(but=gateway):
+        elif not self._has_veths(but=gateway):
             edit.drop(root, "other_config", PMD_MASK)
             edit.drop(root, "external_ids", FACT + PMD_MASK)
 
-    def _has_hops(self, *, but: Gateway) -> bool:
+    def _has_veths(self, *, but: Gateway) -> bool:
         """Whether another gateway's ports are read by AF_XDP."""
         return any(
             getattr(row, "type", "").startswith("afxdp")

@@ -47,7 +47,7 @@ class PortCounts(NamedTuple):
 def read(gateway: Gateway) -> dict[Port, PortCounts]:
     """Of each port that is there."""
     sockets: dict[int, int] = {}
-    for index, drops in _of_process(None if gateway.hops else Tools(gateway.ovsdb).pid):
+    for index, drops in _of_process(None if gateway.veths else Tools(gateway.ovsdb).pid):
         sockets[index] = sockets.get(index, 0) + drops
     found: dict[Port, PortCounts] = {}
     for port, came in received(gateway).items():
@@ -92,9 +92,9 @@ class _Way(NamedTuple):
 
 def _ways(gateway: Gateway, port: Port) -> list[_Way]:
     device = gateway.access_port if port == "access" else gateway.core_device
-    hops = [_Way(hop.host_end, "tx", hop.end) for hop in gateway.hops if hop.port == device]
+    veths = [_Way(pair.host_end, "tx", pair.end) for pair in gateway.veths if pair.port == device]
     internal = port == "core" and gateway.host_core
-    return hops or [_Way(device, "tx" if internal else "rx")]
+    return veths or [_Way(device, "tx" if internal else "rx")]
 
 
 def _came(way: _Way) -> int:

@@ -7,6 +7,7 @@ controller's file descriptors would end the tunnels. Here one socket is opened o
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -30,6 +31,8 @@ _NESTED: Final = 0x8000
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _ELEMENT, _KEY, _TIMEOUT, _VALUE = 1, 1, 4, 1
 _HEADER, _FAMILY, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("!BBH"), struct.Struct("=HH")
+_BATCH: Final = _FAMILY.pack(0, 0, 10)
+"""Of nf_tables."""
 
 
 class PortLease:
@@ -39,6 +42,13 @@ class PortLease:
         """`table` is of the family netdev."""
         self._names = _text(_TABLE, table) + _text(_SET, name)
         self._socket: socket.socket | None = None
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Renew it no more; it runs out."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def renew(self, interfaces: Iterable[int], seconds: float) -> None:
         """Let these interfaces, by their numbers, have it for so many seconds from now, and none
@@ -48,31 +58,33 @@ class PortLease:
             GatewayNotReady: the kernel's reason; there may be no such set.
         """
         elements = b"".join(_element(number, int(seconds * 1000)) for number in interfaces)
+        family = _FAMILY.pack(_NETDEV, 0, 0)
+        self._sequence = first = (self._sequence + 4) & 0xFFFFFFFF
         batch = (
-            _message(_BEGIN, _REQUEST, _FAMILY.pack(0, 0, 10)),
-            _message(_DELETE_ELEMENTS, _REQUEST, _FAMILY.pack(_NETDEV, 0, 0) + self._names),
+            _message(_BEGIN, _REQUEST, first, _BATCH),
+            _message(_DELETE_ELEMENTS, _REQUEST, first + 1, family + self._names),
             _message(
                 _NEW_ELEMENTS,
                 _REQUEST | _CREATE | _ACK,
-                _FAMILY.pack(_NETDEV, 0, 0) + self._names + _nested(_ELEMENTS, elements),
+                first + 2,
+                family + self._names + _nested(_ELEMENTS, elements),
             ),
-            _message(_END, _REQUEST, _FAMILY.pack(0, 0, 10)),
+            _message(_END, _REQUEST, first + 3, _BATCH),
         )
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
                 self._socket.settimeout(ANSWER_S)
             self._socket.send(b"".join(batch))
-            # The kernel has done it, and answered, when that returns.
-            error = _error(self._socket.recv(1 << 16))
+            error = _error(self._socket, first)
         except OSError as failure:
-            error = failure.errno or 0
+            error = failure.errno or errno.ETIMEDOUT
         if error:
             raise GatewayNotReady(f"the ports' lease was not renewed: {os.strerror(error)}")
 
 
-def _message(kind: int, flags: int, body: bytes) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
+def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
 def _attribute(kind: int, data: bytes) -> bytes:
@@ -93,16 +105,17 @@ def _element(interface: int, milliseconds: int) -> bytes:
     return _nested(_ELEMENT, key + _attribute(_TIMEOUT, struct.pack("!Q", milliseconds)))
 
 
-def _error(answers: bytes) -> int:
-    """The first error among these answers; 0 if there is none."""
-    place = 0
-    while place + _HEADER.size <= len(answers):
-        size, kind, *_ = _HEADER.unpack_from(answers, place)
-        if kind == _ERROR:
-            (code,) = struct.unpack_from("=i", answers, place + _HEADER.size)
-            if code:
-                return -int(code)
-        if size < _HEADER.size:
-            break
-        place += size + -size % 4
-    return 0
+def _error(link: socket.socket, first: int) -> int:
+    """The first error that the kernel answers to a batch whose messages are numbered from there on;
+    0 if there is none. Its third message is answered in any case, and so the last."""
+    found = 0
+    while True:
+        answers, place = link.recv(1 << 16), 0
+        while place + _HEADER.size <= len(answers):
+            size, kind, _, sequence, _ = _HEADER.unpack_from(answers, place)
+            if kind == _ERROR and first <= sequence <= first + 2:
+                (code,) = struct.unpack_from("=i", answers, place + _HEADER.size)
+                found = found or -int(code)
+                if sequence != first + 1:
+                    return found
+            place += max(size + -size % 4, _HEADER.size)

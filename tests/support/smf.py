@@ -81,12 +81,17 @@ def associated(lab: Lab) -> Iterator[ControlPlane]:
         assert judge(cp)
 
 
+_stamps = itertools.count(int(time.time()) + 2_208_988_800)
+"""Recovery Time Stamps, each another one: of two control planes with the same, from one address and
+with the same sequence numbers, the second one's requests would be the first one's again."""
+
+
 class ControlPlane:
     """One at an address; it answers heartbeats while it waits for something."""
 
     def __init__(self, lab: Lab, address: str = SMF) -> None:
         self.address = IPv4Address(address)
-        self.stamp = int(time.time()) + 2_208_988_800
+        self.stamp = next(_stamps)
         self.heartbeats: list[int] = []
         """Recovery Time Stamps of the gateway's heartbeats."""
         self.reports: list[tuple[int, Any]] = []

@@ -10,12 +10,16 @@ import json
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ofgtp.core.errors import GatewayNotReady
+from ofgtp.southbound.portlease import PortLease
 from tests.support import ownership as own
 from tests.support.lab import Lab
 from tests.support.stream import Stream
@@ -191,6 +195,50 @@ def test_somebody_elses_xdp_program(lab: Lab) -> None:
     lab.wait_health()
 
 
+def test_veths_of_which_the_maker_was_killed(lab: Lab) -> None:
+    """They are made anew, and set as they should be."""
+    half = ["ip", "link", "add", ENDS[0], "type", "veth", "peer", "name", f"{ENDS[0]}h"]
+    lab.exec("gw", half)
+    own.start(lab, "switch")
+    assert shown(lab, ENDS[0])["ifalias"] == shown(lab, f"{ENDS[0]}h")["ifalias"] == "ofgtp gw1"
+    assert "tx-checksumming: off" in lab.exec("gw", ["ethtool", "-k", f"{ENDS[0]}h"]).stdout
+    gw = World(lab)
+    gw.session("a", UE, 1, 101)
+    passes(lab, gw)
+
+
+def test_removal_after_an_edit(lab: Lab) -> None:
+    """`ports = "af_packet"` again in the file, and the gateway removed instead of started."""
+    before = devices(lab)
+    own.start(lab, "switch")
+    lab.stop_controller()
+    lab.ports = "af_packet"
+    (lab.dir / "ofgtp.toml").write_text(lab.config(controller=own.SWITCH))
+    environment = ["env", f"OFGTP_CONFIG={lab.dir}/ofgtp.toml"]
+    ofgtp = str(Path(sys.executable).parent / "ofgtp")
+    lab.exec("gw", [*environment, ofgtp, "gateway", "remove", "gw1"])
+    assert devices(lab) == before
+    assert "PROMISC" not in shown(lab, "eth1")["flags"]
+    assert lab.exec("gw", ["nft", "list", "ruleset"]).stdout == ""
+
+
+def test_a_lease_that_has_no_set(lab: Lab) -> None:
+    """It is said each time, and over as soon as there is one: no answer is taken for another's."""
+    with lab.inside("gw"):
+        lease = PortLease("theirs", "lease")
+        for _ in range(3):
+            with pytest.raises(GatewayNotReady, match="No such file or directory"):
+                lease.renew([1], 5)
+        lab.exec(
+            "gw", ["nft", "table netdev theirs { set lease { type iface_index; flags timeout; }; }"]
+        )
+        for _ in range(3):
+            lease.renew([1], 5)
+        lease.close()
+    elements = lab.exec("gw", ["nft", "list", "set", "netdev", "theirs", "lease"]).stdout
+    assert '"lo" timeout 5s' in elements
+
+
 def test_an_interface_in_the_way(lab: Lab) -> None:
     lab.exec("gw", ["ip", "link", "add", f"{ENDS[0]}h", "type", "bridge"])
     lab.start_controller(lab.config(), status=503)
@@ -224,7 +272,12 @@ def test_checksums_that_a_container_leaves_to_its_card(lab: Lab, kind: str) -> N
         if kind == "afxdp":
             until(sent, "they pass")
         else:
+            for _ in range(6):
+                gw.report()  # what is lost is reckoned from the first looks on
+                time.sleep(0.5)
+            before = gw.drops("tunnel_error")
             assert not any(sent() for _ in range(10))
+            until(lambda: gw.drops("tunnel_error") >= before + 10, "it is said")
 
 
 # --- the lease

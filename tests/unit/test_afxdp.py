@@ -12,9 +12,9 @@ import pytest
 from ofgtp.config import load
 from ofgtp.core.errors import ConfigError
 from ofgtp.core.flows.flow import SetInPort, match
-from ofgtp.core.model import IFNAMSIZ, Hop
+from ofgtp.core.model import IFNAMSIZ, VethPair
 from ofgtp.core.rules.access import ingress
-from ofgtp.southbound import hops, netfilter
+from ofgtp.southbound import netfilter, veths
 from ofgtp.southbound.ovsdb import cores_of
 from tests.support.lab import gateway
 from tests.support.sample import LINKS
@@ -24,13 +24,13 @@ from tests.unit.test_config import MINIMAL, SECOND, write
 def test_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OFGTP_TEST_NO_PMD", raising=False)
     [plain] = load(write(tmp_path, MINIMAL)).gateways
-    assert (plain.port_type, plain.hops) == ("af_packet", ())
+    assert (plain.port_type, plain.veths) == ("af_packet", ())
     cores = "[controller]\npmd_cores = [3, 2]\n"
     one, two = load(write(tmp_path, cores + MINIMAL + 'ports = "afxdp"\n' + SECOND)).gateways
     assert (one.port_type, one.pmd_cores) == ("afxdp", (2, 3))
-    assert two.hops == ()
+    assert two.veths == ()
     assert one.access_ends == ("br1-a0", "br1-a1") and one.core_ends == ("br1-n0", "br1-n1")
-    assert one.hops[1] == Hop("eth1", 1, "br1-a1", "br1-a1h")
+    assert one.veths[1] == VethPair("eth1", 1, "br1-a1", "br1-a1h")
     assert [one.port_of(end) for end in ("br1-a1", "br1-n0", "br1-g")] == ["eth1", "eth2", "br1-g"]
     monkeypatch.setenv("OFGTP_TEST_NO_PMD", "1")
     [tested] = load(write(tmp_path, MINIMAL + 'ports = "afxdp"\n')).gateways
@@ -66,14 +66,14 @@ def test_what_is_refused(tmp_path: Path, text: str, key: str, reason: str) -> No
 
 def test_names_fit_an_interface() -> None:
     made = gateway(bridge="a-bridge-of-15-", port_type="afxdp", pmd_cores=tuple(range(16)))
-    names = [name for hop in made.hops for name in (hop.end, hop.host_end)]
+    names = [name for pair in made.veths for name in (pair.end, pair.host_end)]
     assert len({*names}) == len(names) == 64
     assert max(map(len, names)) <= IFNAMSIZ
 
 
 def test_a_host_core_has_no_veths_of_its_own() -> None:
     made = gateway(core_port="host", next_hop=None, port_type="afxdp")
-    assert [hop.port for hop in made.hops] == ["eth1"]
+    assert [pair.port for pair in made.veths] == ["eth1"]
     assert made.core_ends == ("br-ofgtp-c",)
 
 
@@ -110,9 +110,9 @@ def test_a_kernel_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_such_family(*_: object) -> None:
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
 
-    assert hops.refusal(gateway()) is None
+    assert veths.refusal(gateway()) is None
     monkeypatch.setattr(socket, "socket", no_such_family)
-    said = hops.refusal(made)
+    said = veths.refusal(made)
     assert said is not None and 'ports = "af_packet"' in said
     assert said.startswith("this kernel has no AF_XDP sockets (Address family not supported")
 

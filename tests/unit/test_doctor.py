@@ -443,10 +443,25 @@ def test_bridge() -> None:
     judged(of_gateway.bridge(GW, taken), FAILED, "ovs-vsctl del-port br0 eth2")
 
 
+def test_how_the_ports_are_read() -> None:
+    fast = replace(GW, port_type="afxdp", pmd_cores=(2, 3))
+    switch = replace(SWITCH, interface_types=("afxdp", "gtpu"))
+    judged(of_gateway.reading(GW, switch, None), OK, "by AF_PACKET")
+    judged(of_gateway.reading(fast, switch, None), OK, "a core that the switch chooses")
+    judged(of_gateway.reading(fast, replace(switch, pmd_cores=[2, 3]), None), OK, "cores 2, 3")
+    theirs = of_gateway.reading(fast, replace(switch, pmd_cores=[0]), None)
+    judged(theirs, WARNING, "ovs-vsctl remove Open_vSwitch . other_config pmd-cpu-mask")
+    assert "[2, 3]" in theirs.text and "[0]" in theirs.text
+    without = replace(switch, interface_types=("gtpu",))
+    judged(of_gateway.reading(fast, without, None), FAILED, 'ports = "af_packet"')
+    judged(of_gateway.reading(fast, switch, "no AF_XDP here"), FAILED, "no AF_XDP here")
+
+
 def test_port() -> None:
     judged(of_gateway.port("access port", ETH1, True), OK)
     veth = replace(ETH1, kind="veth")
     judged(of_gateway.port("access port", veth, True), OK, "ethtool -K")
+    assert "ethtool" not in of_gateway.port("access port", veth, True, completes=True).text
     judged(of_gateway.port("core port", Interface("eth9", "missing"), True), FAILED, "core_port")
     refused = replace(ETH1, refusal="interface eth1 carries the host's address")
     judged(of_gateway.port("access port", refused, True), FAILED, "ip addr show dev eth1")

@@ -29,10 +29,12 @@ def test_it_begins_soon_after_there_is_something_to_lease(monkeypatch: pytest.Mo
     monkeypatch.setattr(lease_module.eventlet, "sleep", pauses.append)
     links = iter([None, None, LINKS, LINKS])
     switch: Any = channel
-    lease.keep(switch, lambda: len(pauses) < 4, lambda: next(links))
+    passing: list[float] = []
+    lease.keep(switch, lambda: len(pauses) < 4, lambda: next(links), passing.append)
     between = lease_timeout(SECONDS) / RENEWALS
     assert pauses == [SOON_S, SOON_S, between, between]
     assert channel.renewed == [list(lease_flows(LINKS, SECONDS))] * 2
+    assert passing == [lease_timeout(SECONDS)] * 2, "the ports' with it"
     left = lease.seconds_left()
     assert lease.renewals == 2 and left is not None and left > SECONDS - 10
 
@@ -50,7 +52,7 @@ def test_it_goes_on_whatever_happens(
 
     monkeypatch.setattr(channel, "renew", renew)
     switch: Any = channel
-    lease.keep(switch, lambda: len(pauses) < 4, lambda: LINKS)
+    lease.keep(switch, lambda: len(pauses) < 4, lambda: LINKS, lambda _: None)
     between = lease_timeout(SECONDS) / RENEWALS
     assert pauses == [between, SOON_S, between, between]
     assert lease.renewals == len(channel.renewed) == 3

@@ -31,18 +31,26 @@ class Lease:
         """Seconds since the epoch."""
 
     def keep(
-        self, channel: Channel, holds: Callable[[], bool], links: Callable[[], Links | None]
+        self,
+        channel: Channel,
+        holds: Callable[[], bool],
+        links: Callable[[], Links | None],
+        ports: Callable[[float], None],
     ) -> None:
         """Renew it as long as this process lives and `holds`; to be spawned.
 
         `links` are what the lease's flows are made for; None while there is nothing to lease.
+        `ports` has packets reach the switch at all for so many seconds, where it is the host that
+        lets them.
         """
-        between = lease_timeout(self.seconds) / RENEWALS
+        timeout = lease_timeout(self.seconds)
+        between = timeout / RENEWALS
         while holds():
             now, pause = links(), min(between, SOON_S)
             if now is not None:
                 try:
                     channel.renew(lease_flows(now, self.seconds))
+                    ports(timeout)
                 except Exception:
                     # Who stopped here would end all tunnels, and nothing else would show it.
                     log.exception("the lease was not renewed")
@@ -51,17 +59,6 @@ class Lease:
                     self.renewals += 1
                     self.renewed_at = time.time()
             eventlet.sleep(pause)
-
-    def keep_passing(self, renew: Callable[[float], None], holds: Callable[[], bool]) -> None:
-        """Have packets reach the switch at all for as long as its flows let them pass, where it is
-        the host that lets them; to be spawned."""
-        timeout = lease_timeout(self.seconds)
-        while holds():
-            if self.seconds_left():
-                renew(timeout)
-                eventlet.sleep(timeout / RENEWALS)
-            else:
-                eventlet.sleep(SOON_S / RENEWALS)
 
     def seconds_left(self) -> float | None:
         """Until the tunnels end if nothing more is heard; None if it was never renewed."""

@@ -14,7 +14,7 @@ from ofgtp.core.errors import GatewayNotReady, InvalidSession
 from ofgtp.core.flows import faults
 from ofgtp.core.model import Gateway, Session
 from ofgtp.core.sessions.rules import framed_of
-from ofgtp.southbound import hops, hostnet, netfilter
+from ofgtp.southbound import hostnet, netfilter, veths
 from ofgtp.southbound.ovsdb import IFINDEX, BridgeFacts, Ovsdb
 from ofgtp.southbound.portlease import PortLease
 
@@ -101,6 +101,8 @@ class Host:
     def stop(self) -> None:
         """Look after it no longer."""
         self._stopped = True
+        if self._lease is not None:
+            self._lease.close()
 
     def apply_netfilter(self, *, anew: bool = False) -> None:
         """Have the nftables rules be what they should be; if interfaces are `anew`, they are not.
@@ -169,10 +171,10 @@ class Host:
             refusal = hostnet.port_refusal(port)
             if refusal is not None:
                 raise GatewayNotReady(refusal)
-        if (refusal := hops.refusal(gateway)) is not None:
+        if (refusal := veths.refusal(gateway)) is not None:
             raise GatewayNotReady(refusal)
         self._look_for_others()
-        changed = gateway.hops != () and hops.ensure(gateway)
+        changed = gateway.veths != () and veths.ensure(gateway)
         while self._let_go():
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
@@ -211,7 +213,7 @@ class Host:
         self._anew = False
         if not self._made:
             # Those of another `ports`, or of more cores, are no ports of the bridge any more.
-            hops.remove(gateway, but=gateway.hops)
+            veths.remove(gateway, but=gateway.veths)
         self._made = True
         self._learned(facts)
 
@@ -219,7 +221,7 @@ class Host:
         """Look whether interfaces are others than they were, which are joined to the bridge by way
         of veths: these stay, and are joined to what is there now."""
         before = self._interfaces
-        self._interfaces = {hop.port: hostnet.ifindex(hop.port) for hop in self.gateway.hops}
+        self._interfaces = {pair.port: hostnet.ifindex(pair.port) for pair in self.gateway.veths}
         for port, number in self._interfaces.items():
             if before.get(port, number) != number:
                 log.warning("gateway=%s: interface %s was made anew", self.gateway.name, port)
@@ -230,9 +232,9 @@ class Host:
         """Have an interface that is not itself a port of the bridge be promiscuous, as the switch
         has those that are; whether it was not. What it was before is kept until it is the
         gateway's no more."""
-        if not self.gateway.hops or not hops.promiscuous(port):
+        if not self.gateway.veths or not veths.promiscuous(port):
             return False
-        self._ovsdb.remember(self.gateway, port, {hops.PROMISCUOUS: "off"})
+        self._ovsdb.remember(self.gateway, port, {veths.PROMISCUOUS: "off"})
         return True
 
     def _let_go(self) -> bool:
@@ -276,7 +278,7 @@ class Host:
         return found
 
     def _is_read(self, port: str, number: int) -> bool:
-        return hops.has_program(port) if self.gateway.hops else hostnet.is_read(number)
+        return veths.has_program(port) if self.gateway.veths else hostnet.is_read(number)
 
 
 def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:

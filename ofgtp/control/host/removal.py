@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
 from ofgtp.core.model import Gateway
-from ofgtp.southbound import hops, hostnet, netfilter
+from ofgtp.southbound import hostnet, netfilter, veths
 from ofgtp.southbound.ovsdb import Ovsdb
 
 GONE_S = 1.0
@@ -64,7 +64,7 @@ def take_back(gateway: Gateway) -> Iterator[str]:
         facts = db.recall(gateway)
         for port in gateway.ports:
             kept = {k: v for name in gateway.names_of(port) for k, v in facts.get(name, {}).items()}
-            settings = (*hostnet.OFFLOADS.values(), hops.PROMISCUOUS)
+            settings = (*hostnet.OFFLOADS.values(), veths.PROMISCUOUS)
             former = {name: kept[name] for name in settings if name in kept}
             if former:
                 _restore(gateway, port, former)
@@ -74,7 +74,7 @@ def take_back(gateway: Gateway) -> Iterator[str]:
             yield f"bridge {gateway.bridge} deleted, and with it its ports, addresses and routes"
     finally:
         db.close()
-    if hops.remove(gateway):
+    if veths.remove(gateway):
         yield "veths deleted"
     if netfilter.remove(gateway):
         yield "nftables tables deleted"
@@ -88,7 +88,7 @@ def _restore(gateway: Gateway, port: str, former: dict[str, str]) -> None:
             f"switch's network namespace, or forget the port (ovs-vsctl del-port "
             f"{gateway.bridge} {port})"
         )
-    hops.restore_promiscuous(port, former.get(hops.PROMISCUOUS, "on"))
+    veths.restore_promiscuous(port, former.get(veths.PROMISCUOUS, "on"))
     hostnet.restore_offloads(port, former)
 
 

@@ -61,10 +61,12 @@ def store(path: Path) -> tuple[str, int | None, str | None]:
     return str(directory), shutil.disk_usage(there).free, None
 
 
-def nft_error() -> str | None:
-    """What nft and the kernel say to all that ofgtp needs of them, tried without doing it."""
+def nft_error(*, afxdp: bool = False) -> str | None:
+    """What nft and the kernel say to all that ofgtp needs of them, tried without doing it; or to
+    what it needs of them to read ports by AF_XDP."""
+    trial = netfilter.TRIAL_AFXDP if afxdp else netfilter.TRIAL
     try:
-        code, _, error = attempt(["nft", "--check", "-f", "-"], netfilter.TRIAL)
+        code, _, error = attempt(["nft", "--check", "-f", "-"], trial)
     except GatewayNotReady as failure:
         return str(failure)
     lines = [line for line in error.splitlines() if "Error" in line]

@@ -146,7 +146,7 @@ def losses(gateway: Gateway, report: Mapping[str, Any]) -> Finding:
         container = "ethtool -K eth0 tx off   # in a base station's container, if it is in one"
         container += '; or ports = "afxdp"'
         remedies = ["ovs-appctl coverage/show | grep drop", look]
-        return warning(check, text, *remedies, *[container] * (not gateway.hops))
+        return warning(check, text, *remedies, *[container] * (not gateway.veths))
     return ok(check, "hardly any frame was lost before it met a flow")
 
 

@@ -81,12 +81,12 @@ def _cut(
 
 def _on_ports(others: Sequence[Chain], gateways: Sequence[Gateway]) -> Iterator[Finding]:
     ports = {port for each in gateways for port in (*each.ports, *each.internal_ports)}
-    ports |= {end for each in gateways for hop in each.hops for end in (hop.end, hop.host_end)}
+    ports |= {end for each in gateways for pair in each.veths for end in (pair.end, pair.host_end)}
+    read = {port for each in gateways if not each.veths for port in each.ports}
     for chain in others:
         shared = ports.intersection(chain.devices)
         if chain.family == "netdev" and shared:
             text = f"chain {_name(chain)} is on {', '.join(sorted(shared))}, which is ofgtp's"
-            read = {port for each in gateways if not each.hops for port in each.ports}
             if chain.hook == "ingress" and shared <= read:
                 text += "; the switch reads packets before it"
             yield warning(CHECK, text, f"nft list chain {_name(chain)}")

@@ -46,13 +46,10 @@ def bridge(gateway: Gateway, switch: Switch) -> Finding:
     return ok(check, f"{gateway.bridge} is not there yet, and nothing is in its way")
 
 
-def reading(
-    gateway: Gateway, switch: Switch, refusal: str | None, cores: Sequence[int] | None
-) -> Finding:
-    """How the switch reads the ports. `refusal`: why this host cannot have AF_XDP; `cores`: those
-    that the switch's PMD threads have, None: as it chooses."""
-    check, kind = "ports", gateway.port_type
-    if not gateway.hops:
+def reading(gateway: Gateway, switch: Switch, refusal: str | None) -> Finding:
+    """How the switch reads the ports. `refusal`: why this host cannot have AF_XDP."""
+    check, kind, cores = "ports", gateway.port_type, switch.pmd_cores
+    if not gateway.veths:
         return ok(check, "the switch reads them by AF_PACKET, in its main thread")
     if refusal is not None:
         return failed(check, refusal, 'edit ofgtp.toml: ports = "af_packet"')

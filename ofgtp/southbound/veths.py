@@ -1,7 +1,8 @@
 """The ways between the host's interfaces and a bridge that reads its ports by AF_XDP.
 
-Each is a pair of veths (see `ofgtp.core.model.Hop`). What comes in by the interface is handed to
-one of them, and what comes out of it to the interface, by nftables (`ofgtp.southbound.netfilter`).
+Each is a pair of veths (see `ofgtp.core.model.VethPair`). What comes in by the interface is handed
+to one of them, and what comes out of it to the interface, by nftables
+(`ofgtp.southbound.netfilter`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ofgtp.core.errors import GatewayNotReady
-from ofgtp.core.model import Gateway, Hop
+from ofgtp.core.model import Gateway, VethPair
 from ofgtp.southbound import hostnet
 from ofgtp.southbound.command import attempt, run
 
@@ -40,7 +41,7 @@ def refusal(gateway: Gateway) -> str | None:
     Raises:
         GatewayNotReady: there is no such interface.
     """
-    if not gateway.hops:
+    if not gateway.veths:
         return None
     back = 'or write ports = "af_packet"'
     try:
@@ -71,20 +72,23 @@ def ensure(gateway: Gateway) -> bool:
         GatewayNotReady: another interface has the name of one of them.
     """
     links = _links()
-    missing = [hop for hop in gateway.hops if hop.end not in links]
-    for hop in missing:
-        if hop.host_end in links:
-            _refuse(gateway, hop.host_end)
-        _make(gateway, hop)
+    missing = [pair for pair in gateway.veths if not _is_whole(links.get(pair.end), pair)]
+    for pair in missing:
+        if pair.end in links:
+            # Whoever made it was killed before it was done.
+            run(["ip", "link", "del", "dev", pair.end])
+        elif pair.host_end in links:
+            _refuse(gateway, pair.host_end)
+        _make(gateway, pair)
     if missing:
         links = _links()
-    changed = [_set(gateway, hop, links) for hop in gateway.hops]
+    changed = [_set(gateway, pair, links) for pair in gateway.veths]
     return bool(missing) or any(changed)
 
 
-def remove(gateway: Gateway, but: Iterable[Hop] = ()) -> bool:
+def remove(gateway: Gateway, but: Iterable[VethPair] = ()) -> bool:
     """Delete the pairs that were made for a gateway, but these; False if there are none."""
-    kept, gone = {hop.end for hop in but}, False
+    kept, gone = {pair.end for pair in but}, False
     for link in json.loads(run(["ip", "-json", "link", "show", "type", "veth"]) or "[]"):
         mine = link.get("ifalias") == _alias(gateway)
         if mine and not kept & {link["ifname"], link.get("link", "")}:
@@ -121,29 +125,35 @@ def has_program(port: str) -> bool:
     return "xdp" in hostnet.shown(port)
 
 
-def _make(gateway: Gateway, hop: Hop) -> None:
-    mtu = ["mtu", str(hostnet.mtu(hop.port))]
-    ours = [*mtu, "address", hostnet.mac(hop.port), "type", "veth"]
-    run(["ip", "link", "add", hop.end, *ours, "peer", "name", hop.host_end, *mtu])
-    for end in (hop.end, hop.host_end):
-        run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
+def _is_whole(end: Mapping[str, Any] | None, pair: VethPair) -> bool:
+    """Whether a pair is there and made to the end, which its first one's alias says; or another
+    interface is, which is not ours."""
+    return end is not None and ("ifalias" in end or end.get("link") != pair.host_end)
+
+
+def _make(gateway: Gateway, pair: VethPair) -> None:
+    mtu = ["mtu", str(hostnet.mtu(pair.port))]
+    ours = [*mtu, "address", hostnet.mac(pair.port), "type", "veth"]
+    run(["ip", "link", "add", pair.end, *ours, "peer", "name", pair.host_end, *mtu])
     # Checksums that are still to be made (a container's base station sends them so by its veth),
     # and VLAN tags that a card has taken off: AF_XDP knows nothing of them. So they are completed,
     # and put back, on the way to the bridge.
-    run(["ethtool", "--features", hop.host_end, *(w for f in _WHOLE for w in (f, "off"))])
-    log.info("gateway=%s port=%s: veths %s", gateway.name, hop.port, " and ".join(hop[2:]))
+    run(["ethtool", "--features", pair.host_end, *(w for f in _WHOLE for w in (f, "off"))])
+    for end in (pair.host_end, pair.end):
+        run(["ip", "link", "set", "dev", end, "alias", _alias(gateway)])
+    log.info("gateway=%s port=%s: veths %s", gateway.name, pair.port, " and ".join(pair[2:]))
 
 
-def _set(gateway: Gateway, hop: Hop, links: Mapping[str, dict[str, Any]]) -> bool:
+def _set(gateway: Gateway, pair: VethPair, links: Mapping[str, dict[str, Any]]) -> bool:
     """Set a pair as its interface is; True if that was a change."""
-    port, changed = links.get(hop.port), False
+    port, changed = links.get(pair.port), False
     if port is None:
-        raise GatewayNotReady(f"interface {hop.port} does not exist")
-    for end in (hop.end, hop.host_end):
+        raise GatewayNotReady(f"interface {pair.port} does not exist")
+    for end in (pair.end, pair.host_end):
         there = links.get(end, {})
         if there.get("ifalias") != _alias(gateway) or "link" not in there:
             _refuse(gateway, end)
-        wanted = {"mtu": port["mtu"]} | ({"address": port["address"]} if end == hop.end else {})
+        wanted = {"mtu": port["mtu"]} | ({"address": port["address"]} if end == pair.end else {})
         for name, value in wanted.items():
             if there[name] != value:
                 run(["ip", "link", "set", "dev", end, name, str(value)])
