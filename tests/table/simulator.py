@@ -34,6 +34,7 @@ from ofgtp.core.flows.flow import (
     PopMpls,
     PopVlan,
     Port,
+    PushMpls,
     PushVlan,
     SetField,
     SetInPort,
@@ -368,6 +369,13 @@ def _encap(packet: Packet, header: Header) -> Packet:
     return replace(packet, data=label + packet.data, packet_type=1 << 16 | MPLS)
 
 
+def _push_mpls(packet: Packet) -> Packet:
+    if packet.packet_type != ETHERNET or packet.bits(12, 2) in (MPLS, MPLS_MULTICAST, VLAN):
+        raise Aborted("push_mpls of no Ethernet packet, or one with a label or tag")
+    head = packet.data[:12] + MPLS.to_bytes(2, "big") + bytes.fromhex("00000140")
+    return replace(packet, data=head + packet.data[14:])
+
+
 def _pop_mpls(packet: Packet, eth_type: int) -> Packet:
     if packet.packet_type != ETHERNET or packet.bits(12, 2) not in (MPLS, MPLS_MULTICAST):
         raise Aborted("pop_mpls of a packet without a label")
@@ -495,6 +503,8 @@ class Switch:
                 return _encap(packet, header)
             case Decap(eth_type):
                 return _decap(packet, eth_type)
+            case PushMpls():
+                return _push_mpls(packet)
             case PopMpls(eth_type):
                 return _pop_mpls(packet, eth_type)
             case PushVlan():

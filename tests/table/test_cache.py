@@ -24,12 +24,12 @@ from ofgtp.control.flows.links import new_epoch
 from ofgtp.core.flows.flow import FIELDS, Decap, Flow, Match, Move, PopMpls, SetField, match
 from ofgtp.core.flows.pipeline import (
     EPOCH,
+    FITTED,
     GUARD,
     INGRESS,
     NORMALISE,
     RELAY,
     RELAY_FORM,
-    TURN,
     UNWRAP,
     UPLINK,
     DropReason,
@@ -146,7 +146,7 @@ def session_pass(trace: Trace) -> tuple[Flow, ...]:
 
 def turn_pass(trace: Trace) -> tuple[Flow, ...]:
     """The one behind it of a packet from UE to UE; empty: it is none."""
-    return next((p for p in passes(trace) if p[0].table == TURN.number), ())
+    return next((p for p in passes(trace) if p[0].table == FITTED.number), ())
 
 
 # --- ways ---------------------------------------------------------------------------------------

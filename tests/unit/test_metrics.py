@@ -26,6 +26,7 @@ from ofgtp.core.flows.pipeline import (
     ACCESS,
     CORE,
     DOWNLINK,
+    FIT,
     FRAMED,
     GUARD,
     HELD,
@@ -46,7 +47,6 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG_METER,
     TOO_BIG_RELAYED_METER,
     TOO_BIG_UPLINK_METER,
-    TURN,
     UPLINK,
     DropReason,
     Table,
@@ -356,7 +356,7 @@ def test_each_packet_is_counted_once() -> None:
         channel.hit(flow, 100, 100 * 200)
     read(counters, channel)
     relays = [flow for flow in BASE if leads_on_in_a_tunnel(flow)]
-    assert len(relays) == 2 * 3 + 2 + 2
+    assert len(relays) == 2 + 2 + 2
     longer = [flow for flow in BASE if flow.meter == TOO_BIG_RELAYED_METER.number]
     ups = 1 + len(relays) - len(longer)
     assert counters.packets == {"uplink": 100 * ups, "downlink": 100}
@@ -403,15 +403,15 @@ def test_from_ue_to_ue_is_uplink_too() -> None:
     channel, counters = FakeChannel(flows), Counters()
     pools = [f for f in flows if f.table == GUARD.number and f.goto == FRAMED.number]
     assert len(pools) == len(GATEWAY.ue_pools)
-    turned = [f for f in flows if f.table == FRAMED.number and f.goto == TURN.number]
-    far = [f for f in flows if f.table == FRAMED.number and "reg5" in {c.field for c in f.match}]
-    assert (len(turned), len(far)) == (1, 8)
-    for flow in (*pools, *turned, *far):
+    [among] = [
+        f for f in flows if f.table == FRAMED.number and f.goto == FIT.number and not f.match
+    ]
+    for flow in (*pools, among):
         channel.hit(flow, 3, 300 - 3 * 14)
     channel.hit(base(GUARD.number), 1, 100)
     read(counters, channel)
-    assert counters.packets == {"uplink": 3 * 9, "downlink": 0}
-    assert counters.bytes["uplink"] == 300 * 9
+    assert counters.packets == {"uplink": 3, "downlink": 0}
+    assert counters.bytes["uplink"] == 300
 
 
 NARROW = replace(LINKS, core_mtu=1400)

@@ -41,6 +41,7 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     EPOCH,
     FIT,
+    FITTED,
     FRAMED,
     GUARD,
     HELD,
@@ -69,7 +70,6 @@ from ofgtp.core.flows.pipeline import (
     RULES,
     SHOWN,
     TOO_BIG,
-    TURN,
     UNWRAP,
     UPLINK,
     DropReason,
@@ -138,20 +138,19 @@ def _drop(reason: DropReason) -> int:
 
 
 def test_every_reason_of_a_rule_is_counted_whatever_the_packet() -> None:
-    """Rules of relays refuse what is not unwrapped, and so has any type. Each has a meter, which
-    counts it, and it alone."""
-    types = {None, 0x1_0800, 0x1_86DD}
-    down = {TO_UE | reason: {None} for reason in DOWNLINK_REFUSALS}
-    found: dict[int, set[int | None]] = defaultdict(set)
+    """Rules of relays refuse what is not unwrapped, and so has any type: only metadata is asked
+    for. Each has a meter, which counts it, and it alone."""
+    found: set[int] = set()
     meters: dict[int, set[int | None]] = defaultdict(set)
     for flow in (f for f in all_flows(gateway()) if f.table == REFUSAL.number):
         asked = {each.field: each.value for each in flow.match}
         assert flow.cookie == _drop(DropReason(asked["reg5"] & ~TO_UE))
-        found[asked["reg5"]].add(asked.get("packet_type"))
+        assert asked.keys() == {"reg5"}
+        found.add(asked["reg5"])
         meters[asked["reg5"]].add(flow.meter)
-    assert found == dict.fromkeys(UPLINK_REFUSALS, types) | down
     wanted = {int(reason): meter for reason, meter in UPLINK_REFUSALS.items()}
     wanted |= {TO_UE | reason: meter for reason, meter in DOWNLINK_REFUSALS.items()}
+    assert found == wanted.keys()
     assert meters == {asked: {meter.number} for asked, meter in wanted.items()}
     assert len(set(wanted.values())) == len(wanted)
     refused = {
@@ -162,7 +161,7 @@ def test_every_reason_of_a_rule_is_counted_whatever_the_packet() -> None:
         if isinstance(action, SetField) and action.field == "reg5"
     }
     assert refused
-    assert refused <= found.keys()
+    assert refused <= found
 
 
 @changed
@@ -203,16 +202,16 @@ LEADS_ON = {
     REPLAYED: {MEASURE, LINKS.gtpu},
     GUARD: {ROUTE},
     FRAMED: {DropReason.UE_TO_UE},
-    FIT: {DOWNLINK},
+    FIT: {FITTED},
     MEASURE: {CONTAIN},
     RULES: {GUARD, QFI, DropReason.WRONG_BEARER},
     OTHER_RULES: {GUARD, QFI, DropReason.WRONG_BEARER},
-    CHOOSE: {MEASURE, DropReason.NO_RULE, LINKS.gtpu},
+    CHOOSE: {CONTAIN, DropReason.NO_RULE, LINKS.gtpu},
     QFI: {DropReason.CONTAINER_MISSING},
     CONTAIN: {LINKS.gtpu},
     ONWARD: {ONWARD_FIT},
     ONWARD_FIT: {LINKS.gtpu},
-    TURN: {FIT},
+    FITTED: {DOWNLINK},
     NUMBERED_END: set(),
     TOO_BIG: {Port.CONTROLLER},
 }
@@ -240,7 +239,7 @@ def test_every_table_says_what_a_miss_is(change: dict[str, Any]) -> None:
                 then |= {a.port for a in flow.actions if isinstance(a, Output)}
         if table.miss is None:
             routed = table == FRAMED and gateway(**change).ue_to_ue == "route"
-            assert then == ({TURN} if routed else LEADS_ON[table]), table.name
+            assert then == ({FIT} if routed else LEADS_ON[table]), table.name
         else:
             assert then == {table.miss}
             assert lowest == 0
@@ -302,9 +301,10 @@ def test_what_the_epoch_is_asked_of() -> None:
     assert asked == {f.key for f in epoch_flows(links)}
     gtpu = [Condition("in_port", port, 0xFFFFFFFF) for port in GTPU_PORTS]
     by_gtpu = {f.key for f in flows if any(each in f.match for each in gtpu)}
-    assert len(by_gtpu) == 9, "three types by three ports"
-    later = (EPOCH.number, CONTAINER.number, UNWRAP.number, TURN.number)
+    assert len(by_gtpu) == 3
+    later = (EPOCH.number, CONTAINER.number, UNWRAP.number, FITTED.number)
     rest = {f.key for f in flows if f.table in later and f.goto}
+    rest -= {f.key for f in flows if f.table == FITTED.number and f.priority}
     # E alone with four units of 4 octets and more, and with S as well with five
     long = {*range(0x14, 0x18), *range(0x25, 0x29)}
     ends = [f for f in flows if f.table == CONTAINER_END.number and f.goto]
@@ -463,7 +463,7 @@ def test_two_flows_a_session_with_a_qfi() -> None:
         assert up.actions == (() if wanted is None else (SetField("reg4", wanted),))
         assert up.goto == (GUARD if wanted is None else QFI).number
         assert down.actions[0] == SetField("reg4", octet)
-        assert down.goto == MEASURE.number
+        assert down.goto == CONTAIN.number
     idle = session(qos=Qos(9), downlink=None)
     assert session_flows(idle, LINKS)[1] == session_flows(session(downlink=None), LINKS)[1]
 

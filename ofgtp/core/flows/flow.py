@@ -329,6 +329,14 @@ class Decap:
 
 
 @dataclass(frozen=True, slots=True)
+class PushMpls:
+    """Put an MPLS label into an Ethernet frame."""
+
+    def __str__(self) -> str:
+        return "push_mpls:0x8847"
+
+
+@dataclass(frozen=True, slots=True)
 class PopMpls:
     """Take an MPLS label off and say what is below it."""
 
@@ -391,6 +399,7 @@ Action = (
     | SetInPort
     | Encap
     | Decap
+    | PushMpls
     | PopMpls
     | PushVlan
     | PopVlan

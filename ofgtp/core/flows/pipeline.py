@@ -408,19 +408,8 @@ FRAMED = Table(
     62,
     "framed",
     "Packets to framed routes: networks behind a UE, outside the UE pools. As table `core` has it"
-    " for the UE pools; here is what all framed routes have in common. And packets from UE to UE:"
-    " those with the longest containers are not parsed anew, as the switch does not do it so often;"
-    " downlink flows count 14 octets less of them.",
-    _fields("in_port reg5 dl_type nw_ttl"),
-    ("turn", "fit"),
-    None,
-)
-TURN = Table(
-    63,
-    "turn",
-    "From UE to UE, parsed anew: so flows count the same octets of it as of what comes from the"
-    " packet data network. Where UEs may not send to each other, nothing gets here.",
-    _fields("pkt_mark"),
+    " for the UE pools; here is what all framed routes have in common. And packets from UE to UE.",
+    _fields("in_port dl_type nw_ttl"),
     ("fit",),
     None,
 )
@@ -428,9 +417,21 @@ FIT = Table(
     65,
     "fit",
     "Keeps what would not fit the access MTU once it is encapsulated from the port: the kernel"
-    " refuses it, and the switch then loses the packets that wait behind it, too.",
-    _fields("reg2"),
-    ("downlink", "too_big"),
+    " refuses it, and the switch then loses the packets that wait behind it, too. What fits is"
+    " looked up anew: the switch counts a packet on the flows of both ways that its size might have"
+    " taken, and a session's flow is to count what fits. Not so from UE to UE behind the longest"
+    " containers, since the switch does not do it that often: flows count 14 octets less of them.",
+    _fields("reg2 reg5"),
+    ("fitted", "downlink", "too_big"),
+    None,
+)
+FITTED = Table(
+    66,
+    "fitted",
+    "What fits begins here, in an Ethernet frame, wherever it came from. What has come out of a"
+    " tunnel is asked for the epoch again.",
+    _fields("in_port pkt_mark"),
+    ("downlink",),
     None,
 )
 REPLAYED = Table(
@@ -448,7 +449,7 @@ DOWNLINK = Table(
     "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
     " a session with a QFI go on, RQI and QFI in a register.",
     _fields("dl_type nw_dst"),
-    ("choose", "measure", "held", "refusal"),
+    ("choose", "contain", "held", "refusal"),
     DropReason.UNKNOWN_UE,
 )
 CHOOSE = Table(
@@ -460,13 +461,14 @@ CHOOSE = Table(
         "reg4 reg6 reg8 dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
         " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
     ),
-    ("measure", "held", "refusal"),
+    ("contain", "held", "refusal"),
     None,
 )
 MEASURE = Table(
     72,
     "measure",
-    "Compares the size of what gets a container with what fits the access MTU then.",
+    "Compares the size of what gets a container with what fits the access MTU then, where table"
+    " `fit` has not: of relays, and of what the controller has held.",
     _fields(""),
     ("contain",),
     None,
@@ -554,8 +556,8 @@ PIPELINE: tuple[Table, ...] = (
     ROUTE,
     CORE,
     FRAMED,
-    TURN,
     FIT,
+    FITTED,
     REPLAYED,
     DOWNLINK,
     CHOOSE,

@@ -27,11 +27,11 @@ from ofgtp.core.rules.downlink import (
     contain,
     core,
     fit,
+    fitted,
     framed,
     held,
     refusal,
     replayed,
-    turn,
     unknown_ue,
 )
 from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
@@ -103,7 +103,7 @@ def gateway_flows(
     yield from route(links)
     yield from core(gateway, links)
     yield from framed(links)
-    yield from fit()
+    yield from fit(links)
     yield from choose(links)
     yield from held()
     yield from replayed(links)
@@ -130,16 +130,12 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
         # A mark goes into the packet itself, so that of relays, too, is unwrapped then.
         first = RELAY_FORM if ecn is None else NORMALISE
         yield INGRESS.flow(100, match(in_port=port, **asked), *marked, goto=first)
-        for packet_type in (IPV4_TYPED, IPV6_TYPED):
-            # A match without packet_type means Ethernet, so the other types need their own.
-            typed = match(packet_type=packet_type, in_port=port, **asked)
-            yield INGRESS.flow(100, typed, *marked, goto=first)
     of_epoch: dict[str, Value] = {"pkt_mark": (0, links.epoch)}
     yield EPOCH.flow(100, match(**of_epoch), goto=INNER_ECN)
     for packet_type in (IPV4_TYPED, IPV6_TYPED):
         parsed = match(packet_type=packet_type, **of_epoch)
         # Above: a match of metadata alone is for packets of any type, though none be named.
         yield EPOCH.flow(110, parsed, Encap(Header.ETHERNET), goto=INNER_ECN)
-    yield from turn(links)
+    yield from fitted(links)
     # The passes between the first and the last lead to the next by such a number as well.
     yield from container_epoch_flows(links)

@@ -12,7 +12,6 @@ from ofgtp.core.flows.flow import (
     Encap,
     Flow,
     Header,
-    Match,
     Output,
     PopMpls,
     PopVlan,
@@ -87,8 +86,7 @@ def normalise(links: Links) -> Iterator[Flow]:
     for mpls in (MPLS, MPLS_MULTICAST):
         yield NORMALISE.drop(100, match(dl_type=mpls), DropReason.INNER_MPLS)
     for later in LATER_VERSIONS:
-        for asked in any_type(later):
-            yield NORMALISE.drop(96, asked, DropReason.WRONG_VERSION)
+        yield NORMALISE.drop(96, match(tun_gtpu_flags=later), DropReason.WRONG_VERSION)
     # The switch takes the optional four bytes off only if the S flag is set.
     for priority, flags, form in (
         (92, E | S, EXTENDED_NUMBERED),
@@ -96,8 +94,8 @@ def normalise(links: Links) -> Iterator[Flow]:
         (70, PN, UNEXTENDED),
     ):
         # The first bytes are no inner packet's, so the type says nothing.
-        for asked in any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
-            yield NORMALISE.flow(priority, asked, *PROLOGUE, *_round_as(form, links))
+        asked = match(tun_gtpu_flags=GTP | flags, tun_gtpu_msgtype=T_PDU)
+        yield NORMALISE.flow(priority, asked, *PROLOGUE, *_round_as(form, links))
     for priority, flags in ((80, GTP | S | PN), (65, GTP | S), (60, GTP)):
         yield from _send_round(priority, flags, links)
         # LOCAL's MAC begins with neither 4 nor 6, so this need not stand above the corrections,
@@ -114,19 +112,8 @@ def normalise(links: Links) -> Iterator[Flow]:
     yield NORMALISE.flow(42, marked, as_sent, Output(links.loop_out))
     # Flags can only be asked to be set: what is left has PT clear, or no bit of the version set.
     yield NORMALISE.drop(30, match(tun_gtpu_flags=GTP), DropReason.NOT_IP)
-    for asked in any_type(VERSION_1):
-        yield NORMALISE.drop(20, asked, DropReason.GTP_PRIME)
-    for asked in any_type(0):
-        yield NORMALISE.drop(10, asked, DropReason.WRONG_VERSION)
-
-
-def any_type(flags: int, **asked: Value) -> Iterator[Match]:
-    """Matches for GTP-U flags, whatever the switch has taken the packet for."""
-    of_flags: dict[str, Value] = {"tun_gtpu_flags": flags} if flags else {}
-    yield match(**of_flags, **asked)
-    for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        # Only T-PDUs are ever typed so, and only of Ethernet packets the type can be asked.
-        yield match(packet_type=packet_type, **of_flags)
+    yield NORMALISE.drop(20, match(tun_gtpu_flags=VERSION_1), DropReason.GTP_PRIME)
+    yield NORMALISE.drop(10, (), DropReason.WRONG_VERSION)
 
 
 def _round_as(form: int, links: Links) -> tuple[Action, ...]:

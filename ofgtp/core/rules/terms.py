@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ofgtp.core.flows.flow import Match, Value, match
+from ofgtp.core.flows.flow import Value
 from ofgtp.core.flows.pipeline import (
     BUFFER_FULL_METER,
     ERROR_INDICATED_METER,
@@ -98,14 +97,6 @@ SESSION_PRIORITY = 100
 
 
 PRIORITY_MAX = 65_535
-
-
-def each_type(**asked: Value) -> Iterator[Match]:
-    """Matches for these fields, whatever the switch has taken the packet for: one that names no
-    packet type is for Ethernet frames alone."""
-    yield match(**asked)
-    for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        yield match(packet_type=packet_type, **asked)
 
 
 HEADER_SAMPLE = 96
@@ -206,6 +197,10 @@ def wanted_container(qos: Qos) -> int:
 
 LONGER_THAN_NONE, NUMBERED_IPV6 = 4, 5
 """Bits of register 2: a packet with a sequence number is all there; and it is IPv6."""
+
+
+LONGER_CONTAINED = 1
+"""The bit of register 2 that says of a downlink packet that it does not fit with a container."""
 
 
 LONGER_THAN_ACCESS = 3

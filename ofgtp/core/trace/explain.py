@@ -20,6 +20,7 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     EPOCH,
     FIT,
+    FITTED,
     FRAMED,
     GUARD,
     HELD,
@@ -42,7 +43,6 @@ from ofgtp.core.flows.pipeline import (
     RULES,
     SHOWN,
     TOO_BIG,
-    TURN,
     UNWRAP,
     UPLINK,
     DropReason,
@@ -64,7 +64,7 @@ ANEW = {
     CONTAINER: "Parsed anew, as if IPv6: its extension header can be read so",
     CONTAINER_END: "Parsed anew, 16 octets further on: it is a long one",
     UNWRAP: "Parsed anew, as if NSH: its extension header can be taken off so",
-    TURN: "Parsed anew, in an Ethernet frame, as what comes from the packet data network",
+    FITTED: "Looked up anew, so that what does not fit is not counted with what does",
 }
 """Tables that follow on a new parsing -> what it is about."""
 
@@ -167,6 +167,8 @@ class _Way:
         self._registers: dict[int, int] = {}
         self._sent: int | None = None
         self._far = ""
+        self._exceeded: Hop | None = None
+        """The last flow whose limit the packet is above."""
         self.taken: Taken | None = None
         self.relayed = False
         self.parts: list[Part] = []
@@ -176,7 +178,7 @@ class _Way:
         """From the core port to its end."""
         packet, gateway = self.case.packet, self.case.gateway
         question = probe.from_core(packet, gateway, core_mac)
-        return self._end(*self._put(question, f"From the core, by {gateway.core_device}"))
+        return self._end(*self._put_on(question, f"From the core, by {gateway.core_device}"))
 
     def from_tunnel(self, local_mac: str) -> Verdict:
         """From the access port to its end, past the places where the switch's trace stops."""
@@ -189,26 +191,36 @@ class _Way:
             return verdict.not_unwrapped(self.case)
         question = probe.out_of_tunnel(packet, gateway)
         by = probe.unwrapped_by(packet, gateway)
-        trace, hops = self._put(question, f"Out of its tunnel, by {by}")
+        return self._end(*self._put_on(question, f"Out of its tunnel, by {by}"))
+
+    def _put_on(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
+        """Ask the switch, and ask on wherever it parses the packet anew."""
+        trace, hops = self._put(question, title)
         while trace.parsed_anew and hops and len(self.asked) < PASSES_MAX:
             onward = _onward(hops[-1])
             if onward is None:
                 break
+            packet, gateway = self.case.packet, self.case.gateway
             question = probe.parsed_anew(packet, gateway, self._registers, onward)
             trace, hops = self._put(question, ANEW[onward])
-        return self._end(trace, hops)
+        return trace, hops
 
     def _put(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
         """Ask the switch, and add what it says to the story."""
         answer = self._ask(question)
         self.asked.append(Asked(question, answer))
         trace = oftrace.read(answer)
-        hops = trace.taken(self.case.packet.size + ETHERNET_HEADER)
+        frame_size = self.case.packet.size + ETHERNET_HEADER
+        hops = trace.taken(frame_size)
         for entry in sorted({hop.entry for hop in hops}):
             within = [hop for hop in hops if hop.entry == entry]
             steps = []
             for hop in within:
                 self._registers |= hop.registers
+                if hop.limit is not None and frame_size > hop.limit:
+                    self._exceeded = hop
+                    for register, bit in hop.larger.items():
+                        self._registers[register] = self._registers.get(register, 0) | bit
                 self._note(hop)
                 steps.append(Step(self._says(hop), hop, self._owner(hop)))
             if trace.tunnel is not None and self._into_tunnel.intersection(within[-1].outputs):
@@ -337,8 +349,6 @@ class _Way:
             return "an IPv4 packet follows it: all in front is made one header to take off"
         if table is UNWRAP:
             return "the container is taken off"
-        if table is TURN:
-            return "from UE to UE"
         if table is EPOCH:
             return "all pass it; it keeps the switch's cache right"
         if table is INNER_ECN:
@@ -370,6 +380,8 @@ class _Way:
         if table is FIT:
             fits = "do not fit" if "reg2" in hop.match else "fit"
             return f"{packet.size} octets {fits} the access side"
+        if table is FITTED:
+            return "what fits begins here"
         if table is TOO_BIG:
             return "goes no further; its sender is told by ICMP"
         if table is DOWNLINK:
@@ -481,8 +493,7 @@ class _Way:
             if reason is DropReason.TOO_BIG:
                 return verdict.too_big_relayed(case)
             return verdict.dropped(case, reason, self.taken)
-        if last.table == TOO_BIG.number:
-            asked = next(hop for hop in reversed(hops) if hop.limit is not None)
+        if last.table == TOO_BIG.number and (asked := self._exceeded) is not None:
             if case.packet.direction == "uplink" and not self._to_ue:
                 return verdict.too_big_uplink(case, asked)
             return verdict.too_big(case, asked)
@@ -539,8 +550,8 @@ class _Way:
 
 def _onward(hop: Hop) -> Table | None:
     """Where a packet that is parsed anew after this flow goes on, which the switch does not say."""
-    if hop.table == FRAMED.number:
-        return TURN
+    if hop.table == FIT.number:
+        return FITTED
     if hop.table == RETYPE.number:
         return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
     onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: EPOCH}

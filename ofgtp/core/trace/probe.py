@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.filters import WITH_PORTS
-from ofgtp.core.flows.pipeline import CONTAINER, CONTAINER_END, EPOCH, TURN, UNWRAP, Table
+from ofgtp.core.flows.pipeline import CONTAINER, CONTAINER_END, EPOCH, FITTED, UNWRAP, Table
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.gtpu import Extension
@@ -225,7 +225,7 @@ def parsed_anew(
     left = packet.unwrapped.ljust(36, b"\0")
     read_as = {
         EPOCH: packet._typed(),
-        TURN: packet._inner(),
+        FITTED: packet._inner(),
         # docs/5g.md: what is left stands where IPv6 has its destination, then UDP has its ports;
         # or its source first, where a container reaches further
         CONTAINER: _as_ipv6(left),
@@ -233,7 +233,8 @@ def parsed_anew(
         UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", "nsh_np=1"],
     }[table]
     kept = [f"reg{number}={value:#x}" for number, value in sorted(registers.items()) if value]
-    asked = _question([_in_port(gateway.loop_ports[1]), *kept, *read_as])
+    by = gateway.core_ends[0] if packet.direction == "downlink" else gateway.loop_ports[1]
+    asked = _question([_in_port(by), *kept, *read_as])
     return Question(asked.flow, f"resubmit(,{table.number})")
 
 
