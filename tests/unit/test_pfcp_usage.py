@@ -221,6 +221,20 @@ def test_marks_of_an_earlier_release_have_no_directions() -> None:
     assert last(seen(replace(made, session=read), r1=(3, 300), r2=(5, 700))) == last(made)
 
 
+def test_marks_of_an_earlier_release_lack_ethernets_headers() -> None:
+    """Uplink flows counted them then, and marks did not: now both do without."""
+    made = seen(measuring(), r1=(3, 300), r2=(5, 700))
+    octets = stored.to_bytes(made.session)
+    older = octets[2:].replace(b",1]}", b"]}", 1)
+    assert len(older) == len(octets) - 2 - 2
+    size = int.from_bytes(octets[:2], "big") - 2
+    node_id, up_seid = made.session.node_id, made.session.up_seid
+    read = stored.from_bytes(size.to_bytes(2, "big") + older, node_id, up_seid)
+    marks, now = read.usage.marks.rules, made.session.usage.marks.rules
+    assert marks["uplink", "1"] == now["uplink", "1"] + Counts(0, 3 * 14)
+    assert marks["downlink", "2"] == now["downlink", "2"]
+
+
 def test_flows_counts_are_those_of_their_rules() -> None:
     """The rest of a tunnel, or of a UE's address, is what no rule with filters had."""
     voice = DL._replace(
