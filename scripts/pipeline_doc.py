@@ -170,7 +170,8 @@ An uplink packet passes them three times:
 What costs is that the switch *parses* a packet, looks at its headers, and not the patch. A packet
 is parsed when it comes in, when it is out of its tunnel, and when it gets another type. T-PDUs with
 an inner TTL of 64 to 79, as phones send most, are typed rightly when they come out of the tunnel,
-and are parsed twice; others three times.
+and are parsed twice; others three times. A downlink packet is parsed twice: when it comes in, and
+when its size has been compared, so that what does not fit is not counted with what does.
 
 The way round is there for the sake of the switch's cache, in which Open vSwitch before 3.2 cannot
 change entries for packets that carry tunnel metadata: [ovs-faults.md](ovs-faults.md). For the same
@@ -229,7 +230,7 @@ Their order matters:
    if there is a sequence number; of the others table `container` does ({unextended} in the VLAN
    tag's priority). It takes them off though they be missing, and has fewer octets than none left
    then, and a type that what its buffer held before has given it. So those with a sequence number
-   are parsed anew, whatever their type, and table `numbered_end` compares their size before.
+   are parsed anew, whatever their type, and table `bare` compares their size before.
 5. T-PDUs that hold IP packets are sent round.
 6. What is left and begins with `LOCAL`'s MAC is signalling, unless it is a T-PDU: then its sender
    imitates signalling. These flows match every bit of `dl_dst`. Above those of step 5 they would
@@ -672,9 +673,8 @@ def meters() -> Iterator[str]:
     yield (
         f"\nMeters {numbers} limit nothing: they are counters. The switch\ncounts a packet whose"
         " size it compares on both flows that the packet may take, so that neither\nflow's counter"
-        " says which it was; for the same reason a session's downlink counter includes packets\n"
-        "that were too big. And what the flow of an idle session has counted goes with that flow."
-        f"\nMeter {SENT_METER.number} counts what leaves in a tunnel.\n"
+        " says which it was. And what the flow of an idle session has counted goes with that\nflow."
+        f" Meter {SENT_METER.number} counts what leaves in a tunnel.\n"
     )
     yield (
         f"Meters of sessions, for `ambr` and `mbr`, have numbers from {METERS_FROM} up:"

@@ -33,6 +33,7 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     ACCESS,
+    BARE,
     CHOOSE,
     CONTAIN,
     CONTAINER,
@@ -51,7 +52,6 @@ from ofgtp.core.flows.pipeline import (
     MEASURE,
     METERS,
     NORMALISE,
-    NUMBERED_END,
     ONWARD,
     ONWARD_FIT,
     OTHER_RELAYED,
@@ -169,7 +169,7 @@ def test_what_ends_a_packet_says_why(change: dict[str, Any]) -> None:
     """No flow drops without a reason, and no flow with a reason lets a packet out."""
     others = [flow for each in ALL_KINDS.values() for flow in session_flows(each, LINKS)]
     for flow in (*all_flows(gateway(**change), session(), session(2, downlink=None)), *others):
-        if (flow.table, flow.priority) == (NUMBERED_END.number, 0):
+        if (flow.table, flow.priority) == (BARE.number, 0):
             # The switch counts a packet whose size it compares on both flows that it may take. So
             # these are no drops of a flow: they count as packets that the tunnel has lost.
             continue
@@ -212,7 +212,7 @@ LEADS_ON = {
     ONWARD: {ONWARD_FIT},
     ONWARD_FIT: {LINKS.gtpu},
     FITTED: {DOWNLINK},
-    NUMBERED_END: set(),
+    BARE: set(),
     TOO_BIG: {Port.CONTROLLER},
 }
 """What becomes of packets that only the last flows of a table match: where they are led, why they
@@ -422,15 +422,18 @@ def test_versions_come_back_as_the_types_they_are() -> None:
             continue
         assert asked["vlan_vid"] == 0x1000
         assert asked["dl_type"] == (0x0800 if asked["vlan_pcp"] == WHOLE else 0x8847)
-        if asked["vlan_pcp"] in NUMBERED.values():
-            assert flow.goto == NUMBERED_END.number
+        if asked["vlan_pcp"] in (4, 6, *NUMBERED.values()):
+            assert flow.goto == BARE.number
             types[asked["vlan_pcp"]] = []  # said there
             continue
         popped = [a.eth_type for a in flow.actions if isinstance(a, PopMpls | Decap)]
         types[asked["vlan_pcp"]] = [each for each in popped if each]
     as_ipv6 = {form: [0x86DD] for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED)}
-    numbered = {form: list[int]() for form in NUMBERED.values()}
-    assert types == {WHOLE: [], **numbered, 4: [0x0800], 6: [0x86DD], **as_ipv6}
+    labelled = {form: list[int]() for form in (4, 6, *NUMBERED.values())}
+    assert types == {WHOLE: [], **labelled, **as_ipv6}
+    bared = [f for f in flows if f.table == BARE.number and f.goto]
+    assert [f.goto for f in bared] == [EPOCH.number] * 4
+    assert [f.actions[-1] for f in bared] == [Decap(0x0800)] * 2 + [Decap(0x86DD)] * 2
     sent = {
         a.value
         for f in flows

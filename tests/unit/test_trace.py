@@ -129,9 +129,9 @@ def test_uplink_is_asked_for_twice_and_put_together() -> None:
 def test_what_is_typed_wrongly_is_asked_for_once_more(name: str) -> None:
     told = story(name)
     assert [part.title for part in told.parts][3:] == ["Parsed anew, as an IPv4 packet"]
-    assert tables(told)[2:] == [[0, 22], [28, 29, 30, 40, 50]]
+    assert tables(told)[2:] == [[0, 22, 27], [28, 29, 30, 40, 50]]
     assert len(told.asked) == 3
-    assert "keeps TEID 0x1001 and peer 10.1.0.2, and parses anew" in says(told)
+    assert "keeps TEID 0x1001 and peer 10.1.0.2, of what must be parsed anew" in says(told)
 
 
 def test_downlink_goes_into_its_tunnel() -> None:

@@ -239,19 +239,20 @@ NORMALISE = Table(
 RETYPE = Table(
     22,
     "retype",
-    "T-PDUs come back: TEID and peer go into registers. Those with a label lose it, and are said to"
-    " be what they really are; the switch parses them anew. Those with an extension header are"
-    " parsed as IPv6, which they are not. Signalling goes to the controller.",
+    "T-PDUs come back: TEID and peer go into registers. Those with an extension header lose their"
+    " label, and are parsed as IPv6, which they are not. Signalling goes to the controller.",
     _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
-    ("container", "numbered_end", "epoch"),
+    ("container", "bare", "epoch"),
     DropReason.NOT_IP,
 )
-NUMBERED_END = Table(
+BARE = Table(
     27,
-    "numbered_end",
-    "T-PDUs with a sequence number that are all there lose the label, and are parsed anew. Of what"
-    " ends within that number, which the switch has taken off all the same, nothing is left.",
-    _fields("reg2"),
+    "bare",
+    "T-PDUs lose the label and the Ethernet header, and are said to be what they really are; the"
+    " switch parses them anew. Those whose octets it had read as a VLAN tag lose that in its books."
+    " Of what ends within its sequence number, which the switch has taken off all the same, nothing"
+    " is left.",
+    _fields("reg2 vlan_vid"),
     ("epoch",),
     None,
 )
@@ -543,7 +544,7 @@ PIPELINE: tuple[Table, ...] = (
     CONTAINER_END,
     LEASE,
     UNWRAP,
-    NUMBERED_END,
+    BARE,
     EPOCH,
     INNER_ECN,
     UPLINK,

@@ -36,7 +36,7 @@ from ofgtp.core.rules.downlink import (
 )
 from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
 from ofgtp.core.rules.lease import lease_flows
-from ofgtp.core.rules.normalise import normalise, numbered_end, retype
+from ofgtp.core.rules.normalise import bare, normalise, retype
 from ofgtp.core.rules.relay import relay, relay_form
 from ofgtp.core.rules.terms import (
     CE,
@@ -91,7 +91,7 @@ def gateway_flows(
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
     yield from retype()
-    yield from numbered_end()
+    yield from bare()
     yield from container(links)
     yield from epoch_flows(links)
     yield from inner_ecn()

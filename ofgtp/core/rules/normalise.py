@@ -23,10 +23,10 @@ from ofgtp.core.flows.flow import (
     move,
 )
 from ofgtp.core.flows.pipeline import (
+    BARE,
     CONTAINER,
     EPOCH,
     NORMALISE,
-    NUMBERED_END,
     RETYPE,
     SIGNALLING_METERS,
     DropReason,
@@ -35,6 +35,7 @@ from ofgtp.core.flows.pipeline import (
 from ofgtp.core.model import GTPU_PORT
 from ofgtp.core.rules.container import PROLOGUE
 from ofgtp.core.rules.terms import (
+    ALL_THERE,
     ETHERNET_HEADER,
     EXTENDED,
     EXTENDED_NUMBERED,
@@ -43,12 +44,11 @@ from ofgtp.core.rules.terms import (
     IPV4_TYPED,
     IPV6,
     IPV6_TYPED,
+    IS_IPV6,
     LATER_VERSIONS,
-    LONGER_THAN_NONE,
     MPLS,
     MPLS_MULTICAST,
     NUMBERED,
-    NUMBERED_IPV6,
     PN,
     SIGNALLING_SAMPLE,
     T_PDU,
@@ -190,15 +190,15 @@ def retype() -> Iterator[Flow]:
         move(Bits("mpls_tc", 0, 1), Bits("reg7", 0, 1)),
         move(Bits("vlan_vid", 0, 11), Bits("reg1", 20, 31)),
     )
-    for version, eth_type in ((4, IPV4), (6, IPV6)):
+    for version, kind in ((4, 0), (6, 1 << IS_IPV6)):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=version)
-        bared = PopVlan(), Decap(), Decap(eth_type)
-        yield RETYPE.flow(100, t_pdu, *origin, *_as_pushed(), *bared, goto=EPOCH)
+        actions = *origin, *_as_pushed(), PopVlan()
+        there = SetField("reg2", 1 << ALL_THERE | kind)
+        yield RETYPE.flow(100, t_pdu, *actions, there, goto=BARE)
         numbered = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=NUMBERED[version])
-        kind = (SetField("reg2", 1 << NUMBERED_IPV6),) if version == 6 else ()
-        there = CheckBigger(LABELLED, "reg2", LONGER_THAN_NONE)
-        actions = *origin, *_as_pushed(), PopVlan(), *kind, there
-        yield RETYPE.flow(100, numbered, *actions, goto=NUMBERED_END)
+        typed = (SetField("reg2", kind),) if kind else ()
+        is_there = CheckBigger(LABELLED, "reg2", ALL_THERE)
+        yield RETYPE.flow(100, numbered, *actions, *typed, is_there, goto=BARE)
     for form in (EXTENDED, EXTENDED_NUMBERED, UNEXTENDED):
         t_pdu = match(dl_type=MPLS, vlan_vid=TAGGED, vlan_pcp=form)
         read_as = SetField("reg5", form), PopVlan(), PopMpls(IPV6)
@@ -210,14 +210,22 @@ def retype() -> Iterator[Flow]:
         yield RETYPE.report(100, message, Report.SIGNALLING, show, meter=meter)
 
 
-def numbered_end() -> Iterator[Flow]:
+def bare() -> Iterator[Flow]:
     """Those that end within their header are dropped: with fewer octets than none left of it, the
-    switch would abort when it takes off what was put in front."""
-    longer = 1 << LONGER_THAN_NONE
-    for ipv6, eth_type in ((0, IPV4), (1 << NUMBERED_IPV6, IPV6)):
-        there = match(reg2=(longer | ipv6, longer | 1 << NUMBERED_IPV6))
-        yield NUMBERED_END.flow(100, there, Decap(), Decap(eth_type), goto=EPOCH)
-    yield NUMBERED_END.flow(0, ())
+    switch would abort when it takes off what was put in front.
+
+    The switch takes no Ethernet header off a packet that it believes to have a VLAN tag, as it does
+    of one typed Ethernet at random: source addresses in 129.0.0.0/16 read so. Popping that tag
+    changes nothing but what it believes: where it would stand there is a label by now.
+    """
+    asked = 1 << ALL_THERE | 1 << IS_IPV6
+    for kind, eth_type in ((0, IPV4), (1 << IS_IPV6, IPV6)):
+        there = 1 << ALL_THERE | kind
+        bared = Decap(), Decap(eth_type)
+        yield BARE.flow(100, match(reg2=(there, asked), vlan_vid=0), *bared, goto=EPOCH)
+        misread = match(reg2=(there, asked), vlan_vid=TAGGED)
+        yield BARE.flow(100, misread, PopVlan(), *bared, goto=EPOCH)
+    yield BARE.flow(0, ())
 
 
 def _as_pushed() -> tuple[Action, ...]:

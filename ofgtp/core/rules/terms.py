@@ -195,8 +195,8 @@ def wanted_container(qos: Qos) -> int:
     return CONTAINED * qos.required | (CHECKED | qos.qfi) * qos.check
 
 
-LONGER_THAN_NONE, NUMBERED_IPV6 = 4, 5
-"""Bits of register 2: a packet with a sequence number is all there; and it is IPv6."""
+ALL_THERE, IS_IPV6 = 4, 5
+"""Bits of register 2: a packet is longer than what the switch has taken off it; and it is IPv6."""
 
 
 LONGER_CONTAINED = 1

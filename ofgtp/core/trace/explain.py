@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from ofgtp.core.flows.flow import CookieKind, cookie_kind, cookie_number
 from ofgtp.core.flows.pipeline import (
     ACCESS,
+    BARE,
     CHOOSE,
     CONTAIN,
     CONTAINER,
@@ -338,9 +339,11 @@ class _Way:
             return f"a T-PDU with {what}: round by the patch"
         if table is RETYPE:
             teid, peer = self._registers.get(0, 0), IPv4Address(self._registers.get(1, 0))
-            anew = any(action.startswith(("decap(", "pop_mpls")) for action in hop.actions)
-            then = "and parses anew" if anew else "of what is typed rightly"
+            rightly = f"goto_table:{EPOCH.number}" in hop.actions
+            then = "of what is typed rightly" if rightly else "of what must be parsed anew"
             return f"keeps TEID {teid:#x} and peer {peer}, {then}"
+        if table is BARE:
+            return "it is an IPv4 packet"
         if table is CONTAINER:
             octets = 4 * (self._registers.get(EXTENDED_FORM, 0) & 0xF)
             kind = " of PDU type 0, as if downlink" if self._of_type_0 else ""
@@ -553,8 +556,8 @@ def _onward(hop: Hop) -> Table | None:
     if hop.table == FIT.number:
         return FITTED
     if hop.table == RETYPE.number:
-        return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
-    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: EPOCH}
+        return CONTAINER
+    onward = {BARE: EPOCH, CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: EPOCH}
     return next((to for table, to in onward.items() if table.number == hop.table), None)
 
 
