@@ -59,7 +59,7 @@ def _row(way: str, length: int, with_qfi: Sequence[Run], without: Sequence[Run])
         ratio >= LEAST,
         [
             "One session, inner TTL 128, its QFI set and unset by PATCH between the windows. "
-            "Uplink a packet with a container is parsed three times more by the switch; downlink "
+            "Uplink a packet with a container is parsed twice more by the switch; downlink "
             "it gets two labels, and nftables sets a flag.",
         ],
     )

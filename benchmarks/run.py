@@ -1,8 +1,8 @@
 """Runs the benchmarks, prints the table and writes docs/benchmarks.md: `make bench`, as root.
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
-load, stop, throughput, n3, megaflows, upcalls, bearers, filters, ports, pfcp, usage, thresholds,
-paging, afxdp, cores, meanwhile.
+load, stop, throughput, parsings, n3, megaflows, upcalls, bearers, filters, ports, pfcp, usage,
+thresholds, paging, afxdp, cores, meanwhile.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ GROUPS = {
     "load": "underload:run",
     "stop": "lifecycle:stop",
     "throughput": "throughput:run",
+    "parsings": "parsings:run",
     "n3": "n3:run",
     "megaflows": "variety:megaflows",
     "upcalls": "variety:upcalls",

@@ -49,9 +49,11 @@ from ofgtp.core.rules.terms import (
     EXTENDED,
     EXTENDED_NUMBERED,
     GROUP_BITS,
+    NUMBERED,
     TUNNEL_HEADERS,
     UNEXTENDED,
     WAY_TABLES,
+    WHOLE,
     Links,
 )
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
@@ -165,6 +167,12 @@ An uplink packet passes them three times:
 3. from the other end of the patch: the packet gets its true type, then its session is looked for,
    and where it may go.
 
+What costs is that the switch *parses* a packet, looks at its headers, and not the patch. A packet
+is parsed when it comes in, when it is out of its tunnel, and when it gets another type. T-PDUs with
+an inner TTL of 64 to 79, as phones send most, are typed rightly when they come out of the tunnel,
+and are parsed twice; others three times. A downlink packet is parsed twice: when it comes in, and
+when its size has been compared, so that what does not fit is not counted with what does.
+
 The way round is there for the sake of the switch's cache, in which Open vSwitch before 3.2 cannot
 change entries for packets that carry tunnel metadata: [ovs-faults.md](ovs-faults.md). For the same
 reason some flows ask for fields that are always 0 (`ct_zone`, `ct_mark`, `ct_label`, and `pkt_mark`
@@ -181,22 +189,30 @@ bytes are the IP header's. An IPv6 packet has its source address there, and pass
 The bytes themselves are right.
 
 What is done about it: packets get an MPLS label and a new Ethernet header in front of them here,
-and table `retype` pops the label with the true type, by which no byte is changed. What the switch
-took for Ethernet shows its IP version as the first digit of `dl_dst`. No MAC address of `LOCAL`
-begins with 4 or 6, so that signalling, which comes out of the `gtpu` port with its whole outer
-frame, is told from it.
+and table `retype` takes both off again and says the true type, by which no byte is changed. What
+the switch took for Ethernet shows its IP version as the first digit of `dl_dst`. No MAC address of
+`LOCAL` begins with 4 or 6, so that signalling, which comes out of the `gtpu` port with its whole
+outer frame, is told from it.
 
-T-PDUs whose type is right by chance go the same way, since it is the patch port between the two
-tables that makes the switch forget the tunnel. What later tables need is put where a patch port
-leaves it:
+T-PDUs whose type is right by chance (`packet_type=(1,0x800)`) go the same way, since it is the
+patch port between the two tables that makes the switch forget the tunnel. They get no label, and
+the switch does not parse them anew: the session is looked for in the pass in which they came out of
+the tunnel. What later tables need is put where a patch port leaves it:
 
 | what | from | by way of | to, in table `retype` |
 |---|---|---|---|
 | TEID, 32 bits | `tun_id` | `pkt_mark` | `reg0`; the mark is 0 again |
 | peer's address, low 20 bits | `tun_src` | the MPLS label | `reg1`, bits 0 to 19 |
 | peer's address, high 12 bits | `tun_src` | the VLAN tag's number | `reg1`, bits 20 to 31 |
-| IP version, 4 or 6 | `packet_type`, `dl_dst` | the VLAN tag's priority | the type popped to |
-| ECN of the outer header, 1 or 3 | the gtpu port it came by | the label's traffic class | `reg7` |
+| the same, of what is typed rightly | `tun_src` | the new Ethernet source | `reg1` |
+| IP version, 4 or 6 | `packet_type`, `dl_dst` | the VLAN tag's priority | the type it is given |
+| the same, if the S flag is set: {of_s} | | the VLAN tag's priority | |
+| that it is typed rightly: {whole} | `packet_type` | the VLAN tag's priority | |
+| ECN of the outer header, 1 or 3 | the gtpu port | the label's traffic class | `reg7` |
+| the same, of what is typed rightly | the gtpu port | the new Ethernet source | `reg7` |
+
+(The Ethernet source would not do for what was typed Ethernet: the switch asks for all of a field
+that is written, and there that is octets of the packet, which differ from packet to packet.)
 
 Their order matters:
 
@@ -208,10 +224,13 @@ Their order matters:
    first bytes are then not an IP header's. They go round as well, with 24 octets put in front of
    them for the table `container`, marked in the VLAN tag's priority ({extended}, or {numbered}
    where the switch took the first four octets of theirs off).
-4. T-PDUs with a sequence number *and* an N-PDU number are as plain ones. They stand above those
-   with an N-PDU number alone, since a match on the flags can only ask whether bits are set, not
-   whether one is clear. The switch takes the four optional bytes off only if there is a sequence
-   number; of the others table `container` does ({unextended} in the VLAN tag's priority).
+4. T-PDUs with a sequence number *and* an N-PDU number are as those with a sequence number.
+   They stand above those with an N-PDU number alone, since a match on the flags can only ask
+   whether bits are set, not whether one is clear. The switch takes the four optional bytes off only
+   if there is a sequence number; of the others table `container` does ({unextended} in the VLAN
+   tag's priority). It takes them off though they be missing, and has fewer octets than none left
+   then, and a type that what its buffer held before has given it. So those with a sequence number
+   are parsed anew, whatever their type, and table `bare` compares their size before.
 5. T-PDUs that hold IP packets are sent round.
 6. What is left and begins with `LOCAL`'s MAC is signalling, unless it is a T-PDU: then its sender
    imitates signalling. These flows match every bit of `dl_dst`. Above those of step 5 they would
@@ -231,8 +250,14 @@ from the answers that go to `LOCAL`.
 
 RETYPE_NOTE = """\
 What comes in here was made in table `normalise`: nothing else is sent to the patch. The registers
-do not outlast a patch port, but they do outlast the second parsing, which comes with the next
-table. A packet of any other form would be dropped.
+do not outlast a patch port, but they do outlast another parsing, which comes with the next table
+for all that had a label. A packet of any other form would be dropped.
+
+What is parsed anew has no Ethernet header then, as what was typed rightly has none. For a flow
+counts the octets with which a packet began its pass: so a session's uplink flow counts IP packets,
+whatever their TTL. The MPLS label is taken off by `decap(packet_type(...))`, behind its Ethernet
+header; without one in front, this aborts the switch
+([ovs-faults.md](ovs-faults.md#a-label-on-what-reads-as-mpls-aborts-the-switch)).
 
 Signalling comes as the whole frame that the peer sent, and ends here: the controller answers it by
 a packet-out on the access port. Each eighth of the peers, by the last three bits of their
@@ -267,6 +292,9 @@ answered for (ARP, ping) without a lease too, but not the core address, whose ta
 """
 
 EPOCH_NOTE = """\
+A match of metadata alone is for packets of any type, though it names none; so the flows for what
+has no Ethernet header stand above.
+
 The 16 bits are drawn anew with a next hop that changes, with repairs, and, where UEs may send to
 each other, with their downlink flows. Of two different draws each has a bit that the other has not,
 so that whichever came first, the other asks for something new.
@@ -411,7 +439,11 @@ the switch notices changes of these flows: one table is enough.
 NOTES = {
     "access": ACCESS_NOTE,
     "normalise": NORMALISE_NOTE.format(
-        extended=EXTENDED, numbered=EXTENDED_NUMBERED, unextended=UNEXTENDED
+        extended=EXTENDED,
+        numbered=EXTENDED_NUMBERED,
+        unextended=UNEXTENDED,
+        whole=WHOLE,
+        of_s=" or ".join(str(NUMBERED[version]) for version in (4, 6)),
     ),
     "retype": RETYPE_NOTE.format(extended=EXTENDED, numbered=EXTENDED_NUMBERED),
     "outer_ecn": OUTER_ECN_NOTE,
@@ -641,16 +673,16 @@ def meters() -> Iterator[str]:
     yield (
         f"\nMeters {numbers} limit nothing: they are counters. The switch\ncounts a packet whose"
         " size it compares on both flows that the packet may take, so that neither\nflow's counter"
-        " says which it was; for the same reason a session's downlink counter includes packets\n"
-        "that were too big. And what the flow of an idle session has counted goes with that flow."
-        f"\nMeter {SENT_METER.number} counts what leaves in a tunnel.\n"
+        " says which it was. And what the flow of an idle session has counted goes with that\nflow."
+        f" Meter {SENT_METER.number} counts what leaves in a tunnel.\n"
     )
     yield (
         f"Meters of sessions, for `ambr` and `mbr`, have numbers from {METERS_FROM} up:"
-        f" {METERS_OF_A_SESSION} for each slot. They count\nkilobits of frames, the IP packet and"
-        f" 14 octets of Ethernet, and let {BURST_MS} ms of their rate through at once.\nA flow has"
-        " one meter, so a session's is in the flow by which it is found, and a bearer's in the flow"
-        "\nbehind it; where there is one rule only, its meter is in the first."
+        f" {METERS_OF_A_SESSION} for each slot. They count\nkilobits of IP packets uplink, of"
+        f" frames downlink, 14 octets of Ethernet longer, and let\n{BURST_MS} ms of their rate"
+        " through at once. A flow has one meter, so a session's is in the flow by which it is"
+        "\nfound, and a bearer's in the flow behind it; where there is one rule only, its meter"
+        " is in the first."
     )
 
 

@@ -7,10 +7,12 @@ import time
 from ipaddress import IPv4Address
 
 from ofgtp.core.flows.flow import Port
-from ofgtp.core.model import Gateway
+from ofgtp.core.model import Gateway, Session
 from ofgtp.core.packets import arp, frames
 from ofgtp.core.peers.next_hop import NextHop
 from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, Links
+from ofgtp.core.sessions.rule import Tunnel
+from ofgtp.core.sessions.rules import rules_of
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import PacketIn
 from ofgtp.store.sqlite import SessionStore
@@ -79,7 +81,13 @@ class CoreSide:
         """How many octets more than others' headers those of a UE's packets have."""
         ue_ip = IPv4Address(packet[16:20]) if len(packet) >= 20 else None
         stored = None if ue_ip is None else self._store.by_ue_ip(self._gateway.name, ue_ip)
-        return 0 if stored is None or stored.session.qos is None else CONTAINER_HEADERS
+        return CONTAINER_HEADERS if stored and _contained(stored.session) else 0
+
+
+def _contained(session: Session) -> bool:
+    """Whether a UE gets packets with containers, or once it is not idle."""
+    tunnels = (rule.forward for rule in rules_of(session) if isinstance(rule.forward, Tunnel))
+    return session.qos is not None or any(tunnel.octet is not None for tunnel in tunnels)
 
 
 def _tell_sender(packet: PacketIn, told: bytes, channel: Channel, links: Links) -> None:

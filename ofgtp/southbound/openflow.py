@@ -33,6 +33,7 @@ from ofgtp.core.flows.flow import (
     PopMpls,
     PopVlan,
     Port,
+    PushMpls,
     PushVlan,
     Resubmit,
     SetField,
@@ -410,8 +411,10 @@ def encode_action(action: Action) -> bytes:
             return _nicira(7, struct.pack("!HIQ", 15, 0x00000002, port))
         case Encap(header):
             return _nicira(46, _ENCAP[header])
-        case Decap():
-            return _nicira(47, struct.pack("!HI", 0, 0xFFFE))
+        case Decap(eth_type):
+            return _nicira(47, struct.pack("!HHH", 0, bool(eth_type), eth_type or 0xFFFE))
+        case PushMpls():
+            return struct.pack("!HHH2x", 19, 8, 0x8847)
         case PopMpls(eth_type):
             return struct.pack("!HHH2x", 20, 8, eth_type)
         case CheckBigger(octets, register, bit):

@@ -55,7 +55,7 @@ from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -156,6 +156,7 @@ DROP TABLE sessions_2;
     3: pfcp.SCHEMA,
     4: pfcp.ANSWERS,
     5: f"{usage.SCHEMA} {reports.SCHEMA} {gauges.SCHEMA}",
+    6: usage.WITHOUT_FRAMES,
 }
 """From each older schema version to the next."""
 

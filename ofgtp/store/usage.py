@@ -35,6 +35,17 @@ CREATE TABLE usage (
 """
 """The first four are the session's total; the marks are where the switch's counts stood."""
 
+WITHOUT_FRAMES = """
+UPDATE usage SET mark_up_octets = mark_up_octets + 14 * mark_up_packets WHERE more IS NULL;
+UPDATE usage SET more = json_set(more, '$[2]', json((
+    SELECT json_group_array(json(CASE json_extract(value, '$[0]') WHEN 'uplink' THEN
+        json_set(value, '$[3]', json_extract(value, '$[3]') + 14 * json_extract(value, '$[2]'))
+        ELSE value END))
+    FROM json_each(usage.more, '$[2]'))))
+WHERE more IS NOT NULL;
+"""
+"""From when uplink flows counted frames, 14 octets longer than packets, which were taken off."""
+
 _PUT = "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PLAIN: tuple[RuleKey, RuleKey] = ("uplink", ""), ("downlink", "")
 

@@ -25,8 +25,10 @@ ADD, MODIFY_STRICT, DELETE, DELETE_STRICT = 0, 2, 3, 4
 NXM1, IP_FRAG = 0x0001, 26
 BEHIND_ADDRESSES = {8, 9, 10, *range(13, 21)}
 """Fields of OpenFlow's own class from DSCP to ICMP's type: the switch reports `ip_frag` before."""
-PACKETS, OCTETS = 1234, 5678 + 14 * 1234
-"""What every flow has counted."""
+PACKETS, OCTETS = 1234, 5678
+"""What every flow has counted: octets of IP packets."""
+FRAMED = (70, 71)
+"""Tables downlink and choose: what comes there has an Ethernet header, and these octets count."""
 
 TABLE_FULL = struct.pack("!HH", 5, 1)
 
@@ -50,8 +52,13 @@ class Entry:
     importance: int = 0
     packets: int = PACKETS
     octets: int = OCTETS
+    """Of IP packets."""
     made: float | None = None
     """By `time.monotonic`; None: 77 s ago."""
+
+    @property
+    def _framed(self) -> int:
+        return 14 * self.packets if self.table in FRAMED else 0
 
     @property
     def key(self) -> Key:
@@ -68,7 +75,7 @@ class Entry:
         rest = self.match + self.instructions
         age = 77_000_000_088 if self.made is None else int(1e9 * (time.monotonic() - self.made))
         times = (*divmod(age, 1_000_000_000), self.priority, self.idle, self.hard)
-        ends = (self.flags, self.importance, self.cookie, self.packets, self.octets)
+        ends = (self.flags, self.importance, self.cookie, self.packets, self.octets + self._framed)
         head = 48 + len(rest), self.table
         return struct.pack("!HBxIIHHHHH2xQQQ", *head, *times, *ends) + rest
 

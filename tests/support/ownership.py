@@ -129,11 +129,15 @@ def in_sync(lab: Lab) -> bool:
     return bool(shown["connected"] and shown["in_sync"] and shown["next_hop"]["mac"])
 
 
+EPOCH = re.compile(r"(pkt_mark=0(x0)?/0x[0-9a-f]+|ct_label=0(x0)?/0x[0-9a-f]+0{24})")
+"""The epoch, a random number, in ovs-ofctl's text: in the mark, or from bit 96 on in the label."""
+
+
 def our_flows(lab: Lab) -> list[str]:
     """Our flows in the switch, without statistics and without the epoch."""
     text = lab.ofctl("--no-stats", "dump-flows", BRIDGE, OURS)
-    text = re.sub(r"(pkt|ct)_mark=0(x0)?/0x[0-9a-f]+", r"\1_mark=epoch", text)
-    return sorted(line.strip() for line in text.splitlines() if "actions=" in line)
+    lines = EPOCH.sub("epoch", text).splitlines()
+    return sorted(line.strip() for line in lines if "actions=" in line)
 
 
 def our_tables(lab: Lab) -> str:
@@ -205,7 +209,7 @@ def wanted_flows(
 def epoch(lab: Lab) -> int:
     """Which bits table `epoch` asks for: they are all as good."""
     text = lab.ofctl("--no-stats", "dump-flows", BRIDGE, "table=28")
-    [mask] = re.findall(r"pkt_mark=0(?:x0)?/0x([0-9a-f]+)", text) or ["ffff"]
+    [mask] = {*re.findall(r"pkt_mark=0(?:x0)?/0x([0-9a-f]+)", text)} or {"ffff"}
     return int(mask, 16)
 
 

@@ -131,6 +131,7 @@ def all_flows(
     lease_seconds: int | None = None,
 ) -> list[Flow]:
     """All that ofgtp wants in the switch of `gateway`; `others` run beside it."""
+    links = replace(links, ue_to_ue=links.ue_to_ue or gateway.ue_to_ue == "route")
     flows = list(
         gateway_flows(gateway, links, protected_networks([gateway, *others]), lease_seconds)
     )

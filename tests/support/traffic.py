@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from tests.support.lab import Lab, Response
+from tests.support.ownership import EPOCH
 
 T = TypeVar("T")
 GTPU_PORT = 2152
@@ -163,8 +163,7 @@ class World:
     def flows(self, *only: str) -> list[str]:
         """The switch's flows, without counters, sorted; the epoch, a random number, is masked."""
         argv = ["dump-flows", "--no-stats", self.bridge, *only]
-        text = re.sub(r"(pkt|ct)_mark=0/0x[0-9a-f]+", r"\1_mark=EPOCH", self.lab.ofctl(*argv))
-        lines = text.splitlines()
+        lines = EPOCH.sub("epoch", self.lab.ofctl(*argv)).splitlines()
         return sorted(line.strip() for line in lines if "actions=" in line)
 
     def wanted(self) -> str:

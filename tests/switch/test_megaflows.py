@@ -126,13 +126,16 @@ def test_one_each_way_without_filters(site: Site) -> None:
     [
         ([({}, UDP() / bytes(size)) for size in range(0, 1400, 50)], (1, 1)),
         ([({}, each) for each in (UDP(), TCP(), ICMP())], (1, 1)),
-        ([({"ttl": ttl}, UDP()) for ttl in (2, 64, 100, 128, 255)], (1, 1)),
+        # Uplink, one of packets that are typed rightly, and one of those that are parsed anew.
+        ([({"ttl": ttl}, UDP()) for ttl in (2, 64, 70, 79, 100, 128, 255)], (2, 1)),
+        ([({"ttl": ttl}, UDP()) for ttl in range(64, 80)], (1, 1)),
+        ([({"ttl": ttl}, UDP()) for ttl in (*range(1, 64), *range(80, 256))], (1, 1)),
         # A tunnel's outer header has the TOS of its packet, ECN included.
         ([({"tos": tos}, UDP()) for tos in range(0, 256, 5)], (1, 52)),
         # None, the first, a later one: the switch always tells these apart.
         ([({"flags": mf, "frag": at}, UDP()) for mf, at in ((0, 0), (1, 0), (1, 9))], (3, 3)),
     ],
-    ids=["sizes", "protocols", "TTL", "TOS", "fragments"],
+    ids=["sizes", "protocols", "TTL", "TTL 64 to 79", "other TTL", "TOS", "fragments"],
 )
 def test_what_makes_more_without_filters(
     site: Site, kinds: list[tuple[dict[str, Any], Packet]], expected: tuple[int, int]

@@ -40,7 +40,7 @@ def test_what_the_cache_holds(site: Site) -> None:
     site.lab.appctl("revalidator/purge")
     frame = site.from_enb(bytes.fromhex(RECORDED["uplink, E, 4"]["sent"]["octets"]))
     shown = [line for line in on_the_page() if line.startswith("…")]
-    assert len(shown) == 6
+    assert len(shown) == 5
 
     def missing() -> list[str]:
         """Lines that are not there: what the revalidator has just thrown out comes again."""

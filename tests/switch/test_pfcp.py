@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.packet import Raw
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
 
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
@@ -132,6 +133,25 @@ def down(site: Site, ue: str, teid: int, enb: str = "enb", packet: bytes | None 
     return read.inner[: -len(packet)]
 
 
+def told_what_fits(site: Site, ue: str, most: int) -> None:
+    """A packet's sender, whether a container makes it too long or it is so without."""
+    for size in (most + 8, 1500):
+        site.pdn.all()
+        site.pdn.send(site.to_ue(gtpu.ipv4(PDN_IP, ue, size=size, flags="DF")))
+        told: list[IP] = []
+        until(
+            lambda told=told: told.extend(map(icmp, site.pdn.all(0.05))) or any(told),  # type: ignore[misc]
+            "Fragmentation Needed",
+        )
+        [notice] = filter(None, told)
+        assert (notice[ICMP].type, notice[ICMP].code, notice[ICMP].nexthopmtu) == (3, 4, most)
+
+
+def icmp(frame: bytes) -> Packet | None:
+    read = Ether(frame)
+    return read[IP] if ICMP in read else None
+
+
 # --- a session's life
 
 
@@ -146,6 +166,7 @@ def test_packets_flow_both_ways(site: Site, cp: ControlPlane, ue: str) -> None:
     assert session.modify(update_fars=(smf.moved(DOWN, ENB),)).cause == 1
     assert up(site, teid, ue, qfi=9) == [gtpu.ipv4(ue, PDN_IP)]
     assert down(site, ue, DOWN) == bytes((1, 0, 9, 0)), "a container with the QFI"
+    told_what_fits(site, ue, 1500 - 36 - 8)
     with site.counted(wrong_bearer=1):
         assert up(site, teid, ue, qfi=8) == []
     with site.counted(no_uplink_session=1, seen_spoofed_source=1):

@@ -205,8 +205,8 @@ def test_a_session_with_a_qfi(site: Site) -> None:
     up = told.way("uplink")
     assert up["packet"]["container"] == "01100900"
     names = [step["name"] for step in up["steps"]]
-    assert names[10:14] == ["container", "container_end", "unwrap", "bare"]
-    assert names[14:] == ["epoch", "inner_ecn", "uplink", "qfi", "guard", "route"]
+    assert names[10:13] == ["container", "container_end", "unwrap"]
+    assert names[13:] == ["epoch", "inner_ecn", "uplink", "qfi", "guard", "route"]
     assert told.way("downlink")["says"].endswith(f"tunnel {DOWN_5G:#x}, with QFI 9 and RQI")
     nowhere = trace(site, "--url", "http://127.0.0.1:9", session=UE_5G)
     for told_by in (told, nowhere):

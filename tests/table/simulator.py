@@ -34,6 +34,7 @@ from ofgtp.core.flows.flow import (
     PopMpls,
     PopVlan,
     Port,
+    PushMpls,
     PushVlan,
     SetField,
     SetInPort,
@@ -231,8 +232,9 @@ def _asks(condition: Condition, fields: dict[str, int]) -> bool:
 
 def _matches(flow: Flow, fields: dict[str, int]) -> bool:
     named = {condition.field for condition in flow.match}
-    if "packet_type" not in named and fields["packet_type"] != ETHERNET:
-        return False  # a match that names no packet type means Ethernet
+    of_ethernet = "packet_type" not in named and named - set(METADATA)
+    if of_ethernet and fields["packet_type"] != ETHERNET:
+        return False  # a match that names no packet type means Ethernet, but one of metadata alone
     return all(_asks(condition, fields) for condition in flow.match)
 
 
@@ -367,6 +369,13 @@ def _encap(packet: Packet, header: Header) -> Packet:
     return replace(packet, data=label + packet.data, packet_type=1 << 16 | MPLS)
 
 
+def _push_mpls(packet: Packet) -> Packet:
+    if packet.packet_type != ETHERNET or packet.bits(12, 2) in (MPLS, MPLS_MULTICAST, VLAN):
+        raise Aborted("push_mpls of no Ethernet packet, or one with a label or tag")
+    head = packet.data[:12] + MPLS.to_bytes(2, "big") + bytes.fromhex("00000140")
+    return replace(packet, data=head + packet.data[14:])
+
+
 def _pop_mpls(packet: Packet, eth_type: int) -> Packet:
     if packet.packet_type != ETHERNET or packet.bits(12, 2) not in (MPLS, MPLS_MULTICAST):
         raise Aborted("pop_mpls of a packet without a label")
@@ -386,7 +395,11 @@ def _pop_vlan(packet: Packet) -> Packet:
     return replace(packet, data=packet.data[:12] + packet.data[16:])
 
 
-def _decap(packet: Packet) -> Packet:
+def _decap(packet: Packet, eth_type: int) -> Packet:
+    if eth_type:
+        if packet.packet_type != 1 << 16 | MPLS:
+            raise Aborted("decap of a label, where there is none in front")
+        return replace(packet, data=packet.data[4:], packet_type=1 << 16 | eth_type)
     if packet.packet_type == 1 << 16 | NSH:
         size = packet.bits(1, 1) % 64 * 4
         if packet.bits(0, 1) >> 6 or not 8 <= size <= len(packet.data):
@@ -488,8 +501,10 @@ class Switch:
                 return replace(packet, in_port=Port.NONE if port == 0xFFFF else port)
             case Encap(header):
                 return _encap(packet, header)
-            case Decap():
-                return _decap(packet)
+            case Decap(eth_type):
+                return _decap(packet, eth_type)
+            case PushMpls():
+                return _push_mpls(packet)
             case PopMpls(eth_type):
                 return _pop_mpls(packet, eth_type)
             case PushVlan():

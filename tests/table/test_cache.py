@@ -21,19 +21,21 @@ from itertools import permutations, product
 import pytest
 
 from ofgtp.control.flows.links import new_epoch
-from ofgtp.core.flows.flow import FIELDS, Flow, Match, Move, SetField, match
+from ofgtp.core.flows.flow import FIELDS, Decap, Flow, Match, Move, PopMpls, SetField, match
 from ofgtp.core.flows.pipeline import (
     EPOCH,
+    FITTED,
     GUARD,
     INGRESS,
     NORMALISE,
     RELAY,
     RELAY_FORM,
-    RETYPE,
+    UNWRAP,
     UPLINK,
     DropReason,
 )
 from ofgtp.core.model import Uplink
+from ofgtp.core.rules.terms import EPOCH_AT
 from tests.support.lab import gateway
 from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
 from tests.table.simulator import REGISTERS, TUNNEL, Switch, Trace
@@ -109,31 +111,42 @@ def ends(old: Way, new: Way) -> bool:
     return any(mask & ~asked.get(name, 0) for name, mask in new.in_any_case.items())
 
 
-def first_pass(trace: Trace) -> tuple[Flow, ...]:
-    """From the gtpu port through the patch, until the packet is parsed anew."""
+def passes(trace: Trace) -> list[tuple[Flow, ...]]:
+    """Those of a T-PDU from the gtpu port on, until it is out, dropped, or wrapped again. The patch
+    ends none: a packet begins another one when it is parsed anew."""
     tables = [flow.table for flow in trace.flows]
-    of_relays = (RELAY_FORM.number, RELAY.number)
-    start = next(n for n, table in enumerate(tables) if table in (*of_relays, NORMALISE.number)) - 1
-    if RETYPE.number not in tables:
-        return to_its_end(trace, start)
-    passed = trace.flows[start : tables.index(RETYPE.number) + 1]
-    asked = [flow.table for flow in passed if flow.table not in of_relays]
-    assert asked == [0, NORMALISE.number, 0, RETYPE.number]
-    return tuple(passed)
-
-
-def second_pass(trace: Trace) -> tuple[Flow, ...]:
-    """From table epoch until the packet is out, dropped, or wrapped again."""
-    return to_its_end(trace, [flow.table for flow in trace.flows].index(EPOCH.number))
-
-
-def to_its_end(trace: Trace, start: int) -> tuple[Flow, ...]:
-    passed = [trace.flows[start]]
-    for flow in trace.flows[start + 1 :]:
-        if flow.table < passed[-1].table:
+    out_of_tunnel = (RELAY_FORM.number, RELAY.number, NORMALISE.number)
+    start = next(n for n, table in enumerate(tables) if table in out_of_tunnel) - 1
+    found: list[tuple[Flow, ...]] = []
+    passed: list[Flow] = []
+    for flow in trace.flows[start:]:
+        if passed and flow.table < passed[-1].table and passed[-1].table != NORMALISE.number:
             break
         passed.append(flow)
-    return tuple(passed)
+        if _parsed_anew(flow):
+            found.append(tuple(passed))
+            passed = []
+    return [*found, tuple(passed)] if passed else found
+
+
+def _parsed_anew(flow: Flow) -> bool:
+    popped = any(isinstance(each, PopMpls) or Decap(0x0800) == each for each in flow.actions)
+    return popped or flow.table == UNWRAP.number or Decap(0x86DD) in flow.actions
+
+
+def first_pass(trace: Trace) -> tuple[Flow, ...]:
+    """From the gtpu port through the patch; of what is typed rightly this is also the next one."""
+    return passes(trace)[0]
+
+
+def session_pass(trace: Trace) -> tuple[Flow, ...]:
+    """The one with table epoch, in which the session is found."""
+    return next(p for p in passes(trace) if any(flow.table == EPOCH.number for flow in p))
+
+
+def turn_pass(trace: Trace) -> tuple[Flow, ...]:
+    """The one behind it of a packet from UE to UE; empty: it is none."""
+    return next((p for p in passes(trace) if p[0].table == FITTED.number), ())
 
 
 # --- ways ---------------------------------------------------------------------------------------
@@ -168,6 +181,14 @@ PACKETS = {
 }
 
 
+TTLS = (64, 128)
+"""Typed rightly, and parsed anew. No packet is of both kinds, nor is what is cached for it."""
+
+
+def with_ttl(packet: bytes, ttl: int) -> bytes:
+    return packet[:8] + bytes([ttl]) + packet[9:]
+
+
 def unchanged(flow: Flow) -> Flow:
     return flow
 
@@ -177,7 +198,7 @@ CE = 3
 
 @cache
 def ways(
-    passed: Callable[[Trace], tuple[Flow, ...]], epoch: int, change: Change = unchanged
+    passed: Callable[[Trace], tuple[Flow, ...]], epoch: int, ttl: int, change: Change = unchanged
 ) -> dict[bool, list[Way]]:
     """All ways of the packets above: True for those of a session, False for the others."""
     found: dict[bool, list[Way]] = {True: [], False: []}
@@ -187,33 +208,43 @@ def ways(
             flows = [change(f) for f in all_flows(gateway(**of_gateway), *sessions, links=links)]
             gw = made(flows, links)
             for packet, tos in product(PACKETS.values(), (0, CE)):
-                trace = gw.receive(LINKS.access, gtpu(packet, tos=tos))
+                trace = gw.receive(LINKS.access, gtpu(with_ttl(packet, ttl), tos=tos))
                 if trace.drop_number == DropReason.NOT_ECN_CAPABLE:
                     continue  # whatever sessions there are
                 live = any(flow.table == GUARD.number for flow in trace.flows)
                 lost = trace.drop_number == DropReason.NO_UPLINK_SESSION
                 assert live != lost
-                found[live].append(Way(gw, passed(trace)))
+                if flows_met := passed(trace):
+                    found[live].append(Way(gw, flows_met))
     return found
+
+
+def both(
+    passed: Callable[[Trace], tuple[Flow, ...]], epoch: int, change: Change = unchanged
+) -> list[dict[bool, list[Way]]]:
+    """The same of packets that are typed rightly, and of those that are parsed anew."""
+    return [ways(passed, epoch, ttl, change) for ttl in TTLS]
 
 
 ONE, OTHER = 0x0000FFFF, 0x00FF00FF
 
 
 def test_the_ways_are_of_all_kinds() -> None:
-    found = ways(second_pass, ONE)
-    last = {live: {way.flows[-1].table for way in found[live]} for live in (True, False)}
-    assert last[False] == {UPLINK.number}
-    assert last[True] >= {GUARD.number, 50, 70}
-    assert all(len(each) > 20 for each in found.values())
+    for ttl, found in zip(TTLS, both(session_pass, ONE), strict=True):
+        last = {live: {way.flows[-1].table for way in found[live]} for live in (True, False)}
+        assert last[False] == {UPLINK.number}
+        assert last[True] >= {GUARD.number, 50, 76}
+        assert all(len(each) > 20 for each in found.values())
+        whole = {way.flows[0].table == INGRESS.number for each in found.values() for way in each}
+        assert whole == {ttl == 64}
 
 
 def test_a_session_that_comes_or_goes_is_noticed() -> None:
-    found = ways(second_pass, ONE)
-    for live in found[True]:
-        for lost in found[False]:
-            assert ends(live, lost), "a deleted session's packets would go on"
-            assert ends(lost, live), "a new session's packets would be dropped on"
+    for found in both(session_pass, ONE):
+        for live in found[True]:
+            for lost in found[False]:
+                assert ends(live, lost), "a deleted session's packets would go on"
+                assert ends(lost, live), "a new session's packets would be dropped on"
 
 
 def without(field: str) -> Change:
@@ -223,52 +254,78 @@ def without(field: str) -> Change:
     return change
 
 
+@pytest.mark.parametrize("ttl", TTLS)
 @pytest.mark.parametrize(("field", "live"), [("ct_mark", False), ("ct_zone", True)])
-def test_the_rule_can_be_broken(field: str, live: bool) -> None:
+def test_the_rule_can_be_broken(field: str, live: bool, ttl: int) -> None:
     """Without what is asked for on a way, a change to this way goes unnoticed."""
-    found = ways(second_pass, ONE, without(field))
+    found = ways(session_pass, ONE, ttl, without(field))
     assert not all(ends(old, new) for old in found[not live] for new in found[live])
     # The other direction does not depend on it.
     assert all(ends(new, old) for old in found[not live] for new in found[live])
+
+
+def test_the_epoch_must_not_ask_for_what_the_lost_ask_for() -> None:
+    """As table ingress did in ct_mark while each packet was parsed anew behind it."""
+
+    def in_mark(flow: Flow) -> Flow:
+        if flow.table != INGRESS.number or "ct_label" not in of_match(flow.match):
+            return flow
+        kept = tuple(each for each in flow.match if each.field != "ct_label")
+        return replace(flow, match=(*kept, *match(ct_mark=(0, ONE))))
+
+    found = ways(session_pass, ONE, 64, in_mark)
+    assert not all(ends(old, new) for old in found[True] for new in found[False])
 
 
 def test_a_field_asked_for_at_a_higher_priority_is_no_news() -> None:
     """As a flow above the sessions' that asks for the field of those that are lost would show."""
     above = [replace(f, match=match(ct_mark=(1, -1 & 0xFFFFFFFF))) for f in _misses()]
     flows = [*all_flows(gateway(), session()), *(replace(f, priority=200) for f in above)]
-    live = Way(gw := made(flows), second_pass(gw.receive(LINKS.access, gtpu(inner()))))
-    lost = ways(second_pass, ONE)[False][0]
-    assert not ends(live, lost)
+    for ttl in TTLS:
+        gw = made(flows)
+        live = Way(gw, session_pass(gw.receive(LINKS.access, gtpu(inner(ttl=ttl)))))
+        lost = ways(session_pass, ONE, ttl)[False][0]
+        assert not ends(live, lost)
 
 
 def _misses() -> list[Flow]:
     return [f for f in all_flows(gateway()) if f.table == UPLINK.number and not f.priority]
 
 
+@pytest.mark.parametrize("ttl", TTLS)
 @pytest.mark.parametrize(("before", "after"), [(ONE, OTHER), (OTHER, ONE)])
-def test_another_epoch_is_noticed_on_every_way(before: int, after: int) -> None:
+def test_another_epoch_is_noticed_on_every_way(before: int, after: int, ttl: int) -> None:
     """Next hop, repairs, other UEs' downlink: whichever way packets took, and take then."""
-    for old in (way for each in ways(second_pass, before).values() for way in each):
-        for new in (way for each in ways(second_pass, after).values() for way in each):
+    for old in (way for each in ways(session_pass, before, ttl).values() for way in each):
+        for new in (way for each in ways(session_pass, after, ttl).values() for way in each):
             assert ends(old, new)
+
+
+@pytest.mark.parametrize("ttl", TTLS)
+def test_another_epoch_is_noticed_from_ue_to_ue(ttl: int) -> None:
+    """In the pass behind the session's, where the other UE's downlink is looked for."""
+    before, after = (ways(turn_pass, epoch, ttl)[True] for epoch in (ONE, OTHER))
+    assert before
+    assert all(ends(old, new) and ends(new, old) for old in before for new in after)
 
 
 def test_the_same_epoch_is_no_news() -> None:
-    """Else the test above would show nothing."""
-    found = ways(second_pass, ONE)[True]
-    assert not any(ends(way, way) for way in found)
+    """Else the tests above would show nothing."""
+    for passed in (session_pass, turn_pass):
+        for found in both(passed, ONE):
+            assert not any(ends(way, way) for way in found[True])
 
 
 def test_another_epoch_is_noticed_in_the_first_pass() -> None:
-    for old in ways(first_pass, ONE)[True]:
-        for new in ways(first_pass, OTHER)[True]:
-            assert ends(old, new)
+    for befores, afters in zip(both(first_pass, ONE), both(first_pass, OTHER), strict=True):
+        assert all(ends(old, new) for old in befores[True] for new in afters[True])
 
 
 def test_the_first_pass_asks_for_the_epoch() -> None:
-    for way in ways(first_pass, OTHER)[True]:
-        assert way.flows[0].table == INGRESS.number
-        assert way.in_any_case["ct_mark"] == OTHER
+    for found in both(first_pass, OTHER):
+        for way in found[True]:
+            assert way.flows[0].table == INGRESS.number
+            assert way.in_any_case["ct_label"] >> EPOCH_AT == OTHER
 
 
 # --- epochs -------------------------------------------------------------------------------------

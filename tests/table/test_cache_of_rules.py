@@ -21,7 +21,6 @@ from ofgtp.core.filters import PacketFilter
 from ofgtp.core.flows.flow import CookieKind, cookie_kind, cookie_number
 from ofgtp.core.flows.pipeline import (
     CONTAIN,
-    EPOCH,
     ONWARD_FIT,
     OTHER_RULES,
     QFI,
@@ -52,7 +51,7 @@ from tests.support.sample import (
     session,
 )
 from tests.table.simulator import Switch
-from tests.table.test_cache import ONE, OTHER, Way, ends, first_pass, second_pass
+from tests.table.test_cache import ONE, OTHER, Way, ends, passes, with_ttl
 from tests.table.world import E, S, gtpu, inner, inner_ipv6, made
 
 UE = IPv4Address("10.45.0.2")
@@ -112,6 +111,7 @@ PACKETS = {
     f"{name} {flags}": gtpu(packet, teid, flags=flags)
     for teid, name, packet in (
         (0x1001, "out", inner()),
+        (0x1001, "out, parsed anew", with_ttl(inner(), 128)),
         (0x1001, "to the breakout", inner(dst="10.3.0.1")),
         (0x1001, "IPv6", inner_ipv6()),
         (0x4001, "own tunnel", inner()),
@@ -207,9 +207,7 @@ def done(way: Way) -> list[object]:
 def seen(sessions: tuple[Session, ...], epoch: int, frame: bytes, **changes: Any) -> Seen:
     switch = switch_of(sessions, epoch, **changes)
     trace = switch.receive(LINKS.access, frame)
-    ways = [Way(switch, first_pass(trace))]
-    if any(flow.table == EPOCH.number for flow in trace.flows):
-        ways.append(Way(switch, second_pass(trace)))
+    ways = [Way(switch, passed) for passed in passes(trace)]
     shown = [cookie for cookie, _ in trace.reported]
     meters = [flow.meter for flow in trace.flows if flow.meter is not None]
     return Seen(tuple(ways), (trace.sent, shown, trace.drop_number, meters))

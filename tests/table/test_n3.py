@@ -22,7 +22,7 @@ from ofgtp.core.flows.pipeline import (
 from ofgtp.core.model import FTeid, Qos
 from tests.support.sample import ENB, LINKS, session
 from tests.table.simulator import TUNNEL, Trace
-from tests.table.test_cache import Way, ends, second_pass
+from tests.table.test_cache import Way, ends, session_pass
 from tests.table.world import (
     PN,
     SERVER,
@@ -89,7 +89,7 @@ def test_the_ways_of_a_container() -> None:
     """Each pass of the switch asks for the epoch: it leads to the next by a number."""
     trace = switch(session(qos=Qos(9))).receive(LINKS.access, gtpu(inner(), flags=E))
     tables = [flow.table for flow in trace.flows]
-    assert tables == [0, 10, 12, 25, 0, 15, 16, 20, 0, 22, 23, 24, 26, 27, 28, 29, 30, 35, 40, 50]
+    assert tables == [0, 10, 12, 25, 0, 15, 16, 20, 0, 22, 23, 24, 26, 28, 29, 30, 35, 40, 50]
     for table in (CONTAINER, UNWRAP, EPOCH):
         [packet] = trace.at(table.number)
         assert [getattr(packet, name) for name in (*TUNNEL, "pkt_mark")] == [0] * 6
@@ -269,7 +269,7 @@ def test_what_a_session_refuses_is_noticed_by_packets_under_way() -> None:
             reason = trace.drop_number
             kind = "live" if reason is None else "refused"
             kinds["lost" if reason == DropReason.NO_UPLINK_SESSION else kind].append(
-                Way(gw, second_pass(trace))
+                Way(gw, session_pass(trace))
             )
     assert all(len(ways) >= 3 for ways in kinds.values())
     for old, new in permutations(kinds, 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -163,8 +164,13 @@ def test_nothing_goes_back_by_its_own_port_unasked() -> None:
     assert made(Flow(0, 1, (), 0, (Output(Port.IN_PORT),))).receive(1, frame).sent == [(1, frame)]
 
 
-def test_no_packet_type_means_ethernet() -> None:
-    switch = made(Flow(0, 1, (), 0))
+def test_no_packet_type_means_ethernet_but_of_metadata_alone() -> None:
+    """As 3.1.0, 3.5.0 and 4.0.0 have it."""
+    for asked in ((), match(reg0=0), match(in_port=7), match(tun_gtpu_flags=0x20)):
+        switch = made(Flow(0, 1, asked, 0))
+        for ttl in (63, 64, 96):
+            assert switch.lookup(0, replace(switch.decapsulate(gtpu(inner(ttl=ttl))), in_port=7))
+    switch = made(Flow(0, 1, match(dl_dst=(0, 1 << 41)), 0))
     assert switch.lookup(0, switch.decapsulate(gtpu(inner(ttl=64)))) is None
     assert switch.lookup(0, switch.decapsulate(gtpu(inner(ttl=63)))) is not None
 

@@ -217,7 +217,7 @@ def test_show_is_for_people(ofgtp: Shell) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, \d+ s ago", facts["created"])
     text = ofgtp("session show 10.45.0.7 --flows").out
     assert (
-        "\nuplink flow, 1,234 packets, 23 kB:\n  cookie=0x0f67" in text
+        "\nuplink flow, 1,234 packets, 5.68 kB:\n  cookie=0x0f67" in text
         and "nw_dst=10.45.0.7" in text
     )
     flows = json.loads(ofgtp("session show phone --flows --json").out)["flows"]

@@ -356,11 +356,16 @@ def test_each_packet_is_counted_once() -> None:
         channel.hit(flow, 100, 100 * 200)
     read(counters, channel)
     relays = [flow for flow in BASE if leads_on_in_a_tunnel(flow)]
-    assert len(relays) == 2 * 3 + 2 + 2
+    assert len(relays) == 2 + 2 + 2
     longer = [flow for flow in BASE if flow.meter == TOO_BIG_RELAYED_METER.number]
     ups = 1 + len(relays) - len(longer)
     assert counters.packets == {"uplink": 100 * ups, "downlink": 100}
-    assert counters.bytes == {"uplink": 20_000 * ups, "downlink": 20_000 - 100 * OUTER_BYTES}
+    as_they_came = [f for f in relays if f.table in (RELAYED.number, OTHER_RELAYED.number)]
+    framed = 100 * 14 * (1 + len(relays) - len(as_they_came))
+    assert counters.bytes == {
+        "uplink": 20_000 * ups + framed,
+        "downlink": 20_000 - 100 * OUTER_BYTES,
+    }
     drops = [flow for flow in BASE if cookie_kind(flow.cookie) is CookieKind.DROP]
     gone = len(drops) - len(longer)
     assert counters.drops.total() - counters.drops["too_big"] == 100 * gone
@@ -393,15 +398,20 @@ def test_what_is_over_a_rate_is_not_forwarded() -> None:
 
 def test_from_ue_to_ue_is_uplink_too() -> None:
     routed = replace(GATEWAY, ue_to_ue="route")
-    flows = list(gateway_flows(routed, LINKS, protected_networks([routed]), 10))
+    links = replace(LINKS, ue_to_ue=True)
+    flows = list(gateway_flows(routed, links, protected_networks([routed]), 10))
     channel, counters = FakeChannel(flows), Counters()
-    pools = [f for f in flows if f.table == GUARD.number and f.goto == FIT.number]
+    pools = [f for f in flows if f.table == GUARD.number and f.goto == FRAMED.number]
     assert len(pools) == len(GATEWAY.ue_pools)
-    for flow in pools:
-        channel.hit(flow, 3, 300)
+    [among] = [
+        f for f in flows if f.table == FRAMED.number and f.goto == FIT.number and not f.match
+    ]
+    for flow in (*pools, among):
+        channel.hit(flow, 3, 300 - 3 * 14)
     channel.hit(base(GUARD.number), 1, 100)
     read(counters, channel)
-    assert counters.packets == {"uplink": 6, "downlink": 0}
+    assert counters.packets == {"uplink": 3, "downlink": 0}
+    assert counters.bytes["uplink"] == 300
 
 
 NARROW = replace(LINKS, core_mtu=1400)
@@ -425,8 +435,8 @@ def test_what_is_too_big_for_the_core_port_is_not_forwarded() -> None:
 
     def passes(packets: int, octets: int) -> None:
         metered = dict(channel.metered)  # the size is compared between the flow and its meter
-        channel.hit(out, packets, octets)
-        channel.hit(not_, packets, octets)
+        channel.hit(out, packets, octets - 14 * packets)
+        channel.hit(not_, packets, octets - 14 * packets)
         channel.metered = metered
 
     channel.metered[METER] = 2, 3000
@@ -450,10 +460,10 @@ def test_what_was_too_big_before_the_first_look() -> None:
     channel, out, _ = narrow()
     counters = Counters()
     channel.metered[METER] = 1000, 1_500_000
-    channel.hit(out, 5, 500)
+    channel.hit(out, 5, 500 - 14 * 5)
     read(counters, channel)
     assert counters.packets["uplink"] == 0
-    channel.hit(out, 5, 500)
+    channel.hit(out, 5, 500 - 14 * 5)
     read(counters, channel)
     assert (counters.packets["uplink"], counters.bytes["uplink"]) == (5, 500)
     assert counters.drops["too_big_uplink"] == 1000
@@ -465,7 +475,7 @@ def test_a_meter_that_was_made_anew() -> None:
     channel.metered[METER] = 10, 15_000
     read(counters, channel)
     channel.metered[METER] = 1, 1500
-    channel.hit(out, 3, 1700)
+    channel.hit(out, 3, 1700 - 14 * 3)
     read(counters, channel)
     assert (counters.packets["uplink"], counters.bytes["uplink"]) == (2, 200)
     assert counters.drops["too_big_uplink"] == 11
@@ -481,7 +491,7 @@ def test_totals_survive_flows_made_anew() -> None:
         read(counters, channel)
         read(counters, channel)
         assert counters.packets == {"uplink": 5 * round_, "downlink": 5 * round_}
-        assert counters.bytes["uplink"] == 1000 * round_
+        assert counters.bytes["uplink"] == (1000 + 14 * 5) * round_
         assert counters.drops["protected_destination"] == 5 * round_
         if round_ == 2:
             for flow in (route, out, drop):
@@ -499,7 +509,7 @@ def test_octets_that_fall_are_no_flow_made_anew() -> None:
     channel.hit(base(ROUTE.number), 1, -4)
     read(counters, channel)
     assert counters.drops["protected_destination"] == counters.packets["uplink"] == 6
-    assert counters.bytes["uplink"] == 1000
+    assert counters.bytes["uplink"] == 1000 + 14 * 6
 
 
 def idle(number: int) -> Flow:

@@ -48,14 +48,14 @@ class Switch:
         return {}
 
     def keyed_counts(self, numbers: Sequence[int]) -> list[dict[Any, FlowCounts]]:
-        age, frames = self.at - self.made_at, (OCTETS + 14) * self.came
+        age, octets = self.at - self.made_at, OCTETS * self.came
         return [
-            {key: (self.came, frames, age) if key == UPLINK else (0, 0, age) for key, _ in FLOWS}
+            {key: (self.came, octets, age) if key == UPLINK else (0, 0, age) for key, _ in FLOWS}
         ]
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
         self.asked += 1
-        dropped = self.dropped, (OCTETS + 14) * self.dropped
+        dropped = self.dropped, OCTETS * self.dropped
         return {METER.number: MeterCounts(self.came, dropped[0], 0, dropped[1])}
 
     def keys_of(self, session: Session) -> Any:

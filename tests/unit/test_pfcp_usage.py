@@ -24,7 +24,7 @@ from ofgtp.core.pfcp.wire.enums import (
     UsageTrigger,
 )
 from ofgtp.core.pfcp.wire.ies import Ie
-from ofgtp.core.rules.counts import Counts, RuleKey, by_rule, counts_of
+from ofgtp.core.rules.counts import Counts, RuleKey, by_rule, counts_of, framed
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.usage.seen import Seen, key_of
 from tests.support.sample import LINKS
@@ -221,6 +221,20 @@ def test_marks_of_an_earlier_release_have_no_directions() -> None:
     assert last(seen(replace(made, session=read), r1=(3, 300), r2=(5, 700))) == last(made)
 
 
+def test_marks_of_an_earlier_release_lack_ethernets_headers() -> None:
+    """Uplink flows counted them then, and marks did not: now both do without."""
+    made = seen(measuring(), r1=(3, 300), r2=(5, 700))
+    octets = stored.to_bytes(made.session)
+    older = octets[2:].replace(b",1]}", b"]}", 1)
+    assert len(older) == len(octets) - 2 - 2
+    size = int.from_bytes(octets[:2], "big") - 2
+    node_id, up_seid = made.session.node_id, made.session.up_seid
+    read = stored.from_bytes(size.to_bytes(2, "big") + older, node_id, up_seid)
+    marks, now = read.usage.marks.rules, made.session.usage.marks.rules
+    assert marks["uplink", "1"] == now["uplink", "1"] + Counts(0, 3 * 14)
+    assert marks["downlink", "2"] == now["downlink", "2"]
+
+
 def test_flows_counts_are_those_of_their_rules() -> None:
     """The rest of a tunnel, or of a UE's address, is what no rule with filters had."""
     voice = DL._replace(
@@ -229,7 +243,9 @@ def test_flows_counts_are_those_of_their_rules() -> None:
     flows = owned_flows(session_of(establish(create_pdrs=(UL, DL, voice))), LINKS)
     found: dict[Hashable, Counts] = {}
     for owned in flows:
-        found[owned.flow.key] = Counts(10, 1140) if owned.first else Counts(4, 456)
+        more = 14 if framed(owned.flow) else 0
+        packets = 10 if owned.first else 4
+        found[owned.flow.key] = Counts(packets, (100 + more) * packets)
     keyed = [(each.flow.key, each) for each in flows]
     assert by_rule(keyed, found) == {
         ("uplink", "1"): Counts(10, 1000),
@@ -237,4 +253,5 @@ def test_flows_counts_are_those_of_their_rules() -> None:
         ("downlink", "3"): Counts(4, 400),
     }
     assert set(by_rule(keyed, {}).values()) == {Counts()}
-    assert counts_of(Counts(1, 60)) == Counts(1, 46)
+    assert counts_of(Counts(1, 60), True) == Counts(1, 46)
+    assert counts_of(Counts(1, 60), False) == Counts(1, 60)

@@ -17,7 +17,7 @@ from ofgtp.control.sessions.detail import detail_of, settled
 from ofgtp.core.filters import ASSIGNED, PacketFilter
 from ofgtp.core.flows.flow import FlowKey, Unit
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
-from ofgtp.core.rules.counts import Counts, RuleKey, by_rule
+from ofgtp.core.rules.counts import Counts, RuleKey, by_rule, framed
 from ofgtp.core.rules.session import owned_flows
 from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Rates, Relay
@@ -352,10 +352,10 @@ COUNTED = detailed(
 
 def counted(one: Session, packets: dict[FlowKey, int], octets: int = 100) -> dict[RuleKey, Counts]:
     """What came to the rules of a session whose flows have counted so many packets."""
-    seen = {
-        key: Counts(count, (octets + ETHERNET_HEADER) * count) for key, count in packets.items()
-    }
-    return by_rule([(each.flow.key, each) for each in owned_flows(one, LINKS)], seen)
+    owned = [(each.flow.key, each) for each in owned_flows(one, LINKS)]
+    size = {key: octets + (ETHERNET_HEADER if framed(each.flow) else 0) for key, each in owned}
+    seen = {key: Counts(count, size[key] * count) for key, count in packets.items()}
+    return by_rule(owned, seen)
 
 
 def test_each_packet_counts_once_and_for_one_rule() -> None:
@@ -401,9 +401,9 @@ def test_a_relay_counts_both_ways() -> None:
     one = relay()
     found = counted(one, {each.flow.key: 1 for each in owned_flows(one, LINKS)})
     assert {key: counts.packets for key, counts in found.items()} == {
-        ("uplink", ""): 4,
-        ("downlink", ""): 4,
-    }, "three types, and the long way"
+        ("uplink", ""): 2,
+        ("downlink", ""): 2,
+    }, "as they came, and the long way"
 
 
 # --- End Markers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -120,6 +121,27 @@ def test_ledgers_are_stored(store: SessionStore, ledger: Ledger) -> None:
     for key, counts in ledger.marks.rules.items():
         assert found.marks.rules[key] == counts
     assert found.marks.dropped == ledger.marks.dropped
+
+
+@pytest.mark.parametrize("ledger", [PLAIN, MORE])
+def test_marks_of_a_store_of_the_sixth_version(tmp_path: Path, ledger: Ledger) -> None:
+    """Uplink flows counted headers of Ethernet then, and marks did not: now both do without."""
+    store = SessionStore(tmp_path / "sessions.db")
+    with store.transaction() as tx:
+        tx.put_ledgers([(5, ledger)])
+    store.close()
+    db = sqlite3.connect(tmp_path / "sessions.db")
+    db.execute("PRAGMA user_version = 6")
+    db.close()
+    store = SessionStore(tmp_path / "sessions.db")
+    [found] = store.ledgers([5]).values()
+    store.close()
+    assert found.total == ledger.total
+    assert found.rules == ledger.rules
+    assert found.marks.dropped == ledger.marks.dropped
+    for (direction, rule), counts in ledger.marks.rules.items():
+        more = Counts(0, 14 * counts.packets) if direction == "uplink" else Counts()
+        assert found.marks.rules[direction, rule] == counts + more
 
 
 def test_a_ledger_that_is_not_there(store: SessionStore) -> None:

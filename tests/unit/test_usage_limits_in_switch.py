@@ -48,7 +48,7 @@ class Gateway:
         self._packets = packets
         flows = self.net.tables["gw1"].flows
         for key, entry in flows.items():
-            flows[key] = replace(entry, packets=packets, octets=packets * (SIZE + 14))
+            flows[key] = replace(entry, packets=packets, octets=packets * SIZE)
 
     def put(self, name: str = "phone", **members: Any) -> dict[str, Any]:
         self.count(self._packets)

@@ -52,7 +52,7 @@ class Counting(FlowTable):
         """Packets meet a flow."""
         for key, each in self.flows.items():
             if (each.table, each.priority, each.match) == (table, priority, match):
-                octets = each.octets + packets * (SIZE + 14)
+                octets = each.octets + packets * SIZE
                 self.flows[key] = replace(each, packets=each.packets + packets, octets=octets)
                 return
         raise AssertionError("no such flow")

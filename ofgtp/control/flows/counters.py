@@ -39,7 +39,6 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     FIT,
     FRAMED,
-    GUARD,
     HELD,
     HELD_METERS,
     INGRESS,
@@ -77,7 +76,7 @@ from ofgtp.core.flows.pipeline import (
     Report,
 )
 from ofgtp.core.model import Direction
-from ofgtp.core.rules.terms import DOWNLINK_REFUSALS, UPLINK_REFUSALS
+from ofgtp.core.rules.terms import DOWNLINK_REFUSALS, ETHERNET_HEADER, UPLINK_REFUSALS
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import FlowStats, MeterCounts
 from ofgtp.southbound.portcounts import PortCounts
@@ -231,7 +230,7 @@ class Counters:
             self.drops[_LABELS[cookie_number(stats.cookie)]] += packets
         elif _is_uplink(stats):
             self.packets["uplink"] += packets
-            self.bytes["uplink"] += octets
+            self.bytes["uplink"] += octets + _header(stats) * packets
 
     def _take_off(self, too_big: MeterCounts, before: tuple[int, int]) -> None:
         """Take what was too big for the core port or for another tunnel, or over a session's rate,
@@ -244,7 +243,9 @@ class Counters:
         last = self._too_big_uplink or MeterCounts(0, 0)
         if too_big.packets < last.packets:
             last = MeterCounts(0, 0)  # the meter was made since
-        over = self.rates.dropped["uplink"], self.rates.octets["uplink"]
+        # Meters of rates count packets that have no Ethernet header yet.
+        over_rates = self.rates.dropped["uplink"]
+        over = over_rates, self.rates.octets["uplink"] + ETHERNET_HEADER * over_rates
         owed = (
             self._owed[0] + too_big.packets - last.packets + over[0] - self._over_rates[0],
             self._owed[1] + too_big.octets - last.octets + over[1] - self._over_rates[1],
@@ -379,10 +380,15 @@ def _is_uplink(stats: FlowStats) -> bool:
     return to_core or _is_to_ue(stats, fields) or _is_relayed(stats, fields)
 
 
+def _header(stats: FlowStats) -> int:
+    """Octets of an uplink packet's header of Ethernet, which it has not when it begins the pass in
+    which it is counted; a relay's that goes on as it came gets none."""
+    return 0 if stats.table in (RELAYED.number, OTHER_RELAYED.number) else ETHERNET_HEADER
+
+
 def _is_to_ue(stats: FlowStats, fields: set[str]) -> bool:
     """Whether a base flow leads from UE to UE."""
-    between = stats.table == GUARD.number and "nw_dst" in fields
-    return between or (stats.table == FRAMED.number and "in_port" not in fields)
+    return stats.table == FRAMED.number and "in_port" not in fields
 
 
 def _is_relayed(stats: FlowStats, fields: set[str]) -> bool:

@@ -160,9 +160,18 @@ class Readings:
                 self.switch.holding.sent(session),
                 self.switch.keys_of(session),
             )
+        framed = {
+            (each.number, place)
+            for each in sessions
+            if each.number not in spared and each.detail is not None
+            for rule in rules_of(each)
+            if rule.teid is None
+            for place in rule.meters
+        }
         for meter, (number, place) in places.items():
             if (found := meters.get(meter)) is not None:
-                dropped = counts_of(Counts(found.dropped, found.dropped_octets))
+                seen = Counts(found.dropped, found.dropped_octets)
+                dropped = counts_of(seen, (number, place) in framed)
                 self._of[number].dropped[place] = dropped
 
     def has(self, session: Session) -> bool:

@@ -319,10 +319,21 @@ class Encap:
 
 @dataclass(frozen=True, slots=True)
 class Decap:
-    """Take the outermost header off: Ethernet, or then a Network Service Header."""
+    """Take the outermost header off: Ethernet, a Network Service Header, or an MPLS label; of what
+    is behind a label the type must be said."""
+
+    eth_type: int = 0
 
     def __str__(self) -> str:
-        return "decap()"
+        return f"decap(packet_type(ns=1,type=0x{self.eth_type:x}))" if self.eth_type else "decap()"
+
+
+@dataclass(frozen=True, slots=True)
+class PushMpls:
+    """Put an MPLS label into an Ethernet frame."""
+
+    def __str__(self) -> str:
+        return "push_mpls:0x8847"
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +399,7 @@ Action = (
     | SetInPort
     | Encap
     | Decap
+    | PushMpls
     | PopMpls
     | PushVlan
     | PopVlan

@@ -156,7 +156,7 @@ INGRESS = Table(
     0,
     "ingress",
     "Sorts packets by the port they came in by.",
-    _fields("packet_type in_port ct_mark"),
+    _fields("packet_type in_port ct_label"),
     ("access", "relay_form", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
@@ -229,8 +229,9 @@ NORMALISE = Table(
     "normalise",
     "Decapsulated packets, typed at random by the switch. Tells T-PDUs from signalling, and sends"
     " both once round by a patch port: T-PDUs with an MPLS label below a new Ethernet header, their"
-    " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. A patch port"
-    " makes the switch forget the tunnel's metadata.",
+    " TEID in the packet's mark, and the peer's address in the label and a VLAN tag. Those that are"
+    " typed rightly (TTL 64 to 79) have no label, and the peer's address in the Ethernet header. A"
+    " patch port makes the switch forget the tunnel's metadata.",
     _fields("packet_type reg7 dl_dst dl_type nw_proto tun_gtpu_flags tun_gtpu_msgtype"),
     (),
     DropReason.NOT_IP,
@@ -238,12 +239,22 @@ NORMALISE = Table(
 RETYPE = Table(
     22,
     "retype",
-    "T-PDUs come back: TEID and peer go into registers, and the label is popped with the type that"
-    " the packet really has; the switch parses it anew. Those with an extension header are parsed"
-    " as IPv6, which they are not. Signalling goes to the controller.",
+    "T-PDUs come back: TEID and peer go into registers. Those with an extension header lose their"
+    " label, and are parsed as IPv6, which they are not. Signalling goes to the controller.",
     _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
-    ("container", "epoch"),
+    ("container", "bare", "epoch"),
     DropReason.NOT_IP,
+)
+BARE = Table(
+    27,
+    "bare",
+    "T-PDUs lose the label and the Ethernet header, and are said to be what they really are; the"
+    " switch parses them anew. Those whose octets it had read as a VLAN tag lose that in its books."
+    " Of what ends within its sequence number, which the switch has taken off all the same, nothing"
+    " is left.",
+    _fields("reg2 vlan_vid"),
+    ("epoch",),
+    None,
 )
 CONTAINER = Table(
     23,
@@ -269,16 +280,6 @@ UNWRAP = Table(
     "unwrap",
     "Takes this header off, and the container with it. The switch parses the packet anew.",
     _fields("dl_type pkt_mark"),
-    ("bare",),
-    DropReason.NOT_IP,
-)
-BARE = Table(
-    27,
-    "bare",
-    "The UE's packet, typed rightly, gets an Ethernet header, and the switch parses it anew with"
-    " that: so flows count the same octets of it as of packets without extension headers. Behind a"
-    " container that reaches too far it is not parsed once more, and counts 14 octets less.",
-    _fields("packet_type pkt_mark reg5"),
     ("epoch",),
     DropReason.NOT_IP,
 )
@@ -297,11 +298,12 @@ LEASE = Table(
 EPOCH = Table(
     28,
     "epoch",
-    "One flow, which asks for a field that is always 0, each time it is changed for other bits of"
-    " it; those of table ingress for the gtpu port ask for the same. Open vSwitch before 3.2 cannot"
-    " change what it has cached for decapsulated packets, but drops it when something new is asked:"
-    " so a changed next hop, say, holds for packets under way.",
-    _fields("pkt_mark"),
+    "UEs' packets, typed rightly. Those that were parsed anew get an Ethernet header. All are asked"
+    " for a field that is always 0, each time it is changed for other bits of it; those of table"
+    " ingress for the gtpu port ask for such a field, too. Open vSwitch before 3.2 cannot change"
+    " what it has cached for decapsulated packets, but drops it when something new is asked: so a"
+    " changed next hop, say, holds for packets under way.",
+    _fields("packet_type pkt_mark"),
     ("inner_ecn",),
     None,
 )
@@ -380,7 +382,7 @@ GUARD = Table(
     " multicast; other UEs, as configured. If the core MTU is smaller than what may come out of a"
     " tunnel, the size of what goes on is compared with it.",
     _fields("dl_type nw_dst ct_zone"),
-    ("route", "framed", "fit"),
+    ("route", "framed"),
     None,
 )
 ROUTE = Table(
@@ -406,8 +408,8 @@ CORE = Table(
 FRAMED = Table(
     62,
     "framed",
-    "Packets to framed routes: networks behind a UE, outside the UE pools. As tables `core` and"
-    " `guard` have it for the UE pools; here is what all framed routes have in common.",
+    "Packets to framed routes: networks behind a UE, outside the UE pools. As table `core` has it"
+    " for the UE pools; here is what all framed routes have in common. And packets from UE to UE.",
     _fields("in_port dl_type nw_ttl"),
     ("fit",),
     None,
@@ -416,9 +418,21 @@ FIT = Table(
     65,
     "fit",
     "Keeps what would not fit the access MTU once it is encapsulated from the port: the kernel"
-    " refuses it, and the switch then loses the packets that wait behind it, too.",
-    _fields("reg2"),
-    ("downlink", "too_big"),
+    " refuses it, and the switch then loses the packets that wait behind it, too. What fits is"
+    " looked up anew: the switch counts a packet on the flows of both ways that its size might have"
+    " taken, and a session's flow is to count what fits. Not so from UE to UE behind the longest"
+    " containers, since the switch does not do it that often: flows count 14 octets less of them.",
+    _fields("reg2 reg5"),
+    ("fitted", "downlink", "too_big"),
+    None,
+)
+FITTED = Table(
+    66,
+    "fitted",
+    "What fits begins here, in an Ethernet frame, wherever it came from. What has come out of a"
+    " tunnel is asked for the epoch again.",
+    _fields("in_port pkt_mark"),
+    ("downlink",),
     None,
 )
 REPLAYED = Table(
@@ -436,7 +450,7 @@ DOWNLINK = Table(
     "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
     " a session with a QFI go on, RQI and QFI in a register.",
     _fields("dl_type nw_dst"),
-    ("choose", "measure", "held", "refusal"),
+    ("choose", "contain", "held", "refusal"),
     DropReason.UNKNOWN_UE,
 )
 CHOOSE = Table(
@@ -448,13 +462,14 @@ CHOOSE = Table(
         "reg4 reg6 reg8 dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
         " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
     ),
-    ("measure", "held", "refusal"),
+    ("contain", "held", "refusal"),
     None,
 )
 MEASURE = Table(
     72,
     "measure",
-    "Compares the size of what gets a container with what fits the access MTU then.",
+    "Compares the size of what gets a container with what fits the access MTU then, where table"
+    " `fit` has not: of relays, and of what the controller has held.",
     _fields(""),
     ("contain",),
     None,
@@ -543,6 +558,7 @@ PIPELINE: tuple[Table, ...] = (
     CORE,
     FRAMED,
     FIT,
+    FITTED,
     REPLAYED,
     DOWNLINK,
     CHOOSE,

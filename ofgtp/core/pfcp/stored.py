@@ -13,9 +13,12 @@ from ofgtp.core.pfcp.wire.messages import SessionModificationRequest
 from ofgtp.core.pfcp.wire.tables import decode, encode
 from ofgtp.core.pfcp.wire.values import NodeId
 from ofgtp.core.rules.counts import Counts, RuleKey
+from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.usage.seen import Seen
 
 _SIZE = 2
+_OF_PACKETS = 1
+"""Behind all else: marks of uplink flows are those of IP packets, not of frames."""
 _AS_THEY_ARE = Measured._fields.index("ran")
 """From here on what is measured is of plain values."""
 
@@ -101,18 +104,26 @@ def _usage_to_plain(usage: Usage) -> list[Any]:
         [[place, *_plain(counts)] for place, counts in usage.marks.dropped.items()],
         usage.looked_at,
         usage.marked_at,
+        _OF_PACKETS,
     ]
 
 
 def _usage_from_plain(plain: list[Any]) -> Usage:
-    urrs, rules, dropped, *more = plain
+    urrs, rules, dropped, looked_at, marked_at, *of_packets = plain
+    # An earlier release took the headers of Ethernet off, which uplink flows counted then.
+    headers = {} if of_packets else {"uplink": ETHERNET_HEADER}
     return Usage(
         {each[0]: _measured(each[1:]) for each in urrs},
         Seen(
-            {key: Counts(*each[-2:]) for each in rules for key in _keys(each[:-2])},
+            {
+                key: Counts(packets, octets + headers.get(key[0], 0) * packets)
+                for *names, packets, octets in rules
+                for key in _keys(names)
+            },
             {place: Counts(*counts) for place, *counts in dropped},
         ),
-        *more,
+        looked_at,
+        marked_at,
     )
 
 

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic
 
-from ofgtp.core.flows.pipeline import RELAY
 from ofgtp.core.model import Direction
 from ofgtp.core.pfcp.usage import Usage
 from ofgtp.core.pfcp.wire.grouped import CreatePdr, CreateUrr
-from ofgtp.core.rules.counts import NONE, Counts, FlowCounts, K, RuleKey
+from ofgtp.core.rules.counts import NONE, Counts, FlowCounts, K, RuleKey, framed
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.sessions.rule import Rule, ToCore, Tunnel
@@ -43,7 +42,7 @@ class Sums(Generic[K]):
                 adds_at = places.setdefault((adds[0], adds[1]), len(places))
                 if not owned.first and rest is not None:
                     takes_at = places.setdefault((rest[0], rest[1]), len(places))
-            more = 0 if owned.flow.table == RELAY.number else ETHERNET_HEADER
+            more = ETHERNET_HEADER if framed(owned.flow) else 0
             self._flows.append((key, more, adds_at, takes_at))
         passing = {key_of(each) for each in rules if isinstance(each.forward, (Tunnel, ToCore))}
         self._rules: list[tuple[RuleKey, Direction, tuple[int, ...]]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from ofgtp.core.flows.flow import Flow, SetField, Value, match
+from ofgtp.core.flows.flow import Encap, Flow, Header, SetField, Value, match
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
@@ -27,6 +27,7 @@ from ofgtp.core.rules.downlink import (
     contain,
     core,
     fit,
+    fitted,
     framed,
     held,
     refusal,
@@ -35,11 +36,12 @@ from ofgtp.core.rules.downlink import (
 )
 from ofgtp.core.rules.ecn import inner_ecn, outer_ecn
 from ofgtp.core.rules.lease import lease_flows
-from ofgtp.core.rules.normalise import normalise, retype
+from ofgtp.core.rules.normalise import bare, normalise, retype
 from ofgtp.core.rules.relay import relay, relay_form
 from ofgtp.core.rules.terms import (
     CE,
     ECT_1,
+    EPOCH_AT,
     IPV4_TYPED,
     IPV6_TYPED,
     Links,
@@ -89,6 +91,7 @@ def gateway_flows(
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
     yield from retype()
+    yield from bare()
     yield from container(links)
     yield from epoch_flows(links)
     yield from inner_ecn()
@@ -100,7 +103,7 @@ def gateway_flows(
     yield from route(links)
     yield from core(gateway, links)
     yield from framed(links)
-    yield from fit()
+    yield from fit(links)
     yield from choose(links)
     yield from held()
     yield from replayed(links)
@@ -120,16 +123,19 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
     away for a moment, so that what it has cached for the first must be forgotten too.
     """
     # Not pkt_mark: the TEID is copied onto it in this pass, which asks for all of it in any epoch.
-    asked: dict[str, Value] = {"ct_mark": (0, links.epoch)}
+    # Nor ct_mark: of what is not parsed anew this is also the pass in which its session is found.
+    asked: dict[str, Value] = {"ct_label": (0, links.epoch << EPOCH_AT)}
     for port, ecn in ((links.gtpu, None), (links.gtpu_ect_1, ECT_1), (links.gtpu_ce, CE)):
         marked = () if ecn is None else (SetField("reg7", ecn),)
         # A mark goes into the packet itself, so that of relays, too, is unwrapped then.
         first = RELAY_FORM if ecn is None else NORMALISE
         yield INGRESS.flow(100, match(in_port=port, **asked), *marked, goto=first)
-        for packet_type in (IPV4_TYPED, IPV6_TYPED):
-            # A match without packet_type means Ethernet, so the other types need their own.
-            typed = match(packet_type=packet_type, in_port=port, **asked)
-            yield INGRESS.flow(100, typed, *marked, goto=first)
-    yield EPOCH.flow(100, match(pkt_mark=(0, links.epoch)), goto=INNER_ECN)
+    of_epoch: dict[str, Value] = {"pkt_mark": (0, links.epoch)}
+    yield EPOCH.flow(100, match(**of_epoch), goto=INNER_ECN)
+    for packet_type in (IPV4_TYPED, IPV6_TYPED):
+        parsed = match(packet_type=packet_type, **of_epoch)
+        # Above: a match of metadata alone is for packets of any type, though none be named.
+        yield EPOCH.flow(110, parsed, Encap(Header.ETHERNET), goto=INNER_ECN)
+    yield from fitted(links)
     # The passes between the first and the last lead to the next by such a number as well.
     yield from container_epoch_flows(links)

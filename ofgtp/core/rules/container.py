@@ -1,4 +1,4 @@
-"""Tables container, container_end, unwrap and bare: what T-PDUs with extension headers lose."""
+"""Tables container, container_end and unwrap: what T-PDUs with extension headers lose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ofgtp.core.flows.flow import (
     move,
 )
 from ofgtp.core.flows.pipeline import (
-    BARE,
     CONTAINER,
     CONTAINER_END,
     EPOCH,
@@ -36,10 +35,7 @@ from ofgtp.core.rules.terms import (
     EXTENDED,
     EXTENDED_NUMBERED,
     EXTENSION_SAMPLE,
-    IPV4,
-    IPV4_TYPED,
     IPV6,
-    IPV6_TYPED,
     NSH,
     OF_TYPE_0,
     UDP,
@@ -116,6 +112,14 @@ def _packet_at(form: int, units: int) -> int:
 def _far(form: int, units: int) -> bool:
     """Whether its end is not seen while the whole prologue is in front."""
     return _packet_at(form, units) > _DST
+
+
+def far_forms() -> Iterator[int]:
+    """What register 5 says of packets that are read as IPv6 once more than others."""
+    for form in (EXTENDED, EXTENDED_NUMBERED):
+        for units in range(1, units_max(form) + 1):
+            if _far(form, units):
+                yield form << 4 | units
 
 
 def _typed(form: int) -> _Octets:
@@ -230,22 +234,6 @@ def container(links: Links) -> Iterator[Flow]:
                 yield _not_ip(form, units)
     another = DropReason.EXTENSION_CHAIN
     yield CONTAINER_END.drop(0, (), another, show, meter=EXTENSION_METER)
-    for form in (EXTENDED, EXTENDED_NUMBERED):
-        for units in range(1, units_max(form) + 1):
-            if _far(form, units):
-                # It has had a pass more than others, and the switch makes no more than six.
-                for packet_type in (IPV4_TYPED, IPV6_TYPED):
-                    asked = match(packet_type=packet_type, reg5=form << 4 | units)
-                    yield BARE.flow(110, asked, Encap(Header.ETHERNET), goto=EPOCH)
-
-
-def _framed(eth_type: int) -> tuple[Action, ...]:
-    """Give an IP packet an Ethernet header, and have the switch begin a pass with it.
-
-    A flow counts the octets with which a packet began the pass: sessions' flows are to count the
-    same of all uplink packets, whether they had a container or not.
-    """
-    return Encap(Header.MPLS), Encap(Header.ETHERNET), PopMpls(eth_type)
 
 
 def _ended(form: int, units: int, links: Links) -> Iterator[Flow]:
@@ -290,7 +278,4 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
             if _far(form, units):
                 yield from _ended(form, units, links)
     unwrapped = match(dl_type=NSH, pkt_mark=(0, links.epoch))
-    yield UNWRAP.flow(100, unwrapped, *_BARED, goto=BARE)
-    for packet_type, eth_type in ((IPV4_TYPED, IPV4), (IPV6_TYPED, IPV6)):
-        typed_ip = match(packet_type=packet_type, pkt_mark=(0, links.epoch))
-        yield BARE.flow(100, typed_ip, *_framed(eth_type), goto=EPOCH)
+    yield UNWRAP.flow(100, unwrapped, *_BARED, goto=EPOCH)

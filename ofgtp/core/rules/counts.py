@@ -11,7 +11,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from ofgtp.core.flows.pipeline import RELAY
+from ofgtp.core.flows.flow import Flow
+from ofgtp.core.flows.pipeline import CHOOSE, DOWNLINK
 from ofgtp.core.model import Direction
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.terms import ETHERNET_HEADER
@@ -23,7 +24,7 @@ RuleKey = tuple[Direction | Literal["held"], str]
 was held for a rule of the downlink before it went on."""
 
 FlowCounts = tuple[int, int, int]
-"""What the switch says of a flow: packets, octets of frames, and microseconds since it was made."""
+"""What the switch says of a flow: packets, octets, and microseconds since it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,19 @@ class Counts:
 NONE = Counts()
 
 
-def counts_of(frames: Counts) -> Counts:
-    """Of frames, as the switch counts them, the IP packets."""
-    return Counts(frames.packets, max(frames.octets - ETHERNET_HEADER * frames.packets, 0))
+_FRAMED = DOWNLINK.number, CHOOSE.number
+
+
+def framed(flow: Flow) -> bool:
+    """Whether a flow of a session counts frames. Out of a tunnel packets have no Ethernet header
+    when they begin the pass in which they meet it, and no other octets count."""
+    return flow.table in _FRAMED
+
+
+def counts_of(seen: Counts, framed: bool) -> Counts:
+    """Of what the switch counts the IP packets; `framed` is whether it counts frames."""
+    more = ETHERNET_HEADER if framed else 0
+    return Counts(seen.packets, max(seen.octets - more * seen.packets, 0))
 
 
 def by_rule(flows: Iterable[tuple[K, Owned]], seen: Mapping[K, Counts]) -> dict[RuleKey, Counts]:
@@ -66,8 +77,7 @@ def by_rule(flows: Iterable[tuple[K, Owned]], seen: Mapping[K, Counts]) -> dict[
         found = seen.get(key)
         if found is None:
             continue
-        # In table relay packets have not been given a header of Ethernet.
-        found = found if owned.flow.table == RELAY.number else counts_of(found)
+        found = counts_of(found, framed(owned.flow))
         if not owned.first:
             behind[group] += found
             counted[owned.direction, owned.rule] += found

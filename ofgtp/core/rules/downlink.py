@@ -15,7 +15,9 @@ from ofgtp.core.flows.flow import (
     Flow,
     Header,
     Output,
+    PopMpls,
     Port,
+    PushMpls,
     Resubmit,
     SetField,
     SetInPort,
@@ -31,6 +33,7 @@ from ofgtp.core.flows.pipeline import (
     CORE,
     DOWNLINK,
     FIT,
+    FITTED,
     FRAMED,
     HELD,
     HELD_METERS,
@@ -55,6 +58,7 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import Gateway
 from ofgtp.core.packets.gtpu import Extension
+from ofgtp.core.rules.container import far_forms
 from ofgtp.core.rules.terms import (
     ARP,
     CONTAINER_HEADERS,
@@ -68,6 +72,7 @@ from ofgtp.core.rules.terms import (
     HELD_SAMPLE,
     ICMP,
     IPV4,
+    LONGER_CONTAINED,
     RELAYS,
     STRICT,
     TAGGED,
@@ -75,7 +80,6 @@ from ofgtp.core.rules.terms import (
     TUNNEL_HEADERS,
     UPLINK_REFUSALS,
     Links,
-    each_type,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.rule import Tunnel
@@ -88,10 +92,10 @@ def contain(links: Links) -> Iterator[Flow]:
     is the last, and the switch sets it in the second, where the QFI's lowest bit stands. Of an even
     QFI's label the time to live is 1, by which nftables knows to clear both.
     """
-    bare = links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER
-    yield MEASURE.flow(0, (), CheckBigger(bare - CONTAINER_HEADERS, "reg2", 1), goto=CONTAIN)
-    yield CONTAIN.flow(100, match(reg2=(2, 2)), goto=TOO_BIG, meter=TOO_BIG_METER)
-    relayed = match(reg2=(2, 2), reg6=(RELAYS, RELAYS))
+    yield MEASURE.flow(0, (), _check_contained(links), goto=CONTAIN)
+    longer = {"reg2": (_LONGER, _LONGER)}
+    yield CONTAIN.flow(100, match(**longer), goto=TOO_BIG, meter=TOO_BIG_METER)
+    relayed = match(**longer, reg6=(RELAYS, RELAYS))
     yield CONTAIN.drop(110, relayed, DropReason.TOO_BIG, meter=TOO_BIG_RELAYED_METER)
     for odd in (0, 1):
         front = container_in_front("reg4", 0x01000, 4, 7, odd)
@@ -125,7 +129,7 @@ def choose(links: Links) -> Iterator[Flow]:
     bare = match(reg4=(0, HAS_CONTAINER), reg6=(0, STRICT))
     yield CHOOSE.flow(0, bare, Decap(), Output(links.gtpu))
     contained = match(reg4=(HAS_CONTAINER, HAS_CONTAINER), reg6=(0, STRICT))
-    yield CHOOSE.flow(0, contained, goto=MEASURE)
+    yield CHOOSE.flow(0, contained, goto=CONTAIN)
     yield CHOOSE.drop(0, match(reg6=(STRICT, STRICT)), DropReason.NO_RULE, meter=NO_RULE_METER)
 
 
@@ -170,11 +174,9 @@ def closed(slot: int, seconds: int) -> Flow:
 
 
 def refusal() -> Iterator[Flow]:
-    """One flow for each reason that a session's rule may have, and each type of packet. What came
-    in a tunnel may be of any, of a relay that does not unwrap it."""
+    """One flow for each reason that a session's rule may have, and each direction."""
     for reason, meter in UPLINK_REFUSALS.items():
-        for asked in each_type(reg5=int(reason)):
-            yield REFUSAL.drop(100, asked, reason, meter=meter)
+        yield REFUSAL.drop(100, match(reg5=int(reason)), reason, meter=meter)
     for reason, meter in DOWNLINK_REFUSALS.items():
         yield REFUSAL.drop(100, match(reg5=TO_UE | reason), reason, meter=meter)
 
@@ -224,15 +226,40 @@ def check_size(links: Links) -> CheckBigger:
     return CheckBigger(links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER, "reg2")
 
 
-def fit() -> Iterator[Flow]:
+def _check_contained(links: Links) -> CheckBigger:
+    bare = check_size(links).octets
+    return CheckBigger(bare - CONTAINER_HEADERS, "reg2", LONGER_CONTAINED)
+
+
+_LONGER = 1 << LONGER_CONTAINED
+
+_LOOKED_UP_ANEW: tuple[Action, ...] = PushMpls(), PopMpls(IPV4)
+"""The two cancel each other, and cost no action of the datapath; what the switch does all the same
+is to begin a pass, with the packet in its Ethernet frame."""
+
+
+def fit(links: Links) -> Iterator[Flow]:
+    """Counts must be right of what fits: both ways of a comparison are one entry of the cache, and
+    the switch counts what has met the entry on the flows of both, as far as the next look-up."""
     yield FIT.flow(100, match(reg2=(1, 1)), goto=TOO_BIG, meter=TOO_BIG_METER)
-    yield FIT.flow(0, (), goto=DOWNLINK)
+    if links.ue_to_ue:
+        for form in far_forms():
+            # The switch makes no more than six passes, and these have had one more than others.
+            yield FIT.flow(50, match(reg5=form), _check_contained(links), goto=DOWNLINK)
+    yield FIT.flow(0, (), _check_contained(links), *_LOOKED_UP_ANEW, goto=FITTED)
+    # This has never been in a tunnel.
+    yield FITTED.flow(100, match(in_port=links.core), goto=DOWNLINK)
     show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     yield TOO_BIG.report(0, (), Report.TOO_BIG, show, meter=TOO_BIG_REPORT_METER)
 
 
+def fitted(links: Links) -> Iterator[Flow]:
+    """A pass of the switch of its own: see NO_SESSION."""
+    yield FITTED.flow(0, match(pkt_mark=(0, links.epoch)), goto=DOWNLINK)
+
+
 def unknown_ue() -> Flow:
-    """Counted by its meter: the switch counts what is too big for a tunnel on this flow, too."""
+    """Counted by its meter, as the other drops of this table are."""
     return DOWNLINK.drop(0, (), DropReason.UNKNOWN_UE, meter=UNKNOWN_UE_METER)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ofgtp.core.flows.flow import CheckBigger, Flow, Output, Port
+from ofgtp.core.flows.flow import CheckBigger, Flow, Output, Port, match
 from ofgtp.core.flows.pipeline import (
     NORMALISE,
     REFUSAL,
@@ -14,7 +14,6 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG_RELAYED_METER,
     DropReason,
 )
-from ofgtp.core.rules.normalise import any_type
 from ofgtp.core.rules.terms import (
     ASKED,
     GTP,
@@ -28,7 +27,6 @@ from ofgtp.core.rules.terms import (
     E,
     Links,
     S,
-    each_type,
 )
 
 
@@ -39,13 +37,11 @@ def relay_form() -> Iterator[Flow]:
     the flag all the same.
     """
     for bits in (*LATER_VERSIONS, S):
-        for asked in any_type(bits):
-            yield RELAY_FORM.flow(100, asked, goto=NORMALISE)
+        yield RELAY_FORM.flow(100, match(tun_gtpu_flags=bits), goto=NORMALISE)
     for priority, flags in ((90, E | PN), (80, E), (70, PN), (60, 0)):
-        for asked in any_type(GTP | flags, tun_gtpu_msgtype=T_PDU):
-            yield RELAY_FORM.flow(priority, asked, goto=RELAY)
-    for asked in each_type():
-        yield RELAY_FORM.flow(0, asked, goto=NORMALISE)
+        t_pdu = match(tun_gtpu_flags=GTP | flags, tun_gtpu_msgtype=T_PDU)
+        yield RELAY_FORM.flow(priority, t_pdu, goto=RELAY)
+    yield RELAY_FORM.flow(0, (), goto=NORMALISE)
 
 
 def relay(links: Links) -> Iterator[Flow]:
@@ -54,17 +50,13 @@ def relay(links: Links) -> Iterator[Flow]:
     An interface takes frames that are some octets longer than its MTU, for VLAN tags, and sends
     none. What is left of a T-PDU here is all that stood behind the first 8 octets of its header.
     """
-    for typed in each_type(**NO_RELAY):
-        yield RELAY.flow(0, typed, goto=NORMALISE)
+    yield RELAY.flow(0, match(**NO_RELAY), goto=NORMALISE)
+    fits = CheckBigger(links.access_mtu - TUNNEL_HEADERS, "reg2", LONGER_THAN_ACCESS)
     for table in RELAY_TABLES.values():
         asked = ASKED[table.number]
-        for typed in each_type(reg5=0, **asked):
-            fits = CheckBigger(links.access_mtu - TUNNEL_HEADERS, "reg2", LONGER_THAN_ACCESS)
-            yield table.flow(100, typed, fits, goto=RELAY_FIT)
-        for typed in each_type(**asked):
-            yield table.flow(50, typed, goto=REFUSAL)
+        yield table.flow(100, match(reg5=0, **asked), fits, goto=RELAY_FIT)
+        yield table.flow(50, match(**asked), goto=REFUSAL)
     bit = 1 << LONGER_THAN_ACCESS
-    for typed in each_type(reg2=(bit, bit)):
-        yield RELAY_FIT.drop(100, typed, DropReason.TOO_BIG, meter=TOO_BIG_RELAYED_METER)
-    for typed in each_type(reg2=(0, bit)):
-        yield RELAY_FIT.flow(100, typed, Output(Port.IN_PORT))
+    longer = match(reg2=(bit, bit))
+    yield RELAY_FIT.drop(100, longer, DropReason.TOO_BIG, meter=TOO_BIG_RELAYED_METER)
+    yield RELAY_FIT.flow(100, match(reg2=(0, bit)), Output(Port.IN_PORT))

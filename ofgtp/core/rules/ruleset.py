@@ -31,12 +31,12 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     CHOOSE,
+    CONTAIN,
     CORE,
     DOWNLINK,
     FRAMED,
     GUARD,
     HELD,
-    MEASURE,
     ONWARD,
     QFI,
     REFUSAL,
@@ -64,7 +64,6 @@ from ofgtp.core.rules.terms import (
     TO_UE,
     WAY_TABLES,
     Links,
-    each_type,
     wanted_container,
 )
 from ofgtp.core.sessions.detail import Detail
@@ -234,7 +233,7 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
             actions += (SetField("reg4", marked),)
         actions += _to(tunnel.to)
         if alone:
-            goto = MEASURE if tunnel.octet is not None else None
+            goto = CONTAIN if tunnel.octet is not None else None
             if goto is None:
                 actions = Decap(), *actions, Output(making.links.gtpu)
     if held:
@@ -276,7 +275,7 @@ def _of_downlink(
             actions = _to(to) if default is None or default.to != to else ()
             if octet is None:
                 return (Decap(), *actions, Output(links.gtpu)), None
-            return (SetField("reg4", octet), *actions), MEASURE
+            return (SetField("reg4", octet), *actions), CONTAIN
         case Refused(reason):
             return (SetField("reg5", TO_UE | reason),), REFUSAL
         case Held():
@@ -363,10 +362,10 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
     if octet is not None or marked == HOLDS:
         # A container is put in front, or a packet shown, behind the patch alone.
         of_tunnel = {}
-    for asked in each_type(**of_tunnel) if of_tunnel else ():
+    if of_tunnel:
         flow = RELAY.flow(
             SESSION_PRIORITY,
-            asked,
+            match(**of_tunnel),
             *actions,
             goto=RELAY_TABLES[way],
             meter=meter,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ofgtp.core.flows.flow import Match, Value, match
+from ofgtp.core.flows.flow import Value
 from ofgtp.core.flows.pipeline import (
     BUFFER_FULL_METER,
     ERROR_INDICATED_METER,
@@ -76,6 +75,15 @@ their packet: the optional part and then an extension header, if E is set; the h
 if S is set too (the switch takes it off); and the optional part alone, if only PN is set."""
 
 
+NUMBERED = {4: 5, 6: 0}
+"""By IP version what stands there of T-PDUs with a sequence number: the switch takes its octets off
+though they be missing, so that the packet may have fewer than none."""
+
+
+WHOLE = 7
+"""Stands there of T-PDUs that are typed rightly, and have no label."""
+
+
 CONTAINED, CHECKED = 0x80, 0x40
 """In register 3: the T-PDU had a container. In register 4: its session wants one; its session wants
 its QFI in it."""
@@ -89,14 +97,6 @@ SESSION_PRIORITY = 100
 
 
 PRIORITY_MAX = 65_535
-
-
-def each_type(**asked: Value) -> Iterator[Match]:
-    """Matches for these fields, whatever the switch has taken the packet for: one that names no
-    packet type is for Ethernet frames alone."""
-    yield match(**asked)
-    for packet_type in (IPV4_TYPED, IPV6_TYPED):
-        yield match(packet_type=packet_type, **asked)
 
 
 HEADER_SAMPLE = 96
@@ -195,6 +195,14 @@ def wanted_container(qos: Qos) -> int:
     return CONTAINED * qos.required | (CHECKED | qos.qfi) * qos.check
 
 
+ALL_THERE, IS_IPV6 = 4, 5
+"""Bits of register 2: a packet is longer than what the switch has taken off it; and it is IPv6."""
+
+
+LONGER_CONTAINED = 1
+"""The bit of register 2 that says of a downlink packet that it does not fit with a container."""
+
+
 LONGER_THAN_ACCESS = 3
 """The bit of register 2 that says so of a packet that came in a tunnel and is to leave in one."""
 
@@ -228,6 +236,10 @@ ASKED: dict[int, dict[str, Value]] = {
 
 NO_RELAY: dict[str, Value] = {"ct_label": (0, 0xFFFF << 64)}
 """The same for what is no relay's."""
+
+
+EPOCH_AT = 96
+"""The same field from this bit on is for the epoch."""
 
 
 RELAYS = 1 << 30

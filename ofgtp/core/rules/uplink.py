@@ -12,12 +12,11 @@ from ofgtp.core.flows.flow import (
     Flow,
     Output,
     Port,
-    SetInPort,
     match,
     set_field,
 )
 from ofgtp.core.flows.pipeline import (
-    FIT,
+    FRAMED,
     GUARD,
     HELD,
     MEASURE,
@@ -154,7 +153,7 @@ def guard(gateway: Gateway, links: Links, protected: Iterable[IPv4Network]) -> I
         if gateway.ue_to_ue == "deny":
             yield GUARD.drop(90, asked, DropReason.UE_TO_UE)
         else:
-            yield GUARD.flow(90, asked, SetInPort(), check_size(links), goto=FIT)
+            yield GUARD.flow(90, asked, goto=FRAMED)
     limit = core_limit(links)
     size = () if limit is None else (CheckBigger(limit, "reg2", LONGER_THAN_CORE),)
     yield GUARD.flow(0, match(**LIVE), *size, goto=ROUTE)

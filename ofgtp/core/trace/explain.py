@@ -21,6 +21,7 @@ from ofgtp.core.flows.pipeline import (
     DOWNLINK,
     EPOCH,
     FIT,
+    FITTED,
     FRAMED,
     GUARD,
     HELD,
@@ -64,7 +65,7 @@ ANEW = {
     CONTAINER: "Parsed anew, as if IPv6: its extension header can be read so",
     CONTAINER_END: "Parsed anew, 16 octets further on: it is a long one",
     UNWRAP: "Parsed anew, as if NSH: its extension header can be taken off so",
-    BARE: "Parsed anew, without its extension header",
+    FITTED: "Looked up anew, so that what does not fit is not counted with what does",
 }
 """Tables that follow on a new parsing -> what it is about."""
 
@@ -167,6 +168,8 @@ class _Way:
         self._registers: dict[int, int] = {}
         self._sent: int | None = None
         self._far = ""
+        self._exceeded: Hop | None = None
+        """The last flow whose limit the packet is above."""
         self.taken: Taken | None = None
         self.relayed = False
         self.parts: list[Part] = []
@@ -176,7 +179,7 @@ class _Way:
         """From the core port to its end."""
         packet, gateway = self.case.packet, self.case.gateway
         question = probe.from_core(packet, gateway, core_mac)
-        return self._end(*self._put(question, f"From the core, by {gateway.core_device}"))
+        return self._end(*self._put_on(question, f"From the core, by {gateway.core_device}"))
 
     def from_tunnel(self, local_mac: str) -> Verdict:
         """From the access port to its end, past the places where the switch's trace stops."""
@@ -189,26 +192,36 @@ class _Way:
             return verdict.not_unwrapped(self.case)
         question = probe.out_of_tunnel(packet, gateway)
         by = probe.unwrapped_by(packet, gateway)
-        trace, hops = self._put(question, f"Out of its tunnel, by {by}")
+        return self._end(*self._put_on(question, f"Out of its tunnel, by {by}"))
+
+    def _put_on(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
+        """Ask the switch, and ask on wherever it parses the packet anew."""
+        trace, hops = self._put(question, title)
         while trace.parsed_anew and hops and len(self.asked) < PASSES_MAX:
             onward = _onward(hops[-1])
             if onward is None:
                 break
+            packet, gateway = self.case.packet, self.case.gateway
             question = probe.parsed_anew(packet, gateway, self._registers, onward)
             trace, hops = self._put(question, ANEW[onward])
-        return self._end(trace, hops)
+        return trace, hops
 
     def _put(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
         """Ask the switch, and add what it says to the story."""
         answer = self._ask(question)
         self.asked.append(Asked(question, answer))
         trace = oftrace.read(answer)
-        hops = trace.taken(self.case.packet.size + ETHERNET_HEADER)
+        frame_size = self.case.packet.size + ETHERNET_HEADER
+        hops = trace.taken(frame_size)
         for entry in sorted({hop.entry for hop in hops}):
             within = [hop for hop in hops if hop.entry == entry]
             steps = []
             for hop in within:
                 self._registers |= hop.registers
+                if hop.limit is not None and frame_size > hop.limit:
+                    self._exceeded = hop
+                    for register, bit in hop.larger.items():
+                        self._registers[register] = self._registers.get(register, 0) | bit
                 self._note(hop)
                 steps.append(Step(self._says(hop), hop, self._owner(hop)))
             if trace.tunnel is not None and self._into_tunnel.intersection(within[-1].outputs):
@@ -310,6 +323,8 @@ class _Way:
         if table is ONWARD:
             return f"into a tunnel again, to {self._far}"
         if table is FRAMED:
+            if packet.direction == "uplink":
+                return f"from UE to UE: {packet.destination} is one's, or behind one"
             return f"{packet.destination} is behind a UE, by a framed route"
         if table is HELD:
             return "the session is idle: to where such packets are shown, or its way is closed"
@@ -324,7 +339,11 @@ class _Way:
             return f"a T-PDU with {what}: round by the patch"
         if table is RETYPE:
             teid, peer = self._registers.get(0, 0), IPv4Address(self._registers.get(1, 0))
-            return f"keeps TEID {teid:#x} and peer {peer}, and parses anew"
+            rightly = f"goto_table:{EPOCH.number}" in hop.actions
+            then = "of what is typed rightly" if rightly else "of what must be parsed anew"
+            return f"keeps TEID {teid:#x} and peer {peer}, {then}"
+        if table is BARE:
+            return "it is an IPv4 packet"
         if table is CONTAINER:
             octets = 4 * (self._registers.get(EXTENDED_FORM, 0) & 0xF)
             kind = " of PDU type 0, as if downlink" if self._of_type_0 else ""
@@ -333,8 +352,6 @@ class _Way:
             return "an IPv4 packet follows it: all in front is made one header to take off"
         if table is UNWRAP:
             return "the container is taken off"
-        if table is BARE:
-            return "the UE's packet, as without a container, in an Ethernet frame"
         if table is EPOCH:
             return "all pass it; it keeps the switch's cache right"
         if table is INNER_ECN:
@@ -366,6 +383,8 @@ class _Way:
         if table is FIT:
             fits = "do not fit" if "reg2" in hop.match else "fit"
             return f"{packet.size} octets {fits} the access side"
+        if table is FITTED:
+            return "what fits begins here"
         if table is TOO_BIG:
             return "goes no further; its sender is told by ICMP"
         if table is DOWNLINK:
@@ -477,8 +496,7 @@ class _Way:
             if reason is DropReason.TOO_BIG:
                 return verdict.too_big_relayed(case)
             return verdict.dropped(case, reason, self.taken)
-        if last.table == TOO_BIG.number:
-            asked = next(hop for hop in reversed(hops) if hop.limit is not None)
+        if last.table == TOO_BIG.number and (asked := self._exceeded) is not None:
             if case.packet.direction == "uplink" and not self._to_ue:
                 return verdict.too_big_uplink(case, asked)
             return verdict.too_big(case, asked)
@@ -535,9 +553,11 @@ class _Way:
 
 def _onward(hop: Hop) -> Table | None:
     """Where a packet that is parsed anew after this flow goes on, which the switch does not say."""
+    if hop.table == FIT.number:
+        return FITTED
     if hop.table == RETYPE.number:
-        return CONTAINER if EXTENDED_FORM in hop.registers else EPOCH
-    onward = {CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: BARE, BARE: EPOCH}
+        return CONTAINER
+    onward = {BARE: EPOCH, CONTAINER: CONTAINER_END, CONTAINER_END: UNWRAP, UNWRAP: EPOCH}
     return next((to for table, to in onward.items() if table.number == hop.table), None)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.filters import WITH_PORTS
-from ofgtp.core.flows.pipeline import BARE, CONTAINER, CONTAINER_END, EPOCH, UNWRAP, Table
+from ofgtp.core.flows.pipeline import CONTAINER, CONTAINER_END, EPOCH, FITTED, UNWRAP, Table
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.gtpu import Extension
@@ -112,6 +112,14 @@ class Packet:
             *more,
         ]
 
+    def _typed(self) -> list[str]:
+        """Without an Ethernet header."""
+        return [
+            f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})",
+            *([f"nw_proto={self.number}"] if self.proto in PROTOCOLS else []),
+            *self._inner()[1:],
+        ]
+
     @property
     def unwrapped(self) -> bytes:
         """The first octets of what is left when the switch has taken it out of its tunnel.
@@ -189,7 +197,7 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
     if typed is not None:
         inner = [f"packet_type=({typed >> 16},{typed & 0xFFFF:#x})"]
         if typed == IPV4_TYPED and not packet.container:
-            inner += [f"nw_src={packet.source}", f"nw_dst={packet.destination}"]
+            inner = packet._typed()
     else:
         kind = int.from_bytes(left[12:14], "big")
         inner = [
@@ -216,20 +224,17 @@ def parsed_anew(
     """
     left = packet.unwrapped.ljust(36, b"\0")
     read_as = {
-        EPOCH: packet._inner(),
+        EPOCH: packet._typed(),
+        FITTED: packet._inner(),
         # docs/5g.md: what is left stands where IPv6 has its destination, then UDP has its ports;
         # or its source first, where a container reaches further
         CONTAINER: _as_ipv6(left),
         CONTAINER_END: [*_as_ipv6(left[16:]), f"ipv6_src={IPv6Address(left[:16])}"],
         UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", "nsh_np=1"],
-        BARE: [
-            f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})",
-            *([f"nw_proto={packet.number}"] if packet.proto in PROTOCOLS else []),
-            *packet._inner()[1:],
-        ],
     }[table]
     kept = [f"reg{number}={value:#x}" for number, value in sorted(registers.items()) if value]
-    asked = _question([_in_port(gateway.loop_ports[1]), *kept, *read_as])
+    by = gateway.core_ends[0] if packet.direction == "downlink" else gateway.loop_ports[1]
+    asked = _question([_in_port(by), *kept, *read_as])
     return Question(asked.flow, f"resubmit(,{table.number})")
 
 

@@ -10,8 +10,8 @@ from ofgtp.core.rules.terms import ETHERNET_HEADER
 Row = Sequence[int]
 """Packets and octets, uplink and downlink: those of the total; then the marks."""
 Pair = tuple[int, int, int, int, int, int]
-"""As the switch reports the two flows: packets, octets of frames, and age in microseconds, uplink
-and downlink. The age of one that is not there is negative."""
+"""As the switch reports the two flows: packets, octets, and age in microseconds, uplink and
+downlink; the octets downlink are those of frames. The age of one that is not there is negative."""
 
 NEW_ROW = (0,) * 8
 NO_PAIR: Pair = (0, 0, -1, 0, 0, -1)
@@ -25,7 +25,7 @@ def counted(row: Row, pair: Pair, since: int) -> tuple[int, ...] | None:
     """
     up, up_octets, down, down_octets, *marks = row
     up_mark, up_mark_octets, down_mark, down_mark_octets = marks
-    up_now, up_frames, up_age, down_now, down_frames, down_age = pair
+    up_now, up_octets_now, up_age, down_now, down_frames, down_age = pair
     same = up_now == up_mark and down_now == down_mark
     if same and (up_age >= since or not up_now) and (down_age >= since or not down_now):
         return None
@@ -33,7 +33,6 @@ def counted(row: Row, pair: Pair, since: int) -> tuple[int, ...] | None:
         up_mark = up_mark_octets = 0
     if down_age < since or down_now < down_mark:
         down_mark = down_mark_octets = 0
-    up_octets_now = up_frames - ETHERNET_HEADER * up_now
     down_octets_now = down_frames - ETHERNET_HEADER * down_now
     return (
         up + up_now - up_mark,
