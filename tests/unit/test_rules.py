@@ -206,7 +206,7 @@ LEADS_ON = {
     MEASURE: {CONTAIN},
     RULES: {GUARD, QFI, DropReason.WRONG_BEARER},
     OTHER_RULES: {GUARD, QFI, DropReason.WRONG_BEARER},
-    CHOOSE: {CONTAIN, DropReason.NO_RULE, LINKS.gtpu},
+    CHOOSE: {MEASURE, DropReason.NO_RULE, LINKS.gtpu},
     QFI: {DropReason.CONTAINER_MISSING},
     CONTAIN: {LINKS.gtpu},
     ONWARD: {ONWARD_FIT},
@@ -466,7 +466,7 @@ def test_two_flows_a_session_with_a_qfi() -> None:
         assert up.actions == (() if wanted is None else (SetField("reg4", wanted),))
         assert up.goto == (GUARD if wanted is None else QFI).number
         assert down.actions[0] == SetField("reg4", octet)
-        assert down.goto == CONTAIN.number
+        assert down.goto == MEASURE.number
     idle = session(qos=Qos(9), downlink=None)
     assert session_flows(idle, LINKS)[1] == session_flows(session(downlink=None), LINKS)[1]
 

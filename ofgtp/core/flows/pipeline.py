@@ -450,7 +450,7 @@ DOWNLINK = Table(
     "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
     " a session with a QFI go on, RQI and QFI in a register.",
     _fields("dl_type nw_dst"),
-    ("choose", "contain", "held", "refusal"),
+    ("choose", "measure", "held", "refusal"),
     DropReason.UNKNOWN_UE,
 )
 CHOOSE = Table(
@@ -462,14 +462,13 @@ CHOOSE = Table(
         "reg4 reg6 reg8 dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
         " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
     ),
-    ("contain", "held", "refusal"),
+    ("measure", "held", "refusal"),
     None,
 )
 MEASURE = Table(
     72,
     "measure",
-    "Compares the size of what gets a container with what fits the access MTU then, where table"
-    " `fit` has not: of relays, and of what the controller has held.",
+    "Compares the size of what gets a container with what fits the access MTU then.",
     _fields(""),
     ("contain",),
     None,

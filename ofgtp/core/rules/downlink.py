@@ -72,7 +72,6 @@ from ofgtp.core.rules.terms import (
     HELD_SAMPLE,
     ICMP,
     IPV4,
-    LONGER_CONTAINED,
     RELAYS,
     STRICT,
     TAGGED,
@@ -92,10 +91,10 @@ def contain(links: Links) -> Iterator[Flow]:
     is the last, and the switch sets it in the second, where the QFI's lowest bit stands. Of an even
     QFI's label the time to live is 1, by which nftables knows to clear both.
     """
-    yield MEASURE.flow(0, (), _check_contained(links), goto=CONTAIN)
-    longer = {"reg2": (_LONGER, _LONGER)}
-    yield CONTAIN.flow(100, match(**longer), goto=TOO_BIG, meter=TOO_BIG_METER)
-    relayed = match(**longer, reg6=(RELAYS, RELAYS))
+    most = check_size(links).octets - CONTAINER_HEADERS
+    yield MEASURE.flow(0, (), CheckBigger(most, "reg2", 1), goto=CONTAIN)
+    yield CONTAIN.flow(100, match(reg2=(2, 2)), goto=TOO_BIG, meter=TOO_BIG_METER)
+    relayed = match(reg2=(2, 2), reg6=(RELAYS, RELAYS))
     yield CONTAIN.drop(110, relayed, DropReason.TOO_BIG, meter=TOO_BIG_RELAYED_METER)
     for odd in (0, 1):
         front = container_in_front("reg4", 0x01000, 4, 7, odd)
@@ -129,7 +128,7 @@ def choose(links: Links) -> Iterator[Flow]:
     bare = match(reg4=(0, HAS_CONTAINER), reg6=(0, STRICT))
     yield CHOOSE.flow(0, bare, Decap(), Output(links.gtpu))
     contained = match(reg4=(HAS_CONTAINER, HAS_CONTAINER), reg6=(0, STRICT))
-    yield CHOOSE.flow(0, contained, goto=CONTAIN)
+    yield CHOOSE.flow(0, contained, goto=MEASURE)
     yield CHOOSE.drop(0, match(reg6=(STRICT, STRICT)), DropReason.NO_RULE, meter=NO_RULE_METER)
 
 
@@ -226,13 +225,6 @@ def check_size(links: Links) -> CheckBigger:
     return CheckBigger(links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER, "reg2")
 
 
-def _check_contained(links: Links) -> CheckBigger:
-    bare = check_size(links).octets
-    return CheckBigger(bare - CONTAINER_HEADERS, "reg2", LONGER_CONTAINED)
-
-
-_LONGER = 1 << LONGER_CONTAINED
-
 _LOOKED_UP_ANEW: tuple[Action, ...] = PushMpls(), PopMpls(IPV4)
 """The two cancel each other, and cost no action of the datapath; what the switch does all the same
 is to begin a pass, with the packet in its Ethernet frame."""
@@ -245,8 +237,8 @@ def fit(links: Links) -> Iterator[Flow]:
     if links.ue_to_ue:
         for form in far_forms():
             # The switch makes no more than six passes, and these have had one more than others.
-            yield FIT.flow(50, match(reg5=form), _check_contained(links), goto=DOWNLINK)
-    yield FIT.flow(0, (), _check_contained(links), *_LOOKED_UP_ANEW, goto=FITTED)
+            yield FIT.flow(50, match(reg5=form), goto=DOWNLINK)
+    yield FIT.flow(0, (), *_LOOKED_UP_ANEW, goto=FITTED)
     # This has never been in a tunnel.
     yield FITTED.flow(100, match(in_port=links.core), goto=DOWNLINK)
     show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)

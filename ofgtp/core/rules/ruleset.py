@@ -31,12 +31,12 @@ from ofgtp.core.flows.flow import (
 )
 from ofgtp.core.flows.pipeline import (
     CHOOSE,
-    CONTAIN,
     CORE,
     DOWNLINK,
     FRAMED,
     GUARD,
     HELD,
+    MEASURE,
     ONWARD,
     QFI,
     REFUSAL,
@@ -233,7 +233,7 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
             actions += (SetField("reg4", marked),)
         actions += _to(tunnel.to)
         if alone:
-            goto = CONTAIN if tunnel.octet is not None else None
+            goto = MEASURE if tunnel.octet is not None else None
             if goto is None:
                 actions = Decap(), *actions, Output(making.links.gtpu)
     if held:
@@ -275,7 +275,7 @@ def _of_downlink(
             actions = _to(to) if default is None or default.to != to else ()
             if octet is None:
                 return (Decap(), *actions, Output(links.gtpu)), None
-            return (SetField("reg4", octet), *actions), CONTAIN
+            return (SetField("reg4", octet), *actions), MEASURE
         case Refused(reason):
             return (SetField("reg5", TO_UE | reason),), REFUSAL
         case Held():

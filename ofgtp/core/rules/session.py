@@ -16,11 +16,11 @@ from ofgtp.core.flows.flow import (
     set_field,
 )
 from ofgtp.core.flows.pipeline import (
-    CONTAIN,
     DOWNLINK,
     ERROR_INDICATED_METER,
     GUARD,
     IDLE_UE_METER,
+    MEASURE,
     QFI,
     UPLINK,
     DropReason,
@@ -71,7 +71,7 @@ def tunnel_pair_flows(session: Session, links: Links) -> tuple[Flow, Flow]:
         out = Decap(), *tunnel, Output(links.gtpu)
         return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *out, cookie=cookie)
     marked = SetField("reg4", qos.octet), *tunnel
-    return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *marked, goto=CONTAIN, cookie=cookie)
+    return uplink, DOWNLINK.flow(SESSION_PRIORITY, to_ue, *marked, goto=MEASURE, cookie=cookie)
 
 
 def owned_flows(session: Session, links: Links) -> list[Owned]:

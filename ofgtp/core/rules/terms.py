@@ -199,10 +199,6 @@ ALL_THERE, IS_IPV6 = 4, 5
 """Bits of register 2: a packet is longer than what the switch has taken off it; and it is IPv6."""
 
 
-LONGER_CONTAINED = 1
-"""The bit of register 2 that says of a downlink packet that it does not fit with a container."""
-
-
 LONGER_THAN_ACCESS = 3
 """The bit of register 2 that says so of a packet that came in a tunnel and is to leave in one."""
 

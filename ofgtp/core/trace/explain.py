@@ -168,8 +168,6 @@ class _Way:
         self._registers: dict[int, int] = {}
         self._sent: int | None = None
         self._far = ""
-        self._exceeded: Hop | None = None
-        """The last flow whose limit the packet is above."""
         self.taken: Taken | None = None
         self.relayed = False
         self.parts: list[Part] = []
@@ -211,17 +209,12 @@ class _Way:
         answer = self._ask(question)
         self.asked.append(Asked(question, answer))
         trace = oftrace.read(answer)
-        frame_size = self.case.packet.size + ETHERNET_HEADER
-        hops = trace.taken(frame_size)
+        hops = trace.taken(self.case.packet.size + ETHERNET_HEADER)
         for entry in sorted({hop.entry for hop in hops}):
             within = [hop for hop in hops if hop.entry == entry]
             steps = []
             for hop in within:
                 self._registers |= hop.registers
-                if hop.limit is not None and frame_size > hop.limit:
-                    self._exceeded = hop
-                    for register, bit in hop.larger.items():
-                        self._registers[register] = self._registers.get(register, 0) | bit
                 self._note(hop)
                 steps.append(Step(self._says(hop), hop, self._owner(hop)))
             if trace.tunnel is not None and self._into_tunnel.intersection(within[-1].outputs):
@@ -496,7 +489,8 @@ class _Way:
             if reason is DropReason.TOO_BIG:
                 return verdict.too_big_relayed(case)
             return verdict.dropped(case, reason, self.taken)
-        if last.table == TOO_BIG.number and (asked := self._exceeded) is not None:
+        if last.table == TOO_BIG.number:
+            asked = next(hop for hop in reversed(hops) if hop.limit is not None)
             if case.packet.direction == "uplink" and not self._to_ue:
                 return verdict.too_big_uplink(case, asked)
             return verdict.too_big(case, asked)

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 _HOP = re.compile(r"( *)(\d+)\. (.*)")
 _FLOW = re.compile(r"(?:(.*), )?priority (\d+)(?:, cookie (0x[0-9a-f]+))?")
 _OUTPUT = re.compile(r'output(?::|\(port=)(?:"([^"]*)"|([^,"]+))(?:,max_len=\d+\))?')
-_LARGER = re.compile(r"check_pkt_larger\((\d+)\)->NXM_NX_REG(\d+)\[(\d+)\]")
+_LARGER = re.compile(r"check_pkt_larger\((\d+)\)")
 _SET_REGISTER = re.compile(r"set_field:(\w+)->reg(\d+)")
 _NOW = re.compile(r"-> NXM_NX_REG(\d+)\[([\d.]*)\] is now (\S+)")
 _PUSH = re.compile(
@@ -54,18 +54,8 @@ class Hop:
     @property
     def limit(self) -> int | None:
         """The largest frame in octets that goes on as if nothing was asked, if it asks."""
-        return None if self._compared is None else int(self._compared[1])
-
-    @property
-    def larger(self) -> dict[int, int]:
-        """What that writes of a larger one, as `registers` has it."""
-        found = self._compared
-        return {} if found is None else {int(found[2]): 1 << int(found[3])}
-
-    @property
-    def _compared(self) -> re.Match[str] | None:
-        asked = (_LARGER.fullmatch(action) for action in self.actions)
-        return next(filter(None, asked), None)
+        asked = (_LARGER.match(action) for action in self.actions)
+        return next((int(found[1]) for found in asked if found), None)
 
     @property
     def registers(self) -> dict[int, int]:

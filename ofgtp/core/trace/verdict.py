@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from ofgtp.core.flows.pipeline import FIT, INGRESS, MEASURE, PIPELINE, DropReason
+from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
 from ofgtp.core.model import QFI_MAX, Gateway
 from ofgtp.core.rules.container import units_max
 from ofgtp.core.rules.terms import (
@@ -283,7 +283,7 @@ def _not_installed(session: Known, direction: str) -> Verdict:
 
 def too_big(case: Case, asked: Hop) -> Verdict:
     """It does not fit, which this flow found out by its limit."""
-    contained = asked.table in (FIT.number, MEASURE.number)
+    contained = asked.table == MEASURE.number
     taken = TUNNEL_HEADERS + CONTAINER_HEADERS * contained
     mtu = (asked.limit or 0) - ETHERNET_HEADER + taken
     of = f"{TUNNEL_HEADERS} are tunnel headers"
