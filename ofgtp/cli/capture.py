@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from datetime import datetime
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -171,7 +172,9 @@ def _watch_for(subject: Subject) -> Watch:
     from ofgtp.core.packets.capture import Watch
 
     known = subject.known
-    behind = dict.fromkeys(prefix for rule in known.rules for prefix in rule.ue)
+    behind = dict.fromkeys(
+        prefix for rule in known.rules for prefix in rule.ue if isinstance(prefix, IPv4Network)
+    )
     relayed = {rule.teid for rule in known.rules if rule.teid is not None and rule.tunnelled}
     watch = Watch(
         subject.gateway.access_ip.ip,

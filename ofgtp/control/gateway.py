@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from types import MappingProxyType
 
 import eventlet
@@ -30,6 +30,7 @@ from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
 from ofgtp.control.turns import SLICE, in_turns
 from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
+from ofgtp.core.filters import Network
 from ofgtp.core.flows.doubt import Doubt, nothing
 from ofgtp.core.flows.flow import (
     COOKIE_OWNER,
@@ -101,7 +102,7 @@ class GatewayAgent:
         gateway: Gateway,
         store: SessionStore,
         writer: Semaphore,
-        protected: Sequence[IPv4Network],
+        protected: Sequence[Network],
         nonce: str,
         lease_seconds: int | None,
         events: EventLog,

@@ -39,6 +39,18 @@ Network = IPv4Network | IPv6Network
 Ports = tuple[tuple[int, int], ...]
 
 
+def within(one: Network, other: Network) -> bool:
+    """Whether a prefix is another, or a part of it."""
+    return overlap(one, other) and one.prefixlen >= other.prefixlen
+
+
+def overlap(one: Network, other: Network) -> bool:
+    """Whether two prefixes have an address in common."""
+    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
+        return one.overlaps(other)
+    return isinstance(one, IPv6Network) and isinstance(other, IPv6Network) and one.overlaps(other)
+
+
 class _Marker(Enum):
     ASSIGNED = "assigned"
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ofgtp.core.errors import InvalidSession
@@ -269,6 +276,16 @@ class Gateway:
     """Whether it is the controller that owns the tunnels, so that they end with it."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
+    ue_pools6: tuple[IPv6Network, ...] = ()
+    """Where UEs' IPv6 prefixes are; none of them: no UE has IPv6."""
+    core_ip6: IPv6Interface | None = None
+    next_hop6: IPv6Address | None = None
+    """Where uplink IPv6 packets go, in `core_ip6`'s network or link-local."""
+
+    @property
+    def pools(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Those of both IP versions."""
+        return (*self.ue_pools, *self.ue_pools6)
 
     @property
     def host_core(self) -> bool:

@@ -47,7 +47,9 @@ IPV4, IPV6, ARP, VLAN, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8100, 0x
 NSH = 0x894F
 NSH_NEXT = {1: 1 << 16 | IPV4, 2: 1 << 16 | IPV6, 3: 0}
 """packet_type behind a Network Service Header, by its next protocol (RFC 8300, 2.2)."""
-ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
+ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
+NEIGHBOUR = (135, 136)
+"""Neighbour Solicitation and Advertisement (RFC 4861)."""
 PORTS = {TCP: ("tcp", 20), UDP: ("udp", 8), SCTP: ("sctp", 12)}
 """Name, and the least octets, of what has ports."""
 GTPU_PORT = 2152
@@ -156,9 +158,21 @@ def _ipv6(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
     size, payload = len(packet.data) - start - 40, packet.bits(start + 4, 2)
     if size < payload:
         return {}
-    found = {"nw_proto": (start + 6, 1), "ipv6_dst": (start + 24, 16), "_flow": (start, 4)}
-    if packet.bits(start + 6, 1) == UDP and payload >= 8:
-        found |= {"udp_src": (start + 40, 2), "udp_dst": (start + 42, 2)}
+    found = {
+        "_flow": (start, 4),
+        "nw_proto": (start + 6, 1),
+        "nw_ttl": (start + 7, 1),
+        "ipv6_src": (start + 8, 16),
+        "ipv6_dst": (start + 24, 16),
+    }
+    protocol = packet.bits(start + 6, 1)
+    name, least = PORTS.get(protocol, ("", 0))
+    if name and payload >= least:
+        found |= {f"{name}_src": (start + 40, 2), f"{name}_dst": (start + 42, 2)}
+    if protocol == ICMPV6 and payload >= 8:
+        found["icmpv6_type"] = (start + 40, 1)
+        if packet.bits(start + 40, 1) in NEIGHBOUR and payload >= 24:
+            found["nd_target"] = (start + 48, 16)
     return found
 
 
@@ -209,7 +223,9 @@ def values(packet: Packet) -> dict[str, int]:
         # The switch parses a header that contradicts itself no further, and takes it for all 0.
         found |= dict.fromkeys(("nw_src", "nw_dst", "nw_proto", "nw_ttl", "ip_frag"), 0)
     if found.get("dl_type") == IPV6 and "ipv6_dst" not in places:
-        found |= dict.fromkeys(("ipv6_dst", "nw_proto"), 0)
+        found |= dict.fromkeys(("ipv6_src", "ipv6_dst", "nw_proto", "nw_ttl"), 0)
+    if found.get("dl_type") == IPV6:
+        found["ip_frag"] = 0  # of packets with a fragment header nothing is asked here
     if "_vlan" in places:
         tag = packet.bits(*places["_vlan"])
         found |= {"vlan_vid": 0x1000 | tag & 0xFFF, "vlan_pcp": tag >> 13}
@@ -241,15 +257,15 @@ def _matches(flow: Flow, fields: dict[str, int]) -> bool:
 PREREQUISITES: dict[str, dict[str, int]] = {
     "nw_src": {"dl_type": IPV4},
     "nw_dst": {"dl_type": IPV4},
-    "nw_ttl": {"dl_type": IPV4},
-    "ip_dscp": {"dl_type": IPV4},
-    "tcp_": {"dl_type": IPV4, "nw_proto": TCP},
-    "sctp_": {"dl_type": IPV4, "nw_proto": SCTP},
-    "ip_frag": {"dl_type": IPV4},
     "ipv6_": {"dl_type": IPV6},
     "icmp_": {"dl_type": IPV4, "nw_proto": ICMP},
+    "icmpv6_": {"dl_type": IPV6, "nw_proto": ICMPV6},
+    "nd_": {"dl_type": IPV6, "nw_proto": ICMPV6},
     "arp_": {"dl_type": ARP},
 }
+OF_BOTH = ("nw_proto", "nw_ecn", "nw_ttl", "ip_dscp", "ip_frag", "tcp_", "udp_", "sctp_")
+"""Fields of IP packets of either version."""
+PROTOCOLS = {"tcp_": TCP, "udp_": UDP, "sctp_": SCTP}
 
 
 def check(flow: Flow) -> None:
@@ -259,10 +275,10 @@ def check(flow: Flow) -> None:
         for prefix, needed in PREREQUISITES.items():
             if condition.field.startswith(prefix) and not needed.items() <= exact.items():
                 raise Refused(f"{condition} without {needed}: {flow}")
-        if condition.field.startswith("udp_") and exact.get("nw_proto") != UDP:
-            raise Refused(f"{condition} without UDP: {flow}")
-        of_both = condition.field in ("nw_proto", "nw_ecn")
-        if of_both and exact.get("dl_type") not in (IPV4, IPV6):
+        for prefix, protocol in PROTOCOLS.items():
+            if condition.field.startswith(prefix) and exact.get("nw_proto") != protocol:
+                raise Refused(f"{condition} without its protocol: {flow}")
+        if condition.field.startswith(OF_BOTH) and exact.get("dl_type") not in (IPV4, IPV6):
             raise Refused(f"{condition} without an IP version: {flow}")
         if condition.field == "vlan_pcp" and not _asks_for_a_tag(flow):
             raise Refused(f"{condition} without a VLAN tag: {flow}")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, ip_address
 
 import eventlet
 from eventlet.queue import LightQueue
@@ -26,6 +26,7 @@ from ofgtp.control.pfcp.usage import Memory
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.errors import OfgtpError, SwitchRefused
+from ofgtp.core.filters import Network
 from ofgtp.core.model import FTeid, Gateway, Pfcp
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.downlink import (
@@ -126,7 +127,7 @@ class PfcpEndpoint:
         pfcp: Pfcp,
         store: SessionStore,
         service: SessionService,
-        protected: Sequence[IPv4Network],
+        protected: Sequence[Network],
         events: EventLog,
         ready: Callable[[], bool],
     ) -> None:

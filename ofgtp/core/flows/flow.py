@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 from ofgtp.core.errors import OfgtpError
@@ -139,10 +139,11 @@ FIELDS: dict[str, Field] = {
         Field("nsh_c4", 32, _short_hex, "its octets 20 to 23: the fourth"),
         Field("nw_src", 32, _ipv4, "IPv4 source"),
         Field("nw_dst", 32, _ipv4, "IPv4 destination"),
+        Field("ipv6_src", 128, _ipv6, "IPv6 source"),
         Field("ipv6_dst", 128, _ipv6, "IPv6 destination"),
         Field("ipv6_label", 20, _short_hex, "IPv6 flow label"),
         Field("nw_proto", 8, _dec, "IP protocol"),
-        Field("nw_ttl", 8, _dec, "IPv4 time to live"),
+        Field("nw_ttl", 8, _dec, "IPv4 time to live, IPv6 hop limit"),
         Field("nw_ecn", 2, _dec, "IP's ECN (RFC 3168): 0 not capable, 1 and 2 capable, 3 CE"),
         Field("ip_dscp", 6, _dec, "DSCP"),
         Field("ip_frag", 8, _short_hex, "fragment bits: 1 any fragment, 2 a later one"),
@@ -153,6 +154,8 @@ FIELDS: dict[str, Field] = {
         Field("sctp_src", 16, _short_hex, "SCTP source port"),
         Field("sctp_dst", 16, _short_hex, "SCTP destination port"),
         Field("icmp_type", 8, _dec, "ICMP type"),
+        Field("icmpv6_type", 8, _dec, "ICMPv6 type"),
+        Field("nd_target", 128, _ipv6, "the address that a neighbour is asked for, or tells of"),
         Field("arp_op", 16, _dec, "1 request, 2 reply"),
         Field("arp_spa", 32, _ipv4, "ARP sender's address"),
         Field("arp_tpa", 32, _ipv4, "ARP target's address"),
@@ -181,9 +184,20 @@ class Condition(NamedTuple):
             return f"{field.name}={field.show(self.value, field.bits)}"
         if field.show is _ipv4:
             return f"{field.name}={IPv4Address(self.value)}/{_ipv4_mask(self.mask)}"
+        if (
+            field.show is _ipv6
+            and (length := self.mask.bit_count())
+            and self.mask == _leading(length)
+        ):
+            return f"{field.name}={IPv6Address(self.value)}/{length}"
         return (
             f"{field.name}={field.show(self.value, field.bits)}/{field.show(self.mask, field.bits)}"
         )
+
+
+def _leading(length: int) -> int:
+    """The mask of an IPv6 prefix of so many bits."""
+    return (1 << 128) - (1 << 128 - length)
 
 
 def _ipv4_mask(mask: int) -> str:
@@ -198,7 +212,7 @@ _FRAGMENTS = {(1, 1): "ip_frag=yes", (0, 0xFF): "ip_frag=no", (3, 3): "ip_frag=l
 Match = tuple[Condition, ...]
 """Conditions in the order of FIELDS, so that equal matches are equal values."""
 
-Value = int | IPv4Address | IPv4Network | str | tuple[int, int]
+Value = int | IPv4Address | IPv4Network | IPv6Address | IPv6Network | str | tuple[int, int]
 
 _ORDER = {name: place for place, name in enumerate(FIELDS)}
 
@@ -212,9 +226,9 @@ def condition(name: str, value: Value) -> Condition:
     """A condition from a number, an address, a prefix, a MAC text or a (value, mask) pair."""
     full = FIELDS[name].full_mask
     match value:
-        case IPv4Network():
+        case IPv4Network() | IPv6Network():
             return Condition(name, int(value.network_address), int(value.netmask))
-        case IPv4Address():
+        case IPv4Address() | IPv6Address():
             return Condition(name, int(value), full)
         case str():
             return Condition(name, mac_to_int(value), full)
@@ -422,7 +436,7 @@ def move(src: str | Bits, dst: str | Bits) -> Move:
     return Move(a, b)
 
 
-def set_field(name: str, value: int | IPv4Address | str) -> SetField:
+def set_field(name: str, value: int | IPv4Address | IPv6Address | str) -> SetField:
     """Write a field with a number, an address or a MAC text."""
     return SetField(name, condition(name, value).value)
 

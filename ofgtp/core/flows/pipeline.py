@@ -320,12 +320,13 @@ UPLINK = Table(
     30,
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
-    _fields("reg0 reg1 dl_type nw_src nw_dst nw_ttl ct_mark"),
+    _fields("reg0 reg1 dl_type nw_src ipv6_src nw_dst nw_ttl ct_mark"),
     ("rules", "other_rules", "qfi", "onward", "guard", "refusal"),
     DropReason.NO_UPLINK_SESSION,
 )
 _OF_RULES = _fields(
-    "reg3 reg4 reg6 reg8 ct_label dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
+    "reg3 reg4 reg6 reg8 ct_label dl_type nw_src nw_dst ipv6_src ipv6_dst nw_proto ip_dscp"
+    " ip_frag"
     " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
 )
 _FROM_RULES = ("qfi", "onward", "guard", "measure", "held", "refusal")
@@ -381,7 +382,7 @@ GUARD = Table(
     "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
     " multicast; other UEs, as configured. If the core MTU is smaller than what may come out of a"
     " tunnel, the size of what goes on is compared with it.",
-    _fields("dl_type nw_dst ct_zone"),
+    _fields("dl_type nw_dst ipv6_dst ct_zone"),
     ("route", "framed"),
     None,
 )
@@ -400,7 +401,8 @@ CORE = Table(
     "From the packet data network: ARP and ping for the core address are answered here, packets"
     " for UEs go on.",
     _fields(
-        "dl_dst dl_type vlan_vid nw_dst nw_proto nw_ttl ip_frag icmp_type arp_op arp_spa arp_tpa"
+        "dl_dst dl_type vlan_vid nw_dst ipv6_dst nw_proto nw_ttl ip_frag icmp_type"
+        " icmpv6_type nd_target arp_op arp_spa arp_tpa"
     ),
     ("framed", "fit"),
     DropReason.CORE_OTHER,
@@ -422,7 +424,7 @@ FIT = Table(
     " looked up anew: the switch counts a packet on the flows of both ways that its size might have"
     " taken, and a session's flow is to count what fits. Not so from UE to UE behind the longest"
     " containers, since the switch does not do it that often: flows count 14 octets less of them.",
-    _fields("reg2 reg5"),
+    _fields("reg2 reg5 dl_type"),
     ("fitted", "downlink", "too_big"),
     None,
 )
@@ -449,7 +451,7 @@ DOWNLINK = Table(
     "downlink",
     "One flow a session: the UE's address; sets TEID and peer, and out by the gtpu port. Packets of"
     " a session with a QFI go on, RQI and QFI in a register.",
-    _fields("dl_type nw_dst"),
+    _fields("dl_type nw_dst ipv6_dst"),
     ("choose", "measure", "held", "refusal"),
     DropReason.UNKNOWN_UE,
 )
@@ -459,7 +461,7 @@ CHOOSE = Table(
     "Downlink packets of sessions with bearers: the first bearer one of whose filters matches, else"
     " the tunnel that table downlink has set.",
     _fields(
-        "reg4 reg6 reg8 dl_type nw_src nw_dst nw_proto ip_dscp ip_frag"
+        "reg4 reg6 reg8 dl_type nw_src nw_dst ipv6_src ipv6_dst nw_proto ip_dscp ip_frag"
         " tcp_src tcp_dst udp_src udp_dst sctp_src sctp_dst"
     ),
     ("measure", "held", "refusal"),

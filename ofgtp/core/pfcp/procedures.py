@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
 
 from ofgtp.core.errors import Conflict, InvalidSession
+from ofgtp.core.filters import Network
 from ofgtp.core.model import FTeid, Gateway, check_teid
 from ofgtp.core.pfcp.node.associations import canonical
 from ofgtp.core.pfcp.rules import Made, rules_of
@@ -54,7 +54,7 @@ class Terms:
     """Ours."""
     network_instances: tuple[str, ...] = ()
     """Those that are there; none: any."""
-    protected: tuple[IPv4Network, ...] = ()
+    protected: tuple[Network, ...] = ()
     """Where no UE may send, and no prefix behind one may be."""
 
     def has_instance(self, name: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
+from ofgtp.core.filters import Network
 from ofgtp.core.flows.flow import Encap, Flow, Header, SetField, Value, match
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
@@ -59,24 +60,33 @@ UNREACHABLE_FOR_UES = tuple(
 )
 """This network, loopback, link-local, multicast, reserved and broadcast (RFC 6890)."""
 
+UNREACHABLE_FOR_UES6 = tuple(
+    IPv6Network(prefix)
+    for prefix in ("::/96", "::ffff:0:0/96", "64:ff9b:1::/48", "100::/64", "fe80::/10", "ff00::/8")
+)
+"""Unspecified, loopback and IPv4-compatible; IPv4-mapped; local translation; discard-only;
+link-local; multicast (RFC 6890, RFC 8215, RFC 4291)."""
 
-def protected_networks(gateways: Iterable[Gateway]) -> tuple[IPv4Network, ...]:
+
+def protected_networks(gateways: Iterable[Gateway]) -> tuple[Network, ...]:
     """Where no UE of these gateways may send.
 
     All gateways' access networks are meant, not only the own one's: with `core_port = "host"` the
     host would route from one to the other. A default route among the access routes is left out,
     since it would forbid everything.
     """
-    networks = list(UNREACHABLE_FOR_UES)
+    networks: list[Network] = [*UNREACHABLE_FOR_UES]
     for gateway in gateways:
         networks += [gateway.access_ip.network, IPv4Network(gateway.core_ip.ip)]
         networks += [route.to for route in gateway.access_routes if route.to.prefixlen]
         networks += [] if gateway.pfcp is None else [IPv4Network(gateway.pfcp.listen)]
+        if gateway.core_ip6 is not None:
+            networks += [*UNREACHABLE_FOR_UES6, IPv6Network(gateway.core_ip6.ip)]
     return tuple(dict.fromkeys(networks))
 
 
 def gateway_flows(
-    gateway: Gateway, links: Links, protected: Iterable[IPv4Network], lease_seconds: int | None
+    gateway: Gateway, links: Links, protected: Iterable[Network], lease_seconds: int | None
 ) -> Iterator[Flow]:
     """All flows of a gateway that are there without any session.
 
@@ -95,7 +105,7 @@ def gateway_flows(
     yield from container(links)
     yield from epoch_flows(links)
     yield from inner_ecn()
-    yield from uplink()
+    yield from uplink(gateway)
     yield from rules()
     yield from qfi()
     yield from onward(links)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
+from ofgtp.core.filters import Network
 from ofgtp.core.flows.flow import (
     Action,
     Bits,
@@ -72,6 +73,7 @@ from ofgtp.core.rules.terms import (
     HELD_SAMPLE,
     ICMP,
     IPV4,
+    IPV6,
     RELAYS,
     STRICT,
     TAGGED,
@@ -79,6 +81,7 @@ from ofgtp.core.rules.terms import (
     TUNNEL_HEADERS,
     UPLINK_REFUSALS,
     Links,
+    to_network,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.rule import Tunnel
@@ -182,16 +185,16 @@ def refusal() -> Iterator[Flow]:
 
 def core(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield CORE.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
-    for pool in gateway.ue_pools:
+    for pool in gateway.pools:
         yield from _to_ues(CORE, 80, to_ues(pool, links), links)
     if gateway.next_hop is not None:
         yield from _next_hop(gateway.next_hop)
         yield from _answers(gateway.core_ip.ip, links.core_mac)
 
 
-def to_ues(prefix: IPv4Network, links: Links) -> dict[str, Value]:
+def to_ues(prefix: Network, links: Links) -> dict[str, Value]:
     """What packets from the packet data network to UEs of a prefix match."""
-    return {"dl_dst": links.core_mac, "dl_type": IPV4, "nw_dst": prefix}
+    return {"dl_dst": links.core_mac, **to_network(prefix)}
 
 
 def _to_ues(
@@ -206,7 +209,8 @@ def _to_ues(
 
 def framed(links: Links) -> Iterator[Flow]:
     """What comes by the core port, as for the UE pools; the rest comes from UEs."""
-    yield from _to_ues(FRAMED, 80, {"in_port": links.core, "dl_type": IPV4}, links)
+    for version in (IPV4, IPV6):
+        yield from _to_ues(FRAMED, 80, {"in_port": links.core, "dl_type": version}, links)
     if links.ue_to_ue:
         yield FRAMED.flow(0, (), SetInPort(), check_size(links), goto=FIT)
     else:
@@ -225,7 +229,9 @@ def check_size(links: Links) -> CheckBigger:
     return CheckBigger(links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER, "reg2")
 
 
-_LOOKED_UP_ANEW: tuple[Action, ...] = PushMpls(), PopMpls(IPV4)
+_LOOKED_UP_ANEW: dict[int, tuple[Action, ...]] = {
+    version: (PushMpls(), PopMpls(version)) for version in (IPV4, IPV6)
+}
 """The two cancel each other, and cost no action of the datapath; what the switch does all the same
 is to begin a pass, with the packet in its Ethernet frame."""
 
@@ -238,7 +244,8 @@ def fit(links: Links) -> Iterator[Flow]:
         for form in far_forms():
             # The switch makes no more than six passes, and these have had one more than others.
             yield FIT.flow(50, match(reg5=form), goto=DOWNLINK)
-    yield FIT.flow(0, (), *_LOOKED_UP_ANEW, goto=FITTED)
+    yield FIT.flow(0, (), *_LOOKED_UP_ANEW[IPV4], goto=FITTED)
+    yield FIT.flow(10, match(dl_type=IPV6), *_LOOKED_UP_ANEW[IPV6], goto=FITTED)
     # This has never been in a tunnel.
     yield FITTED.flow(100, match(in_port=links.core), goto=DOWNLINK)
     show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import IPv4Network
 from itertools import product
 
-from ofgtp.core.filters import ASSIGNED, WITH_PORTS, FilterError, PacketFilter, Ports, protocol_text
+from ofgtp.core.filters import (
+    WITH_PORTS,
+    FilterError,
+    Network,
+    PacketFilter,
+    Ports,
+    protocol_text,
+)
 from ofgtp.core.flows.flow import Value
-from ofgtp.core.rules.terms import IPV4
+from ofgtp.core.rules.terms import IPV4, IPV6, from_network, to_network
 
 MATCHES_MAX = 256
 """Flows of one filter: each range of ports takes up to 30, and two ranges their product."""
@@ -21,34 +27,55 @@ CLASS_BITS = 8
 """The leading bits of ports by which flows are kept apart: see `ports_class`."""
 
 
+_TYPES = {4: IPV4, 6: IPV6}
+
+
+def versions_of(ue: Iterable[Network]) -> tuple[int, ...]:
+    """The IP versions of a UE's addresses, which are those of its packets."""
+    return tuple(sorted({prefix.version for prefix in ue})) or (4,)
+
+
 @lru_cache(maxsize=4_096)
-def matches(asked: PacketFilter, *, uplink: bool) -> tuple[dict[str, Value], ...]:
-    """What flows must match so that together they match exactly what the filter does.
+def matches(
+    asked: PacketFilter, versions: tuple[int, ...] = (4,), *, uplink: bool
+) -> tuple[dict[str, Value], ...]:
+    """What flows must match so that together they match exactly what the filter does, of packets of
+    these IP versions.
 
     A filter is written as for downlink; `uplink` swaps its ends (TS 29.244, 5.2.1A.2A).
 
     Raises:
         FilterError: it takes more than `MATCHES_MAX` of them, or cannot be matched.
     """
+    found: list[dict[str, Value]] = []
+    for version in versions:
+        ends = [each for each in (asked.remote, asked.local) if isinstance(each, Network)]
+        if all(each.version == version for each in ends):
+            found += _of_version(asked, version, uplink=uplink)
+    if not found:
+        carries = " and ".join(f"IPv{version}" for version in versions)
+        raise FilterError(f"{asked.remote or asked.local}: the session carries {carries}")
+    if len(found) > MATCHES_MAX:
+        raise FilterError(
+            f"its ports take {len(found)} flows, of at most {MATCHES_MAX}: the switch matches"
+            " ranges of ports by their bits"
+        )
+    return tuple(found)
+
+
+def _of_version(asked: PacketFilter, version: int, *, uplink: bool) -> Iterable[dict[str, Value]]:
     source, target = (asked.remote, asked.local)[:: -1 if uplink else 1]
-    base: dict[str, Value] = {"dl_type": IPV4}
-    for name, network in (("nw_src", source), ("nw_dst", target)):
-        if network is None or network is ASSIGNED:
-            continue
-        if not isinstance(network, IPv4Network):
-            raise FilterError(f"{network}: sessions carry IPv4")
-        base[name] = network
+    base: dict[str, Value] = {"dl_type": _TYPES[version]}
+    if isinstance(source, Network):
+        base |= from_network(source)
+    if isinstance(target, Network):
+        base |= to_network(target)
     if asked.protocol is not None:
         base["nw_proto"] = asked.protocol
     if asked.dscp is not None:
         base["ip_dscp"] = asked.dscp
     source_ports, target_ports = (asked.remote_ports, asked.local_ports)[:: -1 if uplink else 1]
     pairs = list(_pairs(source_ports, target_ports))
-    if len(pairs) > MATCHES_MAX:
-        raise FilterError(
-            f"its ports take {len(pairs)} flows, of at most {MATCHES_MAX}: the switch matches"
-            " ranges of ports by their bits"
-        )
     if pairs == [(None, None)]:
         return (base,)
     protocol = _PORT_FIELDS.get(asked.protocol or 0)

@@ -46,7 +46,7 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import QFI_MAX, Direction, FTeid, Session
 from ofgtp.core.rules.downlink import to_ues
-from ofgtp.core.rules.filters import matches
+from ofgtp.core.rules.filters import matches, versions_of
 from ofgtp.core.rules.terms import (
     ASKED,
     CONTAINED,
@@ -64,6 +64,8 @@ from ofgtp.core.rules.terms import (
     TO_UE,
     WAY_TABLES,
     Links,
+    from_network,
+    to_network,
     wanted_container,
 )
 from ofgtp.core.sessions.detail import Detail
@@ -155,7 +157,7 @@ def _uplink(rules: Sequence[Rule], group: int, making: _Making) -> Iterator[Owne
     for source in dict.fromkeys(prefix for rule in rules for prefix in rule.ue) or (None,):
         asked: dict[str, Value] = {"reg0": first.teid or 0, "dl_type": IPV4}
         if source is not None:
-            asked["nw_src"] = source
+            asked |= from_network(source)
         if first.peer is not None:
             asked["reg1"] = first.peer
         flow = UPLINK.flow(
@@ -241,7 +243,7 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
     for target in last.ue:
         flow = DOWNLINK.flow(
             SESSION_PRIORITY,
-            match(dl_type=IPV4, nw_dst=target),
+            match(**to_network(target)),
             *actions,
             goto=goto,
             meter=making.meter(common),
@@ -330,7 +332,8 @@ def _asked(rule: Rule, *, uplink: bool) -> Iterator[dict[str, Value]]:
         if not rule.filters:
             yield of_qfi
         for each in rule.filters:
-            yield from (asked | of_qfi for asked in matches(each, uplink=uplink))
+            of_ue = matches(each, versions_of(rule.ue), uplink=uplink)
+            yield from (asked | of_qfi for asked in of_ue)
 
 
 # --- relays

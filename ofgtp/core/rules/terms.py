@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Network
 
+from ofgtp.core.filters import Network
 from ofgtp.core.flows.flow import Value
 from ofgtp.core.flows.pipeline import (
     BUFFER_FULL_METER,
@@ -145,13 +147,30 @@ class Links:
     """Whether the switch takes 1 off the TTL of what it routes."""
     epoch: int = 0x0000FFFF
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
+    peer_mac6: str | None = None
+    """Where uplink IPv6 packets are sent, as `peer_mac`."""
     more: tuple[tuple[int, int], ...] = ()
     """Further ways to the access port or the core port: the number of each, and which it is of."""
 
 
 def same_ports(one: Links, other: Links) -> bool:
     """Whether they differ in nothing but what the gateway's own flows alone are made with."""
-    return replace(one, peer_mac=other.peer_mac, epoch=other.epoch) == other
+    peers = replace(one, peer_mac=other.peer_mac, peer_mac6=other.peer_mac6)
+    return replace(peers, epoch=other.epoch) == other
+
+
+def from_network(network: Network) -> dict[str, Value]:
+    """What packets match whose source is in a prefix."""
+    if isinstance(network, IPv6Network):
+        return {"dl_type": IPV6, "ipv6_src": network}
+    return {"dl_type": IPV4, "nw_src": network}
+
+
+def to_network(network: Network) -> dict[str, Value]:
+    """What packets match whose destination is in a prefix."""
+    if isinstance(network, IPv6Network):
+        return {"dl_type": IPV6, "ipv6_dst": network}
+    return {"dl_type": IPV4, "nw_dst": network}
 
 
 NO_SESSION: dict[str, Value] = {"ct_mark": (0, 0x0000FFFF)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
+from ofgtp.core.filters import Network
 from ofgtp.core.flows.flow import (
     CheckBigger,
     Decap,
@@ -62,6 +63,7 @@ from ofgtp.core.rules.terms import (
     VLAN_TAG,
     WAY_TABLES,
     Links,
+    to_network,
 )
 
 LONGER_THAN_CORE = 2
@@ -133,23 +135,24 @@ def onward(links: Links) -> Iterator[Flow]:
             yield ONWARD_FIT.flow(0, asked, *container_in_front("reg3", label, 4, 5, odd), out)
 
 
-def uplink() -> Iterator[Flow]:
+def uplink(gateway: Gateway) -> Iterator[Flow]:
     # The switch parses a header that contradicts itself, or the packet, no further than its type.
     unread = match(dl_type=IPV4, nw_src=_NOTHING, nw_dst=_NOTHING, nw_ttl=0)
     yield UPLINK.drop(20, unread, DropReason.BAD_INNER)
-    yield UPLINK.drop(10, match(dl_type=IPV6, **NO_SESSION), DropReason.INNER_IPV6)
+    if not gateway.ue_pools6:
+        yield UPLINK.drop(10, match(dl_type=IPV6, **NO_SESSION), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
     asked = match(**NO_SESSION)
     yield UPLINK.drop(0, asked, DropReason.NO_UPLINK_SESSION, report, meter=UPLINK_MISS_METER)
 
 
-def guard(gateway: Gateway, links: Links, protected: Iterable[IPv4Network]) -> Iterator[Flow]:
+def guard(gateway: Gateway, links: Links, protected: Iterable[Network]) -> Iterator[Flow]:
     for network in protected:
-        asked = match(dl_type=IPV4, nw_dst=network, **LIVE)
+        asked = match(**to_network(network), **LIVE)
         yield GUARD.drop(100, asked, DropReason.PROTECTED_DESTINATION)
-    for pool in gateway.ue_pools:
-        asked = match(dl_type=IPV4, nw_dst=pool, **LIVE)
+    for pool in gateway.pools:
+        asked = match(**to_network(pool), **LIVE)
         if gateway.ue_to_ue == "deny":
             yield GUARD.drop(90, asked, DropReason.UE_TO_UE)
         else:
@@ -165,27 +168,28 @@ def core_limit(links: Links) -> int | None:
     To compare a size costs time. Nor is it done while no next hop is known: the switch counts a
     packet on both of the ways that it may take, and they would be one.
     """
-    if links.core_mtu is None or links.peer_mac is None:
+    if links.core_mtu is None or links.peer_mac is None is links.peer_mac6:
         return None
     longest = links.access_mtu + VLAN_TAG - TUNNEL_HEADERS
     return links.core_mtu + ETHERNET_HEADER if links.core_mtu < longest else None
 
 
 def route(links: Links) -> Iterator[Flow]:
-    if links.peer_mac is None:
-        return
     limit = core_limit(links)
-    if links.decrement_ttl:
-        yield from ttl_expired(ROUTE, 120, {"dl_type": IPV4})
-    yield ROUTE.flow(
-        100,
-        match(dl_type=IPV4),
-        *((DecTtl(),) if links.decrement_ttl else ()),
-        set_field("dl_src", links.core_mac),
-        set_field("dl_dst", links.peer_mac),
-        # Cut is only what stands behind an IP packet: it does not count for its size.
-        Output(links.core, max_len=limit or 0),
-    )
+    for version, peer_mac in ((IPV4, links.peer_mac), (IPV6, links.peer_mac6)):
+        if peer_mac is None:
+            continue
+        if links.decrement_ttl:
+            yield from ttl_expired(ROUTE, 120, {"dl_type": version})
+        yield ROUTE.flow(
+            100,
+            match(dl_type=version),
+            *((DecTtl(),) if links.decrement_ttl else ()),
+            set_field("dl_src", links.core_mac),
+            set_field("dl_dst", peer_mac),
+            # Cut is only what stands behind an IP packet: it does not count for its size.
+            Output(links.core, max_len=limit or 0),
+        )
     if limit is not None:
         bit = 1 << LONGER_THAN_CORE
         longer = match(reg2=(bit, bit))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
 
 from ofgtp.core.errors import InvalidSession
-from ofgtp.core.filters import FilterError, PacketFilter
+from ofgtp.core.filters import FilterError, Network, PacketFilter, overlap, within
 from ofgtp.core.model import QFI_MAX, SESSION_ID, Gateway, Qos, Session, check_teid
-from ofgtp.core.rules.filters import matches
+from ofgtp.core.rules.filters import matches, versions_of
 from ofgtp.core.sessions.detail import (
     BEARERS_MAX,
     FILTERS_MAX,
@@ -30,7 +29,7 @@ PREFIXES_MAX = 64
 """Prefixes of `breakout`, and of `framed_routes`."""
 
 
-def check_session(gateway: Gateway, session: Session, protected: Iterable[IPv4Network]) -> None:
+def check_session(gateway: Gateway, session: Session, protected: Iterable[Network]) -> None:
     """Check a session against the gateway that it is to be on.
 
     `protected` is where no UE may send (`protected_networks`).
@@ -79,7 +78,7 @@ def _check_relay(gateway: Gateway, session: Session, detail: Detail) -> None:
             raise InvalidSession(field, "needs a ue_ip: a relay without takes packets as they are")
 
 
-def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[IPv4Network, ...]) -> None:
+def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[Network, ...]) -> None:
     """Check the prefixes that a session names; see `check_session`.
 
     Raises:
@@ -92,7 +91,7 @@ def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[IPv4Networ
             if prefix in prefixes[:place]:
                 raise InvalidSession(f"{name}.{place}", f"{prefix} stands there twice")
     for place, prefix in enumerate(detail.breakout):
-        inside = next((each for each in protected if prefix.subnet_of(each)), None)
+        inside = next((each for each in protected if within(prefix, each)), None)
         if inside is not None:
             raise InvalidSession(
                 f"breakout.{place}", f"{prefix} is inside {inside}, where no UE may send"
@@ -103,7 +102,7 @@ def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[IPv4Networ
             if prefix.overlaps(pool):
                 raise InvalidSession(loc, f"{prefix} overlaps the UE pool {pool}")
         for other in protected:
-            if prefix.overlaps(other):
+            if overlap(prefix, other):
                 raise InvalidSession(loc, f"{prefix} overlaps {other}, where no UE may send")
         for before in detail.framed_routes[:place]:
             if prefix.overlaps(before):
@@ -180,14 +179,14 @@ def check_qfi(loc: str, qos: Qos | None) -> None:
 
 
 def _check_filter(
-    loc: str, asked: PacketFilter, ue: tuple[IPv4Network, ...], flows: Counter[bool]
+    loc: str, asked: PacketFilter, ue: tuple[Network, ...], flows: Counter[bool]
 ) -> None:
     local = asked.local
-    if isinstance(local, IPv4Network) and not any(local.overlaps(prefix) for prefix in ue):
+    if isinstance(local, Network) and not any(overlap(local, prefix) for prefix in ue):
         raise InvalidSession(loc, f"{local} is none of the UE's addresses: nothing would match")
     try:
         for uplink in (False, True):
-            flows[uplink] += len(matches(asked, uplink=uplink))
+            flows[uplink] += len(matches(asked, versions_of(ue), uplink=uplink))
     except FilterError as error:
         raise InvalidSession(loc, str(error)) from None
 

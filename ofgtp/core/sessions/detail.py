@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from ofgtp.core.filters import PacketFilter
@@ -142,6 +142,9 @@ class Detail:
     """Destinations that leave by the core port, though the session is a relay."""
     framed_routes: tuple[IPv4Network, ...] = ()
     """Prefixes behind the UE, routed as its address is (TS 29.244, 8.2.109)."""
+    ue_ipv6: IPv6Network | None = None
+    """The UE's prefix, mostly a /64 (TS 23.401, 5.3.1.2.2), in the same tunnels as its IPv4
+    address, or alone."""
     rules: tuple[Rule, ...] = ()
     """As a control plane has made them, in the order in which they are asked; all of the above but
     slot, way and framed routes is empty then."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
-from ofgtp.core.filters import PacketFilter
+from ofgtp.core.filters import Network, PacketFilter
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid, Qos
 
@@ -73,7 +73,7 @@ class Rule:
     """Our TEID by which packets come; None: they come by the core port."""
     peer: IPv4Address | None = None
     """The only peer from which they are taken; None: any."""
-    ue: tuple[IPv4Network, ...] = ()
+    ue: tuple[Network, ...] = ()
     """Addresses of the UE: the source of what comes in a tunnel, else the destination. None of
     them: the content is not looked at, as in a relay."""
     filters: tuple[PacketFilter, ...] = ()

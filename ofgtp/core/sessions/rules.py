@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from ofgtp.core.filters import PacketFilter
+from ofgtp.core.filters import Network, PacketFilter
 from ofgtp.core.flows.flow import Meter, Unit
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import Direction, FTeid, Qos, Session, Uplink
@@ -98,7 +98,7 @@ def _of_bearer(
     common: Uplink,
     detail: Detail,
     bearer: Bearer,
-    ue: tuple[IPv4Network, ...],
+    ue: tuple[Network, ...],
 ) -> Iterator[Rule]:
     qos = bearer.qos or session.qos
     far, indicated = bearer.downlink, bearer.error_indicated
@@ -153,9 +153,14 @@ def main_tunnels(session: Session) -> tuple[int | None, Tunnel | None]:
     return up[-1] if up else None, down[-1] if down else None
 
 
-def ue_prefixes(session: Session) -> tuple[IPv4Network, ...]:
-    """The UE's address and the prefixes behind it; none of a relay that takes any content."""
-    own = () if session.ue_ip is None else (IPv4Network((int(session.ue_ip), 32)),)
+def ue_prefixes(session: Session) -> tuple[Network, ...]:
+    """The UE's address and IPv6 prefix, and the prefixes behind it; none of a relay that takes any
+    content."""
+    own: tuple[Network, ...] = ()
+    if session.ue_ip is not None:
+        own = (IPv4Network((int(session.ue_ip), 32)),)
+    if session.detail is not None and session.detail.ue_ipv6 is not None:
+        own += (session.detail.ue_ipv6,)
     return own + framed_of(session)
 
 

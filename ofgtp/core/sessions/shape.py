@@ -12,6 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
+from ofgtp.core.filters import Network
 from ofgtp.core.model import FTeid, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Rates
 from ofgtp.core.sessions.rule import Forward, Rule, Tunnel
@@ -40,6 +41,7 @@ def shape_of(session: Session, detail: Detail) -> Hashable:
         None if detail.relay is None else detail.relay.error_indicated,
         detail.breakout,
         detail.framed_routes,
+        detail.ue_ipv6,
         detail.buffer is not None,
         *[_bearer_shape(bearer) for bearer in detail.bearers],
         *_Rules(detail.rules).shape(),
@@ -138,13 +140,13 @@ class _Rules:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self._ue: dict[IPv4Network, int] = {}
+        self._ue: dict[Network, int] = {}
         self._teids: dict[int, int] = {}
         self._peers: dict[IPv4Address, int] = {}
         self._tunnels: dict[FTeid, int] = {}
         for rule in rules:
             for prefix in rule.ue:
-                if prefix.prefixlen == prefix.max_prefixlen:
+                if isinstance(prefix, IPv4Network) and prefix.prefixlen == prefix.max_prefixlen:
                     self._ue.setdefault(prefix, len(self._ue))
             if rule.teid is not None:
                 self._teids.setdefault(rule.teid, len(self._teids))
@@ -183,7 +185,9 @@ class _Rules:
 
     def with_numbers(self, given: Iterator[int]) -> tuple[Rule, ...]:
         """The rules with other numbers."""
-        ue = {prefix: IPv4Network((next(given), prefix.max_prefixlen)) for prefix in self._ue}
+        ue: dict[Network, Network] = {
+            prefix: IPv4Network((next(given), prefix.max_prefixlen)) for prefix in self._ue
+        }
         teids = {teid: next(given) for teid in self._teids}
         peers = {peer: IPv4Address(next(given)) for peer in self._peers}
         tunnels = {tunnel: FTeid(next(given), IPv4Address(next(given))) for tunnel in self._tunnels}
