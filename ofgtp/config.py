@@ -13,11 +13,19 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ofgtp.core.errors import ConfigError
+from ofgtp.core.filters import Network, overlap
 from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway, Pfcp, PortType
 
 Ownership = Literal["controller", "switch"]
@@ -62,6 +70,14 @@ _NO_UNICAST: Final = {
     IPv4Network("169.254.0.0/16"): "link-local",
     IPv4Network("224.0.0.0/4"): "multicast",
     IPv4Network("240.0.0.0/4"): "reserved",
+}
+
+_NO_UNICAST6: Final = {
+    IPv6Network("::/96"): "unspecified, loopback, IPv4-compatible",
+    IPv6Network("::ffff:0:0/96"): "IPv4-mapped",
+    IPv6Network("100::/64"): "discard-only",
+    IPv6Network("fe80::/10"): "link-local",
+    IPv6Network("ff00::/8"): "multicast",
 }
 
 _LIKE_MPLS: Final = (IPv4Network("136.71.0.0/16"), IPv4Network("136.72.0.0/16"))
@@ -166,7 +182,7 @@ def load(path: Path) -> Config:
     rest = _rest(root.table("rest", Rest, renamed={"host": "listen", "port": "listen"}))
     if isinstance(root.values.get("gateway"), dict):
         raise root.error("gateway", "several gateways are possible: write [[gateway]]")
-    keys = {"port_type": "ports", "pmd_cores": "ports", "leased": "ports"}
+    keys = {"port_type": "ports", "pmd_cores": "ports", "leased": "ports", "ue_pools6": "ue_pools"}
     tables = root.tables("gateway", Gateway, keys)
     gateways = tuple(_gateway(each, controller) for each in tables)
     if not gateways:
@@ -355,6 +371,37 @@ class _Table:
                 raise self.error(key, f"{net} overlaps {special} ({what})")
         return found
 
+    def interface6(self, key: str) -> IPv6Interface:
+        """An IPv6 address of ours with its subnet: unicast, with room for a neighbour."""
+        text = self.get(key, str)
+        try:
+            found = _prefixed6(text)
+        except ValueError as error:
+            reason = f"{text!r} is not an IPv6 address with a prefix length, like 2001:db8::1/64"
+            raise self.error(key, reason) from error
+        net = found.network
+        if net.prefixlen == 128:
+            raise self.error(key, f"{text} leaves no room for a neighbour: /127 at most")
+        if net.prefixlen < 127 and found.ip == net.network_address:
+            reason = f"{found.ip} is the anycast address of all routers of {net} (RFC 4291, 2.6.1)"
+            raise self.error(key, reason)
+        for special, what in _NO_UNICAST6.items():
+            if net.overlaps(special):
+                raise self.error(key, f"{net} overlaps {special} ({what})")
+        return found
+
+    def network6(self, key: str, text: str, *index: int) -> IPv6Network:
+        """An IPv6 prefix without host bits."""
+        try:
+            found = _prefixed6(text)
+        except ValueError as error:
+            reason = f"{text!r} is not an IPv6 prefix, like 2001:db8:a::/48"
+            raise self.error(key, reason, *index) from error
+        if found.ip != found.network.network_address:
+            reason = f"{text} has host bits set; the prefix is {found.network}"
+            raise self.error(key, reason, *index)
+        return found.network
+
     def network(self, key: str, text: str, *index: int) -> IPv4Network:
         """A prefix without host bits."""
         try:
@@ -387,6 +434,12 @@ def _prefixed(text: str) -> IPv4Interface:
     if not re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text):
         raise ValueError(text)
     return IPv4Interface(text)
+
+
+def _prefixed6(text: str) -> IPv6Interface:
+    if not re.fullmatch(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", text):
+        raise ValueError(text)
+    return IPv6Interface(text)
 
 
 # The sections.
@@ -480,6 +533,8 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
         raise table.error("core_ip", reason)
     routes = _access_routes(table, access_ip, core_ip)
     core_port = table.interface_name("core_port")
+    core_ip6 = table.interface6("core_ip6") if "core_ip6" in table.values else None
+    pools, pools6 = _ue_pools(table, access_ip, core_ip, routes, core_ip6)
     t3_response = table.whole("t3_response_seconds", 3, 1, T3_RESPONSE_SECONDS_MAX)
     n3_requests = table.whole("n3_requests", 3, 1, N3_REQUESTS_MAX)
     gateway = Gateway(
@@ -492,7 +547,10 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
         core_port=core_port,
         core_ip=core_ip,
         next_hop=_next_hop(table, core_port, core_ip),
-        ue_pools=_ue_pools(table, access_ip, core_ip, routes),
+        ue_pools=pools,
+        ue_pools6=pools6,
+        core_ip6=core_ip6,
+        next_hop6=_next_hop6(table, core_port, core_ip6),
         access_routes=routes,
         access_allow=_access_allow(table),
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
@@ -580,6 +638,32 @@ def _next_hop(table: _Table, core_port: str, core_ip: IPv4Interface) -> IPv4Addr
     return _neighbour(table, "next_hop", core_ip, "core")
 
 
+def _next_hop6(table: _Table, core_port: str, core_ip6: IPv6Interface | None) -> IPv6Address | None:
+    """The router for IPv6, which may be told by its link-local address."""
+    given = "next_hop6" in table.values
+    if core_port == "host" or core_ip6 is None:
+        if given:
+            reason = 'the host\'s own routes decide, with core_port = "host"'
+            raise table.error("next_hop6", reason if core_ip6 else "needs core_ip6")
+        return None
+    if not given:
+        raise table.error("next_hop6", "is missing: core_ip6 needs it")
+    text, net = table.get("next_hop6", str), core_ip6.network
+    try:
+        address = IPv6Address(text)
+    except ValueError as error:
+        raise table.error("next_hop6", f"{text!r} is not an IPv6 address") from error
+    if address == core_ip6.ip or address.scope_id is not None:
+        reason = "is core_ip6 itself" if address == core_ip6.ip else "has a zone: leave it out"
+        raise table.error("next_hop6", f"{address} {reason}")
+    if not address.is_link_local and address not in net:
+        raise table.error("next_hop6", f"{address} is neither in {net} nor link-local")
+    if net.prefixlen < 127 and address == net.network_address:
+        reason = f"{address} is the anycast address of all routers of {net}"
+        raise table.error("next_hop6", reason)
+    return address
+
+
 def _neighbour(table: _Table, key: str, ours: IPv4Interface, side: str) -> IPv4Address:
     """The address of a router on a subnet of ours."""
     address, net = table.address(key), ours.network
@@ -629,23 +713,37 @@ def _ue_pools(
     access_ip: IPv4Interface,
     core_ip: IPv4Interface,
     routes: tuple[AccessRoute, ...],
-) -> tuple[IPv4Network, ...]:
+    core_ip6: IPv6Interface | None,
+) -> tuple[tuple[IPv4Network, ...], tuple[IPv6Network, ...]]:
+    """Those of each IP version."""
     table.get("ue_pools", list)  # required
-    taken = [(net, f"({what})") for net, what in _NO_UNICAST.items()]
+    taken: list[tuple[Network, str]] = []
+    taken += [(net, f"({what})") for net, what in _NO_UNICAST.items()]
+    taken += [(net, f"({what})") for net, what in _NO_UNICAST6.items()]
     taken += [(net, "(the switch cannot tell such sources from MPLS)") for net in _LIKE_MPLS]
     taken += [(access_ip.network, "(the access subnet)"), (core_ip.network, "(the core subnet)")]
+    taken += [] if core_ip6 is None else [(core_ip6.network, "(the core subnet)")]
     taken += [(route.to, "(an access route)") for route in routes]
     pools: list[IPv4Network] = []
+    pools6: list[IPv6Network] = []
     for index, text in table.strings("ue_pools"):
-        pool = table.network("ue_pools", text, index)
+        pool: Network
+        if ":" in text:
+            pool = table.network6("ue_pools", text, index)
+            if core_ip6 is None:
+                reason = f"{pool} needs core_ip6, the gateway's own IPv6 address"
+                raise table.error("ue_pools", reason, index)
+            pools6.append(pool)
+        else:
+            pool = table.network("ue_pools", text, index)
+            pools.append(pool)
         for net, what in taken:
-            if pool.overlaps(net):
+            if overlap(pool, net):
                 raise table.error("ue_pools", f"{pool} overlaps {net} {what}", index)
         taken.append((pool, "(another pool)"))
-        pools.append(pool)
-    if not pools:
+    if not pools and not pools6:
         raise table.error("ue_pools", "at least one pool is needed")
-    return tuple(pools)
+    return tuple(pools), tuple(pools6)
 
 
 def _port_type(table: _Table) -> PortType:
