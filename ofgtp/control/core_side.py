@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from ofgtp.core.flows.flow import Port
 from ofgtp.core.model import Gateway, Session
-from ofgtp.core.packets import arp, frames
+from ofgtp.core.packets import arp, frames, icmpv6
 from ofgtp.core.peers.next_hop import NextHop
 from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, Links
 from ofgtp.core.sessions.rule import Tunnel
@@ -24,7 +24,7 @@ class CoreSide:
     """What the flows and the controller must know of SGi or N6."""
 
     def __init__(self, gateway: Gateway, store: SessionStore) -> None:
-        self.next_hop = NextHop()
+        self.next_hop, self.next_hop6 = NextHop(), NextHop()
         self._gateway, self._store = gateway, store
 
     def heard_arp(self, frame: bytes, own_mac: str | None) -> bool:
@@ -42,17 +42,57 @@ class CoreSide:
             )
         return news
 
-    def ask(self, channel: Channel, links: Links | None) -> None:
-        """Send an ARP request to the next hop, if one is due."""
-        next_hop = self._gateway.next_hop
-        if next_hop is None or links is None or not self.next_hop.due(time.monotonic()):
+    def heard_neighbour(self, frame: bytes, own_mac: str | None) -> bool:
+        """Take a Neighbour Advertisement, as `heard_arp` does an ARP packet."""
+        try:
+            said = icmpv6.read_neighbour(frame, icmpv6.Type.NEIGHBOUR_ADVERTISEMENT)
+        except icmpv6.NoMessage as reason:
+            log.debug("gateway=%s: %s", self._gateway.name, reason)
+            return False
+        mac = said.mac or frame[6:12].hex(":")
+        if said.target != self._gateway.next_hop6 or mac == own_mac:
+            return False
+        news = self.next_hop6.heard(mac, time.monotonic())
+        if news:
+            log.info("gateway=%s: next hop %s is at %s", self._gateway.name, said.target, mac)
+        return news
+
+    def asked(self, frame: bytes, channel: Channel, links: Links) -> None:
+        """Answer who looks whether somebody has our IPv6 address (RFC 4862, 5.4.3)."""
+        ours = self._gateway.core_ip6
+        try:
+            said = icmpv6.read_neighbour(frame, icmpv6.Type.NEIGHBOUR_SOLICITATION)
+        except icmpv6.NoMessage as reason:
+            log.debug("gateway=%s: %s", self._gateway.name, reason)
             return
-        question = arp.request(links.core_mac, self._gateway.core_ip.ip, next_hop)
-        channel.packet_out(links.core, question)
+        if ours is not None and said.target == ours.ip:
+            told = icmpv6.advertisement(links.core_mac, ours.ip, said, frame[6:12].hex(":"))
+            channel.packet_out(links.core, told)
+
+    def doubt(self) -> None:
+        """The next hops may be others now."""
+        self.next_hop.doubt()
+        self.next_hop6.doubt()
+
+    def ask(self, channel: Channel, links: Links | None) -> None:
+        """Ask the next hops for their MAC addresses, where that is due."""
+        now, gateway = time.monotonic(), self._gateway
+        if links is None:
+            return
+        if gateway.next_hop is not None and self.next_hop.due(now):
+            question = arp.request(links.core_mac, gateway.core_ip.ip, gateway.next_hop)
+            channel.packet_out(links.core, question)
+        if gateway.next_hop6 is not None and gateway.core_ip6 and self.next_hop6.due(now):
+            ours = gateway.core_ip6.ip
+            question = icmpv6.solicitation(links.core_mac, ours, gateway.next_hop6)
+            channel.packet_out(links.core, question)
 
     def too_big(self, packet: PacketIn, channel: Channel, links: Links) -> None:
-        """Tell the sender of a packet that did not fit the access side (RFC 1191)."""
+        """Tell the sender of a packet that did not fit the access side (RFC 1191, RFC 4443)."""
         packet_bytes = packet.frame[ETHERNET_HEADER:]
+        if _is_ipv6(packet.frame):
+            self._too_big6(packet, channel, links)
+            return
         mtu = links.access_mtu - TUNNEL_HEADERS - self._container_headers(packet_bytes)
         if mtu < frames.MTU_MIN:
             return
@@ -60,10 +100,22 @@ class CoreSide:
         if told is not None:
             _tell_sender(packet, told, channel, links)
 
+    def _too_big6(self, packet: PacketIn, channel: Channel, links: Links) -> None:
+        ours, sent = self._gateway.core_ip6, packet.frame[ETHERNET_HEADER:]
+        # Whose it is would have to be looked for by prefixes: all are told what always fits.
+        mtu = links.access_mtu - TUNNEL_HEADERS - CONTAINER_HEADERS
+        told = None if ours is None or mtu < icmpv6.MTU_MIN else icmpv6.too_big(ours.ip, mtu, sent)
+        if told is not None:
+            _tell_sender(packet, told, channel, links)
+
     def ttl_expired(self, packet: PacketIn, channel: Channel, links: Links) -> None:
         """Tell the sender of a packet that its TTL has come to an end here (RFC 792)."""
         sent = packet.frame[ETHERNET_HEADER:]
-        told = frames.icmp_time_exceeded(self._gateway.core_ip.ip, sent)
+        if _is_ipv6(packet.frame):
+            ours = self._gateway.core_ip6
+            told = None if ours is None else icmpv6.time_exceeded(ours.ip, sent)
+        else:
+            told = frames.icmp_time_exceeded(self._gateway.core_ip.ip, sent)
         if told is not None:
             _tell_sender(packet, told, channel, links)
 
@@ -90,16 +142,25 @@ def _contained(session: Session) -> bool:
     return session.qos is not None or any(tunnel.octet is not None for tunnel in tunnels)
 
 
+def _is_ipv6(frame: bytes) -> bool:
+    return frame[12:14] == icmpv6.ETH_TYPE_IPV6.to_bytes(2, "big")
+
+
+def _framed(src_mac: str, dst_mac: str, packet: bytes) -> bytes:
+    make = icmpv6.frame if packet[0] >> 4 == 6 else frames.ipv4_frame
+    return make(src_mac, dst_mac, packet)
+
+
 def _tell_sender(packet: PacketIn, told: bytes, channel: Channel, links: Links) -> None:
     """Send a packet back to where another came from."""
     if packet.in_port == links.core:
         sender = packet.frame[6:12].hex(":")
-        channel.packet_out(links.core, frames.ipv4_frame(links.core_mac, sender, told))
+        channel.packet_out(links.core, _framed(links.core_mac, sender, told))
     else:
         _tell_ue(told, channel, links)
 
 
 def _tell_ue(packet: bytes, channel: Channel, links: Links) -> None:
     """Send a packet to a UE, which gets it as it gets all that comes from the core side."""
-    frame = frames.ipv4_frame(links.core_mac, links.core_mac, packet)
+    frame = _framed(links.core_mac, links.core_mac, packet)
     channel.packet_out(Port.TABLE, frame, in_port=links.core)

@@ -49,6 +49,7 @@ from ofgtp.core.flows.pipeline import (
     Report,
 )
 from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
+from ofgtp.core.packets.icmpv6 import ETH_TYPE_IPV6, Type
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.counts import FlowCounts
 from ofgtp.core.rules.ruleset import Owned
@@ -206,7 +207,7 @@ class GatewayAgent:
         if before is None or before.devices != facts.devices:
             # What is at their other ends may be another thing as well.
             self._announcer.begin()
-            self.core_side.next_hop.doubt()
+            self.core_side.doubt()
             self.signalling.peers.neighbours.doubt_all(time.monotonic())
         if self.host.opened > self._opened:
             self._opened, self.links.reopened = self.host.opened, True
@@ -601,6 +602,17 @@ class GatewayAgent:
             # Or else it would end the OpenFlow connection, which reads on behind this.
             log.exception("gateway=%s: unexpected", self.gateway.name)
 
+    def _heard_next_hop(self, packet: PacketIn, own_mac: str | None) -> bool:
+        """Whether a next hop is known by another MAC address now."""
+        core_side, frame = self.core_side, packet.frame
+        if frame[12:14] != ETH_TYPE_IPV6.to_bytes(2, "big"):
+            return core_side.heard_arp(frame, own_mac)
+        if frame[54:55] != bytes((Type.NEIGHBOUR_SOLICITATION,)):
+            return core_side.heard_neighbour(frame, own_mac)
+        if self._channel is not None and self._links is not None:
+            core_side.asked(frame, self._channel, self._links)
+        return False
+
     def _packet_in(self, packet: PacketIn) -> None:
         signalling, number = self.signalling, cookie_number(packet.cookie)
         match cookie_kind(packet.cookie), number:
@@ -612,7 +624,8 @@ class GatewayAgent:
             case CookieKind.REPORT, Report.NEXT_HOP:
                 facts = self.links.facts
                 own_mac = None if facts is None else facts.core_mac
-                if self.core_side.heard_arp(packet.frame, own_mac):
+                heard = self._heard_next_hop(packet, own_mac)
+                if heard:
                     eventlet.spawn(self._update_route)
             case CookieKind.REPORT, Report.HELD:
                 self.totals.shown += 1

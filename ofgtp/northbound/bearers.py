@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, WithJsonSchema
@@ -63,6 +63,25 @@ def _prefix(value: object) -> IPv4Network:
 
 Prefix = Annotated[
     IPv4Network, PlainValidator(_prefix), PlainSerializer(str), WithJsonSchema(_PREFIX_SCHEMA)
+]
+
+
+def _prefix6(value: object) -> IPv6Network:
+    try:
+        if isinstance(value, str) and "%" not in value:
+            return IPv6Network(value)
+    except (AddressValueError, NetmaskValueError):
+        pass
+    except ValueError:
+        raise PydanticCustomError("prefix", "has bits set behind its prefix length") from None
+    raise PydanticCustomError("prefix", "must be an IPv6 prefix like 2001:db8:a:1::/64")
+
+
+Prefix6 = Annotated[
+    IPv6Network,
+    PlainValidator(_prefix6),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["2001:db8:a:1::/64"]}),
 ]
 Kbps = Annotated[int, Field(ge=1, le=RATE_MAX_KBPS, strict=True)]
 Octets = Annotated[int, Field(ge=1, le=OCTETS_MAX, strict=True)]
@@ -264,6 +283,9 @@ class MoreInput(Strict):
         description="Of a relay with a ue_ip: what leaves by the core port instead",
     )
     framed_routes: list[Prefix] = Field(default_factory=list, description="Prefixes behind the UE")
+    ue_ipv6: Prefix6 | None = Field(
+        None, description="The UE's IPv6 prefix, mostly a /64: beside its ue_ip, or alone"
+    )
     usage: UsageLimitsInput | None = Field(None, description="Of the whole session")
     buffer: int | None = Field(
         None,
@@ -382,6 +404,8 @@ def resource(session: Session) -> dict[str, Any]:
         made["breakout"] = [str(each) for each in detail.breakout]
     if detail.framed_routes:
         made["framed_routes"] = [str(each) for each in detail.framed_routes]
+    if detail.ue_ipv6 is not None:
+        made["ue_ipv6"] = str(detail.ue_ipv6)
     if detail.buffer is not None:
         made["buffer"] = detail.buffer
     return made
@@ -455,6 +479,7 @@ class MoreOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    ue_ipv6: Prefix6 | None = None
     buffer: int | None = None
     owner: OwnerOutput | None = None
 
@@ -480,6 +505,8 @@ def more(view: SessionView) -> MoreOutput | None:
         made["breakout"] = list(detail.breakout)
     if detail.framed_routes:
         made["framed_routes"] = list(detail.framed_routes)
+    if detail.ue_ipv6 is not None:
+        made["ue_ipv6"] = detail.ue_ipv6
     if detail.buffer is not None:
         made["buffer"] = detail.buffer
     if detail.owner is not None:

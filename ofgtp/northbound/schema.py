@@ -28,6 +28,7 @@ from ofgtp.northbound.bearers import (
     MoreInput,
     OwnerOutput,
     Prefix,
+    Prefix6,
     RatesOutput,
     UsageLimitsOutput,
 )
@@ -98,8 +99,10 @@ class SessionInput(MoreInput):
     @field_validator("ue_ip")
     @classmethod
     def _needs_ue_ip(cls, value: IPv4Address | None, info: ValidationInfo) -> IPv4Address | None:
-        if value is None and "core" in info.data and info.data["core"] is None:
-            raise PydanticCustomError("missing", "Field required: only a relay (core) has none")
+        told = "core" in info.data and "ue_ipv6" in info.data
+        if value is None and told and info.data["core"] is None is info.data["ue_ipv6"]:
+            reason = "Field required: only a relay (core), or a UE with a ue_ipv6, has none"
+            raise PydanticCustomError("missing", reason)
         return value
 
     @field_validator("rqi", "qfi_check")
@@ -134,6 +137,7 @@ class SessionInput(MoreInput):
             relay=None if self.core is None else self.core.request(),
             breakout=tuple(self.breakout),
             framed_routes=tuple(self.framed_routes),
+            ue_ipv6=self.ue_ipv6,
             usage=NO_LIMITS if self.usage is None else self.usage.limits,
             buffer=self.buffer,
         )
@@ -255,6 +259,7 @@ class SessionOutput(BaseModel):
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
     framed_routes: list[Prefix] | None = None
+    ue_ipv6: Prefix6 | None = None
     buffer: int | None = None
     owner: OwnerOutput | None = None
 

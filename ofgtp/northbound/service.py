@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
@@ -133,13 +133,14 @@ class SessionRequest:
     relay: RelayRequest | None = None
     breakout: tuple[IPv4Network, ...] = ()
     framed_routes: tuple[IPv4Network, ...] = ()
+    ue_ipv6: IPv6Network | None = None
     usage: UsageLimits = NO_LIMITS
     buffer: int | None = None
 
     @property
     def more(self) -> bool:
         """Whether it is more than a tunnel pair."""
-        routed = self.relay or self.breakout or self.framed_routes
+        routed = self.relay or self.breakout or self.framed_routes or self.ue_ipv6
         return bool(self.ambr or self.bearers or routed or self.usage or self.buffer)
 
     @classmethod

@@ -80,8 +80,14 @@ def take(session: dict[str, Any]) -> More | None:
 
 def shape_of(request: SessionRequest) -> Shape | None:
     """The shape of what a line asks for, as the schema has read it; None if it can have none."""
-    beyond = request.relay or request.breakout or request.framed_routes or request.buffer
-    limited = request.usage or any(each.usage for each in request.bearers)
+    beyond = (
+        request.relay
+        or request.breakout
+        or request.framed_routes
+        or request.ue_ipv6
+        or request.buffer
+    )
+    limited = request.buffer or request.usage or any(each.usage for each in request.bearers)
     teid, missing = (
         request.uplink_teid,
         any(each.uplink is not None and each.uplink.teid is None for each in request.bearers),

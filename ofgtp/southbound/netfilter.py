@@ -50,6 +50,8 @@ _BY_TEID = f"meta protocol ip udp dport {GTPU_PORT} fwd to jhash @th,96,32"
 _BY_UE = "fwd to jhash ip daddr"
 _QUIET = ("meta protocol ip6 drop", "ip daddr 224.0.0.0/3 drop")
 """IPv6; multicast and broadcast."""
+_QUIET_6 = "ip6 saddr { ::, fe80::/10 } drop"
+"""Where the gateway speaks IPv6: the host's own stack has no other address there."""
 _ASKED = "typeof ip saddr . meta l4proto . th sport . th dport"
 """A UE's address, protocol and port, and the host's port: whom the host has spoken to."""
 _ANSWERED_S = {"tcp": " timeout 1d", "udp": ""}
@@ -221,7 +223,8 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     chains += _ways_in("access", gateway.access_port, _BY_TEID, gateway)
     if not gateway.host_core:
         chains += _ways_in("core", gateway.core_port, _BY_UE, gateway)
-        chains.append(_chain("core_out", _egress(gateway.core_port), *_QUIET))
+        quiet = _QUIET if gateway.core_ip6 is None else (_QUIET_6, _QUIET[1])
+        chains.append(_chain("core_out", _egress(gateway.core_port), *quiet))
     padded = not gateway.host_core  # what the host sends is not
     contained = [_EVEN, *[_INHERIT] * (gateway.dscp is None), _FLAG]
     gtpu = [f"{_CONTAINED} goto contained"]

@@ -159,7 +159,7 @@ def decode_features(body: bytes) -> int:
 
 # --- fields (OXM, 7.2.3.2) ----------------------------------------------------------------------
 
-_NXM1, _BASIC, _EXPERIMENTER = 0x0001, 0x8000, 0xFFFF
+_NXM1, _ERICSSON, _BASIC, _EXPERIMENTER = 0x0001, 0x1000, 0x8000, 0xFFFF
 
 _OXM: dict[str, tuple[int, int]] = {
     "in_port": (_BASIC, 0),
@@ -189,7 +189,11 @@ _OXM: dict[str, tuple[int, int]] = {
     "ipv6_dst": (_BASIC, 27),
     "ipv6_label": (_BASIC, 28),
     "icmpv6_type": (_BASIC, 29),
+    "icmpv6_code": (_BASIC, 30),
     "nd_target": (_BASIC, 31),
+    "nd_tll": (_BASIC, 33),
+    "nd_reserved": (_ERICSSON, 1),
+    "nd_options_type": (_ERICSSON, 2),
     "mpls_label": (_BASIC, 34),
     "mpls_tc": (_BASIC, 35),
     "tun_id": (_BASIC, 38),
@@ -235,6 +239,7 @@ _MOVE_NAMES: dict[str, int] = {
     "reg3": 0x00010604,
     "reg4": 0x00010804,
     "reg7": 0x00010E04,
+    "ipv6_src": 0x00012610,
     "ipv6_dst": 0x00012810,
     "tun_id": 0x00012008,
     "tun_src": 0x00013E04,

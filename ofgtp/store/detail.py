@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from ofgtp.core.filters import ASSIGNED, Network, PacketFilter, parse_prefix
@@ -60,6 +60,8 @@ def to_text(session: Session) -> str | None:
         made["owner"] = [detail.owner.node_id, detail.owner.cp_seid, detail.owner.up_seid]
     if detail.buffer is not None:
         made["buffer"] = detail.buffer
+    if detail.ue_ipv6 is not None:
+        made["ue_ipv6"] = str(detail.ue_ipv6)
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
@@ -86,6 +88,7 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
         relay=relay,
         breakout=tuple(IPv4Network(each) for each in made.get("breakout", ())),
         framed_routes=tuple(IPv4Network(each) for each in made.get("framed", ())),
+        ue_ipv6=IPv6Network(made["ue_ipv6"]) if "ue_ipv6" in made else None,
         rules=tuple(_read_rule(each) for each in made.get("rules", ()) if rules),
         limits=tuple((place, rate) for place, rate in made.get("limits", ())),
         teids=tuple(made.get("teids", ())),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.model import FTeid, Session
@@ -41,7 +41,19 @@ CREATE TABLE framed (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX framed_of ON framed (number);
 """
+PREFIXES = """
+CREATE TABLE prefixes (
+    gateway TEXT NOT NULL,
+    first   BLOB NOT NULL,
+    last    BLOB NOT NULL,
+    number  INTEGER NOT NULL,
+    PRIMARY KEY (gateway, first)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX prefixes_of ON prefixes (number);
+"""
+"""UEs' IPv6 prefixes, their first and last address as 16 octets, which compare as numbers do."""
 
+_TABLES = ("teids", "tunnels", "framed", "prefixes")
 _OWN_TEID, _OWN_TUNNEL = "uplink.teid", "downlink"
 """Fields whose values stand in the session's row."""
 
@@ -60,6 +72,9 @@ def write(db: sqlite3.Connection, session: Session) -> None:
         "INSERT INTO framed VALUES (?, ?, ?, ?)",
         [(session.gateway, *_bounds(prefix), session.number) for prefix in _framed(session)],
     )
+    if (prefix6 := ipv6_of(session)) is not None:
+        row = (session.gateway, *_bounds6(prefix6), session.number)
+        db.execute("INSERT INTO prefixes VALUES (?, ?, ?, ?)", row)
 
 
 def remove(db: sqlite3.Connection, number: int) -> None:
@@ -69,14 +84,15 @@ def remove(db: sqlite3.Connection, number: int) -> None:
         " SELECT gateway, teid FROM teids WHERE number = ?",
         (number,),
     )
-    for table in ("teids", "tunnels", "framed"):
+    for table in _TABLES:
         db.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
 
 
 def may_conflict(was: Session, session: Session) -> bool:
     """Whether a session has more now than before, of what no two may have (`conflict`)."""
     teids = {*_teids(session)} - {*_teids(was)}
-    return bool(teids) or _framed(was) != _framed(session) or session.uplink is not None
+    prefixes = _framed(was) != _framed(session) or ipv6_of(was) != ipv6_of(session)
+    return bool(teids) or prefixes or session.uplink is not None
 
 
 def change(db: sqlite3.Connection, was: Session, session: Session) -> None:
@@ -102,14 +118,14 @@ def remove_many(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
         " SELECT gateway, teid FROM teids WHERE number IN (SELECT value FROM json_each(?))",
         some,
     )
-    for table in ("teids", "tunnels", "framed"):
+    for table in _TABLES:
         sql = f"DELETE FROM {table} WHERE number IN (SELECT value FROM json_each(?))"
         db.execute(sql, some)
 
 
 def clear(db: sqlite3.Connection) -> None:
     """Forget all of it."""
-    for table in ("teids", "tunnels", "framed"):
+    for table in _TABLES:
         db.execute(f"DELETE FROM {table}")
 
 
@@ -142,6 +158,13 @@ def conflict(db: sqlite3.Connection, session: Session) -> Conflict | InvalidSess
             if other != mine:
                 loc = f"framed_routes.{place}"
                 return InvalidSession(loc, f"{prefix} overlaps a prefix of session {other!r}")
+    if (prefix6 := ipv6_of(session)) is not None:
+        low, high = _bounds6(prefix6)
+        where = "t.gateway = ? AND t.first <= ? AND t.last >= ?"
+        for other in _other(db, "prefixes", where, (session.gateway, high, low)):
+            if other != mine:
+                reason = f"{prefix6} overlaps the prefix of session {other!r}"
+                return Conflict("ue_ipv6", reason, other)
     return None
 
 
@@ -211,6 +234,12 @@ def number_by_address(db: sqlite3.Connection, gateway: str, address: IPv4Address
     return _number(db, sql, (gateway, int(address), int(address)))
 
 
+def number_by_ipv6(db: sqlite3.Connection, gateway: str, address: IPv6Address) -> int | None:
+    """The number of the session whose UE has this address."""
+    sql = "SELECT number FROM prefixes WHERE gateway = ? AND first <= ? AND last >= ?"
+    return _number(db, sql, (gateway, address.packed, address.packed))
+
+
 def framed(db: sqlite3.Connection, gateway: str) -> list[IPv4Network]:
     """The prefixes behind the UEs of a gateway."""
     rows = db.execute("SELECT first, last FROM framed WHERE gateway = ?", (gateway,))
@@ -241,6 +270,15 @@ def _tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
 
 def _framed(session: Session) -> tuple[IPv4Network, ...]:
     return () if session.detail is None else session.detail.framed_routes
+
+
+def ipv6_of(session: Session) -> IPv6Network | None:
+    """The UE's prefix."""
+    return None if session.detail is None else session.detail.ue_ipv6
+
+
+def _bounds6(prefix: IPv6Network) -> tuple[bytes, bytes]:
+    return prefix.network_address.packed, prefix.broadcast_address.packed
 
 
 def _bounds(prefix: IPv4Network) -> tuple[int, int]:

@@ -55,7 +55,7 @@ from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -127,6 +127,7 @@ CREATE TABLE released (
 {_SESSIONS}
 {_TRIGGERS}
 {keys.SCHEMA}
+{keys.PREFIXES}
 {pfcp.SCHEMA}
 {pfcp.ANSWERS}
 {usage.SCHEMA}
@@ -157,6 +158,7 @@ DROP TABLE sessions_2;
     4: pfcp.ANSWERS,
     5: f"{usage.SCHEMA} {reports.SCHEMA} {gauges.SCHEMA}",
     6: usage.WITHOUT_FRAMES,
+    7: keys.PREFIXES,
 }
 """From each older schema version to the next."""
 

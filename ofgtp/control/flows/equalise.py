@@ -33,7 +33,7 @@ from ofgtp.core.flows.pipeline import CHOOSE, DOWNLINK, EPOCH, METERS, ROUTE, UP
 from ofgtp.core.flows.reconcile import Plan, parted, plan, portions
 from ofgtp.core.model import FlowValues, Gateway, Session
 from ofgtp.core.rules.base import epoch_flows
-from ofgtp.core.rules.terms import Links
+from ofgtp.core.rules.terms import IPV6, Links
 from ofgtp.core.sessions.rules import METERS_FROM, meters_of
 from ofgtp.southbound.channel import Channel, FlowsRefused
 from ofgtp.southbound.openflow import Command, FlowStats, MeterCommand
@@ -155,7 +155,9 @@ class Equaliser:
 
         def links_of_all() -> Links:
             now = self._links.get() or prepared.links
-            return replace(prepared.links, peer_mac=now.peer_mac, epoch=now.epoch)
+            return replace(
+                prepared.links, peer_mac=now.peer_mac, peer_mac6=now.peer_mac6, epoch=now.epoch
+            )
 
         def compare(links: Links) -> Plan:
             wanted = [*self._base(links), *single]
@@ -315,7 +317,10 @@ class Equaliser:
         for stats in reported:
             if stats.table == ROUTE.number and not self._gateway.host_core:
                 if (mac := stats.sets("dl_dst")) is not None:
-                    self._core_side.next_hop.assume(mac_text(mac))
+                    of_ipv6 = any(each[:2] == ("dl_type", IPV6) for each in stats.match or ())
+                    core_side = self._core_side
+                    hop = core_side.next_hop6 if of_ipv6 else core_side.next_hop
+                    hop.assume(mac_text(mac))
             elif stats.table == EPOCH.number:
                 for condition in stats.match or ():
                     if condition.field == "pkt_mark":

@@ -56,11 +56,17 @@ class LinksNow:
             local_mac=facts.local_mac,
             core_mac=facts.local_mac if host else facts.core_mac,
             peer_mac=facts.core_mac if host else self._core_side.next_hop.mac,
+            peer_mac6=self._peer_mac6(facts),
             decrement_ttl=self._gateway.decrements_ttl,
             ue_to_ue=self._gateway.ue_to_ue == "route",
             epoch=self.epoch,
             more=facts.more,
         )
+
+    def _peer_mac6(self, facts: BridgeFacts) -> str | None:
+        if self._gateway.core_ip6 is None:
+            return None
+        return facts.core_mac if self._gateway.host_core else self._core_side.next_hop6.mac
 
     def ready(self) -> Links:
         """The same.

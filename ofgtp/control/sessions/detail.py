@@ -37,6 +37,7 @@ def detail_of(
         relay=relay,
         breakout=request.breakout,
         framed_routes=request.framed_routes,
+        ue_ipv6=request.ue_ipv6,
         buffer=request.buffer,
     )
 

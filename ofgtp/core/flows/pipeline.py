@@ -402,9 +402,18 @@ CORE = Table(
     " for UEs go on.",
     _fields(
         "dl_dst dl_type vlan_vid nw_dst ipv6_dst nw_proto nw_ttl ip_frag icmp_type"
-        " icmpv6_type nd_target arp_op arp_spa arp_tpa"
+        " icmpv6_type icmpv6_code ipv6_src nd_target arp_op arp_spa arp_tpa"
     ),
-    ("framed", "fit"),
+    ("neighbour", "framed", "fit"),
+    DropReason.CORE_OTHER,
+)
+NEIGHBOUR = Table(
+    61,
+    "neighbour",
+    "What table core has made the answer to a Neighbour Solicitation for the core address gets its"
+    " flags and its option, which only an answer has.",
+    _fields("dl_type nw_proto icmpv6_type icmpv6_code"),
+    (),
     DropReason.CORE_OTHER,
 )
 FRAMED = Table(
@@ -557,6 +566,7 @@ PIPELINE: tuple[Table, ...] = (
     GUARD,
     ROUTE,
     CORE,
+    NEIGHBOUR,
     FRAMED,
     FIT,
     FITTED,

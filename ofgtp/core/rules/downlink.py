@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.filters import Network
 from ofgtp.core.flows.flow import (
@@ -39,6 +39,7 @@ from ofgtp.core.flows.pipeline import (
     HELD,
     HELD_METERS,
     MEASURE,
+    NEIGHBOUR,
     NEXT_HOP_METER,
     NO_RULE_METER,
     PING_METER,
@@ -61,20 +62,26 @@ from ofgtp.core.model import Gateway
 from ofgtp.core.packets.gtpu import Extension
 from ofgtp.core.rules.container import far_forms
 from ofgtp.core.rules.terms import (
+    ADVERTISEMENT,
     ARP,
     CONTAINER_HEADERS,
     DOWNLINK_REFUSALS,
     ECHO_REPLY,
+    ECHO_REPLY_6,
     ECHO_REQUEST,
+    ECHO_REQUEST_6,
     ETHERNET_HEADER,
     GROUP_BITS,
     HAS_CONTAINER,
     HEADER_SAMPLE,
     HELD_SAMPLE,
     ICMP,
+    ICMPV6,
     IPV4,
     IPV6,
+    NEIGHBOURS_HOPS,
     RELAYS,
+    SOLICITATION,
     STRICT,
     TAGGED,
     TO_UE,
@@ -190,6 +197,68 @@ def core(gateway: Gateway, links: Links) -> Iterator[Flow]:
     if gateway.next_hop is not None:
         yield from _next_hop(gateway.next_hop)
         yield from _answers(gateway.core_ip.ip, links.core_mac)
+    yield from core6(gateway, links)
+
+
+def core6(gateway: Gateway, links: Links) -> Iterator[Flow]:
+    """Neighbour discovery and ping for the core address, answered in the switch (RFC 4861, 7.2.4;
+    RFC 4443, 4.2), and what the next hop says of itself, which goes to the controller.
+
+    Who asks from the unspecified address, to see whether somebody has ours (RFC 4862, 5.4), is
+    answered by the controller, since the answer is for all.
+    """
+    if gateway.next_hop6 is None or gateway.core_ip6 is None:
+        return
+    ours, show = gateway.core_ip6.ip, Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    of_neighbour: dict[str, Value] = {
+        "dl_type": IPV6,
+        "nw_proto": ICMPV6,
+        "nw_ttl": NEIGHBOURS_HOPS,
+        "icmpv6_code": 0,
+    }
+    told = match(**of_neighbour, icmpv6_type=ADVERTISEMENT, nd_target=gateway.next_hop6)
+    yield CORE.report(100, told, Report.NEXT_HOP, show, meter=NEXT_HOP_METER)
+    asked = of_neighbour | {"icmpv6_type": SOLICITATION, "nd_target": ours}
+    probe = match(**asked, ipv6_src=IPv6Address(0))
+    yield CORE.report(100, probe, Report.NEXT_HOP, show, meter=NEXT_HOP_METER)
+    back = (
+        move("dl_src", "dl_dst"),
+        set_field("dl_src", links.core_mac),
+        move("ipv6_src", "ipv6_dst"),
+        set_field("ipv6_src", ours),
+    )
+    answer = *back, set_field("icmpv6_type", ADVERTISEMENT)
+    yield CORE.flow(90, match(**asked), *answer, goto=NEIGHBOUR, meter=ARP_METER)
+    yield NEIGHBOUR.flow(
+        100,
+        match(dl_type=IPV6, nw_proto=ICMPV6, icmpv6_type=ADVERTISEMENT, icmpv6_code=0),
+        set_field("nd_reserved", ROUTER | SOLICITED | OVERRIDE),
+        set_field("nd_options_type", TARGET_ADDRESS),
+        set_field("nd_tll", links.core_mac),
+        Output(Port.IN_PORT),
+    )
+    yield CORE.flow(
+        90,
+        match(
+            dl_dst=links.core_mac,
+            dl_type=IPV6,
+            ipv6_dst=ours,
+            nw_proto=ICMPV6,
+            ip_frag=0,
+            icmpv6_type=ECHO_REQUEST_6,
+            icmpv6_code=0,
+        ),
+        *back,
+        set_field("nw_ttl", 64),
+        set_field("icmpv6_type", ECHO_REPLY_6),
+        Output(Port.IN_PORT),
+        meter=PING_METER,
+    )
+
+
+ROUTER, SOLICITED, OVERRIDE = 0x8000_0000, 0x4000_0000, 0x2000_0000
+TARGET_ADDRESS = 2
+"""Flags and option of a Neighbour Advertisement (RFC 4861, 4.4)."""
 
 
 def to_ues(prefix: Network, links: Links) -> dict[str, Value]:

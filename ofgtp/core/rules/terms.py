@@ -36,6 +36,12 @@ ICMP, UDP = 1, 17
 ECHO_REPLY, ECHO_REQUEST = 0, 8
 
 
+ICMPV6 = 58
+ECHO_REQUEST_6, ECHO_REPLY_6, SOLICITATION, ADVERTISEMENT = 128, 129, 135, 136
+NEIGHBOURS_HOPS = 255
+"""Of all that only a neighbour may say (RFC 4861, 3.1)."""
+
+
 UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM = 3, 11, 12
 """ICMP errors (RFC 792); they quote the beginning of the packet that they are about."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Network
 
 from ofgtp.core.errors import InvalidSession
 from ofgtp.core.filters import FilterError, Network, PacketFilter, overlap, within
@@ -23,6 +24,16 @@ from ofgtp.core.sessions.detail import (
 )
 from ofgtp.core.sessions.rules import all_teids, all_tunnels, ue_prefixes
 
+LONGEST_POOL = 48
+"""Bits of the shortest prefix that a UE may have."""
+MISREAD = {
+    0x8847: "MPLS",
+    0x8848: "MPLS",
+    0x8100: "frames with a VLAN tag",
+    0x88A8: "frames with a VLAN tag",
+}
+"""What stands where a frame has its Ethernet type: the switch reads IPv6 packets that come out of a
+tunnel as frames."""
 FLOWS_MAX = 2_048
 """Flows of all filters of a session, one direction."""
 PREFIXES_MAX = 64
@@ -43,6 +54,8 @@ def check_session(gateway: Gateway, session: Session, protected: Iterable[Networ
         if session.ue_ip is None:
             raise InvalidSession("ue_ip", "is missing: only a relay (core) can do without")
         return
+    if detail.ue_ipv6 is not None:
+        check_ipv6(gateway, detail.ue_ipv6)
     _check_relay(gateway, session, detail)
     check_prefixes(gateway, detail, tuple(protected))
     _check_rates("ambr", detail.ambr)
@@ -54,7 +67,7 @@ def check_session(gateway: Gateway, session: Session, protected: Iterable[Networ
 def _check_relay(gateway: Gateway, session: Session, detail: Detail) -> None:
     relay = detail.relay
     if relay is None:
-        if session.ue_ip is None:
+        if session.ue_ip is None and detail.ue_ipv6 is None:
             raise InvalidSession("ue_ip", "is missing: only a relay (core) can do without")
         if detail.breakout:
             raise InvalidSession(
@@ -67,6 +80,8 @@ def _check_relay(gateway: Gateway, session: Session, detail: Detail) -> None:
     for field, given in (("ambr", bool(detail.ambr)), ("bearers", bool(detail.bearers))):
         if given:
             raise InvalidSession(field, "a relay has none: it does not look at packets")
+    if detail.ue_ipv6 is not None:
+        raise InvalidSession("ue_ipv6", "a relay has none")
     if session.ue_ip is not None:
         return
     for field, given in (
@@ -76,6 +91,27 @@ def _check_relay(gateway: Gateway, session: Session, detail: Detail) -> None:
     ):
         if given:
             raise InvalidSession(field, "needs a ue_ip: a relay without takes packets as they are")
+
+
+def check_ipv6(gateway: Gateway, prefix: IPv6Network) -> None:
+    """A UE's prefix is of a pool, and one that the switch reads rightly.
+
+    Raises:
+        InvalidSession.
+    """
+    if not prefix.prefixlen >= LONGEST_POOL:
+        reason = f"{prefix} is no UE's prefix: /{LONGEST_POOL} to /128, mostly a /64"
+        raise InvalidSession("ue_ipv6", reason)
+    if not any(prefix.subnet_of(pool) for pool in gateway.ue_pools6):
+        pools = ", ".join(map(str, gateway.ue_pools6)) or "none"
+        raise InvalidSession("ue_ipv6", f"{prefix} is not in the IPv6 UE pools ({pools})")
+    third = int(prefix.network_address) >> 80 & 0xFFFF
+    if third in MISREAD:
+        reason = f"{prefix}: the switch takes packets from {third:x} in the third group for"
+        raise InvalidSession("ue_ipv6", f"{reason} {MISREAD[third]}")
+    ours = gateway.core_ip6
+    if (ours and ours.ip in prefix) or (gateway.next_hop6 and gateway.next_hop6 in prefix):
+        raise InvalidSession("ue_ipv6", f"{prefix} holds an address of the core side")
 
 
 def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[Network, ...]) -> None:

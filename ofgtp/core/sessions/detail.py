@@ -160,6 +160,8 @@ class Detail:
     @property
     def only_bearers(self) -> bool:
         """Whether there are but bearers and rates, made by the REST API."""
-        more = self.relay or self.breakout or self.framed_routes or self.rules or self.buffer
+        more = self.relay or self.breakout or self.framed_routes or self.ue_ipv6
         limited = self.usage or any(bearer.usage for bearer in self.bearers)
-        return not (more or limited or self.limits or self.teids or self.owner)
+        return not (
+            more or limited or self.rules or self.buffer or self.limits or self.teids or self.owner
+        )

@@ -1,0 +1,163 @@
+"""UEs with IPv6, by a real switch and real packets: alone and beside IPv4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoReply,
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    ICMPv6PacketTooBig,
+    IPv6,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+)
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+from tests.support import gtpu, tshark
+from tests.support.lab import Lab
+from tests.support.site import Site, until
+
+pytestmark = pytest.mark.switch
+
+CORE, HOP = "2001:db8:c::1", "2001:db8:c::2"
+POOL, PREFIX, UE, PDN = (
+    "2001:db8:a::/48",
+    "2001:db8:a:1::/64",
+    "2001:db8:a:1::7",
+    "2001:db8:ffff::1",
+)
+UE4 = "10.45.0.2"
+UP, DOWN = 0x1001, 0x2001
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Lab() as lab:
+        config = lab.config().replace(
+            'ue_pools = ["10.45.0.0/16"]',
+            f'ue_pools = ["10.45.0.0/16", "{POOL}"]\ncore_ip6 = "{CORE}/64"\nnext_hop6 = "{HOP}"',
+        )
+        site = Site(lab, config)
+        site.ready()
+        answer(site)
+        site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX)
+        yield site
+        site.alive()
+        site.check_sent()
+
+
+def answer(site: Site) -> None:
+    """The next hop says where it is, once it is asked."""
+
+    def known() -> bool:
+        for octets in site.pdn.all(0.2):
+            read = Ether(octets)
+            if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == HOP:
+                told = ICMPv6ND_NA(tgt=HOP, R=1, S=1, O=1)
+                told /= ICMPv6NDOptDstLLAddr(lladdr=site.pdn_mac)
+                ends = Ether(src=site.pdn_mac, dst=read.src) / IPv6(src=HOP, dst=CORE, hlim=255)
+                site.pdn.send(bytes(ends / told))
+        return bool(
+            site.lab.ofctl("dump-flows", "br-ofgtp", "table=50,ipv6").count("actions=mod")
+            or "set_field" in site.lab.ofctl("dump-flows", "br-ofgtp", "table=50,ipv6")
+        )
+
+    until(known, "the next hop is known")
+
+
+def packet(*layers: Packet, src: str = UE, dst: str = PDN, hops: int = 64) -> bytes:
+    made = IPv6(src=src, dst=dst, hlim=hops)
+    for layer in layers or (UDP(sport=4000, dport=5000), Raw(bytes(40))):
+        made /= layer
+    return bytes(made)
+
+
+PACKETS = {
+    "UDP": packet(),
+    "TCP": packet(TCP(sport=1, dport=80), Raw(b"x")),
+    "ping": packet(ICMPv6EchoRequest(data=b"hello")),
+    "options": packet(IPv6ExtHdrHopByHop(), UDP(), Raw(b"x")),
+    "first fragment": packet(IPv6ExtHdrFragment(m=1, nh=17), UDP(), Raw(bytes(40))),
+    "later fragment": packet(IPv6ExtHdrFragment(offset=6, nh=17), Raw(bytes(40))),
+    "ESP": packet(Raw(bytes(60))),
+    "no next header": bytes(IPv6(src=UE, dst=PDN, nh=59)),
+    **{f"hop limit {hops}": packet(hops=hops) for hops in (1, 63, 64, 100, 255)},
+}
+
+
+@pytest.mark.parametrize("name", PACKETS)
+@pytest.mark.parametrize("flags", (gtpu.PLAIN, gtpu.PLAIN | 2, gtpu.PLAIN | 1, gtpu.PLAIN | 3))
+def test_uplink(site: Site, name: str, flags: int) -> None:
+    with site.counted():
+        [frame] = site.uplink(site.t_pdu(UP, PACKETS[name], flags=flags))
+    assert frame[14:] == PACKETS[name]
+    assert (Ether(frame).dst, Ether(frame).src) == (site.pdn_mac, site.core_mac)
+
+
+@pytest.mark.parametrize("name", PACKETS)
+def test_downlink(site: Site, name: str) -> None:
+    inner = bytearray(PACKETS[name])
+    inner[8:24], inner[24:40] = inner[24:40], inner[8:24]
+    frame = bytes(Ether(src=site.pdn_mac, dst=site.core_mac, type=0x86DD)) + bytes(inner)
+    [got] = [gtpu.decode(each) for each in site.downlink(frame)]
+    assert (got.teid, got.inner) == (DOWN, bytes(inner))
+
+
+def test_ipv4_beside_it(site: Site) -> None:
+    inner = gtpu.ipv4(UE4, "10.2.0.2")
+    assert [frame[14:] for frame in site.uplink(site.t_pdu(UP, inner))] == [inner]
+
+
+@pytest.mark.parametrize("source", ("2001:db8:a:2::7", "fe80::1", "::"))
+def test_spoofed(site: Site, source: str) -> None:
+    with site.counted(no_uplink_session=1, seen_spoofed_source=1):
+        assert site.uplink(site.t_pdu(UP, packet(src=source))) == []
+
+
+def test_the_gateway_answers_neighbours_and_pings(site: Site) -> None:
+    head = Ether(src=site.pdn_mac, dst="33:33:ff:00:00:01")
+    asked = head / IPv6(src=HOP, dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt=CORE)
+    asked /= ICMPv6NDOptSrcLLAddr(lladdr=site.pdn_mac)
+    read = heard(site, bytes(asked), ICMPv6ND_NA)
+    told = read[ICMPv6ND_NA]
+    assert (read.src, read.dst) == (site.core_mac, site.pdn_mac)
+    assert (read[IPv6].src, read[IPv6].dst, read[IPv6].hlim) == (CORE, HOP, 255)
+    assert (told.tgt, told.R, told.S, told.O) == (CORE, 1, 1, 1)
+    assert read[ICMPv6NDOptDstLLAddr].lladdr == site.core_mac
+    probe = head / IPv6(src="::", dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt=CORE)
+    read = heard(site, bytes(probe), ICMPv6ND_NA)
+    assert (read.dst, read[IPv6].dst, read[ICMPv6ND_NA].S) == ("33:33:00:00:00:01", "ff02::1", 0)
+    ping = Ether(src=site.pdn_mac, dst=site.core_mac) / IPv6(src=HOP, dst=CORE)
+    read = heard(site, bytes(ping / ICMPv6EchoRequest(id=7, seq=9, data=b"abc")), ICMPv6EchoReply)
+    assert (read[IPv6].src, read[IPv6].dst) == (CORE, HOP)
+    assert bytes(read[ICMPv6EchoReply].data) == b"abc"
+
+
+def test_too_big_downlink(site: Site) -> None:
+    sent = packet(UDP(), Raw(bytes(1464 - 48 + 1)), src=PDN, dst=UE)
+    frame = bytes(Ether(src=site.pdn_mac, dst=site.core_mac, type=0x86DD)) + sent
+    read = heard(site, frame, ICMPv6PacketTooBig)
+    assert (read[IPv6].src, read[IPv6].dst, read[ICMPv6PacketTooBig].mtu) == (CORE, PDN, 1456)
+
+
+def heard(site: Site, frame: bytes, layer: type[Packet]) -> Packet:
+    site.pdn.all()
+    site.pdn.send(frame)
+    got: list[Packet] = []
+
+    def come() -> bool:
+        octets = [each for each in site.pdn.all(0.1) if layer in Ether(each)]
+        got.extend(map(Ether, octets))
+        assert tshark.complaints(octets) == []
+        return bool(got)
+
+    until(come, layer.__name__)
+    return got[0]
