@@ -52,6 +52,7 @@ from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.packets.icmpv6 import ETH_TYPE_IPV6, Type
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.counts import FlowCounts
+from ofgtp.core.rules.lease import lease_timeout
 from ofgtp.core.rules.ruleset import Owned
 from ofgtp.core.rules.session import owned_flows, session_flows
 from ofgtp.core.rules.terms import Links, same_ports
@@ -418,6 +419,9 @@ class GatewayAgent:
             return False
         if self.links.reopened:
             return False
+        if self.lease is not None:
+            # The switch's came with its flows. Packets must reach it from now on, too.
+            self.host.renew(lease_timeout(self.lease.seconds))
         channel.set_meters((MeterCommand.DELETE, meter) for meter in self._surplus)
         self._surplus = []
         if self.generation != generation:
