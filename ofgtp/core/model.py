@@ -274,13 +274,13 @@ class Gateway:
     switch takes one itself."""
     leased: bool = False
     """Whether it is the controller that owns the tunnels, so that they end with it."""
-    pfcp: Pfcp | None = None
-    """None: no control plane is spoken to."""
     ue_pools6: tuple[IPv6Network, ...] = ()
     """Where UEs' IPv6 prefixes are; none of them: no UE has IPv6."""
     core_ip6: IPv6Interface | None = None
     next_hop6: IPv6Address | None = None
     """Where uplink IPv6 packets go, in `core_ip6`'s network or link-local."""
+    pfcp: Pfcp | None = None
+    """None: no control plane is spoken to."""
 
     @property
     def pools(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import Path
 
 import pytest
@@ -256,6 +263,54 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_path() == Path("/srv/gw.toml")
 
 
+OF_IPV6 = MINIMAL.replace(
+    'ue_pools = ["10.45.0.0/16"]',
+    'ue_pools = ["10.45.0.0/16", "2001:db8:a::/48"]\n'
+    'core_ip6 = "2001:db8:c::1/64"\nnext_hop6 = "2001:db8:c::2"',
+)
+
+
+def test_ipv6(tmp_path: Path) -> None:
+    [gateway] = load(write(tmp_path, OF_IPV6)).gateways
+    assert gateway.ue_pools == (IPv4Network("10.45.0.0/16"),)
+    assert gateway.ue_pools6 == (IPv6Network("2001:db8:a::/48"),)
+    assert gateway.core_ip6 == IPv6Interface("2001:db8:c::1/64")
+    assert gateway.next_hop6 == IPv6Address("2001:db8:c::2")
+    local = OF_IPV6.replace("2001:db8:c::2", "fe80::2")
+    assert load(write(tmp_path, local)).gateways[0].next_hop6 == IPv6Address("fe80::2")
+    alone = OF_IPV6.replace('"10.45.0.0/16", ', "")
+    assert load(write(tmp_path, alone)).gateways[0].ue_pools == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "reason"),
+    [
+        ("2001:db8:c::1/64", "2001:db8:c::1/128", "core_ip6", "no room for a neighbour"),
+        ("2001:db8:c::1/64", "2001:db8:c::/64", "core_ip6", "anycast"),
+        ("2001:db8:c::1/64", "fe80::1/64", "core_ip6", "link-local"),
+        ("2001:db8:c::1/64", "10.2.0.1/24", "core_ip6", "not an IPv6 address with"),
+        ("2001:db8:c::1/64", "2001:db8:b::1/64", "next_hop6", "neither in"),
+        ('"2001:db8:c::2"', '"2001:db8:d::2"', "next_hop6", "neither in"),
+        ('"2001:db8:c::2"', '"2001:db8:c::1"', "next_hop6", "core_ip6 itself"),
+        ('"2001:db8:c::2"', '"2001:db8:c::"', "next_hop6", "anycast"),
+        ('"2001:db8:c::2"', '"fe80::2%eth2"', "next_hop6", "has a zone"),
+        ('"2001:db8:c::2"', '"10.2.0.2"', "next_hop6", "not an IPv6 address"),
+        ('next_hop6 = "2001:db8:c::2"', "", "next_hop6", "is missing"),
+        ('core_ip6 = "2001:db8:c::1/64"', "", "ue_pools", "needs core_ip6"),
+        ("2001:db8:a::/48", "2001:db8:c::/48", "ue_pools", "the core subnet"),
+        ("2001:db8:a::/48", "fe80::/16", "ue_pools", "link-local"),
+        ("2001:db8:a::/48", "ff00::/16", "ue_pools", "multicast"),
+        ("2001:db8:a::/48", "::ffff:0:0/112", "ue_pools", "IPv4-mapped"),
+        ("2001:db8:a::/48", "2001:db8:a::1/48", "ue_pools", "host bits"),
+    ],
+)
+def test_ipv6_refused(tmp_path: Path, old: str, new: str, key: str, reason: str) -> None:
+    assert old in OF_IPV6
+    error = refused(tmp_path, OF_IPV6.replace(old, new))
+    assert error.key == f"gateway.{key}"
+    assert reason in error.reason
+
+
 # The example: it loads, it has every key, and what it shows as defaults are the defaults.
 
 
@@ -270,9 +325,11 @@ def test_example_has_every_key_in_order() -> None:
     assert list(shown["controller"]) == [field.name for field in dataclasses.fields(Controller)]
     assert list(shown["rest"]) == ["listen", "token_file", "hosts"]
     *names, last = [field.name for field in dataclasses.fields(Gateway)]
-    names = [name for name in names if name not in ("pmd_cores", "leased")]  # the controller's
+    of_controller, of_ipv6 = ("pmd_cores", "leased"), ("ue_pools6", "core_ip6", "next_hop6")
+    names = [name for name in names if name not in (*of_controller, *of_ipv6)]
     assert list(shown["gateway"][0]) == ["ports" if n == "port_type" else n for n in names]
-    assert last == "pfcp", "which the example only names"
+    assert last == "pfcp", "which the example only names, as it does keys for IPv6"
+    assert all(f"\n# {name} = " in EXAMPLE.read_text() for name in of_ipv6[1:])
 
 
 def test_the_examples_pfcp_has_every_key_and_the_defaults(tmp_path: Path) -> None:
@@ -471,7 +528,9 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             (changed("ue_pools", f'["{pool}"]'), 9, "gateway.ue_pools", reason)
             for pool, reason in (
                 ("10.45.0.0", "is not an IPv4 prefix"),
-                ("2001:db8::/64", "is not an IPv4 prefix"),
+                ("2001:db8::/64", "needs core_ip6"),
+                ("2001:db8::1/64", "has host bits set"),
+                ("2001:db8::", "is not an IPv6 prefix"),
                 ("10.45.0.1/16", "host bits set; the prefix is 10.45.0.0/16"),
                 ("10.1.0.128/25", "(the access subnet)"),
                 ("10.2.0.0/16", "(the core subnet)"),

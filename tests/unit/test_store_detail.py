@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,11 @@ rules = st.builds(
     container=st.none() | qos,
     meters=st.lists(st.integers(0, 127), max_size=2).map(tuple),
 )
+prefixes6 = st.builds(
+    lambda bits, length: IPv6Network((bits >> 128 - length << 128 - length, length)),
+    st.integers(0, 2**128 - 1),
+    st.integers(48, 128),
+)
 details = st.builds(
     Detail,
     slot=st.integers(1, 9),
@@ -144,6 +149,7 @@ details = st.builds(
     teids=st.lists(teids, max_size=2).map(tuple),
     owner=st.none() | st.builds(Owner, st.text("a.9"), *[st.integers(0, 2**64 - 1)] * 2),
     buffer=st.none() | st.integers(1, 4096),
+    ue_ipv6=st.none() | prefixes6,
 )
 
 
@@ -158,7 +164,7 @@ def test_the_strategy_knows_every_field() -> None:
     """What is added to these values must be kept, too."""
     assert {*Detail.__dataclass_fields__} == {
         *("slot", "way", "ambr", "bearers", "relay", "breakout", "framed_routes"),
-        *("rules", "limits", "teids", "owner", "usage", "used_up", "buffer"),
+        *("rules", "limits", "teids", "owner", "usage", "used_up", "buffer", "ue_ipv6"),
     }
     assert {*Bearer.__dataclass_fields__} == {
         *("id", "precedence", "filters", "uplink", "downlink", "shares_downlink", "qos", "mbr"),
@@ -312,7 +318,36 @@ TAKEN: dict[str, tuple[Session, Session, str, str]] = {
         "4097",
     ),
     "a UE address": (session(1), detailed(2, ue_ip=IPv4Address("10.45.0.2")), "ue_ip", "10.45.0.2"),
+    **{
+        f"an IPv6 prefix, {one} and {other}": (
+            detailed(1, ue_ipv6=IPv6Network(one)),
+            detailed(2, ue_ipv6=IPv6Network(other)),
+            "ue_ipv6",
+            other,
+        )
+        for one, other in (
+            ("2001:db8:a:1::/64", "2001:db8:a:1::/64"),
+            ("2001:db8:a:1::/64", "2001:db8:a::/48"),
+            ("2001:db8:a::/48", "2001:db8:a:ffff::/64"),
+            ("2001:db8:a:1::/64", "2001:db8:a:1:ffff:ffff:ffff:ffff/128"),
+        )
+    },
 }
+
+
+def test_an_ipv6_prefix_is_given_back(store: SessionStore) -> None:
+    near = detailed(2, ue_ipv6=IPv6Network("2001:db8:a:2::/64"))
+    one, other = (detailed(n, ue_ipv6=IPv6Network("2001:db8:a:1::/64")) for n in (1, 3))
+    insert(store, one)
+    insert(store, near)
+    with store.transaction() as tx:
+        tx.delete(one.id)
+    insert(store, other)
+    again = store.get(other.id)
+    assert again is not None and again.session.detail is not None
+    assert again.session.detail.ue_ipv6 == IPv6Network("2001:db8:a:1::/64")
+
+
 OVERLAPS = {
     "a framed route in another's": (
         detailed(1, framed_routes=(IPv4Network("192.168.0.0/16"),)),
