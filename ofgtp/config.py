@@ -551,6 +551,7 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
         ue_pools6=pools6,
         core_ip6=core_ip6,
         next_hop6=_next_hop6(table, core_port, core_ip6),
+        router_advertisement=table.get("router_advertisement", bool, True),
         access_routes=routes,
         access_allow=_access_allow(table),
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),

@@ -28,6 +28,7 @@ from ofgtp.control.peers.end_markers import EndMarkers
 from ofgtp.control.peers.misses import EXTENDED, REFUSED, Misses
 from ofgtp.control.peers.moves import Moves
 from ofgtp.control.peers.signalling import TICK_S, Signalling
+from ofgtp.control.router import Router
 from ofgtp.control.turns import SLICE, in_turns
 from ofgtp.core.errors import CodecError, GatewayNotReady, StoreError, SwitchRefused
 from ofgtp.core.filters import Network
@@ -132,7 +133,7 @@ class GatewayAgent:
         self.store, self._writer, self.protected = store, writer, protected
         self._events = events
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
-        self.core_side = CoreSide(gateway, store)
+        self.core_side, self.router = CoreSide(gateway, store), Router(gateway, store)
         self._announcer = Announcer(gateway)
         self._opened = 0
         """How often the host's part had opened ports when it was last looked at."""
@@ -640,6 +641,9 @@ class GatewayAgent:
             case CookieKind.REPORT, Report.TOO_BIG_UPLINK:
                 if self._channel is not None and self._links is not None:
                     self.core_side.too_big_uplink(packet, self._channel, self._links)
+            case CookieKind.REPORT, Report.ROUTER_SOLICITATION:
+                if self._channel is not None and self._links is not None:
+                    self.router.solicited(packet, self._channel, self._links)
             case CookieKind.DROP, DropReason.TTL_EXPIRED:
                 if self._channel is not None and self._links is not None:
                     self.core_side.ttl_expired(packet, self._channel, self._links)

@@ -279,6 +279,8 @@ class Gateway:
     core_ip6: IPv6Interface | None = None
     next_hop6: IPv6Address | None = None
     """Where uplink IPv6 packets go, in `core_ip6`'s network or link-local."""
+    router_advertisement: bool = True
+    """Whether the gateway answers UEs that look for their router."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
 

@@ -84,6 +84,8 @@ class Report(IntEnum):
     """A downlink packet whose session's rule holds it."""
     TOO_BIG_UPLINK = 5
     """The beginning of an uplink packet that does not fit the core MTU."""
+    ROUTER_SOLICITATION = 6
+    """A UE looks for its router."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +322,9 @@ UPLINK = Table(
     30,
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
-    _fields("reg0 reg1 dl_type nw_src ipv6_src nw_dst nw_ttl ct_mark"),
+    _fields(
+        "reg0 reg1 dl_type nw_src ipv6_src nw_dst nw_ttl nw_proto icmpv6_type icmpv6_code ct_mark"
+    ),
     ("rules", "other_rules", "qfi", "onward", "guard", "refusal"),
     DropReason.NO_UPLINK_SESSION,
 )
@@ -619,6 +623,9 @@ SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in ra
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
 
+SOLICITATION_METER = Meter(34, rate=100, burst=100)
+"""Router Solicitations: a UE sends three when it attaches."""
+
 UPLINK_HELD_METER = Meter(53, rate=10_000_000, burst=10_000_000)
 """The same for what comes in a tunnel to be held: HELD_METERS count it with all other."""
 BUFFER_FULL_METER, REPLAYED_METER = (
@@ -666,5 +673,6 @@ METERS: dict[str, Meter] = {
     "too_big_uplink": TOO_BIG_UPLINK_METER,
     "too_big_relayed": TOO_BIG_RELAYED_METER,
     "ttl": TTL_METER,
+    "router_solicitation": SOLICITATION_METER,
     "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,
 }

@@ -27,6 +27,7 @@ from ofgtp.core.flows.pipeline import (
     REFUSAL,
     REFUSED_METER,
     ROUTE,
+    SOLICITATION_METER,
     TOO_BIG,
     TOO_BIG_RELAYED_METER,
     TOO_BIG_UPLINK_METER,
@@ -48,10 +49,12 @@ from ofgtp.core.rules.terms import (
     HAS_CONTAINER,
     HEADER_SAMPLE,
     HOLDS,
+    ICMPV6,
     IPV4,
     IPV6,
     LIVE,
     LONGER_THAN_ACCESS,
+    NEIGHBOURS_HOPS,
     NO_SESSION,
     OF_TYPE_0,
     PRIORITY_MAX,
@@ -139,6 +142,13 @@ def uplink(gateway: Gateway) -> Iterator[Flow]:
     # The switch parses a header that contradicts itself, or the packet, no further than its type.
     unread = match(dl_type=IPV4, nw_src=_NOTHING, nw_dst=_NOTHING, nw_ttl=0)
     yield UPLINK.drop(20, unread, DropReason.BAD_INNER)
+    if gateway.ue_pools6 and gateway.router_advertisement:
+        # Its source is no session's: below their flows.
+        asked = match(
+            dl_type=IPV6, nw_proto=ICMPV6, nw_ttl=NEIGHBOURS_HOPS, icmpv6_type=133, icmpv6_code=0
+        )
+        show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+        yield UPLINK.report(50, asked, Report.ROUTER_SOLICITATION, show, meter=SOLICITATION_METER)
     if not gateway.ue_pools6:
         yield UPLINK.drop(10, match(dl_type=IPV6, **NO_SESSION), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
