@@ -264,9 +264,9 @@ def _read_rule(made: list[Any]) -> Rule:
 
 
 @lru_cache(64)
-def _prefix(text: str) -> IPv4Network:
+def _prefix(text: str) -> Network:
     """Of a session most rules have the same."""
-    return IPv4Network(text)
+    return IPv6Network(text) if ":" in text else IPv4Network(text)
 
 
 def _filter(each: PacketFilter) -> list[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 from scapy.layers.inet import TCP, UDP
@@ -25,9 +28,11 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from tests.support import gtpu, tshark
+from ofgtp.core.pfcp.wire import values as v
+from tests.support import gtpu, smf, tshark
 from tests.support.lab import Lab
-from tests.support.site import Site, is_gtpu, until
+from tests.support.site import ENB_IP, Site, is_gtpu, until
+from tests.support.smf import ControlPlane, PfcpSession
 
 pytestmark = pytest.mark.switch
 
@@ -45,7 +50,8 @@ UP, DOWN = 0x1001, 0x2001
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Lab() as lab:
-        config = lab.config().replace(
+        smf.n4(lab)
+        config = lab.config(gateway=smf.CONFIG).replace(
             'ue_pools = ["10.45.0.0/16"]',
             f'ue_pools = ["10.45.0.0/16", "{POOL}"]\ncore_ip6 = "{CORE}/64"\nnext_hop6 = "{HOP}"',
         )
@@ -75,6 +81,7 @@ def answer(site: Site) -> None:
         )
 
     until(known, "the next hop is known")
+    until(lambda: site.gateway()["in_sync"], "in sync")
 
 
 def packet(*layers: Packet, src: str = UE, dst: str = PDN, hops: int = 64) -> bytes:
@@ -190,6 +197,68 @@ def test_nobody_else_is_answered(site: Site) -> None:
         site.enb.all()
         site.enb.send(site.t_pdu(teid, bytes(packet)))
         assert [f for f in site.enb.all(0.3) if is_gtpu(f, DOWN)] == []
+
+
+@pytest.fixture(scope="module")
+def cp(site: Site) -> Iterator[ControlPlane]:
+    with ControlPlane(site.lab) as cp:
+        assert cp.associate().cause == 1
+        yield cp
+        assert smf.judge(cp)
+
+
+_seids = itertools.count(0x7000)
+
+
+def asked(cp: ControlPlane, ue: v.UeIpAddress) -> PfcpSession:
+    """A session of 5G with this address, as a core asks for it."""
+    pdrs = smf.uplink(9, qer_ids=(1,)), smf.downlink(UE4, qer_ids=(1,))
+    down = pdrs[1]._replace(pdi=pdrs[1].pdi._replace(ue_ip_address=ue))
+    fars = smf.to_core(), smf.to_tunnel(0x3001, ENB_IP["enb"])
+    return cp.establish((pdrs[0], down), fars, create_qers=(smf.qer(9),))
+
+
+@pytest.mark.parametrize("ipv4", (IPv4Address("10.45.0.9"), None))
+def test_a_control_plane_gives_a_prefix(
+    site: Site, cp: ControlPlane, ipv4: IPv4Address | None
+) -> None:
+    ue = v.UeIpAddress(ipv4, IPv6Address("2001:db8:a:9::"), destination=True)
+    session = asked(cp, ue)
+    teid = session.teids[1]
+    sent = packet(src="2001:db8:a:9::1")
+    container = bytes((1, 0x10, 9, 0))
+    t_pdu = gtpu.message(gtpu.T_PDU, teid, container + sent, flags=0x34, extension=0x85)
+    assert [f[14:] for f in site.uplink(site.from_enb(t_pdu))] == [sent]
+    back = packet(src=PDN, dst="2001:db8:a:9:1:2:3:4")
+    frame = bytes(Ether(src=site.pdn_mac, dst=site.core_mac, type=0x86DD)) + back
+    [got] = [gtpu.decode(f) for f in site.downlink(frame) if is_gtpu(f, 0x3001)]
+    assert got.inner == bytes((1, 0, 9, 0)) + back
+    shown = site.lab.http("GET", f"/v1/sessions/pfcp-{session.up_seid:016x}").json()
+    assert shown["ue_ipv6"] == "2001:db8:a:9::/64"
+    assert shown.get("ue_ip") == (None if ipv4 is None else str(ipv4))
+    assert session.delete().cause == 1
+    with site.counted(unknown_ue=1):
+        site.pdn.send(frame)
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "more"),
+    [
+        ("2001:db8:b::", {}),
+        ("2001:db8:8847::", {}),
+        ("2001:db8:a:1::", {}),
+        ("2001:db8:a::", {"prefix_length": 40}),
+    ],
+)
+def test_a_prefix_that_cannot_be(
+    site: Site, cp: ControlPlane, ipv6: str, more: dict[str, Any]
+) -> None:
+    ue = v.UeIpAddress(None, IPv6Address(ipv6), destination=True, **more)
+    pdrs = smf.uplink(), smf.downlink(UE4)
+    down = pdrs[1]._replace(pdi=pdrs[1].pdi._replace(ue_ip_address=ue))
+    fars = smf.to_core(), smf.to_tunnel(0x3002, ENB_IP["enb"])
+    _, answer = PfcpSession(cp, next(_seids)).establish((pdrs[0], down), fars)
+    assert answer.cause != 1
 
 
 def heard(site: Site, frame: bytes, layer: type[Packet]) -> Packet:

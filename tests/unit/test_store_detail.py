@@ -114,6 +114,11 @@ forwards = (
     | st.just(Held())
     | st.builds(Refused, st.sampled_from(DropReason))
 )
+prefixes6 = st.builds(
+    lambda bits, length: IPv6Network((bits >> 128 - length << 128 - length, length)),
+    st.integers(0, 2**128 - 1),
+    st.integers(48, 128),
+)
 rules = st.builds(
     Rule,
     id=st.text("aZ09", max_size=4),
@@ -122,16 +127,11 @@ rules = st.builds(
     forward=forwards,
     teid=st.none() | teids,
     peer=st.none() | addresses,
-    ue=st.lists(networks, max_size=2).map(tuple),
+    ue=st.lists(networks | prefixes6, max_size=2).map(tuple),
     filters=st.lists(filters(), max_size=2).map(tuple),
     qfis=st.lists(st.integers(0, 63), max_size=2).map(tuple),
     container=st.none() | qos,
     meters=st.lists(st.integers(0, 127), max_size=2).map(tuple),
-)
-prefixes6 = st.builds(
-    lambda bits, length: IPv6Network((bits >> 128 - length << 128 - length, length)),
-    st.integers(0, 2**128 - 1),
-    st.integers(48, 128),
 )
 details = st.builds(
     Detail,

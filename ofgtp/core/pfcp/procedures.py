@@ -41,7 +41,7 @@ from ofgtp.core.pfcp.wire.messages import (
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.sdf import DSCP_MASK
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
-from ofgtp.core.sessions.check import check_prefixes
+from ofgtp.core.sessions.check import check_ipv6, check_prefixes
 from ofgtp.core.sessions.detail import Detail, Owner
 
 
@@ -164,9 +164,9 @@ def unknown(seid: int) -> Refusal:
 
 def collision(error: Conflict | InvalidSession, session: PfcpSession, *, restores: bool) -> Refusal:
     """Why a session cannot be beside others."""
-    if restores and error.loc != "ue_ip":
+    if restores and error.loc not in ("ue_ip", "ue_ipv6"):
         return Refusal(Cause.RESTORATION_FAILURE, str(error))
-    if error.loc == "ue_ip":
+    if error.loc in ("ue_ip", "ue_ipv6"):
         return Refusal(Cause.REJECTED, str(error), Ie.UE_IP_ADDRESS)
     if error.loc == "rules":
         return Refusal(Cause.INVALID_F_TEID_ALLOCATION, str(error), Ie.FTEID)
@@ -203,14 +203,17 @@ def drops_buffer(request: SessionModificationRequest) -> bool:
 
 def _checked(session: PfcpSession, terms: Terms) -> Made:
     """The rules of a session; see `establishment`."""
-    made = rules_of(session)
+    made = rules_of(session, ipv6=bool(terms.gateway.ue_pools6))
     _check_network_instances(session, terms)
     for pdr in session.pdrs.values():
         ue = pdr.pdi.ue_ip_address
-        if ue is None or ue.ipv4 is None:
+        if ue is None:
             continue
         try:
-            terms.gateway.check_ue_ip(ue.ipv4)
+            if ue.ipv4 is not None:
+                terms.gateway.check_ue_ip(ue.ipv4)
+            if ue.ipv6 is not None and made.ue_ipv6 is not None:
+                check_ipv6(terms.gateway, made.ue_ipv6)
         except InvalidSession as error:
             rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
             raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.UE_IP_ADDRESS, rule) from None
@@ -253,6 +256,7 @@ def detail_of(session: PfcpSession, made: Made) -> Detail:
         rules=made.rules,
         limits=made.limits,
         framed_routes=made.framed_routes,
+        ue_ipv6=made.ue_ipv6,
         teids=made.teids,
         owner=Owner(str(canonical(session.node_id)), session.cp_fseid.seid, session.up_seid),
     )

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from ofgtp.core.filters import FilterError, PacketFilter
+from ofgtp.core.filters import FilterError, Network, PacketFilter
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import FTeid
 from ofgtp.core.pfcp.session import PfcpSession, local_teid
@@ -26,8 +26,8 @@ from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.grouped import CreateFar, CreatePdr, CreateQer, ForwardingParameters
 from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.sdf import packet_filter
-from ofgtp.core.pfcp.wire.values import SdfFilter
-from ofgtp.core.rules.filters import matches
+from ofgtp.core.pfcp.wire.values import SdfFilter, UeIpAddress
+from ofgtp.core.rules.filters import matches, versions_of
 from ofgtp.core.sessions.check import FLOWS_MAX
 from ofgtp.core.sessions.detail import RATE_MAX_KBPS
 from ofgtp.core.sessions.rule import (
@@ -63,28 +63,34 @@ class Made:
     framed_routes: tuple[IPv4Network, ...]
     teids: tuple[int, ...]
     """TEIDs of ours that PDRs have, and none of the rules."""
+    ue_ipv6: IPv6Network | None = None
 
 
-def rules_of(session: PfcpSession) -> Made:
-    """The rules of a session, in the order in which they are asked.
+def rules_of(session: PfcpSession, *, ipv6: bool = False) -> Made:
+    """The rules of a session, in the order in which they are asked; without `ipv6` UEs have IPv4
+    addresses alone here, whatever else they are given.
 
-    Rules that no IPv4 packet can meet, such as those for router solicitations, are left out, and
-    those that wait for a key.
+    Rules that no packet of a UE can meet, such as those for router solicitations, which come from a
+    link-local address, are left out, and those that wait for a key.
 
     Raises:
         Refusal: a rule cannot be carried out; it is named.
     """
-    return _Making(session).made()
+    return _Making(session, ipv6=ipv6).made()
 
 
 class _Making:
-    def __init__(self, session: PfcpSession) -> None:
-        self._session = session
+    def __init__(self, session: PfcpSession, *, ipv6: bool) -> None:
+        self._session, self._ipv6 = session, ipv6
         self._descriptions = _descriptions(session.pdrs.values())
         self._pdrs = sorted(session.pdrs.values(), key=_order)
-        self._ue_ip = _only_ue_ip(self._pdrs)
+        self._ue_ip, self._ue_ipv6 = _only_addresses(self._pdrs, ipv6=ipv6)
         self._framed = tuple(dict.fromkeys(_framed(self._pdrs)))
-        own = () if self._ue_ip is None else (IPv4Network((int(self._ue_ip), 32)),)
+        own: tuple[Network, ...] = ()
+        if self._ue_ip is not None:
+            own = (IPv4Network((int(self._ue_ip), 32)),)
+        if self._ue_ipv6 is not None:
+            own += (self._ue_ipv6,)
         self._ue = own and (*own, *self._framed)
         self._uplink_teid = next(
             (
@@ -117,6 +123,7 @@ class _Making:
             self._ue_ip,
             self._framed,
             tuple(dict.fromkeys(teid for teid in teids if teid not in of_rules)),
+            self._ue_ipv6,
         )
 
     def _without_waiting(self, rules: Sequence[Rule]) -> list[Rule]:
@@ -187,21 +194,28 @@ class _Making:
         yield replace(rule, ue=())
 
     def _filters(self, pdr: CreatePdr, *, uplink: bool) -> tuple[PacketFilter, ...] | None:
-        """None: no IPv4 packet can match."""
+        """None: no packet of the UE can match."""
         made, seen = [], False
         for sdf in pdr.pdi.sdf_filters:
             each = packet_filter(self._described(sdf, pdr))
             if each is None:
                 continue
             seen = True
-            if _is_ipv6(each):
+            if not self._can_meet(each):
                 continue
             try:
-                matches(each, uplink=uplink)
+                matches(each, versions_of(self._ue), uplink=uplink)
             except FilterError as error:
                 raise Refusal(Cause.RULE_FAILURE, str(error), Ie.SDF_FILTER) from None
             made.append(each)
         return None if seen and not made else tuple(made)
+
+    def _can_meet(self, each: PacketFilter) -> bool:
+        """Whether packets of the UE's can be of its IP version; and none goes to a group."""
+        ends = [end for end in (each.remote, each.local) if isinstance(end, Network)]
+        versions = {prefix.version for prefix in self._ue} or {4}
+        groups = any(end.is_multicast for end in ends if end.version == 6)
+        return not groups and all(end.version in versions for end in ends)
 
     def _described(self, sdf: SdfFilter, pdr: CreatePdr) -> SdfFilter:
         """Named by its number alone, a filter is as it stands in another PDR (8.2.5)."""
@@ -250,8 +264,12 @@ def _descriptions(pdrs: Iterable[CreatePdr]) -> Mapping[int, SdfFilter]:
     }
 
 
-def _only_ue_ip(pdrs: Iterable[CreatePdr]) -> IPv4Address | None:
-    found: IPv4Address | None = None
+def _only_addresses(
+    pdrs: Iterable[CreatePdr], *, ipv6: bool
+) -> tuple[IPv4Address | None, IPv6Network | None]:
+    """The UE's address and prefix, which are the same in all PDRs that name them."""
+    v4: IPv4Address | None = None
+    v6: IPv6Network | None = None
     for pdr in pdrs:
         ue = pdr.pdi.ue_ip_address
         if ue is None:
@@ -260,14 +278,27 @@ def _only_ue_ip(pdrs: Iterable[CreatePdr]) -> IPv4Address | None:
         if ue.choose_ipv4 or ue.choose_ipv6:
             reason = "UE addresses are the control plane's to choose (UEIP)"
             raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.UE_IP_ADDRESS, name)
-        if ue.ipv4 is None:
-            reason = "sessions carry IPv4, and it has an IPv6 address only"
+        prefix = _prefix_of(ue) if ipv6 else None
+        if ue.ipv4 is None and prefix is None:
+            reason = "it has an IPv6 address only, and the gateway has no IPv6 UE pools"
             raise Refusal(Cause.NO_RESOURCES, reason, Ie.UE_IP_ADDRESS, name)
-        if found not in (None, ue.ipv4):
-            reason = f"a session has one UE address, and this one has {found} and {ue.ipv4}"
-            raise Refusal(Cause.RULE_FAILURE, reason, Ie.UE_IP_ADDRESS, name)
-        found = ue.ipv4
-    return found
+        for found, given in ((v4, ue.ipv4), (v6, prefix)):
+            if None not in (found, given) and found != given:
+                reason = f"a session has one UE address, and this one has {found} and {given}"
+                raise Refusal(Cause.RULE_FAILURE, reason, Ie.UE_IP_ADDRESS, name)
+        v4, v6 = ue.ipv4 or v4, prefix or v6
+    return v4, v6
+
+
+def _prefix_of(ue: UeIpAddress) -> IPv6Network | None:
+    """A /64 unless it is said to be another (TS 29.244, 8.2.62)."""
+    if ue.ipv6 is None:
+        return None
+    length = ue.prefix_length or _PREFIX_BITS - (ue.delegated_bits or 0)
+    return IPv6Network((int(ue.ipv6), min(max(length, 0), 128)), strict=False)
+
+
+_PREFIX_BITS = 64
 
 
 def _framed(pdrs: Iterable[CreatePdr]) -> Iterator[IPv4Network]:
@@ -280,11 +311,6 @@ def _framed(pdrs: Iterable[CreatePdr]) -> Iterator[IPv4Network]:
                 rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
                 reason = f"{text!r} is no IPv4 prefix"
                 raise Refusal(Cause.RULE_FAILURE, reason, Ie.FRAMED_ROUTE, rule) from None
-
-
-def _is_ipv6(each: PacketFilter) -> bool:
-    networks = (each.remote, each.local)
-    return any(getattr(network, "version", 4) == 6 for network in networks)
 
 
 def _forward(far: CreateFar, qers: Sequence[CreateQer], source: Source) -> Forward:
