@@ -14,7 +14,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.values import ADDRESS, KBPS, OCTETS, PACKETS, SECONDS, TEID
 
-MEMBERS = ("ambr", "usage", "bearers", "core", "breakout", "framed_routes", "buffer")
+MEMBERS = ("ambr", "usage", "bearers", "core", "breakout", "framed_routes", "ue_ipv6", "buffer")
 """The members of a session that say it."""
 NONE = "none"
 """Instead of a prefix: no prefixes any more."""
@@ -100,6 +100,11 @@ def detail_options(command: Any) -> Any:
             " or none.",
         ),
         click.option(
+            "--ue-ipv6",
+            metavar="PREFIX",
+            help="The UE's IPv6 prefix, mostly a /64, beside its address or alone; or none.",
+        ),
+        click.option(
             "--framed-route",
             "framed_routes",
             metavar="PREFIX",
@@ -146,6 +151,8 @@ def change_of(given: dict[str, Any]) -> dict[str, Any]:
         change["usage"] = usage
     if given["buffer"] is not None:
         change["buffer"] = given["buffer"] or None
+    if given["ue_ipv6"] is not None:
+        change["ue_ipv6"] = None if given["ue_ipv6"] == NONE else given["ue_ipv6"]
     core = {
         "teid": given["core_teid"],
         "remote_teid": given["core_remote_teid"],
@@ -274,6 +281,7 @@ def bearer_line(bearer: dict[str, Any]) -> str:
 
 def facts(session: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """What `ofgtp session show` says of it, name and value."""
+    yield "UE IPv6", session.get("ue_ipv6")
     yield "rate", rates(session.get("ambr"))
     yield "usage", usage(session)
     if core := session.get("core"):
@@ -288,7 +296,7 @@ def facts(session: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 def in_short(session: dict[str, Any]) -> str:
     """The same but for bearers, to stand behind the tunnel in a list."""
-    parts = [rates(session.get("ambr")), usage(session)]
+    parts = [session.get("ue_ipv6"), rates(session.get("ambr")), usage(session)]
     if core := session.get("core"):
         parts.append(f"core {_relay(core)}")
     for name, called in (("breakout", "breakout"), ("framed_routes", "routes")):

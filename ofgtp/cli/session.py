@@ -147,8 +147,8 @@ def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **giv
         raise click.UsageError("--no-core goes without --core-…")
     if no_core:
         change["core"] = None
-    if create and not given["ue_ip"]:
-        raise click.UsageError("--create needs --ue-ip")
+    if create and not (given["ue_ip"] or given["ue_ipv6"]):
+        raise click.UsageError("--create needs --ue-ip or --ue-ipv6")
     if given["gateway"] and not create:
         raise click.UsageError("--gateway goes with --create: a session stays on its gateway")
     if given["ue_ip"]:
@@ -177,8 +177,10 @@ def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **giv
 
 def _body(session_id: str | None, ue_ip: str | None, **given: Any) -> dict[str, Any]:
     further = detail.change_of(given)
-    if ue_ip is None and "core" not in further:
-        raise click.UsageError("Missing option '--ue-ip': only a relay (--core-peer) has none")
+    if ue_ip is None and not further.keys() & {"core", "ue_ipv6"}:
+        raise click.UsageError(
+            "Missing option '--ue-ip': only a relay (--core-peer), or a UE with --ue-ipv6, has none"
+        )
     if (given["peer"] is None) != (given["teid"] is None):
         raise click.UsageError("--peer and --teid go together: the downlink needs both")
     qos = _qos(given)
@@ -188,6 +190,11 @@ def _body(session_id: str | None, ue_ip: str | None, **given: Any) -> dict[str, 
     up = _some({"teid": given["uplink_teid"], "remote_ip": given["uplink_peer"]})
     body = {"id": session_id, "gateway": given["gateway"], "ue_ip": ue_ip, **qos}
     return _some({**body, "uplink": up or None, "downlink": _some(down) or None, **further})
+
+
+def _ue(session: dict[str, Any], between: str) -> str:
+    """Its addresses."""
+    return between.join(filter(None, (session["ue_ip"], session.get("ue_ipv6")))) or "a relay"
 
 
 def _qos(given: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +211,7 @@ def _told(answer: dict[str, Any] | None) -> None:
         output.document(answer)
         return
     up, down = answer["uplink"], answer["downlink"]
-    parts = [answer["ue_ip"] or "a relay"]
+    parts = [_ue(answer, " and ")]
     if up:
         parts.append(f"uplink TEID {output.teid(up['teid'])} at {up['local_ip']}")
     if down is None:
@@ -253,7 +260,7 @@ def show(name: str, flows: bool, rules: bool) -> None:
         (
             ("session", found["id"]),
             ("gateway", found["gateway"]),
-            ("UE", found["ue_ip"] or "none: a relay"),
+            ("UE", found["ue_ip"] or (None if found.get("ue_ipv6") else "none: a relay")),
             ("state", found["state"]),
             ("reason", found["reason"]),
             ("owner", _owner(found)),
