@@ -68,8 +68,8 @@ class Soak:
                 lines.append({"op": "put", "session": one | {"downlink": far}})
             done = site.batch(self.lab, site.ndjson(lines))
             self.handovers += len(lines)
-            if any(done.get(key) for key in ("failed", "errors")):
-                raise RuntimeError(f"handovers: {done}")
+            if done["replaced"] != len(lines):
+                raise RuntimeError(f"of {len(lines)} handovers: {done}")
             time.sleep(PAUSE_S)
 
     def _kill_ofgtp(self) -> None:
@@ -138,7 +138,9 @@ def main() -> None:
                 soak.minute(with_switch=minute % SWITCH_EVERY == 0)
                 print(f"{minute} ({time.monotonic() - begun:.0f} s): {soak.told()}", flush=True)
         gone = site.batch(lab, site.deletes(range(SESSIONS)))
-        print(f"sessions deleted: {gone}; session flows left: {len(site.session_flows(lab))}")
+        if gone["deleted"] != SESSIONS or site.session_flows(lab):
+            raise RuntimeError(f"{SESSIONS} sessions: {gone}, and their flows are not all gone")
+        print("all sessions deleted, and no flow of theirs is left")
 
 
 if __name__ == "__main__":

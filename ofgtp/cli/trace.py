@@ -132,9 +132,9 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
 
     The uplink packet of a session with a QFI has a PDU Session Container, as a gNB sends it. The
     switch is asked by `ofproto/trace`, which ends where a packet leaves its tunnel and where it is
-    parsed anew: an uplink packet is asked for two or three times, with a container five or six. Not
-    seen are nftables, the network beyond the ports, rate limits, and the host's firewall where the
-    host routes.
+    parsed anew: a downlink packet is asked for twice, an uplink one two or three times, with a
+    container five or six. Not seen are nftables, the network beyond the ports, rate limits, and the
+    host's firewall where the host routes.
 
     \b
     Exit codes: 0 delivered, in all directions asked for; 1 dropped in one, or

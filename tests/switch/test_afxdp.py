@@ -222,6 +222,23 @@ def test_removal_after_an_edit(lab: Lab) -> None:
     assert lab.exec("gw", ["nft", "list", "ruleset"]).stdout == ""
 
 
+def test_packets_pass_once_it_is_in_sync(lab: Lab) -> None:
+    """The host lets them reach the switch by then, as the switch lets them pass."""
+    lab.start_controller(lab.config())
+    until(lambda: (own.gateway(lab) if answers(lab) else {}).get("in_sync"), "in sync", pause=0.005)
+    listed = lab.exec("gw", ["nft", "list", "set", "netdev", "ofgtp_br-ofgtp", "lease"]).stdout
+    assert '"eth1" timeout' in listed
+    assert '"eth2" timeout' in listed
+
+
+def answers(lab: Lab) -> bool:
+    try:
+        own.gateway(lab)
+    except OSError:
+        return False
+    return True
+
+
 def test_a_lease_that_has_no_set(lab: Lab) -> None:
     """It is said each time, and over as soon as there is one: no answer is taken for another's."""
     with lab.inside("gw"):

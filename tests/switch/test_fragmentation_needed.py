@@ -19,7 +19,7 @@ from scapy.packet import Packet, Raw
 
 from tests.support import gtpu, tshark
 from tests.support.lab import Lab
-from tests.support.site import CORE_IP, PDN_IP, Site, until
+from tests.support.site import CORE_IP, PDN_IP, Site, is_gtpu, until
 from tests.support.traffic import Host, World, inner
 
 pytestmark = pytest.mark.switch
@@ -179,6 +179,36 @@ def test_from_one_ue_to_another(site: Site, ttl: int) -> None:
     short = filled(IP(src=UE, dst=UE2, ttl=ttl) / UDP(sport=5, dport=6), MTU)
     site.enb.send(site.t_pdu(UP, short))
     until(lambda: any(frame.endswith(short) for frame in site.enb.all(0.02)), "what fits passes")
+
+
+@pytest.mark.parametrize("ttl", (1, 64, 100, 128))
+def test_what_is_too_big_for_another_ue_is_not_counted_as_its(site: Site, ttl: int) -> None:
+    """And what fits counts by the octets of the IP packet, whatever the switch took it for."""
+
+    def used() -> dict[str, int]:
+        return dict(site.lab.http("GET", f"/v1/sessions/ue-{UE2}").json()["counters"]["downlink"])
+
+    before = used()
+    fits, longer = (
+        site.t_pdu(UP, filled(IP(src=UE, dst=UE2, ttl=ttl) / UDP(sport=5), MTU + more, "DF"))
+        for more in (0, 1)
+    )
+    site.enb.all()
+    got: list[bytes] = []
+    with site.counted(too_big=10):
+        site.enb.send(*[fits, longer] * 10)
+        until(
+            lambda: (
+                got.extend(frame for frame in site.enb.all(0.02) if is_gtpu(frame, 0x2003))
+                or len(got) >= 10
+            ),
+            "what fits passes",
+        )
+    assert len(got) == 10
+    until(lambda: used()["packets"] >= before["packets"] + 10, "what fits is counted")
+    time.sleep(1)  # and no more is told
+    assert used()["packets"] == before["packets"] + 10
+    assert used()["bytes"] == before["bytes"] + 10 * MTU
 
 
 def is_told(frame: bytes, quoted: bytes = b"") -> bool:

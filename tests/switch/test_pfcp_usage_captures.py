@@ -235,6 +235,9 @@ class Replay:
         if header.type == 52:
             session.forgets(request)
             session.learn(request)
+            if request.create_pdrs:
+                # Else packets of the new flow may count as those of the one that took them before.
+                self.site.lab.cache_follows()
             self._send(session)
 
     def _establish(self, data: bytes, user_plane: str, seid: int) -> Replayed:
@@ -391,9 +394,15 @@ class Replay:
             known = sum(told.type == 56 for told in session.ours)
             for each in self.cp.usage(session.session, 0.01)[known:]:
                 found[each.urr_id] += each.volume.downlink if each.volume else 0
+            last.clear()
+            last.update(found)
             return all(found[u] == session.passed[u] for u in session.pdrs if u not in waits)
 
-        until(stands, f"{dict(session.passed)} is counted")
+        last: dict[int, int] = {}
+        try:
+            until(stands, f"{dict(session.passed)} is counted")
+        except AssertionError as late:
+            raise AssertionError(f"{late}; counted is {last}") from None
 
 
 def packet(ue: str, pdr: Any, size: int) -> bytes:

@@ -225,9 +225,10 @@ def test_marks_of_an_earlier_release_lack_ethernets_headers() -> None:
     """Uplink flows counted them then, and marks did not: now both do without."""
     made = seen(measuring(), r1=(3, 300), r2=(5, 700))
     octets = stored.to_bytes(made.session)
-    older = octets[2:].replace(b",1]}", b"]}", 1)
-    assert len(older) == len(octets) - 2 - 2
-    size = int.from_bytes(octets[:2], "big") - 2
+    mark = b',"packets"]}'
+    older = octets[2:].replace(mark, b"]}", 1)
+    size = int.from_bytes(octets[:2], "big") - len(mark) + 2
+    assert len(older) - size == len(octets) - 2 - int.from_bytes(octets[:2], "big")
     node_id, up_seid = made.session.node_id, made.session.up_seid
     read = stored.from_bytes(size.to_bytes(2, "big") + older, node_id, up_seid)
     marks, now = read.usage.marks.rules, made.session.usage.marks.rules

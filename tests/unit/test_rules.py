@@ -293,6 +293,25 @@ EPOCH_BITS = 0x00FF0FF0
 GTPU_PORTS = LINKS.gtpu, LINKS.gtpu_ect_1, LINKS.gtpu_ce
 
 
+def test_every_field_that_a_table_declares_is_asked_for() -> None:
+    """By a flow of some gateway, or of a session of some kind; those of filters are not listed
+    here, which may ask for any that filters have."""
+    asked: dict[int, set[str]] = defaultdict(set)
+    kinds = [session(), *ALL_KINDS.values()]
+    sessions = [flow for each in kinds for flow in session_flows(each, LINKS)]
+    of_gateways = [
+        flow
+        for change in GATEWAYS.values()
+        for links in (LINKS, replace(LINKS, core_mtu=1400, decrement_ttl=True, ue_to_ue=True))
+        for flow in all_flows(gateway(**change), links=links)
+    ]
+    for flow in (*sessions, *of_gateways):
+        asked[flow.table] |= {each.field for each in flow.match}
+    tables = [table for table in PIPELINE if table not in (RULES, OTHER_RULES, CHOOSE)]
+    unused = {table.name: sorted(table.fields - asked[table.number]) for table in tables}
+    assert {name: fields for name, fields in unused.items() if fields} == {}
+
+
 def test_what_the_epoch_is_asked_of() -> None:
     """What comes by the gtpu port, and goes on in each further pass; nothing that others need."""
     links = replace(LINKS, epoch=EPOCH_BITS)

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.model import FTeid
+from ofgtp.core.model import FTeid, Session
 from ofgtp.core.rules.counts import Counts
+from ofgtp.core.sessions.detail import Detail
 from ofgtp.core.sessions.rule import LOWEST_PRECEDENCE, Refused, Rule, Source, ToCore, Tunnel
 from ofgtp.core.usage.ledger import NEW, Ledger, Volume
 from ofgtp.core.usage.seen import Seen, passed
 from ofgtp.store import SessionStore
+from tests.support.sample import relay, session
 
 FAR = Tunnel(FTeid(7, IPv4Address("192.0.2.1")))
 UP = Rule("", Source.ACCESS, LOWEST_PRECEDENCE, ToCore(), teid=1, meters=(0,))
@@ -142,6 +144,30 @@ def test_marks_of_a_store_of_the_sixth_version(tmp_path: Path, ledger: Ledger) -
     for (direction, rule), counts in ledger.marks.rules.items():
         more = Counts(0, 14 * counts.packets) if direction == "uplink" else Counts()
         assert found.marks.rules[direction, rule] == counts + more
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        relay(1),
+        session(1, uplink=None, detail=Detail(rules=(Rule("1", Source.ACCESS, 9, FAR, teid=8),))),
+    ],
+    ids=["a relay", "a control plane's"],
+)
+def test_marks_of_a_store_of_the_sixth_version_of_relays(tmp_path: Path, one: Session) -> None:
+    """Their flows counted no headers before: a mark above them would count all of it once more."""
+    store = SessionStore(tmp_path / "sessions.db")
+    with store.transaction() as tx:
+        number = tx.insert(one).number
+        tx.put_ledgers([(number, MORE)])
+    store.close()
+    db = sqlite3.connect(tmp_path / "sessions.db")
+    db.execute("PRAGMA user_version = 6")
+    db.close()
+    store = SessionStore(tmp_path / "sessions.db")
+    [found] = store.ledgers([number]).values()
+    store.close()
+    assert found.marks == MORE.marks
 
 
 def test_a_ledger_that_is_not_there(store: SessionStore) -> None:

@@ -23,6 +23,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import FrameType
 from typing import NoReturn
 
+from eventlet import hubs
+
 from ofgtp.control.host import survey
 from ofgtp.core.doctor.facts import Route
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
@@ -102,6 +104,9 @@ class Proof:
 
     def __exit__(self, *error: object) -> None:
         former = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
+        # The signal may have come while the hub of green threads kept its books: what waits there
+        # for nothing any more would end the clearing. A new one knows nothing of it.
+        hubs.use_hub()
         try:
             clear(self._ovsdb)
         finally:

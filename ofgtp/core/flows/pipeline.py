@@ -158,7 +158,7 @@ INGRESS = Table(
     0,
     "ingress",
     "Sorts packets by the port they came in by.",
-    _fields("packet_type in_port ct_label"),
+    _fields("in_port ct_label"),
     ("access", "relay_form", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
@@ -188,7 +188,7 @@ RELAY_FORM = Table(
     "relay_form",
     "T-PDUs that a relay may send on as they came: those without a sequence number. The GTP-U flags"
     " of a packet go out again, so each combination has a flow of its own.",
-    _fields("packet_type tun_gtpu_flags tun_gtpu_msgtype"),
+    _fields("tun_gtpu_flags tun_gtpu_msgtype"),
     ("relay", "normalise"),
     None,
 )
@@ -196,7 +196,7 @@ RELAY = Table(
     16,
     "relay",
     "One set of flows for each direction of a relay: which TEID its T-PDUs get, and which peer.",
-    _fields("packet_type tun_id tun_src ct_label"),
+    _fields("tun_id tun_src ct_label"),
     ("relayed", "other_relayed", "normalise"),
     None,
 )
@@ -205,7 +205,7 @@ RELAYED = Table(
     "relayed",
     "T-PDUs of relays leave again by the gtpu port. Neither unwrapped nor looked at; extension"
     " headers stay as they are. Their size is compared with what fits the access MTU.",
-    _fields("packet_type reg5 ct_label"),
+    _fields("reg5 ct_label"),
     ("relay_fit", "refusal"),
     None,
 )
@@ -214,7 +214,7 @@ OTHER_RELAYED = Table(
     "other_relayed",
     "The same; a relay that changes goes over from one of the two tables to the other, as its rules"
     " do from rules to other_rules.",
-    _fields("packet_type reg5 ct_label"),
+    _fields("reg5 ct_label"),
     ("relay_fit", "refusal"),
     None,
 )
@@ -222,7 +222,7 @@ RELAY_FIT = Table(
     19,
     "relay_fit",
     "What came longer than the access MTU allows, as an interface may take it, does not leave.",
-    _fields("packet_type reg2"),
+    _fields("reg2"),
     (),
     None,
 )
@@ -538,7 +538,7 @@ REFUSAL = Table(
     90,
     "refusal",
     "Packets that a session's rule refuses: the reason and the direction are in a register.",
-    _fields("packet_type reg5"),
+    _fields("reg5"),
     (),
     None,
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from ofgtp.core.pfcp.rules import rules_of
 from ofgtp.core.pfcp.session import PfcpSession, R, placed
 from ofgtp.core.pfcp.usage import NO_USAGE, Measured, Spent, Usage
 from ofgtp.core.pfcp.wire.enums import UsageTrigger
@@ -17,7 +19,7 @@ from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.usage.seen import Seen
 
 _SIZE = 2
-_OF_PACKETS = 1
+_OF_PACKETS = "packets"
 """Behind all else: marks of uplink flows are those of IP packets, not of frames."""
 _AS_THEY_ARE = Measured._fields.index("ran")
 """From here on what is measured is of plain values."""
@@ -68,7 +70,7 @@ def from_bytes(data: bytes, node_id: NodeId, up_seid: int) -> PfcpSession:
     if rules.cp_fseid is None:
         raise ValueError("a session without a CP F-SEID")
     qers = _by_id(rules.create_qers)
-    return PfcpSession(
+    session = PfcpSession(
         node_id,
         rules.cp_fseid,
         up_seid,
@@ -84,6 +86,21 @@ def from_bytes(data: bytes, node_id: NodeId, up_seid: int) -> PfcpSession:
         user=further["user"],
         usage=_usage_from_plain(further["usage"]) if "usage" in further else NO_USAGE,
     )
+    older = "usage" in further and further["usage"][-1] != _OF_PACKETS
+    return replace(session, usage=_of_packets(session)) if older else session
+
+
+def _of_packets(session: PfcpSession) -> Usage:
+    """An earlier release took the headers of Ethernet off what uplink flows counted, which do not
+    count them any more. Not of what goes from tunnel to tunnel unseen, which never had them."""
+    unseen = {rule.id for rule in rules_of(session).rules if rule.tunnelled}
+    marks = {
+        key: counts + Counts(0, ETHERNET_HEADER * counts.packets)
+        if key[0] == "uplink" and key[1] not in unseen
+        else counts
+        for key, counts in session.usage.marks.rules.items()
+    }
+    return replace(session.usage, marks=session.usage.marks._replace(rules=marks))
 
 
 def measures(data: bytes) -> bool:
@@ -109,17 +126,11 @@ def _usage_to_plain(usage: Usage) -> list[Any]:
 
 
 def _usage_from_plain(plain: list[Any]) -> Usage:
-    urrs, rules, dropped, looked_at, marked_at, *of_packets = plain
-    # An earlier release took the headers of Ethernet off, which uplink flows counted then.
-    headers = {} if of_packets else {"uplink": ETHERNET_HEADER}
+    urrs, rules, dropped, looked_at, marked_at, *_ = plain
     return Usage(
         {each[0]: _measured(each[1:]) for each in urrs},
         Seen(
-            {
-                key: Counts(packets, octets + headers.get(key[0], 0) * packets)
-                for *names, packets, octets in rules
-                for key in _keys(names)
-            },
+            {key: Counts(*each[-2:]) for each in rules for key in _keys(each[:-2])},
             {place: Counts(*counts) for place, *counts in dropped},
         ),
         looked_at,

@@ -1,4 +1,4 @@
-"""Tables normalise and retype: a T-PDU gets the type that it really has."""
+"""Tables normalise, retype and bare: a T-PDU gets the type that it really has."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def normalise(links: Links) -> Iterator[Flow]:
 
     Open vSwitch (2.13 to 4.0) reads the inner IP version 8 bytes too far, so a T-PDU arrives as
     IPv4, IPv6 or Ethernet depending on its TTL. Typed Ethernet, its first bytes are the inner IP
-    header's, and `dl_dst` shows the version. A label pushed below a new Ethernet header and popped
-    with the right type corrects it without changing a byte.
+    header's, and `dl_dst` shows the version. A label pushed below a new Ethernet header, and taken
+    off with the right type, corrects it without changing a byte.
 
-    What is popped is parsed in a second pass of the switch, and before 3.2 this pass gets lost when
-    the first one carries tunnel metadata (the switch reads them differently when it checks its
-    cache). Hence the way round by a patch port. What was typed rightly goes round, too: what it
-    leaves by must not know its old tunnel. But it is not parsed anew.
+    What loses its label is parsed in a second pass of the switch, and before 3.2 this pass gets
+    lost when the first one carries tunnel metadata (the switch reads them differently when it
+    checks its cache). Hence the way round by a patch port. What was typed rightly goes round, too:
+    what it leaves by must not know its old tunnel. But it is not parsed anew.
 
     The guards come first, at the highest priorities: relabelling a packet whose misread type is
     MPLS makes ovs-vswitchd abort, so these two types must not reach any flow that pushes or pops.
@@ -215,8 +215,9 @@ def bare() -> Iterator[Flow]:
     switch would abort when it takes off what was put in front.
 
     The switch takes no Ethernet header off a packet that it believes to have a VLAN tag, as it does
-    of one typed Ethernet at random: source addresses in 129.0.0.0/16 read so. Popping that tag
-    changes nothing but what it believes: where it would stand there is a label by now.
+    of one typed Ethernet at random: source addresses in 129.0.0.0/16, or 136.168.0.0/16, read so.
+    Popping that tag changes nothing but what it believes: where it would stand there is a label by
+    now.
     """
     asked = 1 << ALL_THERE | 1 << IS_IPV6
     for kind, eth_type in ((0, IPV4), (1 << IS_IPV6, IPV6)):
