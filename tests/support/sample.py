@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from ofgtp.core.filters import PacketFilter
@@ -71,6 +71,8 @@ def relay(number: int = 1, *, error_indicated: bool = False, **changes: Any) -> 
 FAR = IPv4Address("10.1.0.4")
 """The peer on the core side of relays."""
 
+PREFIX = IPv6Network("2001:db8:a:1::/64")
+
 ALL_KINDS: dict[str, Session] = {
     "emptied": detailed(),
     "rates": detailed(ambr=Rates(50_000, 100_000)),
@@ -114,6 +116,22 @@ ALL_KINDS: dict[str, Session] = {
         bearers=[bearer("all", 1, PacketFilter(), usage=UsageLimits(1000))],
         usage=UsageLimits(quota=9_000, inactivity=300),
         used_up=True,
+    ),
+    "dual stack": detailed(ue_ipv6=PREFIX, ambr=Rates(50_000, 100_000)),
+    "ipv6 alone": detailed(
+        ue_ip=None,
+        ue_ipv6=PREFIX,
+        bearers=[
+            bearer(
+                "voice",
+                10,
+                "permit out udp from 2001:db8:e::/48 5004-5060 to assigned",
+                uplink=Uplink(0x4001),
+                downlink=FTeid(0x4101, OTHER_ENB),
+                shares_downlink=False,
+            ),
+            bearer("video", 20, "permit out tcp from any 80,443 to assigned", mbr=Rates(128, 128)),
+        ],
     ),
     "used up relay": relay(usage=UsageLimits(quota=9_000), used_up=True),
     "used up bearer": detailed(

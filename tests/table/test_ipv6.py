@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.sessions.detail import Rates
-from tests.support.sample import LINKS, bearer, detailed
+from tests.support.sample import LINKS, PREFIX, bearer, detailed
 from tests.table.simulator import Switch
 from tests.table.world import (
     ENB,
@@ -30,7 +30,6 @@ from tests.table.world import (
     why,
 )
 
-PREFIX = IPv6Network("2001:db8:a:1::/64")
 UE, SERVER = "2001:db8:a:1::7", "2001:db8:ffff::1"
 HOP6_MAC = "52:54:00:00:00:06"
 LINKS6 = replace(LINKS, peer_mac6=HOP6_MAC)

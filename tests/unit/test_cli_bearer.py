@@ -340,7 +340,10 @@ def test_rates_are_changed_and_taken_away(ofgtp: Shell) -> None:
 
 def test_who_needs_an_address(ofgtp: Shell) -> None:
     done = ofgtp("session add x --peer 10.1.0.2 --teid 1")
-    assert done.code == 2 and "only a relay (--core-peer) has none" in done.line
+    assert (
+        done.code == 2
+        and "only a relay (--core-peer), or a UE with --ue-ipv6, has none" in done.line
+    )
     assert ofgtp("session set x --no-core --core-peer 10.9.0.2").code == 2
 
 

@@ -293,9 +293,9 @@ def test_a_reported_mask_of_the_flags_is_taken_as_it_is() -> None:
 
 
 def test_a_field_of_others_makes_a_match_unknown() -> None:
-    ipv6_src = (0x80003410).to_bytes(4, "big") + bytes(16)
-    data = struct.pack("!HH", 1, 4 + len(ipv6_src)) + ipv6_src
-    assert of.decode_match(data, 0) == (None, 24)
+    ipv6_exthdr = (0x80004E02).to_bytes(4, "big") + bytes(2)
+    data = struct.pack("!HH", 1, 4 + len(ipv6_exthdr)) + ipv6_exthdr + bytes(6)
+    assert of.decode_match(data, 0) == (None, 16)
 
 
 def test_a_field_of_another_experimenter_is_not_ours() -> None:
@@ -374,7 +374,7 @@ def test_a_flow_stats_entry_has_its_size(size: int) -> None:
 
 def test_a_flow_stats_entry_holds_its_match() -> None:
     """A field of others that reaches into the next entry."""
-    reaching = struct.pack("!HHI", 1, 4 + 4 + 40, 0x80003400 | 40)
+    reaching = struct.pack("!HHI", 1, 4 + 4 + 40, 0x80004E00 | 40)
     broken = bytearray(entry(Flow(0, 0, (), 0)) * 2)
     broken[48:56] = reaching
     assert of.decode_match(broken, 48) == (None, 96)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from itertools import chain, combinations, product
 from typing import Any
 
@@ -100,6 +107,11 @@ GATEWAYS: dict[str, dict[str, Any]] = {
     "allow": {"access_allow": (IPv4Network("10.1.0.0/24"), IPv4Network("10.9.0.0/16"))},
     "pools": {"ue_pools": (IPv4Network("10.45.0.0/16"), IPv4Network("10.47.0.0/24"))},
     "routes": {"access_routes": (AccessRoute(IPv4Network("10.9.0.0/16"), ENB),)},
+    "ipv6": {
+        "ue_pools6": (IPv6Network("2001:db8:a::/48"),),
+        "core_ip6": IPv6Interface("2001:db8:c::1/64"),
+        "next_hop6": IPv6Address("2001:db8:c::2"),
+    },
 }
 changed = pytest.mark.parametrize("change", GATEWAYS.values(), ids=GATEWAYS.keys())
 
@@ -128,6 +140,7 @@ def test_every_drop_reason_has_a_flow_to_count_it(change: dict[str, Any]) -> Non
         missing = set(DropReason) - counted
         expected = set() if "access_allow" in change else {DropReason.ACCESS_DENIED}
         expected |= {DropReason.UE_TO_UE} if routed else set()
+        expected |= {DropReason.INNER_IPV6} if "ue_pools6" in change else set()
         assert missing == expected | (set() if routes else {DropReason.TTL_EXPIRED})
     barred = {flow.table for flow in flows if flow.cookie == _drop(DropReason.UE_TO_UE)}
     assert barred == (set() if routed else {GUARD.number, FRAMED.number})

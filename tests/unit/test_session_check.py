@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
@@ -28,7 +28,10 @@ from ofgtp.northbound.problem import ProblemError
 from tests.support.lab import gateway
 from tests.support.sample import ALL_KINDS, ENB, FAR, OTHER_ENB, bearer, detailed, relay, session
 
-GATEWAY = gateway(access_routes=(AccessRoute(IPv4Network("10.9.0.0/16"), ENB),))
+GATEWAY = gateway(
+    access_routes=(AccessRoute(IPv4Network("10.9.0.0/16"), ENB),),
+    ue_pools6=(IPv6Network("2001:db8:a::/48"),),
+)
 UE = IPv4Address("10.45.0.2")
 ALL = "permit out ip from any to assigned"
 UDP = "permit out udp from any to assigned"
@@ -104,7 +107,7 @@ BAD: dict[str, tuple[Session, str, str]] = {
             filters=(PacketFilter(), PacketFilter.parse("permit out ip from 2001:db8::1 to any"))
         ),
         "bearers.1.filters.1",
-        "sessions carry IPv4",
+        "2001:db8::1/128: the session carries IPv4",
     ),
     "another UE's address": (
         with_bearer(filters=(PacketFilter(local=IPv4Network("10.45.0.3")),)),

@@ -183,7 +183,15 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
         tx.insert(session())
     store.close()
     db = sqlite3.connect(path)
-    for table in ("associations", "pfcp_sessions", "answers", "usage", "gauges", "reports"):
+    for table in (
+        "associations",
+        "pfcp_sessions",
+        "answers",
+        "usage",
+        "gauges",
+        "reports",
+        "prefixes",
+    ):
         db.execute(f"DROP TABLE {table}")
     db.execute("PRAGMA user_version = 3")
     db.close()
