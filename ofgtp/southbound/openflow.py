@@ -288,8 +288,10 @@ def encode_match(match: Match) -> bytes:
 
 _REPORTED = [
     *("packet_type", "in_port", "dl_src", "dl_dst", "vlan_vid", "vlan_pcp", "dl_type"),
-    *("nw_src", "nw_dst", "ip_frag", "ip_dscp", "nw_ecn", "nw_ttl", "nw_proto"),
-    *("tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "icmp_type"),
+    *("nw_src", "nw_dst", "ipv6_src", "ipv6_dst"),
+    *("ip_frag", "ip_dscp", "nw_ecn", "nw_ttl", "nw_proto"),
+    *("tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst"),
+    *("icmp_type", "icmpv6_type", "icmpv6_code", "ipv6_label"),
     *("tun_id", "tun_src", "tun_dst", "tun_gtpu_flags", "tun_gtpu_msgtype"),
     *(f"reg{number}" for number in range(9)),
     *("pkt_mark", "ct_zone", "ct_mark", "ct_label"),
