@@ -89,8 +89,9 @@ class Template:
             TemplateError: numbers of the sample stand elsewhere in the flows, too.
         """
         count = len(numbers_of(session, detail).values)
-        magic = tuple((first + place * _STEP) & 0xFFFF_FFFF for place in range(count))
-        sample = with_numbers(session, detail, Numbers(_NUMBER, _SLOT, magic))
+        wanted = tuple((first + place * _STEP) & 0xFFFF_FFFF for place in range(count))
+        sample = with_numbers(session, detail, Numbers(_NUMBER, _SLOT, wanted))
+        magic = numbers_of(sample, sample.detail or detail).values
         self.owned = owned_flows(sample, links)
         """The flows of the sample, and whose each is."""
         made = [each.flow for each in self.owned]
@@ -181,7 +182,9 @@ class Template:
         """Hold both forms to the codec, with other numbers."""
         count = len(numbers_of(session, detail).values)
         other = Numbers(7, 3, tuple(0x0A010203 + 259 * place for place in range(count)))
-        flows = session_flows(with_numbers(session, detail, other), links)
+        made_so = with_numbers(session, detail, other)
+        other = numbers_of(made_so, made_so.detail or detail)
+        flows = session_flows(made_so, links)
         for command, made in (
             (of.Command.ADD, self.add(other, 5, 6)),
             (of.Command.DELETE_STRICT, self.delete(other, 5, 6)),

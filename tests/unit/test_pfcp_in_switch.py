@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,16 +15,20 @@ from hypothesis import strategies as st
 from ofgtp.control.pfcp.sessions import PfcpSessions, Request
 from ofgtp.control.pfcp.usage import Memory
 from ofgtp.core.errors import OfgtpError
+from ofgtp.core.model import FTeid, Session
 from ofgtp.core.pfcp.node.actions import Change, Endpoint, Transaction
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.messages import read
+from ofgtp.core.rules.session import session_flows
 from ofgtp.core.sessions.detail import Detail
+from ofgtp.core.sessions.rule import Rule, Source, ToCore, Tunnel
 from ofgtp.core.sessions.shape import numbers_of
+from ofgtp.southbound import openflow as of
 from ofgtp.southbound.templates import Templates
 from tests.support.agents import Net
 from tests.support.pfcp import procedures, rewritten
-from tests.support.sample import LINKS, detailed
+from tests.support.sample import ENB, LINKS, detailed
 from tests.unit.test_bearers_in_switch import as_wanted, gateways
 
 SMF = IPv4Address("10.3.0.5")
@@ -138,3 +142,34 @@ def test_a_session_without_flows_has_a_template() -> None:
     template = Templates(LINKS).of(session, detail)
     assert template.flows == 0
     assert template.add(numbers_of(session, detail), 5, 6) == b""
+
+
+def of_prefix(prefix: str, *, by_rules: bool) -> Session:
+    ue = IPv6Network(prefix)
+    if not by_rules:
+        return detailed(ue_ipv6=ue)
+    rules = (
+        Rule("1", Source.ACCESS, 9, ToCore(), teid=8, ue=(ue,)),
+        Rule("2", Source.CORE, 9, Tunnel(FTeid(9, ENB)), ue=(ue,)),
+    )
+    return detailed(ue_ip=None, uplink=None, downlink=None, rules=rules)
+
+
+@pytest.mark.parametrize("by_rules", [False, True])
+@pytest.mark.parametrize("length", [48, 56, 63, 64, 65, 127, 128])
+def test_a_ue_s_ipv6_prefix_is_a_number_of_its_session(length: int, by_rules: bool) -> None:
+    """One template does for all prefixes of a length; it is held to the codec as it is made."""
+    templates = Templates(LINKS)
+    address = int(IPv6Address("2001:db8:a:f00d:7::"))
+    made = []
+    for number in (0, 1):
+        prefix = IPv6Network((address ^ number << 80, length), strict=False)
+        session = of_prefix(str(prefix), by_rules=by_rules)
+        template = templates.of(session, session.detail or Detail())
+        made.append(template.add(numbers_of(session, session.detail or Detail()), 5, 6))
+        assert made[-1] == b"".join(
+            of.bundle_add(5, of.flow_mod(of.Command.ADD, flow, xid), xid)
+            for xid, flow in enumerate(session_flows(session, LINKS), 6)
+        )
+    assert len(templates._made) == 1
+    assert made[0] != made[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from ofgtp.core.filters import Network
@@ -24,7 +24,7 @@ class Numbers(NamedTuple):
     number: int
     slot: int
     values: tuple[int, ...]
-    """32 bits each: UE address, TEIDs, peers' addresses."""
+    """32 bits each: UE address, words of its IPv6 prefix, TEIDs, peers' addresses."""
 
 
 def shape_of(session: Session, detail: Detail) -> Hashable:
@@ -41,7 +41,7 @@ def shape_of(session: Session, detail: Detail) -> Hashable:
         None if detail.relay is None else detail.relay.error_indicated,
         detail.breakout,
         detail.framed_routes,
-        detail.ue_ipv6,
+        _rest(detail.ue_ipv6),
         detail.buffer is not None,
         *[_bearer_shape(bearer) for bearer in detail.bearers],
         *_Rules(detail.rules).shape(),
@@ -78,6 +78,8 @@ def numbers_of(session: Session, detail: Detail) -> Numbers:
 def _values(session: Session, detail: Detail) -> Iterator[int]:
     if session.ue_ip is not None:
         yield int(session.ue_ip)
+    if detail.ue_ipv6 is not None:
+        yield from _words(detail.ue_ipv6)
     if session.uplink is not None:
         yield from _of_uplink(session.uplink)
     yield from _of_tunnel(session.downlink)
@@ -104,8 +106,35 @@ def _of_tunnel(far: FTeid | None) -> Iterator[int]:
         yield int(far.ip)
 
 
+def _shifts(length: int) -> range:
+    """Where the words of a prefix stand that count as numbers: of the last one a few bits would not
+    tell it from others."""
+    return range(96, 96 - (length + 16) // 32 * 32, -32)
+
+
+def _words(prefix: IPv6Network) -> Iterator[int]:
+    for shift in _shifts(prefix.prefixlen):
+        yield int(prefix.network_address) >> shift & 0xFFFF_FFFF
+
+
+def _rest(prefix: Network | None) -> Hashable:
+    """What is not in numbers of a prefix that is."""
+    if not isinstance(prefix, IPv6Network):
+        return None
+    words = len(_shifts(prefix.prefixlen))
+    return prefix.prefixlen, int(prefix.network_address) & (1 << 128 - 32 * words) - 1
+
+
+def _with_words(prefix: IPv6Network, given: Iterator[int]) -> IPv6Network:
+    shifts = _shifts(prefix.prefixlen)
+    rest = int(prefix.network_address) & (1 << 128 - 32 * len(shifts)) - 1
+    address = sum(next(given) << shift for shift in shifts) | rest
+    return IPv6Network((address, prefix.prefixlen), strict=False)
+
+
 def with_numbers(session: Session, detail: Detail, numbers: Numbers) -> Session:
-    """A session of the same shape with other numbers."""
+    """A session of the same shape with other numbers; of an IPv6 prefix' last word the bits count
+    that its length has."""
     given = iter(numbers.values)
 
     def uplink(old: Uplink) -> Uplink:
@@ -116,6 +145,9 @@ def with_numbers(session: Session, detail: Detail, numbers: Numbers) -> Session:
         return None if old is None else FTeid(next(given), IPv4Address(next(given)))
 
     ue_ip = None if session.ue_ip is None else IPv4Address(next(given))
+    ue_ipv6 = detail.ue_ipv6
+    if ue_ipv6 is not None:
+        ue_ipv6 = _with_words(ue_ipv6, given)
     up = None if session.uplink is None else uplink(session.uplink)
     down, relay = tunnel(session.downlink), detail.relay
     if relay is not None:
@@ -129,7 +161,9 @@ def with_numbers(session: Session, detail: Detail, numbers: Numbers) -> Session:
         for each in detail.bearers
     )
     rules = _Rules(detail.rules).with_numbers(given)
-    made = replace(detail, slot=numbers.slot, relay=relay, bearers=bearers, rules=rules)
+    made = replace(
+        detail, slot=numbers.slot, ue_ipv6=ue_ipv6, relay=relay, bearers=bearers, rules=rules
+    )
     return replace(
         session, number=numbers.number, ue_ip=ue_ip, uplink=up, downlink=down, detail=made
     )
@@ -146,7 +180,7 @@ class _Rules:
         self._tunnels: dict[FTeid, int] = {}
         for rule in rules:
             for prefix in rule.ue:
-                if isinstance(prefix, IPv4Network) and prefix.prefixlen == prefix.max_prefixlen:
+                if isinstance(prefix, IPv6Network) or prefix.prefixlen == prefix.max_prefixlen:
                     self._ue.setdefault(prefix, len(self._ue))
             if rule.teid is not None:
                 self._teids.setdefault(rule.teid, len(self._teids))
@@ -168,7 +202,7 @@ class _Rules:
                 forward,
                 None if rule.teid is None else self._teids[rule.teid],
                 None if rule.peer is None else self._peers[rule.peer],
-                tuple(self._ue.get(prefix, prefix) for prefix in rule.ue),
+                tuple((self._ue.get(prefix, prefix), _rest(prefix)) for prefix in rule.ue),
                 rule.filters,
                 rule.qfis,
                 rule.container,
@@ -177,7 +211,11 @@ class _Rules:
 
     def numbers(self) -> Iterator[int]:
         """Those of the lists."""
-        yield from (int(prefix.network_address) for prefix in self._ue)
+        for prefix in self._ue:
+            if isinstance(prefix, IPv6Network):
+                yield from _words(prefix)
+            else:
+                yield int(prefix.network_address)
         yield from self._teids
         yield from map(int, self._peers)
         for tunnel in self._tunnels:
@@ -186,7 +224,10 @@ class _Rules:
     def with_numbers(self, given: Iterator[int]) -> tuple[Rule, ...]:
         """The rules with other numbers."""
         ue: dict[Network, Network] = {
-            prefix: IPv4Network((next(given), prefix.max_prefixlen)) for prefix in self._ue
+            prefix: _with_words(prefix, given)
+            if isinstance(prefix, IPv6Network)
+            else IPv4Network((next(given), prefix.max_prefixlen))
+            for prefix in self._ue
         }
         teids = {teid: next(given) for teid in self._teids}
         peers = {peer: IPv4Address(next(given)) for peer in self._peers}
