@@ -29,6 +29,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from ofgtp.core.pfcp.wire import values as v
+from ofgtp.core.pfcp.wire.enums import UpFeatures
 from tests.support import gtpu, smf, tshark
 from tests.support.lab import Lab
 from tests.support.site import ENB_IP, Site, is_gtpu, until
@@ -202,7 +203,9 @@ def test_nobody_else_is_answered(site: Site) -> None:
 @pytest.fixture(scope="module")
 def cp(site: Site) -> Iterator[ControlPlane]:
     with ControlPlane(site.lab) as cp:
-        assert cp.associate().cause == 1
+        answer = cp.associate()
+        assert answer.cause == 1
+        assert {UpFeatures.FRRT, UpFeatures.IP6PL} <= {*UpFeatures(answer.up_features or 0)}
         yield cp
         assert smf.judge(cp)
 

@@ -58,13 +58,13 @@ from ofgtp.core.pfcp.node.answers import unpack
 from ofgtp.core.pfcp.node.associations import Association, AssociationStatus, canonical
 from ofgtp.core.pfcp.node.machine import Node
 from ofgtp.core.pfcp.node.seen import BOUNDS
-from ofgtp.core.pfcp.node.settings import NodeSettings
+from ofgtp.core.pfcp.node.settings import FEATURES, NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.told import Told, What
 from ofgtp.core.pfcp.wire import values
 from ofgtp.core.pfcp.wire.causes import Cause
-from ofgtp.core.pfcp.wire.enums import ReportResponseFlags, ReportType
+from ofgtp.core.pfcp.wire.enums import ReportResponseFlags, ReportType, UpFeatures
 from ofgtp.core.pfcp.wire.errors import Refusal
 from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
 from ofgtp.core.pfcp.wire.messages import (
@@ -139,6 +139,8 @@ class PfcpEndpoint:
             node_id=pfcp.node_id,
             recovery_time_stamp=recovery_time_stamp(store),
             peers=pfcp.peers,
+            # Prefixes of UEs of other lengths than 64 are taken where there are any.
+            features=FEATURES | (UpFeatures.IP6PL if gateway.ue_pools6 else 0),
             remove_on_lost=pfcp.on_peer_lost == "remove",
             heartbeat_s=float(pfcp.heartbeat_seconds),
         )

@@ -8,9 +8,9 @@ from ipaddress import IPv4Network, IPv6Network
 from ofgtp.core.pfcp.wire.enums import UpFeatures
 from ofgtp.core.pfcp.wire.values import NodeId
 
-FEATURES = UpFeatures.FTUP | UpFeatures.EMPU | UpFeatures.MNOP | UpFeatures.VTIME
-"""F-TEIDs are chosen here, End Markers sent, packets counted beside octets, and quotas valid for a
-time (8.2.25)."""
+FEATURES = UpFeatures.FTUP | UpFeatures.EMPU | UpFeatures.FRRT | UpFeatures.MNOP | UpFeatures.VTIME
+"""F-TEIDs are chosen here, End Markers sent, prefixes routed to UEs, packets counted beside octets,
+and quotas valid for a time (8.2.25)."""
 
 
 @dataclass(frozen=True, slots=True)
