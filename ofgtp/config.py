@@ -85,6 +85,10 @@ _LIKE_MPLS: Final = (IPv4Network("136.71.0.0/16"), IPv4Network("136.72.0.0/16"))
 reads some inner packets as frames, with the source address where the type stands, and must drop
 these two types."""
 
+_MISREAD6: Final = (IPv6Network("4000::/4"), IPv6Network("6000::/4"))
+"""IPv6 source addresses whose first digit stands where the switch looks for the IP version of an
+inner packet. Nobody has been given any of them."""
+
 _INTERFACE: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._+@#~-]{{0,{IFNAMSIZ - 1}}}")
 _GATEWAY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -722,6 +726,7 @@ def _ue_pools(
     taken += [(net, f"({what})") for net, what in _NO_UNICAST.items()]
     taken += [(net, f"({what})") for net, what in _NO_UNICAST6.items()]
     taken += [(net, "(the switch cannot tell such sources from MPLS)") for net in _LIKE_MPLS]
+    taken += [(net, "(the switch misreads packets from there)") for net in _MISREAD6]
     taken += [(access_ip.network, "(the access subnet)"), (core_ip.network, "(the core subnet)")]
     taken += [] if core_ip6 is None else [(core_ip6.network, "(the core subnet)")]
     taken += [(route.to, "(an access route)") for route in routes]

@@ -299,6 +299,8 @@ def test_ipv6(tmp_path: Path) -> None:
         ('core_ip6 = "2001:db8:c::1/64"', "", "ue_pools", "needs core_ip6"),
         ("2001:db8:a::/48", "2001:db8:c::/48", "ue_pools", "the core subnet"),
         ("2001:db8:a::/48", "fe80::/16", "ue_pools", "link-local"),
+        ("2001:db8:a::/48", "4321:db8::/32", "ue_pools", "the switch misreads packets from there"),
+        ("2001:db8:a::/48", "6000::/3", "ue_pools", "the switch misreads packets from there"),
         ("2001:db8:a::/48", "ff00::/16", "ue_pools", "multicast"),
         ("2001:db8:a::/48", "::ffff:0:0/112", "ue_pools", "IPv4-mapped"),
         ("2001:db8:a::/48", "2001:db8:a::1/48", "ue_pools", "host bits"),

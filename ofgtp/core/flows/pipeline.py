@@ -35,7 +35,7 @@ class DropReason(IntEnum):
     FORGED_SIGNALLING = 10, "T-PDU whose inner bytes imitate a signalling frame"
     NOT_IP = 12, "T-PDU whose inner packet is neither IPv4 nor IPv6"
     NO_UPLINK_SESSION = 13, "T-PDU of no session: unknown TEID, wrong inner source or wrong peer"
-    INNER_IPV6 = 14, "IPv6 T-PDU: sessions carry IPv4"
+    INNER_IPV6 = 14, "IPv6 T-PDU, and no UE pool is of IPv6"
     PROTECTED_DESTINATION = 15, "uplink packet to an address that no UE may reach"
     UE_TO_UE = 16, "uplink packet to another UE while ue_to_ue is deny"
     NEXT_HOP_UNRESOLVED = 17, "uplink packet while the next hop has not answered ARP"
