@@ -280,7 +280,9 @@ class Gateway:
     next_hop6: IPv6Address | None = None
     """Where uplink IPv6 packets go, in `core_ip6`'s network or link-local."""
     router_advertisement: bool = True
-    """Whether the gateway answers UEs that look for their router."""
+    """Whether the gateway tells UEs by Router Advertisements what they must know of it."""
+    dns6: tuple[IPv6Address, ...] = ()
+    """Resolvers that these name to UEs (RFC 8106)."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
 

@@ -252,6 +252,22 @@ def number_by_ipv6(db: sqlite3.Connection, gateway: str, address: IPv6Address) -
     return _number(db, sql, (gateway, address.packed, address.packed))
 
 
+def count_ipv6(db: sqlite3.Connection, gateway: str) -> int:
+    """How many sessions of a gateway have an IPv6 prefix."""
+    return _number(db, "SELECT count(*) FROM prefixes WHERE gateway = ?", (gateway,)) or 0
+
+
+def ipv6_numbers(
+    db: sqlite3.Connection, gateway: str, after: int, limit: int, skipped: int
+) -> list[int]:
+    """The next of these sessions behind a number, by their numbers, but for some in front."""
+    sql = (
+        "SELECT number FROM prefixes INDEXED BY prefixes_of WHERE number > ? AND gateway = ?"
+        " ORDER BY number LIMIT ? OFFSET ?"
+    )
+    return [row[0] for row in db.execute(sql, (after, gateway, limit, skipped))]
+
+
 def framed(db: sqlite3.Connection, gateway: str) -> list[IPv4Network]:
     """The prefixes behind the UEs of a gateway."""
     rows = db.execute("SELECT first, last FROM framed WHERE gateway = ?", (gateway,))

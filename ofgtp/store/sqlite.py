@@ -1065,6 +1065,16 @@ class SessionStore:
         """The session of the gateway whose UE has this address."""
         return self._by_number(keys.number_by_ipv6(self._reader, gateway, address))
 
+    def count_ipv6(self, gateway: str) -> int:
+        """How many sessions of the gateway have an IPv6 prefix."""
+        with _errors():
+            return keys.count_ipv6(self._reader, gateway)
+
+    def ipv6_numbers(self, gateway: str, after: int, limit: int, skipped: int = 0) -> list[int]:
+        """The numbers of the next of these sessions behind a number, but for some in front."""
+        with _errors():
+            return keys.ipv6_numbers(self._reader, gateway, after, limit, skipped)
+
     def by_slot(self, gateway: str, slot: int) -> Session | None:
         """The session of the gateway that has this slot."""
         found = _one(self._reader, f"{_SELECT} WHERE slot = ? AND gateway = ?", (slot, gateway))

@@ -151,6 +151,7 @@ details = st.builds(
     owner=st.none() | st.builds(Owner, st.text("a.9"), *[st.integers(0, 2**64 - 1)] * 2),
     buffer=st.none() | st.integers(1, 4096),
     ue_ipv6=st.none() | prefixes6,
+    router=st.none() | fteids,
 )
 
 
@@ -166,6 +167,7 @@ def test_the_strategy_knows_every_field() -> None:
     assert {*Detail.__dataclass_fields__} == {
         *("slot", "way", "ambr", "bearers", "relay", "breakout", "framed_routes"),
         *("rules", "limits", "teids", "owner", "usage", "used_up", "buffer", "ue_ipv6"),
+        *("router",),
     }
     assert {*Bearer.__dataclass_fields__} == {
         *("id", "precedence", "filters", "uplink", "downlink", "shares_downlink", "qos", "mbr"),
