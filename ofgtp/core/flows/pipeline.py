@@ -389,7 +389,9 @@ GUARD = Table(
     " multicast; other UEs, as configured. Neighbour discovery (IPv6) goes nowhere but to table"
     " `router`. If the core MTU is smaller than what may come out of a"
     " tunnel, the size of what goes on is compared with it.",
-    _fields("dl_type nw_dst ipv6_dst nw_proto nw_ttl icmpv6_type icmpv6_code nd_target ct_zone"),
+    _fields(
+        "dl_type nw_dst ipv6_dst nw_proto nw_ttl ip_frag icmpv6_type icmpv6_code nd_target ct_zone"
+    ),
     ("route", "framed", "router"),
     None,
 )

@@ -48,6 +48,7 @@ from ofgtp.core.rules.terms import (
     CONTAINED,
     CONTAINER_HEADERS,
     ETHERNET_HEADER,
+    FIRST_FRAGMENT,
     HAS_CONTAINER,
     HEADER_SAMPLE,
     HOLDS,
@@ -194,6 +195,11 @@ def guard(gateway: Gateway, links: Links, protected: Iterable[Network]) -> Itera
         for kind in NEIGHBOUR_DISCOVERY:
             said = match(**_NEIGHBOURS, icmpv6_type=kind, **LIVE)
             yield GUARD.drop(110, said, DropReason.NEIGHBOUR_DISCOVERY)
+        # Of a fragment no type can be asked for, and in no other than the first could one stand.
+        part = match(**_NEIGHBOURS, nw_ttl=NEIGHBOURS_HOPS, ip_frag=FIRST_FRAGMENT, **LIVE)
+        yield GUARD.drop(110, part, DropReason.NEIGHBOUR_DISCOVERY)
+        # Its headers do not end in it (RFC 7112): there is no telling what it is.
+        yield GUARD.drop(110, match(dl_type=IPV6, nw_proto=0, **LIVE), DropReason.BAD_INNER)
     for network in protected:
         asked = match(**to_network(network), **LIVE)
         yield GUARD.drop(100, asked, DropReason.PROTECTED_DESTINATION)
