@@ -61,6 +61,9 @@ thread for them polls all the time, and takes a core from all others."""
 PMD_CORES_MAX: Final = 16
 CORE_MAX: Final = 1023
 
+DNS6_MAX: Final = 8
+"""Resolvers that UEs are told; hosts need take no more than three (RFC 8106, 5.3.1)."""
+
 HEARTBEAT_SECONDS_MIN: Final = 5
 HEARTBEAT_SECONDS_MAX: Final = 3_600
 
@@ -556,6 +559,7 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
         core_ip6=core_ip6,
         next_hop6=_next_hop6(table, core_port, core_ip6),
         router_advertisement=table.get("router_advertisement", bool, True),
+        dns6=_dns6(table, core_ip6),
         access_routes=routes,
         access_allow=_access_allow(table),
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
@@ -667,6 +671,34 @@ def _next_hop6(table: _Table, core_port: str, core_ip6: IPv6Interface | None) ->
         reason = f"{address} is the anycast address of all routers of {net}"
         raise table.error("next_hop6", reason)
     return address
+
+
+def _dns6(table: _Table, core_ip6: IPv6Interface | None) -> tuple[IPv6Address, ...]:
+    """Resolvers that UEs reach."""
+    resolvers: list[IPv6Address] = []
+    for index, text in table.strings("dns6"):
+        try:
+            address = IPv6Address(text)
+        except ValueError as error:
+            raise table.error("dns6", f"{text!r} is not an IPv6 address", index) from error
+        if address.scope_id is not None:
+            raise table.error("dns6", f"{address} has a zone: leave it out", index)
+        special = next((what for net, what in _NO_UNICAST6.items() if address in net), None)
+        if special is not None:
+            raise table.error("dns6", f"{address} is no address of a resolver ({special})", index)
+        if core_ip6 is not None and address == core_ip6.ip:
+            raise table.error("dns6", f"{address} is core_ip6, which no UE reaches", index)
+        if address in resolvers:
+            raise table.error("dns6", f"{address} stands twice", index)
+        resolvers.append(address)
+    if len(resolvers) > DNS6_MAX:
+        raise table.error("dns6", f"{len(resolvers)} addresses: at most {DNS6_MAX}")
+    if resolvers and core_ip6 is None:
+        raise table.error("dns6", "needs core_ip6")
+    if resolvers and not table.get("router_advertisement", bool, True):
+        reason = "is told by Router Advertisements, which router_advertisement = false turns off"
+        raise table.error("dns6", reason)
+    return tuple(resolvers)
 
 
 def _neighbour(table: _Table, key: str, ours: IPv4Interface, side: str) -> IPv4Address:

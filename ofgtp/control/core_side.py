@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.flows.flow import Port
 from ofgtp.core.model import Gateway, Session
 from ofgtp.core.packets import arp, frames, icmpv6
 from ofgtp.core.peers.next_hop import NextHop
-from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, Links
+from ofgtp.core.rules.link import inner_mtu
+from ofgtp.core.rules.terms import ETHERNET_HEADER, Links
 from ofgtp.core.sessions.rule import Tunnel
 from ofgtp.core.sessions.rules import rules_of
 from ofgtp.southbound.channel import Channel
@@ -89,24 +90,23 @@ class CoreSide:
 
     def too_big(self, packet: PacketIn, channel: Channel, links: Links) -> None:
         """Tell the sender of a packet that did not fit the access side (RFC 1191, RFC 4443)."""
-        packet_bytes = packet.frame[ETHERNET_HEADER:]
-        if _is_ipv6(packet.frame):
-            self._too_big6(packet, channel, links)
-            return
-        mtu = links.access_mtu - TUNNEL_HEADERS - self._container_headers(packet_bytes)
-        if mtu < frames.MTU_MIN:
-            return
-        told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, packet_bytes)
+        sent = packet.frame[ETHERNET_HEADER:]
+        mtu = inner_mtu(links, contained=self._is_contained(sent))
+        told = self._fits_not(sent, mtu)
         if told is not None:
             _tell_sender(packet, told, channel, links)
 
-    def _too_big6(self, packet: PacketIn, channel: Channel, links: Links) -> None:
-        ours, sent = self._gateway.core_ip6, packet.frame[ETHERNET_HEADER:]
-        # Whose it is would have to be looked for by prefixes: all are told what always fits.
-        mtu = links.access_mtu - TUNNEL_HEADERS - CONTAINER_HEADERS
-        told = None if ours is None or mtu < icmpv6.MTU_MIN else icmpv6.too_big(ours.ip, mtu, sent)
-        if told is not None:
-            _tell_sender(packet, told, channel, links)
+    def _fits_not(self, sent: bytes, mtu: int) -> bytes | None:
+        """What the sender of a packet is told that is longer than an MTU; None: nothing."""
+        gateway = self._gateway
+        if sent[:1] and sent[0] >> 4 == 6:
+            ours = gateway.core_ip6
+            if ours is None or mtu < icmpv6.MTU_MIN:
+                return None  # IPv6 has no such link
+            return icmpv6.too_big(ours.ip, mtu, sent)
+        if mtu < frames.MTU_MIN:
+            return None
+        return frames.icmp_fragmentation_needed(gateway.core_ip.ip, mtu, sent)
 
     def ttl_expired(self, packet: PacketIn, channel: Channel, links: Links) -> None:
         """Tell the sender of a packet that its TTL has come to an end here (RFC 792)."""
@@ -120,20 +120,21 @@ class CoreSide:
             _tell_sender(packet, told, channel, links)
 
     def too_big_uplink(self, packet: PacketIn, channel: Channel, links: Links) -> None:
-        """Tell the UE that sent a packet which does not fit the core side (RFC 1191)."""
-        mtu = links.core_mtu
-        if mtu is None or mtu < frames.MTU_MIN:
-            return
-        sent = packet.frame[ETHERNET_HEADER:]
-        told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, sent)
+        """Tell the UE that sent a packet which does not fit the core side (RFC 1191, RFC 4443)."""
+        told = None
+        if links.core_mtu is not None:
+            told = self._fits_not(packet.frame[ETHERNET_HEADER:], links.core_mtu)
         if told is not None:
             _tell_ue(told, channel, links)
 
-    def _container_headers(self, packet: bytes) -> int:
-        """How many octets more than others' headers those of a UE's packets have."""
-        ue_ip = IPv4Address(packet[16:20]) if len(packet) >= 20 else None
-        stored = None if ue_ip is None else self._store.by_ue_ip(self._gateway.name, ue_ip)
-        return CONTAINER_HEADERS if stored and _contained(stored.session) else 0
+    def _is_contained(self, packet: bytes) -> bool:
+        """Whether the UE that a packet is for gets packets with containers."""
+        name, stored = self._gateway.name, None
+        if len(packet) >= 40 and packet[0] >> 4 == 6:
+            stored = self._store.by_ue_ipv6(name, IPv6Address(packet[24:40]))
+        elif len(packet) >= 20:
+            stored = self._store.by_ue_ip(name, IPv4Address(packet[16:20]))
+        return stored is not None and _contained(stored.session)
 
 
 def _contained(session: Session) -> bool:

@@ -133,7 +133,8 @@ class GatewayAgent:
         self.store, self._writer, self.protected = store, writer, protected
         self._events = events
         self.lease = None if lease_seconds is None else Lease(lease_seconds)
-        self.core_side, self.router = CoreSide(gateway, store), Router(gateway, store)
+        self.core_side = CoreSide(gateway, store)
+        self.router = Router(gateway, store, self._is_reached)
         self._announcer = Announcer(gateway)
         self._opened = 0
         """How often the host's part had opened ports when it was last looked at."""
@@ -643,7 +644,9 @@ class GatewayAgent:
                     self.core_side.too_big_uplink(packet, self._channel, self._links)
             case CookieKind.REPORT, Report.ROUTER_SOLICITATION:
                 if self._channel is not None and self._links is not None:
-                    self.router.solicited(packet, self._channel, self._links)
+                    known = self.router.asked(packet, self._channel, self._links)
+                    if not known:
+                        self.misses.no_session(packet, self._compared)
             case CookieKind.DROP, DropReason.TTL_EXPIRED:
                 if self._channel is not None and self._links is not None:
                     self.core_side.ttl_expired(packet, self._channel, self._links)
@@ -680,6 +683,7 @@ class GatewayAgent:
                 self.holding.tick(time.monotonic())
                 if self.synced and self._channel is not None and self._links is not None:
                     self._announcer.tick(time.monotonic(), self._channel, self._links)
+                    self.router.tick(time.monotonic(), self._channel, self._links)
                 if self._neighbours_changed and self.synced:
                     self._neighbours_changed = False
                     self._neighbour_news()
@@ -716,7 +720,7 @@ class GatewayAgent:
         self.moved(moves, peers)
 
     def moved(self, moves: Moves, peers: Mapping[tuple[int | None, int | None], int]) -> None:
-        """Sessions have changed in the store, so that peers have more or less of them.
+        """Sessions have changed in the store: peers have more or less of them, and UEs other links.
 
         `peers` counts others that came or went, by their peers (the uplink's, the downlink's).
         """
@@ -737,6 +741,7 @@ class GatewayAgent:
                 eventlet.sleep(0)
             some = dict(ordered[start : start + SLICE])
             self.signalling.peers.changed(some, time.monotonic())
+        self.router.news(moves.linked)
         if self.synced:
             self._end_markers.confirmed()
         if moves.framed and self.gateway.host_core:

@@ -117,7 +117,7 @@ class Session:
     id: str
     gateway: str
     ue_ip: IPv4Address | None
-    """None of a relay that takes any content."""
+    """None of a UE that has IPv6 alone, and of a relay that takes any content."""
     uplink: Uplink | None
     """None where a control plane says by rules which TEIDs there are."""
     downlink: FTeid | None
@@ -280,7 +280,9 @@ class Gateway:
     next_hop6: IPv6Address | None = None
     """Where uplink IPv6 packets go, in `core_ip6`'s network or link-local."""
     router_advertisement: bool = True
-    """Whether the gateway answers UEs that look for their router."""
+    """Whether the gateway tells UEs by Router Advertisements what they must know of it."""
+    dns6: tuple[IPv6Address, ...] = ()
+    """Resolvers that these name to UEs (RFC 8106)."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
 

@@ -62,6 +62,8 @@ def to_text(session: Session) -> str | None:
         made["buffer"] = detail.buffer
     if detail.ue_ipv6 is not None:
         made["ue_ipv6"] = str(detail.ue_ipv6)
+    if detail.router is not None:
+        made["router"] = _fteid(detail.router)
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
@@ -94,6 +96,7 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
         teids=tuple(made.get("teids", ())),
         owner=Owner(*made["owner"]) if "owner" in made else None,
         buffer=made.get("buffer"),
+        router=_read_fteid(made["router"]) if "router" in made else None,
     )
     return detail, made.get("indicated", False)
 
@@ -164,6 +167,10 @@ def _read_usage(made: dict[str, Any]) -> tuple[UsageLimits, bool]:
 
 def _fteid(fteid: FTeid) -> list[int]:
     return [fteid.teid, int(fteid.ip)]
+
+
+def _read_fteid(made: list[int]) -> FTeid:
+    return FTeid(made[0], IPv4Address(made[1]))
 
 
 def _bearer(bearer: Bearer) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -1061,6 +1061,20 @@ class SessionStore:
         own = _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
         return own or self._by_number(keys.number_by_address(self._reader, gateway, ue_ip))
 
+    def by_ue_ipv6(self, gateway: str, address: IPv6Address) -> StoredSession | None:
+        """The session of the gateway whose UE has this address."""
+        return self._by_number(keys.number_by_ipv6(self._reader, gateway, address))
+
+    def count_ipv6(self, gateway: str) -> int:
+        """How many sessions of the gateway have an IPv6 prefix."""
+        with _errors():
+            return keys.count_ipv6(self._reader, gateway)
+
+    def ipv6_numbers(self, gateway: str, after: int, limit: int, skipped: int = 0) -> list[int]:
+        """The numbers of the next of these sessions behind a number, but for some in front."""
+        with _errors():
+            return keys.ipv6_numbers(self._reader, gateway, after, limit, skipped)
+
     def by_slot(self, gateway: str, slot: int) -> Session | None:
         """The session of the gateway that has this slot."""
         found = _one(self._reader, f"{_SELECT} WHERE slot = ? AND gateway = ?", (slot, gateway))
@@ -1152,7 +1166,8 @@ class SessionStore:
         *,
         gateway: str | None = None,
         part_of_id: str | None = None,
-        ue_ip: IPv4Address | None = None,
+        ue_ip: IPv4Address | IPv6Address | None = None,
+        ue_ipv6: IPv6Network | None = None,
         teid: int | None = None,
         peer: IPv4Address | None = None,
         state: SessionState | None = None,
@@ -1162,9 +1177,10 @@ class SessionStore:
     ) -> tuple[list[StoredSession], str | None]:
         """One page of the sessions that match, and the cursor of the next page or None.
 
-        `part_of_id` stands anywhere in the id; `teid` is the uplink's; `peer` is
-        `uplink.remote_ip` or `downlink.remote_ip`; those of control planes are left out unless
-        `owned`. A page goes on after the last session of the one
+        `part_of_id` stands anywhere in the id; an IPv6 `ue_ip` is one of the UE's prefix, which
+        holds `ue_ipv6` or lies in it;
+        `teid` is the uplink's; `peer` is `uplink.remote_ip` or `downlink.remote_ip`; those of
+        control planes are left out unless `owned`. A page goes on after the last session of the one
         before: sessions made or deleted in between neither repeat nor hide others.
 
         Raises:
@@ -1172,17 +1188,23 @@ class SessionStore:
         """
         if not 1 <= limit <= _MAX_LIMIT:
             raise InvalidSession("limit", f"1 to {_MAX_LIMIT}, not {limit}")
-        where, values = ["number > ?"], [_cursor_number(cursor)]
+        where = ["number > ?"]
+        values: list[Any] = [_cursor_number(cursor)]
         filters: list[tuple[str, Any]] = [
             ("gateway = ?", gateway),
             ("instr(id, ?) > 0", part_of_id),
-            ("ue_ip = ?", ue_ip and int(ue_ip)),
+            ("ue_ip = ?", int(ue_ip) if isinstance(ue_ip, IPv4Address) else None),
             ("state = ?", state and state.value),
         ]
         for condition, value in filters:
             if value is not None:
                 where.append(condition)
                 values.append(value)
+        of_ip = [IPv6Network(ue_ip)] if isinstance(ue_ip, IPv6Address) else []
+        for prefix in (*of_ip, *([] if ue_ipv6 is None else [ue_ipv6])):
+            where.append("number IN (SELECT number FROM prefixes WHERE first <= ? AND last >= ?)")
+            first, last = keys.bounds6(prefix)
+            values += [last, first]
         if teid is not None:
             where.append("(uplink_teid = ? OR number IN (SELECT number FROM teids WHERE teid = ?))")
             values += [teid, teid]
@@ -1193,7 +1215,7 @@ class SessionStore:
         if not owned:
             where.append("number NOT IN (SELECT number FROM pfcp_sessions)")
         # An index of the gateway alone would lead through all of its sessions, in no order.
-        found = gateway is not None and (ue_ip is not None or teid is not None)
+        found = gateway is not None and (isinstance(ue_ip, IPv4Address) or teid is not None)
         table = _SELECT if found else f"{_SELECT} NOT INDEXED"
         sql = f"{table} WHERE {' AND '.join(where)} ORDER BY number LIMIT ?"
         with _errors():

@@ -177,14 +177,15 @@ class Site:
         return [frame for frame in got if frame[12:14] != b"\x08\x06"]
 
     def downlink(self, *frames: bytes) -> list[bytes]:
-        """Send on the core side; what comes out at the first base station, but ARP and Echo."""
+        """Send on the core side; what comes out at the first base station, but ARP, Echo and Router
+        Advertisements."""
         for wire in self.enbs.values():
             wire.all()
         got: list[bytes] = []
         for chunk in _chunks(frames):
             self.pdn.send(*chunk)
             got += self._until_marker(self._mark_downlink, self.enb)
-        return [frame for frame in got if frame[12:14] != b"\x08\x06" and not is_echo(frame)]
+        return [frame for frame in got if frame[12:14] != b"\x08\x06" and not is_unasked(frame)]
 
     def back(self, *frames: bytes) -> list[bytes]:
         """Send on the core side; what comes back there, ARP too."""
@@ -341,6 +342,18 @@ def is_gtpu(frame: bytes, teid: int | None = None) -> bool:
     """Whether a frame is GTP-U over IPv4 (of that tunnel)."""
     right = frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[36:38] == b"\x08\x68"
     return right and teid in (None, int.from_bytes(frame[46:50], "big"))
+
+
+def is_advertisement(frame: bytes, teid: int | None = None) -> bool:
+    """Whether a frame is a Router Advertisement in a tunnel (in that one)."""
+    at = 50 + 8 * bool(frame[42:43] and frame[42] & gtpu.E)
+    right = frame[at : at + 1] == b"\x60" and frame[at + 6 : at + 7] == b"\x3a"
+    return is_gtpu(frame, teid) and right and frame[at + 40 : at + 41] == b"\x86"
+
+
+def is_unasked(frame: bytes) -> bool:
+    """Whether the gateway sends it to a base station when it likes."""
+    return is_echo(frame) or is_advertisement(frame)
 
 
 def is_echo(frame: bytes) -> bool:

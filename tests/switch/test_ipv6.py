@@ -14,11 +14,7 @@ from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
-    ICMPv6ND_RA,
-    ICMPv6ND_RS,
     ICMPv6NDOptDstLLAddr,
-    ICMPv6NDOptMTU,
-    ICMPv6NDOptPrefixInfo,
     ICMPv6NDOptSrcLLAddr,
     ICMPv6PacketTooBig,
     IPv6,
@@ -153,51 +149,17 @@ def test_the_gateway_answers_neighbours_and_pings(site: Site) -> None:
     assert bytes(read[ICMPv6EchoReply].data) == b"abc"
 
 
-def test_too_big_downlink(site: Site) -> None:
-    sent = packet(UDP(), Raw(bytes(1464 - 48 + 1)), src=PDN, dst=UE)
-    frame = bytes(Ether(src=site.pdn_mac, dst=site.core_mac, type=0x86DD)) + sent
-    read = heard(site, frame, ICMPv6PacketTooBig)
-    assert (read[IPv6].src, read[IPv6].dst, read[ICMPv6PacketTooBig].mtu) == (CORE, PDN, 1456)
-
-
-@pytest.mark.parametrize("source", ("fe80::7", "::"))
-@pytest.mark.parametrize("qfi", (None, 9, 10))
-def test_a_ue_finds_its_router(site: Site, source: str, qfi: int | None) -> None:
+@pytest.mark.parametrize(("qfi", "mtu"), ((None, 1464), (9, 1456), (10, 1456)))
+def test_too_big_downlink(site: Site, qfi: int | None, mtu: int) -> None:
+    """Its sender is told what fits this UE's tunnel."""
     site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX, qfi=qfi, qfi_required=False)
-    asked = bytes(IPv6(src=source, dst="ff02::2", hlim=255) / ICMPv6ND_RS())
-    site.enb.all()
-    site.enb.send(site.t_pdu(UP, asked))
-    got: list[bytes] = []
-    until(lambda: got.extend(f for f in site.enb.all(0.1) if is_gtpu(f, DOWN)) or got, "an answer")
-    [told] = map(gtpu.decode, got)
-    container, packet = (told.inner[:-TOLD], told.inner[-TOLD:])
-    assert container == (b"" if qfi is None else bytes((1, 0, qfi, 0)))
-    read = IPv6(packet)
-    assert (read.src, read.dst, read.hlim) == (
-        "fe80::1",
-        source if source != "::" else "ff02::1",
-        255,
-    )
-    prefix = read[ICMPv6NDOptPrefixInfo]
-    assert (f"{prefix.prefix}/{prefix.prefixlen}", prefix.A, prefix.L) == (PREFIX, 1, 0)
-    assert read[ICMPv6NDOptMTU].mtu == (1464 if qfi is None else 1456)
-    assert tshark.complaints(got) == []
-
-
-TOLD = 40 + 16 + 8 + 32
-"""Octets of a Router Advertisement with its two options."""
-
-
-def test_nobody_else_is_answered(site: Site) -> None:
-    asked = ICMPv6ND_RS()
-    for teid, packet in (
-        (0x7777, IPv6(src="fe80::7", dst="ff02::2", hlim=255) / asked),
-        (UP, IPv6(src="fe80::7", dst="ff02::2", hlim=254) / asked),
-        (UP, IPv6(src="fe80::7", dst="ff02::2", hlim=255) / ICMPv6ND_RA()),
-    ):
-        site.enb.all()
-        site.enb.send(site.t_pdu(teid, bytes(packet)))
-        assert [f for f in site.enb.all(0.3) if is_gtpu(f, DOWN)] == []
+    sent = packet(UDP(), Raw(bytes(mtu - 48 + 1)), src=PDN, dst=UE)
+    head = bytes(Ether(src=site.pdn_mac, dst=site.core_mac, type=0x86DD))
+    read = heard(site, head + sent, ICMPv6PacketTooBig)
+    assert (read[IPv6].src, read[IPv6].dst, read[ICMPv6PacketTooBig].mtu) == (CORE, PDN, mtu)
+    fits = packet(UDP(), Raw(bytes(mtu - 48)), src=PDN, dst=UE)
+    [got] = [gtpu.decode(each) for each in site.downlink(head + fits)]
+    assert got.inner[-mtu:] == fits
 
 
 @pytest.fixture(scope="module")

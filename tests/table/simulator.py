@@ -170,7 +170,7 @@ def _ipv6(packet: Packet, start: int) -> dict[str, tuple[int, int]]:
     if name and payload >= least:
         found |= {f"{name}_src": (start + 40, 2), f"{name}_dst": (start + 42, 2)}
     if protocol == ICMPV6 and payload >= 8:
-        found["icmpv6_type"] = (start + 40, 1)
+        found |= {"icmpv6_type": (start + 40, 1), "icmpv6_code": (start + 41, 1)}
         if packet.bits(start + 40, 1) in NEIGHBOUR and payload >= 24:
             found["nd_target"] = (start + 48, 16)
     return found

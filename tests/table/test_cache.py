@@ -15,10 +15,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from itertools import permutations, product
 
 import pytest
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RS, IPv6
 
 from ofgtp.control.flows.links import new_epoch
 from ofgtp.core.flows.flow import FIELDS, Decap, Flow, Match, Move, PopMpls, SetField, match
@@ -37,9 +38,18 @@ from ofgtp.core.flows.pipeline import (
 from ofgtp.core.model import Uplink
 from ofgtp.core.rules.terms import EPOCH_AT
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, OTHER_ENB, all_flows, session
+from tests.support.sample import (
+    ENB,
+    LINKS,
+    OTHER_ENB,
+    PREFIX,
+    all_flows,
+    detailed,
+    relay,
+    session,
+)
 from tests.table.simulator import REGISTERS, TUNNEL, Switch, Trace
-from tests.table.world import ACCESS_IP, gtpu, inner, made
+from tests.table.world import ACCESS_IP, S, gtpu, inner, made
 
 Bits = dict[str, int]
 """Field -> the bits of it that are asked for."""
@@ -339,3 +349,25 @@ def test_every_two_epochs_differ_both_ways(monkeypatch: pytest.MonkeyPatch) -> N
         assert one & ~other, f"{one:#010x} asks for nothing that {other:#010x} does not"
     assert all(0 < epoch < 1 << 32 and epoch.bit_count() == 16 for epoch in epochs)
     assert together({"": epoch} for epoch in epochs)[""] == 0xFFFFFFFF
+
+
+OF_IPV6 = {"ue_pools6": (IPv6Network("2001:db8:a::/48"),), "router_advertisement": True}
+ON_THE_LINK = {
+    "looks for its router": ICMPv6ND_RS(),
+    "probes its router": ICMPv6ND_NS(tgt="fe80::1"),
+    "advertises": ICMPv6ND_NA(tgt="fe80::7"),
+}
+
+
+@pytest.mark.parametrize("source", ("fe80::7", "2001:db8:a:1::7"))
+@pytest.mark.parametrize("name", ON_THE_LINK)
+def test_what_ues_say_on_their_links_follows_their_sessions(name: str, source: str) -> None:
+    """A TEID may be nobody's, a UE's with IPv6, and a relay's, in turn."""
+    packet = bytes(IPv6(src=source, dst="ff02::2", hlim=255) / ON_THE_LINK[name])
+    found = []
+    for sessions in ((), (detailed(ue_ipv6=PREFIX),), (relay(way=2),)):
+        gw = made(all_flows(gateway(**OF_IPV6), *sessions))
+        found.append(Way(gw, session_pass(gw.receive(LINKS.access, gtpu(packet, flags=S)))))
+    for old, new in permutations(found, 2):
+        if old.flows[-1].key != new.flows[-1].key:
+            assert ends(old, new), name

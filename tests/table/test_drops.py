@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_Redirect, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
 from ofgtp.core.filters import PacketFilter
@@ -212,6 +213,13 @@ PACKETS: dict[DropReason, Callable[[], list[Trace]]] = {
     ),
     R.NO_UPLINK_SESSION: lambda: [access(gtpu(inner(), 5)), access(gtpu(inner("10.45.0.9")))],
     R.INNER_IPV6: lambda: [access(gtpu(inner_ipv6()))],
+    R.NEIGHBOUR_DISCOVERY: lambda: [
+        access(
+            gtpu(bytes(IPv6(src="fe80::7", dst="ff02::1", hlim=255) / message)),
+            ue_pools6=(IPv6Network("2001:db8:a::/48"),),
+        )
+        for message in (ICMPv6ND_RA(), ICMPv6ND_NA(), ICMPv6ND_Redirect(), ICMPv6ND_NS())
+    ],
     R.PROTECTED_DESTINATION: lambda: [access(gtpu(inner(dst=ACCESS_IP)))],
     R.UE_TO_UE: lambda: [
         access(gtpu(inner(dst="10.45.0.3"))),

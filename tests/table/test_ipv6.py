@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 import pytest
 from scapy.layers.inet import UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6ND_Redirect,
+    ICMPv6ND_RS,
+    IPv6,
+)
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
-from ofgtp.core.flows.pipeline import DropReason
+from ofgtp.core.flows.flow import CookieKind, Port, make_cookie
+from ofgtp.core.flows.pipeline import ROUTER_METERS, DropReason, Report
+from ofgtp.core.model import Pfcp
 from ofgtp.core.sessions.detail import Rates
-from tests.support.sample import LINKS, PREFIX, bearer, detailed
+from tests.support.sample import LINKS, PREFIX, bearer, detailed, relay
 from tests.table.simulator import Switch
 from tests.table.world import (
     ENB,
@@ -103,6 +114,63 @@ def test_a_ue_that_has_the_other_version_only() -> None:
 def test_where_no_ue_may_send(to: str) -> None:
     trace = made(BOTH).receive(LINKS.access, gtpu(packet(dst=to)))
     assert why(trace) is DropReason.PROTECTED_DESTINATION
+
+
+ASKS_FOR_ROUTER, ROUTERS_WORD = ICMPv6ND_RS(), ICMPv6ND_RA()
+ASKS_ROUTER = ICMPv6ND_NS(tgt="fe80::1")
+SOURCES = ("fe80::7", "::", UE)
+
+
+def spoken(
+    message: Packet, source: str = "fe80::7", dst: str = "ff02::2", hops: int = 255
+) -> bytes:
+    return gtpu(bytes(IPv6(src=source, dst=dst, hlim=hops) / message))
+
+
+def shown(trace: Any) -> bool:
+    """Whether the controller gets it as what a UE asks its router, and nobody else anything."""
+    *_, last = trace.flows
+    assert [port for port, _ in trace.sent if port != Port.CONTROLLER] == []
+    return bool(last.cookie == make_cookie(CookieKind.REPORT, Report.ROUTER_SOLICITATION))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_ues_ask_their_router(source: str) -> None:
+    gw = made(BOTH)
+    for asked in (ASKS_FOR_ROUTER, ASKS_ROUTER):
+        trace = gw.receive(LINKS.access, spoken(asked, source))
+        assert shown(trace)
+        assert trace.flows[-1].meter == ROUTER_METERS[0x1001 % 16].number
+    other = gw.receive(LINKS.access, spoken(ICMPv6ND_NS(tgt=UE), source))
+    assert why(other) is DropReason.NEIGHBOUR_DISCOVERY
+    near = gw.receive(LINKS.access, spoken(ASKS_FOR_ROUTER, source, hops=254))
+    assert why(near) is DropReason.NEIGHBOUR_DISCOVERY
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("to", ("ff02::1", "fe80::1", "2001:db8:a:2::9", SERVER))
+def test_no_ue_is_a_router(source: str, to: str) -> None:
+    gw = made(BOTH, ALONE, links=replace(LINKS6, ue_to_ue=True), ue_to_ue="route")
+    told = ROUTERS_WORD, ICMPv6ND_NA(tgt=UE), ICMPv6ND_Redirect(tgt=UE, dst=SERVER)
+    for word in told:
+        trace = gw.receive(LINKS.access, spoken(word, source, to))
+        assert why(trace) is DropReason.NEIGHBOUR_DISCOVERY
+
+
+def test_without_advertisements() -> None:
+    """Nobody is asked, but a control plane may want to be."""
+    for pfcp in (None, Pfcp(IPv4Address("10.3.0.1"), (), "upf")):
+        gw = made(BOTH, router_advertisement=False, pfcp=pfcp)
+        for source in SOURCES:
+            trace = gw.receive(LINKS.access, spoken(ASKS_FOR_ROUTER, source))
+            assert shown(trace) if pfcp else why(trace) is DropReason.NEIGHBOUR_DISCOVERY
+            trace = gw.receive(LINKS.access, spoken(ASKS_ROUTER, source))
+            assert why(trace) is DropReason.NEIGHBOUR_DISCOVERY
+
+
+def test_a_relay_looks_at_nothing() -> None:
+    trace = made(relay(3)).receive(LINKS.access, gtpu(bytes(IPv6() / ROUTERS_WORD), 0x1003))
+    assert tunnelled(only(trace, LINKS.access))[1] == 0x6003
 
 
 def test_between_ues() -> None:

@@ -278,6 +278,10 @@ def test_ipv6(tmp_path: Path) -> None:
     assert gateway.next_hop6 == IPv6Address("2001:db8:c::2")
     local = OF_IPV6.replace("2001:db8:c::2", "fe80::2")
     assert load(write(tmp_path, local)).gateways[0].next_hop6 == IPv6Address("fe80::2")
+    assert (gateway.router_advertisement, gateway.dns6) == (True, ())
+    told = OF_IPV6.replace("next_hop6", 'dns6 = ["2001:db8:53::1", "2001:db8:53::2"]\nnext_hop6')
+    resolvers = IPv6Address("2001:db8:53::1"), IPv6Address("2001:db8:53::2")
+    assert load(write(tmp_path, told)).gateways[0].dns6 == resolvers
     alone = OF_IPV6.replace('"10.45.0.0/16", ', "")
     assert load(write(tmp_path, alone)).gateways[0].ue_pools == ()
 
@@ -311,6 +315,35 @@ def test_ipv6_refused(tmp_path: Path, old: str, new: str, key: str, reason: str)
     error = refused(tmp_path, OF_IPV6.replace(old, new))
     assert error.key == f"gateway.{key}"
     assert reason in error.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ('["10.2.0.53"]', "'10.2.0.53' is not an IPv6 address"),
+        ('["2001:db8:53::1/64"]', "is not an IPv6 address"),
+        ('["fe80::1"]', "link-local"),
+        ('["2001:db8::1%eth2"]', "has a zone"),
+        ('["::1"]', "loopback"),
+        ('["ff02::fb"]', "multicast"),
+        ('["2001:db8:c::1"]', "no UE reaches"),
+        ('["2001:db8:53::1", "2001:db8:53:0::1"]', "stands twice"),
+        (str([f"2001:db8:53::{n}" for n in range(1, 10)]), "at most 8"),
+        ("[5]", "must be"),
+        ('"2001:db8:53::1"', "must be"),
+        ('["2001:db8:53::1"]\nrouter_advertisement = false', "turns off"),
+    ],
+)
+def test_resolvers_refused(tmp_path: Path, value: str, reason: str) -> None:
+    text = OF_IPV6.replace("next_hop6", f"dns6 = {value}\nnext_hop6")
+    error = refused(tmp_path, text)
+    assert (error.key, reason in error.reason) == ("gateway.dns6", True), error
+    assert error.line == text[: text.index("dns6 = ")].count("\n") + 1
+
+
+def test_resolvers_without_ipv6(tmp_path: Path) -> None:
+    error = refused(tmp_path, MINIMAL + 'dns6 = ["2001:db8:53::1"]\n')
+    assert (error.key, error.reason) == ("gateway.dns6", "needs core_ip6")
 
 
 # The example: it loads, it has every key, and what it shows as defaults are the defaults.

@@ -28,11 +28,12 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrFragment,
 )
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from ofgtp.core.packets import icmpv6
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.icmpv6 import Neighbour, NoMessage, Type
+from tests.support import tshark
 
 OURS, HOP = IPv6Address("2001:db8:c::1"), IPv6Address("2001:db8:c::abc:2")
 OUR_MAC, HOP_MAC = "06:00:00:00:00:02", "52:54:00:00:00:06"
@@ -124,9 +125,94 @@ def test_a_router_is_asked_for_and_answers() -> None:
     assert read[ICMPv6NDOptRDNSS].dns == ["2001:db8::53"]
 
 
+@pytest.mark.parametrize(
+    ("prefix", "told"),
+    [
+        ("2001:db8:a:1::/64", "2001:db8:a:1::"),
+        ("2001:db8:a:100::/56", "2001:db8:a:100::"),
+        ("2001:db8:a:1::/65", None),
+        ("2001:db8:a:1::7/128", None),
+    ],
+)
+def test_addresses_are_made_from_a_64_alone(prefix: str, told: str | None) -> None:
+    """RFC 4862, 5.5.3 (d)."""
+    packet = icmpv6.router_advertisement(
+        LINK_LOCAL, UE, IPv6Network(prefix), mtu=1456, lifetime_s=64_800
+    )
+    read = judged(packet, ICMPv6ND_RA)
+    assert read[ICMPv6ND_RA].routerlifetime == 64_800
+    assert ICMPv6NDOptRDNSS not in read
+    if told is None:
+        assert ICMPv6NDOptPrefixInfo not in read
+    else:
+        option = read[ICMPv6NDOptPrefixInfo]
+        assert (option.prefix, option.prefixlen, option.A, option.L) == (told, 64, 1, 0)
+
+
+@pytest.mark.parametrize("resolvers", (1, 3, 8))
+def test_resolvers_by_tshark(resolvers: int) -> None:
+    dns = [IPv6Address(f"2001:db8:53::{n + 1}") for n in range(resolvers)]
+    packet = icmpv6.router_advertisement(
+        LINK_LOCAL, UE, IPv6Network("2001:db8:a:1::/64"), mtu=1464, lifetime_s=64_800, dns=dns
+    )
+    octets = icmpv6.frame(OUR_MAC, HOP_MAC, packet)
+    assert tshark.complaints([octets]) == []
+    names = ("icmpv6.checksum.status", "icmpv6.opt.rdnss", "icmpv6.opt.rdnss.lifetime")
+    assert tshark.rows([octets], names, every=True) == [["1", ",".join(map(str, dns)), "64800"]]
+
+
+def test_a_ue_sees_that_its_router_is_there() -> None:
+    asked = Neighbour(UE, LINK_LOCAL, None)
+    read = judged(icmpv6.reachable(LINK_LOCAL, asked), ICMPv6ND_NA)
+    told = read[ICMPv6ND_NA]
+    assert (read.src, read.dst, read.hlim) == (str(LINK_LOCAL), str(UE), 255)
+    assert (told.tgt, told.R, told.S, told.O) == (str(LINK_LOCAL), 1, 1, 1)
+    assert not told.payload
+
+
+def rs(*options: Packet, source: str = str(UE), hops: int = 255, **fields: object) -> bytes:
+    made = IPv6(src=source, dst="ff02::2", hlim=hops) / ICMPv6ND_RS(**fields)
+    for option in options:
+        made /= option
+    return bytes(made)
+
+
+OF_LINK = ICMPv6NDOptSrcLLAddr(lladdr=HOP_MAC)
+
+
+def test_solicitations_that_are_read() -> None:
+    for octets in (rs(), rs(OF_LINK), rs(OF_LINK, OF_LINK), rs() + b"behind"):
+        assert icmpv6.read_solicitation(octets) == UE
+        assert icmpv6.type_of(octets) == Type.ROUTER_SOLICITATION
+    assert icmpv6.read_solicitation(rs(source="::")).is_unspecified
+    assert icmpv6.type_of(rs()[:40]) == icmpv6.type_of(b"") == icmpv6.type_of(sent(100)) == 0
+
+
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [
+        (rs(hops=254), "hop limit"),
+        (rs(cksum=1), "checksum"),
+        (rs(code=1), "code 1"),
+        (rs(source="ff02::7"), "a group's"),
+        (rs(OF_LINK, source="::"), "from nobody"),
+        (rs(Raw(b"\x01\x00" + bytes(6))), "of no octets"),
+        (rs(Raw(b"\x01\x02" + bytes(6))), "cut off"),
+        (rs(Raw(b"\x01")), "cut off"),
+        (rs()[:-1], "no whole"),
+        (rs()[:40], "no whole"),
+        (na()[14:], "type 136"),
+    ],
+)
+def test_solicitations_that_are_dropped(octets: bytes, why: str) -> None:
+    """RFC 4861, 6.1.1."""
+    with pytest.raises(NoMessage, match=why):
+        icmpv6.read_solicitation(octets)
+
+
 def test_numbers_out_of_range() -> None:
     prefix = IPv6Network("2001:db8:a:1::/64")
-    for mtu, lifetime in ((1279, 1800), (65536, 1800), (1500, 9001), (1500, -1)):
+    for mtu, lifetime in ((1279, 1800), (65536, 1800), (1500, 65536), (1500, -1)):
         with pytest.raises(ValueError, match="MTU"):
             icmpv6.router_advertisement(LINK_LOCAL, UE, prefix, mtu=mtu, lifetime_s=lifetime)
     with pytest.raises(ValueError, match="1279"):
@@ -193,6 +279,7 @@ def test_nothing_else_is_raised(octets: bytes, kind: Type) -> None:
         icmpv6.read_neighbour(octets, kind)
     with contextlib.suppress(NoMessage):
         icmpv6.read_solicitation(octets)
+    icmpv6.type_of(octets)
     icmpv6.time_exceeded(OURS, octets)
     icmpv6.too_big(OURS, 1280, octets)
 

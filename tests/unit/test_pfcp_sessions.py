@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 from itertools import count
 from typing import Any
 
@@ -24,6 +24,7 @@ from ofgtp.core.pfcp.procedures import (
     modification,
     owned,
 )
+from ofgtp.core.pfcp.rules import rules_of
 from ofgtp.core.pfcp.session import RULES_MAX
 from ofgtp.core.pfcp.stored import from_bytes, to_bytes
 from ofgtp.core.pfcp.wire import grouped as g
@@ -443,6 +444,71 @@ def test_filters_for_ipv6_match_nothing_and_refuse_nothing() -> None:
     sdf = v.SdfFilter("permit out 58 from ff02::2/128 to assigned")
     made = change(establish(), **flow(sdf, sdf))
     assert set(by_id(made)) == {"1", "2"}
+
+
+UE6 = v.UeIpAddress(UE, IPv6Address("2001:db8:a:1::2"), destination=True)
+TERMS6 = Terms(gateway(ue_pools6=(IPv6Network("2001:db8:a::/48"),)), US)
+SOLICITS = "permit out 58 from ff02::2/128 to assigned"
+
+
+def of_open5gs(
+    text: str = SOLICITS,
+    *,
+    to: Any = None,
+    action: Action = Action.FORW,
+    destination: Interface = Interface.CP_FUNCTION,
+    ue: v.UeIpAddress = UE6,
+) -> dict[str, Any]:
+    """What an SMF of Open5GS has besides, for Router Solicitations and what it answers."""
+    solicits = UL._replace(
+        pdr_id=4,
+        precedence=100,
+        pdi=g.Pdi(Interface.ACCESS, CHOOSE, sdf_filters=(v.SdfFilter(text),)),
+        far_id=3,
+    )
+    parameters = g.ForwardingParameters(destination, None, to or ohc(1, OTHER_GNB))
+    answers = g.CreatePdr(3, 100, g.Pdi(Interface.CP_FUNCTION, v.ChooseFTeid()), None, 2)
+    down = DL._replace(pdi=DL.pdi._replace(ue_ip_address=ue))
+    return {
+        "create_pdrs": (UL, down, answers, solicits),
+        "create_fars": (UL_FAR, DL_FAR, g.CreateFar(3, action, parameters)),
+    }
+
+
+def test_router_solicitations_go_to_the_control_plane() -> None:
+    made = establish(terms=TERMS6, **of_open5gs())
+    assert made.made.router == FTeid(1, OTHER_GNB)
+    assert set(by_id(made)) == {"1", "2", "3"}
+    assert made.detail.router == FTeid(1, OTHER_GNB)
+    back = by_id(made)["3"]
+    assert (back.source, back.tunnelled) == (Source.CONTROL, True)
+    assert back.forward == Tunnel(FTeid(0x2001, GNB))
+    again = from_bytes(to_bytes(made.session), made.session.node_id, made.session.up_seid)
+    assert rules_of(again, ipv6=True).router == FTeid(1, OTHER_GNB)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        of_open5gs("permit out 17 from ff02::2/128 to assigned"),
+        of_open5gs("permit out 58 from ff02::1/128 to assigned"),
+        of_open5gs(destination=Interface.CORE),
+        of_open5gs(action=Action.DROP),
+        of_open5gs(to=ohc(1, IPv4Address("192.0.2.9"))),
+        of_open5gs(ue=v.UeIpAddress(UE, destination=True)),
+    ],
+    ids=["UDP", "all nodes", "not to it", "dropped", "out of reach", "IPv4 alone"],
+)
+def test_router_solicitations_that_the_gateway_answers(given: dict[str, Any]) -> None:
+    assert establish(terms=TERMS6, **given).made.router is None
+
+
+def test_a_control_planes_tunnel_may_change() -> None:
+    made = establish(terms=TERMS6, **of_open5gs())
+    moved = g.UpdateForwardingParameters(Interface.CP_FUNCTION, None, ohc(2, OTHER_GNB))
+    request = SessionModificationRequest(update_fars=(g.UpdateFar(3, None, moved),))
+    after = modification(made.session, request, Chooser(), TERMS6, NOW)
+    assert after.made.router == FTeid(2, OTHER_GNB)
 
 
 def test_what_comes_in_a_tunnel_from_the_core_has_no_filters() -> None:

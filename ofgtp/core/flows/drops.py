@@ -25,6 +25,9 @@ MEANINGS = {reason.label: reason.meaning for reason in DropReason} | {
     "rate_limited_signalling": (
         "signalling over the limit: 100 a second from each eighth of the peers' addresses"
     ),
+    "rate_limited_router": (
+        "what UEs ask their router (IPv6) over the limit: 25 a second from each 16th of the TEIDs"
+    ),
     "rate_exceeded": "packets over the rate of their session or bearer (ambr, mbr)",
     "too_big_uplink": "uplink packets that would not fit the core MTU",
     # what the controller drops

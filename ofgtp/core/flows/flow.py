@@ -211,7 +211,12 @@ def _ipv4_mask(mask: int) -> str:
     return str(length) if prefix else str(IPv4Address(mask))
 
 
-_FRAGMENTS = {(1, 1): "ip_frag=yes", (0, 0xFF): "ip_frag=no", (3, 3): "ip_frag=later"}
+_FRAGMENTS = {
+    (1, 1): "ip_frag=yes",
+    (0, 0xFF): "ip_frag=no",
+    (1, 0xFF): "ip_frag=first",
+    (3, 3): "ip_frag=later",
+}
 
 Match = tuple[Condition, ...]
 """Conditions in the order of FIELDS, so that equal matches are equal values."""

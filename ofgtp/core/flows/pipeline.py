@@ -52,6 +52,7 @@ class DropReason(IntEnum):
     WRONG_QFI = 28, "T-PDU with another QFI than its session's, which asks for qfi_check"
     CONTAINER_MISSING = 29, "T-PDU without a PDU Session Container, which its session requires"
     NOT_ECN_CAPABLE = 30, "T-PDU marked CE (ECN) on its way, with a packet not capable of ECN"
+    NEIGHBOUR_DISCOVERY = 31, "IPv6 neighbour discovery of a UE, beyond what it may ask its router"
     WRONG_BEARER = 50, "T-PDU in a bearer's tunnel that matches none of the bearer's filters"
     GATE_CLOSED = 51, "packet of a bearer whose gate is closed in its direction"
     NO_RULE = 52, "downlink packet that none of its session's rules takes"
@@ -85,7 +86,7 @@ class Report(IntEnum):
     TOO_BIG_UPLINK = 5
     """The beginning of an uplink packet that does not fit the core MTU."""
     ROUTER_SOLICITATION = 6
-    """A UE looks for its router."""
+    """A UE looks for its router, or asks whether it is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,9 +324,10 @@ UPLINK = Table(
     "uplink",
     "One flow a session: TEID, inner source and, if pinned, the peer.",
     _fields(
-        "reg0 reg1 dl_type nw_src ipv6_src nw_dst nw_ttl nw_proto icmpv6_type icmpv6_code ct_mark"
+        "reg0 reg1 dl_type nw_src ipv6_src nw_dst nw_ttl nw_proto icmpv6_type icmpv6_code nd_target"
+        " ct_mark"
     ),
-    ("rules", "other_rules", "qfi", "onward", "guard", "refusal"),
+    ("rules", "other_rules", "qfi", "onward", "guard", "refusal", "router"),
     DropReason.NO_UPLINK_SESSION,
 )
 _OF_RULES = _fields(
@@ -384,10 +386,13 @@ GUARD = Table(
     40,
     "guard",
     "Where no UE may send: the access networks, the gateway's own addresses, loopback, link-local,"
-    " multicast; other UEs, as configured. If the core MTU is smaller than what may come out of a"
+    " multicast; other UEs, as configured. Neighbour discovery (IPv6) goes nowhere but to table"
+    " `router`. If the core MTU is smaller than what may come out of a"
     " tunnel, the size of what goes on is compared with it.",
-    _fields("dl_type nw_dst ipv6_dst ct_zone"),
-    ("route", "framed"),
+    _fields(
+        "dl_type nw_dst ipv6_dst nw_proto nw_ttl ip_frag icmpv6_type icmpv6_code nd_target ct_zone"
+    ),
+    ("route", "framed", "router"),
     None,
 )
 ROUTE = Table(
@@ -534,6 +539,15 @@ SHOWN = Table(
     (),
     None,
 )
+ROUTER = Table(
+    88,
+    "router",
+    "What UEs ask their router (IPv6) goes to the controller, through one meter for each share of"
+    " the TEIDs.",
+    _fields("reg0"),
+    (),
+    DropReason.NEIGHBOUR_DISCOVERY,
+)
 REFUSAL = Table(
     90,
     "refusal",
@@ -583,6 +597,7 @@ PIPELINE: tuple[Table, ...] = (
     LOCAL,
     HELD,
     SHOWN,
+    ROUTER,
     REFUSAL,
 )
 
@@ -623,8 +638,9 @@ SIGNALLING_METERS = tuple(Meter(16 + share, rate=100, burst=100) for share in ra
 """One for each eighth of the peers, told apart by the last three bits of their addresses: one that
 floods the gateway drowns the signalling of one eighth and not of all."""
 
-SOLICITATION_METER = Meter(34, rate=100, burst=100)
-"""Router Solicitations: a UE sends three when it attaches."""
+ROUTER_METERS = tuple(Meter(192 + share, rate=25, burst=25) for share in range(16))
+"""What UEs ask their router: one for each 16th of the TEIDs, told apart by their last four bits. A
+UE that floods the gateway drowns one 16th and not all; it sends three when it attaches."""
 
 UPLINK_HELD_METER = Meter(53, rate=10_000_000, burst=10_000_000)
 """The same for what comes in a tunnel to be held: HELD_METERS count it with all other."""
@@ -673,6 +689,6 @@ METERS: dict[str, Meter] = {
     "too_big_uplink": TOO_BIG_UPLINK_METER,
     "too_big_relayed": TOO_BIG_RELAYED_METER,
     "ttl": TTL_METER,
-    "router_solicitation": SOLICITATION_METER,
+    **{f"router_{share}": meter for share, meter in enumerate(ROUTER_METERS)},
     "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,
 }

@@ -32,6 +32,10 @@ _CS6 = 48 << 22
 _SOLICITED = int(IPv6Address("ff02::1:ff00:0"))
 _SOURCE_ADDRESS, _TARGET_ADDRESS, _PREFIX, _MTU, _DNS = 1, 2, 3, 5, 25
 """Options (RFC 4861, 4.6; RFC 8106, 5.1)."""
+_SLAAC_BITS = 64
+"""Of a prefix from which a UE can make its address: the other half is its interface identifier."""
+_AUTONOMOUS = 0x40
+"""Flag A of a prefix: addresses may be made from it."""
 _SKIPPED = {0, 43, 60, 135}
 """Extension headers in front of a message: options, routing, mobility."""
 _FRAGMENT = 44
@@ -94,6 +98,14 @@ def advertisement(our_mac: str, our_ip: IPv6Address, asked: Neighbour, asker_mac
     return frame(our_mac, to_mac, packet)
 
 
+def reachable(our_ip: IPv6Address, asked: Neighbour) -> bytes:
+    """The packet that tells a UE that its router is still there (RFC 4861, 7.2.4). A UE's link has
+    no addresses of its own, so that there is no option with one."""
+    kind = Type.NEIGHBOUR_ADVERTISEMENT
+    flags, body = 0xE000_0000, our_ip.packed
+    return _packet(our_ip, asked.source, kind, flags, body, hops=HOPS_OF_NEIGHBOURS)
+
+
 def read_neighbour(octets: bytes, kind: Type) -> Neighbour:
     """Read the frame of a Neighbour Solicitation or Advertisement.
 
@@ -122,8 +134,16 @@ def read_solicitation(packet: bytes) -> IPv6Address:
         NoMessage: it is none, or one that RFC 4861, 6.1.1 has a router drop.
     """
     source, _, body, _ = _of_neighbour(packet, Type.ROUTER_SOLICITATION)
-    _options(body)
+    options = _options(body)
+    if source.is_unspecified and any(kind == _SOURCE_ADDRESS for kind, _ in options):
+        raise NoMessage("from nobody, with an address of the link")
     return source
+
+
+def type_of(packet: bytes) -> int:
+    """The type of an ICMPv6 message right behind its IPv6 header; 0 of anything else."""
+    whole = len(packet) > _IPV6.size and packet[6] == _PROTO_ICMPV6
+    return packet[_IPV6.size] if whole else 0
 
 
 def router_advertisement(
@@ -134,25 +154,27 @@ def router_advertisement(
     mtu: int,
     lifetime_s: int,
     dns: Sequence[IPv6Address] = (),
-    prefix_lifetime_s: int = INFINITE_S,
 ) -> bytes:
     """The packet by which a UE learns its prefix (TS 23.401, 5.3.1.2.2; RFC 4861, 4.2).
 
-    The prefix is the UE's alone, and it makes its address from it (A); nothing in it is on the link
-    (L is 0), since there is no other host. `our_ip` is link-local. Lifetimes are in seconds: of the
-    router 0 to 9000, of the prefix 0 to `INFINITE_S`.
+    The prefix is the UE's alone for ever, and it makes its address from it (A); nothing in it is on
+    the link (L is 0), since there is no other host. A UE can do so with a /64 alone (RFC 4862,
+    5.5.3): of a shorter prefix it is told the first /64, and of a longer one nothing, but that this
+    is its router. `our_ip` is link-local. `lifetime_s`, of the router and of `dns`, is 0 to 65535
+    seconds (RFC 8319, 4), `mtu` 1280 to 65535.
 
     Raises:
         ValueError: a number is out of its range.
     """
-    if not MTU_MIN <= mtu <= 0xFFFF or not 0 <= lifetime_s <= 9000:
+    if not MTU_MIN <= mtu <= 0xFFFF or not 0 <= lifetime_s <= 0xFFFF:
         raise ValueError(f"MTU {mtu}, lifetime {lifetime_s}")
     rest = _HOPS << 24 | lifetime_s
     body = bytes(8)  # reachable time and retransmission timer: unspecified
     body += struct.pack("!BBHI", _MTU, 1, 0, mtu)
-    lifetimes = prefix_lifetime_s, prefix_lifetime_s
-    body += struct.pack("!BBBBIII", _PREFIX, 4, prefix.prefixlen, 0x40, *lifetimes, 0)
-    body += prefix.network_address.packed
+    if prefix.prefixlen <= _SLAAC_BITS:
+        lifetimes = INFINITE_S, INFINITE_S
+        body += struct.pack("!BBBBIII", _PREFIX, 4, _SLAAC_BITS, _AUTONOMOUS, *lifetimes, 0)
+        body += prefix.network_address.packed
     if dns:
         body += struct.pack("!BBHI", _DNS, 1 + 2 * len(dns), 0, lifetime_s)
         body += b"".join(each.packed for each in dns)

@@ -204,6 +204,9 @@ def drops_buffer(request: SessionModificationRequest) -> bool:
 def _checked(session: PfcpSession, terms: Terms) -> Made:
     """The rules of a session; see `establishment`."""
     made = rules_of(session, ipv6=bool(terms.gateway.ue_pools6))
+    if made.router is not None and terms.gateway.access_next_hop(made.router.ip) is None:
+        # It is nowhere on the access side: the gateway has to answer.
+        made = replace(made, router=None)
     _check_network_instances(session, terms)
     for pdr in session.pdrs.values():
         ue = pdr.pdi.ue_ip_address
@@ -257,6 +260,7 @@ def detail_of(session: PfcpSession, made: Made) -> Detail:
         limits=made.limits,
         framed_routes=made.framed_routes,
         ue_ipv6=made.ue_ipv6,
+        router=made.router,
         teids=made.teids,
         owner=Owner(str(canonical(session.node_id)), session.cp_fseid.seid, session.up_seid),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ofgtp.core.filters import FilterError, Network, PacketFilter
 from ofgtp.core.flows.pipeline import DropReason
@@ -28,6 +28,7 @@ from ofgtp.core.pfcp.wire.ies import Ie
 from ofgtp.core.pfcp.wire.sdf import packet_filter
 from ofgtp.core.pfcp.wire.values import SdfFilter, UeIpAddress
 from ofgtp.core.rules.filters import matches, versions_of
+from ofgtp.core.rules.terms import ICMPV6
 from ofgtp.core.sessions.check import FLOWS_MAX
 from ofgtp.core.sessions.detail import RATE_MAX_KBPS
 from ofgtp.core.sessions.rule import (
@@ -43,6 +44,9 @@ from ofgtp.core.sessions.rule import (
 
 METERS_MAX = 2
 """Rates of a rule in one direction: the switch has two tables for them on a packet's way."""
+
+ALL_ROUTERS = IPv6Address("ff02::2")
+"""To whom Router Solicitations go (RFC 4861, 4.1)."""
 
 _SOURCES = {
     Interface.ACCESS: Source.ACCESS,
@@ -64,14 +68,16 @@ class Made:
     teids: tuple[int, ...]
     """TEIDs of ours that PDRs have, and none of the rules."""
     ue_ipv6: IPv6Network | None = None
+    router: FTeid | None = None
+    """Where Router Solicitations go; None: to no control plane."""
 
 
 def rules_of(session: PfcpSession, *, ipv6: bool = False) -> Made:
     """The rules of a session, in the order in which they are asked; without `ipv6` UEs have IPv4
     addresses alone here, whatever else they are given.
 
-    Rules that no packet of a UE can meet, such as those for router solicitations, which come from a
-    link-local address, are left out, and those that wait for a key.
+    Rules that no packet of a UE can meet are left out, and those that wait for a key. That for
+    Router Solicitations, which come from a link-local address, is none of them but `Made.router`.
 
     Raises:
         Refusal: a rule cannot be carried out; it is named.
@@ -124,7 +130,35 @@ class _Making:
             self._framed,
             tuple(dict.fromkeys(teid for teid in teids if teid not in of_rules)),
             self._ue_ipv6,
+            self._router(),
         )
+
+    def _router(self) -> FTeid | None:
+        """The tunnel to a control plane by which the first rule for Router Solicitations leads."""
+        if self._ue_ipv6 is None:
+            return None
+        for pdr in self._pdrs:
+            parameters = self._session.fars[pdr.far_id or 0].forwarding_parameters
+            if (
+                pdr.pdi.source_interface is not Interface.ACCESS
+                or parameters is None
+                or parameters.destination_interface is not Interface.CP_FUNCTION
+                or not any(self._solicits(sdf, pdr) for sdf in pdr.pdi.sdf_filters)
+            ):
+                continue
+            qers = [self._session.qers[number] for number in pdr.qer_ids]
+            forward = _forward(self._session.fars[pdr.far_id or 0], qers, Source.ACCESS)
+            if isinstance(forward, Tunnel):
+                return forward.to
+        return None
+
+    def _solicits(self, sdf: SdfFilter, pdr: CreatePdr) -> bool:
+        """Whether Router Solicitations are among what a filter takes."""
+        each = packet_filter(self._described(sdf, pdr))
+        if each is None or each.protocol not in (None, ICMPV6):
+            return False
+        to = each.remote
+        return to is None or (isinstance(to, IPv6Network) and ALL_ROUTERS in to)
 
     def _without_waiting(self, rules: Sequence[Rule]) -> list[Rule]:
         """Without downlink rules that have had no tunnel so far, where another one stands behind

@@ -47,7 +47,7 @@ from ofgtp.core.rules.terms import (
     IPV6_TYPED,
     Links,
 )
-from ofgtp.core.rules.uplink import guard, onward, qfi, route, rules, uplink
+from ofgtp.core.rules.uplink import guard, onward, qfi, route, router, rules, uplink
 
 OWN_MISSES = (CONTAINER, CONTAINER_END, UPLINK, DOWNLINK)
 """Tables whose misses are made where the rest of the table is: the controller is shown some, or a
@@ -110,6 +110,8 @@ def gateway_flows(
     yield from qfi()
     yield from onward(links)
     yield from guard(gateway, links, protected)
+    if gateway.ue_pools6:
+        yield from router()
     yield from route(links)
     yield from core(gateway, links)
     yield from framed(links)

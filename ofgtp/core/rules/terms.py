@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 
 from ofgtp.core.filters import Network
 from ofgtp.core.flows.flow import Value
@@ -38,6 +38,11 @@ ECHO_REPLY, ECHO_REQUEST = 0, 8
 
 ICMPV6 = 58
 ECHO_REQUEST_6, ECHO_REPLY_6, SOLICITATION, ADVERTISEMENT = 128, 129, 135, 136
+ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, REDIRECT = 133, 134, 137
+NEIGHBOUR_DISCOVERY = range(ROUTER_SOLICITATION, REDIRECT + 1)
+"""Types of ICMPv6 that are for one link alone (RFC 4861, 4)."""
+ROUTER_ADDRESS = IPv6Address("fe80::1")
+"""The gateway's address on every UE's link, on which there is no other host."""
 NEIGHBOURS_HOPS = 255
 """Of all that only a neighbour may say (RFC 4861, 3.1)."""
 
@@ -50,6 +55,7 @@ TAGGED = (0x1000, 0x1000)
 
 
 ANY_FRAGMENT = (1, 1)
+FIRST_FRAGMENT = 1
 
 
 IPV4_TYPED, IPV6_TYPED = 1 << 16 | IPV4, 1 << 16 | IPV6
@@ -113,6 +119,10 @@ HEADER_SAMPLE = 96
 
 EXTENSION_SAMPLE = 128
 """Bytes of a T-PDU with extension headers that the controller sees, those put in front included."""
+
+
+SOLICITATION_SAMPLE = 256
+"""Bytes of what a UE asks its router that the controller sees: all of it, with its options."""
 
 
 HELD_SAMPLE = 0xFFFF

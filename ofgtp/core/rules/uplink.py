@@ -13,6 +13,7 @@ from ofgtp.core.flows.flow import (
     Flow,
     Output,
     Port,
+    Value,
     match,
     set_field,
 )
@@ -27,7 +28,8 @@ from ofgtp.core.flows.pipeline import (
     REFUSAL,
     REFUSED_METER,
     ROUTE,
-    SOLICITATION_METER,
+    ROUTER,
+    ROUTER_METERS,
     TOO_BIG,
     TOO_BIG_RELAYED_METER,
     TOO_BIG_UPLINK_METER,
@@ -46,6 +48,7 @@ from ofgtp.core.rules.terms import (
     CONTAINED,
     CONTAINER_HEADERS,
     ETHERNET_HEADER,
+    FIRST_FRAGMENT,
     HAS_CONTAINER,
     HEADER_SAMPLE,
     HOLDS,
@@ -54,6 +57,7 @@ from ofgtp.core.rules.terms import (
     IPV6,
     LIVE,
     LONGER_THAN_ACCESS,
+    NEIGHBOUR_DISCOVERY,
     NEIGHBOURS_HOPS,
     NO_SESSION,
     OF_TYPE_0,
@@ -61,6 +65,10 @@ from ofgtp.core.rules.terms import (
     REFUSED,
     REFUSES,
     RELAYS,
+    ROUTER_ADDRESS,
+    ROUTER_SOLICITATION,
+    SOLICITATION,
+    SOLICITATION_SAMPLE,
     STRICT,
     TUNNEL_HEADERS,
     VLAN_TAG,
@@ -142,14 +150,14 @@ def uplink(gateway: Gateway) -> Iterator[Flow]:
     # The switch parses a header that contradicts itself, or the packet, no further than its type.
     unread = match(dl_type=IPV4, nw_src=_NOTHING, nw_dst=_NOTHING, nw_ttl=0)
     yield UPLINK.drop(20, unread, DropReason.BAD_INNER)
-    if gateway.ue_pools6 and gateway.router_advertisement:
-        # Its source is no session's: below their flows.
-        asked = match(
-            dl_type=IPV6, nw_proto=ICMPV6, nw_ttl=NEIGHBOURS_HOPS, icmpv6_type=133, icmpv6_code=0
-        )
-        show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
-        yield UPLINK.report(50, asked, Report.ROUTER_SOLICITATION, show, meter=SOLICITATION_METER)
-    if not gateway.ue_pools6:
+    if gateway.ue_pools6:
+        # Their sources are no session's: below sessions' flows.
+        for each in _to_router(gateway):
+            yield UPLINK.flow(60, match(**each, **NO_SESSION), goto=ROUTER)
+        for kind in NEIGHBOUR_DISCOVERY:
+            other = match(**_NEIGHBOURS, icmpv6_type=kind, **NO_SESSION)
+            yield UPLINK.drop(50, other, DropReason.NEIGHBOUR_DISCOVERY)
+    else:
         yield UPLINK.drop(10, match(dl_type=IPV6, **NO_SESSION), DropReason.INNER_IPV6)
     # The switch counts every miss; the controller sees some and tells what they were.
     report = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
@@ -157,7 +165,41 @@ def uplink(gateway: Gateway) -> Iterator[Flow]:
     yield UPLINK.drop(0, asked, DropReason.NO_UPLINK_SESSION, report, meter=UPLINK_MISS_METER)
 
 
+_NEIGHBOURS: dict[str, Value] = {"dl_type": IPV6, "nw_proto": ICMPV6}
+
+
+def _to_router(gateway: Gateway) -> Iterator[dict[str, Value]]:
+    """What UEs may say on their links: they look for their router, and ask whether it is still
+    there (RFC 4861, 7.3). Not whether an address of theirs is somebody else's: nobody is there who
+    might have it, and nobody answers (TS 23.401, 5.3.1.2.2)."""
+    asked = {**_NEIGHBOURS, "nw_ttl": NEIGHBOURS_HOPS, "icmpv6_code": 0}
+    if gateway.router_advertisement or gateway.pfcp is not None:
+        yield {**asked, "icmpv6_type": ROUTER_SOLICITATION}
+    if gateway.router_advertisement:
+        yield {**asked, "icmpv6_type": SOLICITATION, "nd_target": ROUTER_ADDRESS}
+
+
+def router() -> Iterator[Flow]:
+    """What UEs say to their router, in shares by their TEIDs."""
+    show = Output(Port.CONTROLLER, max_len=SOLICITATION_SAMPLE)
+    for share, meter in enumerate(ROUTER_METERS):
+        asked = match(reg0=(share, len(ROUTER_METERS) - 1))
+        yield ROUTER.report(100, asked, Report.ROUTER_SOLICITATION, show, meter=meter)
+
+
 def guard(gateway: Gateway, links: Links, protected: Iterable[Network]) -> Iterator[Flow]:
+    if gateway.ue_pools6:
+        # From their own addresses UEs may ask, too; and say nothing that a neighbour would believe.
+        for each in _to_router(gateway):
+            yield GUARD.flow(120, match(**each, **LIVE), goto=ROUTER)
+        for kind in NEIGHBOUR_DISCOVERY:
+            said = match(**_NEIGHBOURS, icmpv6_type=kind, **LIVE)
+            yield GUARD.drop(110, said, DropReason.NEIGHBOUR_DISCOVERY)
+        # Of a fragment no type can be asked for, and in no other than the first could one stand.
+        part = match(**_NEIGHBOURS, nw_ttl=NEIGHBOURS_HOPS, ip_frag=FIRST_FRAGMENT, **LIVE)
+        yield GUARD.drop(110, part, DropReason.NEIGHBOUR_DISCOVERY)
+        # Its headers do not end in it (RFC 7112): there is no telling what it is.
+        yield GUARD.drop(110, match(dl_type=IPV6, nw_proto=0, **LIVE), DropReason.BAD_INNER)
     for network in protected:
         asked = match(**to_network(network), **LIVE)
         yield GUARD.drop(100, asked, DropReason.PROTECTED_DESTINATION)

@@ -156,6 +156,9 @@ class Detail:
     """None: it is the REST API's."""
     buffer: int | None = None
     """So many packets are held while it, or a bearer of it, is idle; None: none."""
+    router: FTeid | None = None
+    """The control plane's tunnel to which the UE's Router Solicitations go, and out of which it
+    answers them; None: the gateway does."""
 
     @property
     def only_bearers(self) -> bool:

@@ -243,6 +243,8 @@ def all_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
     forwards = (rule.forward for rule in detail.rules)
     tunnels = dict.fromkeys(each.to for each in forwards if isinstance(each, Tunnel))
     yield from (("rules", tunnel) for tunnel in tunnels)
+    if detail.router is not None and detail.router not in tunnels:
+        yield "rules", detail.router
     if detail.relay is not None:
         yield "core", detail.relay.remote
     for place, bearer in enumerate(detail.bearers):
