@@ -42,6 +42,7 @@ OURS, HOST_IP, PDN = "2001:db8:b::1", "2001:db8:c::1", "2001:db8:c::2"
 UE4, TEID, DOWN = "10.45.0.2", 0x1001, 0x2001
 DEVICE = "br-ofgtp-c"
 CORE = f'core_port = "host"\ncore_ip = "10.3.0.1/24"\ncore_ip6 = "{OURS}/64"'
+OFGTP = str(Path(sys.executable).parent / "ofgtp")
 CONF = "/proc/sys/net/ipv6/conf"
 
 
@@ -375,6 +376,28 @@ def test_the_hosts_stack_is_kept_apart(routed: Scene) -> None:
     frames = routed.enb.port.receive(quiet=0.5)
     assert [Ether(f).summary() for f in frames if f[12:14] == b"\x86\xdd"] == []
     assert [Ether(f).summary() for f in frames if is_gtpu(f, DOWN)] == []
+
+
+def test_doctor_tells(routed: Scene) -> None:
+    """Where the way back in is shut, and what opens it without taking the default route away."""
+    lab = routed.lab
+
+    def found() -> dict[str, Any]:
+        command = ["env", f"OFGTP_CONFIG={lab.dir}/ofgtp.toml", OFGTP, "doctor", "--json"]
+        checks = json.loads(lab.exec("gw", command, check=False).stdout)["checks"]
+        [finding] = [each for each in checks if each["check"] == "routing IPv6"]
+        return dict(finding)
+
+    assert found()["verdict"] == "ok"
+    if not sysctl(lab, "eth2/force_forwarding"):
+        return
+    sysctl(lab, "eth2/force_forwarding", "0")
+    finding = found()
+    assert finding["verdict"] == "failed"
+    for command in finding["remedy"]:
+        lab.exec("gw", command.split())
+    assert found()["verdict"] == "ok"
+    assert shown(lab, "route", "show", "default")
 
 
 @pytest.mark.parametrize(
