@@ -103,6 +103,8 @@ def test_what_nftables_is_told() -> None:
     with_ipv6 = netfilter.ruleset(replace(two, core_ip6=IPv6Interface("2001:db8::1/64")), None)
     by_ue = "meta protocol ip6 fwd to jhash @nh,192,64"
     assert f'{by_ue} mod 2 map {{ 0 : "br-ofgtp-n0h", 1 : "br-ofgtp-n1h" }}' in with_ipv6
+    core = with_ipv6[with_ipv6.index("chain core_in ") :]
+    assert core.index("iif != @lease drop") < core.index(by_ue), "the lease is for all of it"
     owned_by_switch = netfilter.ruleset(replace(two, leased=False), None)
     assert "fwd to" in owned_by_switch and "lease" not in owned_by_switch
     plain = netfilter.ruleset(gateway(leased=True), None)
