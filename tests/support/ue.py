@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Sequence
 from typing import Self
@@ -77,3 +79,17 @@ class Ue:
                 flags, kind, _, teid = T_PDU.unpack_from(message)
                 if (flags, kind, teid) == (0x30, 255, self._downlink):
                     os.write(self._tun, message[T_PDU.size :])
+
+
+def carried(lab: Lab, client: str, server: str, to: str, octets: int = 300_000) -> None:
+    """A TCP connection over IPv6 from one namespace to another, in which so much goes each way."""
+    echo = ["socat", "-b4096", f"TCP6-LISTEN:7,reuseaddr,bind=[{to}]", "PIPE"]
+    listener = lab.spawn(server, echo)
+    sent = bytes(range(256)) * (octets // 256)
+    with lab.inside(client):
+        talk = ["socat", "-t20", "-", f"TCP6:[{to}]:7,retry=20,interval=0.2"]
+        got = subprocess.run(talk, input=sent, capture_output=True, timeout=60, check=True)
+    listener.wait(20)
+    assert got.stdout == sent
+    counted = lab.exec(server, ["nstat", "-asz", "TcpInCsumErrors"]).stdout
+    assert re.search(r"TcpInCsumErrors +0 ", counted), counted

@@ -4,7 +4,6 @@ leave to their cards, and how it is spread over the cores."""
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from scapy.packet import Packet, Raw
 from tests.support import ownership as own
 from tests.support.lab import Lab, Response
 from tests.support.traffic import Host, World, until
-from tests.support.ue import Ue
+from tests.support.ue import Ue, carried
 
 pytestmark = pytest.mark.switch
 
@@ -134,21 +133,6 @@ def test_real_stacks_both_ways(scene: Scene) -> None:
 
 def pings(lab: Lab, name: str, to: str) -> bool:
     return not lab.exec(name, ["ping", "-c1", "-W2", to], check=False).returncode
-
-
-def carried(lab: Lab, client: str, server: str, to: str, octets: int = 300_000) -> None:
-    """A TCP connection in which so much goes each way."""
-    listener = lab.spawn(
-        server, ["socat", "-b4096", f"TCP6-LISTEN:7,reuseaddr,bind=[{to}]", "PIPE"]
-    )
-    sent = bytes(range(256)) * (octets // 256)
-    with lab.inside(client):
-        talk = ["socat", "-t20", "-", f"TCP6:[{to}]:7,retry=20,interval=0.2"]
-        got = subprocess.run(talk, input=sent, capture_output=True, timeout=60, check=True)
-    listener.wait(20)
-    assert got.stdout == sent
-    counted = lab.exec(server, ["nstat", "-asz", "TcpInCsumErrors"]).stdout
-    assert re.search(r"TcpInCsumErrors +0 ", counted), counted
 
 
 def test_ues_share_the_ways(scene: Scene) -> None:

@@ -33,7 +33,7 @@ from tests.support import ownership as own
 from tests.support.lab import Lab, LabError
 from tests.support.site import is_gtpu
 from tests.support.traffic import Host, World, inner, until
-from tests.support.ue import Ue
+from tests.support.ue import Ue, carried
 
 pytestmark = pytest.mark.switch
 
@@ -179,18 +179,6 @@ def ping(lab: Lab, name: str, to: str, *more: str) -> str:
     return lab.exec(name, ["ping", "-c2", "-i0.2", "-W5", *more, to], timeout=60).stdout
 
 
-def carried(lab: Lab, client: str, server: str, to: str, octets: int = 300_000) -> None:
-    """A TCP connection in which so much goes each way."""
-    echo = ["socat", "-b4096", f"TCP6-LISTEN:7,reuseaddr,bind=[{to}]", "PIPE"]
-    listener = lab.spawn(server, echo)
-    sent = bytes(range(256)) * (octets // 256)
-    with lab.inside(client):
-        talk = ["socat", "-t20", "-", f"TCP6:[{to}]:7,retry=20,interval=0.2"]
-        got = subprocess.run(talk, input=sent, capture_output=True, timeout=60, check=True)
-    listener.wait(20)
-    assert got.stdout == sent
-
-
 def shown(lab: Lab, *words: str) -> list[dict[str, Any]]:
     out = lab.exec("gw", ["ip", "-json", "-6", *words]).stdout
     return [entry for entry in json.loads(out or "[]") if entry]
@@ -266,22 +254,36 @@ def too_long(octets: int) -> Packet:
 
 def test_too_big_for_a_tunnel(routed: Scene) -> None:
     """The host tells; where a container makes it longer, the gateway does."""
-
-    def answer(octets: int) -> Packet:
-        routed.pdn.port.drain()
-        routed.to_ue(too_long(octets))
-        want = lambda frame: ICMPv6PacketTooBig in Ether(frame)  # noqa: E731
-        (frame,) = routed.pdn.port.receive(1, want=want)
-        return Ether(frame)
-
-    told = answer(1465)
+    told = refusal(routed, 1465)
     assert (told[IPv6].src, told[ICMPv6PacketTooBig].mtu) == (HOST_IP, 1464)
-    change = routed.lab.http("PATCH", "/v1/sessions/a", {"qfi": 9, "qfi_required": False})
-    assert change.status == 200, change.body
-    told = answer(1457)
-    assert (told[IPv6].src, told[ICMPv6PacketTooBig].mtu) == (OURS, 1456)
-    change = routed.lab.http("PATCH", "/v1/sessions/a", {"qfi": None, "qfi_required": None})
-    assert change.status == 200, change.body
+    change(routed, {"qfi": 9, "qfi_required": False})
+    try:
+        told = refusal(routed, 1457)
+        assert (told[IPv6].src, told[ICMPv6PacketTooBig].mtu) == (OURS, 1456)
+    finally:
+        change(routed, {"qfi": None, "qfi_required": None})
+
+
+def refusal(routed: Scene, octets: int) -> Packet:
+    """What somebody is told who sends so many octets to the UE."""
+
+    def told() -> Packet | None:
+        routed.to_ue(too_long(octets))
+        frames = routed.pdn.port.receive(1, want=too_big, timeout=1)
+        return Ether(frames[0]) if frames else None
+
+    routed.pdn.port.drain()
+    return until(told, "it is told")
+
+
+def too_big(frame: bytes) -> bool:
+    return ICMPv6PacketTooBig in Ether(frame)
+
+
+def change(routed: Scene, members: dict[str, Any]) -> None:
+    answer = routed.lab.http("PATCH", "/v1/sessions/a", members)
+    assert answer.status == 200, answer.body
+    routed.lab.cache_follows()
 
 
 def test_too_big_for_the_way_on(routed: Scene) -> None:
