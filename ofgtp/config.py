@@ -567,6 +567,7 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
         dscp=_dscp(table),
         source_port=_source_port(table),
         masquerade=table.get("masquerade", bool, False),
+        masquerade6=table.get("masquerade6", bool, False),
         host_services=table.choice("host_services", get_args(HostServices)),
         echo_seconds=_echo_seconds(table, n3_requests * t3_response),
         t3_response_seconds=t3_response,
@@ -577,8 +578,9 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
         pmd_cores=controller.pmd_cores,
         leased=controller.ownership == "controller",
     )
-    if gateway.masquerade and not gateway.host_core:
-        raise table.error("masquerade", 'is possible only with core_port = "host"')
+    for key, asked in (("masquerade", gateway.masquerade), ("masquerade6", gateway.masquerade6)):
+        if asked and not gateway.host_core:
+            raise table.error(key, 'is possible only with core_port = "host"')
     if gateway.host_services == "allow" and not gateway.host_core:
         reason = 'is possible only with core_port = "host": with a port no UE reaches the host'
         raise table.error("host_services", reason)
@@ -836,7 +838,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
     """
     names: set[str] = set()
     devices: dict[str, str] = {}
-    networks: list[tuple[IPv4Network, str, str]] = []
+    networks: list[tuple[Network, str, str]] = []
     routes: dict[IPv4Network, str] = {}
     nodes: dict[IPv4Address, str] = {}
     for number, gw in enumerate(gateways):
@@ -868,13 +870,14 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
                 reason = f"{device!r} would be both {devices[device]} and {owner}"
                 raise source.error(("gateway", number, key), reason)
             devices[device] = owner
-        ours = [("access_ip", gw.access_ip.network)]
+        ours: list[tuple[str, Network]] = [("access_ip", gw.access_ip.network)]
         if gw.host_core:
             ours += [("core_ip", gw.core_ip.network)]
-            ours += [("ue_pools", pool) for pool in gw.ue_pools]
+            ours += [] if gw.core_ip6 is None else [("core_ip6", gw.core_ip6.network)]
+            ours += [("ue_pools", pool) for pool in gw.pools]
         for key, net in ours:
             for other, other_key, owner in networks:
-                if net.overlaps(other):
+                if overlap(net, other):
                     reason = (
                         f"{net} overlaps {other} ({other_key} of {owner}): one host routes both"
                     )

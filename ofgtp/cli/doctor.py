@@ -274,6 +274,8 @@ def _host(
     if gateway.host_core:
         device = next((route.device for route in routes if not route.to.prefixlen), None)
         yield of_gateway.routing(gateway, device, device is not None and survey.forwards(device))
+        if (routing6 := of_gateway.routing6(gateway, *survey.way_out6())) is not None:
+            yield routing6
         yield of_gateway.host_services(gateway, sockets)
 
 

@@ -257,6 +257,9 @@ class Gateway:
     source_port: int | None = None
     """The UDP port that T-PDUs leave from, 2152; None: one by the hash of each packet's flow."""
     masquerade: bool = False
+    """Whether UEs' IPv4 leaves the host with the host's own address, with `core_port = "host"`."""
+    masquerade6: bool = False
+    """The same for IPv6."""
     host_services: Literal["deny", "allow"] = "deny"
     """Whether UEs reach services of the host itself, with `core_port = "host"`."""
     echo_seconds: int = 60

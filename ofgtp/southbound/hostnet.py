@@ -12,17 +12,26 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    ip_interface,
+    ip_network,
+)
 from pathlib import Path
 from typing import Any, Literal
 
 from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.filters import Network, overlap
 from ofgtp.core.model import Gateway
 from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
 
-CORE_NEXT_HOP = IPv4Address("169.254.0.1")
+CORE_NEXT_HOP, CORE_NEXT_HOP6 = IPv4Address("169.254.0.1"), IPv6Address("fe80::1")
 """Where the host routes the UE pools to, on the bridge's core device."""
 
 ROUTE_PROTOCOL = "152"
@@ -36,6 +45,13 @@ OFFLOADS = {
 """Receive offloads that merge packets before the switch reads them: ethtool's names, as shown
 and as set."""
 
+
+IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
+"""The settings of IPv6; there are none where the kernel has no IPv6."""
+FORCED = "force_forwarding"
+"""Of IPv6, an interface's (Linux 6.17): what comes in by it is routed, whatever the others do."""
+IPV6_MTU_MIN = 1280
+"""A link with less carries no IPv6 (RFC 8200, 5), and Linux takes it off such an interface."""
 
 PACKET_SOCKETS, ETH_P_ALL = Path("/proc/net/packet"), "0003"
 """The sockets of packet(7), and the protocol of those that read all, as it is shown there."""
@@ -183,47 +199,119 @@ def ensure_up(port: str) -> bool:
     return True
 
 
-def ensure_address(dev: str, address: IPv4Interface) -> bool:
+def ensure_address(dev: str, address: IPv4Interface | IPv6Interface) -> bool:
     """Give one of the bridge's own devices exactly this address, and set it up; True if changed.
 
-    The device is wholly ours, so that any other IPv4 address on it is an old one of ours.
+    The device is wholly ours, so that any other address of the IP version is an old one of ours.
+    One of IPv6 is not looked for at others first (RFC 4862, 5.4): only the bridge is there, which
+    does not answer.
     """
     changed = ensure_up(dev)
-    wanted = str(address.ip), address.network.prefixlen
     present = [
-        (entry["local"], entry["prefixlen"])
-        for link in _ip("-4", "addr", "show", "dev", dev)
+        ip_interface(f"{entry['local']}/{entry['prefixlen']}")
+        for link in _ip(f"-{address.version}", "addr", "show", "dev", dev)
         for entry in link.get("addr_info", [])
     ]
-    if wanted not in present:
-        run(["ip", "addr", "add", str(address), "dev", dev])
+    if address not in present:
+        sure = ["nodad"] if address.version == 6 else []
+        run(["ip", "addr", "add", str(address), "dev", dev, *sure])
         changed = True
-    for local, prefixlen in present:
-        if (local, prefixlen) != wanted:
-            run(["ip", "addr", "del", f"{local}/{prefixlen}", "dev", dev])
+    for other in present:
+        if other != address:
+            run(["ip", "addr", "del", str(other), "dev", dev])
             changed = True
     return changed
 
 
-def ensure_device_settings(dev: str, *, forward: bool) -> bool:
-    """Make one of the bridge's own devices a quiet IPv4 router's; True if changed.
+def ensure_device_settings(dev: str, *, forward: bool, ipv6: bool = False) -> bool:
+    """Make one of the bridge's own devices a quiet router's; True if changed.
 
-    ARP is answered for the device's own address only, and asked with it only; no IPv6, so that
-    the host sends no router solicitation or multicast report there. With `forward`, the host
-    routes what comes in from the device.
+    ARP is answered for the device's own address only, and asked with it only. With `forward`, the
+    host routes what comes in from the device. Without `ipv6` there is no IPv6 on it, so that the
+    host sends no router solicitation or multicast report there; with it there is, but no address
+    that the kernel makes by itself, and no router is looked for. IPv6's `forwarding` is not
+    touched, not even the device's own: to write it may take the default route away that the host
+    has learned from a router on another interface.
     """
     ipv4 = Path("/proc/sys/net/ipv4/conf") / dev
     changed = _write(ipv4 / "arp_ignore", "1")
     changed |= _write(ipv4 / "arp_announce", "2")
     changed |= _write(ipv4 / "forwarding", "1" if forward else "0")
-    ipv6 = Path("/proc/sys/net/ipv6/conf") / dev / "disable_ipv6"
-    if ipv6.exists():
-        changed |= _write(ipv6, "1")
+    conf = IPV6_CONF / dev
+    if not ipv6:
+        off = conf / "disable_ipv6"
+        return (off.exists() and _write(off, "1")) or changed
+    for name, value in {"addr_gen_mode": "1", "accept_ra": "0", "disable_ipv6": "0"}.items():
+        changed |= _write(conf / name, value)
+    if (conf / FORCED).exists():
+        changed |= _write(conf / FORCED, "1" if forward else "0")
     return changed
 
 
+def ipv6_refusal(gateway: Gateway) -> str | None:
+    """Why the host cannot have IPv6 on the bridge's core device; None if it can, or need not.
+
+    Raises:
+        GatewayNotReady: there is no such device.
+    """
+    if not gateway.host_core or gateway.core_ip6 is None:
+        return None
+    if not IPV6_CONF.exists():
+        return (
+            "the host has no IPv6, so UEs have none: start its kernel without ipv6.disable=1, or"
+            " take core_ip6 out of the gateway"
+        )
+    if (octets := mtu(gateway.core_device)) < IPV6_MTU_MIN:
+        port, needed = gateway.access_port, mtu(gateway.access_port) + IPV6_MTU_MIN - octets
+        return (
+            f"packets of {octets} octets fit a tunnel, and IPv6 needs {IPV6_MTU_MIN}, so UEs have"
+            f" none: ip link set dev {port} mtu {needed} (or more)"
+        )
+    return None
+
+
+def unforwarded6(gateway: Gateway) -> str | None:
+    """Why the host does not route UEs' IPv6 on, and what to do; None if it does, or need not.
+
+    A kernel before 6.17 forwards IPv6 by all interfaces or by none. That is the host's matter.
+    """
+    if not gateway.host_core or gateway.core_ip6 is None or forwards6(gateway.core_device):
+        return None
+    commands = "; ".join(forwarding6(gateway.core_device))
+    return f"the host does not forward IPv6, so that of UEs ends there: {commands}"
+
+
+def forwards6(dev: str) -> bool:
+    """Whether the host routes IPv6 packets that come in by an interface."""
+    return any(_read(conf) not in ("", "0") for conf in ("all/forwarding", f"{dev}/{FORCED}"))
+
+
+def _read(setting: str) -> str:
+    """A setting of IPv6; empty if there is none."""
+    path = IPV6_CONF / setting
+    return path.read_text().strip() if path.exists() else ""
+
+
+def forwarding6(dev: str) -> list[str]:
+    """The commands that have the host route IPv6 packets that come in by an interface, and keep the
+    default routes that it has learned from routers."""
+    if _read(f"{dev}/{FORCED}"):
+        return [f"sysctl -w net/ipv6/conf/{dev}/{FORCED}=1"]
+    learned = [
+        str(route["dev"])
+        for route in _ip("-6", "route", "show", "default")
+        if route.get("protocol") == "ra" and "dev" in route
+    ]
+    kept = [
+        f"sysctl -w net/ipv6/conf/{each}/accept_ra=2"
+        for each in dict.fromkeys(learned)
+        if _read(f"{each}/accept_ra") == "1"
+    ]
+    return [*kept, "sysctl -w net.ipv6.conf.all.forwarding=1"]
+
+
 def ensure_routes(
-    gateway: Gateway, core_neighbour_mac: str, framed: Iterable[IPv4Network] = ()
+    gateway: Gateway, core_neighbour_mac: str, framed: Iterable[Network] = ()
 ) -> bool:
     """Make the host's routes to distant GTP-U peers and, with `core_port = "host"`, to the UEs and
     the prefixes behind them (`framed`).
@@ -231,48 +319,66 @@ def ensure_routes(
     The UE pools go by way of CORE_NEXT_HOP, with a permanent neighbour entry of
     `core_neighbour_mac` (any unicast MAC that is not the device's; the bridge takes all). One
     entry, since with a route to the device alone there would be one for each UE, and the kernel's
-    neighbour table overflows at 1024.
+    neighbour table overflows at 1024. Those of IPv6 go by CORE_NEXT_HOP6 in the same way.
 
     Raises:
         GatewayNotReady: the host has another route to such a prefix, or `ip` refuses one.
     """
     access = {route.to: route.via for route in gateway.access_routes}
-    changed = _sync_routes(gateway.bridge, access, onlink=False)
+    changed = _sync_routes(4, gateway.bridge, access, onlink=False)
     if gateway.host_core:
         dev = gateway.core_device
-        entry = {"dst": str(CORE_NEXT_HOP), "lladdr": core_neighbour_mac, "state": ["PERMANENT"]}
-        if not any(entry.items() <= found.items() for found in _ip("neigh", "show", "dev", dev)):
-            entry_words = f"{CORE_NEXT_HOP} lladdr {core_neighbour_mac} dev {dev} nud permanent"
-            run(["ip", "neigh", "replace", *entry_words.split()])
-            changed = True
+        present = _ip("neigh", "show", "dev", dev)
+        for hop in _core_hops(gateway):
+            entry = {"dst": str(hop), "lladdr": core_neighbour_mac, "state": ["PERMANENT"]}
+            if not any(entry.items() <= found.items() for found in present):
+                entry_words = f"{hop} lladdr {core_neighbour_mac} dev {dev} nud permanent"
+                run(["ip", "neigh", "replace", *entry_words.split()])
+                changed = True
         changed |= ensure_ue_routes(gateway, framed)
     return changed
 
 
-def ensure_ue_routes(gateway: Gateway, framed: Iterable[IPv4Network]) -> bool:
+def ensure_ue_routes(gateway: Gateway, framed: Iterable[Network]) -> bool:
     """The part of `ensure_routes` that changes with the sessions; of `framed` what the host has a
     route of its own to is left out."""
     prefixes = list(framed)
     taken = own_routes(gateway, prefixes) if prefixes else {}
-    free = (prefix for prefix in prefixes if prefix not in taken)
-    wanted = dict.fromkeys((*gateway.ue_pools, *free), CORE_NEXT_HOP)
-    return _sync_routes(gateway.core_device, wanted, onlink=True)
+    free = [prefix for prefix in prefixes if prefix not in taken]
+    changed = False
+    for hop in _core_hops(gateway):
+        mine = (prefix for prefix in (*gateway.pools, *free) if prefix.version == hop.version)
+        wanted = dict.fromkeys(mine, hop)
+        changed |= _sync_routes(hop.version, gateway.core_device, wanted, onlink=True)
+    return changed
 
 
-def own_routes(gateway: Gateway, prefixes: Iterable[IPv4Network]) -> dict[IPv4Network, str]:
+def _core_hops(gateway: Gateway) -> tuple[IPv4Address | IPv6Address, ...]:
+    """Where the host routes to UEs, of each IP version that they have."""
+    return (CORE_NEXT_HOP,) if gateway.core_ip6 is None else (CORE_NEXT_HOP, CORE_NEXT_HOP6)
+
+
+def own_routes(gateway: Gateway, prefixes: Iterable[Network]) -> dict[Network, str]:
     """The prefixes to which the host has a route of its own, or that overlap the networks of its
     interfaces; and this route, as `DESTINATION dev INTERFACE`."""
+    wanted = list(prefixes)
     theirs = [
-        (IPv4Network(entry["dst"]), entry.get("scope") == "link", entry.get("dev", "?"))
-        for entry in _ip("-4", "route", "show")
+        (ip_network(entry["dst"]), _is_connected(entry), entry.get("dev", "?"))
+        for version in sorted({prefix.version for prefix in wanted})
+        for entry in _ip(f"-{version}", "route", "show")
         if entry["dst"] != "default" and entry.get("dev") not in gateway.internal_ports
     ]
     return {
         prefix: f"{to} dev {dev}"
-        for prefix in prefixes
+        for prefix in wanted
         for to, connected, dev in theirs
-        if to == prefix or (connected and to.overlaps(prefix))
+        if to == prefix or (connected and overlap(to, prefix))
     }
+
+
+def _is_connected(route: Mapping[str, Any]) -> bool:
+    """Whether a route is to an interface's own network: IPv6 has no scope that says so."""
+    return route.get("scope") == "link" or route.get("protocol") == "kernel"
 
 
 def way_on(destination: IPv4Address, source: IPv4Address, dev: str) -> tuple[str | None, str]:
@@ -326,37 +432,45 @@ def _set_offloads(port: str, values: Mapping[str, str]) -> None:
         log.info("port=%s offloads: %s", port, ", ".join(f"{k} {v}" for k, v in values.items()))
 
 
-def _sync_routes(dev: str, wanted: Mapping[IPv4Network, IPv4Address], *, onlink: bool) -> bool:
-    """Make our routes on a device those that are wanted; routes of others stay."""
-    changed = False
+def _sync_routes(
+    version: int,
+    dev: str,
+    wanted: Mapping[Network, IPv4Address | IPv6Address] | Mapping[IPv4Network, IPv4Address],
+    *,
+    onlink: bool,
+) -> bool:
+    """Make our routes on a device those that are wanted, of one IP version; routes of others
+    stay."""
+    changed, family = False, f"-{version}"
     ours = {
         entry["dst"]: entry.get("gateway")
-        for entry in _ip("-4", "route", "show", "dev", dev, "proto", ROUTE_PROTOCOL)
+        for entry in _ip(family, "route", "show", "dev", dev, "proto", ROUTE_PROTOCOL)
     }
     by_name = {_route_name(to): str(via) for to, via in wanted.items()}
     for to in ours.keys() - by_name.keys():
-        run(["ip", "route", "del", to, "dev", dev, "proto", ROUTE_PROTOCOL])
+        run(["ip", family, "route", "del", to, "dev", dev, "proto", ROUTE_PROTOCOL])
         changed = True
     for to, via in by_name.items():
         if ours.get(to) == via:
             continue
-        for entry in _ip("-4", "route", "show", "exact", to):
+        for entry in _ip(family, "route", "show", "exact", to):
             if to not in ours:
                 raise GatewayNotReady(
                     f"the host has a route to {to} of its own (dev {entry.get('dev')}): "
                     "delete it, or take the prefix out of the gateway"
                 )
         flags = ["proto", ROUTE_PROTOCOL, *(["onlink"] if onlink else [])]
-        run(["ip", "route", "replace", to, "via", via, "dev", dev, *flags])
+        run(["ip", family, "route", "replace", to, "via", via, "dev", dev, *flags])
         changed = True
     return changed
 
 
-def _route_name(prefix: IPv4Network) -> str:
+def _route_name(prefix: Network) -> str:
     """A prefix as `ip` shows it."""
     if prefix.prefixlen == 0:
         return "default"
-    return str(prefix.network_address) if prefix.prefixlen == 32 else str(prefix)
+    alone = prefix.prefixlen == prefix.max_prefixlen
+    return str(prefix.network_address) if alone else str(prefix)
 
 
 def shown(port: str) -> dict[str, Any]:

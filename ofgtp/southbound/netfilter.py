@@ -13,7 +13,8 @@
   switch takes them into the tunnel: the lengths in the headers are set to those of the packet. What
   was padding inside of the tunnel is padding behind the outer packet then.
 - With `source_port`, T-PDUs leave from that port; the switch takes one for each flow of packets.
-- With `masquerade`, the UE pools leave the host with the host's own addresses.
+- With `masquerade`, the UE pools leave the host with the host's own addresses; those of IPv6 with
+  `masquerade6`.
 - With AF_XDP the switch reads veths, and the ports are joined to them here: what comes in by the
   one goes on to the other. Where the controller owns the tunnels, only as long as it renews that:
   while the switch's main thread waits for its database its other threads forward on, and no flow
@@ -25,7 +26,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Iterator
 
+from ofgtp.core.filters import Network
 from ofgtp.core.flows.faults import UDP_CHECKSUM, Version
 from ofgtp.core.model import GTPU_PORT, Gateway
 from ofgtp.southbound.command import attempt, run
@@ -48,12 +51,15 @@ _LEASE = "lease"
 _BY_TEID = f"meta protocol ip udp dport {GTPU_PORT} fwd to jhash @th,96,32"
 """Base stations are few, and each sends from one port; their tunnels are many."""
 _BY_UE = "fwd to jhash ip daddr"
+_BY_UE6 = "meta protocol ip6 fwd to jhash @nh,192,64"
+"""By the first half of the destination, the prefix of most UEs: each has many addresses."""
 _QUIET = ("meta protocol ip6 drop", "ip daddr 224.0.0.0/3 drop")
 """IPv6; multicast and broadcast."""
 _QUIET_6 = "ip6 saddr { ::, fe80::/10 } drop"
 """Where the gateway speaks IPv6: the host's own stack has no other address there."""
 _ASKED = "typeof ip saddr . meta l4proto . th sport . th dport"
 """A UE's address, protocol and port, and the host's port: whom the host has spoken to."""
+_ASKED6 = _ASKED.replace("ip saddr", "ip6 saddr")
 _ANSWERED_S = {"tcp": " timeout 1d", "udp": ""}
 """For how long an answer is taken after the host has last spoken; the set's own time for UDP."""
 _FLAG = "@th,64,8 set 0x34 udp checksum set 0"
@@ -207,22 +213,25 @@ def remove(gateway: Gateway) -> bool:
     return True
 
 
-def _names(gateway: Gateway) -> tuple[str, str, str]:
+def _names(gateway: Gateway) -> tuple[str, str, str, str]:
     """The tables of a gateway, whether or not it needs all.
 
     A bridge's name may hold what an nft identifier may not: that is written as `.` and its code.
     """
     bridge = re.sub(r"[^A-Za-z0-9_-]", lambda char: f".{ord(char[0]):02x}", gateway.bridge)
-    return f"netdev ofgtp_{bridge}", f"ip ofgtp_{bridge}", f"inet ofgtp_{bridge}"
+    names = (f"{family} ofgtp_{bridge}" for family in ("netdev", "ip", "inet", "ip6"))
+    ports, nat, services, nat6 = names
+    return ports, nat, services, nat6
 
 
 def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     """Table -> its text, laid out as `nft list` does, so that the two can be compared."""
-    ports, nat, services = _names(gateway)
+    ports, nat, services, nat6 = _names(gateway)
     chains = [_set(_LEASE, "type iface_index", "flags timeout")] if _is_leased(gateway) else []
-    chains += _ways_in("access", gateway.access_port, _BY_TEID, gateway)
+    chains += _ways_in("access", gateway.access_port, [_BY_TEID], gateway)
     if not gateway.host_core:
-        chains += _ways_in("core", gateway.core_port, _BY_UE, gateway)
+        by = [_BY_UE] if gateway.core_ip6 is None else [_BY_UE, _BY_UE6]
+        chains += _ways_in("core", gateway.core_port, by, gateway)
         quiet = _QUIET if gateway.core_ip6 is None else (_QUIET_6, _QUIET[1])
         chains.append(_chain("core_out", _egress(gateway.core_port), *quiet))
     padded = not gateway.host_core  # what the host sends is not
@@ -242,54 +251,67 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     way = f"meta protocol ip udp dport {GTPU_PORT} goto gtpu"
     chains.append(_chain("access_out", _egress(gateway.access_port), way, *_QUIET))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
-    if gateway.masquerade:
-        chain = _chain(
-            "postrouting",
-            "type nat hook postrouting priority 100; policy accept;",
-            *(
-                f'ip saddr {pool} oifname != "{gateway.bridge}" '
-                f'oifname != "{gateway.core_device}" masquerade'
-                for pool in gateway.ue_pools
-            ),
-        )
-        tables[nat] = _table(nat, "UEs leave with the host's addresses", [chain])
+    for asked, table, family, pools in (
+        (gateway.masquerade, nat, "ip", gateway.ue_pools),
+        (gateway.masquerade6, nat6, "ip6", gateway.ue_pools6),
+    ):
+        if asked:
+            chain = _chain("postrouting", *_masquerade(gateway, family, pools))
+            tables[table] = _table(table, "UEs leave with the host's addresses", [chain])
     if gateway.host_core and gateway.host_services == "deny":
         purpose = "UEs do not reach the host's own services"
-        tables[services] = _table(services, purpose, _services(gateway.core_device))
+        tables[services] = _table(services, purpose, _services(gateway))
     return tables
 
 
-def _services(device: str) -> list[str]:
+def _masquerade(gateway: Gateway, family: str, pools: Iterable[Network]) -> Iterator[str]:
+    yield "type nat hook postrouting priority 100; policy accept;"
+    spared = f'oifname != "{gateway.bridge}" oifname != "{gateway.core_device}"'
+    for pool in pools:
+        yield f"{family} saddr {pool} {spared} masquerade"
+
+
+def _services(gateway: Gateway) -> list[str]:
     """What UEs send to the host itself is taken only where it is ping, an ICMP error, or an answer.
 
     Whom the host has spoken to is noted here, not asked of connection tracking: a rule that asks
     it would have the host keep an entry for each connection that it routes, and drop what comes
     when its table is full.
     """
+    device, asked = gateway.core_device, {"": _ASKED}
     icmp = "echo-reply, destination-unreachable, echo-request, time-exceeded, parameter-problem"
+    pings = [f"icmp type {{ {icmp} }} accept"]
+    if gateway.core_ip6 is not None:
+        asked["6"] = _ASKED6
+        # Of neighbours and routers UEs tell the host nothing: that would be taken for granted.
+        icmp = "destination-unreachable, packet-too-big, time-exceeded, parameter-problem"
+        pings.append(f"icmpv6 type {{ {icmp}, echo-request, echo-reply }} accept")
     noted = [
-        f'oifname "{device}" update @asked '
-        f"{{ ip daddr . meta l4proto . {kind} dport . {kind} sport{time} }}"
+        f'oifname "{device}" update @asked{version} '
+        f"{{ ip{version} daddr . meta l4proto . {kind} dport . {kind} sport{time} }}"
+        for version in asked
         for kind, time in _ANSWERED_S.items()
     ]
+    answers = [
+        f"ip{version} saddr . meta l4proto . th sport . th dport @asked{version} accept"
+        for version in asked
+    ]
     return [
-        _set("asked", _ASKED, "size 65535", "flags dynamic,timeout", "timeout 2m"),
+        *(
+            _set(f"asked{version}", kind, "size 65535", "flags dynamic,timeout", "timeout 2m")
+            for version, kind in asked.items()
+        ),
         _chain(
             "input",
             "type filter hook input priority 0; policy accept;",
             f'iifname "{device}" jump from_ues',
         ),
-        _chain(
-            "from_ues",
-            f"icmp type {{ {icmp} }} accept",
-            "ip saddr . meta l4proto . th sport . th dport @asked accept",
-            "counter drop",
-        ),
+        _chain("from_ues", *pings, *answers, "counter drop"),
         _chain("output", "type filter hook output priority 0; policy accept;", *noted),
     ]
 
 
-def _ways_in(side: str, port: str, spread: str, gateway: Gateway) -> list[str]:
+def _ways_in(side: str, port: str, spread: Iterable[str], gateway: Gateway) -> list[str]:
     """What becomes of what comes in by a port: the host's stack has none of it.
 
     The switch reads it before that; or, by AF_XDP, has it by veths, over which it is spread so that
@@ -299,8 +321,8 @@ def _ways_in(side: str, port: str, spread: str, gateway: Gateway) -> list[str]:
     if not veths:
         return [_ingress(f"{side}_in", port)]
     ways = ", ".join(f'{pair.number} : "{pair.host_end}"' for pair in veths)
-    over = f"{spread} mod {len(veths)} map {{ {ways} }}"
-    lines = [*[over] * (len(veths) > 1), f'fwd to "{veths[0].host_end}"']
+    over = [f"{by} mod {len(veths)} map {{ {ways} }}" for by in spread]
+    lines = [*(over if len(veths) > 1 else ()), f'fwd to "{veths[0].host_end}"']
     if _is_leased(gateway):
         lines.insert(0, f"iif != @{_LEASE} drop")
     return [
@@ -323,7 +345,7 @@ def _passing(gateway: Gateway, lease: float) -> str:
     """Have packets pass that come in by the ports, for so many seconds."""
     if lease <= 0:
         return ""
-    ports, _, _ = _names(gateway)
+    ports = _names(gateway)[0]
     leased = ", ".join(f'"{port}" timeout {lease * 1000:.0f}ms' for port in gateway.ports)
     return f"add element {ports} {_LEASE} {{ {leased} }}\n"
 

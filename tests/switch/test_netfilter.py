@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Interface, IPv6Network
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
@@ -105,8 +107,18 @@ def test_one_arp_answer_and_no_icmp_from_the_hosts_stack(lab: Lab, facts: Bridge
     assert answers() == ({facts.local_mac}, 0)
 
 
-def test_apply_changes_only_what_differs(lab: Lab) -> None:
-    gateway = lab.gateway()
+IPV6_HOST = {
+    "core_port": "host",
+    "next_hop": None,
+    "masquerade6": True,
+    "core_ip6": IPv6Interface("2001:db8:c::1/64"),
+    "ue_pools6": (IPv6Network("2001:db8:a::/48"),),
+}
+
+
+@pytest.mark.parametrize("changes", [{}, IPV6_HOST], ids=["port", "host with IPv6"])
+def test_apply_changes_only_what_differs(lab: Lab, changes: dict[str, Any]) -> None:
+    gateway = lab.gateway(**changes)
     assert not netfilter.check(gateway, BROKEN)
     assert netfilter.apply(gateway, BROKEN)
     handles = lab.exec("gw", ["nft", "-a", "list", "ruleset"]).stdout
@@ -169,8 +181,10 @@ def test_remove_takes_ours_and_leaves_others(lab: Lab) -> None:
     assert not netfilter.remove(gateway)
 
 
-def test_masquerade_that_is_configured_away_goes(lab: Lab) -> None:
-    netfilter.apply(lab.gateway(masquerade=True), BROKEN)
+@pytest.mark.parametrize("changes", [{"masquerade": True}, IPV6_HOST], ids=["IPv4", "IPv6"])
+def test_masquerade_that_is_configured_away_goes(lab: Lab, changes: dict[str, Any]) -> None:
+    netfilter.apply(lab.gateway(**changes), BROKEN)
+    assert "masquerade" in listed(lab)
     assert not netfilter.check(lab.gateway(), BROKEN)
     netfilter.apply(lab.gateway(), BROKEN)
     assert "masquerade" not in listed(lab)

@@ -23,12 +23,18 @@ ip -brief address
 ip -json link show eth1 | grep -o PROMISC
 ip -json link show eth2 | grep -o PROMISC
 ip -4 route show table all
+ip -6 route show table main
+sysctl net.ipv6 | grep -v -e stable_secret -e flush -e br-ofgtp
 ip neigh show nud permanent
 nft list ruleset
 ethtool --show-features eth1 | grep -E 'generic-receive-offload|large-receive|rx-gro-hw'
 ethtool --show-features eth2 | grep -E 'generic-receive-offload|large-receive|rx-gro-hw'
 """
-HOST_CORE = 'core_port = "host"\ncore_ip = "10.2.0.1/24"\nmasquerade = true'
+HOST_CORE = (
+    'core_port = "host"\ncore_ip = "10.2.0.1/24"\nmasquerade = true\n'
+    'core_ip6 = "2001:db8:c::1/64"\nmasquerade6 = true'
+)
+POOLS = 'ue_pools = ["10.45.0.0/16"'
 KEPT = 'ownership = "switch"'  # so that a clean stop leaves everything to be removed
 ACCESS_ROUTE = 'access_routes = [{to = "10.9.0.0/16", via = "10.1.0.254"}]'
 
@@ -61,13 +67,15 @@ def test_the_host_is_as_it_was(lab: Lab, core: str, stop: signal.Signals) -> Non
     text = lab.config(controller=KEPT, gateway=ACCESS_ROUTE)
     if core == "host":
         text = lab.config(controller=KEPT, core=HOST_CORE, gateway=ACCESS_ROUTE)
+        text = text.replace(POOLS, f'{POOLS}, "2001:db8:a::/48"')
     lab.start_controller(text)
     lab.stop_controller(stop)
     during = state(lab)
     for made in ("br-ofgtp", "10.9.0.0/16 via 10.1.0.254", "table netdev", "ofgtp-gro=on"):
         assert made in during
     assert ("10.45.0.0/16 via 169.254.0.1" in during) == (core == "host")
-    assert ("masquerade" in during) == (core == "host")
+    assert during.count("masquerade") == (2 if core == "host" else 0)
+    assert ("2001:db8:a::/48 via fe80::1 dev br-ofgtp-c" in during) == (core == "host")
 
     result = remove(lab, "gw1")
     assert (result.returncode, result.stderr) == (0, "")

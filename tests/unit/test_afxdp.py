@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import replace
+from ipaddress import IPv6Interface
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,12 @@ def test_what_nftables_is_told() -> None:
     assert 'jhash ip daddr mod 2 map { 0 : "br-ofgtp-n0h", 1 : "br-ofgtp-n1h" }' in text
     for number in range(2):
         assert f'device "br-ofgtp-n{number}h" priority 0; policy drop;\n\t\tfwd to "eth2"' in text
+    assert "ip6" not in text.replace("meta protocol ip6 drop", "")
+    with_ipv6 = netfilter.ruleset(replace(two, core_ip6=IPv6Interface("2001:db8::1/64")), None)
+    by_ue = "meta protocol ip6 fwd to jhash @nh,192,64"
+    assert f'{by_ue} mod 2 map {{ 0 : "br-ofgtp-n0h", 1 : "br-ofgtp-n1h" }}' in with_ipv6
+    core = with_ipv6[with_ipv6.index("chain core_in ") :]
+    assert core.index("iif != @lease drop") < core.index(by_ue), "the lease is for all of it"
     owned_by_switch = netfilter.ruleset(replace(two, leased=False), None)
     assert "fwd to" in owned_by_switch and "lease" not in owned_by_switch
     plain = netfilter.ruleset(gateway(leased=True), None)

@@ -346,6 +346,45 @@ def test_resolvers_without_ipv6(tmp_path: Path) -> None:
     assert (error.key, error.reason) == ("gateway.dns6", "needs core_ip6")
 
 
+HOST6 = HOST.replace(
+    'ue_pools = ["10.45.0.0/16"]',
+    'ue_pools = ["2001:db8:a::/48"]\ncore_ip6 = "2001:db8:c::1/64"',
+)
+
+
+def test_ipv6_by_the_host(tmp_path: Path) -> None:
+    [gateway] = load(write(tmp_path, HOST6 + "masquerade6 = true\n")).gateways
+    assert gateway.core_ip6 == IPv6Interface("2001:db8:c::1/64")
+    assert (gateway.next_hop6, gateway.masquerade, gateway.masquerade6) == (None, False, True)
+    error = refused(tmp_path, HOST6 + 'next_hop6 = "2001:db8:c::2"\n')
+    assert (error.key, error.reason) == (
+        "gateway.next_hop6",
+        'the host\'s own routes decide, with core_port = "host"',
+    )
+
+
+@pytest.mark.parametrize(
+    ("pool", "core", "key", "reason"),
+    [
+        ("2001:db8:a:7::/64", "2001:db8:d::1/64", "ue_pools", "(ue_pools of gw1): one host routes"),
+        ("2001:db8:b::/48", "2001:db8:c::9/64", "core_ip6", "(core_ip6 of gw1): one host routes"),
+        ("2001:db8::/32", "fd00::1/64", "ue_pools", "one host routes both"),
+    ],
+)
+def test_two_gateways_of_one_host(
+    tmp_path: Path, pool: str, core: str, key: str, reason: str
+) -> None:
+    pools = f'ue_pools = ["{pool}"]\ncore_ip6 = "{core}"'
+    second = SECOND_HOST.replace('ue_pools = ["10.46.0.0/16"]', pools)
+    error = refused(tmp_path, HOST6 + second)
+    assert error.key == f"gateway.{key}"
+    assert reason in error.reason
+    # By ports they may be two networks.
+    port = MINIMAL.replace('ue_pools = ["10.45.0.0/16"]', 'ue_pools = ["2001:db8:a::/48"]')
+    port += 'core_ip6 = "2001:db8:c::1/64"\nnext_hop6 = "fe80::2"\n'
+    load(write(tmp_path, port + second))
+
+
 # The example: it loads, it has every key, and what it shows as defaults are the defaults.
 
 
@@ -649,6 +688,12 @@ ROUTE = MINIMAL + "access_routes = [\n  "
         ),
         (MINIMAL + "n3_requests = 20\nt3_response_seconds = 4\n", 1, "gateway.echo_seconds", "80"),
         (MINIMAL + "masquerade = true\n", 10, "gateway.masquerade", 'only with core_port = "host"'),
+        (
+            MINIMAL + "masquerade6 = true\n",
+            10,
+            "gateway.masquerade6",
+            'only with core_port = "host"',
+        ),
         (MINIMAL + 'host_services = "allow"\n', 10, "gateway.host_services", 'core_port = "host"'),
         (HOST + 'host_services = "no"\n', 9, "gateway.host_services", "'deny' or 'allow', not"),
         # two gateways: the later one is at fault

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ from tests.support.lab import gateway
 ROOT = Path(__file__).parents[2]
 GW = gateway()
 HOST_GW = gateway(core_port="host", next_hop=None)
+HOST_GW6 = replace(
+    HOST_GW,
+    core_ip6=IPv6Interface("2001:db8:b::1/64"),
+    ue_pools6=(IPv6Network("2001:db8:a::/48"),),
+)
 OVSDB = GW.ovsdb
 SWITCH = Switch(
     OVSDB,
@@ -260,6 +265,24 @@ def test_rules_on_what_is_routed() -> None:
     dropped = ['iifname "br-ofgtp-c" drop', 'oifname "br-ofgtp-c" accept']
     judged(one(firewall([replace(FORWARD, rules=dropped)], [], [HOST_GW])), WARNING)
     judged(one(firewall([], ["filter"], [HOST_GW])), WARNING, "iptables-legacy -S FORWARD")
+
+
+def test_rules_on_ipv6_that_is_routed() -> None:
+    of_ipv6 = Chain("ip6", "filter", "FORWARD", "forward", "drop")
+    judged(one(firewall([of_ipv6], [], [HOST_GW])), OK)
+    judged(one(firewall([of_ipv6], [], [HOST_GW6])), WARNING, "ip6tables -I FORWARD -i br-ofgtp-c")
+    ipv4, ipv6 = (
+        [f"{family} {end} {pool} accept" for end in ("saddr", "daddr")]
+        for family, pool in (("ip", "10.45.0.0/16"), ("ip6", "2001:db8:a::/48"))
+    )
+    for rules, verdict in ((ipv4, WARNING), (ipv6, WARNING), (ipv4 + ipv6, OK)):
+        judged(one(firewall([replace(FORWARD, rules=rules)], [], [HOST_GW6])), verdict)
+    judged(one(firewall([replace(of_ipv6, rules=ipv6)], [], [HOST_GW6])), OK)
+    ip4 = Chain("ip", "filter", "FORWARD", "forward", "drop", rules=ipv4)
+    judged(one(firewall([ip4], [], [HOST_GW6])), OK)
+
+
+def test_rules_that_do_no_harm() -> None:
     judged(one(firewall([], ["filter"], [GW])), OK)
     daemon = Chain("inet", "firewalld", "filter_INPUT", "input", "accept")
     judged(one(firewall([daemon], [], [GW])), OK, "firewalld is active")
@@ -536,6 +559,20 @@ def test_routes(to: str, device: str, ours: bool, of: Any, verdict: Verdict) -> 
     judged(found, verdict)
     if verdict is FAILED:
         assert found.remedy == (f"ip route del {to} dev eth9",)
+
+
+def test_routing_of_ipv6() -> None:
+    assert of_gateway.routing6(HOST_GW, "eth0", []) is None
+    assert of_gateway.routing6(replace(HOST_GW6, core_port="eth2"), "eth0", []) is None
+
+    def found(device: str | None, commands: list[str]) -> Finding:
+        finding = of_gateway.routing6(HOST_GW6, device, commands)
+        assert finding is not None
+        return finding
+
+    judged(found("eth0", []), OK, "eth0 lets packets for UEs in")
+    judged(found("eth0", ["sysctl -w x=1"]), FAILED, "off on eth0", "sysctl -w x=1")
+    judged(found(None, []), WARNING, "no IPv6 default route", "disable_ipv6")
 
 
 def test_routing() -> None:

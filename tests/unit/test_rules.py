@@ -83,7 +83,12 @@ from ofgtp.core.flows.pipeline import (
     Table,
 )
 from ofgtp.core.model import AccessRoute, Qos, Uplink
-from ofgtp.core.rules.base import UNREACHABLE_FOR_UES, epoch_flows, protected_networks
+from ofgtp.core.rules.base import (
+    UNREACHABLE_FOR_UES,
+    UNREACHABLE_FOR_UES6,
+    epoch_flows,
+    protected_networks,
+)
 from ofgtp.core.rules.lease import lease_flows
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import (
@@ -553,3 +558,13 @@ def test_protected_networks() -> None:
     expected = ["10.1.0.0/24", "10.2.0.1/32", "10.3.0.0/25", "10.4.0.1/32", "10.9.0.0/16"]
     networks = protected_networks([first, second, first])
     assert networks == (*UNREACHABLE_FOR_UES, *(IPv4Network(each) for each in expected))
+
+
+@pytest.mark.parametrize(
+    ("core", "ours"), [("eth2", "2001:db8:c::1/128"), ("host", "2001:db8:c::/64")]
+)
+def test_protected_networks_of_ipv6(core: str, ours: str) -> None:
+    """On the host's internal port there is nobody for a UE to send to."""
+    one = gateway(core_port=core, core_ip6=IPv6Interface("2001:db8:c::1/64"))
+    found = [each for each in protected_networks([one]) if each.version == 6]
+    assert found == [*UNREACHABLE_FOR_UES6, IPv6Network(ours)]

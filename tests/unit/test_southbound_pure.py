@@ -3,9 +3,12 @@
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import IPv6Interface, IPv6Network
+from pathlib import Path
 
 import pytest
 
+from ofgtp.southbound import hostnet
 from ofgtp.southbound.netfilter import ruleset
 from ofgtp.southbound.ovsdb import derived_macs
 from tests.support.lab import gateway as lab_gateway
@@ -175,3 +178,124 @@ def test_ruleset_of_an_old_switch_before_a_masquerading_host() -> None:
     assert ruleset(gateway, (3, 1)) == HOST + SERVICES
     assert ruleset(gateway, (2, 13)) == HOST + SERVICES
     assert ruleset(replace(gateway, host_services="allow"), (3, 1)) == HOST
+
+
+SERVICES6 = """
+table inet ofgtp_br-ofgtp {
+	comment "ofgtp: UEs do not reach the host's own services"
+	set asked {
+		typeof ip saddr . meta l4proto . th sport . th dport
+		size 65535
+		flags dynamic,timeout
+		timeout 2m
+	}
+	set asked6 {
+		typeof ip6 saddr . meta l4proto . th sport . th dport
+		size 65535
+		flags dynamic,timeout
+		timeout 2m
+	}
+	chain input {
+		type filter hook input priority 0; policy accept;
+		iifname "br-ofgtp-c" jump from_ues
+	}
+	chain from_ues {
+		icmp type { echo-reply, destination-unreachable, echo-request, time-exceeded, \
+parameter-problem } accept
+		icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, \
+parameter-problem, echo-request, echo-reply } accept
+		ip saddr . meta l4proto . th sport . th dport @asked accept
+		ip6 saddr . meta l4proto . th sport . th dport @asked6 accept
+		counter drop
+	}
+	chain output {
+		type filter hook output priority 0; policy accept;
+		oifname "br-ofgtp-c" update @asked \
+{ ip daddr . meta l4proto . tcp dport . tcp sport timeout 1d }
+		oifname "br-ofgtp-c" update @asked { ip daddr . meta l4proto . udp dport . udp sport }
+		oifname "br-ofgtp-c" update @asked6 \
+{ ip6 daddr . meta l4proto . tcp dport . tcp sport timeout 1d }
+		oifname "br-ofgtp-c" update @asked6 { ip6 daddr . meta l4proto . udp dport . udp sport }
+	}
+}
+"""
+NAT6 = """
+table ip6 ofgtp_br-ofgtp {
+	comment "ofgtp: UEs leave with the host's addresses"
+	chain postrouting {
+		type nat hook postrouting priority 100; policy accept;
+		ip6 saddr 2001:db8:a::/48 oifname != "br-ofgtp" oifname != "br-ofgtp-c" masquerade
+	}
+}
+"""
+
+
+def test_ruleset_of_a_host_that_routes_ipv6() -> None:
+    gateway = lab_gateway(
+        core_port="host",
+        next_hop=None,
+        masquerade=True,
+        masquerade6=True,
+        core_ip6=IPv6Interface("2001:db8:c::1/64"),
+        ue_pools6=(IPv6Network("2001:db8:a::/48"),),
+    )
+    assert ruleset(gateway, (3, 1)) == HOST + NAT6 + SERVICES6
+    assert ruleset(replace(gateway, masquerade6=False), (3, 1)) == HOST + SERVICES6
+
+
+# --- whether the host routes IPv6
+
+GATEWAY6 = lab_gateway(core_port="host", next_hop=None, core_ip6=IPv6Interface("2001:db8:c::1/64"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "routes", "commands"),
+    [
+        ({"all/forwarding": "1"}, "[]", None),
+        ({"all/forwarding": "0", "br-ofgtp-c/force_forwarding": "1"}, "[]", None),
+        ({"all/forwarding": "0"}, "[]", ["sysctl -w net.ipv6.conf.all.forwarding=1"]),
+        (
+            {"all/forwarding": "0", "br-ofgtp-c/force_forwarding": "0"},
+            "[]",
+            ["sysctl -w net/ipv6/conf/br-ofgtp-c/force_forwarding=1"],
+        ),
+        (
+            {"all/forwarding": "0", "eth0/accept_ra": "1", "eth5/accept_ra": "2"},
+            '[{"dev": "eth0", "protocol": "ra"}, {"dev": "eth5", "protocol": "ra"}, {}]',
+            [
+                "sysctl -w net/ipv6/conf/eth0/accept_ra=2",
+                "sysctl -w net.ipv6.conf.all.forwarding=1",
+            ],
+        ),
+    ],
+)
+def test_what_a_host_lacks_to_route_ipv6(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    routes: str,
+    commands: list[str] | None,
+) -> None:
+    """To switch it on for all interfaces may take away the default route that a router has told."""
+    for name, value in settings.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{value}\n")
+    monkeypatch.setattr(hostnet, "IPV6_CONF", tmp_path)
+    monkeypatch.setattr(hostnet, "run", lambda argv: routes)
+    said = hostnet.unforwarded6(GATEWAY6)
+    if commands is None:
+        assert said is None
+    else:
+        assert (
+            said
+            == f"the host does not forward IPv6, so that of UEs ends there: {'; '.join(commands)}"
+        )
+    assert hostnet.unforwarded6(replace(GATEWAY6, core_port="eth2")) is None
+    assert hostnet.unforwarded6(replace(GATEWAY6, core_ip6=None)) is None
+
+
+def test_a_kernel_without_ipv6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostnet, "IPV6_CONF", tmp_path / "nothing")
+    assert "ipv6.disable=1" in str(hostnet.ipv6_refusal(GATEWAY6))
+    assert hostnet.ipv6_refusal(replace(GATEWAY6, core_ip6=None)) is None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network
+from dataclasses import replace
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
 from ofgtp.core.errors import GatewayNotReady, InvalidSession
+from ofgtp.core.filters import Network
 from ofgtp.core.flows import faults
 from ofgtp.core.model import Gateway, Session
 from ofgtp.core.sessions.rules import framed_of
@@ -40,7 +41,7 @@ class Host:
         nonce: str,
         repaired: Callable[..., None],
         learned: Callable[[BridgeFacts], None],
-        framed: Callable[[], Sequence[IPv4Network]],
+        framed: Callable[[], Sequence[Network]],
     ) -> None:
         self.gateway, self.nonce = gateway, nonce
         lease = netfilter.lease_of(gateway)
@@ -53,6 +54,8 @@ class Host:
         """None: the host routes on, and knows what fits."""
         self.problem: str | None = "starting"
         """What keeps it from being as it should be, for the operator."""
+        self._routed = gateway
+        """The gateway as the host routes for it: without IPv6 where the host has none."""
         self._repaired, self._learned, self._framed = repaired, learned, framed
         self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
         self._made = self._filtered = False
@@ -84,11 +87,11 @@ class Host:
         stirred = False
         while not self._stopped:
             try:
-                self._prepare()
+                lacks = self._prepare()
                 if not stirred:
                     self._ovsdb.stir(self.gateway)
                     stirred = True
-                self.problem = say(self.gateway, self.problem, None)
+                self.problem = say(self.gateway, self.problem, lacks)
                 self._ovsdb.wait(AUDIT_S)
             except GatewayNotReady as error:
                 self.problem = say(self.gateway, self.problem, str(error))
@@ -152,20 +155,21 @@ class Host:
         """Have the host's routes be those to the prefixes behind UEs as they are now."""
         with self._routes:
             if self._made and not self._stopped:
-                hostnet.ensure_ue_routes(self.gateway, self._framed())
+                hostnet.ensure_ue_routes(self._routed, self._framed())
 
     def remove_framed(self) -> None:
         """Take the routes to them away; to be called when stopped."""
         with self._routes:
             if self._made and self.gateway.host_core:
-                hostnet.ensure_ue_routes(self.gateway, ())
+                hostnet.ensure_ue_routes(self._routed, ())
 
     def remove_netfilter(self) -> None:
         """Take the nftables rules away; to be called when stopped."""
         with self._netfilter:
             netfilter.remove(self.gateway)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> str | None:
+        """Make all of it; what the host lacks so that a part of the traffic does not get on."""
         gateway = self.gateway
         for port in gateway.ports:
             refusal = hostnet.port_refusal(port)
@@ -193,14 +197,15 @@ class Host:
                 self._ovsdb.remember(gateway, port, former)
         changed |= hostnet.ensure_device_settings(gateway.bridge, forward=False)
         changed |= hostnet.ensure_address(gateway.bridge, gateway.access_ip)
+        lacks = hostnet.ipv6_refusal(gateway)
         if gateway.host_core:
-            changed |= hostnet.ensure_device_settings(gateway.core_device, forward=True)
-            changed |= hostnet.ensure_address(gateway.core_device, gateway.core_ip)
+            changed |= self._ensure_core_device(with_ipv6=lacks is None)
         with self._routes:
             if self._stopped:
-                return
+                return None
+            self._routed = replace(gateway, core_ip6=None) if lacks else gateway
             framed = self._framed() if gateway.host_core else ()
-            changed |= hostnet.ensure_routes(gateway, facts.local_mac, framed)
+            changed |= hostnet.ensure_routes(self._routed, facts.local_mac, framed)
         if self._ovsdb.changes > self._configured and self._made and not remade:
             self._repaired("the bridge, its ports or its controller were changed")
         if changed and self._made and not remade:
@@ -216,6 +221,17 @@ class Host:
             veths.remove(gateway, but=gateway.veths)
         self._made = True
         self._learned(facts)
+        return lacks or hostnet.unforwarded6(gateway)
+
+    def _ensure_core_device(self, *, with_ipv6: bool) -> bool:
+        """The internal port by which the host routes; True if something was changed."""
+        device, ip6 = self.gateway.core_device, self.gateway.core_ip6
+        ip6 = ip6 if with_ipv6 else None
+        changed = hostnet.ensure_device_settings(device, forward=True, ipv6=ip6 is not None)
+        changed |= hostnet.ensure_address(device, self.gateway.core_ip)
+        if ip6 is not None:
+            changed |= hostnet.ensure_address(device, ip6)
+        return changed
 
     def _look_for_others(self) -> None:
         """Look whether interfaces are others than they were, which are joined to the bridge by way

@@ -268,6 +268,17 @@ def forwards(device: str) -> bool:
     return False
 
 
+def way_out6() -> tuple[str | None, list[str]]:
+    """The device of the host's IPv6 default route, and the commands that have the host route what
+    comes in by it; none if it does."""
+    code, out, _ = attempt(["ip", "-json", "-6", "route", "show", "default"])
+    ways = [] if code else [str(way["dev"]) for way in json.loads(out or "[]") if "dev" in way]
+    device = ways[0] if ways else None
+    if device is None or hostnet.forwards6(device):
+        return device, []
+    return device, hostnet.forwarding6(device)
+
+
 def _row(tools: Tools, table: str, *columns: str) -> Sequence[Any]:
     rows = _rows(tools, table, *columns)
     if not rows:

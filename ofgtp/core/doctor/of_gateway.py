@@ -205,6 +205,22 @@ def routing(gateway: Gateway, device: str | None, forwards: bool) -> Finding:
     return failed(check, text, f"sysctl -w net.ipv4.conf.{device}.forwarding=1")
 
 
+def routing6(gateway: Gateway, device: str | None, commands: Sequence[str]) -> Finding | None:
+    """The same for IPv6; `commands` have the host route what comes in by the device, and are empty
+    if it does. None: the gateway has no IPv6, or the host does not route for it."""
+    check = "routing IPv6"
+    if not gateway.host_core or gateway.core_ip6 is None:
+        return None
+    if device is None:
+        text = "the host has no IPv6 default route: UEs reach what it has routes to"
+        look = "ip -6 route; sysctl net.ipv6.conf.all.disable_ipv6   # is it to have one?"
+        return warning(check, text, look)
+    if not commands:
+        return ok(check, f"{device} lets packets for UEs in")
+    text = f"forwarding of IPv6 is off on {device}: answers to UEs are dropped there"
+    return failed(check, text, *commands)
+
+
 def host_services(gateway: Gateway, sockets: Iterable[Socket]) -> Finding:
     """With `core_port = "host"`: what of the host itself UEs reach."""
     check = "host services"

@@ -81,7 +81,10 @@ def protected_networks(gateways: Iterable[Gateway]) -> tuple[Network, ...]:
         networks += [route.to for route in gateway.access_routes if route.to.prefixlen]
         networks += [] if gateway.pfcp is None else [IPv4Network(gateway.pfcp.listen)]
         if gateway.core_ip6 is not None:
-            networks += [*UNREACHABLE_FOR_UES6, IPv6Network(gateway.core_ip6.ip)]
+            ours = gateway.core_ip6
+            # On a host's internal port nobody else is: a UE would have the host look for 2^64.
+            own = ours.network if gateway.host_core else IPv6Network(ours.ip)
+            networks += [*UNREACHABLE_FOR_UES6, own]
     return tuple(dict.fromkeys(networks))
 
 
