@@ -120,12 +120,17 @@ class CoreSide:
             _tell_sender(packet, told, channel, links)
 
     def too_big_uplink(self, packet: PacketIn, channel: Channel, links: Links) -> None:
-        """Tell the UE that sent a packet which does not fit the core side (RFC 1191)."""
-        mtu = links.core_mtu
+        """Tell the UE that sent a packet which does not fit the core side (RFC 1191, RFC 4443)."""
+        mtu, sent = links.core_mtu, packet.frame[ETHERNET_HEADER:]
         if mtu is None or mtu < frames.MTU_MIN:
             return
-        sent = packet.frame[ETHERNET_HEADER:]
-        told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, sent)
+        if _is_ipv6(packet.frame):
+            ours = self._gateway.core_ip6
+            told = (
+                None if ours is None or mtu < icmpv6.MTU_MIN else icmpv6.too_big(ours.ip, mtu, sent)
+            )
+        else:
+            told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, sent)
         if told is not None:
             _tell_ue(told, channel, links)
 
