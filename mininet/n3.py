@@ -104,13 +104,13 @@ def start(stage: Stage, script: Script) -> None:
         script.quote(f"{name:<14}{text}")
     stage.start_controller()
     stage.gnb1, stage.enb1 = stage.start_enb("gnb1"), stage.start_enb("enb1")
+    stage.gnb1.add(UE1)
+    stage.enb1.add(UE2)
     script.say("A session with a qfi is one of 5G, one without is of 4G:")
     for session in (UE1, UE2):
         script.quote(f"curl http://127.0.0.1:8080/v1/sessions --json '{json.dumps(session)}'")
         answer = stage.create(session)
         script.ok(f"{answer['id']} is active: qfi {json.dumps(answer['qfi'])}")
-    stage.gnb1.add(UE1)
-    stage.enb1.add(UE2)
 
     def both_up() -> bool:
         peers = stage.get("/v1/peers")["items"]
@@ -321,8 +321,7 @@ def path_mtu(stage: Stage, script: Script) -> None:
         script.ok(f"{what}: {most} octets pass, of one more the sender is told {most}")
     stage.net["pdn"].run("ip", "route", "replace", mobile.UE_POOL6, "via", mobile.GATEWAY6)
     script.say(
-        f"""With IPv6 no router fragments, and all are told what fits N3, {N3_MTU}, by Packet Too
-        Big."""
+        "With IPv6 no router fragments, and the sender of any packet is told, by Packet Too Big."
     )
     address = stage.net["ue1"].ipv6()
     for size in (N3_MTU, N3_MTU + 1):

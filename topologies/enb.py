@@ -439,13 +439,14 @@ class Enb:
 
     def deliver(self, bearer: Bearer, packet: bytes) -> None:
         """Hand a packet to the UE: IPv4 by the kernel, IPv6 by the radio interface."""
-        if packet[:1] and packet[0] >> 4 == 6:
-            if bearer.radio not in self.macs:
-                raise Dropped("drop_no_radio")
-            to = (bearer.radio, ETH_P_IPV6, 0, 0, self.macs[bearer.radio])
-            self.radio.sendto(packet, to)
-        else:
+        if not packet or packet[0] >> 4 != 6:
             os.write(self.tun, packet)
+            return
+        group = packet[24:25] == b"\xff"  # of the same for all (RFC 2464, 7)
+        mac = b"\x33\x33" + packet[36:40] if group else self.macs.get(bearer.radio or "")
+        if bearer.radio is None or mac is None:
+            raise Dropped("drop_no_radio")
+        self.radio.sendto(packet, (bearer.radio, ETH_P_IPV6, 0, 0, mac))
 
     def check_container(self, bearer: Bearer, container: bytes | None) -> None:
         """Refuse a downlink T-PDU whose PDU Session Container is not right for the bearer."""

@@ -115,7 +115,7 @@ def test_downlink_reaches_the_ue(rig: Any, header: Any) -> None:
 
 MAC = bytes.fromhex("02000000000a")
 ASKED = bytes(IPv6(src="fe80::7", dst="ff02::2", hlim=255) / ICMPv6ND_RS())
-TOLD = bytes(IPv6(src="fe80::1", dst="ff02::1", hlim=255) / ICMPv6ND_RA())
+TOLD = bytes(IPv6(src="fe80::1", dst="fe80::7", hlim=255) / ICMPv6ND_RA())
 BOTH = "ue_ip=10.45.0.2,uplink_teid=0x1001,downlink_teid=8193,gateway=10.1.0.1,radio=eth1"
 
 
@@ -149,6 +149,10 @@ def test_ipv6_without_a_radio_interface(rig: Any) -> None:
         station.add(enb.Bearer.parse(bearer))
         with pytest.raises(enb.Dropped, match="drop_no_radio"):
             station.receive(message, GATEWAY)
+    for_all = IPv6(src="fe80::1", dst="ff02::1", hlim=255) / ICMPv6ND_RA()
+    station.receive(bytes(GTP_U_Header(teid=8193, gtp_type=255) / for_all), GATEWAY)
+    [(_, (_, _, _, _, mac))] = station.radio.sent
+    assert mac.hex() == "333300000001", "for a group no UE need have been heard"
     station.remove(IPv4Address("10.45.0.2"))
     assert not station.by_radio
     with pytest.raises(ValueError):

