@@ -1,8 +1,8 @@
 """Runs the benchmarks, prints the table and writes docs/benchmarks.md: `make bench`, as root.
 
 Without names all of them run, and the document is written. Names: batch, single, start, restart,
-load, stop, throughput, parsings, n3, megaflows, upcalls, bearers, filters, ports, pfcp, usage,
-thresholds, paging, afxdp, cores, meanwhile.
+load, stop, throughput, parsings, n3, ipv6, megaflows6, megaflows, upcalls, bearers, filters, ports,
+pfcp, usage, thresholds, paging, afxdp, cores, meanwhile.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ GROUPS = {
     "throughput": "throughput:run",
     "parsings": "parsings:run",
     "n3": "n3:run",
+    "ipv6": "ipv6:run",
+    "megaflows6": "ipv6:megaflows",
     "megaflows": "variety:megaflows",
     "upcalls": "variety:upcalls",
     "bearers": "bearers:many",

@@ -26,6 +26,9 @@ SESSION_TABLES = (30, 70)
 PEERS = 16
 """Addresses of base stations, 10.1.0.2 on. They resolve by ARP and answer no Echo."""
 
+POOL6 = "2001:db8:a::/48"
+"""Of UEs' prefixes, where the gateway has IPv6."""
+
 RYU_MANAGER = Path(sys.executable).parent / "ryu-manager"
 
 
@@ -58,7 +61,10 @@ def config(lab: Lab, ownership: str, more: str = "", controller: str = "") -> st
     """The configuration of all that is measured: the defaults, with room for 131,072 UEs, and
     further lines of the gateway and of the controller."""
     text = lab.config(controller=f'ownership = "{ownership}"\n{controller}', gateway=more)
-    return text.replace('["10.45.0.0/16"]', '["10.45.0.0/16", "10.46.0.0/16"]')
+    pools = '"10.45.0.0/16", "10.46.0.0/16"'
+    if "core_ip6" in more:
+        pools += f', "{POOL6}"'
+    return text.replace('["10.45.0.0/16"]', f"[{pools}]")
 
 
 def session(number: int) -> dict[str, Any]:

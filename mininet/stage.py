@@ -317,7 +317,16 @@ class Stage:
         words = [str(ROOT / "topologies" / "enb.py"), f"--{node.interface}", node.address]
         for bearer in bearers:
             words += ["--bearer", bearer]
-        return Enb("the base station", self.start_program(name, *words))
+        return Enb("the base station", self.start_program(name, *words), self.radios(name))
+
+    def radios(self, station: str) -> dict[str, str]:
+        """A base station's interfaces to the UEs, by their IPv4 addresses."""
+        found = {}
+        for intf in self.net[station].intfList()[1:]:
+            ends = (intf.link.intf1, intf.link.intf2)
+            ue = next(end.node for end in ends if end.node is not intf.node)
+            found[ue.address] = str(intf)
+        return found
 
     def start_program(self, name: str, *words: str) -> subprocess.Popen[str]:
         """Start a Python program in a node's namespace that says when it is ready, and then takes
@@ -483,7 +492,17 @@ class Program:
 
 
 class Enb(Program):
-    """A running topologies/enb.py."""
+    """A running topologies/enb.py, and its interfaces to the UEs."""
+
+    def __init__(self, title: str, process: subprocess.Popen[str], radios: dict[str, str]) -> None:
+        super().__init__(title, process)
+        self.radios = radios
+
+    def add(self, session: dict[str, Any], **further: object) -> None:
+        """Give it a session's tunnels, and further fields of a bearer."""
+        if "ue_ipv6" in session:
+            further = {"radio": self.radios[session["ue_ip"]], **further}
+        self.ask(f"add {bearer(session, **further)}")
 
     def stats(self) -> dict[str, int]:
         pairs = (word.partition("=") for word in self.ask("stats").split() if "=" in word)
@@ -561,7 +580,16 @@ def perform_inside() -> int:
     if os.geteuid() != 0:
         print(f"{program}: only root can make network namespaces: use sudo", file=sys.stderr)
         return 1
-    for command in ("mnexec", "ovs-vswitchd", "tshark", "tcpdump", "iperf3", "nft", "ethtool"):
+    for command in (
+        "mnexec",
+        "ovs-vswitchd",
+        "tshark",
+        "tcpdump",
+        "iperf3",
+        "traceroute",
+        "nft",
+        "ethtool",
+    ):
         if not shutil.which(command):
             print(f"{program}: {command} is missing: `make setup` installs it", file=sys.stderr)
             return 1

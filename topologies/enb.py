@@ -32,6 +32,15 @@ A UE may have dedicated bearers beside that one, each with tunnels of its own an
 Which bearer an uplink packet takes is the UE's choice, by its traffic flow templates; as the radio
 link here is a mere wire, the base station chooses in its place.
 
+A UE with IPv6 forms its address itself, so the base station cannot know its packets by that. Its
+default bearer has
+
+    radio=enb1-eth1  the interface to the UE: IPv6 packets that come in by it go by this bearer, and
+                     what the tunnel brings of IPv6 goes out by it
+
+That includes packets of link-local addresses and to groups: the UE's link ends at the gateway, its
+router. They pass no TUN device, since the kernel would not route them.
+
 Lines on standard input change bearers while it runs; what is added takes the place of the UE's
 bearer for the same traffic:
 
@@ -63,6 +72,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 GTPU_PORT = 2152
+ETH_P_IPV6 = 0x86DD
 HEADER = struct.Struct("!BBHI")  # flags, message type, length after these 8 bytes, TEID
 OPTIONAL = struct.Struct("!HBB")  # sequence number, N-PDU number, next extension header type
 VERSION_1, PT, E, S, PN = 0x20, 0x10, 0x04, 0x02, 0x01
@@ -128,14 +138,15 @@ class Bearer:
     ul_delay: int | None = None  # ms
     qfi_sequence: int | None = None  # of the first uplink T-PDU
     traffic: Traffic | None = None  # None: the UE's default bearer
+    radio: str | None = None  # the interface of its IPv6 packets
 
     @classmethod
     def parse(cls, text: str) -> Bearer:
-        """Read `ue_ip=…,uplink_teid=…,downlink_teid=…,gateway=…`, perhaps `traffic=…` and, on N3,
-        `qfi=…` and what goes with it; ValueError if it is not that."""
+        """Read `ue_ip=…,uplink_teid=…,downlink_teid=…,gateway=…`, perhaps `traffic=…` or
+        `radio=…` and, on N3, `qfi=…` and what goes with it; ValueError if it is not that."""
         fields = dict(part.partition("=")[::2] for part in text.split(","))
         wanted = {"ue_ip", "uplink_teid", "downlink_teid", "gateway"}
-        optional = {"traffic"} | ({"qfi", *MEASURED} if "qfi" in fields else set())
+        optional = {"traffic", "radio"} | ({"qfi", *MEASURED} if "qfi" in fields else set())
         if not wanted <= set(fields) <= wanted | optional:
             raise ValueError(f"a bearer is {', '.join(sorted(wanted))}, not {text!r}")
         teids = [int(fields[name], 0) for name in ("uplink_teid", "downlink_teid")]
@@ -152,7 +163,10 @@ class Bearer:
                 raise ValueError(f"{what} is 0 to {most}")
         ue_ip, gateway = IPv4Address(fields["ue_ip"]), IPv4Address(fields["gateway"])
         traffic = Traffic.parse(fields["traffic"]) if "traffic" in fields else None
-        return cls(ue_ip, *teids, gateway, qfis, delay, number, traffic)
+        radio = fields.get("radio")
+        if radio and traffic:
+            raise ValueError("a dedicated bearer has no radio: IPv6 goes by the default bearer")
+        return cls(ue_ip, *teids, gateway, qfis, delay, number, traffic, radio)
 
     def takes(self, packet: bytes) -> bool:
         """Whether an uplink packet of its UE may go by it."""
@@ -262,32 +276,53 @@ def open_socket(address: IPv4Address) -> socket.socket:
     return sock
 
 
+def open_radio() -> socket.socket:
+    """A socket for the IPv6 packets that come in by any interface, without their link layer."""
+    radio = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IPV6))
+    radio.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    radio.setblocking(False)
+    return radio
+
+
 class Enb:
     """The two ways of a packet, and the tables that they are looked up in."""
 
     def __init__(
-        self, tun: int, sock: socket.socket, address: IPv4Address, number: bool, kind: str = "enb"
+        self,
+        tun: int,
+        sock: socket.socket,
+        radio: socket.socket,
+        address: IPv4Address,
+        number: bool,
+        kind: str = "enb",
     ) -> None:
-        self.tun, self.sock, self.address, self.kind = tun, sock, address, kind
+        self.tun, self.sock, self.radio = tun, sock, radio
+        self.address, self.kind = address, kind
         self.sequence = 0 if number else None  # of the next uplink G-PDU; None: not numbered
         self.by_ue: dict[bytes, list[Tunnel]] = {}  # the default bearer's is the last
+        self.by_radio: dict[str, Tunnel] = {}
+        self.macs: dict[str, bytes] = {}  # of the UE at each radio interface, once it has sent
         self.by_teid: dict[int, Bearer] = {}
         self.counters: Counter[str] = Counter()
 
     def add(self, bearer: Bearer) -> None:
-        others = []
+        others, added = [], Tunnel(bearer)
         for tunnel in self.by_ue.get(bearer.ue_ip.packed, ()):
             if tunnel.bearer.traffic == bearer.traffic:
                 self.by_teid.pop(tunnel.bearer.downlink_teid, None)
+                self.by_radio.pop(tunnel.bearer.radio or "", None)
             else:
                 others.append(tunnel)
-        tunnels = [*others, Tunnel(bearer)]
+        tunnels = [*others, added]
         tunnels.sort(key=lambda tunnel: tunnel.bearer.traffic is None)
         self.by_ue[bearer.ue_ip.packed] = tunnels
         self.by_teid[bearer.downlink_teid] = bearer
+        if bearer.radio:
+            self.by_radio[bearer.radio] = added
 
     def remove(self, ue_ip: IPv4Address) -> None:
-        self.by_ue.pop(ue_ip.packed, None)
+        for tunnel in self.by_ue.pop(ue_ip.packed, ()):
+            self.by_radio.pop(tunnel.bearer.radio or "", None)
         for teid in [teid for teid, bearer in self.by_teid.items() if bearer.ue_ip == ue_ip]:
             del self.by_teid[teid]
 
@@ -306,20 +341,39 @@ class Enb:
                 packet = os.read(self.tun, 65535)
             except BlockingIOError:
                 return
-            try:
-                self.send(packet)
-            except Dropped as why:
-                self.counters[str(why)] += 1
-            except OSError as error:  # too long for the access link, or its queue is full
-                self.counters[f"drop_{errno.errorcode.get(error.errno or 0, 'send').lower()}"] += 1
+            self.send(self.tunnel_of(packet), packet)
 
-    def send(self, packet: bytes) -> None:
+    def uplink_ipv6(self) -> None:
+        """The same of the radio interfaces' IPv6 packets."""
+        for _ in range(BURST):
+            try:
+                packet, (interface, _, _, _, mac) = self.radio.recvfrom(65535)
+            except BlockingIOError:
+                return
+            tunnel = self.by_radio.get(interface)
+            if tunnel is not None:  # else the packet is none of ours
+                self.macs[interface] = mac
+                self.send(tunnel, packet)
+
+    def tunnel_of(self, packet: bytes) -> Tunnel | str:
+        """The tunnel of a UE's IPv4 packet, or why it has none."""
         if len(packet) < 20 or packet[0] >> 4 != 4:
-            raise Dropped("drop_not_ipv4")
+            return "drop_not_ipv4"
         tunnels = self.by_ue.get(packet[12:16], ())
-        tunnel = next((each for each in tunnels if each.bearer.takes(packet)), None)
-        if tunnel is None:
-            raise Dropped("drop_no_bearer")
+        return next((each for each in tunnels if each.bearer.takes(packet)), "drop_no_bearer")
+
+    def send(self, tunnel: Tunnel | str, packet: bytes) -> None:
+        """Send a UE's packet to the gateway, or count why it is not."""
+        try:
+            if isinstance(tunnel, str):
+                raise Dropped(tunnel)
+            self.encapsulate(tunnel, packet)
+        except Dropped as why:
+            self.counters[str(why)] += 1
+        except OSError as error:  # too long for the access link, or its queue is full
+            self.counters[f"drop_{errno.errorcode.get(error.errno or 0, 'send').lower()}"] += 1
+
+    def encapsulate(self, tunnel: Tunnel, packet: bytes) -> None:
         flags, optional, container = VERSION_1 | PT, b"", tunnel.container()
         if container or self.sequence is not None:
             following = CONTAINER if container else 0
@@ -360,7 +414,7 @@ class Enb:
                 self.error_indication(teid, sender[0])
                 raise Dropped("drop_unknown_teid")
             self.check_container(bearer, said.container)
-            os.write(self.tun, payload)
+            self.deliver(bearer, payload)
             self.counters["downlink_packets"] += 1
             self.counters["downlink_bytes"] += len(payload)
         elif kind == ECHO_REQUEST:  # answered with the request's number, to its port (7.2.2)
@@ -382,6 +436,17 @@ class Enb:
             self.counters["end_markers"] += 1
         else:
             raise Dropped("drop_message_type")
+
+    def deliver(self, bearer: Bearer, packet: bytes) -> None:
+        """Hand a packet to the UE: IPv4 by the kernel, IPv6 by the radio interface."""
+        if not packet or packet[0] >> 4 != 6:
+            os.write(self.tun, packet)
+            return
+        group = packet[24:25] == b"\xff"  # of the same for all (RFC 2464, 7)
+        mac = b"\x33\x33" + packet[36:40] if group else self.macs.get(bearer.radio or "")
+        if bearer.radio is None or mac is None:
+            raise Dropped("drop_no_radio")
+        self.radio.sendto(packet, (bearer.radio, ETH_P_IPV6, 0, 0, mac))
 
     def check_container(self, bearer: Bearer, container: bytes | None) -> None:
         """Refuse a downlink T-PDU whose PDU Session Container is not right for the bearer."""
@@ -433,6 +498,7 @@ def serve(enb: Enb) -> None:
     selector = selectors.DefaultSelector()
     selector.register(enb.tun, selectors.EVENT_READ, enb.uplink)
     selector.register(enb.sock, selectors.EVENT_READ, enb.downlink)
+    selector.register(enb.radio, selectors.EVENT_READ, enb.uplink_ipv6)
     with contextlib.suppress(PermissionError):  # standard input is a file or /dev/null: no commands
         selector.register(sys.stdin.fileno(), selectors.EVENT_READ, None)
     while True:
@@ -464,7 +530,8 @@ def main() -> None:
     args = parser.parse_args()
 
     address, kind = (args.n3, "gnb") if args.n3 else (args.s1u, "enb")
-    enb = Enb(open_tun(args.tun, args.mtu), open_socket(address), address, args.seq, kind)
+    tun, sock, radio = open_tun(args.tun, args.mtu), open_socket(address), open_radio()
+    enb = Enb(tun, sock, radio, address, args.seq, kind)
     for bearer in args.bearer:
         enb.add(bearer)
     signal.signal(signal.SIGUSR1, lambda signum, frame: say(enb.stats()))

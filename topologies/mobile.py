@@ -18,6 +18,10 @@ configuration. `smf` has two gNBs, gnb1 and gnb2, and a host for an SMF (smf, 10
 its own to the gateway's host, which has 10.4.0.1 there (N4). A UE's address is the session's
 `ue_ip`; nothing here translates addresses.
 
+With IPv6 the host is 2001:db8:c::2, and a UE has none until it is switched on (`Ue.ipv6_on`): then
+its kernel asks for a router by its radio link, and forms its address from what the gateway answers
+through the tunnel.
+
 `gw` is a node in the namespace that Mininet runs in. Its ports have no address: ofgtp takes them,
 with topologies/mobile.toml as configuration. The base stations' user plane is topologies/enb.py,
 which the topology does not start, since the bearers are its caller's to choose:
@@ -34,6 +38,8 @@ PDN = "10.2.0.2"
 EDGE = "10.3.0.2"
 N4, SMF = "10.4.0.1", "10.4.0.5"
 UE_POOL = "10.45.0.0/16"
+GATEWAY6, PDN6, UE_POOL6 = "2001:db8:c::1", "2001:db8:c::2", "2001:db8:a::/48"
+ROUTER = "fe80::1"  # the gateway, on each UE's link
 RADIO = "169.254.0.1"  # an eNB's address on each radio link: only there, and never in a packet
 
 # What fits into a 1500-byte access link after IPv4, UDP and GTP-U (20 + 8 + 8 bytes) is 1464. As
@@ -90,6 +96,7 @@ class Ue(Station):
             self.neighbour(RADIO, intf)
         for name in ("all", *self.intfNames()):  # in a handover packets may come by the other link
             self.sysctl(f"net.ipv4.conf.{name}.rp_filter", 0)
+        self.with_ipv6 = False
         self.attach(self.intfList()[0])
 
     def attach(self, intf):
@@ -98,6 +105,29 @@ class Ue(Station):
             *("ip", "route", "replace", "default", "via", RADIO, "dev", intf, "onlink"),
             *("src", self.address),
         )
+        if self.with_ipv6:  # the addresses stay, as they do in a phone
+            self.start_ipv6(intf, accept_ra=0)
+            self.run(
+                *("ip", "-6", "route", "replace", "default", "via", ROUTER, "dev", intf),
+                *("metric", 512),  # before that of the Router Advertisement
+            )
+
+    def ipv6_on(self):
+        """Begin IPv6 by the first radio link: what follows is the kernel's own doing."""
+        self.with_ipv6 = True
+        self.start_ipv6(self.intfList()[0], accept_ra=1)
+
+    def start_ipv6(self, intf, accept_ra):
+        # No other host is on the link: nobody could have the same address (accept_dad).
+        for name, value in (("accept_dad", 0), ("accept_ra", accept_ra), ("disable_ipv6", 0)):
+            self.sysctl(f"net.ipv6.conf.{intf}.{name}", value)
+        self.neighbour(ROUTER, intf)
+
+    def ipv6(self):
+        """The address that it has formed, or None."""
+        shown = self.run("ip", "-6", "-brief", "address", "show", "scope", "global")
+        words = [word for line in shown.splitlines() for word in line.split() if ":" in word]
+        return words[0].partition("/")[0] if words else None
 
 
 class Enb(Station):
@@ -152,10 +182,16 @@ class SmfHost(Station):
 class PdnHost(Station):
     """A host in the packet data network, which reaches the UEs through the gateway."""
 
-    def config(self, address, gateway="10.2.0.1", **params):
+    def config(self, address, address6=None, gateway="10.2.0.1", **params):
         super().config(**params)
-        self.run("ip", "address", "add", f"{address}/24", "dev", self.intfList()[0])
+        intf = self.intfList()[0]
+        self.run("ip", "address", "add", f"{address}/24", "dev", intf)
         self.run("ip", "route", "add", UE_POOL, "via", gateway, "mtu", UE_MTU)
+        if address6:
+            self.sysctl(f"net.ipv6.conf.{intf}.accept_ra", 0)
+            self.sysctl(f"net.ipv6.conf.{intf}.disable_ipv6", 0)
+            self.run("ip", "address", "add", f"{address6}/64", "dev", intf, "nodad")
+            self.run("ip", "route", "add", UE_POOL6, "via", GATEWAY6, "mtu", UE_MTU)
 
 
 class Segment(Station):
@@ -174,7 +210,7 @@ class OneEnb(Topo):
 
     def build(self):
         self.addHost("gw", cls=GatewayHost, inNamespace=False)
-        self.addHost("pdn", cls=PdnHost, address=PDN)
+        self.addHost("pdn", cls=PdnHost, address=PDN, address6=PDN6)
         self.addHost("enb1", cls=Enb, address="10.1.0.2")
         self.addLink("enb1", "gw", port2=1)
         self.addLink("pdn", "gw", port2=2)
@@ -190,7 +226,7 @@ class TwoEnb(Topo):
 
     def build(self):
         self.addHost("gw", cls=GatewayHost, inNamespace=False)
-        self.addHost("pdn", cls=PdnHost, address=PDN)
+        self.addHost("pdn", cls=PdnHost, address=PDN, address6=PDN6)
         self.addHost("access", cls=Segment)
         self.addLink("access", "gw", port2=1)
         self.addLink("pdn", "gw", port2=2)
@@ -216,7 +252,7 @@ class SgwPgw(Topo):
     def build(self):
         self.addHost("gw", cls=GatewayHost, inNamespace=False)
         self.addHost("sgw", cls=GatewayHost)
-        self.addHost("pdn", cls=PdnHost, address=PDN)
+        self.addHost("pdn", cls=PdnHost, address=PDN, address6=PDN6)
         self.addHost("edge", cls=PdnHost, address=EDGE, gateway="10.3.0.1")
         self.addHost("access", cls=Segment)
         self.addHost("enb1", cls=Enb, address="10.1.0.2")

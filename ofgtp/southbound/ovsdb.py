@@ -18,6 +18,7 @@ from ovs.db.idl import Idl, SchemaHelper, Transaction
 from ovs.poller import Poller
 
 from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.flows.pipeline import CHOOSE, CORE, DOWNLINK, GUARD, OTHER_RULES, RULES, UPLINK
 from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway
 from ofgtp.core.rules.terms import TUNNEL_HEADERS
 from ofgtp.southbound import hostnet
@@ -61,9 +62,11 @@ COLUMNS = {
         "datapath_id",
         "fail_mode",
         "protocols",
+        "flow_tables",
         "other_config",
         "external_ids",
     ],
+    "Flow_Table": ["prefixes", "external_ids"],
     "Port": ["name", "interfaces", "external_ids"],
     "Interface": [
         "name",
@@ -87,6 +90,19 @@ COLUMNS = {
         "external_ids",
     ],
 }
+
+PREFIXES = {
+    UPLINK.number: ["ip_dst", "ip_src", "ipv6_src"],
+    RULES.number: ["ip_dst", "ip_src", "ipv6_dst"],
+    OTHER_RULES.number: ["ip_dst", "ip_src", "ipv6_dst"],
+    GUARD.number: ["ip_dst", "ipv6_dst"],
+    CORE.number: ["ip_dst", "ipv6_dst", "ipv6_src"],
+    DOWNLINK.number: ["ip_dst", "ipv6_dst"],
+    CHOOSE.number: ["ip_dst", "ip_src", "ipv6_src"],
+}
+"""Addresses of which a megaflow shall know no more leading bits than tell it from the table's
+prefixes. Before 3.5 the switch does so with IPv4 only, of itself, and takes up to three: with IPv6
+there would be a megaflow for each remote host."""
 
 Row = Any
 """python-ovs makes its rows' attributes at run time, from the database's schema; a row that may
@@ -437,6 +453,7 @@ class Ovsdb:
                 edit.discard(bridge, "ports", port)
 
         self._describe_cores(edit, gateway)
+        _describe_tables(edit, bridge, gateway)
 
         present = edit.get(bridge, "controller", [])
         controller = next((c for c in present if c.external_ids.get(TAG) == gateway.name), None)
@@ -808,6 +825,24 @@ class _Edit:
 
 
 _OWED = f"ovs-vswitchd did not take the configuration within {COMMIT_S:.0f} s: is it up?"
+
+
+def _describe_tables(edit: _Edit, bridge: Row, gateway: Gateway) -> None:
+    """Have the switch tell IPv6 prefixes apart by their leading bits, where there are any."""
+    present = edit.get(bridge, "flow_tables", {})
+    tables = {
+        number: row
+        for number, row in present.items()
+        if row.external_ids.get(TAG) != gateway.name or (gateway.ue_pools6 and number in PREFIXES)
+    }
+    for number, prefixes in PREFIXES.items() if gateway.ue_pools6 else ():
+        if number not in tables:
+            tag = {TAG: gateway.name}
+            tables[number] = edit.insert("Flow_Table", prefixes=prefixes, external_ids=tag)
+        elif tables[number].external_ids.get(TAG) == gateway.name:
+            edit.set(tables[number], prefixes=prefixes)
+    if tables != present:
+        edit.set(bridge, flow_tables=tables)
 
 
 def cores_of(mask: str) -> list[int]:

@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -130,20 +131,38 @@ def test_demo_shows_traffic_both_ways(tmp_path: Path) -> None:
         assert running.finish() == 0, running.output
         running.assert_gone(namespaces)
     text = running.output
-    assert text.count("5 packets transmitted, 5 received, 0% packet loss") == 3
-    for way in ("uplink,   ue1 → pdn", "downlink, pdn → ue1"):
-        match = re.search(re.escape(way) + r": (\d+) Mbit/s", text)
-        assert match and int(match[1]) > 0
+    assert text.count("5 packets transmitted, 5 received, 0% packet loss") == 3 + 2
+    assert_ipv6(text)
+    for family in ("IPv4", "IPv6"):
+        for way in ("uplink,   ue1 → pdn", "downlink, pdn → ue1"):
+            match = re.search(rf"{re.escape(way)}, {family}: (\d+) Mbit/s", text)
+            assert match and int(match[1]) > 0
     uplink = r"10\.1\.0\.2 → 10\.1\.0\.1 +0x00001001 +10\.45\.0\.2 → 10\.2\.0\.2 .*(good|none)"
     downlink = r"10\.1\.0\.1 → 10\.1\.0\.2 +0x00002001 +10\.2\.0\.2 → 10\.45\.0\.2 .*(good|none)"
     assert len(re.findall(uplink, text)) == len(re.findall(downlink, text)) == 4
     assert "WRONG" not in text
     for direction in ("uplink", "downlink"):
-        match = re.search(direction + r": (\d+) packets, (\d+) bytes", text)
-        assert match and int(match[1]) > 100 and int(match[2]) > 10_000
+        found = re.findall(direction + r": (\d+) packets, (\d+) bytes", text)
+        assert len(found) == 2, "of IPv4, and of IPv6"
+        assert all(int(packets) > 100 and int(octets) > 10_000 for packets, octets in found)
     assert_signalling(text)
     assert "\x1b" not in text, "colour is for terminals"
     assert max(map(len, text.splitlines())) <= 100
+
+
+def assert_ipv6(text: str) -> None:
+    """ue1 has formed an address of its prefix, and the gateway is the only hop to the host."""
+    formed = re.search(r"ok ue1 has formed (\S+), and its router is fe80::1$", text, re.MULTILINE)
+    assert formed and IPv6Address(formed[1]) in IPv6Network("2001:db8:a:1::/64")
+    for line in (
+        "10.1.0.2 → 10.1.0.1  TEID 0x00001001  Router Solicitation",
+        "10.1.0.1 → 10.1.0.2  TEID 0x00002001  Router Advertisement, prefix 2001:db8:a:1::",
+    ):
+        assert re.search(rf"^ +{line}$", text, re.MULTILINE), line
+    hops = re.findall(r"^ +([12])  (2001:db8:c::\d)  [\d.]+ ms$", text, re.MULTILINE)
+    assert hops == [("1", "2001:db8:c::1"), ("2", "2001:db8:c::2")]
+    for family in ("IPv4", "IPv6"):
+        assert re.search(rf"^ +ok {family}: \d+ of 100 pings lost$", text, re.MULTILINE)
 
 
 def assert_signalling(text: str) -> None:
@@ -210,13 +229,20 @@ def test_5g_beside_4g(tmp_path: Path) -> None:
         "10.1.0.1 → 10.1.0.2     0x00002003    DL, QFI 9",
     ):
         assert re.search(f"^ +{kind}$", text, re.MULTILINE), kind
-    for way in ("uplink,   ue1 → pdn", "downlink, pdn → ue1"):
-        match = re.search(re.escape(way) + r": (\d+) Mbit/s", text)
-        assert match and int(match[1]) > 0
-    assert len(re.findall(r"n_packets=\d{3}", text)) == 2
+    for family in ("IPv4", "IPv6"):
+        for way in ("uplink,   ue1 → pdn", "downlink, pdn → ue1"):
+            match = re.search(rf"{re.escape(way)}, {family}: (\d+) Mbit/s", text)
+            assert match and int(match[1]) > 0
+    for line in (
+        "10.1.0.1 → 10.1.0.2  Router Advertisement, prefix 2001:db8:a:1::, QFI 9",
+        "10.1.0.1 → 10.1.0.3  Router Advertisement, prefix 2001:db8:a:2::",
+    ):
+        assert re.search(rf"^ +{line}$", text, re.MULTILINE), line
+    assert len(re.findall(r"n_packets=\d{3}", text)) == 4
     assert len(re.findall(r"\b0 of \d{2,} pings lost", text)) == 3
     for mtu in (1456, 1464):
         assert text.count(f"Frag needed and DF set (mtu = {mtu})") == 1
+    assert re.search(r"icmp_seq=1 Packet too big: mtu=1456$", text, re.MULTILINE)
     assert re.search(r"^ +drops .*3 wrong_qfi", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) <= 100
 

@@ -22,6 +22,7 @@ from scapy.contrib.gtp import (
     IE_GSNAddress,
 )
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_RS, IPv6
 
 GATEWAY = ("10.1.0.1", 2152)
 INNER = IP(src="10.2.0.2", dst="10.45.0.2") / ICMP() / b"hello"
@@ -41,13 +42,19 @@ enb = load()
 
 
 class Wire:
-    """Stands for the UDP socket: keeps what is sent."""
+    """Stands for the UDP socket, or the radio's: keeps what is sent, and gives what is heard."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, tuple[str, int]]] = []
+        self.heard: list[tuple[bytes, Any]] = []
 
     def sendto(self, message: bytes, address: tuple[str, int]) -> None:
         self.sent.append((message, address))
+
+    def recvfrom(self, most: int) -> tuple[bytes, Any]:
+        if not self.heard:
+            raise BlockingIOError
+        return self.heard.pop(0)
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def rig() -> Iterator[tuple[Any, Wire, socket.socket]]:
     ues.setblocking(False)
     tun.setblocking(False)
     wire = Wire()
-    station = enb.Enb(tun.fileno(), wire, IPv4Address("10.1.0.2"), False)
+    station = enb.Enb(tun.fileno(), wire, Wire(), IPv4Address("10.1.0.2"), False)
     station.add(
         enb.Bearer.parse("ue_ip=10.45.0.2,uplink_teid=0x1001,downlink_teid=8193,gateway=10.1.0.1")
     )
@@ -104,6 +111,52 @@ def test_downlink_reaches_the_ue(rig: Any, header: Any) -> None:
     station.receive(bytes(header / INNER), GATEWAY)
     assert ues.recv(2000) == bytes(INNER)
     assert station.counters["downlink_packets"] == 1
+
+
+MAC = bytes.fromhex("02000000000a")
+ASKED = bytes(IPv6(src="fe80::7", dst="ff02::2", hlim=255) / ICMPv6ND_RS())
+TOLD = bytes(IPv6(src="fe80::1", dst="fe80::7", hlim=255) / ICMPv6ND_RA())
+BOTH = "ue_ip=10.45.0.2,uplink_teid=0x1001,downlink_teid=8193,gateway=10.1.0.1,radio=eth1"
+
+
+@pytest.mark.parametrize("qfi", ("", ",qfi=9"))
+def test_ipv6_goes_by_the_radio_interface(rig: Any, qfi: str) -> None:
+    """Whatever its addresses: the UE's link ends at the gateway."""
+    station, wire, ues = rig
+    station.add(enb.Bearer.parse(BOTH + qfi))
+    station.radio.heard = [(ASKED, ("eth1", 0x86DD, 2, 1, MAC)), (ASKED, ("eth2", 0, 2, 1, MAC))]
+    station.uplink_ipv6()
+    [(message, address)] = wire.sent
+    header = GTP_U_Header(message)
+    assert (address, header.teid, bytes(header[IPv6])) == (GATEWAY, 0x1001, ASKED)
+    assert header.haslayer(GTPPDUSessionContainer) == bool(qfi)
+    answer = GTP_U_Header(teid=8193, gtp_type=255) / TOLD
+    if qfi:
+        answer = GTP_U_Header(teid=8193, gtp_type=255, E=1, next_ex=0x85)
+        answer = answer / GTPPDUSessionContainer(QFI=9) / TOLD
+    station.receive(bytes(answer), GATEWAY)
+    [(packet, (interface, _, _, _, mac))] = station.radio.sent
+    assert (packet, interface, mac) == (TOLD, "eth1", MAC)
+    with pytest.raises(BlockingIOError):
+        ues.recv(2000)
+
+
+def test_ipv6_without_a_radio_interface(rig: Any) -> None:
+    """None that the bearer names, or none that the UE has sent by: nobody to hand it to."""
+    station, _, _ = rig
+    message = bytes(GTP_U_Header(teid=8193, gtp_type=255) / TOLD)
+    for bearer in (BOTH.removesuffix(",radio=eth1"), BOTH):
+        station.add(enb.Bearer.parse(bearer))
+        with pytest.raises(enb.Dropped, match="drop_no_radio"):
+            station.receive(message, GATEWAY)
+    for_all = IPv6(src="fe80::1", dst="ff02::1", hlim=255) / ICMPv6ND_RA()
+    station.receive(bytes(GTP_U_Header(teid=8193, gtp_type=255) / for_all), GATEWAY)
+    [(_, (_, _, _, _, mac))] = station.radio.sent
+    assert mac.hex() == "333300000001", "for a group no UE need have been heard"
+    station.remove(IPv4Address("10.45.0.2"))
+    assert not station.by_radio
+    with pytest.raises(ValueError):
+        enb.Bearer.parse(BOTH + ",traffic=icmp")
 
 
 N3 = "ue_ip=10.45.0.2,uplink_teid=0x1001,downlink_teid=8193,gateway=10.1.0.1,qfi="

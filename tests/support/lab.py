@@ -231,12 +231,20 @@ class Lab:
         return str(shown[0]["address"])
 
     def mute(self, name: str, dev: str = "eth0") -> None:
-        """Keep a host's own stack from answering anything but ARP; raw ports see all the same."""
+        """Keep a host's own stack from answering anything but ARP and Neighbour Solicitations; raw
+        ports see all the same."""
         rule = (
             f'table netdev mute {{ chain in {{ type filter hook ingress device "{dev}" '
-            "priority 0; policy drop; ether type arp accept; }; }"
+            "priority 0; policy drop; ether type arp accept; "
+            "meta protocol ip6 icmpv6 type nd-neighbor-solicit accept; }; }"
         )
         self.exec(name, ["nft", rule])
+
+    def add_ipv6(self, name: str, address: str, dev: str = "eth0") -> None:
+        """Give a host an IPv6 address with its prefix's length: its stack has IPv6 from now on."""
+        for key, value in (("accept_ra", 0), ("disable_ipv6", 0)):
+            self.exec(name, ["sysctl", "-qw", f"net.ipv6.conf.{dev}.{key}={value}"])
+        self.exec(name, ["ip", "addr", "add", address, "dev", dev, "nodad"])
 
     def exec(
         self,

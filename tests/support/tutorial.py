@@ -50,6 +50,7 @@ VARIES: tuple[tuple[str, str], ...] = (
     ("a time of day", r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b"),
     ("an age", r"\b\d+ (?:s|min|h|d) ago\b"),
     ("a round trip", r"\btime=[\d.]+ ms"),
+    ("the time to a hop", r"(?<=  )[\d.]+ ms$"),
     ("the lease", r"\b(?:not begun|\d+ s left) of \d+; \d+ renewals?, \d+ too late"),
     ("packets counted, not none", r"\b[1-9]\d* packets, [\d.]+ k?B\b"),
     ("packets so far", r"\bpackets so far: \d+ up, \d+ down"),

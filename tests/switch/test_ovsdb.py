@@ -5,6 +5,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from typing import TypeVar
 
 import pytest
@@ -470,3 +472,31 @@ def test_green_threads_run_while_it_waits(lab: Lab, gateway: Gateway) -> None:
     assert set(told) == {"ensure", "wait", "ensure_address", "offloads_off", "apply"}
     # where one blocks, no other runs at all
     assert all(int(ticks) > 0 for ticks in told.values()), told
+
+
+def test_ipv6_prefixes_are_told_apart_by_their_leading_bits(
+    lab: Lab, db: Ovsdb, gateway: Gateway
+) -> None:
+    """By flow tables of ours, beside those of others, as long as there is IPv6."""
+    db.ensure(gateway, nonce="5eed")
+    assert get(lab, "Bridge", "br-ofgtp", "flow_tables") == "{}"
+    other = ["--id=@t", "create", "Flow_Table", "flow_limit=1000", "--"]
+    lab.vsctl(*other, "set", "bridge", "br-ofgtp", "flow_tables:99=@t")
+    both = replace(
+        gateway,
+        ue_pools6=(IPv6Network("2001:db8:a::/48"),),
+        core_ip6=IPv6Interface("2001:db8:c::1/64"),
+        next_hop6=IPv6Address("2001:db8:c::2"),
+    )
+    db.ensure(both, nonce="5eed")
+    shown = json.loads(lab.vsctl("--format=json", "list", "Flow_Table"))
+    place = shown["headings"].index("prefixes")
+    told = [row[place][1] if row[place][0] == "set" else row[place] for row in shown["data"]]
+    assert sorted(filter(None, told)) == sorted(map(sorted, ovsdb.PREFIXES.values()))
+    numbers = get(lab, "Bridge", "br-ofgtp", "flow_tables")
+    assert all(f"{number}=" in numbers for number in (99, *ovsdb.PREFIXES))
+    before = next_cfg(lab)
+    db.ensure(both, nonce="5eed")
+    assert next_cfg(lab) == before, "nothing differs"
+    db.ensure(gateway, nonce="5eed")
+    assert get(lab, "Bridge", "br-ofgtp", "flow_tables").count("=") == 1

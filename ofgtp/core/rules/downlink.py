@@ -193,7 +193,9 @@ def refusal() -> Iterator[Flow]:
 def core(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield CORE.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
     for pool in gateway.pools:
-        yield from _to_ues(CORE, 80, to_ues(pool, links), links)
+        # Before neighbour discovery, or a megaflow would know all that its flows ask for.
+        priority = 80 if pool.version == 4 else 103
+        yield from _to_ues(CORE, priority, to_ues(pool, links), links)
     if gateway.next_hop is not None:
         yield from _next_hop(gateway.next_hop)
         yield from _answers(gateway.core_ip.ip, links.core_mac)
