@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 from ofgtp.core.pfcp.rules import rules_of
@@ -19,20 +19,20 @@ US = IPv4Address("0.0.0.0")
 """Stands where only the other end of a tunnel matters."""
 
 
-def read(shown: Json) -> tuple[Rule, ...]:
-    """Its rules, in the order in which they are asked."""
+def read(shown: Json, ue_ipv6: IPv6Network | None = None) -> tuple[Rule, ...]:
+    """Its rules, in the order in which they are asked; `ue_ipv6` is the session's."""
     qers = _by_id(map(_qer, shown["qers"]))
     session = PfcpSession(
         "",
         v.FSeid(0, US),
         0,
-        pdrs=_by_id(map(_pdr, shown["pdrs"])),
+        pdrs=_by_id(_pdr(each, ue_ipv6) for each in shown["pdrs"]),
         fars=_by_id(map(_far, shown["fars"])),
         qers=qers,
         places=placed(qers, {}),
         usage=Usage({each["id"]: _measured(each) for each in shown["urrs"]}),
     )
-    return rules_of(session).rules
+    return rules_of(session, ipv6=ue_ipv6 is not None).rules
 
 
 def names(shown: Json) -> Mapping[str, str]:
@@ -46,13 +46,11 @@ def _name(pdr: Json) -> str:
     return f"PDR {pdr['id']} (FAR {pdr['far']}{qers})"
 
 
-def _pdr(shown: Json) -> CreatePdr:
+def _pdr(shown: Json, ue_ipv6: IPv6Network | None) -> CreatePdr:
     pdi = Pdi(
         Interface[shown["source"].upper()],
         local_fteid=None if shown["teid"] is None else v.FTeid(shown["teid"], US),
-        ue_ip_address=None
-        if shown["ue_ip"] is None
-        else v.UeIpAddress(IPv4Address(shown["ue_ip"])),
+        ue_ip_address=_ue(shown["ue_ip"], ue_ipv6),
         sdf_filters=tuple(map(_filter, shown["filters"])),
         qfis=tuple(shown["qfis"]),
         framed_routes=tuple(shown["framed_routes"]),
@@ -61,6 +59,16 @@ def _pdr(shown: Json) -> CreatePdr:
     urrs = tuple(shown["urrs"])
     return CreatePdr(
         shown["id"], shown["precedence"], pdi, far_id=shown["far"], urr_ids=urrs, qer_ids=qers
+    )
+
+
+def _ue(ipv4: str | None, prefix: IPv6Network | None) -> v.UeIpAddress | None:
+    if ipv4 is None and prefix is None:
+        return None
+    return v.UeIpAddress(
+        None if ipv4 is None else IPv4Address(ipv4),
+        None if prefix is None else prefix.network_address,
+        prefix_length=None if prefix is None else prefix.prefixlen,
     )
 
 

@@ -12,7 +12,7 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -275,7 +275,9 @@ def own_routes(gateway: Gateway, prefixes: Iterable[IPv4Network]) -> dict[IPv4Ne
     }
 
 
-def way_on(destination: IPv4Address, source: IPv4Address, dev: str) -> tuple[str | None, str]:
+def way_on(
+    destination: IPv4Address | IPv6Address, source: IPv4Address | IPv6Address, dev: str
+) -> tuple[str | None, str]:
     """Where the host sends a packet that comes in by `dev`: the interface, and the router's address
     if there is one; or None and the kernel's reason why it does not."""
     ends = ["from", str(source), "iif", dev]

@@ -1178,7 +1178,8 @@ class SessionStore:
         """
         if not 1 <= limit <= _MAX_LIMIT:
             raise InvalidSession("limit", f"1 to {_MAX_LIMIT}, not {limit}")
-        where, values = ["number > ?"], [_cursor_number(cursor)]
+        where = ["number > ?"]
+        values: list[Any] = [_cursor_number(cursor)]
         filters: list[tuple[str, Any]] = [
             ("gateway = ?", gateway),
             ("instr(id, ?) > 0", part_of_id),
