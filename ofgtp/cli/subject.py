@@ -35,6 +35,7 @@ _QOS = re.compile(r"set_field:(0x[0-9a-f]+)->reg4")
 _RULES = re.compile(r"set_field:(0x[0-9a-f]+)->reg6")
 _TO = re.compile(r"\bnw_dst=([\d.]+)(?=[ ,]|$)")
 _TO_PREFIX = re.compile(r"\bipv6_dst=([0-9a-f:]+(?:/\d+)?)")
+_FROM_PREFIX = re.compile(r"\bipv6_src=([0-9a-f:]+(?:/\d+)?)")
 _FAR = re.compile(r"set_field:(0x[0-9a-f]+)->tun_id,set_field:([\d.]+)->tun_dst")
 
 
@@ -118,15 +119,21 @@ def learn(subject: Subject, switch: Tools) -> list[str]:
 
 
 def _prefix_of(ue: IPv6Address, switch: Tools, bridge: str) -> IPv6Network:
-    """The prefix that the switch has a flow for which this address is in; itself if there is none.
+    """The prefix that this address is in and the switch has a flow for; itself if there is none.
 
-    One packet to it is followed in the table: to list flows, their prefix must be known.
+    To list flows, their prefix must be known. So a packet to it is followed in the table; if that
+    one is gone, those up are listed of what most UEs have, a /64.
     """
     asked = Question(f"ipv6,ipv6_dst={ue}", f"resubmit(,{DOWNLINK.number})")
     hops = oftrace.read(switch.appctl(*asked.arguments(bridge))).hops
     of_table = (hop for hop in hops if hop.table == DOWNLINK.number)
-    found = (told for hop in of_table if (told := _TO_PREFIX.search(hop.match)))
-    return next((IPv6Network(told[1]) for told in found), IPv6Network(ue))
+    found = [told for hop in of_table if (told := _TO_PREFIX.search(hop.match))]
+    if not found:
+        near = IPv6Network((ue, 64), strict=False)
+        flows = switch.flows(bridge, f"table={UPLINK.number},ipv6,ipv6_src={near}")
+        found = [told for flow in flows if (told := _FROM_PREFIX.search(flow))]
+    prefixes = (IPv6Network(told[1]) for told in found)
+    return next((prefix for prefix in prefixes if ue in prefix), IPv6Network(ue))
 
 
 def _named(ue: Address) -> Known:
