@@ -1,4 +1,5 @@
-"""`ofgtp trace` of UEs with IPv6: what it says is what real packets meet.
+"""`ofgtp trace`, `capture` and `doctor` with UEs that have IPv6: what they say is what real packets
+meet.
 
 In order: what comes last breaks more than can be mended.
 """
@@ -8,9 +9,12 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from ipaddress import IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +24,13 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from ofgtp import cli
-from tests.support import gtpu
+from tests.support import gtpu, tshark
 from tests.support.lab import Lab
-from tests.support.site import Site, answer6, is_gtpu
+from tests.support.site import Site, answer6, is_gtpu, until
 
 pytestmark = pytest.mark.switch
 
+OFGTP = Path(sys.executable).parent / "ofgtp"
 CORE, HOP, POOL = "2001:db8:c::1", "2001:db8:c::2", "2001:db8:a::/48"
 UE, UE4, UP, DOWN = "2001:db8:a:1::7", "10.45.0.2", 0x1001, 0x2001
 ALONE, UP_ALONE, DOWN_ALONE = "2001:db8:a:2::9", 0x1002, 0x2002
@@ -92,7 +97,9 @@ def reason(site: Site, session: str, *arguments: str) -> str:
 
 
 def packet(src: str = UE, dst: str = HOP, *, hops: int = 64, size: int = 104) -> bytes:
-    return bytes(IPv6(src=src, dst=dst, hlim=hops) / UDP() / Raw(bytes(size - 48)))
+    return bytes(
+        IPv6(src=src, dst=dst, hlim=hops) / UDP(sport=4000, dport=5000) / Raw(bytes(size - 48))
+    )
 
 
 def to_ue(site: Site, sent: bytes) -> bytes:
@@ -231,6 +238,70 @@ def test_a_router_solicitation(site: Site) -> None:
     assert not answered(UP_ALONE, DOWN_ALONE)
 
 
+@contextmanager
+def capturing(site: Site, *arguments: str) -> Iterator[subprocess.Popen[Any]]:
+    """The command at work: it takes packets from now on, and has ended after."""
+    command = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(OFGTP), "capture", *arguments]
+    running = site.lab.spawn("gw", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stderr is not None
+    heading = iter(running.stderr.readline, b"")
+    assert any(b"on eth1; Ctrl-C ends it" in line for line in heading)
+    yield running
+    assert running.wait(60) == 0
+
+
+@pytest.mark.parametrize("ue", [UE, UE4, f"ue-{UE4}"])
+@pytest.mark.parametrize("api", [(), NO_API])
+def test_a_capture(site: Site, tmp_path: Path, ue: str, api: tuple[str, ...]) -> None:
+    """All of the session's, of both versions, whichever address it is named by; no others'."""
+    if api and ue.startswith("ue-"):
+        return  # without the API nobody knows ids
+    path = tmp_path / "phone.pcap"
+    up, down, up4 = packet(), packet(HOP, UE), gtpu.ipv4(UE4, "10.2.0.2")
+    solicits = bytes(IPv6(src="fe80::7", dst="ff02::2", hlim=255) / ICMPv6ND_RS())
+    with capturing(site, ue, "-w", str(path), *api) as running:
+        other = packet(src=UE_5G)
+        container = site.from_enb(
+            gtpu.t_pdu(UP_5G, bytes.fromhex("01100900") + other, flags=0x34, extension=0x85)
+        )
+        assert len(site.uplink(*(site.t_pdu(UP, each) for each in (up, up4)), container)) == 3
+        site.enb.send(site.t_pdu(0x7777, up), site.t_pdu(UP, solicits))
+        assert len(site.downlink(to_ue(site, down), to_ue(site, packet(HOP, UE_5G)))) >= 2
+        wanted = (solicits, down, IPv6Address("fe80::1").packed + IPv6Address("fe80::7").packed)
+        until(lambda: all(each in path.read_bytes() for each in wanted), "all is written")
+        running.send_signal(signal.SIGINT)
+    rows = tshark.rows(
+        path, ("gtp.teid", "ipv6.src", "ipv6.dst", "udp.dstport"), "gtp.message == 0xff"
+    )
+    ends = [(int(teid, 16), src, dst) for teid, src, dst, _ in rows]
+    assert (UP, UE, HOP) in ends and (DOWN, HOP, UE) in ends and (0x7777, UE, HOP) in ends
+    assert (UP, "fe80::7", "ff02::2") in ends and (UP, "", "") in ends, "IPv4, too"
+    assert {teid for teid, *_ in ends} == {UP, DOWN, 0x7777}
+    assert any(src == "fe80::1" and dst == "fe80::7" for _, src, dst in ends), "and the answer"
+    assert tshark.complaints(path) == []
+
+
+def test_a_capture_in_words(site: Site) -> None:
+    with capturing(site, "alone", "-c", "2", "--json") as running:
+        site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6="2001:db8:a:1::/64")
+        alone(site)
+        assert len(site.uplink(site.t_pdu(UP_ALONE, packet(src=ALONE)))) == 1
+        assert len(site.downlink(to_ue(site, packet(HOP, ALONE)))) >= 1
+        out, _ = running.communicate(timeout=60)
+    shown = [json.loads(line) for line in out.splitlines()]
+    inner = [each["inner"] for each in shown if each["teid"]]
+    assert inner[0] == {
+        "source": ALONE,
+        "destination": HOP,
+        "proto": 17,
+        "source_port": 4000,
+        "destination_port": 5000,
+        "dscp": 0,
+        "octets": 104,
+        "detail": None,
+    }
+
+
 def test_without_the_api(site: Site) -> None:
     """By the address alone: the switch tells the prefix, and what else the UE has."""
     told = trace(site, UE, *NO_API)
@@ -240,6 +311,7 @@ def test_without_the_api(site: Site) -> None:
     assert reasons(trace(site, UE4, *NO_API)) == ["delivered"] * 2
     assert trace(site, UE4, *NO_API)["ue_ipv6"] == "2001:db8:a:1::/64"
     assert reasons(trace(site, UE_5G, *NO_API)) == ["delivered"] * 2
+    alone(site, downlink=False)
     assert reasons(trace(site, ALONE, *NO_API)) == ["delivered", "idle_ue"]
     assert reasons(trace(site, "2001:db8:a:99::1", *NO_API)) == ["unknown_teid", "unknown_ue"]
     code, _, err = quick(site, "2001:db8:b::1", *NO_API)
