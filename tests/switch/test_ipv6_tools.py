@@ -106,13 +106,52 @@ def to_ue(site: Site, sent: bytes) -> bytes:
     return bytes(Ether(src=site.pdn_mac, dst=site.core_mac, type=0x86DD)) + sent
 
 
+def doctor(site: Site) -> dict[str, dict[str, Any]]:
+    """Its checks of the gateway, by name."""
+    command = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", str(OFGTP), "doctor", "--json"]
+    done = site.lab.exec("gw", command, check=False)
+    assert done.stderr == "" and done.returncode in (0, 1), done.stderr
+    checks = json.loads(done.stdout)["checks"]
+    return {each["check"]: each for each in checks}
+
+
+def failed(site: Site) -> set[str]:
+    return {name for name, each in doctor(site).items() if each["verdict"] == "failed"}
+
+
 def test_a_next_hop_that_does_not_answer(site: Site) -> None:
+    assert failed(site) == {"next hop IPv6"}
+    assert site.gateway()["next_hop6"] == {"ip": HOP, "mac": None, "state": "unresolved"}
     told = trace(site, f"ue-{UE4}")
     assert reasons(told) == ["delivered", "delivered", "next_hop_unresolved", "delivered"]
     assert [each["packet"]["version"] for each in told["ways"]] == [4, 4, 6, 6]
     assert HOP in told["ways"][2]["says"] and told["ways"][2]["run"] == "tcpdump -ni eth2 icmp6"
     answer6(site, HOP, CORE)
     assert reasons(trace(site, f"ue-{UE4}")) == ["delivered"] * 4
+    found = doctor(site)
+    assert found["next hop IPv6"]["text"] == f"{HOP} is at {site.pdn_mac}"
+    assert {each["verdict"] for each in found.values()} == {"ok", "warning"}
+    assert [name for name, each in found.items() if each["verdict"] == "warning"] == ["mtu"]
+
+
+def test_an_address_that_the_host_has_too(site: Site) -> None:
+    answer6(site, HOP, CORE)
+    allowed = "echo 0 > /proc/sys/net/ipv6/conf/lo/disable_ipv6"
+    site.lab.exec("gw", ["sh", "-c", f"{allowed} && ip addr add {CORE}/128 dev lo"])
+    try:
+        found = doctor(site)["addresses"]
+    finally:
+        site.lab.exec("gw", ["ip", "addr", "del", f"{CORE}/128", "dev", "lo"])
+    assert found["verdict"] == "failed" and f"{CORE} (core_ip6) is on lo" in found["text"]
+    assert doctor(site)["addresses"]["verdict"] == "ok"
+
+
+def test_links_that_are_too_small_for_ipv6(site: Site) -> None:
+    try:
+        site.lab.exec("gw", ["ip", "link", "set", "eth1", "mtu", "1323"])
+        assert doctor(site)["mtu"]["remedy"] == ["ip link set dev eth1 mtu 1324"]
+    finally:
+        site.lab.exec("gw", ["ip", "link", "set", "eth1", "mtu", "1500"])
 
 
 @pytest.mark.parametrize("ue", [UE, "2001:db8:a:1::/64", ALONE, "alone", UE_5G])
