@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,6 @@ from urllib.parse import quote
 
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.cli.settings import settings
-from ofgtp.cli.values import read_ue
 from ofgtp.core.errors import ConfigError, UnknownGateway
 
 if TYPE_CHECKING:
@@ -162,10 +162,11 @@ class Api:
         Raises:
             CliError: several gateways have a UE with this address.
         """
-        ue = read_ue(name)
-        if ue is None:
+        try:
+            IPv4Address(name)
+        except ValueError:
             return name
-        found = [each["id"] for each in self.items("/v1/sessions", ue_ip=ue)]
+        found = [each["id"] for each in self.items("/v1/sessions", ue_ip=name)]
         if len(found) > 1:
             raise CliError(f"several gateways have a UE {name}: name its session: {_or(found)}")
         return found[0] if found else name

@@ -19,20 +19,20 @@ US = IPv4Address("0.0.0.0")
 """Stands where only the other end of a tunnel matters."""
 
 
-def read(shown: Json, ue_ipv6: IPv6Network | None = None) -> tuple[Rule, ...]:
-    """Its rules, in the order in which they are asked; `ue_ipv6` is the session's."""
+def read(shown: Json) -> tuple[Rule, ...]:
+    """Its rules, in the order in which they are asked."""
     qers = _by_id(map(_qer, shown["qers"]))
     session = PfcpSession(
         "",
         v.FSeid(0, US),
         0,
-        pdrs=_by_id(_pdr(each, ue_ipv6) for each in shown["pdrs"]),
+        pdrs=_by_id(map(_pdr, shown["pdrs"])),
         fars=_by_id(map(_far, shown["fars"])),
         qers=qers,
         places=placed(qers, {}),
         usage=Usage({each["id"]: _measured(each) for each in shown["urrs"]}),
     )
-    return rules_of(session, ipv6=ue_ipv6 is not None).rules
+    return rules_of(session, ipv6=True).rules
 
 
 def names(shown: Json) -> Mapping[str, str]:
@@ -46,11 +46,11 @@ def _name(pdr: Json) -> str:
     return f"PDR {pdr['id']} (FAR {pdr['far']}{qers})"
 
 
-def _pdr(shown: Json, ue_ipv6: IPv6Network | None) -> CreatePdr:
+def _pdr(shown: Json) -> CreatePdr:
     pdi = Pdi(
         Interface[shown["source"].upper()],
         local_fteid=None if shown["teid"] is None else v.FTeid(shown["teid"], US),
-        ue_ip_address=_ue(shown["ue_ip"], ue_ipv6),
+        ue_ip_address=_ue(shown),
         sdf_filters=tuple(map(_filter, shown["filters"])),
         qfis=tuple(shown["qfis"]),
         framed_routes=tuple(shown["framed_routes"]),
@@ -62,9 +62,11 @@ def _pdr(shown: Json, ue_ipv6: IPv6Network | None) -> CreatePdr:
     )
 
 
-def _ue(ipv4: str | None, prefix: IPv6Network | None) -> v.UeIpAddress | None:
-    if ipv4 is None and prefix is None:
+def _ue(shown: Json) -> v.UeIpAddress | None:
+    ipv4, ipv6 = shown["ue_ip"], shown.get("ue_ipv6")
+    if ipv4 is None and ipv6 is None:
         return None
+    prefix = None if ipv6 is None else IPv6Network(ipv6)
     return v.UeIpAddress(
         None if ipv4 is None else IPv4Address(ipv4),
         None if prefix is None else prefix.network_address,
@@ -132,8 +134,8 @@ def _of_pdr(pdr: Json) -> Iterator[str]:
     yield f"from {pdr['source']}"
     if pdr["teid"] is not None:
         yield f"TEID {pdr['teid']:#x}"
-    if pdr["ue_ip"] is not None:
-        yield f"UE {pdr['ue_ip']}"
+    if ue := [each for each in (pdr["ue_ip"], pdr.get("ue_ipv6")) if each is not None]:
+        yield f"UE {' '.join(ue)}"
     if pdr["network_instance"]:
         yield f"network instance {pdr['network_instance']}"
     if pdr["qfis"]:

@@ -6,13 +6,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 from ofgtp.cli.api import Api, session_path
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.cli.rules import read_far, read_ipv6, read_qos, read_rules
-from ofgtp.cli.values import read_ue
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import QFI_MAX, FTeid, Qos
@@ -66,6 +65,21 @@ def need_root() -> None:
         raise CliError("this needs root, on the switch's host")
 
 
+def address_of(name: str) -> Address | None:
+    """The address by which a UE is named, or the first one that a host has of an IPv6 prefix; None
+    if it is neither."""
+    try:
+        if ":" not in name:
+            return IPv4Address(name)
+        given = IPv6Interface(name)
+    except ValueError:
+        return None
+    if given.scope_id is not None:
+        return None
+    net = given.network
+    return given.ip + 1 if net.prefixlen < 127 and given.ip == net.network_address else given.ip
+
+
 def find(name: str, gateway: str | None) -> Subject:
     """The session with that id or UE address, and its gateway in ofgtp.toml.
 
@@ -86,7 +100,7 @@ def find(name: str, gateway: str | None) -> Subject:
     except CliError as error:
         if error.code != EXIT_UNREACHABLE:
             raise
-        ue = read_ue(name)
+        ue = address_of(name)
         if ue is None:
             reason = f"{error}. Without it a session is found by the UE's address, not by its id"
             raise CliError(reason, EXIT_UNREACHABLE) from error
@@ -174,7 +188,7 @@ def _by_api(api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway
     if session.get("owner"):
         known = _of_control_plane(known, session["owner"]["node_id"], api.get(f"{path}/rules"))
     peer = next((each for each in peers if down and each["ip"] == down["remote_ip"]), None)
-    asked = read_ue(name)
+    asked = address_of(name)
     if asked is not None and not known.owns(asked):
         asked = None  # the name is an id
     return Subject(known, ours[0], session, report, peer, seen, wanted, asked=asked)
@@ -184,7 +198,9 @@ def _of_control_plane(known: Known, owner: str, shown: dict[str, Any]) -> Known:
     """The session as its control plane made it: its rules are PDRs."""
     from ofgtp.cli import pfcp_rules
 
-    rules = pfcp_rules.read(shown, known.ue6)
+    own = known.ue6 and str(known.ue6)  # a controller of an earlier release does not repeat it
+    pdrs = [{"ue_ipv6": own, **pdr} for pdr in shown["pdrs"]]
+    rules = pfcp_rules.read({**shown, "pdrs": pdrs})
     onward = (rule.forward.to for rule in rules if rule.uplink and isinstance(rule.forward, Tunnel))
     return replace(
         known,
@@ -198,7 +214,7 @@ def _of_control_plane(known: Known, owner: str, shown: dict[str, Any]) -> Known:
 def _session(
     api: Api, name: str, gateway: str | None, gateways: Sequence[Gateway]
 ) -> dict[str, Any]:
-    ue = read_ue(name)
+    ue = address_of(name)
     if ue is not None:
         items = list(api.items("/v1/sessions", ue_ip=ue, gateway=gateway))
         if len(items) > 1:

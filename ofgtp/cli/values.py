@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address
 from typing import Any, ClassVar
 
 import click
@@ -84,21 +84,6 @@ def read_address(text: str) -> IPv4Address:
         raise ValueError(f"{text!r} is not an IPv4 address like 10.45.0.7") from None
 
 
-def read_ue(text: str) -> IPv4Address | IPv6Address | None:
-    """The address by which a UE is named, or the first one that a host has of an IPv6 prefix; None
-    if it is neither."""
-    try:
-        if ":" not in text:
-            return IPv4Address(text)
-        given = IPv6Interface(text)
-    except ValueError:
-        return None
-    if given.scope_id is not None:
-        return None
-    net = given.network
-    return given.ip + 1 if net.prefixlen < 127 and given.ip == net.network_address else given.ip
-
-
 class Number(click.IntRange):
     """A whole number within a range."""
 
@@ -174,16 +159,6 @@ class _Address(click.ParamType[str]):
             return str(read_address(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class _AnyAddress(click.ParamType[str]):
-    name = "ip"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        found = None if "/" in value else read_ue(value)
-        if found is None:
-            self.fail(f"{value!r} is not an address like 10.45.0.7 or 2001:db8::7", param, ctx)
-        return str(found)
 
 
 class _Pin(_Address):
@@ -285,7 +260,6 @@ SECONDS = _OrNone("seconds", "time", INACTIVITY_MAX_S, "s")
 PACKETS = _OrNone("packets", "number of packets", LIMIT_MAX)
 BEARER = _Bearer()
 ADDRESS = _Address()
-ANY_ADDRESS = _AnyAddress()
 PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()

@@ -13,7 +13,6 @@ import pytest
 
 from ofgtp import cli
 from ofgtp.cli import subject
-from ofgtp.cli.values import read_ue
 from ofgtp.core.model import FTeid, Qos
 
 Run = Callable[..., tuple[object, str]]
@@ -185,7 +184,7 @@ def test_a_qfi_as_the_flows_tell(uplink: int, downlink: int | None, qos: Qos | N
     ],
 )
 def test_by_which_address_a_ue_is_named(name: str, address: str | None) -> None:
-    found = read_ue(name)
+    found = subject.address_of(name)
     assert (found and str(found)) == address
 
 
