@@ -273,13 +273,10 @@ def _host(
     yield of_gateway.offloads(there, installed)
     yield of_gateway.addresses(gateway, survey.addresses(), installed)
     routes = survey.routes()
-    yield of_gateway.routes(gateway, routes)
+    yield of_gateway.routes(gateway, [*routes, *survey.routes6()])
     if gateway.host_core:
-        for version in (4, 6) if gateway.ue_pools6 else (4,):
-            defaults = (each for each in routes if each.to == of_gateway.DEFAULTS[version])
-            device = next((route.device for route in defaults), None)
-            forwards = device is not None and survey.forwards(device, version)
-            yield of_gateway.routing(gateway, device, forwards, version=version)
+        device = next((route.device for route in routes if not route.to.prefixlen), None)
+        yield of_gateway.routing(gateway, device, device is not None and survey.forwards(device))
         yield of_gateway.host_services(gateway, sockets)
 
 

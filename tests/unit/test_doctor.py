@@ -807,14 +807,6 @@ def test_a_route_of_ipv6_that_leads_away(to: str, verdict: Verdict) -> None:
     judged(of_gateway.routes(GW6, [route]), OK)
 
 
-def test_routing_of_ipv6() -> None:
-    judged(of_gateway.routing(HOST_GW6, "eth0", True, version=6), OK, "eth0 lets packets for UEs")
-    off = of_gateway.routing(HOST_GW6, "eth0", False, version=6)
-    judged(off, FAILED, "sysctl -w net.ipv6.conf.eth0.forwarding=1")
-    judged(of_gateway.routing(HOST_GW6, None, False, version=6), WARNING, "no default route for IP")
-    assert off.check == "routing IPv6"
-
-
 def test_rules_on_ipv6_that_is_routed() -> None:
     """A chain of one family is of no matter to a gateway without its version."""
     chain = Chain("ip6", "filter", "FORWARD", "forward", "drop")

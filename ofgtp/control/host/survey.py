@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from ofgtp.core.doctor.facts import Chain, Interface, Reach, Route, Socket, Switch
-from ofgtp.core.doctor.of_gateway import DEFAULTS
 from ofgtp.core.doctor.of_host import PACKAGES
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.southbound import hostnet, netfilter
@@ -254,25 +253,32 @@ def addresses() -> dict[str, list[IPv4Interface | IPv6Interface]]:
 def routes() -> list[Route]:
     """The host's routes in all tables but `local`."""
     found = []
-    for version, default in DEFAULTS.items():
-        # Without IPv6 in the kernel there are no routes of it.
-        code, out, error = attempt(["ip", "-json", f"-{version}", "route", "show", "table", "all"])
-        if code and version == 4:
-            raise GatewayNotReady(f"routes cannot be read: {error.strip()}")
-        for entry in json.loads((not code and out) or "[]"):
-            if entry.get("table") == "local" or entry.get("type", "unicast") != "unicast":
-                continue
-            network = IPv4Network if version == 4 else IPv6Network
-            to = default if entry["dst"] == "default" else network(entry["dst"])
-            ours = str(entry.get("protocol")) == hostnet.ROUTE_PROTOCOL
-            found.append(Route(to, entry.get("dev", "?"), ours))
+    for entry in json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]"):
+        if entry.get("table") == "local" or entry.get("type", "unicast") != "unicast":
+            continue
+        to = "0.0.0.0/0" if entry["dst"] == "default" else entry["dst"]
+        ours = str(entry.get("protocol")) == hostnet.ROUTE_PROTOCOL
+        found.append(Route(IPv4Network(to), entry.get("dev", "?"), ours))
     return found
 
 
-def forwards(device: str, version: int = 4) -> bool:
-    """Whether the host routes what comes in by a device, of an IP version."""
+def routes6() -> list[Route]:
+    """The same of IPv6; none where the kernel has it not."""
+    code, out, _ = attempt(["ip", "-json", "-6", "route", "show", "table", "all"])
+    found = []
+    for entry in json.loads((not code and out) or "[]"):
+        if entry.get("table") == "local" or entry.get("type", "unicast") != "unicast":
+            continue
+        to = "::/0" if entry["dst"] == "default" else entry["dst"]
+        ours = str(entry.get("protocol")) == hostnet.ROUTE_PROTOCOL
+        found.append(Route(IPv6Network(to), entry.get("dev", "?"), ours))
+    return found
+
+
+def forwards(device: str) -> bool:
+    """Whether the host routes what comes in by a device."""
     with suppress(OSError):
-        setting = Path(f"/proc/sys/net/ipv{version}/conf", device, "forwarding")
+        setting = Path("/proc/sys/net/ipv4/conf", device, "forwarding")
         return setting.read_text().strip() == "1"
     return False
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ofgtp.core.doctor.facts import Chain, Reach
 from ofgtp.core.doctor.finding import Finding, failed, ok, warning
-from ofgtp.core.filters import Network
 from ofgtp.core.model import Gateway
 
 CHECK = "firewall"
@@ -110,7 +109,7 @@ def _routed(
     for chain in others:
         if chain.hook != "forward" or chain.family not in STACK or not closes(chain):
             continue
-        lacks = [each for each in routed if _pools(chain, each) and not _lets_pass(chain, each)]
+        lacks = [each for each in routed if _meets(chain, each) and not _lets_pass(chain, each)]
         if lacks:
             text = f"chain {_name(chain)} drops by default what this host routes: UEs' packets, too"
             ways = [(each.core_device, way) for each in lacks for way in ("in", "out")]
@@ -120,19 +119,20 @@ def _routed(
         yield warning(CHECK, text, "iptables-legacy -S FORWARD   # must let the UE pools pass")
 
 
-def _pools(chain: Chain, gateway: Gateway) -> list[Network]:
-    """The UE pools whose packets pass a chain."""
-    versions = {"ip": (4,), "ip6": (6,)}.get(chain.family, (4, 6))
-    return [pool for pool in gateway.pools if pool.version in versions]
+def _meets(chain: Chain, gateway: Gateway) -> bool:
+    """Whether packets of the gateway's UEs come to a chain of that family."""
+    return chain.family != "ip6" or gateway.core_ip6 is not None
 
 
 def _lets_pass(chain: Chain, gateway: Gateway) -> bool:
     """Whether there is a rule each way, by the device or by the pools."""
     accepted = [rule for rule in chain.rules if rule.endswith("accept")]
+    versions = {"ip": (4,), "ip6": (6,)}.get(chain.family, (4, 6))
+    pools = [pool for pool in gateway.pools if pool.version in versions]
     ways = (("iifname", "saddr"), ("oifname", "daddr"))
     return all(
         any(f'{device} "{gateway.core_device}"' in rule for rule in accepted)
-        or all(any(f"{end} {pool}" in rule for rule in accepted) for pool in _pools(chain, gateway))
+        or all(any(f"{end} {pool}" in rule for rule in accepted) for pool in pools)
         for device, end in ways
     )
 

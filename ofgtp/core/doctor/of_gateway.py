@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from ofgtp.core.doctor.facts import Interface, Route, Socket, Switch
 from ofgtp.core.doctor.finding import (
@@ -25,8 +25,6 @@ TUNNEL, TUNNEL_5G = 20 + 8 + 8, 20 + 8 + 8 + 8
 """Octets that a tunnel adds: outer IPv4, UDP and GTP-U; and a PDU Session Container (N3)."""
 UE_MTU = 1500
 """The MTU of a UE that the network has told no other."""
-DEFAULTS: dict[int, Network] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
-"""Where a default route leads, by IP version."""
 SMALLEST_MTU = 576
 """Every IPv4 host takes packets of this many octets (RFC 791)."""
 
@@ -219,20 +217,17 @@ def _ip(network: Network) -> str:
     return "ip -6" if network.version == 6 else "ip"
 
 
-def routing(gateway: Gateway, device: str | None, forwards: bool, *, version: int = 4) -> Finding:
+def routing(gateway: Gateway, device: str | None, forwards: bool) -> Finding:
     """With `core_port = "host"`: the way back in, by the device of the default route."""
-    check = "routing" if version == 4 else "routing IPv6"
+    check = "routing"
     if not gateway.host_core:
         return skipped(check, "the host does not route for this gateway")
     if device is None:
-        if version == 6:
-            text = "the host has no default route for IPv6: UEs reach what it has routes to"
-            return warning(check, text, "ip -6 route   # is that all that they shall reach?")
         return warning(check, "the host has no default route: UEs reach what it has routes to")
     if forwards:
         return ok(check, f"{device} lets packets for UEs in")
     text = f"forwarding is off on {device}: answers to UEs are dropped there"
-    return failed(check, text, f"sysctl -w net.ipv{version}.conf.{device}.forwarding=1")
+    return failed(check, text, f"sysctl -w net.ipv4.conf.{device}.forwarding=1")
 
 
 def host_services(gateway: Gateway, sockets: Iterable[Socket]) -> Finding:
