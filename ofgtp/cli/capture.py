@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from datetime import datetime
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -34,6 +33,7 @@ NANOSECOND_PCAP, ETHERNET_LINK = 0xA1B23C4D, 1
     epilog="""\b
 Examples:
   ofgtp capture 10.45.0.7                      a line for each packet
+  ofgtp capture 2001:db8:a:1::7                the same: all of its session's
   ofgtp capture phone-1 -w phone.pcap --seconds 30
   ofgtp capture phone-1 -w - | tshark -r -
   ssh gateway ofgtp capture 10.45.0.7 -w - | wireshark -k -i -"""
@@ -51,8 +51,8 @@ def capture(
 ) -> None:
     """Show or write a session's packets on the access side (root).
 
-    As they are on the wire. SESSION is an id, or the UE's address. For root, on the switch's host.
-    With an address it works without the controller, too.
+    As they are on the wire, IPv4 and IPv6. SESSION is an id, the UE's address, or its IPv6 prefix.
+    For root, on the switch's host. With an address it works without the controller, too.
 
     These are the session's: T-PDUs with its TEIDs, dropped ones too, those of its bearers, and of
     both sides of a relay; T-PDUs of other tunnels whose inner packet is from or to the UE, so that
@@ -115,7 +115,7 @@ class _Capture:
         subject, watch = self._subject, _watch_for(self._subject)
         port = subject.gateway.access_port
         teids = watch.teids
-        sniffer = open_.enter_context(Sniffer(port, kernel_filter(watch.ue, teids)))
+        sniffer = open_.enter_context(Sniffer(port, kernel_filter(watch.ue, teids, watch.ue6)))
         pcap = None if self._to is None else Pcap(_open(self._to, open_))
         output.note(f"{_heading(subject)}, on {port}; Ctrl-C ends it")
         while not self._enough():
@@ -134,7 +134,7 @@ class _Capture:
                 pcap.flush()
             if watch.teids != teids:
                 teids = watch.teids
-                sniffer.filter(kernel_filter(watch.ue, teids))
+                sniffer.filter(kernel_filter(watch.ue, teids, watch.ue6))
         return sniffer.lost
 
     def _enough(self) -> bool:
@@ -172,9 +172,7 @@ def _watch_for(subject: Subject) -> Watch:
     from ofgtp.core.packets.capture import Watch
 
     known = subject.known
-    behind = dict.fromkeys(
-        prefix for rule in known.rules for prefix in rule.ue if isinstance(prefix, IPv4Network)
-    )
+    behind = dict.fromkeys(prefix for rule in known.rules for prefix in rule.ue)
     relayed = {rule.teid for rule in known.rules if rule.teid is not None and rule.tunnelled}
     watch = Watch(
         subject.gateway.access_ip.ip,
@@ -183,6 +181,7 @@ def _watch_for(subject: Subject) -> Watch:
         downlink=set(known.tunnels),
         behind=tuple(behind),
         anybodys=frozenset(relayed),
+        ue6=known.ue6,
     )
     pins = (known.pinned, *(rule.peer for rule in known.rules))
     watch.peers.update(pin for pin in pins if pin is not None)
@@ -198,7 +197,7 @@ def _heading(subject: Subject) -> str:
     down = f", downlink {far.teid:#x} to {far.ip}" if far else ", no downlink"
     more = len(known.teids) - (known.teid is not None)
     others = f", and {more} more {'tunnel' if more == 1 else 'tunnels'}" if more else ""
-    return f"{name}{f'UE {known.ue}' if known.ue else 'a relay'}{up}{down}{others}"
+    return f"{name}{f'UE {known.who}' if known.who else 'a relay'}{up}{down}{others}"
 
 
 def _open(to: str, open_: ExitStack) -> BinaryIO:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,9 @@ SHOWN = {Verdict.FAILED: "FAILED"}
 @click.option(
     "--packet",
     is_flag=True,
-    help="Send real packets through a tunnel of this host's switch, too: by a bridge that is made"
-    " for it and taken away again. Gateways at work may lose a packet when the switch takes its"
-    " ports in and out; nothing else of theirs is touched.",
+    help="Send real packets, IPv4 and IPv6, through a tunnel of this host's switch, too: by a"
+    " bridge that is made for it and taken away again. Gateways at work may lose a packet when the"
+    " switch takes its ports in and out; nothing else of theirs is touched.",
 )
 @api_options
 def doctor(packet: bool) -> None:
@@ -242,6 +243,8 @@ def _gateway(
     if report is None:
         return
     yield of_controller.next_hop(gateway, report)
+    if of_ipv6 := of_controller.next_hop6(gateway, report):
+        yield of_ipv6
     yield of_controller.peers(gateway, controller.peers)
     yield of_controller.lease(report)
     yield of_controller.losses(gateway, report)
@@ -266,11 +269,11 @@ def _host(
         yield of_gateway.reading(gateway, switch, refusal)
     there = [port for port in ports if port.link != "missing"]
     if len(there) == len(ports):
-        yield of_gateway.mtu(access, core)
+        yield of_gateway.mtu(access, core, ipv6=bool(gateway.ue_pools6))
     yield of_gateway.offloads(there, installed)
     yield of_gateway.addresses(gateway, survey.addresses(), installed)
     routes = survey.routes()
-    yield of_gateway.routes(gateway, routes)
+    yield of_gateway.routes(gateway, [*routes, *survey.routes6()])
     if gateway.host_core:
         device = next((route.device for route in routes if not route.to.prefixlen), None)
         yield of_gateway.routing(gateway, device, device is not None and survey.forwards(device))
@@ -284,7 +287,12 @@ def _pfcp(
 ) -> Iterator[Finding]:
     from ofgtp.control.host import survey
 
-    here = [each.ip for of_link in survey.addresses().values() for each in of_link]
+    here = [
+        each.ip
+        for of_link in survey.addresses().values()
+        for each in of_link
+        if isinstance(each, IPv4Interface)
+    ]
     node = controller.nodes.get(gateway.name)
     yield of_pfcp.address(pfcp, here, sockets, controller, node)
     if controller.error is None:

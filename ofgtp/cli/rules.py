@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from ofgtp.cli.selectors import read_shown
@@ -25,6 +25,12 @@ def read_far(tunnel: dict[str, Any] | None) -> FTeid | None:
     return None if tunnel is None else FTeid(tunnel["teid"], IPv4Address(tunnel["remote_ip"]))
 
 
+def read_ipv6(session: dict[str, Any]) -> IPv6Network | None:
+    """The UE's prefix."""
+    prefix = session.get("ue_ipv6")
+    return None if prefix is None else IPv6Network(prefix)
+
+
 def read_rules(session: dict[str, Any]) -> tuple[Rule, ...]:
     """Its rules; none of a session that is but a tunnel pair."""
     if "bearers" not in session or session["uplink"] is None:
@@ -35,6 +41,7 @@ def read_rules(session: dict[str, Any]) -> tuple[Rule, ...]:
         relay=None if core is None else Relay(core["teid"], _relay_to(core)),
         breakout=_prefixes(session.get("breakout")),
         framed_routes=_prefixes(session.get("framed_routes")),
+        ue_ipv6=read_ipv6(session),
         used_up=session.get("closed") is not None,
         buffer=session.get("buffer"),
     )

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ofgtp.cli import output
-from ofgtp.cli.errors import EXIT_FAILED
+from ofgtp.cli.errors import EXIT_FAILED, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number, Octets, Protocol
 from ofgtp.core.filters import PROTOCOLS, WITH_PORTS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ofgtp.core.trace.explain import Part, Step, Story
     from ofgtp.core.trace.known import Verdict
     from ofgtp.core.trace.lately import Finding
-    from ofgtp.core.trace.probe import Packet, Question
+    from ofgtp.core.trace.probe import Address, Packet, Question
     from ofgtp.core.trace.symptoms import Symptom
     from ofgtp.southbound.ovstools import Tools
 
@@ -36,35 +36,60 @@ ARP_S = 1.0
 """How long an ARP request of the switch may stay without an answer, in seconds."""
 ECN = {"ect1": 1, "ect0": 2, "ce": 3}
 """Codepoints of RFC 3168, 5: capable of ECN, twice, and congestion experienced."""
-FAR_HOST = "8.8.8.8"
+FAR_HOST, FAR_HOST_6 = "8.8.8.8", "2001:4860:4860::8888"
 """A host beyond the gateway's own, which routes to it. Nothing is sent there."""
+NOBODYS_IPV6 = "2001:db8::1"
+"""Set aside for documentation (RFC 3849): of a UE behind a relay, if that is asked for."""
+
+
+class _AnyAddress(click.ParamType[str]):
+    """An address of either IP version."""
+
+    name = "ip"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            found = ip_address(value)
+            if isinstance(found, IPv6Address) and found.scope_id is not None:
+                raise ValueError
+        except ValueError:
+            self.fail(f"{value!r} is not an address like 10.45.0.7 or 2001:db8::7", param, ctx)
+        return str(found)
+
+
+ANY_ADDRESS = _AnyAddress()
 
 
 @click.command(
     epilog="""\b
 Examples:
   ofgtp trace 10.45.0.7                    both ways: the first thing to type
+  ofgtp trace 2001:db8:a:1::7              the same by IPv6
   ofgtp trace phone-1 --downlink --size 1500
   ofgtp trace phone-1 --dport 80 --host 192.0.2.80
   ofgtp trace phone-1 --proto udp --dport 5004 --dscp 46   by which bearer?
   ofgtp trace phone-1 --uplink --peer 10.1.0.3       from another base station
   ofgtp trace phone-1 --uplink --no-qfi              as an eNB sends it
   ofgtp trace phone-1 --uplink --outer-ecn ce        as a full router marks it
+  ofgtp trace phone-1 --router-solicitation          does it learn its prefix?
   ofgtp trace 10.45.0.7 --raw              with Open vSwitch's own words""",
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
 @click.option("--uplink", is_flag=True, help="From the UE only.")
 @click.option("--downlink", is_flag=True, help="To the UE only.")
+@click.option("-4", "--ipv4", is_flag=True, help="IPv4 only. Else what the UE has, or is named by.")
+@click.option("-6", "--ipv6", is_flag=True, help="IPv6 only.")
 @click.option(
     "--host",
-    type=ADDRESS,
-    help=f"The far end. Else the next hop, or {FAR_HOST} where the host routes.",
+    type=ANY_ADDRESS,
+    help=f"The far end. Else the next hop, or {FAR_HOST} ({FAR_HOST_6}) where the host routes.",
 )
 @click.option(
     "--proto",
     metavar="NAME|N",
-    type=Protocol({name: PROTOCOLS[name] for name in ("icmp", "tcp", "udp", "sctp")}),
-    help="icmp, tcp, udp, sctp, or a number. Else icmp; tcp if a port is given.",
+    type=Protocol({name: PROTOCOLS[name] for name in ("icmp", "tcp", "udp", "icmpv6", "sctp")}),
+    help="icmp, tcp, udp, sctp, or a number. Else icmp; tcp if a port is given. icmp of IPv6 is"
+    " ICMPv6.",
 )
 @click.option("--sport", metavar="PORT", type=Number(0, 65535), help="The UE's port. Else 40000.")
 @click.option(
@@ -73,14 +98,16 @@ Examples:
 @click.option(
     "--size",
     type=Number(28, 65535),
-    default=84,
-    show_default=True,
-    help="Octets of the UE's IP packet.",
+    help="Octets of the UE's IP packet. Else 84, of IPv6 104; of IPv6 48 at least.",
 )
 @click.option("--dscp", type=Number(0, 63), default=0, help="Of the UE's packet.")
 @click.option("--ecn", type=click.Choice(list(ECN)), help="Of the UE's packet. Else not capable.")
 @click.option(
-    "--ttl", type=Number(1, 255), default=64, show_default=True, help="Of the UE's packet."
+    "--ttl",
+    type=Number(1, 255),
+    default=64,
+    show_default=True,
+    help="Of the UE's packet; of IPv6 its hop limit.",
 )
 @click.option(
     "--peer",
@@ -93,7 +120,12 @@ Examples:
     type=TEID,
     help="Uplink: with this TEID. Else the session's, or that of the bearer whose filters match.",
 )
-@click.option("--source", type=ADDRESS, help="Uplink: from this inner address. Else the UE's.")
+@click.option("--source", type=ANY_ADDRESS, help="Uplink: from this inner address. Else the UE's.")
+@click.option(
+    "--router-solicitation",
+    is_flag=True,
+    help="Uplink: what a phone with IPv6 sends to learn its prefix, and nothing else.",
+)
 @click.option(
     "--qfi",
     type=Number(0, 63),
@@ -122,7 +154,8 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     First what has lately happened to real packets, as far as it was seen: packets that were
     dropped (the controller is shown some of them), what ICMP says of the base station, whether
     packets go up and none comes down. Then it follows a packet of the session, as it should be,
-    through the real switch, in words. SESSION is an id, or the UE's address. Nothing is sent, but
+    through the real switch, in words. SESSION is an id, or the UE's address, or its IPv6 prefix. Of
+    a UE with IPv4 and IPv6 that is named by its id, both are followed. Nothing is sent, but
     the switch may ask for a base station's MAC address by ARP. For root, on the switch's host.
     With an address it works without the controller, too: by the switch and ofgtp.toml alone.
 
@@ -156,17 +189,26 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
             "--peer, --teid, --source, --qfi, --no-qfi, --container and --outer-ecn are for the"
             " uplink"
         )
+    solicits = given["router_solicitation"]
+    own = (downlink, given["ipv4"], given["host"], proto, *ports, given["size"], given["dscp"])
+    if solicits and any(own):
+        raise click.UsageError(
+            "--router-solicitation is an uplink packet whose destination, protocol and size are"
+            " known"
+        )
+    version = _version(given)
     subjects.need_root()
     subject = subjects.find(name, given["gateway"])
     switch = Tools(subject.gateway.ovsdb)
     switch.appctl("version")  # without it all else would look gone
-    both = uplink == downlink
+    both = uplink == downlink and not solicits
+    uplink = uplink or solicits
     ways: list[Direction] = []
     if uplink or both:
         ways.append("uplink")
     if downlink or both:
         ways.append("downlink")
-    run = _Run(subject, switch, given)
+    run = _Run(subject, switch, given, version)
     run.trace(ways)
     if output.wants_json():
         output.document(run.as_json())
@@ -176,11 +218,34 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
         sys.exit(EXIT_FAILED)
 
 
+def _version(given: dict[str, Any]) -> int | None:
+    """The IP version that the options ask for; None: they ask for none.
+
+    Raises:
+        click.UsageError: they ask for both.
+    """
+    asked = {
+        "--ipv4": 4 if given["ipv4"] else None,
+        "--ipv6": 6 if given["ipv6"] else None,
+        "--router-solicitation": 6 if given["router_solicitation"] else None,
+        "--proto icmpv6": 6 if given["proto"] == "icmpv6" else None,
+        "--source": given["source"] and ip_address(given["source"]).version,
+        "--host": given["host"] and ip_address(given["host"]).version,
+    }
+    versions = {option: version for option, version in asked.items() if version}
+    if len(set(versions.values())) > 1:
+        raise click.UsageError(f"{' and '.join(versions)}: one is IPv4, one is IPv6")
+    return next(iter(versions.values()), None)
+
+
 class _Run:
     """What is found out, in order."""
 
-    def __init__(self, subject: Subject, switch: Tools, given: dict[str, Any]) -> None:
+    def __init__(
+        self, subject: Subject, switch: Tools, given: dict[str, Any], version: int | None
+    ) -> None:
         self.subject, self.switch, self._given = subject, switch, given
+        self._version = version
         self.stories: list[Story] = []
         self._asked_arp = False
         self.findings: list[Finding] = []
@@ -207,8 +272,11 @@ class _Run:
             missing, _ = self.switch.difference(gateway.bridge, subject.wanted, installed)
         ports = (gateway.access_port, gateway.core_device)
         links = {port: str(hostnet.link_state(port)) for port in ports}
-        for way in ways:
-            story = self._story(way)
+        todo = [(way, version) for version in self._versions(ways) for way in ways]
+        for way, version in todo:
+            if way == "downlink" and not self._comes_down(version):
+                continue
+            story = self._story(way, version)
             if down := symptoms.link_verdict(way, gateway, links):
                 story = replace(story, verdict=down)
             elif story.verdict.delivered and gateway.host_core and _to_host(story):
@@ -216,6 +284,38 @@ class _Run:
             self.stories.append(story)
         self.findings = [each for each in self._lately(installed) if each.direction in ways]
         self.symptoms = list(self._symptoms(missing))
+
+    def _versions(self, ways: Sequence[Direction]) -> Sequence[int]:
+        """The IP versions that are followed: what is asked for, else that of the address by which
+        the UE is named, else all that it has.
+
+        Raises:
+            CliError: it has no addresses of the version that is asked for.
+            click.UsageError: no packet of that version is as small as is asked for.
+        """
+        from ofgtp.core.trace import probe
+
+        known, asked, size = self.subject.known, self.subject.asked, self._given["size"]
+        versions = known.versions or ((4, 6) if self._version else (4,))  # a relay: any
+        if self._version is not None:
+            given = self._given["source"] or self._given["router_solicitation"]
+            if self._version not in versions and (not given or "uplink" not in ways):
+                raise CliError(
+                    f"{known.name} has no IPv{self._version}, only {known.who}: what becomes of"
+                    " such a packet that its phone sends all the same is told with --uplink"
+                    " --source ADDRESS"
+                )
+            versions = (self._version,)
+        elif asked is not None:
+            versions = (asked.version,)
+        if 6 in versions and size is not None and size < probe.LEAST[6]:
+            raise click.UsageError(f"--size {size}: of IPv6 {probe.LEAST[6]} is the least")
+        return versions
+
+    def _comes_down(self, version: int) -> bool:
+        """Whether there is an address to which a packet could come."""
+        known = self.subject.known
+        return version in known.versions or not known.versions
 
     @property
     def _of_another(self) -> bool:
@@ -232,21 +332,23 @@ class _Run:
         subject, now = self.subject, datetime.now(UTC)
         known, gateway = subject.known, subject.gateway
         went = lately.passed(installed, known.cookie)
+        versions = {story.packet.version for story in self.stories}
+        went = {version: ways for version, ways in went.items() if version in versions}
         found = lately.findings(subject.seen, now, known, gateway, went, subject.peer)
         if all(story.verdict.delivered for story in self.stories):
             return found
         # What keeps packets from passing at all is why there are no answers.
         return [each for each in found if each.reason != lately.NO_ANSWERS]
 
-    def _story(self, way: Direction) -> Story:
+    def _story(self, way: Direction, version: int) -> Story:
         """A packet's way; if ARP is in its way, the switch has just asked, and is given time."""
-        packet = self._packet(way)
+        packet = self._packet(way, version)
         first = story = self._follow(packet)
         deadline = time.monotonic() + ARP_S
         while story.verdict.reason == "no_arp" and time.monotonic() < deadline:
             time.sleep(0.1)
             story = self._follow(packet)
-        self._asked_arp = first.verdict.reason == "no_arp" and story.verdict.delivered
+        self._asked_arp |= first.verdict.reason == "no_arp" and story.verdict.delivered
         return story
 
     def _by_host(self, story: Story) -> Verdict:
@@ -259,7 +361,7 @@ class _Run:
         dev, said = hostnet.way_on(packet.destination, packet.source, gateway.core_device)
         if dev is None:
             return verdict.not_routed(Case(packet, self.subject.known, gateway), said)
-        if dev == gateway.bridge or any(packet.destination in pool for pool in gateway.ue_pools):
+        if dev == gateway.bridge or any(packet.destination in pool for pool in gateway.pools):
             return story.verdict
         router = f" to {said}" if said else ""
         return replace(story.verdict, says=f"{story.verdict.says} by {dev}{router}")
@@ -291,27 +393,51 @@ class _Run:
         except CommandRefused as refused:
             raise TraceRefused(str(refused)) from refused
 
-    def _packet(self, way: Direction) -> Packet:
-        from ofgtp.core.trace import choice
+    def _packet(self, way: Direction, version: int) -> Packet:
+        from ofgtp.core.trace import choice, probe
         from ofgtp.core.trace.probe import Packet
 
-        given, known, gateway = self._given, self.subject.known, self.subject.gateway
-        host = given["host"] or gateway.next_hop or FAR_HOST
+        given, known = self._given, self.subject.known
         source = given["source"] if way == "uplink" else None
         sport, dport = given["sport"], given["dport"]
+        if given["router_solicitation"]:
+            asked = replace(
+                probe.solicitation(*([IPv6Address(source)] if source else [])),
+                ecn=ECN.get(given["ecn"], 0),
+            )
+            return self._in_tunnel(asked, choice.expected(known.rules, asked))
+        proto = given["proto"] or ("icmp" if sport is dport is None else "tcp")
         packet = Packet(
             direction=way,
-            ue=IPv4Address(source or known.ue or _any_ue(gateway)),
-            host=IPv4Address(host),
-            proto=given["proto"] or ("icmp" if sport is dport is None else "tcp"),
+            ue=ip_address(source) if source else self._ue(version),
+            host=ip_address(given["host"] or self._far_host(version)),
+            proto="icmp" if proto == "icmpv6" and version == 6 else proto,
             ue_port=40000 if sport is None else sport,
             host_port=443 if dport is None else dport,
-            size=given["size"],
+            size=given["size"] or probe.USUAL[version],
             dscp=given["dscp"],
             ttl=given["ttl"],
             ecn=ECN.get(given["ecn"], 0),
         )
         return self._in_tunnel(packet, choice.expected(known.rules, packet))
+
+    def _ue(self, version: int) -> Address:
+        """The address of the UE by which it is named, or one that it has, or may have."""
+        known, asked, gateway = self.subject.known, self.subject.asked, self.subject.gateway
+        if asked is not None and asked.version == version:
+            return asked
+        if version == 4:
+            return known.ue or _any_ue(gateway)
+        if known.ue6 is not None:
+            return known.ue6.network_address + (known.ue6.prefixlen < 127)
+        return gateway.ue_pools6[0][1] if gateway.ue_pools6 else IPv6Address(NOBODYS_IPV6)
+
+    def _far_host(self, version: int) -> Address:
+        gateway = self.subject.gateway
+        if version == 4:
+            return gateway.next_hop or IPv4Address(FAR_HOST)
+        hop = gateway.next_hop6
+        return hop if hop and not hop.is_link_local else IPv6Address(FAR_HOST_6)
 
     def _in_tunnel(self, packet: Packet, rule: Rule | None) -> Packet:
         """The packet in the tunnel by which it should come; `rule` is the one that takes it."""
@@ -368,14 +494,23 @@ class _Run:
                 )
         if self._asked_arp:
             yield symptoms.ARP_ASKED
+        if subject.asked is not None and self._version is None:
+            for other in subject.known.versions:
+                if other != subject.asked.version:
+                    has = subject.known.of_version(other)
+                    yield symptoms.Symptom("info", f"the UE has {has} too: trace it by -{other}")
         if all(story.verdict.reason != "wrong_peer" for story in self.stories):
             yield from symptoms.of_pin(subject.known)
         if not self._of_another:
+            yield from lately.of_neighbours(subject.seen, subject.known)
             yield from lately.of_peers(subject.seen, datetime.now(UTC), subject.known)
         if subject.peer:
             yield from symptoms.of_peer(subject.peer)
         if subject.session and not self.findings:
-            well = {str(each.packet.direction): each.verdict.delivered for each in self.stories}
+            well = {
+                way: all(s.verdict.delivered for s in self.stories if s.packet.direction == way)
+                for way in {str(each.packet.direction) for each in self.stories}
+            }
             yield from symptoms.of_counters(subject.session, subject.known, subject.gateway, well)
 
     # what is printed
@@ -390,6 +525,7 @@ class _Run:
         return {
             "session": known.id,
             "ue_ip": known.ue and str(known.ue),
+            "ue_ipv6": known.ue6 and str(known.ue6),
             "gateway": subject.gateway.name,
             "delivered": all(story.verdict.delivered for story in self.stories),
             "lately": [asdict(finding) for finding in self.findings],
@@ -417,7 +553,8 @@ class _Run:
             "packet": {
                 "source": str(packet.source),
                 "destination": str(packet.destination),
-                "proto": packet.proto,
+                "version": packet.version,
+                "proto": packet.protocol,
                 **({"ports": packet.ports} if packet.ports else {}),
                 "octets": packet.size,
                 "dscp": packet.dscp,
@@ -474,6 +611,8 @@ def _to_host(story: Story) -> bool:
 
 def _any_ue(gateway: Gateway) -> IPv4Address:
     """An address for what a relay carries, which is not looked at."""
+    if not gateway.ue_pools:
+        return IPv4Address(FAR_HOST)
     return next(iter(gateway.ue_pools[0].hosts()), gateway.ue_pools[0].network_address)
 
 
@@ -493,8 +632,13 @@ def _print(run: _Run, *, verbose: bool, raw: bool) -> None:
             _print_finding(finding, width)
     if not all(finding.over for finding in run.findings):
         output.say("A packet as it should be:")
-    for story in run.stories:
-        _print_verdict(story, width)
+    versions = dict.fromkeys(story.packet.version for story in run.stories)
+    for version in versions:
+        if len(versions) > 1:
+            output.say(f"IPv{version}, {run.subject.known.of_version(version)}:")
+        for story in run.stories:
+            if story.packet.version == version:
+                _print_verdict(story, width)
     for finding in run.findings:
         if finding.over:
             _hang("- ", f"it is over: {finding.says}", width, indent=2)
@@ -531,7 +675,7 @@ def _heading(subject: Subject) -> str:
     down = f"downlink {far.teid:#x} to {far.ip}" if far else "no downlink"
     name = f"Session {known.id}" if known.id else "The session"
     qfi = f", QFI {known.qos.qfi or 'unknown'}" if known.qos else ""
-    who = f"UE {known.ue}" if known.ue else "a relay"
+    who = f"UE {known.who}" if known.who else "a relay"
     core = f", core {known.relay.teid:#x} to {known.relay.ip}" if known.relay else ""
     bearers = f", {known.kind}s {', '.join(known.bearers)}" if known.bearers else ""
     owner = f", of control plane {known.owner}" if known.owner else ""

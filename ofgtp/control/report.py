@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import eventlet
@@ -14,6 +15,7 @@ from ofgtp.control.peers.signalling import Ignored
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows import drops, faults
 from ofgtp.core.model import Gateway
+from ofgtp.core.peers.next_hop import NextHop
 from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram
 from ofgtp.southbound import hostnet, portcounts
 from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed
@@ -88,7 +90,8 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
             "mtu": agent.host.core_mtu,
             "mac": None if facts is None else facts.core_mac,
         },
-        "next_hop": _next_hop(agent),
+        "next_hop": _next_hop(gateway.next_hop, agent.core_side.next_hop),
+        "next_hop6": _next_hop(gateway.next_hop6, agent.core_side.next_hop6),
         "ue_pools": [str(pool) for pool in gateway.ue_pools],
         "sessions": {str(k): v for k, v in agent.store.count(gateway.name).items()},
         "paths": {str(k): v for k, v in agent.signalling.peers.paths.counts().items()},
@@ -152,15 +155,10 @@ def _neighbours(agent: GatewayAgent) -> dict[str, int]:
     return {str(k): v for k, v in agent.signalling.peers.neighbours.counts().items()}
 
 
-def _next_hop(agent: GatewayAgent) -> dict[str, str | None] | None:
-    if agent.gateway.next_hop is None:
+def _next_hop(ip: IPv4Address | IPv6Address | None, known: NextHop) -> dict[str, str | None] | None:
+    if ip is None:
         return None
-    known = agent.core_side.next_hop
-    return {
-        "ip": str(agent.gateway.next_hop),
-        "mac": known.mac,
-        "state": known.state(time.monotonic()),
-    }
+    return {"ip": str(ip), "mac": known.mac, "state": known.state(time.monotonic())}
 
 
 def _lease(agent: GatewayAgent) -> dict[str, Any] | None:

@@ -11,8 +11,10 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
+
+from ofgtp.core.filters import Network
 
 KEEP_S = 120.0
 """How long one is remembered after it was last seen, in seconds: two exchanges of Echo Requests."""
@@ -49,7 +51,7 @@ class Observation(NamedTuple):
     """Of a T-PDU: who sent it. Of an ICMP error: to whom that went which it is about."""
     teid: int | None = None
     """Of the T-PDU, or the one quoted; None: it is not known."""
-    source: IPv4Address | None = None
+    source: IPv4Address | IPv6Address | None = None
     """Of a T-PDU: its inner source, if that is seen. Of an ICMP error: who sent it."""
     detail: int | None = None
     """The QFI of a container; type and code of an ICMP error, as type * 256 + code."""
@@ -91,11 +93,11 @@ class Observations:
     def about(
         self,
         now: float,
-        ue: IPv4Address | None,
+        ue: Collection[Network],
         teids: Collection[int],
         peers: Collection[IPv4Address],
     ) -> list[Record]:
-        """What bears on a session, the latest first, at most TOLD: of its UE's address or uplink
+        """What bears on a session, the latest first, at most TOLD: of its UE's addresses or uplink
         TEID; of its peers, what no other session's is."""
         self._forget(now)
         found = (
@@ -104,7 +106,7 @@ class Observations:
             if (seen.what in _NOBODYS and seen.peer in peers)
             or (
                 seen.what is not Seen.ICMP_ERROR
-                and (seen.teid in teids or (ue and seen.source == ue))
+                and (seen.teid in teids or _within(seen.source, ue))
             )
         )
         return [record for record, _ in zip(found, range(TOLD), strict=False)]
@@ -118,3 +120,7 @@ class Observations:
             if record.last_at > now - self._keep_s:
                 return
             yield seen
+
+
+def _within(source: IPv4Address | IPv6Address | None, ue: Collection[Network]) -> bool:
+    return source is not None and any(source in prefix for prefix in ue)

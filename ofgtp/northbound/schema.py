@@ -311,7 +311,7 @@ class SeenOutput(BaseModel):
     )
     peer: Ipv4 = Field(description="Who sent the T-PDU; of `icmp_error`: to whom ours went")
     teid: int | None = Field(description="Of the T-PDU; of `icmp_error`: the one quoted, if any")
-    source: Ipv4 | None = Field(
+    source: Ip | None = Field(
         description="The T-PDU's inner source, if it was seen; of `icmp_error`: who says so"
     )
     qfi: int | None = Field(description="Of `wrong_qfi`: the one that came")

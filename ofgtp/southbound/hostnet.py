@@ -381,7 +381,9 @@ def _is_connected(route: Mapping[str, Any]) -> bool:
     return route.get("scope") == "link" or route.get("protocol") == "kernel"
 
 
-def way_on(destination: IPv4Address, source: IPv4Address, dev: str) -> tuple[str | None, str]:
+def way_on(
+    destination: IPv4Address | IPv6Address, source: IPv4Address | IPv6Address, dev: str
+) -> tuple[str | None, str]:
     """Where the host sends a packet that comes in by `dev`: the interface, and the router's address
     if there is one; or None and the kernel's reason why it does not."""
     ends = ["from", str(source), "iif", dev]

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from ofgtp.core.flows.balance import SETTLE_S
@@ -336,6 +337,23 @@ def _known_on_access(frame: bytes) -> bool:
         return frame[34] == 0
     # an Echo Response goes from this port to any that the request came from
     return proto == 17 and gtpu.PORT.to_bytes(2, "big") in (frame[34:36], frame[36:38])
+
+
+def answer6(site: Site, hop: str, ours: str) -> None:
+    """Be the next hop for IPv6 until the gateway knows it: say where it is, once it is asked."""
+
+    def known() -> bool:
+        for octets in site.pdn.all(0.2):
+            read = Ether(octets)
+            if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == hop:
+                told = ICMPv6ND_NA(tgt=hop, R=1, S=1, O=1)
+                told /= ICMPv6NDOptDstLLAddr(lladdr=site.pdn_mac)
+                ends = Ether(src=site.pdn_mac, dst=read.src) / IPv6(src=hop, dst=ours, hlim=255)
+                site.pdn.send(bytes(ends / told))
+        return "set_field" in site.lab.ofctl("dump-flows", BRIDGE, "table=50,ipv6")
+
+    until(known, "the next hop is known")
+    until(lambda: site.gateway()["in_sync"], "in sync")
 
 
 def is_gtpu(frame: bytes, teid: int | None = None) -> bool:

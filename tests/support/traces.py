@@ -12,7 +12,7 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from ofgtp.cli.rules import read_rules
 from ofgtp.core.model import FTeid, Gateway, Qos
 from ofgtp.core.trace.explain import Story, TraceRefused, follow
 from ofgtp.core.trace.known import Known
-from ofgtp.core.trace.probe import Packet, Question, container
+from ofgtp.core.trace.probe import Packet, Question, container, solicitation
 from ofgtp.southbound.ovstools import CommandRefused, Tools
 from tests.support.lab import Lab, gateway
-from tests.support.site import BRIDGE, PDN_IP, Site
+from tests.support.site import BRIDGE, PDN_IP, Site, answer6
 
 FILES = Path(__file__).resolve().parents[1] / "data" / "trace"
 UE, PEER, OTHER_UE = IPv4Address("10.45.0.2"), IPv4Address("10.1.0.2"), IPv4Address("10.45.0.3")
@@ -96,6 +96,22 @@ CHECKED = replace(SESSION, qos=Qos(10, rqi=True, check=True))
 ALLOW = gateway(access_allow=(IPv4Network("10.1.0.0/29"),))
 ROUTED = gateway(ue_to_ue="route")
 
+PREFIX, UE6 = IPv6Network("2001:db8:a:1::/64"), IPv6Address("2001:db8:a:1::7")
+CORE6, HOP6 = IPv6Interface("2001:db8:c::1/64"), IPv6Address("2001:db8:c::2")
+OF_IPV6 = gateway(ue_pools6=(IPv6Network("2001:db8:a::/48"),), core_ip6=CORE6, next_hop6=HOP6)
+IPV6_TO_UE = replace(OF_IPV6, ue_to_ue="route")
+BOTH = replace(of_rules(ue_ipv6=str(PREFIX)), ue6=PREFIX)
+N3_BOTH = replace(BOTH, qos=Qos(10), rules=())
+UP6 = Packet("uplink", UE6, HOP6, teid=0x1001, peer=PEER, size=104)
+DOWN6 = Packet("downlink", UE6, HOP6, size=104)
+OTHER_UE6 = IPv6Address("2001:db8:a:2::9")
+SOLICITS = replace(solicitation(), teid=0x1001, peer=PEER)
+
+
+def by6(packet: Packet, session: Known = BOTH, of: Gateway = OF_IPV6) -> Way:
+    return Way(packet, session, of)
+
+
 WAYS = {
     "up": Way(UP),
     "up-ttl-100": Way(replace(UP, ttl=100)),
@@ -166,6 +182,32 @@ WAYS = {
     "n3-down-just-fits": Way(replace(DOWN, size=1456), N3),
     "n3-down-too-big": Way(replace(DOWN, size=1457), N3),
     "n3-down-far-too-big": Way(replace(DOWN, size=1465), N3),
+    "ipv6-up": by6(UP6),
+    "ipv6-up-hops-100": by6(replace(UP6, ttl=100, proto="tcp", dscp=46)),
+    "ipv6-up-spoofed": by6(replace(UP6, ue=OTHER_UE6)),
+    "ipv6-up-link-local": by6(replace(UP6, ue=IPv6Address("fe80::7"))),
+    "ipv6-up-protected": by6(replace(UP6, host=IPv6Address("ff02::1"))),
+    "ipv6-up-to-ue-denied": by6(replace(UP6, host=OTHER_UE6)),
+    "ipv6-up-to-ue": by6(replace(UP6, host=OTHER_UE6), of=IPV6_TO_UE),
+    "ipv6-up-unknown-teid": by6(replace(UP6, teid=0x9999)),
+    "ipv6-up-next-hop": by6(UP6),
+    "ipv6-up-ce": by6(replace(UP6, ecn=2, outer_ecn=3)),
+    "ipv6-up-without": Way(UP6),
+    "ipv6-up-n3": by6(replace(UP6, container=container(9)), N3_BOTH),
+    "ipv6-up-n3-long": by6(
+        replace(UP6, container=bytes.fromhex("07180a" + "00" * 25), ttl=1), N3_BOTH
+    ),
+    "ipv6-down": by6(replace(DOWN6, dscp=46)),
+    "ipv6-down-just-fits": by6(replace(DOWN6, size=1464)),
+    "ipv6-down-too-big": by6(replace(DOWN6, size=1465)),
+    "ipv6-down-unknown-ue": by6(replace(DOWN6, ue=IPv6Address("2001:db8:a:77::1"))),
+    "ipv6-down-idle": by6(DOWN6, replace(BOTH, downlink=None, rules=())),
+    "ipv6-down-n3": by6(DOWN6, N3_BOTH),
+    "ipv6-solicits": by6(SOLICITS),
+    "ipv6-solicits-n3": by6(replace(SOLICITS, container=container(9)), N3_BOTH),
+    "ipv6-solicits-unknown-teid": by6(replace(SOLICITS, teid=0x9999)),
+    "ipv6-solicits-idle": by6(SOLICITS, replace(BOTH, downlink=None, rules=())),
+    "ipv6-solicits-without": Way(SOLICITS),
 }
 
 
@@ -234,6 +276,7 @@ def main() -> None:
             site.session(str(OTHER_UE), teid=0x1003, downlink=0x2003)
             _Recorder(lab, site).record(*names)
     record_n3()
+    record_ipv6()
     record_rules()
     with Lab() as lab:
         site = Site(lab, lab.config(controller='ownership = "switch"'))
@@ -259,6 +302,40 @@ def record_n3() -> None:
         record("n3-up-checked", "n3-up-wrong-qfi")
         site.patch(name, {"qfi_check": False, "qfi_required": False})
         record("n3-up-optional", "n3-up-type-0")
+
+
+def record_ipv6() -> None:
+    """Record those of UEs with IPv6."""
+    own = f'core_ip6 = "{CORE6}"\nnext_hop6 = "{HOP6}"'
+    with Lab() as lab:
+        site = Site(lab)
+        site.ready()
+        site.session(str(UE), teid=0x1001, downlink=0x2001)
+        _Recorder(lab, site).record("ipv6-up-without", "ipv6-solicits-without")
+    for more in ("", 'ue_to_ue = "route"'):
+        with Lab() as lab:
+            config = lab.config(gateway=f"{own}\n{more}").replace(
+                '["10.45.0.0/16"]', '["10.45.0.0/16", "2001:db8:a::/48"]'
+            )
+            site = Site(lab, config)
+            site.ready()
+            record = _Recorder(lab, site).record
+            name = site.session(str(UE), teid=0x1001, downlink=0x2001, ue_ipv6=str(PREFIX))
+            if not more:
+                record("ipv6-up-next-hop")
+            answer6(site, str(HOP6), str(CORE6.ip))
+            site.session(str(OTHER_UE), teid=0x1003, downlink=0x2003, ue_ipv6="2001:db8:a:2::/64")
+            if more:
+                record("ipv6-up-to-ue")
+                continue
+            record("ipv6-up", "ipv6-up-hops-100", "ipv6-up-spoofed", "ipv6-up-link-local")
+            record("ipv6-up-protected", "ipv6-up-to-ue-denied", "ipv6-up-unknown-teid")
+            record("ipv6-up-ce", "ipv6-down", "ipv6-down-just-fits", "ipv6-down-too-big")
+            record("ipv6-down-unknown-ue", "ipv6-solicits", "ipv6-solicits-unknown-teid")
+            site.patch(name, {"qfi": 10})
+            record("ipv6-up-n3", "ipv6-up-n3-long", "ipv6-down-n3", "ipv6-solicits-n3")
+            site.patch(name, {"qfi": None, "downlink": None})
+            record("ipv6-down-idle", "ipv6-solicits-idle")
 
 
 def record_rules() -> None:

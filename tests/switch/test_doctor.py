@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,22 @@ def test_a_proof_sees_a_wrong_checksum(lab: Lab, monkeypatch: pytest.MonkeyPatch
     with lab.inside("gw"), Proof(lab.ovsdb) as tried:
         wrong = tried.run()
     faulty = faults.UDP_CHECKSUM.affects(faults.parse(lab.switch_version))
-    assert len(wrong) == faulty
-    assert all(each.startswith("downlink: its UDP checksum is wrong (0x") for each in wrong)
+    assert len(wrong) == 2 * faulty
+    for each, version in zip(wrong, ("", "IPv6, "), strict=False):
+        assert each.startswith(f"{version}downlink: its UDP checksum is wrong (0x")
     assert remains(lab) == before
+
+
+def test_a_proof_sees_that_ipv6_does_not_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of IPv6 alone, whose UE has another prefix than its session."""
+    monkeypatch.setattr(proof, "UE_PREFIX", IPv6Network("2001:db8:d0c:2::/64"))
+    monkeypatch.setattr(proof, "PATIENCE_S", 2.0)
+    with lab.inside("gw"), Proof(lab.ovsdb) as tried:
+        wrong = tried.run()
+    assert wrong == [
+        "IPv6, downlink: no packet came out of the tunnel's port",
+        "IPv6, uplink: no packet came out of the tunnel",
+    ]
 
 
 # --- with a gateway at work

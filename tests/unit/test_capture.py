@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_RS,
+    ICMPv6PacketTooBig,
+    IPv6,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+)
 from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet, Raw
 
 from ofgtp.core.model import FTeid
 from ofgtp.core.packets.capture import TUNNELS_MAX, Instruction, Seen, Watch, kernel_filter
@@ -19,6 +29,7 @@ GATEWAY, ENB, ENB2 = "10.1.0.1", "10.1.0.2", "10.1.0.3"
 UP, DOWN = 0x1001, 0x2001
 MACS = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:02"}
 UNKNOWN_TUNNEL = b"\x10" + bytes([0, 0, 0x20, 0x01]) + b"\x85\x00\x04" + IPv4Address(ENB).packed
+PREFIX, UE6, HOST6 = IPv6Network("2001:db8:a:1::/64"), "2001:db8:a:1::7", "2001:db8:ffff::1"
 PING = bytes(IP(src=UE, dst="10.2.0.2") / ICMP(type=8, id=1, seq=7))
 
 
@@ -51,6 +62,9 @@ def run(program: list[Instruction], frame: bytes) -> bool:
             return bool(k)
         if code in (0x15, 0x45):
             at += yes if (a == k if code == 0x15 else a & k) else no
+            continue
+        if code == 0x54:
+            a &= k
             continue
         start = k + (x if code in (0x40, 0x48, 0x50) else 0)
         size = {0x40: 4, 0x28: 2, 0x48: 2, 0x30: 1, 0x50: 1, 0xB1: 1}[code]
@@ -168,7 +182,8 @@ def test_in_words() -> None:
     assert told(OURS["Error Indication of ours"]).endswith("Error Indication for TEID 0x2001")
     part = IP(src=UE, dst="192.0.2.1", frag=3, proto=17) / (b"x" * 8)
     assert "UDP 10.45.0.2 > 192.0.2.1 fragment, 28" in told(up(gtpu.t_pdu(UP, bytes(part))))
-    assert told(up(gtpu.t_pdu(UP, b"\x60" + bytes(39)))) == "up   10.1.0.2 0x1001 T-PDU"
+    for unread in (b"\x50" + bytes(39), b"\x60" + bytes(38), b"\x45" + bytes(18)):
+        assert told(up(gtpu.t_pdu(UP, unread))) == "up   10.1.0.2 0x1001 T-PDU"
 
 
 def test_a_handover_is_followed() -> None:
@@ -228,6 +243,117 @@ def test_who_may_send_by_which_tunnel() -> None:
 def test_the_most_tunnels_of_a_session_fit_into_the_kernel_s_filter() -> None:
     """Its jumps reach 255 instructions far."""
     teids = range(1, BEARERS_MAX + 3 + TUNNELS_MAX)
-    program = kernel_filter(IPv4Address(UE), teids)
-    assert all(yes <= 255 and no <= 255 for _, yes, no, _ in program)
-    assert run(program, up(gtpu.t_pdu(teids[-1], PING)))
+    for prefix in (PREFIX, IPv6Network("2001:db8:a:1::7")):
+        program = kernel_filter(IPv4Address(UE), teids, prefix)
+        assert all(0 <= yes <= 255 and 0 <= no <= 255 for _, yes, no, _ in program)
+        assert run(program, up(gtpu.t_pdu(teids[0], PING)))
+        assert run(program, up(gtpu.t_pdu(teids[-1], PING)))
+
+
+# --- IPv6
+
+
+def of_both() -> Watch:
+    return replace(watch(), ue6=PREFIX)
+
+
+def of_ipv6() -> Watch:
+    return replace(of_both(), ue=None)
+
+
+def inner6(*layers: Packet, source: str = UE6, destination: str = HOST6, tc: int = 0) -> bytes:
+    made = IPv6(src=source, dst=destination, tc=tc)
+    for layer in layers or (UDP(sport=4000, dport=53), Raw(b"x")):
+        made /= layer
+    return bytes(made)
+
+
+SIX = inner6()
+OURS_6 = {
+    "in our tunnel": up(gtpu.t_pdu(UP, SIX)),
+    "another address of the prefix": up(gtpu.t_pdu(0x7777, inner6(source="2001:db8:a:1:f:f:f:f"))),
+    "with a sequence number": up(gtpu.t_pdu(0x7777, SIX, flags=0x32)),
+    "with a QFI": up(gtpu.t_pdu(0x7777, b"\x01\x10\x09\x00" + SIX, flags=0x34, extension=0x85)),
+    "to the UE": down(gtpu.t_pdu(DOWN, inner6(source=HOST6, destination=UE6))),
+    "by a new tunnel": down(gtpu.t_pdu(0x3001, inner6(source=HOST6, destination=UE6)), enb=ENB2),
+}
+OTHERS_6 = {
+    "another prefix": up(gtpu.t_pdu(0x1003, inner6(source="2001:db8:a:2::7"))),
+    "to another prefix": down(gtpu.t_pdu(0x2003, inner6(source=HOST6, destination="2001:db8::1"))),
+    "a link-local source": up(gtpu.t_pdu(0x1003, inner6(source="fe80::7"))),
+    "IPv4": up(gtpu.t_pdu(0x1003, inner(OTHER, "10.2.0.2"))),
+    "no payload": up(gtpu.t_pdu(0x1003, b"")),
+}
+
+
+def test_ipv6_of_the_session() -> None:
+    for ours in (of_both, of_ipv6):
+        program = kernel_filter(ours().ue, ours().teids, PREFIX)
+        for name, frame in OURS_6.items():
+            assert ours().look(frame) is not None and run(program, frame), name
+        for name, frame in OTHERS_6.items():
+            assert ours().look(frame) is None and not run(program, frame), name
+    program = kernel_filter(of_both().ue, of_both().teids, PREFIX)
+    for name, frame in OURS.items():
+        assert of_both().look(frame) is not None and run(program, frame), f"IPv4: {name}"
+    another = up(gtpu.t_pdu(0x7777, PING))
+    assert of_ipv6().look(another) is None
+
+
+def test_a_prefix_of_any_length() -> None:
+    for length in (32, 48, 56, 60, 64, 65, 96, 127, 128):
+        prefix = IPv6Network(
+            (int(IPv6Network("2001:db8:a:1::6/128").network_address), length), False
+        )
+        ours = replace(of_ipv6(), ue6=prefix)
+        program = kernel_filter(None, ours.teids, prefix)
+        first, last = str(prefix[0]), str(prefix[-1])
+        for source in (first, last):
+            frame = up(gtpu.t_pdu(0x7777, inner6(source=source)))
+            assert ours.look(frame) is not None and run(program, frame), source
+        for source in (prefix[0] - 1, prefix[-1] + 1):
+            sent = inner6(source=str(source), destination="2001:4860::1")
+            frame = up(gtpu.t_pdu(0x7777, sent))
+            assert ours.look(frame) is None and not run(program, frame), source
+
+
+@given(
+    st.integers(0x30, 0x37),
+    st.sampled_from([UP, DOWN, 0x7777]),
+    st.binary(max_size=90),
+    st.sampled_from([b"", SIX[:24], SIX[:40], b"\x01\x10\x09\x00" + SIX[:24]]),
+    st.sampled_from([up, down]),
+)
+def test_any_t_pdu_of_ipv6(flags: int, teid: int, more: bytes, begin: bytes, way: object) -> None:
+    """Nothing is raised, and what is wanted is passed by the kernel."""
+    frame = way(gtpu.message(gtpu.T_PDU, teid, begin + more, flags=flags))  # type: ignore[operator]
+    program = kernel_filter(IPv4Address(UE), of_both().teids, PREFIX)
+    if of_both().look(frame) is not None:
+        assert run(program, frame)
+
+
+def test_ipv6_in_words() -> None:
+    def said(packet: bytes) -> str:
+        found = of_both().look(up(gtpu.t_pdu(UP, packet)))
+        assert found is not None
+        return str(found).removeprefix("up   10.1.0.2 0x1001 ")
+
+    ping = inner6(ICMPv6EchoRequest(id=1, seq=7))
+    assert said(ping) == f"ICMPv6 {UE6} > {HOST6} echo request 7, 48"
+    syn = TCP(sport=40000, dport=443, flags="S")
+    assert said(inner6(syn)) == f"TCP [{UE6}]:40000 > [{HOST6}]:443 [S], 60"
+    assert f"TCP [{UE6}]:40000 > [{HOST6}]:443 [S]" in said(inner6(IPv6ExtHdrHopByHop(), syn))
+    authenticated = bytes([6, 4]) + bytes(22) + bytes(syn)  # RFC 4302, 2
+    header = bytes(IPv6(src=UE6, dst=HOST6, nh=51, plen=len(authenticated)))
+    assert f"TCP [{UE6}]:40000 > [{HOST6}]:443 [S]" in said(header + authenticated)
+    first = inner6(IPv6ExtHdrFragment(m=1), UDP(sport=1, dport=53), Raw(bytes(8)))
+    assert f"UDP [{UE6}]:1 > [{HOST6}]:53, 64" in said(first)
+    later = inner6(IPv6ExtHdrFragment(offset=6, nh=17), Raw(bytes(16)))
+    assert said(later) == f"UDP {UE6} > {HOST6} fragment, 64"
+    assert "ICMPv6 " in (big := said(inner6(ICMPv6PacketTooBig()))) and "packet too big" in big
+    solicited = inner6(ICMPv6ND_RS(), source="fe80::7", destination="ff02::2")
+    assert said(solicited) == "ICMPv6 fe80::7 > ff02::2 router solicitation, 48"
+    assert said(inner6(source="2001:db8:a:2::7")).endswith("(not the UE's address)")
+    seen = of_both().look(up(gtpu.t_pdu(UP, inner6(tc=46 << 2))))
+    assert seen is not None and seen.inner is not None and seen.inner.dscp == 46
+    assert said(PING).startswith("ICMP 10.45.0.2 > 10.2.0.2 echo request 7")

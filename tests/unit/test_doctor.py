@@ -6,7 +6,15 @@ import json
 import os
 import sys
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_network,
+)
 from pathlib import Path
 from typing import Any
 
@@ -769,3 +777,93 @@ def test_not_root_the_store_is_not_judged(
     }
     assert list(found) == ["root", "programs", "configuration", "all else"]
     assert (found["configuration"], found["all else"]) == ("ok", "skipped")
+
+
+# --- IPv6
+
+CORE6 = IPv6Interface("2001:db8:c::1/64")
+POOL6 = IPv6Network("2001:db8:a::/48")
+GW6 = gateway(ue_pools6=(POOL6,), core_ip6=CORE6, next_hop6=IPv6Address("2001:db8:c::2"))
+HOST_GW6 = replace(GW6, core_port="host", next_hop=None, next_hop6=None)
+
+
+def test_a_next_hop_of_ipv6() -> None:
+    hop = {"ip": "2001:db8:c::2", "mac": "52:54:00:00:00:03", "state": "resolved"}
+    for of, report in ((GW, REPORT), (HOST_GW6, {**REPORT, "next_hop6": None})):
+        assert of_controller.next_hop6(of, report) is None
+
+    def found(shown: dict[str, Any]) -> Finding:
+        finding = of_controller.next_hop6(GW6, {**REPORT, **shown})
+        assert finding is not None and finding.check == "next hop IPv6"
+        return finding
+
+    judged(found({"next_hop6": hop}), OK, "2001:db8:c::2 is at 52:54:00:00:00:03")
+    silent = found({"next_hop6": {**hop, "mac": None, "state": "unresolved"}})
+    judged(silent, FAILED, "no IPv6 packet leaves", "tcpdump -eni eth2 icmp6", "`next_hop6`")
+    judged(found({"next_hop6": {**hop, "state": "stale"}}), FAILED, "has stopped to answer")
+    judged(found({}), SKIPPED, "older")
+
+
+def test_an_address_of_ipv6_that_the_host_has() -> None:
+    ours, other = IPv4Interface("10.1.0.1/24"), IPv6Interface("2001:db8:c::1/128")
+    judged(of_gateway.addresses(GW6, {"br-ofgtp": [ours]}, True), OK)
+    clash = of_gateway.addresses(GW6, {"br-ofgtp": [ours], "eth9": [other]}, True)
+    judged(clash, FAILED, "2001:db8:c::1 (core_ip6) is on eth9", "ip addr del")
+    near = IPv6Interface("2001:db8:c::9/64")
+    judged(of_gateway.addresses(GW6, {"br-ofgtp": [ours], "eth9": [near]}, True), OK)
+    on_core = {"br-ofgtp": [ours], "br-ofgtp-c": [IPv4Interface("10.2.0.1/24")]}
+    judged(of_gateway.addresses(HOST_GW6, on_core, True), FAILED, f"does not carry {CORE6}")
+    both = {**on_core, "br-ofgtp-c": [*on_core["br-ofgtp-c"], CORE6]}
+    judged(of_gateway.addresses(HOST_GW6, both, True), OK, f"{CORE6} on br-ofgtp-c")
+
+
+@pytest.mark.parametrize(
+    ("access", "core", "verdict", "part"),
+    [
+        (1544, 1500, OK, "packets of 1508 octets"),
+        (1323, 1280, FAILED, "ip link set dev eth1 mtu 1324"),
+        (1324, 1279, FAILED, "ip link set dev eth2 mtu 1280"),
+        (1324, 1280, WARNING, "packets from UEs of more than 1280 octets"),
+        (1323, None, FAILED, "nobody is told to send less"),
+    ],
+)
+def test_the_least_mtu_of_ipv6(access: int, core: int | None, verdict: Verdict, part: str) -> None:
+    far = None if core is None else replace(ETH2, mtu=core)
+    near = replace(ETH1, mtu=access)
+    judged(of_gateway.mtu(near, far, ipv6=True), verdict, part)
+    assert "IPv6" not in of_gateway.mtu(near, far).text
+
+
+@pytest.mark.parametrize(
+    ("to", "verdict"), [("2001:db8:a:1::/64", FAILED), ("2001:db8::/32", OK), ("::/0", OK)]
+)
+def test_a_route_of_ipv6_that_leads_away(to: str, verdict: Verdict) -> None:
+    route = Route(ip_network(to), "eth9", ours=False)
+    found = of_gateway.routes(HOST_GW6, [route])
+    judged(found, verdict, "ip -6 route del" if verdict is FAILED else "nothing leads away")
+    judged(of_gateway.routes(GW6, [route]), OK)
+
+
+def test_rules_on_ipv6_that_is_routed() -> None:
+    """A chain of one family is of no matter to a gateway without its version."""
+    chain = Chain("ip6", "filter", "FORWARD", "forward", "drop")
+    assert [each.verdict for each in firewall([chain], [], [HOST_GW])] == [OK]
+    (found,) = firewall([chain], [], [HOST_GW6])
+    judged(found, WARNING, "ip6tables -I FORWARD -i br-ofgtp-c -j ACCEPT")
+    rules = (f"ip6 saddr {POOL6} accept", f"ip6 daddr {POOL6} accept")
+    assert [e.verdict for e in firewall([replace(chain, rules=rules)], [], [HOST_GW6])] == [OK]
+    of_ipv4 = replace(chain, family="inet", rules=("ip saddr 10.45.0.0/16 accept",) * 2)
+    assert [each.verdict for each in firewall([of_ipv4], [], [HOST_GW6])] == [WARNING]
+
+
+def test_what_is_sent_by_ipv6() -> None:
+    packet = proof.ipv6_packet(proof.UE6, proof.SERVER6, b"text")
+    assert len(packet) == 52 and packet[4:6] == bytes([0, 12])
+    assert frames.checksum(packet[8:40] + bytes([0, 0, 0, 12, 0, 0, 0, 17]) + packet[40:]) == 0
+    assert proof.UE6 in proof.UE_PREFIX and proof.UE_PREFIX.subnet_of(proof.UE_POOL6)
+    documentation = IPv6Network("2001:db8::/32")
+    for address in (proof.UE6, proof.SERVER6, proof.CORE_IP6.ip):
+        assert address in documentation
+    assert proof.SERVER6 not in proof.UE_POOL6 and proof.CORE_IP6.ip not in proof.UE_POOL6
+    of_ipv6 = [Route(documentation, "eth9", ours=False)]
+    assert str(proof.free_network(of_ipv6)) == proof.ACCESS_NETS[0], "it is of the other version"

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import eventlet
 import pytest
 from eventlet.semaphore import Semaphore
 from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from ofgtp.control.flows.comparison import Comparison
@@ -29,6 +30,7 @@ from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, Uplink
 from ofgtp.core.observations import Observation, Seen
 from ofgtp.core.packets.arp import announcement
 from ofgtp.core.rules.session import session_flows
+from ofgtp.core.sessions.rules import ue_prefixes
 from ofgtp.northbound import schema
 from ofgtp.northbound.events import EventLog
 from ofgtp.southbound import openflow as of
@@ -37,7 +39,7 @@ from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.prepared import Prepared
 from ofgtp.store import SessionStore
 from tests.support.lab import gateway
-from tests.support.sample import ENB, LINKS, OTHER_ENB, session
+from tests.support.sample import ENB, LINKS, OTHER_ENB, PREFIX, detailed, session
 from tests.unit.test_channel import TABLE_FULL, Switch, stats
 
 FACTS = BridgeFacts(
@@ -365,7 +367,9 @@ def test_what_is_seen_of_dropped_packets_is_remembered(world: World) -> None:
     shown(world, DropReason.ICMP_ERROR, told, teid=0)
     shown(world, DropReason.ICMP_ERROR, icmp, teid=0)
     shown(world, DropReason.ICMP_ERROR, told.replace(b"\x08\x68", b"\x00\x35"), teid=0)
-    records = world.agent.misses.lately.about(time.monotonic(), ue, {0x1001}, {ENB})
+    records = world.agent.misses.lately.about(
+        time.monotonic(), ue_prefixes(session()), {0x1001}, {ENB}
+    )
     assert [record.seen for record in reversed(records)] == [
         Observation(Seen.UNKNOWN_TEID, ENB, 0x9999, ue),
         Observation(Seen.SPOOFED_SOURCE, ENB, 0x1001, spoofed),
@@ -380,3 +384,26 @@ def test_what_is_seen_of_dropped_packets_is_remembered(world: World) -> None:
     views = service.seen(session().id)
     assert [view.seen for view in views] == [record.seen for record in records]
     assert all(timedelta() <= datetime.now(UTC) - each.last_at < timedelta(60) for each in views)
+
+
+@pytest.mark.parametrize(
+    ("source", "peer", "kind"),
+    [
+        ("2001:db8:a:2::7", ENB, Seen.SPOOFED_SOURCE),
+        ("fe80::7", ENB, Seen.SPOOFED_SOURCE),
+        ("2001:db8:a:1::7", OTHER_ENB, Seen.WRONG_PEER),
+        ("2001:db8:a:1::7", ENB, Seen.NOT_INSTALLED),
+    ],
+)
+def test_what_is_seen_of_dropped_ipv6_packets(
+    world: World, source: str, peer: IPv4Address, kind: Seen
+) -> None:
+    of_both = replace(detailed(ue_ipv6=PREFIX), uplink=Uplink(0x1001, ENB))
+    with world.store.transaction() as tx:
+        tx.insert(of_both)
+    frame = bytes(Ether() / IPv6(src=source, dst="2001:db8::1") / UDP())
+    cookie = make_cookie(CookieKind.DROP, DropReason.NO_UPLINK_SESSION)
+    world.agent.packet_in(of.PacketIn(cookie, LINKS.gtpu, 0x1001, int(peer), frame))
+    own = ue_prefixes(of_both)
+    (record,) = world.agent.misses.lately.about(time.monotonic(), own, {0x1001}, ())
+    assert record.seen == Observation(kind, peer, 0x1001, IPv6Address(source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 import pytest
@@ -45,12 +45,13 @@ def found(
     down: Passed | None = NONE,
     known: Known = KNOWN,
     peer: dict[str, Any] | None = None,
+    version: int = 4,
     **of_gateway: Any,
 ) -> list[Finding]:
     went: dict[Direction, Passed] = {"uplink": up}
     if down is not None:
         went["downlink"] = down
-    return lately.findings(some, NOW, known, gateway(**of_gateway), went, peer)
+    return lately.findings(some, NOW, known, gateway(**of_gateway), {version: went}, peer)
 
 
 def only(*some: dict[str, Any], **facts: Any) -> Finding:
@@ -79,7 +80,7 @@ def test_nothing_was_seen() -> None:
             ("packets from 192.168.0.7 come in its tunnel", "for 10.45.0.2 alone"),
             None,
         ),
-        (seen(Seen.SPOOFED_SOURCE, source=None), ("from what is no IPv4 packet",), None),
+        (seen(Seen.SPOOFED_SOURCE, source=None), ("from what is no IP packet",), None),
         (
             seen(Seen.WRONG_PEER, peer="10.1.0.9"),
             ("come from 10.1.0.9",),
@@ -230,8 +231,52 @@ def test_what_flows_say() -> None:
         f"{ours} table=70, n_packets=0, n_bytes=0, idle_age=9, priority=100,ip actions=y",
         "cookie=0x7, duration=9s, table=30, n_packets=99, n_bytes=0, idle_age=0, ip actions=drop",
     ]
-    assert lately.passed(flows, COOKIE) == {"uplink": Passed(12, 3.0), "downlink": Passed()}
+    assert lately.passed(flows, COOKIE) == {4: {"uplink": Passed(12, 3.0), "downlink": Passed()}}
     older = [flow.replace(" idle_age=3,", "") for flow in flows]
-    assert lately.passed(older, COOKIE)["uplink"] == Passed(12, None)
+    assert lately.passed(older, COOKIE)[4]["uplink"] == Passed(12, None)
+    of_ipv6 = f"{ours} table=30, n_packets=5, idle_age=1, priority=100,ipv6,reg0=0x1001 actions=x"
+    assert lately.passed([*flows, of_ipv6], COOKIE)[6] == {"uplink": Passed(5, 1.0)}
     assert lately.passed([], None) == {}
     assert found(down=None) == []
+
+
+BOTH = replace(KNOWN, ue6=IPv6Network("2001:db8:a:1::/64"))
+IPV6 = {
+    "core_ip6": IPv6Interface("2001:db8:c::1/64"),
+    "next_hop6": IPv6Address("2001:db8:c::2"),
+}
+
+
+def test_a_version_that_gets_no_answers() -> None:
+    """As where the router has no route to the UEs' prefixes."""
+    told = only(up=Passed(FEW, 3.0), down=Passed(), known=BOTH, version=6, **IPV6)
+    assert told.says.startswith("packets of 2001:db8:a:1::/64 go up")
+    assert "does the next hop 2001:db8:c::2 route 2001:db8:a:1::/64 back to 2001:db8:c::1?" in (
+        told.do
+    )
+    assert told.run == "tcpdump -ni eth2 net 2001:db8:a:1::/64"
+
+
+def test_a_source_of_ipv6_that_is_not_the_ue_s() -> None:
+    spoofed = seen(Seen.SPOOFED_SOURCE, 5.0, source="2001:db8:b::1")
+    told = only(spoofed, known=BOTH, up=Passed(9, 0.0), down=Passed(9, 0.0), version=6)
+    assert "from 2001:db8:b::1 come in its tunnel" in told.says and told.over
+    assert "for 10.45.0.2 and 2001:db8:a:1::/64 alone" in told.says
+    told = only(spoofed, known=BOTH, up=Passed(9, 0.0), down=Passed(9, 0.0), version=4)
+    assert not told.over, "that IPv4 passes says nothing of IPv6"
+
+
+def test_a_teid_that_nobody_has_with_a_packet_of_the_prefix() -> None:
+    one = seen(Seen.UNKNOWN_TEID, teid=0x9999, source="2001:db8:a:1::7")
+    assert "with TEID 0x9999" in only(one, known=BOTH).says
+    assert found(one | {"source": "2001:db8:a:2::7"}, known=BOTH) == []
+
+
+@pytest.mark.parametrize("source", ["fe80::7", "::"])
+def test_what_a_phone_says_to_neighbours(source: str) -> None:
+    """All phones with IPv6 do: nothing is wrong with them."""
+    one = seen(Seen.SPOOFED_SOURCE, source=source)
+    assert found(one, known=BOTH) == []
+    (told,) = lately.of_neighbours([one], BOTH)
+    assert told.level == "info" and source in told.says
+    assert list(lately.of_neighbours([one | {"source": "2001:db8:b::1"}], BOTH)) == []

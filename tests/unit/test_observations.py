@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,10 +11,12 @@ from ofgtp.core.observations import KEEP_S, MOST, TOLD, Observation, Observation
 
 PEER, OTHER = IPv4Address("10.1.0.2"), IPv4Address("10.1.0.3")
 UE, TEID = IPv4Address("10.45.0.2"), 0x1001
+UE6 = IPv6Address("2001:db8:a:1::7")
+OWN = IPv4Network("10.45.0.2/32"), IPv6Network("2001:db8:a:1::/64")
 
 
 def about(found: Observations, now: float) -> list[Observation]:
-    return [record.seen for record in found.about(now, UE, {TEID}, {PEER})]
+    return [record.seen for record in found.about(now, OWN, {TEID}, {PEER})]
 
 
 def test_the_same_is_one() -> None:
@@ -23,7 +25,7 @@ def test_the_same_is_one() -> None:
     for now in (10.0, 11.0, 15.0):
         found.note(seen, now)
     found.note(seen._replace(source=IPv4Address("192.168.0.2")), 16.0)
-    newer, older = found.about(16.0, UE, {TEID}, ())
+    newer, older = found.about(16.0, OWN, {TEID}, ())
     assert (older.seen, older.count, older.first_at, older.last_at) == (seen, 3, 10.0, 15.0)
     assert newer.count == 1
     assert len(found) == 2
@@ -37,13 +39,14 @@ def test_it_is_forgotten() -> None:
     assert about(found, 2 * KEEP_S) == []
     assert len(found) == 0
     found.note(seen, 3 * KEEP_S)
-    assert found.about(3 * KEEP_S, UE, {TEID}, ())[0].count == 1, "it begins anew"
+    assert found.about(3 * KEEP_S, OWN, {TEID}, ())[0].count == 1, "it begins anew"
 
 
 def test_what_bears_on_a_session() -> None:
     stranger, far = IPv4Address("10.45.0.99"), IPv4Address("10.1.0.9")
     bears = [
         Observation(Seen.UNKNOWN_TEID, far, 0x9999, UE),
+        Observation(Seen.UNKNOWN_TEID, far, 0x9999, UE6),
         Observation(Seen.SPOOFED_SOURCE, far, TEID, stranger),
         Observation(Seen.CONTAINER_MISSING, far, TEID, UE),
         Observation(Seen.BAD_CONTAINER, far, TEID),
@@ -54,6 +57,7 @@ def test_what_bears_on_a_session() -> None:
         Observation(Seen.SPOOFED_SOURCE, PEER, 0x7777, stranger),
         Observation(Seen.CONTAINER_MISSING, PEER, 0x7777, stranger),
         Observation(Seen.UNKNOWN_TEID, far, 0x7777, stranger),
+        Observation(Seen.UNKNOWN_TEID, far, 0x7777, IPv6Address("2001:db8:a:2::7")),
         Observation(Seen.ICMP_ERROR, far, TEID, UE, 0x303),
     ]
     found = Observations()
@@ -106,6 +110,6 @@ def test_as_a_list_would(notes: list[tuple[float, Observation]], most: int) -> N
         kept = [each for each, at in last.items() if at > now - KEEP_S]
         kept.sort(key=lambda each: [at for at, e in history if e == each][-1:], reverse=True)
         assert len(found) <= most
-        told = {record.seen: record for record in found.about(now, UE, {1}, {PEER, OTHER})}
+        told = {record.seen: record for record in found.about(now, OWN, {1}, {PEER, OTHER})}
         assert set(told) <= set(kept)
         assert seen not in told or told[seen].last_at == now

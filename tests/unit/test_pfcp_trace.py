@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 
-from ofgtp.cli import pfcp_rules
+from ofgtp.cli import pfcp_rules, subject
 from ofgtp.control.pfcp import shown
 from ofgtp.core.model import FTeid
 from ofgtp.core.pfcp.rules import rules_of
@@ -58,6 +60,24 @@ def as_shown(session: PfcpSession) -> Any:
 def test_the_command_finds_the_rules_that_the_controller_makes(asked: Any) -> None:
     session = made.establish(**asked).session
     assert pfcp_rules.read(as_shown(session)) == rules_of(session).rules
+
+
+@pytest.mark.parametrize("ipv4", [UE, None])
+def test_rules_of_a_session_with_ipv6(ipv4: IPv4Address | None) -> None:
+    """The prefix is the session's: it need not stand with each rule."""
+    ue = v.UeIpAddress(ipv4, IPv6Address("2001:db8:a:1::"), destination=True)
+    down = DL._replace(pdi=DL.pdi._replace(ue_ip_address=ue))
+    pdrs = {pdr.pdr_id: pdr for pdr in (UL, down)}
+    session = made.establish(create_pdrs=FLOWS[:2], create_qers=QERS).session
+    session = replace(session, pdrs=pdrs)
+    wanted = rules_of(session, ipv6=True)
+    assert wanted.ue_ipv6 is not None
+    told = as_shown(session)
+    for pdr in told["pdrs"]:
+        pdr.pop("ue_ipv6", None)
+    known = subject._of_control_plane(Known(ipv4, ue6=wanted.ue_ipv6), "smf.example.org", told)
+    assert known.rules == wanted.rules
+    assert known.owns(IPv6Address("2001:db8:a:1::7"))
 
 
 def test_names_and_words() -> None:

@@ -74,6 +74,30 @@ VERDICTS = {
     "n3-up-unknown-teid": "unknown_teid",
     "n3-up-to-4g": "delivered",
     "n3-up-4g": "delivered",
+    "ipv6-up": "delivered",
+    "ipv6-up-hops-100": "delivered",
+    "ipv6-up-spoofed": "spoofed_source",
+    "ipv6-up-link-local": "spoofed_source",
+    "ipv6-up-protected": "protected_destination",
+    "ipv6-up-to-ue-denied": "ue_to_ue",
+    "ipv6-up-to-ue": "delivered",
+    "ipv6-up-unknown-teid": "unknown_teid",
+    "ipv6-up-next-hop": "next_hop_unresolved",
+    "ipv6-up-ce": "delivered",
+    "ipv6-up-without": "inner_ipv6",
+    "ipv6-up-n3": "delivered",
+    "ipv6-up-n3-long": "delivered",
+    "ipv6-down": "delivered",
+    "ipv6-down-just-fits": "delivered",
+    "ipv6-down-too-big": "too_big",
+    "ipv6-down-unknown-ue": "not_installed",
+    "ipv6-down-idle": "idle_ue",
+    "ipv6-down-n3": "delivered",
+    "ipv6-solicits": "delivered",
+    "ipv6-solicits-n3": "delivered",
+    "ipv6-solicits-unknown-teid": "unknown_teid",
+    "ipv6-solicits-idle": "idle_ue",
+    "ipv6-solicits-without": "inner_ipv6",
     "rules-up-voice": "delivered",
     "rules-up-web": "delivered",
     "rules-up-own": "delivered",
@@ -496,3 +520,85 @@ def test_a_relay_and_its_breakout() -> None:
     assert "permit out ip from 10.2.0.0/24 to assigned matches" in says(out)
     home = story("relay-down-breakout")
     assert not home.relayed and "in tunnel 0x2001" in home.verdict.says
+
+
+def test_an_ipv6_packet_up() -> None:
+    """Its source, in which no version stands, is read for an Ethernet frame's type."""
+    told = story("ipv6-up")
+    assert tables(told)[1:] == [[0, 15, 16, 20], [0, 22, 27], [28, 29, 30, 31, 40, 50]]
+    assert [part.title for part in told.parts][3:] == ["Parsed anew, as an IPv6 packet"]
+    assert "a T-PDU with an IPv6 packet: round by the patch" in says(told)
+    assert "session phone-1: TEID 0x1001, from 2001:db8:a:1::7" in says(told)
+    assert told.verdict.says == "it leaves by eth2 for the next hop 2001:db8:c::2"
+    assert str(told.packet) == "ICMPv6 2001:db8:a:1::7 > 2001:db8:c::2, 104 octets"
+    tcp = replace(told.packet, proto="tcp")
+    assert str(tcp).startswith("TCP [2001:db8:a:1::7]:40000 > [2001:db8:c::2]:443")
+
+
+def test_an_ipv6_packet_down_into_the_same_tunnel() -> None:
+    told = story("ipv6-down")
+    assert tables(told) == [[0, 25, 60, 65], [66, 70], [0, 80]]
+    assert "wrapped: GTP-U, TEID 0x2001, 10.1.0.1 > 10.1.0.2, DSCP 46" in says(told)
+    assert "2001:db8:a:1::7 is in a UE pool" in says(told)
+
+
+def test_an_ipv6_packet_in_a_container() -> None:
+    for name, octets in (("ipv6-up-n3", 4), ("ipv6-up-n3-long", 28)):
+        told = story(name)
+        assert told.parts[-1].title == "Parsed anew, as an IPv6 packet"
+        assert f"PDU Session Container of {octets} octets found" in says(told)
+        assert "an IPv6 packet follows it" in says(told)
+    assert story("ipv6-down-n3").verdict.says.endswith("in tunnel 0x2001, with QFI 10")
+
+
+def test_sources_of_ipv6() -> None:
+    spoofed = story("ipv6-up-spoofed").verdict
+    assert "for 10.45.0.2 and 2001:db8:a:1::/64 alone" in spoofed.says
+    neighbour = story("ipv6-up-link-local").verdict
+    assert neighbour.do and "must come from 2001:db8:a:1::/64" in neighbour.do
+    without = story("ipv6-up-without").verdict
+    assert without.says == "gateway gw1 has no IPv6: no prefix of it is in ue_pools"
+
+
+def test_a_next_hop_of_ipv6_that_does_not_answer() -> None:
+    end = story("ipv6-up-next-hop").verdict
+    assert end.says == "the next hop 2001:db8:c::2 has not answered neighbour discovery on eth2"
+    assert end.run == "tcpdump -ni eth2 icmp6"
+
+
+@pytest.mark.parametrize("mtu", [1500, 1323])
+def test_an_ipv6_packet_that_is_too_big(mtu: int) -> None:
+    """Below the least MTU of IPv6 nobody is told of it, so that nothing helps but a larger one."""
+    case = Case(replace(traces.DOWN6, size=1465), traces.BOTH, traces.OF_IPV6)
+    asked = oftrace.Hop(
+        0, 60, True, actions=(f"check_pkt_larger({mtu - 36 + 14})->NXM_NX_REG2[0]",)
+    )
+    end = verdict.too_big(case, asked)
+    assert f"the access MTU of {mtu} leaves {mtu - 36}" in end.says
+    assert end.do is not None and ("Packet Too Big" in end.do) == (mtu == 1500)
+    assert end.run == (None if mtu == 1500 else "ip link set dev eth1 mtu 1324")
+    up = verdict.too_big_uplink(case, asked)
+    assert up.do is not None and "Packet Too Big" in up.do
+
+
+def test_a_ue_that_looks_for_its_router() -> None:
+    told = story("ipv6-solicits")
+    assert says(told).endswith("a Router Solicitation: to the controller, which answers it")
+    assert str(told.packet) == "Router Solicitation fe80::1:2:3:4 > ff02::2, 48 octets"
+    assert "of its prefix, 2001:db8:a:1::/64" in told.verdict.says
+    case = Case(traces.SOLICITS, traces.BOTH, traces.OF_IPV6)
+    without = replace(case, session=replace(traces.BOTH, ue6=None))
+    assert verdict.solicited(without).reason == "no_ipv6"
+    pinned = replace(case, session=replace(traces.BOTH, pinned=IPv4Address("10.1.0.7")))
+    assert verdict.solicited(pinned).reason == "wrong_peer"
+    silent = replace(case, gateway=replace(traces.OF_IPV6, router_advertisement=False))
+    assert verdict.dropped(silent, DropReason.NO_UPLINK_SESSION).reason == "no_router"
+
+
+def test_no_answers_are_asked_for_of_each_version() -> None:
+    counted = {"counters": {"uplink": {"packets": 9}, "downlink": {"packets": 0}}}
+    (told,) = symptoms.of_counters(
+        counted, traces.BOTH, traces.OF_IPV6, {"uplink": True, "downlink": True}
+    )
+    assert "next hop 10.2.0.2 route 10.45.0.2 back to 10.2.0.1?" in told.says
+    assert "2001:db8:c::2 route 2001:db8:a:1::/64 back to 2001:db8:c::1?" in told.says

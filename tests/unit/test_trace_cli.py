@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -103,6 +103,13 @@ def test_trace_without_ovs_vswitchd(ofgtp: Run) -> None:
         ("--container 01:10:09", "3 octets, not 4 to 64"),
         ("--size big", "'big' is not a valid number"),
         ("--size 27", "27 is not in the range 28<=x<=65535"),
+        ("-4 -6", "--ipv4 and --ipv6: one is IPv4, one is IPv6"),
+        ("-4 --host 2001:db8::1", "--ipv4 and --host: one is"),
+        ("--source 10.45.0.2 --host 2001:db8::1", "--source and --host: one is"),
+        ("--proto icmpv6 --dport 80", "icmpv6 has no ports"),
+        ("--host 2001:db8::/64", "'2001:db8::/64' is not an address like 10.45.0.7 or 2001:db8::7"),
+        ("--router-solicitation --downlink", "whose destination, protocol and size are"),
+        ("--router-solicitation --size 100", "whose destination, protocol and size are"),
     ],
 )
 def test_options_that_are_wrong(ofgtp: Run, options: str, what: str) -> None:
@@ -160,3 +167,44 @@ def test_a_qfi_as_the_flows_tell(uplink: int, downlink: int | None, qos: Qos | N
         tunnel = "set_field:0x2001->tun_id,set_field:10.1.0.2->tun_dst,goto_table:72"
         flows.append(flow("table=70,ip,nw_dst=10.45.0.2", downlink, tunnel))
     assert subject._told_by(flows, IPv4Address("10.45.0.2")).qos == qos
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("10.45.0.7", "10.45.0.7"),
+        ("2001:db8:a:1::7", "2001:db8:a:1::7"),
+        ("2001:db8:a:1::", "2001:db8:a:1::"),
+        ("2001:db8:a:1::/64", "2001:db8:a:1::1"),
+        ("2001:db8:a:1::7/64", "2001:db8:a:1::7"),
+        ("10.45.0.7/32", None),
+        ("fe80::1%eth0", None),
+        ("phone-1", None),
+        ("2001:db8", None),
+    ],
+)
+def test_by_which_address_a_ue_is_named(name: str, address: str | None) -> None:
+    found = subject.address_of(name)
+    assert (found and str(found)) == address
+
+
+@pytest.mark.parametrize("command", ["trace", "capture"])
+def test_ipv6_where_no_gateway_has_it(ofgtp: Run, command: str) -> None:
+    code, said = ofgtp(command, "2001:db8:a:1::7")
+    assert code == 4 and "2001:db8:a:1::7 is in no UE pool" in said
+
+
+def test_a_session_of_both_versions_as_its_flows_tell() -> None:
+    cookie, tunnel = "cookie=0xf67030000000005,", "set_field:0x2001->tun_id,set_field:10.1.0.2"
+    flows = [
+        f"{cookie} table=30, priority=100,ip,reg0=0x1001,nw_src=10.45.0.2 actions=goto_table:31",
+        f"{cookie} table=30, priority=100,ipv6,reg0=0x1001,ipv6_src=2001:db8:a:1::/64 actions=x",
+        f"{cookie} table=70, priority=100,ip,nw_dst=192.168.0.0/16 actions={tunnel}->tun_dst",
+        f"{cookie} table=70, priority=100,ip,nw_dst=10.45.0.2 actions={tunnel}->tun_dst",
+        f"{cookie} table=70, priority=100,ipv6,ipv6_dst=2001:db8:a:1::/64 actions=decap()",
+    ]
+    for ue, ue6 in ((IPv4Address("10.45.0.2"), None), (None, IPv6Network("2001:db8:a:1::/64"))):
+        known = subject._told_by(flows, ue, ue6)
+        assert known.who == "10.45.0.2 and 2001:db8:a:1::/64"
+        assert (known.teid, known.versions) == (0x1001, (4, 6))
+        assert known.downlink == FTeid(0x2001, IPv4Address("10.1.0.2"))

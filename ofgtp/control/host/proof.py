@@ -19,7 +19,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from types import FrameType
 from typing import NoReturn
 
@@ -28,13 +35,15 @@ from eventlet import hubs
 from ofgtp.control.host import survey
 from ofgtp.core.doctor.facts import Route
 from ofgtp.core.errors import GatewayNotReady, OfgtpError
+from ofgtp.core.filters import overlap
 from ofgtp.core.flows import faults
 from ofgtp.core.flows.pipeline import METERS
 from ofgtp.core.model import GTPU_PORT, FTeid, Gateway, Session, Uplink
-from ofgtp.core.packets import arp, frames
+from ofgtp.core.packets import arp, frames, icmpv6
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import Links
+from ofgtp.core.sessions.detail import Detail
 from ofgtp.southbound import hostnet, netfilter
 from ofgtp.southbound.command import attempt, run
 from ofgtp.southbound.ovsdb import BridgeFacts, Ovsdb
@@ -50,11 +59,16 @@ UE = IPv4Address("203.0.113.2")
 SERVER = IPv4Address("203.0.113.130")
 UE_POOL = IPv4Network("203.0.113.0/25")
 CORE_IP = IPv4Interface("198.18.0.1/30")
+UE6, SERVER6 = IPv6Address("2001:db8:d0c:1::2"), IPv6Address("2001:db8:d0c:ffff::1")
+UE_POOL6, UE_PREFIX = IPv6Network("2001:db8:d0c::/52"), IPv6Network("2001:db8:d0c:1::/64")
+CORE_IP6 = IPv6Interface("2001:db8:d0c:f000::1/64")
+"""Set aside for documentation (RFC 3849); the host's stack sees none of them."""
 ACCESS_NETS = ("192.0.2.0/30", "198.51.100.0/30", "192.0.2.252/30", "198.51.100.252/30")
 """Of these the first that the host has no route to is the access network, the only one that the
 host learns of: all set aside for documentation (RFC 5737)."""
 
 UPLINK_TEID, DOWNLINK_TEID = 0x0D0C_0001, 0x0D0C_0002
+UPLINK_TEID_6, DOWNLINK_TEID_6 = 0x0D0C_0003, 0x0D0C_0004
 TTLS = (64, 128, 97)
 """Inner TTLs: one of each way in which the switch may type a packet (docs/ovs-faults.md)."""
 PATIENCE_S = 6.0
@@ -138,6 +152,7 @@ class Proof:
         wrong = [*downlink(ends)]
         for ttl in TTLS:
             wrong += uplink(ends, ttl)
+        wrong += (f"IPv6, {each}" for each in (*downlink6(ends), *uplink6(ends)))
         return wrong
 
     def _gateway(self, access: IPv4Network) -> Gateway:
@@ -155,6 +170,9 @@ class Proof:
             core_ip=CORE_IP,
             next_hop=CORE_IP.ip + 1,
             ue_pools=(UE_POOL,),
+            ue_pools6=(UE_POOL6,),
+            core_ip6=CORE_IP6,
+            next_hop6=CORE_IP6.ip + 1,
         )
 
     def _make_links(self) -> None:
@@ -198,12 +216,23 @@ class Proof:
             local_mac=facts.local_mac,
             core_mac=facts.core_mac,
             peer_mac=ends.router_mac,
+            peer_mac6=ends.router_mac,
         )
         peer = FTeid(DOWNLINK_TEID, ends.peer)
         session = Session(1, "doctor", BRIDGE, UE, Uplink(UPLINK_TEID), peer)
+        of_ipv6 = Session(
+            2,
+            "doctor-ipv6",
+            BRIDGE,
+            None,
+            Uplink(UPLINK_TEID_6),
+            FTeid(DOWNLINK_TEID_6, ends.peer),
+            detail=Detail(slot=1, ue_ipv6=UE_PREFIX),
+        )
         flows = [
             *gateway_flows(gateway, links, protected_networks([gateway]), None),
             *session_flows(session, links),
+            *session_flows(of_ipv6, links),
         ]
         tools = Tools(self._ovsdb)
         for meter in METERS.values():
@@ -256,7 +285,7 @@ def free_network(routes: Iterable[Route]) -> IPv4Network:
     """
     taken = [route.to for route in routes if route.to.prefixlen]
     for candidate in map(IPv4Network, ACCESS_NETS):
-        if not any(candidate.overlaps(net) for net in taken):
+        if not any(overlap(candidate, net) for net in taken):
             return candidate
     raise OfgtpError(f"the host has routes to all of {', '.join(ACCESS_NETS)}")
 
@@ -290,6 +319,22 @@ def downlink(ends: Ends) -> Iterator[str]:
     # Longer than any that Ethernet pads: of those nftables sets the checksum in any case.
     text = b"ofgtp doctor, downlink".ljust(64, b".")
     sent = frames.udp_frame(ends.router_mac, ends.core_mac, SERVER, UE, 7, 7, text)
+    yield from _downlink(ends, sent, DOWNLINK_TEID)
+
+
+def downlink6(ends: Ends) -> Iterator[str]:
+    """The same of IPv6."""
+    packet = ipv6_packet(SERVER6, UE6, b"ofgtp doctor, downlink".ljust(64, b"."))
+    sent = icmpv6.frame(ends.router_mac, ends.core_mac, packet)
+    yield from _downlink(ends, sent, DOWNLINK_TEID_6)
+
+
+def _downlink(ends: Ends, sent: bytes, teid: int) -> Iterator[str]:
+    version = sent[14] >> 4
+
+    def is_t_pdu(frame: bytes) -> bool:
+        gtpu = frame[12:14] == b"\x08\x00" and frame[36:38] == GTPU_PORT.to_bytes(2, "big")
+        return gtpu and len(frame) > 50 and frame[50] >> 4 == version
 
     def answer(frame: bytes) -> None:
         """Be the base station that is asked for its MAC."""
@@ -300,13 +345,13 @@ def downlink(ends: Ends) -> Iterator[str]:
     got = _await(
         lambda: ends.router.send(sent),
         ends.enb,
-        lambda frame: frame[12:14] == b"\x08\x00" and frame[36:38] == GTPU_PORT.to_bytes(2, "big"),
+        is_t_pdu,
         answer,
     )
     if got is None:
         yield "downlink: no packet came out of the tunnel's port"
         return
-    for wrong in faults_of(got, sent[14:], DOWNLINK_TEID):
+    for wrong in faults_of(got, sent[14:], teid):
         yield f"downlink: {wrong}"
 
 
@@ -315,27 +360,47 @@ def uplink(ends: Ends, ttl: int) -> Iterator[str]:
     inner = frames.udp_frame(
         ends.enb_mac, ends.enb_mac, UE, SERVER, 7, 7, b"ofgtp doctor, uplink, TTL %d" % ttl, ttl=ttl
     )[14:]
-    sent = frames.udp_frame(
-        ends.enb_mac,
-        ends.local_mac,
-        ends.peer,
-        ends.access_ip,
-        GTPU_PORT,
-        GTPU_PORT,
+    yield from _uplink(
+        ends,
         t_pdu(UPLINK_TEID, inner),
-    )
-    got = _await(
-        lambda: ends.enb.send(sent),
-        ends.router,
         lambda frame: frame[12:14] == b"\x08\x00" and frame[22] == ttl,
-        lambda frame: None,
+        f" (inner TTL {ttl})",
     )
+
+
+def uplink6(ends: Ends) -> Iterator[str]:
+    """The same of IPv6, which the switch types by the source's first octet, whatever the limit of
+    hops."""
+    inner = ipv6_packet(UE6, SERVER6, b"ofgtp doctor, uplink")
+    yield from _uplink(
+        ends, t_pdu(UPLINK_TEID_6, inner), lambda frame: frame[12:14] == b"\x86\xdd", ""
+    )
+
+
+def _uplink(
+    ends: Ends, message: bytes, wanted: Callable[[bytes], bool], which: str
+) -> Iterator[str]:
+    ports = GTPU_PORT, GTPU_PORT
+    macs = ends.enb_mac, ends.local_mac
+    sent = frames.udp_frame(*macs, ends.peer, ends.access_ip, *ports, message)
+    got = _await(lambda: ends.enb.send(sent), ends.router, wanted, lambda frame: None)
     if got is None:
-        yield f"uplink: no packet came out of the tunnel (inner TTL {ttl})"
-    elif got[14:] != inner:
-        yield f"uplink: what came out is another packet than what was sent (inner TTL {ttl})"
+        yield f"uplink: no packet came out of the tunnel{which}"
+    elif got[14:] != message[8:]:
+        yield f"uplink: what came out is another packet than what was sent{which}"
     elif got[:6].hex(":") != ends.router_mac:
         yield f"uplink: it was sent to {got[:6].hex(':')}, not to the next hop"
+
+
+def ipv6_packet(source: IPv6Address, destination: IPv6Address, text: bytes) -> bytes:
+    """A UDP packet to the discard port (RFC 8200; RFC 768)."""
+    udp, ends = socket.IPPROTO_UDP, source.packed + destination.packed
+    length = 8 + len(text)
+    head = struct.pack("!HHH", 9, 9, length)
+    pseudo = ends + struct.pack("!II", length, udp)
+    sum_ = frames.checksum(pseudo + head + bytes(2) + text) or 0xFFFF
+    ip = struct.pack("!IHBB", 6 << 28, length, udp, 64) + ends
+    return ip + head + sum_.to_bytes(2, "big") + text
 
 
 def _await(

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -237,13 +237,15 @@ def interface(name: str) -> Interface:
     )
 
 
-def addresses() -> dict[str, list[IPv4Interface]]:
-    """The host's IPv4 addresses by interface."""
+def addresses() -> dict[str, list[IPv4Interface | IPv6Interface]]:
+    """The host's addresses by interface."""
     return {
         link["ifname"]: [
-            IPv4Interface(f"{entry['local']}/{entry['prefixlen']}") for entry in link["addr_info"]
+            ip_interface(f"{entry['local']}/{entry['prefixlen']}")
+            for entry in link["addr_info"]
+            if entry["family"] in ("inet", "inet6")
         ]
-        for link in json.loads(run(["ip", "-json", "-4", "addr", "show"]) or "[]")
+        for link in json.loads(run(["ip", "-json", "addr", "show"]) or "[]")
         if link
     }
 
@@ -257,6 +259,19 @@ def routes() -> list[Route]:
         to = "0.0.0.0/0" if entry["dst"] == "default" else entry["dst"]
         ours = str(entry.get("protocol")) == hostnet.ROUTE_PROTOCOL
         found.append(Route(IPv4Network(to), entry.get("dev", "?"), ours))
+    return found
+
+
+def routes6() -> list[Route]:
+    """The same of IPv6; none where the kernel has it not."""
+    code, out, _ = attempt(["ip", "-json", "-6", "route", "show", "table", "all"])
+    found = []
+    for entry in json.loads((not code and out) or "[]"):
+        if entry.get("table") == "local" or entry.get("type", "unicast") != "unicast":
+            continue
+        to = "::/0" if entry["dst"] == "default" else entry["dst"]
+        ours = str(entry.get("protocol")) == hostnet.ROUTE_PROTOCOL
+        found.append(Route(IPv6Network(to), entry.get("dev", "?"), ours))
     return found
 
 

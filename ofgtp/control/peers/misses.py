@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.control.peers.signalling import Signalling
 from ofgtp.core.flows.pipeline import DropReason
@@ -14,6 +14,7 @@ from ofgtp.core.model import GTPU_PORT, QFI_MAX, Gateway
 from ofgtp.core.observations import Observation, Observations, Seen
 from ofgtp.core.packets import frames
 from ofgtp.core.rules.terms import ETHERNET_HEADER
+from ofgtp.core.sessions.rules import ue_prefixes
 from ofgtp.southbound.openflow import PacketIn
 from ofgtp.store.sqlite import SessionStore
 
@@ -31,8 +32,8 @@ REFUSED: dict[int, Seen] = {
 }
 """By why they are dropped: of these T-PDUs the switch shows some."""
 
-IPV4_HEADER = 20
-"""Octets of an IPv4 header without options."""
+IPV4_HEADER, IPV6_HEADER = 20, 40
+"""Octets of an IP header without options."""
 
 
 class Misses:
@@ -96,7 +97,7 @@ class Misses:
         self,
         kind: Seen,
         packet: PacketIn,
-        source: IPv4Address | None = None,
+        source: IPv4Address | IPv6Address | None = None,
         detail: int | None = None,
     ) -> None:
         seen = Observation(kind, IPv4Address(packet.peer), packet.teid, source, detail)
@@ -107,7 +108,8 @@ class Misses:
         if stored is None:
             return Seen.UNKNOWN_TEID
         session = stored.session
-        if _source(packet.frame[ETHERNET_HEADER:]) != session.ue_ip:
+        source, own = _source(packet.frame[ETHERNET_HEADER:]), ue_prefixes(session)
+        if source is None or (own and not any(source in prefix for prefix in own)):
             return Seen.SPOOFED_SOURCE
         uplink = session.uplink
         if uplink and uplink.remote_ip not in (None, IPv4Address(packet.peer)):
@@ -115,7 +117,11 @@ class Misses:
         return Seen.NOT_INSTALLED
 
 
-def _source(packet: bytes) -> IPv4Address | None:
-    """Of an IPv4 packet."""
-    whole = len(packet) >= IPV4_HEADER and packet[0] >> 4 == 4
-    return IPv4Address(packet[12:16]) if whole else None
+def _source(packet: bytes) -> IPv4Address | IPv6Address | None:
+    """Of an IP packet."""
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= IPV4_HEADER:
+        return IPv4Address(packet[12:16])
+    if version == 6 and len(packet) >= IPV6_HEADER:
+        return IPv6Address(packet[8:24])
+    return None

@@ -54,7 +54,14 @@ from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rule import Rule
-from ofgtp.core.sessions.rules import all_teids, framed_of, indicated, indicated_tunnels, peers_of
+from ofgtp.core.sessions.rules import (
+    all_teids,
+    framed_of,
+    indicated,
+    indicated_tunnels,
+    peers_of,
+    ue_prefixes,
+)
 from ofgtp.core.usage.ledger import NO_VOLUME, Ledger
 from ofgtp.northbound import bearers
 from ofgtp.northbound.events import EventLog
@@ -596,7 +603,7 @@ class SessionService:
             return []
         steady, wall = time.monotonic(), datetime.now(UTC)
         teids, peers = {teid for _, teid in all_teids(session)}, peers_of(session)
-        found = agent.misses.lately.about(steady, session.ue_ip, teids, peers)
+        found = agent.misses.lately.about(steady, ue_prefixes(session), teids, peers)
         return [
             SeenView(
                 record.seen,

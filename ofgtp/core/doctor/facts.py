@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from typing import Any, Literal
 
+from ofgtp.core.filters import Network
 from ofgtp.core.model import Gateway
 
 
@@ -81,7 +81,7 @@ class Reach:
 class Route:
     """A route of the host to a prefix."""
 
-    to: IPv4Network
+    to: Network
     device: str
     ours: bool
 

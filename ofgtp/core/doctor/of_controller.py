@@ -77,6 +77,26 @@ def next_hop(gateway: Gateway, report: Mapping[str, Any]) -> Finding:
     )
 
 
+def next_hop6(gateway: Gateway, report: Mapping[str, Any]) -> Finding | None:
+    """None: the gateway has no IPv6, or the host's own routes decide, as `next_hop` says."""
+    check, hop = "next hop IPv6", report.get("next_hop6")
+    if gateway.next_hop6 is None:
+        return None
+    if hop is None:
+        return skipped(check, "the running controller knows of none: its file is an older one")
+    if hop["state"] == "resolved":
+        return ok(check, f"{hop['ip']} is at {hop['mac']}")
+    return failed(
+        check,
+        f"{hop['ip']} does not answer neighbour discovery on {gateway.core_port}: no IPv6 packet"
+        " leaves"
+        if hop["state"] == "unresolved"
+        else f"{hop['ip']} has stopped to answer neighbour discovery on {gateway.core_port}",
+        f"tcpdump -eni {gateway.core_port} icmp6   # is it asked, and does it answer?",
+        "is `next_hop6` the router's address, and `core_ip6` in its subnet?",
+    )
+
+
 def peers(gateway: Gateway, found: Sequence[Mapping[str, Any]]) -> Finding:
     check = "peers"
     mine = [peer for peer in found if peer["gateway"] == gateway.name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Interface, ip_address
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from ofgtp.core.doctor.facts import Interface, Route, Socket, Switch
 from ofgtp.core.doctor.finding import (
@@ -17,7 +17,9 @@ from ofgtp.core.doctor.finding import (
     some,
     warning,
 )
+from ofgtp.core.filters import Network, within
 from ofgtp.core.model import Gateway
+from ofgtp.core.packets.icmpv6 import MTU_MIN
 
 TUNNEL, TUNNEL_5G = 20 + 8 + 8, 20 + 8 + 8 + 8
 """Octets that a tunnel adds: outer IPv4, UDP and GTP-U; and a PDU Session Container (N3)."""
@@ -116,12 +118,19 @@ def offloads(ports: Sequence[Interface], installed: bool) -> Finding:
     return failed(check, text, *off)
 
 
-def mtu(access: Interface, core: Interface | None) -> Finding:
-    """`core` None: the host routes, and knows the tunnel's MTU."""
+def mtu(access: Interface, core: Interface | None, *, ipv6: bool = False) -> Finding:
+    """`core` None: the host routes, and knows the tunnel's MTU. `ipv6`: UEs have it."""
     fits, check = access.mtu - TUNNEL, "mtu"
     if fits < SMALLEST_MTU:
         text = f"{access.name} has MTU {access.mtu}: too small for a tunnel"
         return failed(check, text, f"ip link set dev {access.name} mtu 1544")
+    for port, least in ((access, MTU_MIN + TUNNEL_5G), (core, MTU_MIN)):
+        if ipv6 and port is not None and port.mtu < least:
+            text = (
+                f"{port.name} has MTU {port.mtu}: IPv6 needs {MTU_MIN} octets on every link, so"
+                f" {least} here, and nobody is told to send less"
+            )
+            return failed(check, text, f"ip link set dev {port.name} mtu {least}")
     if core is None:
         return ok(check, f"{access.name} has {access.mtu}: packets of {fits} octets fit a tunnel")
     if core.mtu < min(fits, UE_MTU):
@@ -156,14 +165,23 @@ def mtu(access: Interface, core: Interface | None) -> Finding:
 
 
 def addresses(
-    gateway: Gateway, present: Mapping[str, Sequence[IPv4Interface]], installed: bool
+    gateway: Gateway,
+    present: Mapping[str, Sequence[IPv4Interface | IPv6Interface]],
+    installed: bool,
 ) -> Finding:
     """`present`: the host's addresses by interface."""
     check = "addresses"
-    wanted = {gateway.bridge: gateway.access_ip}
+    wanted: list[tuple[str, IPv4Interface | IPv6Interface]] = [(gateway.bridge, gateway.access_ip)]
     if gateway.host_core:
-        wanted[gateway.core_device] = gateway.core_ip
-    for device, address in wanted.items():
+        wanted.append((gateway.core_device, gateway.core_ip))
+        wanted += [] if gateway.core_ip6 is None else [(gateway.core_device, gateway.core_ip6)]
+    elif gateway.core_ip6 is not None:
+        # The switch answers for it: another who has it finds that it is taken (RFC 4862, 5.4).
+        for other, theirs in present.items():
+            if gateway.core_ip6.ip in [each.ip for each in theirs]:
+                text = f"{gateway.core_ip6.ip} (core_ip6) is on {other}: it must be ofgtp's alone"
+                return failed(check, text, f"ip addr del {gateway.core_ip6} dev {other}")
+    for device, address in wanted:
         for other, theirs in present.items():
             if other != device and address.ip in [each.ip for each in theirs]:
                 text = f"{address.ip} is on {other}: it must be ofgtp's alone"
@@ -171,25 +189,32 @@ def addresses(
         if installed and address not in present.get(device, ()):
             text = f"{device} does not carry {address}"
             return failed(check, text, f"ip link set dev {device} up", RESTART)
-    shown = ", ".join(f"{address} on {device}" for device, address in wanted.items())
+    shown = ", ".join(f"{address} on {device}" for device, address in wanted)
     return ok(check, shown if installed else f"free: {shown}")
 
 
 def routes(gateway: Gateway, present: Iterable[Route]) -> Finding:
     """Routes of the host that lead away what a gateway sends: to its peers, and to its UEs."""
     check = "routes"
-    nets = [gateway.access_ip.network, *(route.to for route in gateway.access_routes)]
+    nets: list[Network] = [gateway.access_ip.network]
+    nets += (route.to for route in gateway.access_routes)
     if gateway.host_core:
-        nets += [gateway.core_ip.network, *gateway.ue_pools]
+        nets += [gateway.core_ip.network, *gateway.pools]
+        nets += [] if gateway.core_ip6 is None else [gateway.core_ip6.network]
     ours = {gateway.bridge, gateway.core_device}
     for route in present:
         if route.ours or route.device in ours or route.to.prefixlen == 0:
             continue
         for net in nets:
-            if route.to.subnet_of(net):
+            if within(route.to, net):
                 text = f"the host has a route to {route.to} by {route.device}, inside {net}"
-                return failed(check, text, f"ip route del {route.to} dev {route.device}")
+                return failed(check, text, f"{_ip(net)} route del {route.to} dev {route.device}")
     return ok(check, f"nothing leads away from {', '.join(map(str, nets))}")
+
+
+def _ip(network: Network) -> str:
+    """The command for routes of its IP version."""
+    return "ip -6" if network.version == 6 else "ip"
 
 
 def routing(gateway: Gateway, device: str | None, forwards: bool) -> Finding:
@@ -255,7 +280,9 @@ def packet(wrong: Sequence[str]) -> Finding:
     """What a real packet through a tunnel has shown."""
     check = "packet"
     if not wrong:
-        text = "went through a tunnel both ways: headers, checksums and content are right"
+        text = (
+            "IPv4 and IPv6 went through a tunnel both ways: headers, checksums, content are right"
+        )
         return ok(check, text)
     text = "; ".join(wrong)
     return failed(check, text, "nft list ruleset", "ofgtp status   # the faults of this version")

@@ -8,12 +8,13 @@ are exchanged with its base station. Tunnels that it gets meanwhile, as by a han
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
 from ofgtp.core.errors import CodecError
+from ofgtp.core.filters import Network
 from ofgtp.core.model import GTPU_PORT, FTeid
 from ofgtp.core.packets.gtpu import HEADER_LENGTH, MessageType, error_indication_fteid, parse
 
@@ -21,9 +22,26 @@ ETHERNET, IPV4, UDP = 14, 0x0800, 17
 TUNNELS_MAX = 96
 """So many tunnels of one session are remembered."""
 
-_E_S_PN = 0x07
-_PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 50: "ESP", 132: "SCTP"}
+_E, _E_S_PN = 0x04, 0x07
+_PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 50: "ESP", 58: "ICMPv6", 132: "SCTP"}
 _ICMP = {0: "echo reply", 3: "unreachable", 8: "echo request", 11: "time exceeded"}
+_ICMPV6 = {
+    1: "unreachable",
+    2: "packet too big",
+    3: "time exceeded",
+    128: "echo request",
+    129: "echo reply",
+    133: "router solicitation",
+    134: "router advertisement",
+    135: "neighbour solicitation",
+    136: "neighbour advertisement",
+    143: "multicast listener report",
+}
+_ECHO = {1: (0, 8), 58: (128, 129)}
+"""By protocol, types that have a sequence number."""
+_IPV6_HEADER, _FRAGMENT, _AUTHENTICATION = 40, 44, 51
+_EXTENSIONS = {0, 43, 60, 135, _FRAGMENT, _AUTHENTICATION}
+"""Headers in front of a message (RFC 8200, 4; RFC 4302; RFC 6275)."""
 _TCP_FLAGS = "FSRPAU"
 
 
@@ -31,9 +49,10 @@ _TCP_FLAGS = "FSRPAU"
 class Inner:
     """What a T-PDU holds, as far as it can be read."""
 
-    source: IPv4Address
-    destination: IPv4Address
+    source: IPv4Address | IPv6Address
+    destination: IPv4Address | IPv6Address
     proto: int
+    """Of IPv6 that behind its extension headers."""
     octets: int
     dscp: int
     ports: tuple[int, int] | None = None
@@ -43,6 +62,7 @@ class Inner:
         name = _PROTOCOLS.get(self.proto, f"protocol {self.proto}")
         ends = [str(self.source), str(self.destination)]
         if self.ports is not None:
+            ends = [f"[{end}]" if ":" in end else end for end in ends]
             ends = [f"{end}:{port}" for end, port in zip(ends, self.ports, strict=True)]
         detail = f" {self.detail}" if self.detail else ""
         return f"{name} {ends[0]} > {ends[1]}{detail}, {self.octets}"
@@ -72,15 +92,18 @@ class Watch:
     local: IPv4Address
     """The gateway's access address."""
     ue: IPv4Address | None
-    """None of a relay that takes any content."""
+    """None of a UE that has IPv6 alone, and of a relay that takes any content."""
     uplink: set[int] = field(default_factory=set)
     """TEIDs at the gateway."""
     downlink: set[FTeid] = field(default_factory=set)
     peers: set[IPv4Address] = field(default_factory=set)
-    behind: tuple[IPv4Network, ...] = ()
+    behind: tuple[Network, ...] = ()
     """Networks behind the UE."""
     anybodys: frozenset[int] = frozenset()
     """Those of its TEIDs by which packets may come that are not from the UE: of a relay's core."""
+
+    ue6: IPv6Network | None = None
+    """The UE's prefix."""
 
     @property
     def teids(self) -> frozenset[int]:
@@ -115,7 +138,7 @@ class Watch:
         end = None if inner is None else inner.source if up else inner.destination
         far = FTeid(teid, peer)
         ours = teid in self.uplink if up else far in self.downlink
-        if not ours and (end is None or end != self.ue):
+        if not ours and (end is None or not self._is_ue(end)):
             return None
         remark = ""
         if up and not ours:
@@ -129,10 +152,15 @@ class Watch:
             self.peers.add(peer)
         return Seen("up" if up else "down", peer, "T-PDU", teid, inner, remark)
 
-    def _may_send(self, teid: int, source: IPv4Address) -> bool:
-        if self.ue is None or teid in self.anybodys:
+    def _is_ue(self, address: IPv4Address | IPv6Address) -> bool:
+        return address == self.ue or (self.ue6 is not None and address in self.ue6)
+
+    def _may_send(self, teid: int, source: IPv4Address | IPv6Address) -> bool:
+        if self.ue is None is self.ue6 or teid in self.anybodys:
             return True
-        return source == self.ue or any(source in prefix for prefix in self.behind)
+        if self.ue6 is not None and (source.is_link_local or source.is_unspecified):
+            return source.version == 6  # what a UE says to its router
+        return self._is_ue(source) or any(source in prefix for prefix in self.behind)
 
     def _meant(self, up: bool, peer: IPv4Address, kind: int, teid: int, payload: bytes) -> bool:
         """Whether a message that is no T-PDU has to do with the session."""
@@ -162,26 +190,18 @@ def _outer(frame: bytes) -> tuple[IPv4Address, IPv4Address, bytes] | None:
 
 
 def _inner(payload: bytes) -> Inner | None:
-    """The IPv4 packet in a T-PDU; None if it cannot be read."""
+    """The IP packet in a T-PDU; None if it cannot be read."""
     try:
         packet = payload[parse(payload).header_length :]
     except CodecError:
         return None
-    if len(packet) < 20 or packet[0] >> 4 != 4:
+    version = packet[0] >> 4 if packet else 0
+    if version == 6 and len(packet) >= _IPV6_HEADER:
+        return _inner6(packet)
+    if len(packet) < 20 or version != 4:
         return None
-    size, proto = (packet[0] & 0xF) * 4, packet[9]
-    ports, detail, rest = None, "", packet[size:]
-    if int.from_bytes(packet[6:8], "big") & 0x1FFF:
-        detail = "fragment"
-    elif proto in (6, 17) and len(rest) >= 8:
-        ports = (int.from_bytes(rest[:2], "big"), int.from_bytes(rest[2:4], "big"))
-        if proto == 6 and len(rest) >= 14:
-            set_ = (name for bit, name in enumerate(_TCP_FLAGS) if rest[13] >> bit & 1)
-            detail = f"[{''.join(set_)}]"
-    elif proto == 1 and rest:
-        detail = _ICMP.get(rest[0], f"type {rest[0]}")
-        if rest[0] in (0, 8) and len(rest) >= 8:
-            detail += f" {int.from_bytes(rest[6:8], 'big')}"
+    proto, later = packet[9], bool(int.from_bytes(packet[6:8], "big") & 0x1FFF)
+    ports, detail = _message(proto, packet[(packet[0] & 0xF) * 4 :], later=later)
     return Inner(
         source=IPv4Address(packet[12:16]),
         destination=IPv4Address(packet[16:20]),
@@ -191,6 +211,46 @@ def _inner(payload: bytes) -> Inner | None:
         ports=ports,
         detail=detail,
     )
+
+
+def _inner6(packet: bytes) -> Inner:
+    proto, place, later = packet[6], _IPV6_HEADER, False
+    while proto in _EXTENSIONS and not later and len(packet) >= place + 8:
+        units = packet[place + 1]
+        if proto == _FRAGMENT:
+            size, later = 8, bool(int.from_bytes(packet[place + 2 : place + 4], "big") >> 3)
+        else:
+            size = 4 * (units + 2) if proto == _AUTHENTICATION else 8 * (units + 1)
+        proto, place = packet[place], place + size
+    ports, detail = _message(proto, packet[place:], later=later)
+    return Inner(
+        source=IPv6Address(packet[8:24]),
+        destination=IPv6Address(packet[24:40]),
+        proto=proto,
+        octets=_IPV6_HEADER + int.from_bytes(packet[4:6], "big"),
+        dscp=int.from_bytes(packet[:2], "big") >> 6 & 0x3F,
+        ports=ports,
+        detail=detail,
+    )
+
+
+def _message(proto: int, octets: bytes, *, later: bool) -> tuple[tuple[int, int] | None, str]:
+    """Ports, and what else is told of it; `later`: it is a fragment, and not the first."""
+    if later:
+        return None, "fragment"
+    if proto in (6, 17) and len(octets) >= 8:
+        ports = int.from_bytes(octets[:2], "big"), int.from_bytes(octets[2:4], "big")
+        if proto == 17 or len(octets) < 14:
+            return ports, ""
+        set_ = (name for bit, name in enumerate(_TCP_FLAGS) if octets[13] >> bit & 1)
+        return ports, f"[{''.join(set_)}]"
+    if proto not in _ECHO or not octets:
+        return None, ""
+    names = _ICMP if proto == 1 else _ICMPV6
+    detail = names.get(octets[0], f"type {octets[0]}")
+    if octets[0] in _ECHO[proto] and len(octets) >= 8:
+        detail += f" {int.from_bytes(octets[6:8], 'big')}"
+    return None, detail
 
 
 def _indicated(payload: bytes, sender: IPv4Address) -> FTeid | None:
@@ -215,45 +275,62 @@ Instruction = tuple[int, int, int, int]
 _LDH, _LDB, _LDXB_HEADER, _RET = 0x28, 0x30, 0xB1, 0x06
 _LD_X, _LDH_X, _LDB_X = 0x40, 0x48, 0x50
 _JEQ, _JSET = 0x15, 0x45
+_AND = 0x54
 ACCEPT, REJECT = "accept", "reject"
+_WHOLE = 0xFFFF_FFFF
 
 
 class _Program:
-    """Instructions with jumps to names; None goes on to the next one."""
+    """Instructions with jumps to names; None goes on to the next one. A name may stand in several
+    places: the next one is meant, as a jump reaches 255 instructions far."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[int, str | None, str | None, int]] = []
-        self._names: dict[str, int] = {}
+        self._names: dict[str, list[int]] = {}
 
     def name(self, name: str) -> None:
-        self._names[name] = len(self._lines)
+        self._names.setdefault(name, []).append(len(self._lines))
 
     def load(self, code: int, at: int) -> None:
         self._lines.append((code, None, None, at))
 
+    def mask(self, bits: int) -> None:
+        if bits != _WHOLE:
+            self._lines.append((_AND, None, None, bits))
+
     def jump(self, code: int, value: int, yes: str | None, no: str | None) -> None:
         self._lines.append((code, yes, no, value))
 
+    def end(self, name: str) -> None:
+        """Here it ends, with this."""
+        self.name(name)
+        self._lines.append((_RET, None, None, 0x40000 if name == ACCEPT else 0))
+
     def finish(self) -> list[Instruction]:
-        self.name(ACCEPT)
-        self._lines.append((_RET, None, None, 0x40000))
-        self.name(REJECT)
-        self._lines.append((_RET, None, None, 0))
+        self.end(ACCEPT)
+        self.end(REJECT)
         return [
             (code, self._distance(place, yes), self._distance(place, no), value)
             for place, (code, yes, no, value) in enumerate(self._lines)
         ]
 
     def _distance(self, place: int, name: str | None) -> int:
-        return 0 if name is None else self._names[name] - place - 1
+        if name is None:
+            return 0
+        return next(there for there in self._names[name] if there > place) - place - 1
 
 
-def kernel_filter(ue: IPv4Address | None, teids: Iterable[int]) -> list[Instruction]:
+def kernel_filter(
+    ue: IPv4Address | None, teids: Iterable[int], ue6: IPv6Network | None = None
+) -> list[Instruction]:
     """A filter for frames that `Watch.look` may want; it lets a little more pass.
 
     All messages with TEID 0 are passed, and all Error Indications, since they are few.
     """
     udp, gtp = ETHERNET, ETHERNET + 8  # behind the IPv4 header, whose length is in X
+    # That of IPv4 first: what is looked for behind the end of a packet is not passed.
+    own: list[Network] = [] if ue is None else [IPv4Network(ue)]
+    own += [] if ue6 is None else [ue6]
     program = _Program()
     program.load(_LDH, 12)
     program.jump(_JEQ, IPV4, None, REJECT)
@@ -265,34 +342,54 @@ def kernel_filter(ue: IPv4Address | None, teids: Iterable[int]) -> list[Instruct
     program.load(_LDH_X, udp + 2)
     program.jump(_JEQ, GTPU_PORT, "gtp-u", None)
     program.load(_LDH_X, udp)
-    program.jump(_JEQ, GTPU_PORT, None, REJECT)
+    program.jump(_JEQ, GTPU_PORT, "gtp-u", None)
+    program.end(REJECT)
     program.name("gtp-u")
     program.load(_LD_X, gtp + 4)
     for teid in sorted(teids):
         program.jump(_JEQ, teid, ACCEPT, None)
-    program.jump(_JEQ, 0, ACCEPT, None)
+    program.jump(_JEQ, 0, None, "other")
+    program.end(ACCEPT)
+    program.name("other")
     program.load(_LDB_X, gtp + 1)
-    if ue is None:
+    if not own:
         program.jump(_JEQ, MessageType.ERROR_INDICATION, ACCEPT, REJECT)
         return program.finish()
     program.jump(_JEQ, MessageType.ERROR_INDICATION, ACCEPT, None)
     program.jump(_JEQ, MessageType.G_PDU, None, REJECT)
     program.load(_LDB_X, gtp)
     program.jump(_JSET, _E_S_PN, "optional", None)
-    _inner_is(program, ue, gtp + 8)
-    program.jump(_JEQ, int(ue), ACCEPT, REJECT)
+    _inner_is(program, own, gtp + 8)
     program.name("optional")
-    program.jump(_JSET, 0x04, "extended", None)
-    _inner_is(program, ue, gtp + 12)
-    program.jump(_JEQ, int(ue), ACCEPT, REJECT)
+    program.jump(_JSET, _E, None, "unextended")
+    program.load(_LDB_X, gtp + 11)  # the type of the first extension header
+    program.jump(_JEQ, 0, None, "extended")
+    program.name("unextended")
+    _inner_is(program, own, gtp + 12)
     program.name("extended")  # by one header of four octets, such as a PDU Session Container
-    _inner_is(program, ue, gtp + 16)
-    program.jump(_JEQ, int(ue), ACCEPT, REJECT)
+    _inner_is(program, own, gtp + 16)
     return program.finish()
 
 
-def _inner_is(program: _Program, ue: IPv4Address, packet: int) -> None:
-    """Accept an inner source; leave the inner destination loaded."""
-    program.load(_LD_X, packet + 12)
-    program.jump(_JEQ, int(ue), ACCEPT, None)
-    program.load(_LD_X, packet + 16)
+def _inner_is(program: _Program, own: Iterable[Network], packet: int) -> None:
+    """Accept what is from one of these prefixes, or to it; nothing else."""
+    for network in own:
+        words = [*_words(network)]
+        for end in (8, 24) if network.version == 6 else (12, 16):
+            another = f"{network} not at {packet + end}"
+            for place, (value, mask) in enumerate(words):
+                program.load(_LD_X, packet + end + 4 * place)
+                program.mask(mask)
+                last = place == len(words) - 1
+                program.jump(_JEQ, value, ACCEPT if last else None, another)
+            program.name(another)
+    program.end(REJECT)
+
+
+def _words(network: Network) -> Iterator[tuple[int, int]]:
+    """The first 32 bits of a prefix, the next, and so on: value and mask."""
+    octets, masks = network.network_address.packed, network.netmask.packed
+    for start in range(0, len(octets), 4):
+        value, mask = (int.from_bytes(each[start : start + 4], "big") for each in (octets, masks))
+        if mask or not start:
+            yield value, mask

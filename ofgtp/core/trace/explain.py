@@ -47,6 +47,7 @@ from ofgtp.core.flows.pipeline import (
     UNWRAP,
     UPLINK,
     DropReason,
+    Report,
     Table,
 )
 from ofgtp.core.model import QFI_MAX, Gateway, Qos
@@ -61,7 +62,7 @@ from ofgtp.core.trace.verdict import TABLES
 PASSES_MAX = 7
 """So many questions follow a packet that goes ofgtp's way to its end."""
 ANEW = {
-    EPOCH: "Parsed anew, as an IPv4 packet",
+    EPOCH: "Parsed anew, as an IPv{version} packet",
     CONTAINER: "Parsed anew, as if IPv6: its extension header can be read so",
     CONTAINER_END: "Parsed anew, 16 octets further on: it is a long one",
     UNWRAP: "Parsed anew, as if NSH: its extension header can be taken off so",
@@ -201,7 +202,7 @@ class _Way:
                 break
             packet, gateway = self.case.packet, self.case.gateway
             question = probe.parsed_anew(packet, gateway, self._registers, onward)
-            trace, hops = self._put(question, ANEW[onward])
+            trace, hops = self._put(question, ANEW[onward].format(version=packet.version))
         return trace, hops
 
     def _put(self, question: Question, title: str) -> tuple[Trace, tuple[Hop, ...]]:
@@ -328,7 +329,7 @@ class _Way:
             return f"no lease has run out{to}"
         if table is NORMALISE:
             extended = any(action.startswith("encap(nsh") for action in hop.actions)
-            what = "an extension header" if extended else "an IPv4 packet"
+            what = "an extension header" if extended else f"an IPv{packet.version} packet"
             return f"a T-PDU with {what}: round by the patch"
         if table is RETYPE:
             teid, peer = self._registers.get(0, 0), IPv4Address(self._registers.get(1, 0))
@@ -336,13 +337,14 @@ class _Way:
             then = "of what is typed rightly" if rightly else "of what must be parsed anew"
             return f"keeps TEID {teid:#x} and peer {peer}, {then}"
         if table is BARE:
-            return "it is an IPv4 packet"
+            return f"it is an IPv{packet.version} packet"
         if table is CONTAINER:
             octets = 4 * (self._registers.get(EXTENDED_FORM, 0) & 0xF)
             kind = " of PDU type 0, as if downlink" if self._of_type_0 else ""
             return f"PDU Session Container of {octets} octets found{kind}: QFI {self._qfi}"
         if table is CONTAINER_END:
-            return "an IPv4 packet follows it: all in front is made one header to take off"
+            follows = f"an IPv{packet.version} packet follows it"
+            return f"{follows}: all in front is made one header to take off"
         if table is UNWRAP:
             return "the container is taken off"
         if table is EPOCH:
@@ -351,6 +353,10 @@ class _Way:
             if hop.priority:
                 return f"the mark goes into the UE's packet: {ECN_NAMES[packet.outer_ecn]}"
             return "no mark that goes into the UE's packet"
+        if _is_solicitation(hop):
+            return "a Router Solicitation: to the controller, which answers it"
+        if table is UPLINK and self._owner(hop) == "ofgtp":
+            return "what a UE asks its router"
         if table is UPLINK:
             pinned = f", from {packet.peer}" if "reg1=" in hop.match else ""
             return f"{self._whose(hop)}: TEID {packet.teid:#x}, from {packet.source}{pinned}"
@@ -496,6 +502,8 @@ class _Way:
             return verdict.too_big(case, asked)
         if last.table == SHOWN.number:
             return verdict.held(case, self.taken)
+        if _is_solicitation(last):
+            return verdict.solicited(case)
         return verdict.refused(case, f"{verdict.place(last)}: {', '.join(last.actions)}")
 
     def _leads_to(self, hop: Hop) -> str:
@@ -530,7 +538,7 @@ class _Way:
         case = self.case
         if case.packet.direction == "downlink":
             return True
-        return any(case.packet.destination in pool for pool in case.gateway.ue_pools)
+        return any(case.packet.destination in pool for pool in case.gateway.pools)
 
     def _delivered(self, trace: Trace, last: Hop) -> Verdict:
         gateway, tunnel = self.case.gateway, trace.tunnel
@@ -539,7 +547,8 @@ class _Way:
         elif gateway.host_core:
             where = "for the host, which routes it on"
         else:
-            where = f"for the next hop {gateway.next_hop}"
+            of_ipv6 = self.case.packet.version == 6
+            where = f"for the next hop {gateway.next_hop6 if of_ipv6 else gateway.next_hop}"
         by = self.taken.rule.id if self.taken else ""
         whose = f", as {self.case.session.called(by)}'s" if by else ""
         return Verdict(True, f"it leaves by {gateway.port_of(self._exit)} {where}{whose}")
@@ -560,6 +569,12 @@ def _drop_reason(hop: Hop) -> DropReason:
     found = next((reason for reason in DropReason if reason == number), None)
     # else the flows are of another release
     return found or (table.miss if table else None) or DropReason.UNKNOWN_PORT
+
+
+def _is_solicitation(hop: Hop) -> bool:
+    """Whether a flow shows Router Solicitations to the controller."""
+    kind, number = cookie_kind(hop.cookie), cookie_number(hop.cookie)
+    return kind is CookieKind.REPORT and number == Report.ROUTER_SOLICITATION
 
 
 def _into(hop: Hop) -> str:

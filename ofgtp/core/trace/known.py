@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 
 from ofgtp.core.model import FTeid, Gateway, Qos
 from ofgtp.core.sessions.rule import Rule, Tunnel
-from ofgtp.core.trace.probe import Packet
+from ofgtp.core.trace.probe import Address, Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Known:
     """A session as far as it is known: by the API, or else by its flows in the switch."""
 
     ue: IPv4Address | None
-    """None of a relay that takes any content."""
+    """None of a UE that has IPv6 alone, and of a relay that takes any content."""
     id: str | None = None
     """None: there was only the switch to ask."""
     cookie: int | None = None
@@ -41,6 +41,23 @@ class Known:
     """The control plane that made it by PFCP, and alone may change it."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Of such a session: what its rules are called, by their ids."""
+    ue6: IPv6Network | None = None
+    """The UE's IPv6 prefix."""
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Those of IP of which the UE has addresses."""
+        return (4,) * (self.ue is not None) + (6,) * (self.ue6 is not None)
+
+    @property
+    def who(self) -> str:
+        """The UE's address, its prefix, or both; nothing of a relay that takes any content."""
+        return " and ".join(str(own) for own in (self.ue, self.ue6) if own is not None)
+
+    def of_version(self, version: int) -> str:
+        """The UE's address or prefix of an IP version, or else what it has."""
+        own = self.ue6 if version == 6 else self.ue
+        return self.who if own is None else str(own)
 
     @property
     def teids(self) -> frozenset[int]:
@@ -78,10 +95,11 @@ class Known:
         pinned = self.pinned if rule is None else rule.peer
         return self.downlink.ip if self.downlink else pinned
 
-    def owns(self, address: IPv4Address) -> bool:
+    def owns(self, address: Address) -> bool:
         """Whether it is the UE's, or one behind it."""
         prefixes = (prefix for rule in self.rules for prefix in rule.ue)
-        return address == self.ue or any(address in prefix for prefix in prefixes)
+        own = address == self.ue or (self.ue6 is not None and address in self.ue6)
+        return own or any(address in prefix for prefix in prefixes)
 
     @property
     def stranger(self) -> IPv4Address | None:
@@ -97,7 +115,7 @@ class Known:
     @property
     def name(self) -> str:
         """What to call it."""
-        return f"session {self.id}" if self.id else f"the session of {self.ue}"
+        return f"session {self.id}" if self.id else f"the session of {self.who}"
 
     def called(self, rule_id: str) -> str:
         """What to call a rule that is not the session's own."""

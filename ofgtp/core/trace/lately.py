@@ -12,13 +12,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK, DropReason
 from ofgtp.core.model import Direction, Gateway
 from ofgtp.core.observations import Seen
 from ofgtp.core.trace.known import Known
-from ofgtp.core.trace.symptoms import Symptom
+from ofgtp.core.trace.symptoms import Symptom, way_back
+from ofgtp.core.trace.verdict import of_link
 
 SAME_S = 2.0
 """A drop and a packet that passed within so many seconds may have come in either order."""
@@ -66,10 +68,14 @@ class Finding:
     run: str | None = None
 
 
-def passed(flows: Iterable[str], cookie: int | None) -> dict[Direction, Passed]:
+Went = Mapping[int, Mapping[Direction, Passed]]
+"""What has passed, by IP version and direction."""
+
+
+def passed(flows: Iterable[str], cookie: int | None) -> dict[int, dict[Direction, Passed]]:
     """What has passed by the session's flows, as `ovs-ofctl dump-flows` shows them; those that it
     has not, an idle one's downlink say, are left out."""
-    found: dict[Direction, Passed] = {}
+    found: dict[int, dict[Direction, Passed]] = {}
     ways: dict[int, Direction] = {UPLINK.number: "uplink", DOWNLINK.number: "downlink"}
     for flow in flows:
         told = _FLOW.search(flow)
@@ -77,8 +83,8 @@ def passed(flows: Iterable[str], cookie: int | None) -> dict[Direction, Passed]:
             continue
         packets, idle = int(told[3]), told[4]
         seconds_ago = float(idle) if packets and idle else None
-        way = ways[int(told[2])]
-        found[way] = found.get(way, Passed()).beside(packets, seconds_ago)
+        way, of_version = ways[int(told[2])], found.setdefault(6 if ",ipv6" in flow else 4, {})
+        of_version[way] = of_version.get(way, Passed()).beside(packets, seconds_ago)
     return found
 
 
@@ -87,7 +93,7 @@ def findings(
     now: datetime,
     known: Known,
     gateway: Gateway,
-    went: Mapping[Direction, Passed],
+    went: Went,
     peer: Mapping[str, Any] | None,
 ) -> list[Finding]:
     """What is wrong with the session's real packets, the worst first; what is over comes last.
@@ -96,10 +102,10 @@ def findings(
     downlink's as GET /v1/peers shows it.
     """
     found = [
-        *_uplink(seen, now, known, went.get("uplink", Passed())),
+        *_uplink(seen, now, known, went),
         *_at_the_peer(seen, now, known, peer),
         *_path(peer),
-        *_no_way_back(known, gateway, went),
+        *(each for version in went for each in _no_way_back(known, gateway, version, went)),
     ]
     return sorted(found, key=lambda finding: finding.over)
 
@@ -108,23 +114,41 @@ def findings(
 
 
 def _uplink(
-    seen: Sequence[Mapping[str, Any]], now: datetime, known: Known, went: Passed
+    seen: Sequence[Mapping[str, Any]], now: datetime, known: Known, went: Went
 ) -> Iterator[Finding]:
     for kind in Seen:
         some = [each for each in seen if each["what"] == kind and _own(each, known)]
+        some = [each for each in some if kind != Seen.SPOOFED_SOURCE or not _of_link(each)]
         told = _refused(kind, some, known) if some else None
         if told is None:
             continue
         says, do, run = told
         ago = min(_ago(each, now) for each in some)
-        over = went.seconds_ago is not None and went.seconds_ago + SAME_S < ago
+        over = all(_passes_now(each, now, went) for each in some)
         yield Finding("uplink", str(kind), f"{says}{_how_often(some, ago, over)}", do, over, run)
+
+
+def _passes_now(seen: Mapping[str, Any], now: datetime, went: Went) -> bool:
+    """Whether others have gone up since, of the same IP version if that is known."""
+    source = seen["source"]
+    versions = went if source is None else (ip_address(source).version,)
+    ups = (went.get(version, {}).get("uplink", Passed()) for version in versions)
+    return any(
+        up.seconds_ago is not None and up.seconds_ago + SAME_S < _ago(seen, now) for up in ups
+    )
+
+
+def _of_link(seen: Mapping[str, Any]) -> bool:
+    """Whether a packet came from an address of the UE's own link: what a phone with IPv6 says to
+    neighbours, of which it has none."""
+    return seen["source"] is not None and of_link(ip_address(seen["source"]))
 
 
 def _own(seen: Mapping[str, Any], known: Known) -> bool:
     """Whether it was a packet of this UE's: of an unknown TEID's owner nothing else is known."""
     if seen["what"] == Seen.UNKNOWN_TEID:
-        return bool(seen["source"] == str(known.ue) and seen["teid"] not in known.teids)
+        own = seen["source"] is not None and known.owns(ip_address(seen["source"]))
+        return own and seen["teid"] not in known.teids
     return bool(seen["teid"] in known.teids and seen["what"] != Seen.ICMP_ERROR)
 
 
@@ -138,17 +162,17 @@ def _refused(
             teids = list(dict.fromkeys(each["teid"] for each in some))
             its = "not known" if known.teid is None else f"{known.teid:#x}"
             return (
-                f"{peers} sends packets of {known.ue} with TEID {_names(map(hex, teids))}, which no"
-                f" session has: that of {known.name} is {its}",
+                f"{peers} sends packets of {known.who} with TEID {_names(map(hex, teids))}, which"
+                f" no session has: that of {known.name} is {its}",
                 "the base station must send with the session's TEID: has the core network (MME,"
                 " SMF) given it another? If that is right, give it to the session",
                 _command(known, f"--uplink-teid {teids[0]:#x}"),
             )
         case Seen.SPOOFED_SOURCE:
-            sources = _names(each["source"] or "what is no IPv4 packet" for each in some)
+            sources = _names(each["source"] or "what is no IP packet" for each in some)
             return (
                 f"packets from {sources} come in its tunnel by {peers}, which is for"
-                f" {known.ue} alone",
+                f" {known.who} alone",
                 "the phone sends with an address that is not its own: a stale one, one of a device"
                 " behind it; or the session has another than the core network (SMF) gave it",
                 None,
@@ -246,9 +270,8 @@ def _path(peer: Mapping[str, Any] | None) -> Iterator[Finding]:
         )
 
 
-def _no_way_back(
-    known: Known, gateway: Gateway, went: Mapping[Direction, Passed]
-) -> Iterator[Finding]:
+def _no_way_back(known: Known, gateway: Gateway, version: int, ways: Went) -> Iterator[Finding]:
+    went = ways[version]
     up, down = went.get("uplink", Passed()), went.get("downlink")
     if down is None or up.seconds_ago is None or up.seconds_ago > RECENT_S:
         return
@@ -258,19 +281,30 @@ def _no_way_back(
     if silent is not None and silent < up.seconds_ago + QUIET_S:
         return
     last = "none has come down yet" if silent is None else f"none has come down for {silent:.0f} s"
-    router = "the host" if gateway.host_core else f"the next hop {gateway.next_hop}"
-    ours = "" if gateway.host_core else f" to {gateway.core_ip.ip}"
+    ue = known.of_version(version)
     yield Finding(
         "downlink",
         NO_ANSWERS,
-        f"packets of {known.ue} go up (the last {up.seconds_ago:.0f} s ago), and {last}",
-        f"does {router} route {known.ue} back{ours}? Do its packets come in by"
+        f"packets of {ue} go up (the last {up.seconds_ago:.0f} s ago), and {last}",
+        f"{way_back(known, gateway, version)} Do its packets come in by"
         f" {gateway.core_device}? If what it sends gets no answers anyway, all is well",
-        run=f"tcpdump -ni {gateway.core_device} host {known.ue}",
+        run=f"tcpdump -ni {gateway.core_device} {'net' if version == 6 else 'host'} {ue}",
     )
 
 
 # --- beside
+
+
+def of_neighbours(seen: Sequence[Mapping[str, Any]], known: Known) -> Iterator[Symptom]:
+    """What the session's UE says to neighbours."""
+    some = [each for each in seen if each["what"] == Seen.SPOOFED_SOURCE and _own(each, known)]
+    sources = _names(each["source"] for each in some if _of_link(each))
+    if sources:
+        yield Symptom(
+            "info",
+            f"its phone speaks to neighbours too, as phones with IPv6 do (from {sources}): it has"
+            " none here, and that goes no further",
+        )
 
 
 def of_peers(seen: Sequence[Mapping[str, Any]], now: datetime, known: Known) -> Iterator[Symptom]:

@@ -39,7 +39,7 @@ def wrong_bearer(case: Case) -> Verdict:
 
 def _owned(session: Known, cause: str) -> tuple[str, str]:
     """What helps, of a session that its control plane alone may change."""
-    name = shlex.quote(session.id or str(session.ue))
+    name = shlex.quote(session.id or session.who)
     do = f"{cause}. Only {session.owner} may change it, by PFCP; what it has asked for:"
     return do, f"ofgtp session show {name} --rules"
 

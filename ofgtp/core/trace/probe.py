@@ -19,14 +19,36 @@ from ofgtp.core.flows.pipeline import CONTAINER, CONTAINER_END, EPOCH, FITTED, U
 from ofgtp.core.model import GTPU_PORT, Direction, Gateway
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.gtpu import Extension
-from ofgtp.core.rules.terms import CE, ECT_1, GTP, IPV4_TYPED, IPV6_TYPED, NSH, T_PDU, E
+from ofgtp.core.rules.terms import (
+    CE,
+    ECT_1,
+    GTP,
+    ICMPV6,
+    IPV4_TYPED,
+    IPV6_TYPED,
+    NEIGHBOURS_HOPS,
+    NSH,
+    T_PDU,
+    E,
+)
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132}
 """Those that have a name; others are numbers."""
 PEER_MAC, CORE_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 """Who sends it: no flow asks."""
 
-_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+ROUTER_SOLICITATION = 133
+"""Type of ICMPv6 (RFC 4861, 4.1)."""
+SOLICITS_FROM, ALL_ROUTERS = IPv6Address("fe80::1:2:3:4"), IPv6Address("ff02::2")
+"""A UE that looks for its router, and whom it asks."""
+LEAST = {4: 28, 6: 48}
+"""Octets of the smallest packet that has a protocol's header, by IP version: those of ping."""
+USUAL = {4: 84, 6: 104}
+"""Of what ping sends."""
+
+Address = IPv4Address | IPv6Address
+
+_IPV4, _IPV6 = struct.Struct("!BBHHHBBH4s4s"), struct.Struct("!IHBB16s16s")
 _NO_TYPE = 0x05FF
 """What the switch says of a frame whose type field is a length."""
 
@@ -36,16 +58,18 @@ class Packet:
     """A UE's packet, to a host or from it, and the tunnel by which it comes: an uplink one, or a
     downlink one to a relay.
 
-    `size` is that of the IP packet in octets; `proto` is a name of `PROTOCOLS` or a number, and
+    Both addresses are of one IP version. `size` is that of the IP packet in octets; `proto` is a
+    name of `PROTOCOLS` or a number (icmp of IPv6 is ICMPv6), `ttl` the hop limit of IPv6, and
     `ue_port` and `host_port` are those of TCP, UDP and SCTP. `teid` and `peer`, an address, are of
     its tunnel, and so is `container`: the PDU Session Container's octets (TS 38.415, 5.5.2.2),
     empty for none, and maybe others behind it.
     `ecn` is the packet's own ECN, `outer_ecn` what routers have made of the tunnel's (RFC 3168, 5).
+    `solicits`: it is no ping, but looks for a router.
     """
 
     direction: Direction
-    ue: IPv4Address
-    host: IPv4Address
+    ue: Address
+    host: Address
     proto: str = "icmp"
     ue_port: int = 40000
     host_port: int = 443
@@ -57,21 +81,34 @@ class Packet:
     container: bytes = b""
     ecn: int = 0
     outer_ecn: int = 0
+    solicits: bool = False
 
     @property
-    def source(self) -> IPv4Address:
+    def version(self) -> int:
+        """That of IP."""
+        return self.ue.version
+
+    @property
+    def source(self) -> Address:
         """Its inner source."""
         return self.ue if self.direction == "uplink" else self.host
 
     @property
-    def destination(self) -> IPv4Address:
+    def destination(self) -> Address:
         """Its inner destination."""
         return self.host if self.direction == "uplink" else self.ue
 
     @property
     def number(self) -> int:
         """That of its protocol."""
+        if self.version == 6 and self.proto == "icmp":
+            return ICMPV6
         return PROTOCOLS[self.proto] if self.proto in PROTOCOLS else int(self.proto)
+
+    @property
+    def protocol(self) -> str:
+        """What it is called."""
+        return "icmpv6" if self.number == ICMPV6 else self.proto
 
     @property
     def tunnelled(self) -> bool:
@@ -81,8 +118,11 @@ class Packet:
     def __str__(self) -> str:
         ends = [str(self.source), str(self.destination)]
         if self.ports:
-            ends = [f"{end}:{port}" for end, port in zip(ends, self.ports, strict=True)]
+            shown = [f"[{end}]" if self.version == 6 else end for end in ends]
+            ends = [f"{end}:{port}" for end, port in zip(shown, self.ports, strict=True)]
         name = self.proto.upper() if self.proto in PROTOCOLS else f"protocol {self.proto}"
+        if self.number == ICMPV6:
+            name = "Router Solicitation" if self.solicits else "ICMPv6"
         dscp = f", DSCP {self.dscp}" if self.dscp else ""
         return f"{name} {ends[0]} > {ends[1]}, {self.size} octets{dscp}"
 
@@ -95,17 +135,22 @@ class Packet:
         return both if self.direction == "uplink" else both[::-1]
 
     def _inner(self) -> list[str]:
-        name, more = self.proto, list[str]()
+        of_ipv6 = self.version == 6
+        name, more, family = self.proto, list[str](), "ipv6" if of_ipv6 else "nw"
         if self.ports:
             more = [f"{self.proto}_src={self.ports[0]}", f"{self.proto}_dst={self.ports[1]}"]
+            name += "6" * of_ipv6
         elif self.proto == "icmp":
-            more = [f"icmp_type={8 if self.direction == 'uplink' else 0}", "icmp_code=0"]
+            kinds = (8, 0) if not of_ipv6 else (128, 129)
+            kind = ROUTER_SOLICITATION if self.solicits else kinds[self.direction != "uplink"]
+            name, icmp = ("icmp6", "icmpv6") if of_ipv6 else ("icmp", "icmp")
+            more = [f"{icmp}_type={kind}", f"{icmp}_code=0"]
         else:
-            name, more = "ip", [f"nw_proto={self.number}"]
+            name, more = "ipv6" if of_ipv6 else "ip", [f"nw_proto={self.number}"]
         return [
             name,
-            f"nw_src={self.source}",
-            f"nw_dst={self.destination}",
+            f"{family}_src={self.source}",
+            f"{family}_dst={self.destination}",
             f"nw_tos={self.dscp << 2}",
             f"nw_ecn={self.ecn}",
             f"nw_ttl={self.ttl}",
@@ -114,8 +159,9 @@ class Packet:
 
     def _typed(self) -> list[str]:
         """Without an Ethernet header."""
+        kind = IPV6_TYPED if self.version == 6 else IPV4_TYPED
         return [
-            f"packet_type=({IPV4_TYPED >> 16},{IPV4_TYPED & 0xFFFF:#x})",
+            f"packet_type=({kind >> 16},{kind & 0xFFFF:#x})",
             *([f"nw_proto={self.number}"] if self.proto in PROTOCOLS else []),
             *self._inner()[1:],
         ]
@@ -131,11 +177,19 @@ class Packet:
         return kept + self.container + self._header()
 
     def _header(self) -> bytes:
-        """Its IPv4 header (RFC 791)."""
+        """Its IP header (RFC 791, RFC 8200)."""
         tos, proto = self.dscp << 2 | self.ecn, self.number
+        if self.version == 6:
+            fields6 = (6 << 28 | tos << 20, self.size - _IPV6.size, proto, self.ttl)
+            return _IPV6.pack(*fields6, self.source.packed, self.destination.packed)
         fields = (0x45, tos, self.size, 0, 0x4000, self.ttl, proto)
         ends = self.source.packed, self.destination.packed
         return _IPV4.pack(*fields, checksum(_IPV4.pack(*fields, 0, *ends)), *ends)
+
+
+def solicitation(source: Address = SOLICITS_FROM) -> Packet:
+    """What a UE sends to learn its prefix (RFC 4861, 4.1), without its tunnel."""
+    return Packet("uplink", source, ALL_ROUTERS, size=LEAST[6], ttl=NEIGHBOURS_HOPS, solicits=True)
 
 
 def container(qfi: int) -> bytes:
@@ -182,8 +236,8 @@ def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
 def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
     """The same out of its tunnel, with the type by which the switch takes it.
 
-    Open vSwitch reads the version 8 bytes too far (docs/ovs-faults.md): there the TTL stands, or,
-    behind a container of 4 octets, by chance the version.
+    Open vSwitch reads the version 8 bytes too far (docs/ovs-faults.md): there the TTL stands, the
+    first octet of an IPv6 source, or, behind a container of 4 octets, by chance the version.
     """
     left = packet.unwrapped
     tunnel = [
@@ -196,7 +250,7 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
     typed = {4: IPV4_TYPED, 6: IPV6_TYPED}.get(left[8] >> 4)
     if typed is not None:
         inner = [f"packet_type=({typed >> 16},{typed & 0xFFFF:#x})"]
-        if typed == IPV4_TYPED and not packet.container:
+        if typed == IPV4_TYPED and not packet.container and packet.version == 4:
             inner = packet._typed()
     else:
         kind = int.from_bytes(left[12:14], "big")
@@ -230,7 +284,7 @@ def parsed_anew(
         # or its source first, where a container reaches further
         CONTAINER: _as_ipv6(left),
         CONTAINER_END: [*_as_ipv6(left[16:]), f"ipv6_src={IPv6Address(left[:16])}"],
-        UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", "nsh_np=1"],
+        UNWRAP: [f"dl_type={NSH:#x}", "nsh_mdtype=3", f"nsh_np={2 if packet.version == 6 else 1}"],
     }[table]
     kept = [f"reg{number}={value:#x}" for number, value in sorted(registers.items()) if value]
     by = gateway.core_ends[0] if packet.direction == "downlink" else gateway.loop_ports[1]

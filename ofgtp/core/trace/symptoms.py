@@ -65,13 +65,14 @@ def of_controller(gateway: Mapping[str, Any]) -> Iterator[Symptom]:
         )
     elif not gateway.get("in_sync"):
         yield Symptom("info", f"the flows of {name} are being compared: ask again in a moment")
-    hop = gateway.get("next_hop")
-    if hop and hop["state"] == "stale":
-        yield Symptom(
-            "bad",
-            f"the next hop {hop['ip']} has stopped to answer ARP; packets still go to its last MAC"
-            f" address, {hop['mac']}",
-        )
+    for name, asked_by in (("next_hop", "ARP"), ("next_hop6", "neighbour discovery")):
+        hop = gateway.get(name)
+        if hop and hop["state"] == "stale":
+            yield Symptom(
+                "bad",
+                f"the next hop {hop['ip']} has stopped to answer {asked_by}; packets still go to"
+                f" its last MAC address, {hop['mac']}",
+            )
 
 
 def of_session(session: Mapping[str, Any]) -> Iterator[Symptom]:
@@ -142,9 +143,16 @@ def of_counters(
             " (ofgtp capture shows what comes)",
         )
     if up and not down and delivered.get("downlink") and known.relay is None:
-        router = "the host" if gateway.host_core else f"the next hop {gateway.next_hop}"
-        ours = "" if gateway.host_core else f" to {gateway.core_ip.ip}"
-        yield Symptom(
-            "info",
-            f"packets go up and none comes down: does {router} route {known.ue} back{ours}?",
-        )
+        asked = " ".join(way_back(known, gateway, version) for version in known.versions)
+        yield Symptom("info", f"packets go up and none comes down: {asked}")
+
+
+def way_back(known: Known, gateway: Gateway, version: int) -> str:
+    """What to ask where no packets of an IP version come down."""
+    ue = known.of_version(version)
+    if gateway.host_core:
+        return f"does the host route {ue} back?"
+    hop, ours = gateway.next_hop, gateway.core_ip.ip
+    if version == 6 and gateway.core_ip6 is not None:
+        return f"does the next hop {gateway.next_hop6} route {ue} back to {gateway.core_ip6.ip}?"
+    return f"does the next hop {hop} route {ue} back to {ours}?"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
 from ofgtp.core.model import QFI_MAX, Gateway
+from ofgtp.core.packets.icmpv6 import MTU_MIN
 from ofgtp.core.rules.container import units_max
 from ofgtp.core.rules.terms import (
     CONTAINER_HEADERS,
@@ -20,6 +21,7 @@ from ofgtp.core.trace import of_rules
 from ofgtp.core.trace.choice import Taken
 from ofgtp.core.trace.known import Case, Known, Verdict
 from ofgtp.core.trace.oftrace import Hop
+from ofgtp.core.trace.probe import Address
 
 TABLES = {table.number: table for table in PIPELINE}
 
@@ -103,6 +105,15 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 f" {gateway.name} in ofgtp.toml, and restart ofgtp",
                 None,
             )
+        case DropReason.INNER_IPV6:
+            return (
+                f"gateway {gateway.name} has no IPv6: no prefix of it is in ue_pools",
+                "normal for a phone that tries IPv6 where the session is IPv4 alone. If it shall"
+                " have it: an IPv6 prefix in ue_pools, core_ip6 and next_hop6 of gateway"
+                f" {gateway.name} in ofgtp.toml, restart ofgtp, and give the session its prefix"
+                " (ue_ipv6)",
+                None,
+            )
         case DropReason.PROTECTED_DESTINATION:
             return (
                 f"no UE may send to {packet.destination}: it is in an access network, an address"
@@ -116,6 +127,14 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 f'if they shall: ue_to_ue = "route" for gateway {gateway.name} in ofgtp.toml, and'
                 " restart ofgtp",
                 None,
+            )
+        case DropReason.NEXT_HOP_UNRESOLVED if packet.version == 6:
+            return (
+                f"the next hop {gateway.next_hop6} has not answered neighbour discovery on"
+                f" {gateway.core_port}",
+                "check the router, its address (next_hop6 in ofgtp.toml), cable and VLAN. Is it"
+                " asked, and does it answer?",
+                f"tcpdump -ni {gateway.core_port} icmp6",
             )
         case DropReason.NEXT_HOP_UNRESOLVED:
             return (
@@ -189,10 +208,11 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 None,
             )
         case DropReason.TTL_EXPIRED:
+            what = "hop limit" if packet.version == 6 else "TTL"
             return (
-                f"its TTL of {packet.ttl} ends here: the gateway is a router, and takes 1 off",
-                "normal for traceroute, which sees the gateway by it; else the sender's TTL is too"
-                " small, or packets go in circles. With decrement_ttl = false in ofgtp.toml the"
+                f"its {what} of {packet.ttl} ends here: the gateway is a router, and takes 1 off",
+                f"normal for traceroute, which sees the gateway by it; else the sender's {what} is"
+                " too small, or packets go in circles. With decrement_ttl = false in ofgtp.toml the"
                 " gateway is none",
                 None,
             )
@@ -216,7 +236,7 @@ def _missed(case: Case) -> Verdict:
     packet, session = case.packet, case.session
     if session.teid is None:
         return Verdict(
-            False, f"the switch has no session for {session.ue}", "unknown_teid", NOT_MADE
+            False, f"the switch has no session for {session.who}", "unknown_teid", NOT_MADE
         )
     if packet.teid not in session.teids:
         known = sorted(session.teids, key=lambda teid: (teid != session.teid, teid))
@@ -229,11 +249,25 @@ def _missed(case: Case) -> Verdict:
             "the base station must send with the TEID of the session: has the core network (MME,"
             " SMF) given it another?",
         )
+    if packet.solicits:
+        return _not_solicited(case)
     if not session.owns(packet.source):
+        says = (
+            f"tunnel {packet.teid:#x} is for {session.who} alone, and the packet is from"
+            f" {packet.source}"
+        )
+        if of_link(packet.source):
+            return Verdict(
+                False,
+                f"{says}, which is no address beyond the phone's own link",
+                "spoofed_source",
+                "normal for what a phone says to its neighbours (neighbour discovery, multicast):"
+                " it has none here, and nothing of it is forwarded. What it sends to hosts must"
+                f" come from {session.of_version(6)}",
+            )
         return Verdict(
             False,
-            f"tunnel {packet.teid:#x} is for {session.ue} alone, and the packet is from"
-            f" {packet.source}",
+            says,
             "spoofed_source",
             "the phone sends with an address that is not its own: a stale one, or one of a device"
             " behind it",
@@ -241,6 +275,60 @@ def _missed(case: Case) -> Verdict:
     if session.pin_of(packet.teid) not in (None, packet.peer):
         return _wrong_peer(case)
     return _not_installed(session, "uplink")
+
+
+def of_link(source: Address) -> bool:
+    """Whether an address is for a UE's own link alone: link-local, or none yet."""
+    return isinstance(source, IPv6Address) and (source.is_link_local or source.is_unspecified)
+
+
+def _not_solicited(case: Case) -> Verdict:
+    """A Router Solicitation of a known tunnel that the switch does not show to the controller."""
+    name = case.gateway.name
+    if case.gateway.ue_pools6 and not case.gateway.router_advertisement:
+        return Verdict(
+            False,
+            f"gateway {name} answers no Router Solicitations (router_advertisement = false)",
+            "no_router",
+            "then the phone must get its prefix otherwise, or: router_advertisement = true in"
+            " ofgtp.toml, and restart ofgtp",
+        )
+    return Verdict(
+        False,
+        "the switch does not take it for what it is, a Router Solicitation",
+        "not_installed",
+        "its flows may be of another configuration than ofgtp.toml: restart ofgtp",
+        LOOK,
+    )
+
+
+def solicited(case: Case) -> Verdict:
+    """A Router Solicitation, which the switch shows to the controller."""
+    packet, session = case.packet, case.session
+    if session.teid is None or packet.teid not in session.teids:
+        return _missed(case)
+    if session.pin_of(packet.teid) not in (None, packet.peer):
+        return _wrong_peer(case)
+    if session.ue6 is None:
+        return Verdict(
+            False,
+            f"{session.name} has no IPv6 prefix (ue_ipv6), so its phone is told of no router",
+            "no_ipv6",
+            "normal where the session is IPv4 alone; if it shall have IPv6, the core network (MME,"
+            " SMF) must give it a prefix",
+        )
+    if not session.tunnels:
+        return Verdict(
+            False,
+            f"{session.name} is idle: there is no tunnel by which its phone could be told",
+            DropReason.IDLE_UE.label,
+            "the core network (MME, SMF) must give the session its downlink; the phone asks again"
+            " within some seconds",
+        )
+    who = "the controller" if session.id else "the controller, if it runs,"
+    return Verdict(
+        True, f"{who} tells the phone of its prefix, {session.ue6} (Router Advertisement)"
+    )
 
 
 def _wrong_peer(case: Case) -> Verdict:
@@ -266,7 +354,7 @@ def _wrong_peer(case: Case) -> Verdict:
 def _no_downlink(case: Case) -> Verdict:
     session = case.session
     if session.id is None:
-        says = f"the switch has no session for {session.ue}"
+        says = f"the switch has no session for {session.who}"
         return Verdict(False, says, DropReason.UNKNOWN_UE.label, NOT_MADE)
     return _not_installed(session, "downlink")
 
@@ -291,13 +379,26 @@ def too_big(case: Case, asked: Hop) -> Verdict:
         # one that is far too long is found out before its session is known
         taken = TUNNEL_HEADERS + CONTAINER_HEADERS
         of += f" and {CONTAINER_HEADERS} a PDU Session Container"
+    told = "fragmentation needed"
+    do = "If large downloads hang all the same, ICMP is lost on its way: let it pass, or raise"
+    if case.packet.version == 6:
+        told, least = "Packet Too Big", MTU_MIN + TUNNEL_HEADERS + CONTAINER_HEADERS
+        if mtu < least:
+            return Verdict(
+                False,
+                f"{case.packet.size} octets do not fit: the access MTU of {mtu} leaves"
+                f" {mtu - taken}, since {of}",
+                "too_big",
+                f"IPv6 needs {MTU_MIN} octets on every link, so nobody is told to send less: raise"
+                f" the MTU of {case.gateway.access_port} to {least} or more",
+                f"ip link set dev {case.gateway.access_port} mtu {least}",
+            )
     return Verdict(
         False,
         f"{case.packet.size} octets do not fit: the access MTU of {mtu} leaves {mtu - taken}, since"
         f" {of}",
         "too_big",
-        "its sender is told by ICMP (fragmentation needed) to send less. If large downloads hang"
-        " all the same, ICMP is lost on its way: let it pass, or raise the access network's MTU",
+        f"its sender is told by ICMP ({told}) to send less. {do} the access network's MTU",
     )
 
 
@@ -316,11 +417,24 @@ def too_big_relayed(case: Case) -> Verdict:
 def too_big_uplink(case: Case, asked: Hop) -> Verdict:
     """It does not fit the core port, which this flow found out by its limit."""
     mtu, port = (asked.limit or 0) - ETHERNET_HEADER, case.gateway.core_device
+    says = f"{case.packet.size} octets do not fit: {port} has an MTU of {mtu}"
+    told = "fragmentation needed"
+    if case.packet.version == 6:
+        told = "Packet Too Big"
+        if mtu < MTU_MIN:
+            return Verdict(
+                False,
+                says,
+                "too_big_uplink",
+                f"IPv6 needs {MTU_MIN} octets on every link, so nobody is told to send less: raise"
+                f" the MTU of {port} to {MTU_MIN} or more",
+                f"ip link set dev {port} mtu {MTU_MIN}",
+            )
     return Verdict(
         False,
-        f"{case.packet.size} octets do not fit: {port} has an MTU of {mtu}",
+        says,
         "too_big_uplink",
-        "the phone is told by ICMP (fragmentation needed) to send less. If large uploads hang all"
+        f"the phone is told by ICMP ({told}) to send less. If large uploads hang all"
         f" the same, let the core network (MME, SMF) give UEs an MTU of {mtu} or less, or raise"
         f" that of {port}",
     )
