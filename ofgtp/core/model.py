@@ -117,7 +117,7 @@ class Session:
     id: str
     gateway: str
     ue_ip: IPv4Address | None
-    """None of a relay that takes any content."""
+    """None of a UE that has IPv6 alone, and of a relay that takes any content."""
     uplink: Uplink | None
     """None where a control plane says by rules which TEIDs there are."""
     downlink: FTeid | None

@@ -77,7 +77,8 @@ class SessionInput(MoreInput):
     gateway: str | None = Field(None, description="May be left out when there is only one")
     ue_ip: Ipv4 | None = Field(
         None,
-        description="In the gateway's ue_pools. Left out: a relay (core) of what comes",
+        description="In the gateway's ue_pools. Left out: the UE has a ue_ipv6 alone, or it is a"
+        " relay (core) of what comes",
         validate_default=True,
     )
     uplink: UplinkInput | None = None
@@ -174,6 +175,10 @@ class ListQuery(NoQuery):
     gateway: str | None = None
     id: str | None = Field(None, description="Stands anywhere in the id")
     ue_ip: Ipv4 | None = None
+    ue_ipv6: Prefix6 | None = Field(
+        None,
+        description="An IPv6 address or a prefix: the UE's prefix holds it, or lies in it",
+    )
     teid: QueryTeid | None = Field(None, description="The uplink's")
     peer: Ipv4 | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
     state: SessionState | None = None

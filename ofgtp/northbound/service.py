@@ -118,7 +118,8 @@ class SessionRequest:
     """A session as asked for: the fields have the right shape, the gateway has not seen them.
 
     What is None is the service's to choose: a new id, the only gateway, the present TEID or a new
-    one. `downlink` None means idle; `ue_ip` None, a relay of whatever comes.
+    one. `downlink` None means idle; `ue_ip` None, a UE with a `ue_ipv6` alone, or a relay of
+    whatever comes.
     """
 
     id: str | None
@@ -194,12 +195,14 @@ class NewSession:
 class SessionFilter:
     """Which sessions to list; None matches all.
 
-    `id` stands anywhere in the session's, `teid` is the uplink's, `peer` either side's.
+    `id` stands anywhere in the session's, the UE's prefix holds `ue_ipv6` or lies in it, `teid` is
+    the uplink's, `peer` either side's.
     """
 
     gateway: str | None = None
     id: str | None = None
     ue_ip: IPv4Address | None = None
+    ue_ipv6: IPv6Network | None = None
     teid: int | None = None
     peer: IPv4Address | None = None
     state: SessionState | None = None

@@ -73,7 +73,7 @@ def write(db: sqlite3.Connection, session: Session) -> None:
         [(session.gateway, *_bounds(prefix), session.number) for prefix in _framed(session)],
     )
     if (prefix6 := ipv6_of(session)) is not None:
-        row = (session.gateway, *_bounds6(prefix6), session.number)
+        row = (session.gateway, *bounds6(prefix6), session.number)
         db.execute("INSERT INTO prefixes VALUES (?, ?, ?, ?)", row)
 
 
@@ -152,20 +152,29 @@ def conflict(db: sqlite3.Connection, session: Session) -> Conflict | InvalidSess
                 what = f"the TEID {far.teid} at {far.ip}"
                 return Conflict(loc, f"{what} is in use by session {other!r}", other)
     for place, prefix in enumerate(_framed(session)):
-        first, last = _bounds(prefix)
-        where = "t.gateway = ? AND t.first <= ? AND t.last >= ?"
-        for other in _other(db, "framed", where, (session.gateway, last, first)):
-            if other != mine:
-                loc = f"framed_routes.{place}"
-                return InvalidSession(loc, f"{prefix} overlaps a prefix of session {other!r}")
+        holder = _holder(db, "framed", session, *_bounds(prefix))
+        if holder is not None:
+            loc = f"framed_routes.{place}"
+            return InvalidSession(loc, f"{prefix} overlaps a prefix of session {holder!r}")
     if (prefix6 := ipv6_of(session)) is not None:
-        low, high = _bounds6(prefix6)
-        where = "t.gateway = ? AND t.first <= ? AND t.last >= ?"
-        for other in _other(db, "prefixes", where, (session.gateway, high, low)):
-            if other != mine:
-                reason = f"{prefix6} overlaps the prefix of session {other!r}"
-                return Conflict("ue_ipv6", reason, other)
+        holder = _holder(db, "prefixes", session, *bounds6(prefix6))
+        if holder is not None:
+            reason = f"{prefix6} overlaps the prefix of session {holder!r}"
+            return Conflict("ue_ipv6", reason, holder)
     return None
+
+
+def _holder(
+    db: sqlite3.Connection, table: str, session: Session, first: int | bytes, last: int | bytes
+) -> str | None:
+    """Another session that has some of these addresses. No two prefixes of a gateway overlap: what
+    begins last before their end also ends last."""
+    sql = (
+        f"SELECT s.id, t.last FROM {table} AS t JOIN sessions AS s ON s.number = t.number"
+        " WHERE t.gateway = ? AND t.first <= ? AND s.id <> ? ORDER BY t.first DESC LIMIT 1"
+    )
+    row = db.execute(sql, (session.gateway, last, session.id)).fetchone()
+    return None if row is None or row[1] < first else str(row[0])
 
 
 def any_in_range(db: sqlite3.Connection, first: int, last: int) -> bool:
@@ -236,7 +245,10 @@ def number_by_address(db: sqlite3.Connection, gateway: str, address: IPv4Address
 
 def number_by_ipv6(db: sqlite3.Connection, gateway: str, address: IPv6Address) -> int | None:
     """The number of the session whose UE has this address."""
-    sql = "SELECT number FROM prefixes WHERE gateway = ? AND first <= ? AND last >= ?"
+    sql = (
+        "SELECT number FROM (SELECT number, last FROM prefixes WHERE gateway = ? AND first <= ?"
+        " ORDER BY first DESC LIMIT 1) WHERE last >= ?"
+    )
     return _number(db, sql, (gateway, address.packed, address.packed))
 
 
@@ -277,7 +289,8 @@ def ipv6_of(session: Session) -> IPv6Network | None:
     return None if session.detail is None else session.detail.ue_ipv6
 
 
-def _bounds6(prefix: IPv6Network) -> tuple[bytes, bytes]:
+def bounds6(prefix: IPv6Network) -> tuple[bytes, bytes]:
+    """Its first and last address, as the store writes them."""
     return prefix.network_address.packed, prefix.broadcast_address.packed
 
 

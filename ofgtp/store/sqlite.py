@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -1061,6 +1061,10 @@ class SessionStore:
         own = _one(self._reader, f"{_SELECT} WHERE {where}", (gateway, int(ue_ip)))
         return own or self._by_number(keys.number_by_address(self._reader, gateway, ue_ip))
 
+    def by_ue_ipv6(self, gateway: str, address: IPv6Address) -> StoredSession | None:
+        """The session of the gateway whose UE has this address."""
+        return self._by_number(keys.number_by_ipv6(self._reader, gateway, address))
+
     def by_slot(self, gateway: str, slot: int) -> Session | None:
         """The session of the gateway that has this slot."""
         found = _one(self._reader, f"{_SELECT} WHERE slot = ? AND gateway = ?", (slot, gateway))
@@ -1153,6 +1157,7 @@ class SessionStore:
         gateway: str | None = None,
         part_of_id: str | None = None,
         ue_ip: IPv4Address | None = None,
+        ue_ipv6: IPv6Network | None = None,
         teid: int | None = None,
         peer: IPv4Address | None = None,
         state: SessionState | None = None,
@@ -1162,9 +1167,9 @@ class SessionStore:
     ) -> tuple[list[StoredSession], str | None]:
         """One page of the sessions that match, and the cursor of the next page or None.
 
-        `part_of_id` stands anywhere in the id; `teid` is the uplink's; `peer` is
-        `uplink.remote_ip` or `downlink.remote_ip`; those of control planes are left out unless
-        `owned`. A page goes on after the last session of the one
+        `part_of_id` stands anywhere in the id; the UE's prefix holds `ue_ipv6`, or lies in it;
+        `teid` is the uplink's; `peer` is `uplink.remote_ip` or `downlink.remote_ip`; those of
+        control planes are left out unless `owned`. A page goes on after the last session of the one
         before: sessions made or deleted in between neither repeat nor hide others.
 
         Raises:
@@ -1183,6 +1188,9 @@ class SessionStore:
             if value is not None:
                 where.append(condition)
                 values.append(value)
+        if ue_ipv6 is not None:
+            where.append("number IN (SELECT number FROM prefixes WHERE first <= ? AND last >= ?)")
+            values += reversed(keys.bounds6(ue_ipv6))
         if teid is not None:
             where.append("(uplink_teid = ? OR number IN (SELECT number FROM teids WHERE teid = ?))")
             values += [teid, teid]

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -242,19 +242,21 @@ def test_list(client: Client, service: FakeService) -> None:
     page = answer(client.get("/v1/sessions?limit=2"), 200, schema.SessionList)
     assert [item["id"] for item in page["items"]] == ["ue-0", "ue-1"]
     assert page["next"] == "next"
-    query = "gateway=gw1&id=00-1:a&ue_ip=10.45.0.2&teid=0x1001&peer=10.1.0.2&state=error_indicated"
-    client.get(f"/v1/sessions?{query}&limit=1000&cursor=next")
+    query = "gateway=gw1&id=00-1:a&ue_ip=10.45.0.2&ue_ipv6=2001:db8:a:1::7&teid=0x1001"
+    query += "&peer=10.1.0.2&state=error_indicated&limit=1000&cursor=next"
+    client.get(f"/v1/sessions?{query}")
     assert service.filter == SessionFilter(
         "gw1",
         "00-1:a",
         IPv4Address("10.45.0.2"),
+        IPv6Network("2001:db8:a:1::7/128"),
         4097,
         IPv4Address("10.1.0.2"),
         SessionState.ERROR_INDICATED,
         1000,
         "next",
     )
-    everything = "/v1/sessions?gateway=&id=&ue_ip=&teid=&peer=&state=&limit=&cursor="
+    everything = "/v1/sessions?gateway=&id=&ue_ip=&ue_ipv6=&teid=&peer=&state=&limit=&cursor="
     assert answer(client.get(everything), 200, schema.SessionList)["next"] is None
     assert service.filter == SessionFilter()
 
@@ -269,6 +271,12 @@ def test_list(client: Client, service: FakeService) -> None:
         ("teid=4294967296", "teid"),
         ("teid=-1", "teid"),
         ("ue_ip=10.45.0.256", "ue_ip"),
+        ("ue_ip=2001:db8::1", "ue_ip"),
+        ("ue_ipv6=2001:db8:a:1::7/64", "ue_ipv6"),
+        ("ue_ipv6=2001:db8::/129", "ue_ipv6"),
+        ("ue_ipv6=fe80::1%25eth0", "ue_ipv6"),
+        ("ue_ipv6=10.45.0.2", "ue_ipv6"),
+        ("ue_ipv6=7", "ue_ipv6"),
         ("peer=::1", "peer"),
         ("state=lost", "state"),
         ("cursor=forged", "cursor"),
@@ -337,6 +345,12 @@ def test_session_flows(client: Client) -> None:
         (without(ue_ip="10.45.0.02"), ["ue_ip"]),
         (without(ue_ip="2001:db8::1"), ["ue_ip"]),
         (without(ue_ip="10.46.0.1"), ["ue_ip"]),
+        (without(ue_ipv6="2001:db8:a:1::7/64"), ["ue_ipv6"]),
+        (without(ue_ipv6="2001:db8:a:1::/129"), ["ue_ipv6"]),
+        (without(ue_ipv6="fe80::%eth0/64"), ["ue_ipv6"]),
+        (without(ue_ipv6="10.45.0.0/24"), ["ue_ipv6"]),
+        (without(ue_ipv6=1), ["ue_ipv6"]),
+        (without("ue_ip", ue_ipv6="2001:db8:a:1::7/64"), ["ue_ipv6"]),
         (without(colour="red"), ["colour"]),
         (without(state="active", counters={}), ["state", "counters"]),
         (without(uplink={"teid": 0}), ["uplink.teid"]),

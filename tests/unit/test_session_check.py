@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 import pytest
@@ -82,6 +82,11 @@ def test_what_may_pass(kind: str) -> None:
         relay(ue_ip=UE, framed_routes=prefixes("192.168.0.0/16")),
         detailed(framed_routes=prefixes("192.168.7.0/24", "192.168.8.1")),
         relay(relay=Relay(0x5001, FTeid(0x2001, FAR))),  # the same TEID, elsewhere
+        *(
+            detailed(ue_ip=ue, ue_ipv6=IPv6Network(prefix))
+            for ue in (UE, None)
+            for prefix in ("2001:db8:a::/48", "2001:db8:a:ffff::/64", "2001:db8:a::7/128")
+        ),
     ],
 )
 def test_what_may_just_pass(one: Session) -> None:
@@ -89,6 +94,22 @@ def test_what_may_just_pass(one: Session) -> None:
 
 
 BAD: dict[str, tuple[Session, str, str]] = {
+    **{
+        f"the IPv6 prefix {prefix}": (detailed(ue_ip=None, ue_ipv6=IPv6Network(prefix)), *expected)
+        for prefix, expected in {
+            "2001:db8:b::/64": ("ue_ipv6", "not in the IPv6 UE pools (2001:db8:a::/48)"),
+            "2001:db8::/47": ("ue_ipv6", "is no UE's prefix: /48 to /128"),
+            "::/0": ("ue_ipv6", "is no UE's prefix"),
+            "::ffff:10.45.0.2/128": ("ue_ipv6", "not in the IPv6 UE pools"),
+            "fe80::/64": ("ue_ipv6", "not in the IPv6 UE pools"),
+            "ff02::/64": ("ue_ipv6", "not in the IPv6 UE pools"),
+        }.items()
+    },
+    "a relay with an IPv6 prefix": (
+        relay(ue_ip=UE, ue_ipv6=IPv6Network("2001:db8:a:1::/64")),
+        "ue_ipv6",
+        "a relay has none",
+    ),
     "a 64th bearer": (detailed(bearers=bearers(64)), "bearers", "at most 63, not 64"),
     "an id twice": (with_bearer(id="one"), "bearers.1.id", "one is another bearer's"),
     "a precedence twice": (with_bearer(precedence=1), "bearers.1.precedence", "1 is another"),
@@ -450,3 +471,23 @@ def test_every_gate_has_a_word() -> None:
     for gate in Gate:
         [made] = bodies.session(voice(gate=gate.value)).request("a").bearers
         assert made.gate is gate
+
+
+def test_an_ipv6_prefix_of_a_gateway_without_ipv6() -> None:
+    one = detailed(ue_ipv6=IPv6Network("2001:db8:a:1::/64"))
+    with pytest.raises(InvalidSession, match=r"not in the IPv6 UE pools \(none\)") as refused:
+        check(one, gateway())
+    assert refused.value.loc == "ue_ipv6"
+
+
+@pytest.mark.parametrize("holds", ["2001:db8:a:1::1", "2001:db8:a:1::2"])
+def test_an_ipv6_prefix_that_holds_the_core_side(holds: str) -> None:
+    ours = {
+        "core_ip6": IPv6Interface("2001:db8:a:1::1/64"),
+        "next_hop6": IPv6Address("2001:db8:a:1::2"),
+    }
+    gw = replace(GATEWAY, **ours)
+    with pytest.raises(InvalidSession, match="holds an address of the core side") as refused:
+        check(detailed(ue_ipv6=IPv6Network(f"{holds}/128")), gw)
+    assert refused.value.loc == "ue_ipv6"
+    check(detailed(ue_ipv6=IPv6Network("2001:db8:a:1::3/128")), gw)

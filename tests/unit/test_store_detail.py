@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -346,6 +347,63 @@ def test_an_ipv6_prefix_is_given_back(store: SessionStore) -> None:
     again = store.get(other.id)
     assert again is not None and again.session.detail is not None
     assert again.session.detail.ue_ipv6 == IPv6Network("2001:db8:a:1::/64")
+
+
+def test_who_has_an_ipv6_address(store: SessionStore) -> None:
+    """By one look-up, however many there are; and by a list, of one gateway or of all."""
+    one, two, odd = (
+        detailed(n, ue_ipv6=IPv6Network(prefix))
+        for n, prefix in enumerate(
+            ("2001:db8:a:1::/64", "2001:db8:a:2::/64", "2001:db8:a:2:8000::/128"), 1
+        )
+    )
+    insert(store, one, replace(two, detail=replace(two.detail, ue_ipv6=None)), odd)
+    insert(store, replace(one, gateway="gw2", id="far"))
+    for address, expected in {
+        "2001:db8:a:1::": "ue-1",
+        "2001:db8:a:1:ffff:ffff:ffff:ffff": "ue-1",
+        "2001:db8:a:2::": None,
+        "2001:db8:a:2:8000::": "ue-3",
+        "2001:db8:a:2:8000::1": None,
+        "::": None,
+        "ffff::": None,
+    }.items():
+        found = store.by_ue_ipv6("gw1", IPv6Address(address))
+        assert (found and found.session.id) == expected, address
+    for asked, among, expected in (
+        ("2001:db8:a:1::7", "gw1", ["ue-1"]),
+        ("2001:db8:a:1::7", None, ["ue-1", "far"]),
+        ("2001:db8:a:1::/64", "gw2", ["far"]),
+        ("2001:db8:a:1:8000::/65", "gw1", ["ue-1"]),
+        ("2001:db8:a::/48", "gw1", ["ue-1", "ue-3"]),
+        ("2001:db8:a:2::/64", "gw1", ["ue-3"]),
+        ("2001:db8:a:3::/64", None, []),
+        ("::/0", None, ["ue-1", "ue-3", "far"]),
+    ):
+        page, _ = store.list(gateway=among, ue_ipv6=IPv6Network(asked))
+        assert [each.session.id for each in page] == expected, asked
+    assert store.list(ue_ipv6=IPv6Network("::/0"), ue_ip=one.ue_ip, gateway="gw1")[0][0].session
+
+
+@given(st.lists(st.tuples(st.integers(0, 63), st.integers(0, 5)), max_size=12))
+@settings(max_examples=60)
+def test_ipv6_prefixes_overlap_as_numbers_do(drawn: list[tuple[int, int]]) -> None:
+    """Whatever is there, what overlaps it is refused, and nothing else is."""
+    with TemporaryDirectory() as directory:
+        store = SessionStore(Path(directory) / "sessions.db")
+        there: dict[str, IPv6Network] = {}
+        for number, (place, bits) in enumerate(drawn, 1):
+            first = 0x2001_0DB8_000A << 80 | (place >> bits << bits)
+            prefix = IPv6Network((first, 128 - bits))
+            holders = {name for name, each in there.items() if each.overlaps(prefix)}
+            try:
+                insert(store, detailed(number, ue_ipv6=prefix))
+            except Conflict as refused:
+                assert refused.session_id in holders
+            else:
+                assert not holders
+                there[f"ue-{number}"] = prefix
+        store.close()
 
 
 OVERLAPS = {

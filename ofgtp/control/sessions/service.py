@@ -520,6 +520,7 @@ class SessionService:
             gateway=filter.gateway,
             part_of_id=filter.id,
             ue_ip=filter.ue_ip,
+            ue_ipv6=filter.ue_ipv6,
             teid=filter.teid,
             peer=filter.peer,
             state=filter.state,
