@@ -38,6 +38,7 @@ from ofgtp.northbound.shapes import (
     Counters,
     DownlinkInput,
     DownlinkOutput,
+    Ip,
     Ipv4,
     Qfi,
     QueryTeid,
@@ -174,7 +175,9 @@ class ListQuery(NoQuery):
 
     gateway: str | None = None
     id: str | None = Field(None, description="Stands anywhere in the id")
-    ue_ip: Ipv4 | None = None
+    ue_ip: Ip | None = Field(
+        None, description="The UE's IPv4 address, or an IPv6 address of its prefix"
+    )
     ue_ipv6: Prefix6 | None = Field(
         None,
         description="An IPv6 address or a prefix: the UE's prefix holds it, or lies in it",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
@@ -195,13 +195,13 @@ class NewSession:
 class SessionFilter:
     """Which sessions to list; None matches all.
 
-    `id` stands anywhere in the session's, the UE's prefix holds `ue_ipv6` or lies in it, `teid` is
-    the uplink's, `peer` either side's.
+    `id` stands anywhere in the session's, an IPv6 `ue_ip` is one of the UE's prefix, which holds
+    `ue_ipv6` or lies in it, `teid` is the uplink's, `peer` either side's.
     """
 
     gateway: str | None = None
     id: str | None = None
-    ue_ip: IPv4Address | None = None
+    ue_ip: IPv4Address | IPv6Address | None = None
     ue_ipv6: IPv6Network | None = None
     teid: int | None = None
     peer: IPv4Address | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
-from socket import AF_INET, inet_pton
+from ipaddress import IPv4Address, IPv6Address
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Annotated, Any
 
 from pydantic import (
@@ -59,6 +59,15 @@ def _ipv4(value: object) -> IPv4Address:
     raise PydanticCustomError("ipv4", "must be an IPv4 address like 10.45.0.2")
 
 
+def _ip(value: object) -> IPv4Address | IPv6Address:
+    try:
+        if isinstance(value, str) and ":" in value:
+            return IPv6Address(inet_pton(AF_INET6, value))
+    except (OSError, ValueError):
+        raise PydanticCustomError("ip", "must be an address like 2001:db8:a:1::7") from None
+    return _ipv4(value)
+
+
 def _session_id(value: str) -> str:
     if not SESSION_ID.fullmatch(value):
         raise PydanticCustomError("session_id", ID_RULE)
@@ -87,6 +96,12 @@ Qfi = Annotated[
 
 Ipv4 = Annotated[
     IPv4Address, PlainValidator(_ipv4), PlainSerializer(str), WithJsonSchema(_IPV4_SCHEMA)
+]
+
+Ip = Annotated[
+    IPv4Address | IPv6Address,
+    PlainValidator(_ip),
+    WithJsonSchema({"anyOf": [_IPV4_SCHEMA, {"type": "string", "format": "ipv6"}]}),
 ]
 
 SessionId = Annotated[

@@ -1156,7 +1156,7 @@ class SessionStore:
         *,
         gateway: str | None = None,
         part_of_id: str | None = None,
-        ue_ip: IPv4Address | None = None,
+        ue_ip: IPv4Address | IPv6Address | None = None,
         ue_ipv6: IPv6Network | None = None,
         teid: int | None = None,
         peer: IPv4Address | None = None,
@@ -1167,7 +1167,8 @@ class SessionStore:
     ) -> tuple[list[StoredSession], str | None]:
         """One page of the sessions that match, and the cursor of the next page or None.
 
-        `part_of_id` stands anywhere in the id; the UE's prefix holds `ue_ipv6`, or lies in it;
+        `part_of_id` stands anywhere in the id; an IPv6 `ue_ip` is one of the UE's prefix, which
+        holds `ue_ipv6` or lies in it;
         `teid` is the uplink's; `peer` is `uplink.remote_ip` or `downlink.remote_ip`; those of
         control planes are left out unless `owned`. A page goes on after the last session of the one
         before: sessions made or deleted in between neither repeat nor hide others.
@@ -1181,16 +1182,18 @@ class SessionStore:
         filters: list[tuple[str, Any]] = [
             ("gateway = ?", gateway),
             ("instr(id, ?) > 0", part_of_id),
-            ("ue_ip = ?", ue_ip and int(ue_ip)),
+            ("ue_ip = ?", int(ue_ip) if isinstance(ue_ip, IPv4Address) else None),
             ("state = ?", state and state.value),
         ]
         for condition, value in filters:
             if value is not None:
                 where.append(condition)
                 values.append(value)
-        if ue_ipv6 is not None:
+        of_ip = [IPv6Network(ue_ip)] if isinstance(ue_ip, IPv6Address) else []
+        for prefix in (*of_ip, *([] if ue_ipv6 is None else [ue_ipv6])):
             where.append("number IN (SELECT number FROM prefixes WHERE first <= ? AND last >= ?)")
-            values += reversed(keys.bounds6(ue_ipv6))
+            first, last = keys.bounds6(prefix)
+            values += [last, first]
         if teid is not None:
             where.append("(uplink_teid = ? OR number IN (SELECT number FROM teids WHERE teid = ?))")
             values += [teid, teid]
@@ -1201,7 +1204,7 @@ class SessionStore:
         if not owned:
             where.append("number NOT IN (SELECT number FROM pfcp_sessions)")
         # An index of the gateway alone would lead through all of its sessions, in no order.
-        found = gateway is not None and (ue_ip is not None or teid is not None)
+        found = gateway is not None and (isinstance(ue_ip, IPv4Address) or teid is not None)
         table = _SELECT if found else f"{_SELECT} NOT INDEXED"
         sql = f"{table} WHERE {' AND '.join(where)} ORDER BY number LIMIT ?"
         with _errors():

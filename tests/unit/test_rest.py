@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +256,8 @@ def test_list(client: Client, service: FakeService) -> None:
         1000,
         "next",
     )
+    client.get("/v1/sessions?ue_ip=2001:db8:a:1::7")
+    assert service.filter == SessionFilter(ue_ip=IPv6Address("2001:db8:a:1::7"))
     everything = "/v1/sessions?gateway=&id=&ue_ip=&ue_ipv6=&teid=&peer=&state=&limit=&cursor="
     assert answer(client.get(everything), 200, schema.SessionList)["next"] is None
     assert service.filter == SessionFilter()
@@ -271,7 +273,9 @@ def test_list(client: Client, service: FakeService) -> None:
         ("teid=4294967296", "teid"),
         ("teid=-1", "teid"),
         ("ue_ip=10.45.0.256", "ue_ip"),
-        ("ue_ip=2001:db8::1", "ue_ip"),
+        ("ue_ip=2001:db8::1/64", "ue_ip"),
+        ("ue_ip=fe80::1%25eth0", "ue_ip"),
+        ("ue_ip=2001:db8::g", "ue_ip"),
         ("ue_ipv6=2001:db8:a:1::7/64", "ue_ipv6"),
         ("ue_ipv6=2001:db8::/129", "ue_ipv6"),
         ("ue_ipv6=fe80::1%25eth0", "ue_ipv6"),

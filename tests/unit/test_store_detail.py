@@ -382,7 +382,15 @@ def test_who_has_an_ipv6_address(store: SessionStore) -> None:
     ):
         page, _ = store.list(gateway=among, ue_ipv6=IPv6Network(asked))
         assert [each.session.id for each in page] == expected, asked
-    assert store.list(ue_ipv6=IPv6Network("::/0"), ue_ip=one.ue_ip, gateway="gw1")[0][0].session
+    for ue_ip, expected in (
+        (one.ue_ip, ["ue-1"]),
+        (two.ue_ip, []),
+        (IPv6Address("2001:db8:a:1::7"), ["ue-1"]),
+    ):
+        page, _ = store.list(ue_ipv6=IPv6Network("::/0"), ue_ip=ue_ip, gateway="gw1")
+        assert [each.session.id for each in page] == expected
+    page, _ = store.list(ue_ip=IPv6Address("2001:db8:a:1::7"))
+    assert [each.session.id for each in page] == ["ue-1", "far"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 63), st.integers(0, 5)), max_size=12))
