@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 from ofgtp.core.pfcp.rules import rules_of
@@ -32,7 +32,7 @@ def read(shown: Json) -> tuple[Rule, ...]:
         places=placed(qers, {}),
         usage=Usage({each["id"]: _measured(each) for each in shown["urrs"]}),
     )
-    return rules_of(session).rules
+    return rules_of(session, ipv6=True).rules
 
 
 def names(shown: Json) -> Mapping[str, str]:
@@ -50,9 +50,7 @@ def _pdr(shown: Json) -> CreatePdr:
     pdi = Pdi(
         Interface[shown["source"].upper()],
         local_fteid=None if shown["teid"] is None else v.FTeid(shown["teid"], US),
-        ue_ip_address=None
-        if shown["ue_ip"] is None
-        else v.UeIpAddress(IPv4Address(shown["ue_ip"])),
+        ue_ip_address=_ue(shown),
         sdf_filters=tuple(map(_filter, shown["filters"])),
         qfis=tuple(shown["qfis"]),
         framed_routes=tuple(shown["framed_routes"]),
@@ -61,6 +59,18 @@ def _pdr(shown: Json) -> CreatePdr:
     urrs = tuple(shown["urrs"])
     return CreatePdr(
         shown["id"], shown["precedence"], pdi, far_id=shown["far"], urr_ids=urrs, qer_ids=qers
+    )
+
+
+def _ue(shown: Json) -> v.UeIpAddress | None:
+    ipv4, ipv6 = shown["ue_ip"], shown.get("ue_ipv6")
+    if ipv4 is None and ipv6 is None:
+        return None
+    prefix = None if ipv6 is None else IPv6Network(ipv6)
+    return v.UeIpAddress(
+        None if ipv4 is None else IPv4Address(ipv4),
+        None if prefix is None else prefix.network_address,
+        prefix_length=None if prefix is None else prefix.prefixlen,
     )
 
 
@@ -124,8 +134,8 @@ def _of_pdr(pdr: Json) -> Iterator[str]:
     yield f"from {pdr['source']}"
     if pdr["teid"] is not None:
         yield f"TEID {pdr['teid']:#x}"
-    if pdr["ue_ip"] is not None:
-        yield f"UE {pdr['ue_ip']}"
+    if ue := [each for each in (pdr["ue_ip"], pdr.get("ue_ipv6")) if each is not None]:
+        yield f"UE {' '.join(ue)}"
     if pdr["network_instance"]:
         yield f"network instance {pdr['network_instance']}"
     if pdr["qfis"]:

@@ -256,6 +256,7 @@ class UsageView:
     removed: BothWays = NOTHING_USED
     """Of rules that are no more."""
     quotas: Sequence[QuotaView] = ()
+    ue_ipv6: IPv6Network | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1065,6 +1065,16 @@ class SessionStore:
         """The session of the gateway whose UE has this address."""
         return self._by_number(keys.number_by_ipv6(self._reader, gateway, address))
 
+    def ue_ipv6(self, numbers: Sequence[int]) -> dict[int, IPv6Network]:
+        """The prefixes of those of these sessions whose UEs have one, by their numbers."""
+        sql = (
+            "SELECT number, json_extract(detail, '$.ue_ipv6') AS prefix FROM sessions"
+            " WHERE number IN (SELECT value FROM json_each(?)) AND prefix NOT NULL"
+        )
+        with _errors():
+            rows = self._reader.execute(sql, (json.dumps([*numbers]),)).fetchall()
+        return {number: IPv6Network(prefix) for number, prefix in rows}
+
     def by_slot(self, gateway: str, slot: int) -> Session | None:
         """The session of the gateway that has this slot."""
         found = _one(self._reader, f"{_SELECT} WHERE slot = ? AND gateway = ?", (slot, gateway))
@@ -1178,7 +1188,8 @@ class SessionStore:
         """
         if not 1 <= limit <= _MAX_LIMIT:
             raise InvalidSession("limit", f"1 to {_MAX_LIMIT}, not {limit}")
-        where, values = ["number > ?"], [_cursor_number(cursor)]
+        where = ["number > ?"]
+        values: list[Any] = [_cursor_number(cursor)]
         filters: list[tuple[str, Any]] = [
             ("gateway = ?", gateway),
             ("instr(id, ?) > 0", part_of_id),
