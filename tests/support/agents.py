@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from typing import Any
 
 import eventlet
@@ -52,12 +52,16 @@ SECOND: dict[str, Any] = {
 """How gateway gw2 differs from gw1."""
 
 
+POOL6 = IPv6Network("2001:db8:a::/48")
+"""Where UEs of gw1 have their IPv6 prefixes."""
+
+
 class Net:
     """One or two gateways with a store; netfilter is to be patched away (see `quiet`)."""
 
     def __init__(self, store: SessionStore, count: int = 1) -> None:
         self.store, self.writer, self.events = store, Semaphore(1), EventLog()
-        gateways = [gateway(), gateway(**SECOND)][:count]
+        gateways = [gateway(ue_pools6=(POOL6,)), gateway(**SECOND)][:count]
         self.tables = {each.name: FlowTable() for each in gateways}
         protected = protected_networks(gateways)
         self.agents: dict[str, GatewayAgent] = {}
