@@ -52,16 +52,15 @@ SECOND: dict[str, Any] = {
 """How gateway gw2 differs from gw1."""
 
 
-POOL6 = IPv6Network("2001:db8:a::/48")
-"""Where UEs of gw1 have their IPv6 prefixes."""
-
-
 class Net:
-    """One or two gateways with a store; netfilter is to be patched away (see `quiet`)."""
+    """One or two gateways with a store, the first with IPv6 pools, too, if there are any; netfilter
+    is to be patched away (see `quiet`)."""
 
-    def __init__(self, store: SessionStore, count: int = 1) -> None:
+    def __init__(
+        self, store: SessionStore, count: int = 1, pools6: tuple[IPv6Network, ...] = ()
+    ) -> None:
         self.store, self.writer, self.events = store, Semaphore(1), EventLog()
-        gateways = [gateway(ue_pools6=(POOL6,)), gateway(**SECOND)][:count]
+        gateways = [gateway(ue_pools6=pools6), gateway(**SECOND)][:count]
         self.tables = {each.name: FlowTable() for each in gateways}
         protected = protected_networks(gateways)
         self.agents: dict[str, GatewayAgent] = {}

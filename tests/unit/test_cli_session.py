@@ -286,9 +286,7 @@ def test_ues_with_ipv6(ofgtp: Shell) -> None:
     assert len(ofgtp("session list --ue-ip 2001:db8:a::/48").lines) == 3
     for name in ("2001:db8:a:3::7", "2001:db8:a::/48", "2001:db8:a:1::/65"):
         assert ofgtp(f"session show {name}").code == 4
-    assert ofgtp("session set dual --ue-ip none").out.startswith(
-        "dual: active: 2001:db8:a:2::/64,"
-    )
+    assert ofgtp("session set dual --ue-ip none").out.startswith("dual: active: 2001:db8:a:2::/64,")
     assert ofgtp("session set 2001:db8:a:2::7 --ue-ipv6 none").code == 1
     moved = ofgtp("session set dual --ue-ipv6 2001:db8:a:3::/64 --ue-ip 10.45.0.8").out
     assert moved.startswith("dual: active: 10.45.0.8 and 2001:db8:a:3::/64,")
