@@ -10,13 +10,21 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RS,
+    ICMPv6NDOptDstLLAddr,
+    IPv6,
+)
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Interface, Method, Triggers
-from tests.support import gtpu, smf
+from tests.support import balance, gtpu, smf
 from tests.support import ownership as own
 from tests.support.gtpu import END_MARKER, ERROR_INDICATION
 from tests.support.lab import Lab
@@ -509,3 +517,50 @@ def test_an_end_marker_and_an_error_indication(site: Site) -> None:
     phone.far += 0x2000
     assert phone.down(1) == 1
     site.delete(phone.name)
+
+
+# --- what the gateway says
+
+
+def test_every_frame_has_one_end(site: Site) -> None:
+    """Packets of both versions, what UEs ask their router, and what the core side asks."""
+    phone, idle = Phone(site, ipv4=True), Phone(site)
+    phone.put()
+    idle.put(downlink=None)  # or it would be answered by a packet that nobody had sent
+    phone.both(1)
+    before = balance.settled(site)
+    phone.both(3)
+    asked = bytes(IPv6(src="fe80::7", dst="ff02::2", hlim=255) / ICMPv6ND_RS())
+    spoofed = phone.packet("uplink").replace(IPv6Address(phone.ip6).packed, IPv6Address(PDN).packed)
+    t_pdus = *[site.t_pdu(idle.teid, asked)] * 2, site.t_pdu(phone.teid, spoofed)
+    assert site.uplink(*t_pdus) == []
+    head = Ether(src=site.pdn_mac, dst="33:33:ff:00:00:01")
+    looked = head / IPv6(src=HOP, dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt=CORE)
+    probe = head / IPv6(src="::", dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt=CORE)
+    ping = Ether(src=site.pdn_mac, dst=site.core_mac) / IPv6(src=HOP, dst=CORE)
+    ping /= ICMPv6EchoRequest()
+    other = Ether(src=site.pdn_mac, dst="33:33:00:00:00:16") / IPv6(src=HOP, dst="ff02::16")
+    nobody = Ether(src=site.pdn_mac, dst=site.core_mac) / IPv6(src=PDN, dst="2001:db8:a:fff::1")
+    site.back(*map(bytes, (looked, probe, ping, ping, other, other, other, nobody)))
+    expected = {"core_other": 3, "no_uplink_session": 1, "unknown_ue": 1}
+    found = balance.balanced(site, before, **expected)
+    markers = 2 * 8  # of each time that something was sent
+    assert found["packets uplink"] + found["packets downlink"] <= 4 * 3 + 2 + markers
+    assert (found["own router"], found["own ping"]) == (2, 2)
+    drops = {name for name, count in found.items() if name.startswith("drops")}
+    assert drops == {f"drops {name}" for name in expected}
+    for each in (phone, idle):
+        site.delete(each.name)
+
+
+def test_the_next_hop_is_shown(site: Site) -> None:
+    told = ICMPv6ND_NA(tgt=HOP, R=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=site.pdn_mac)
+    ends = Ether(src=site.pdn_mac, dst=site.core_mac) / IPv6(src=HOP, dst=CORE, hlim=255)
+    site.pdn.send(bytes(ends / told))
+    until(lambda: site.gateway()["next_hop6"]["state"] == "resolved", "it is heard")
+    shown = site.gateway()
+    assert shown["next_hop6"] == {"ip": HOP, "mac": site.pdn_mac, "state": "resolved"}
+    assert (shown["core"]["ip6"], shown["ue_pools"]) == (f"{CORE}/64", ["10.45.0.0/16", POOL])
+    text = site.lab.http("GET", "/metrics").body.decode()
+    for version in "46":
+        assert f'ofgtp_next_hop_resolved{{gateway="gw1",ip_version="{version}"}} 1.0' in text
