@@ -511,6 +511,7 @@ class PdrOutput(BaseModel):
     source: Literal["access", "core", "sgi_lan", "cp_function"]
     teid: int | None = Field(description="Ours; null: the session's")
     ue_ip: Ipv4 | None = Field(description="null: the session's")
+    ue_ipv6: Prefix6 | None = Field(description="null: the session's")
     network_instance: str | None
     filters: list[SdfFilterOutput]
     qfis: list[int]

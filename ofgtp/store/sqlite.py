@@ -1075,6 +1075,16 @@ class SessionStore:
         with _errors():
             return keys.ipv6_numbers(self._reader, gateway, after, limit, skipped)
 
+    def ue_ipv6(self, numbers: Sequence[int]) -> dict[int, IPv6Network]:
+        """The prefixes of those of these sessions whose UEs have one, by their numbers."""
+        sql = (
+            "SELECT number, json_extract(detail, '$.ue_ipv6') AS prefix FROM sessions"
+            " WHERE number IN (SELECT value FROM json_each(?)) AND prefix NOT NULL"
+        )
+        with _errors():
+            rows = self._reader.execute(sql, (json.dumps([*numbers]),)).fetchall()
+        return {number: IPv6Network(prefix) for number, prefix in rows}
+
     def by_slot(self, gateway: str, slot: int) -> Session | None:
         """The session of the gateway that has this slot."""
         found = _one(self._reader, f"{_SELECT} WHERE slot = ? AND gateway = ?", (slot, gateway))

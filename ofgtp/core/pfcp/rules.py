@@ -312,7 +312,7 @@ def _only_addresses(
         if ue.choose_ipv4 or ue.choose_ipv6:
             reason = "UE addresses are the control plane's to choose (UEIP)"
             raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.UE_IP_ADDRESS, name)
-        prefix = _prefix_of(ue) if ipv6 else None
+        prefix = prefix_of(ue) if ipv6 else None
         if ue.ipv4 is None and prefix is None:
             reason = "it has an IPv6 address only, and the gateway has no IPv6 UE pools"
             raise Refusal(Cause.NO_RESOURCES, reason, Ie.UE_IP_ADDRESS, name)
@@ -324,8 +324,8 @@ def _only_addresses(
     return v4, v6
 
 
-def _prefix_of(ue: UeIpAddress) -> IPv6Network | None:
-    """A /64 unless it is said to be another (TS 29.244, 8.2.62)."""
+def prefix_of(ue: UeIpAddress) -> IPv6Network | None:
+    """A UE's IPv6 prefix: a /64 unless it is said to be another (TS 29.244, 8.2.62)."""
     if ue.ipv6 is None:
         return None
     length = ue.prefix_length or _PREFIX_BITS - (ue.delegated_bits or 0)
@@ -446,7 +446,9 @@ def _check_meters(rules: Sequence[Rule]) -> None:
 def _check_flows(rules: Sequence[Rule]) -> None:
     flows = {True: 0, False: 0}
     for rule in rules:
-        of_filters = (len(matches(each, uplink=rule.uplink)) for each in rule.filters)
+        of_filters = (
+            len(matches(each, versions_of(rule.ue), uplink=rule.uplink)) for each in rule.filters
+        )
         flows[rule.uplink] += max(sum(of_filters), 1) * max(len(rule.qfis), 1)
         if flows[rule.uplink] > FLOWS_MAX:
             name = FailedRule(RuleKind.PDR, int(rule.id))
