@@ -844,18 +844,6 @@ def test_a_route_of_ipv6_that_leads_away(to: str, verdict: Verdict) -> None:
     judged(of_gateway.routes(GW6, [route]), OK)
 
 
-def test_rules_on_ipv6_that_is_routed() -> None:
-    """A chain of one family is of no matter to a gateway without its version."""
-    chain = Chain("ip6", "filter", "FORWARD", "forward", "drop")
-    assert [each.verdict for each in firewall([chain], [], [HOST_GW])] == [OK]
-    (found,) = firewall([chain], [], [HOST_GW6])
-    judged(found, WARNING, "ip6tables -I FORWARD -i br-ofgtp-c -j ACCEPT")
-    rules = (f"ip6 saddr {POOL6} accept", f"ip6 daddr {POOL6} accept")
-    assert [e.verdict for e in firewall([replace(chain, rules=rules)], [], [HOST_GW6])] == [OK]
-    of_ipv4 = replace(chain, family="inet", rules=("ip saddr 10.45.0.0/16 accept",) * 2)
-    assert [each.verdict for each in firewall([of_ipv4], [], [HOST_GW6])] == [WARNING]
-
-
 def test_what_is_sent_by_ipv6() -> None:
     packet = proof.ipv6_packet(proof.UE6, proof.SERVER6, b"text")
     assert len(packet) == 52 and packet[4:6] == bytes([0, 12])
