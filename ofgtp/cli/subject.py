@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ofgtp.cli.api import Api, session_path
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.cli.rules import read_far, read_ipv6, read_qos, read_rules
+from ofgtp.core.filters import within
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import QFI_MAX, FTeid, Qos
@@ -216,7 +217,11 @@ def _session(
 ) -> dict[str, Any]:
     ue = address_of(name)
     if ue is not None:
-        items = list(api.items("/v1/sessions", ue_ip=ue, gateway=gateway))
+        items = [
+            each
+            for each in api.items("/v1/sessions", ue_ip=ue, gateway=gateway)
+            if _has_all(each, name)
+        ]
         if len(items) > 1:
             ids = " or ".join(each["id"] for each in items)
             raise CliError(f"several gateways have a UE {name}: name its session: {ids}")
@@ -238,6 +243,12 @@ def _session(
     if gateway not in (None, found["gateway"]):
         raise CliError(f"session {name} is of gateway {found['gateway']}", EXIT_NOT_FOUND)
     return found
+
+
+def _has_all(session: dict[str, Any], name: str) -> bool:
+    """Whether a session has all of the prefix by which it is named."""
+    own = read_ipv6(session)
+    return "/" not in name or (own is not None and within(IPv6Interface(name).network, own))
 
 
 def _seen(api: Api, path: str) -> list[dict[str, Any]]:
