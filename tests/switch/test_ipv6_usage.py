@@ -523,6 +523,60 @@ def test_an_end_marker_and_an_error_indication(site: Site) -> None:
     site.delete(phone.name)
 
 
+# --- behind UEs
+
+
+BEHIND = "2001:db8:f:1::9"
+
+
+@pytest.mark.parametrize("ipv4", [False, True])
+def test_framed_routes(site: Site, ipv4: bool) -> None:
+    """An IPv6 network behind a UE: both ways, counted, and until the session has it no more."""
+    phone, other = Phone(site, ipv4=ipv4), Phone(site)
+    phone.put(framed_routes=["2001:db8:f::/48"])
+    assert phone.shown()["framed_routes"] == ["2001:db8:f::/48"]
+    own = phone.ip6
+    for phone.ip6 in (own, BEHIND):
+        assert (phone.up(2), phone.down(2)) == (2, 2)
+    phone.settled()
+    body = {**other.body, "framed_routes": ["2001:db8:f:7::/64"]}
+    taken = site.lab.http("PUT", other.path, body)
+    assert taken.status == 422
+    [error] = taken.json()["errors"]
+    assert error["loc"] == "framed_routes.0" and repr(phone.name) in error["msg"]
+    phone.patch({"framed_routes": []})
+    seen = ("seen_spoofed_source", "seen_not_installed")
+    with site.counted(ignore=seen, core_other=1, no_uplink_session=1):
+        assert (phone.up(1), phone.down(1)) == (0, 0)
+    phone.ip6 = own
+    phone.both(1)
+    site.delete(phone.name)
+
+
+def test_framed_routes_of_a_control_plane(site: Site, cp: ControlPlane) -> None:
+    phone = Phone(site)
+    ue = v.UeIpAddress(None, IPv6Address(phone.prefix[:-3]), destination=True)
+    pdrs = smf.uplink(), smf.downlink(phone.ip4)
+    routes = ("2001:db8:f::/48 :: 1",)
+    pdi = pdrs[1].pdi._replace(ue_ip_address=ue, framed_ipv6_routes=routes)
+    down = pdrs[1]._replace(pdi=pdi)
+    session = cp.establish((pdrs[0], down), (smf.to_core(), smf.to_tunnel(phone.far, ENB)))
+    phone.teid = session.teids[1]
+    own = phone.ip6
+    for phone.ip6 in (own, BEHIND):
+        assert (phone.up(2), phone.down(2)) == (2, 2)
+    name = f"pfcp-{session.up_seid:016x}"
+    assert site.lab.http("GET", f"/v1/sessions/{name}").json()["framed_routes"] == [
+        "2001:db8:f::/48"
+    ]
+    rules = site.lab.http("GET", f"/v1/sessions/{name}/rules").json()
+    shown = next(each for each in rules["pdrs"] if each["id"] == 2)
+    assert shown["framed_ipv6_routes"] == [*routes]
+    assert session.delete().cause == 1
+    with site.counted(core_other=1):
+        assert phone.down(1) == 0
+
+
 # --- what the gateway says
 
 
