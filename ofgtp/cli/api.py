@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from urllib.parse import quote
 
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.cli.settings import settings
+from ofgtp.cli.values import by_ue, read_ue
 from ofgtp.core.errors import ConfigError, UnknownGateway
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ Body = dict[str, Any] | bytes | Iterable[bytes]
 
 
 def tunnel_id(gateway: str, ue_ip: object) -> str:
-    """The id of a session that was not given one: by it the same is found again."""
-    return f"{gateway}-{ue_ip}"
+    """The id of a session that was not given one: by it the same is found again. In that of an IPv6
+    prefix an underscore stands for the slash."""
+    return f"{gateway}-{ue_ip}".replace("/", "_")
 
 
 def session_path(session_id: str) -> str:
@@ -157,16 +158,17 @@ class Api:
             raise CliError(str(UnknownGateway(name)), EXIT_NOT_FOUND)
 
     def id_of(self, name: str) -> str:
-        """A session's id, by the id itself or by the UE's address.
+        """A session's id, by the id itself, by the UE's address, or by its IPv6 prefix.
 
         Raises:
             CliError: several gateways have a UE with this address.
         """
         try:
-            IPv4Address(name)
+            ue = read_ue(name)
         except ValueError:
             return name
-        found = [each["id"] for each in self.items("/v1/sessions", ue_ip=name)]
+        items = self.items("/v1/sessions", **by_ue(ue))
+        found = [each["id"] for each in items if "/" not in ue or each.get("ue_ipv6") == ue]
         if len(found) > 1:
             raise CliError(f"several gateways have a UE {name}: name its session: {_or(found)}")
         return found[0] if found else name

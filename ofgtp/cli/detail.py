@@ -281,7 +281,6 @@ def bearer_line(bearer: dict[str, Any]) -> str:
 
 def facts(session: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """What `ofgtp session show` says of it, name and value."""
-    yield "UE IPv6", session.get("ue_ipv6")
     yield "rate", rates(session.get("ambr"))
     yield "usage", usage(session)
     if core := session.get("core"):
@@ -296,7 +295,7 @@ def facts(session: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 def in_short(session: dict[str, Any]) -> str:
     """The same but for bearers, to stand behind the tunnel in a list."""
-    parts = [session.get("ue_ipv6"), rates(session.get("ambr")), usage(session)]
+    parts = [rates(session.get("ambr")), usage(session)]
     if core := session.get("core"):
         parts.append(f"core {_relay(core)}")
     for name, called in (("breakout", "breakout"), ("framed_routes", "routes")):

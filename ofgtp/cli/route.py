@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace as replaced
 from itertools import chain, islice
 from typing import Any
 
@@ -21,14 +22,14 @@ from ofgtp.cli.route_words import IDLE, KEYWORDS, Given
 from ofgtp.cli.selectors import SELECTORS
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import gateway_names, items, some_sessions
+from ofgtp.cli.values import by_ue, gateway_names, items, some_sessions, ues_of
 from ofgtp.core.filters import PROTOCOLS
 from ofgtp.core.sessions.detail import Gate
 
 GRAMMAR = """\b
 ROUTE is:
   UE-ADDRESS[/32] [FILTER] encap gtp [id TEID dst PEER] [lid TEID] [from PEER]
-                            [qfi N|none] [dev GATEWAY]
+  or IPV6-PREFIX            [qfi N|none] [dev GATEWAY]
 
 \b
   id    TEID of the downlink, at the peer     dst   that peer: the gNB or eNB
@@ -42,6 +43,11 @@ Without qfi a new route has none, and one that is there keeps its own. TEIDs
 are decimal, or 0x…. What else a session has is not shown, and stays: rates,
 what it says of containers (ofgtp session set, ofgtp bearer). A relay without a
 UE's address is no route (ofgtp session list).
+
+\b
+A session whose UE has both an IPv4 address and an IPv6 prefix is two routes in
+one tunnel: the second is added with the lid, id and dst of the first, and with
+one of them gone the other stays.
 
 \b
 With a FILTER it is the route of some of the UE's packets: a bearer of its
@@ -85,12 +91,14 @@ def route(ctx: click.Context) -> None:
       ofgtp route add 10.45.0.7 encap gtp id 0x2001 dst 10.1.0.2
       ofgtp route add 10.45.0.9 encap gtp id 0x2003 dst 10.1.0.2 qfi 9
       ofgtp route change 10.45.0.7 encap gtp id 0x2002 dst 10.1.0.3
+      ofgtp route add 2001:db8:a:1::/64 encap gtp id 0x2005 dst 10.1.0.2
       ofgtp route add 10.45.0.7 proto udp sport 5004-5060 encap gtp id 0x2009 dst 10.1.0.2
       ofgtp route show
       ofgtp route del 10.45.0.7
 
     Each route is a session, or, with a filter, a bearer of one; a new session has the id
-    GATEWAY-UE-ADDRESS. A route is found by its UE's address, whatever the id and whoever added it.
+    GATEWAY-UE-ADDRESS. A route is found by its UE's address, whatever the id and whoever added it;
+    one to an IPv6 prefix by any address of it, too.
     Commands may be shortened as with ip: a, c, r, d, s, ls.
     """
     if ctx.invoked_subcommand is None:
@@ -99,7 +107,7 @@ def route(ctx: click.Context) -> None:
 
 def _has_routes(session: dict[str, Any]) -> bool:
     """Neither a relay of whatever comes has, nor a session that a control plane owns."""
-    return session["ue_ip"] is not None and not session.get("owner")
+    return bool(ues_of(session)) and not session.get("owner")
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -113,8 +121,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     if last in KEYWORDS or last in SELECTORS:
         return []
     if not before and ctx.info_name != "add":
-        addresses = (each["ue_ip"] for each in some_sessions(ctx))
-        return items((each for each in addresses if each is not None), incomplete)
+        return items((ue for each in some_sessions(ctx) for ue in ues_of(each)), incomplete)
     further = (*KEYWORDS, IDLE) if "encap" in before else ("encap", *SELECTORS, *KEYWORDS)
     return items((word for word in dict.fromkeys(further) if word not in before), incomplete)
 
@@ -136,8 +143,11 @@ def add(words: tuple[str, ...]) -> None:
             _told(route_bearers.add(api, given, _of_ue(api, given)))
             return
         gateway = given.dev or api.only_gateway()
-        body = {"id": tunnel_id(gateway, given.ue_ip), **given.body(gateway)}
-        _told(api.add(body, f"a route to {given.ue_ip}"))
+        if (beside := _beside(api, given, gateway)) is not None:
+            _told(_join(api, given, beside))
+            return
+        body = {"id": tunnel_id(gateway, given.ue), **given.body(gateway)}
+        _told(api.add(body, f"a route to {given.ue}"))
 
 
 @route.command(epilog=GRAMMAR)
@@ -154,8 +164,12 @@ def replace(words: tuple[str, ...]) -> None:
             _told(put(api, given, session))
             return
         gateway = given.dev or api.only_gateway()
-        found = list(api.sessions(ue_ip=given.ue_ip, gateway=gateway))
-        session_id = found[0]["id"] if found else tunnel_id(gateway, given.ue_ip)
+        named = api.sessions(**by_ue(given.ue), gateway=gateway)
+        found = [each for each in named if given.ues(each)]
+        if not found and (beside := _beside(api, given, gateway)) is not None:
+            _told(_join(api, given, beside))
+            return
+        session_id = found[0]["id"] if found else tunnel_id(gateway, given.ue)
         body = given.body(gateway, found[0] if found else None)
         _told(api.send("PUT", session_path(session_id), body))
 
@@ -182,16 +196,19 @@ def delete(words: tuple[str, ...]) -> None:
     """Delete the route to a UE's address. What else is given of it must be so.
 
     With a filter: that of its bearer, which goes with its last one. Without, the session goes, and
-    its bearers too.
+    its bearers too, unless there is a route to its UE by the other IP version.
     """
     given = Given.read(words)
-    if given.ue_ip is None:
-        raise click.UsageError("the UE's address must come first, like 10.45.0.7")
+    given.need_ue()
     with Api() as api:
         if given.of_bearer:
             done = route_bearers.delete(api, given, _of_ue(api, given))
         else:
-            done = api.delete(_the_one(api, given)["id"])
+            found = _the_one(api, given)
+            done = len(ues_of(found)) == 1 and api.delete(found["id"])
+            if len(ues_of(found)) > 1:
+                _told(api.send("PATCH", session_path(found["id"]), {given.member: None}))
+                done = True
         if not done:
             output.note("the switch is away: its flows go as soon as it is back")
 
@@ -215,8 +232,8 @@ def show(words: tuple[str, ...] = ()) -> None:
         found = api.sessions(**given.filters(), peer=given.dst or given.from_)
         matching = (each for each in found if _has_routes(each) and any(lines(each, given)))
         first = list(islice(matching, 1))
-        if given.ue_ip and not first:
-            raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)
+        if given.ue and not first:
+            raise CliError(f"there is no such route to {given.ue}", EXIT_NOT_FOUND)
         if output.wants_json():
             output.listing(chain(first, matching))
             return
@@ -227,16 +244,33 @@ def show(words: tuple[str, ...] = ()) -> None:
 
 def _of_ue(api: Api, given: Given) -> dict[str, Any]:
     """The session of the UE's address, whatever else is given."""
-    return _the_one(api, Given(ue_ip=given.ue_ip, dev=given.dev))
+    return _the_one(api, Given(ue=given.ue, dev=given.dev))
+
+
+def _beside(api: Api, given: Given, gateway: str) -> dict[str, Any] | None:
+    """The session that has just the tunnel of a new route, for its UE's other IP version."""
+    if given.lid is None:
+        return None
+    tunnel = replaced(given, ue=None)
+    for each in api.sessions(gateway=gateway, teid=given.lid):
+        fits = tunnel.matches(each) and (each["downlink"] is None) is (given.id is None)
+        if fits and ues_of(each) and each.get(given.member) is None:
+            return each
+    return None
+
+
+def _join(api: Api, given: Given, session: dict[str, Any]) -> dict[str, Any] | None:
+    """A session's UE has this address, or prefix, too."""
+    return api.send("PATCH", session_path(session["id"]), {given.member: given.ue})
 
 
 def _the_one(api: Api, given: Given) -> dict[str, Any]:
     found = [each for each in api.sessions(**given.filters()) if given.matches(each)]
     if not found:
-        raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)
+        raise CliError(f"there is no such route to {given.ue}", EXIT_NOT_FOUND)
     if len(found) > 1:
         names = " or ".join(each["gateway"] for each in found)
-        raise CliError(f"several gateways have {given.ue_ip}: add dev {names}", EXIT_USAGE)
+        raise CliError(f"several gateways have {given.ue}: add dev {names}", EXIT_USAGE)
     return found[0]
 
 

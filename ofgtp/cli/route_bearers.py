@@ -46,7 +46,7 @@ def put(api: Api, given: Given, session: dict[str, Any]) -> dict[str, Any]:
     """Other tunnels for the bearer that has the filter."""
     before = by_filter(session, given)
     if before is None:
-        raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)
+        raise CliError(f"there is no such route to {given.ue}", EXIT_NOT_FOUND)
     path = bearer_path(session_path(session["id"]), before["id"])
     return api.send("PUT", path, given.bearer(before)) or {}
 
@@ -55,7 +55,7 @@ def delete(api: Api, given: Given, session: dict[str, Any]) -> bool:
     """Take filters from bearers; those that have none left are deleted."""
     gone = list(given.matching(session))
     if not gone:
-        raise CliError(f"there is no such route to {given.ue_ip}", EXIT_NOT_FOUND)
+        raise CliError(f"there is no such route to {given.ue}", EXIT_NOT_FOUND)
     done = True
     for bearer in {each["id"]: each for each, _ in gone}.values():
         path = bearer_path(session_path(session["id"]), bearer["id"])

@@ -13,24 +13,28 @@ from ofgtp.core.sessions.detail import Gate
 
 def lines(session: dict[str, Any], given: Given) -> Iterator[str]:
     """A session and its bearers as routes, those that match."""
+    ues = given.ues(session)
     if given.matches(session):
-        yield line(session)
+        for ue in ues:
+            yield line(session, ue)
     for bearer, each in given.matching(session):
-        yield bearer_line(session, bearer, each)
+        yield bearer_line(session, ues[0], bearer, each)
 
 
-def line(session: dict[str, Any]) -> str:
-    """A session as a route."""
-    parts = [f"{session['ue_ip']} encap gtp", *_tunnels(session, session["downlink"])]
+def line(session: dict[str, Any], ue: str) -> str:
+    """A session as the route to an address, or to the prefix, of its UE."""
+    parts = [f"{ue} encap gtp", *_tunnels(session, session["downlink"])]
     parts.append(f"dev {session['gateway']}")
     if session["state"] in STATES:
         parts.append(session["state"])
     return " ".join(parts)
 
 
-def bearer_line(session: dict[str, Any], bearer: dict[str, Any], each: PacketFilter) -> str:
+def bearer_line(
+    session: dict[str, Any], ue: str, bearer: dict[str, Any], each: PacketFilter
+) -> str:
     """A filter of a bearer as a route."""
-    parts = [f"{session['ue_ip']} {selectors.words(each)} encap gtp"]
+    parts = [f"{ue} {selectors.words(each)} encap gtp"]
     parts += _tunnels(bearer, bearer.get("downlink"))
     parts.append(f"dev {session['gateway']} metric {bearer['precedence']}")
     if bearer.get("downlink", 0) is None:

@@ -11,7 +11,16 @@ import click
 
 from ofgtp.cli import detail, selectors
 from ofgtp.cli.selectors import SELECTORS
-from ofgtp.cli.values import qos_of, read_address, read_metric, read_qfi, read_teid
+from ofgtp.cli.values import (
+    by_ue,
+    qos_of,
+    read_address,
+    read_metric,
+    read_qfi,
+    read_teid,
+    read_ue,
+    ues_of,
+)
 from ofgtp.core.filters import PacketFilter
 from ofgtp.core.sessions.detail import Gate
 
@@ -37,7 +46,8 @@ KEYWORDS: dict[str, Callable[[str], str | int]] = {
 class Given:
     """What the command line says of a route."""
 
-    ue_ip: str | None = None
+    ue: str | None = None
+    """Its IPv4 address, its IPv6 prefix, or an address of that."""
     encap: bool = False
     id: int | None = None
     dst: str | None = None
@@ -58,7 +68,7 @@ class Given:
         if left[:1] == ["to"]:
             del left[0]
         if left and not {left[0]} & {*KEYWORDS, *SELECTORS, "encap", IDLE}:
-            given.ue_ip = _value("the UE's address", read_address, left.pop(0))
+            given.ue = _value("the UE's address", read_ue, left.pop(0))
         filtered = _filtered(left)
         while left:
             word = left.pop(0)
@@ -96,8 +106,7 @@ class Given:
     def whole(cls, words: tuple[str, ...]) -> Given:
         """Read a route that is to be."""
         given = cls.read(words)
-        if given.ue_ip is None:
-            raise click.UsageError("the UE's address must come first, like 10.45.0.7")
+        given.need_ue()
         if not given.encap:
             raise click.UsageError("'encap gtp' is missing: there are no other routes here")
         if (given.id is None) != (given.dst is None):
@@ -109,6 +118,19 @@ class Given:
         if given.selects:
             selectors.made(given.selects)
         return given
+
+    def need_ue(self) -> str:
+        """How the UE is named, which it must be."""
+        if self.ue is None:
+            raise click.UsageError(
+                "the UE's address must come first, like 10.45.0.7 or 2001:db8:a:1::/64"
+            )
+        return self.ue
+
+    @property
+    def member(self) -> str:
+        """The member of a session that it is about."""
+        return "ue_ipv6" if self.ue is not None and ":" in self.ue else "ue_ip"
 
     @property
     def of_bearer(self) -> bool:
@@ -122,17 +144,31 @@ class Given:
 
     def filters(self) -> dict[str, object]:
         """For a list of sessions."""
-        return {"ue_ip": self.ue_ip, "gateway": self.dev, "teid": self.lid}
+        return {**by_ue(self.ue), "gateway": self.dev, "teid": self.lid}
+
+    def ues(self, session: dict[str, Any]) -> list[str]:
+        """The addresses of a session's UE that have a route each, of those the one that is given: a
+        prefix, or an address of it."""
+        there = ues_of(session)
+        if self.ue is None:
+            return there
+        return [
+            each
+            for each in there
+            if each == self.ue or ("/" not in self.ue and (":" in each) is (":" in self.ue))
+        ]
 
     def matches(self, session: dict[str, Any]) -> bool:
         """Whether all that is given of the downlink and the pinned peer is so. What a control plane
         owns is no route."""
-        if self.of_bearer or session.get("owner"):
+        if self.of_bearer or session.get("owner") or not self.ues(session):
             return False
         return self._like(session, session["downlink"], session["uplink"])
 
     def matching(self, session: dict[str, Any]) -> Iterator[tuple[dict[str, Any], PacketFilter]]:
         """The bearers for which all of it is so, each with every filter for which it is."""
+        if self.ue is not None and not self.ues(session):
+            return
         for bearer in session.get("bearers") or ():
             idle = bearer.get("downlink", 0) is None
             if (
@@ -182,7 +218,10 @@ class Given:
         """The session that it is to be, in place of the one that there was."""
         down = None if self.id is None else {"teid": self.id, "remote_ip": self.dst}
         up = {"teid": self.lid, "remote_ip": self.from_}
-        body = {"gateway": gateway, "ue_ip": self.ue_ip, "uplink": up, "downlink": down}
+        body: dict[str, Any] = {"gateway": gateway, "uplink": up, "downlink": down}
+        body["ue_ip"] = None if before is None else before["ue_ip"]
+        if before is None or not self.ues(before):
+            body[self.member] = self.ue
         body |= detail.resource(before or {})
         if self.qfi == NONE:
             return body

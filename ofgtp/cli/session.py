@@ -16,7 +16,19 @@ from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.transfer import export_sessions, import_sessions
-from ofgtp.cli.values import ADDRESS, GATEWAY, PIN, QOS, SESSION, TEID, Number
+from ofgtp.cli.values import (
+    ADDRESS,
+    ADDRESS_OR_NONE,
+    GATEWAY,
+    PIN,
+    QOS,
+    SESSION,
+    TEID,
+    UE,
+    Number,
+    by_ue,
+    ues_of,
+)
 from ofgtp.core.model import QFI_MAX
 
 AGAIN_S = 1.0
@@ -27,7 +39,7 @@ AGAIN_S = 1.0
 def session() -> None:
     """Sessions: add, change, show, delete, watch, import, export.
 
-    SESSION is an id, or the UE's address.
+    SESSION is an id, or the UE's address: IPv4, or any of its IPv6 prefix.
     """
 
 
@@ -79,11 +91,16 @@ Examples:
   ofgtp session add phone-1 --ue-ip 10.45.0.7 --peer 10.1.0.2 --teid 0x2001
   ofgtp session add phone-2 --ue-ip 10.45.0.9 --qfi 9          5G
   ofgtp session add --ue-ip 10.45.0.8          idle; the id is made up
+  ofgtp session add phone-3 --ue-ipv6 2001:db8:a:1::/64     IPv6 alone
   ofgtp session add sgw-1 --peer 10.1.0.2 --teid 0x2001 \\
     --core-peer 10.9.0.2 --core-remote-teid 0x6001      a relay"""
 )
 @click.argument("session_id", metavar="[ID]", required=False)
-@click.option("--ue-ip", type=ADDRESS, help="The UE's address. Only a relay can do without.")
+@click.option(
+    "--ue-ip",
+    type=ADDRESS,
+    help="The UE's address. A UE with --ue-ipv6, or a relay, can do without.",
+)
 @_tunnel_options
 @_qos_options
 @detail.detail_options
@@ -111,7 +128,9 @@ Examples:
   ofgtp session set phone-1 --quota 10G --threshold 1G        octets, both ways""",
 )
 @click.argument("name", metavar="SESSION", type=SESSION)
-@click.option("--ue-ip", type=ADDRESS, help="Another address for the UE.")
+@click.option(
+    "--ue-ip", type=ADDRESS_OR_NONE, help="Another address for the UE, or none: IPv6 alone."
+)
 @click.option("--idle", is_flag=True, help="Nothing is sent to the UE any more.")
 @click.option("--peer", type=ADDRESS, help="Where the downlink goes: the gNB or eNB.")
 @click.option("--teid", type=TEID, help="TEID of the downlink, at the peer.")
@@ -147,11 +166,13 @@ def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **giv
         raise click.UsageError("--no-core goes without --core-…")
     if no_core:
         change["core"] = None
-    if create and not (given["ue_ip"] or given["ue_ipv6"]):
+    if create and {given["ue_ip"], given["ue_ipv6"]} <= {None, detail.NONE}:
         raise click.UsageError("--create needs --ue-ip or --ue-ipv6")
     if given["gateway"] and not create:
         raise click.UsageError("--gateway goes with --create: a session stays on its gateway")
-    if given["ue_ip"]:
+    if given["ue_ip"] == detail.NONE:
+        given["ue_ip"] = change["ue_ip"] = None
+    elif given["ue_ip"]:
         change["ue_ip"] = given["ue_ip"]
     down = {"teid": given["teid"], "remote_ip": given["peer"]}
     if idle or any(down.values()):
@@ -192,11 +213,6 @@ def _body(session_id: str | None, ue_ip: str | None, **given: Any) -> dict[str, 
     return _some({**body, "uplink": up or None, "downlink": _some(down) or None, **further})
 
 
-def _ue(session: dict[str, Any], between: str) -> str:
-    """Its addresses."""
-    return between.join(filter(None, (session["ue_ip"], session.get("ue_ipv6")))) or "a relay"
-
-
 def _qos(given: dict[str, Any]) -> dict[str, Any]:
     return _some({name: given[name] for name in QOS})
 
@@ -211,7 +227,7 @@ def _told(answer: dict[str, Any] | None) -> None:
         output.document(answer)
         return
     up, down = answer["uplink"], answer["downlink"]
-    parts = [_ue(answer, " and ")]
+    parts = [" and ".join(ues_of(answer)) or "a relay"]
     if up:
         parts.append(f"uplink TEID {output.teid(up['teid'])} at {up['local_ip']}")
     if down is None:
@@ -260,7 +276,7 @@ def show(name: str, flows: bool, rules: bool) -> None:
         (
             ("session", found["id"]),
             ("gateway", found["gateway"]),
-            ("UE", found["ue_ip"] or (None if found.get("ue_ipv6") else "none: a relay")),
+            ("UE", " and ".join(ues_of(found)) or "none: a relay"),
             ("state", found["state"]),
             ("reason", found["reason"]),
             ("owner", _owner(found)),
@@ -335,7 +351,9 @@ def _when(moment: str) -> str:
 
 @session.command("list")
 @click.option("--gateway", type=GATEWAY, help="Of this gateway.")
-@click.option("--ue-ip", type=ADDRESS, help="Of this UE.")
+@click.option(
+    "--ue-ip", "ue", type=UE, help="Of this UE: its address, or IPv6 prefixes in this one."
+)
 @click.option("--teid", type=TEID, help="With this TEID at the gateway, be it a bearer's.")
 @click.option(
     "--peer", type=ADDRESS, help="With this peer: of uplink, downlink, a bearer, or a relay's."
@@ -348,14 +366,14 @@ def _when(moment: str) -> str:
 )
 @click.option("--limit", metavar="N", type=Number(1), help="So many at most.")
 @api_options
-def list_(limit: int | None, **filters: str | int | None) -> None:
+def list_(limit: int | None, ue: str | None, **filters: str | int | None) -> None:
     """List sessions: all, or those that match.
 
     A session's bearers stand below it, each with its gate in place of the state.
     """
     with Api() as api:
         several = filters["gateway"] is None and len(api.get("/v1/gateways")["items"]) > 1
-        found = api.sessions(limit, **filters)
+        found = api.sessions(limit, **filters, **by_ue(ue))
         if output.wants_json():
             output.listing(found)
             return
@@ -373,7 +391,7 @@ def _rows(each: dict[str, Any], several: bool) -> Iterator[list[str | None]]:
     qfi = f", QFI {each['qfi']}" if each.get("qfi") else ""
     from_ue = f"{output.teid(up['teid'])}{detail.pinned(up)}" if up else None
     tunnels = [from_ue, f"{to_ue}{qfi}{detail.in_short(each)}"]
-    yield [each["id"], *gateway, each["ue_ip"], each["state"], *tunnels]
+    yield [each["id"], *gateway, ", ".join(ues_of(each)) or None, each["state"], *tunnels]
     for bearer in each.get("bearers") or ():
         name, state, *tunnels = detail.bearer_row(bearer)
         yield [name, *(None for _ in gateway), None, state, *tunnels]

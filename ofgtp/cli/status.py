@@ -124,15 +124,25 @@ def _troubles(gateway: Json) -> Iterator[str]:
             yield f"{port} has no carrier: look at the cable, or at the other end"
         elif link == "down":
             yield f"{port} is down: ip link set dev {port} up"
-    hop = gateway["next_hop"]
-    if hop is not None and hop["state"] != "resolved" and gateway["connected"]:
-        verb = "has not answered" if hop["state"] == "unresolved" else "answers no more to"
-        yield f"the next hop {hop['ip']} {verb} ARP on {gateway['core']['port']}"
+    for hop, how in _next_hops(gateway):
+        if hop["state"] != "resolved" and gateway["connected"]:
+            verb = "has not answered" if hop["state"] == "unresolved" else "answers no more to"
+            yield f"the next hop {hop['ip']} {verb} {how} on {gateway['core']['port']}"
     lease = gateway["lease"]
     if lease is not None and lease["seconds_left"] == 0:
         yield "the lease has run out: nothing is forwarded"
     if failed := gateway["sessions"].get("failed"):
         yield f"{_count(failed, 'session')} failed: ofgtp session list --state failed"
+
+
+def _next_hops(gateway: Json) -> Iterator[tuple[Json, str]]:
+    """Those that UEs' packets may go to, and how each is asked for its MAC address: of an IP
+    version that no UE can have there are none."""
+    pools = gateway.get("ue_pools")
+    for name, how, mark in (("next_hop", "ARP", "."), ("next_hop6", "neighbour discovery", ":")):
+        hop = gateway.get(name)
+        if hop is not None and (pools is None or any(mark in pool for pool in pools)):
+            yield hop, how
 
 
 # --- the screen
@@ -181,9 +191,9 @@ def _block(gateway: Json, rates: _Rates, wrong: Sequence[str], faults: bool) -> 
     access, core, hop = gateway["access"], gateway["core"], gateway["next_hop"]
     yield f"access    {access['port']} {access['ip']}, {access['link']}, MTU {access['mtu']}"
     line = f"core      {core.get('device', core['port'])} {core['ip']}, {core['link']}"
-    if hop is not None:
-        line += f"; next hop {hop['ip']} {hop['mac'] or ''}".rstrip() + f" {hop['state']}"
-    yield line
+    yield f"{line}{_shown_hop(hop)}"
+    if core.get("ip6") is not None:
+        yield f"          {core['ip6']}{_shown_hop(gateway.get('next_hop6'))}"
     yield f"lease     {_lease(gateway['lease'])}"
     yield f"sessions  {_sessions(gateway['sessions'])}"
     yield f"traffic   {rates.traffic()}"
@@ -202,6 +212,13 @@ def _faults(version: str, faults: Sequence[Json]) -> Iterator[str]:
         yield f"{star}{fault['summary']:<37}  {fault['remedy']}"
     if len(faults) > FAULTS_SHOWN:
         yield f"  and {len(faults) - FAULTS_SHOWN} more: docs/ovs-faults.md"
+
+
+def _shown_hop(hop: Json | None) -> str:
+    if hop is None:
+        return ""
+    mac = "" if hop["mac"] is None else f" {hop['mac']}"
+    return f"; next hop {hop['ip']}{mac} {hop['state']}"
 
 
 def _lease(lease: Json | None) -> str:

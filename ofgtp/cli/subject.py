@@ -125,11 +125,11 @@ def learn(subject: Subject, switch: Tools) -> list[str]:
         of_downlink = f"table={DOWNLINK.number},ip,nw_dst={known.ue}"
         flows += switch.flows(bridge, of_uplink, of_downlink)
     if alone:
-        known = _told_by(flows, known.ue, known.ue6)
+        known = _told_by(flows, known.ue, known.ue6, subject.gateway.ue_pools6)
     if known.cookie is not None and (alone or known.rules):
         flows = switch.flows(bridge, f"cookie={known.cookie:#x}/-1")
     if alone:
-        subject.known = _told_by(flows, known.ue, known.ue6)
+        subject.known = _told_by(flows, known.ue, known.ue6, subject.gateway.ue_pools6)
     return flows
 
 
@@ -261,8 +261,14 @@ def _seen(api: Api, path: str) -> list[dict[str, Any]]:
         return []
 
 
-def _told_by(flows: Iterable[str], ue: IPv4Address | None, ue6: IPv6Network | None = None) -> Known:
-    """A session as its flows in the switch tell of it; of its UE one address or prefix is known."""
+def _told_by(
+    flows: Iterable[str],
+    ue: IPv4Address | None,
+    ue6: IPv6Network | None = None,
+    pools: Sequence[IPv6Network] = (),
+) -> Known:
+    """A session as its flows in the switch tell of it; of its UE one address or prefix is known.
+    Prefixes outside the pools are behind it."""
     to: list[IPv4Address] = []
     prefixes: list[IPv6Network] = []
     teid = pinned = far = cookie = None
@@ -306,7 +312,7 @@ def _told_by(flows: Iterable[str], ue: IPv4Address | None, ue6: IPv6Network | No
         qos,
         further_teids=frozenset(teids),
         further_tunnels=frozenset(tunnels),
-        ue6=ue6 or next(iter(prefixes), None),
+        ue6=ue6 or next((own for own in prefixes if any(within(own, p) for p in pools)), None),
     )
 
 

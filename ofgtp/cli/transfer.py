@@ -53,6 +53,7 @@ COLUMNS = {
     "rqi": ("rqi",),
     "qfi_required": ("qfi_required",),
     "qfi_check": ("qfi_check",),
+    "ue_ipv6": ("ue_ipv6",),
 }
 """The columns of CSV, and where each stands in a session."""
 BOOLEANS = {"true": True, "false": False}
@@ -80,11 +81,12 @@ format_option = click.option(
     short_help="Add or replace the sessions of a file.",
     epilog="""\b
 CSV: the first line names the columns. All but ue_ip may be left out, or be
-empty; no downlink is an idle UE.
+empty, and it too where there is a ue_ipv6; no downlink is an idle UE.
   id,gateway,ue_ip,uplink_teid,uplink_remote_ip,downlink_teid,downlink_remote_ip
   phone-1,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2
-Further columns are qfi, 1 to 63, and rqi, qfi_required and qfi_check, each
-true or false. Without a qfi there is no PDU Session Container, as on S1-U.
+Further columns are ue_ipv6, a prefix, qfi, 1 to 63, and rqi, qfi_required and
+qfi_check, each true or false. Without a qfi there is no PDU Session Container,
+as on S1-U.
 
 \b
 NDJSON: each line a session as the API writes it, with bearers and all, or an
@@ -261,7 +263,7 @@ def _wrong_head(head: list[str]) -> str | None:
     unknown = [name for name in head if name not in COLUMNS]
     if unknown:
         return f"{unknown[0]!r} is no column; columns are {', '.join(COLUMNS)}"
-    if head and "ue_ip" not in head:
+    if head and not {"ue_ip", "ue_ipv6"} & {*head}:
         return "the column ue_ip is missing; the first line must name the columns"
     return "a column is there twice" if len(set(head)) < len(head) else None
 
@@ -352,8 +354,9 @@ def _operation(value: Session, known: _Known) -> bytes:
                 end.pop("local_ip", None)
                 _read_teid(end)
         gateway = session.get("gateway") or known.only_gateway
-        if session.get("id") is None and gateway and session.get("ue_ip"):
-            session["id"] = tunnel_id(gateway, session["ue_ip"])
+        ue = session.get("ue_ip") or session.get("ue_ipv6")
+        if session.get("id") is None and gateway and ue:
+            session["id"] = tunnel_id(gateway, ue)
     return json.dumps(operation, separators=(",", ":")).encode() + b"\n"
 
 
@@ -417,17 +420,17 @@ def _to_csv(target: IO[str]) -> Callable[[Session], None]:
     rows.writerow(COLUMNS)
 
     def write(session: Session) -> None:
-        if further := detail.resource(session):
+        if further := [name for name in detail.resource(session) if name not in COLUMNS]:
             raise CliError(
                 f"session {session['id']} has {' and '.join(further)}, for which CSV has no column:"
                 " export NDJSON (--format ndjson)"
             )
         up, down = session["uplink"], session["downlink"] or {}
-        ids = [session[key] for key in ("id", "gateway", "ue_ip")]
+        ids = [session[key] or "" for key in ("id", "gateway", "ue_ip")]
         to_ue = f"{down['teid']:#x}" if down else ""
         ends = [f"{up['teid']:#x}", up["remote_ip"] or "", to_ue, down.get("remote_ip", "")]
         qos = [json.dumps(value) for value in qos_of(session).values()]
-        rows.writerow([*ids, *ends, *(qos or [""] * len(QOS))])
+        rows.writerow([*ids, *ends, *(qos or [""] * len(QOS)), session.get("ue_ipv6") or ""])
 
     return write
 

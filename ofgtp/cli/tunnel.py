@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, TypeVar
 
 import click
@@ -13,7 +14,7 @@ from ofgtp.cli.errors import EXIT_NOT_FOUND, CliError
 from ofgtp.cli.groups import Abbreviated
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ADDRESS, GATEWAY, TEID
+from ofgtp.cli.values import ADDRESS, GATEWAY, TEID, UE, by_ue, ues_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -29,13 +30,14 @@ class _Tunnels(Abbreviated):
 Where this differs from osmocom's gtp-tunnel:
   GATEWAY        stands where that has a GTP device of the kernel
   v0             is refused: GTPv0 is not spoken here
-  IPv6           is refused, for UEs and for peers
+  IPv6           is refused for peers; a UE may have a prefix, 2001:db8:a:1::/64
   delete         takes the family (ip) or leaves it out; that demands it
   TEIDs          may be 0x… too; what is no number is refused, and not 0
   rights         the API's token, where it has one; that needs root
   list           may name a GATEWAY; an idle UE is shown with TEID 0 and
                  sgsn_addr 0.0.0.0, a relay without UE address with ms_addr
-                 0.0.0.0, and once for each of its two sides
+                 0.0.0.0, and once for each of its two sides; a UE with an
+                 address and an IPv6 prefix, once for each of these
   exit codes     0 done, 1 refused, 2 wrong command line, 3 no API, 4 no tunnel
 
 \b
@@ -78,24 +80,24 @@ _local_teid = click.argument("local_teid", metavar="LOCAL-TEID", type=TEID)
 @_version_argument
 @_local_teid
 @click.argument("remote_teid", metavar="REMOTE-TEID", type=TEID)
-@click.argument("ue_ip", metavar="UE-IP", type=ADDRESS)
+@click.argument("ue", metavar="UE-IP", type=UE)
 @click.argument("peer_ip", metavar="PEER-IP", type=ADDRESS)
 @api_options
-def add(gateway: str, local_teid: int, remote_teid: int, ue_ip: str, peer_ip: str) -> None:
+def add(gateway: str, local_teid: int, remote_teid: int, ue: str, peer_ip: str) -> None:
     """Add a tunnel. Prints nothing if all is well.
 
     \b
       ofgtp tunnel add gw1 v1 4097 8193 10.45.0.7 10.1.0.2
     """
     session = {
-        "id": tunnel_id(gateway, ue_ip),
+        "id": tunnel_id(gateway, ue),
         "gateway": gateway,
-        "ue_ip": ue_ip,
+        **by_ue(ue),
         "uplink": {"teid": local_teid},
         "downlink": {"teid": remote_teid, "remote_ip": peer_ip},
     }
     with Api() as api:
-        answer = api.add(session, f"a tunnel to {ue_ip}")
+        answer = api.add(session, f"a tunnel to {ue}")
     if output.wants_json():
         output.document(answer)
     else:
@@ -162,9 +164,9 @@ def list_(gateway: str | None) -> None:
             output.listing(found)
             return
         for each in found:
-            for teid, far in detail.tunnels(each):
+            for (teid, far), ue in product(detail.tunnels(each), ues_of(each) or ["0.0.0.0"]):
                 down = far or {"teid": 0, "remote_ip": "0.0.0.0"}
                 output.say(
                     f"{each['gateway']} version 1 tei {teid}/{down['teid']} "
-                    f"ms_addr {each['ue_ip'] or '0.0.0.0'} sgsn_addr {down['remote_ip']}"
+                    f"ms_addr {ue} sgsn_addr {down['remote_ip']}"
                 )

@@ -12,13 +12,13 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import GATEWAY, SESSION
+from ofgtp.cli.values import GATEWAY, SESSION, ues_of
 
 Json = dict[str, Any]
 
 COLUMNS = (
     *("session", "gateway", "ue_ip", "since", "active_at"),
-    *("uplink_packets", "uplink_bytes", "downlink_packets", "downlink_bytes"),
+    *("uplink_packets", "uplink_bytes", "downlink_packets", "downlink_bytes", "ue_ipv6"),
 )
 SORTS = ("bytes", "uplink", "downlink", "active")
 
@@ -92,7 +92,7 @@ def _row(item: Json) -> tuple[object, ...]:
     return (
         item["session"],
         item["gateway"],
-        item["ue_ip"],
+        ", ".join(ues_of(item)) or None,
         output.size(up["bytes"]),
         output.size(down["bytes"]),
         output.number(up["packets"] + down["packets"]),
@@ -108,7 +108,7 @@ def _one(found: Json) -> None:
         (
             ("session", found["session"]),
             ("gateway", found["gateway"]),
-            ("UE", found["ue_ip"] or "none: a relay"),
+            ("UE", " and ".join(ues_of(found)) or "none: a relay"),
             ("made", output.ago(found["since"])),
             ("active", output.ago(found["active_at"])),
             ("up", _counted(found["uplink"])),
@@ -144,4 +144,5 @@ def _csv(items: Iterable[Json]) -> None:
     for item in items:
         facts = [item[name] or "" for name in COLUMNS[:5]]
         ways = (item["uplink"], item["downlink"])
-        writer.writerow([*facts, *(each[what] for each in ways for what in ("packets", "bytes"))])
+        counts = (each[what] for each in ways for what in ("packets", "bytes"))
+        writer.writerow([*facts, *counts, item.get("ue_ipv6") or ""])

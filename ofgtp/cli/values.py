@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Any, ClassVar
 
 import click
@@ -84,6 +84,31 @@ def read_address(text: str) -> IPv4Address:
         raise ValueError(f"{text!r} is not an IPv4 address like 10.45.0.7") from None
 
 
+def read_ue(text: str) -> str:
+    """How a UE is named: by its IPv4 address, with or without /32, by an IPv6 address, or by its
+    IPv6 prefix.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if ":" not in text:
+        return str(read_address(text))
+    try:
+        return str(IPv6Network(text) if "/" in text else IPv6Address(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
+def ues_of(session: dict[str, Any]) -> list[str]:
+    """The UE's IPv4 address and its IPv6 prefix, those that it has; none of a relay."""
+    return [each for each in (session["ue_ip"], session.get("ue_ipv6")) if each is not None]
+
+
+def by_ue(ue: str | None) -> dict[str, str]:
+    """For a list of sessions: those of a UE, by how it is named."""
+    return {} if ue is None else {"ue_ipv6" if ":" in ue else "ue_ip": ue}
+
+
 class Number(click.IntRange):
     """A whole number within a range."""
 
@@ -159,6 +184,23 @@ class _Address(click.ParamType[str]):
             return str(read_address(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class _Ue(click.ParamType[str]):
+    name = "ip|prefix"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return read_ue(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _AddressOrNone(_Address):
+    name = "ip|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return "none" if value == "none" else super().convert(value, param, ctx)
 
 
 class _Pin(_Address):
@@ -260,6 +302,8 @@ SECONDS = _OrNone("seconds", "time", INACTIVITY_MAX_S, "s")
 PACKETS = _OrNone("packets", "number of packets", LIMIT_MAX)
 BEARER = _Bearer()
 ADDRESS = _Address()
+ADDRESS_OR_NONE = _AddressOrNone()
+UE = _Ue()
 PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()
@@ -284,11 +328,11 @@ def some_bearers(ctx: click.Context) -> list[dict[str, Any]]:
     """The bearers of the session that the words before name, if the API answers at once."""
     name = str(ctx.params.get("session"))
     try:
-        by = {"ue_ip": str(IPv4Address(name))}
+        by = by_ue(read_ue(name))
     except ValueError:
         by = {"id": name}  # which may be a part of others'
     found = _quickly(ctx, "/v1/sessions", limit=1000, **by)
-    named = (each for each in found if name in (each["id"], each["ue_ip"]))
+    named = (each for each in found if by.get("id") in (None, each["id"]))
     return [bearer for each in named for bearer in each.get("bearers") or ()]
 
 

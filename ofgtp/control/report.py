@@ -56,6 +56,7 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
         extension_headers=dict(signalling.extensions),
         paths=signalling.peers.paths.counts(),
         neighbours=_neighbours(agent),
+        next_hops=_next_hops(agent),
         ovsdb=agent.gateway.ovsdb,
         switch_drops=_switch_drops(agent.gateway) or {},
     )
@@ -87,12 +88,13 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
             "device": gateway.core_device,
             "link": hostnet.link_state(gateway.core_device),
             "ip": str(gateway.core_ip),
+            "ip6": None if gateway.core_ip6 is None else str(gateway.core_ip6),
             "mtu": agent.host.core_mtu,
             "mac": None if facts is None else facts.core_mac,
         },
         "next_hop": _next_hop(gateway.next_hop, agent.core_side.next_hop),
         "next_hop6": _next_hop(gateway.next_hop6, agent.core_side.next_hop6),
-        "ue_pools": [str(pool) for pool in gateway.ue_pools],
+        "ue_pools": [str(pool) for pool in gateway.pools],
         "sessions": {str(k): v for k, v in agent.store.count(gateway.name).items()},
         "paths": {str(k): v for k, v in agent.signalling.peers.paths.counts().items()},
         "neighbours": _neighbours(agent),
@@ -139,7 +141,7 @@ def _own(agent: GatewayAgent) -> dict[str, int]:
     """Frames for the gateway itself; what of signalling cannot be read is a drop."""
     own, unreadable = agent.totals.own, sum(agent.signalling.unreadable().values())
     read = max(own["signalling"] - unreadable, 0)
-    return {"arp": own["arp"], "ping": own["ping"], "signalling": read}
+    return {**{str(kind): count for kind, count in own.items()}, "signalling": read}
 
 
 def _switch_drops(gateway: Gateway) -> dict[str, int] | None:
@@ -159,6 +161,16 @@ def _next_hop(ip: IPv4Address | IPv6Address | None, known: NextHop) -> dict[str,
     if ip is None:
         return None
     return {"ip": str(ip), "mac": known.mac, "state": known.state(time.monotonic())}
+
+
+def _next_hops(agent: GatewayAgent) -> dict[str, bool]:
+    """Whether each answers, by its IP version."""
+    gateway, core_side, now = agent.gateway, agent.core_side, time.monotonic()
+    known = {
+        "4": gateway.next_hop and core_side.next_hop,
+        "6": gateway.next_hop6 and core_side.next_hop6,
+    }
+    return {version: hop.state(now) == "resolved" for version, hop in known.items() if hop}
 
 
 def _lease(agent: GatewayAgent) -> dict[str, Any] | None:

@@ -129,6 +129,27 @@ class PacketFilter:
             raise FilterError("behind from stands the remote end, which is never assigned")
         return cls(protocol, remote, remote_ports, local, local_ports)
 
+    def takes(
+        self,
+        protocol: int,
+        dscp: int,
+        remote: tuple[IPv4Address | IPv6Address, int],
+        local: tuple[IPv4Address | IPv6Address, int],
+    ) -> bool:
+        """Whether it is about a packet of the UE between these two addresses and ports; a port of
+        -1 is in no range."""
+        if self.protocol not in (None, protocol) or self.dscp not in (None, dscp):
+            return False
+        if self.remote is not None and remote[0] not in self.remote:
+            return False
+        if isinstance(self.local, Network) and local[0] not in self.local:
+            return False
+        ends = (remote[1], self.remote_ports), (local[1], self.local_ports)
+        return all(
+            not ranges or any(first <= port <= last for first, last in ranges)
+            for port, ranges in ends
+        )
+
     def __str__(self) -> str:
         """The Flow-Description; the DSCP is not part of it."""
         return (

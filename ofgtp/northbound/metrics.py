@@ -79,6 +79,11 @@ def _states(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
         labels=["gateway"],
     )
     sessions = GaugeMetricFamily("ofgtp_sessions", "Sessions by state", labels=["gateway", "state"])
+    next_hops = GaugeMetricFamily(
+        "ofgtp_next_hop_resolved",
+        "1 if the core side's next hop answers ARP or neighbour discovery, else 0, by IP version",
+        labels=["gateway", "ip_version"],
+    )
     repairs = CounterMetricFamily(
         "ofgtp_repairs",
         "Times that flows, nftables rules or host settings changed by others were put right",
@@ -89,8 +94,10 @@ def _states(gateways: Sequence[GatewayMetrics]) -> Iterator[Metric]:
         in_sync.add_metric([gateway.name], gateway.in_sync)
         for state, count in gateway.sessions.items():
             sessions.add_metric([gateway.name, state], count)
+        for version, answers in gateway.next_hops.items():
+            next_hops.add_metric([gateway.name, version], answers)
         repairs.add_metric([gateway.name], gateway.repairs)
-    yield from (connected, in_sync, sessions, repairs)
+    yield from (connected, in_sync, sessions, next_hops, repairs)
 
 
 def _pfcp(nodes: Sequence[PfcpView]) -> Iterator[Metric]:

@@ -133,7 +133,7 @@ class SessionRequest:
     bearers: tuple[BearerRequest, ...] = ()
     relay: RelayRequest | None = None
     breakout: tuple[IPv4Network, ...] = ()
-    framed_routes: tuple[IPv4Network, ...] = ()
+    framed_routes: tuple[IPv4Network | IPv6Network, ...] = ()
     ue_ipv6: IPv6Network | None = None
     usage: UsageLimits = NO_LIMITS
     buffer: int | None = None
@@ -256,6 +256,7 @@ class UsageView:
     removed: BothWays = NOTHING_USED
     """Of rules that are no more."""
     quotas: Sequence[QuotaView] = ()
+    ue_ipv6: IPv6Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,10 +458,12 @@ class GatewayMetrics:
     """Peers in use by the state of their paths."""
     neighbours: Mapping[str, int] = field(default_factory=dict)
     """Next hops on the access side by what ARP knows: "resolved", "unresolved" or "stale"."""
+    next_hops: Mapping[str, bool] = field(default_factory=dict)
+    """Whether that of the core side answers, by IP version, "4" or "6"; of those that there are."""
     received: Mapping[str, int] = field(default_factory=dict)
     """Frames that came in, by port: "access" or "core"."""
     own: Mapping[str, int] = field(default_factory=dict)
-    """Those of them that were for the gateway itself: "arp", "ping", "signalling"."""
+    """Those of them that were for the gateway itself: "arp", "ping", "signalling", "router"."""
     buffer: Mapping[str, int] = field(default_factory=dict)
     """Held for idle UEs now: "sessions", "packets", "bytes"; and packets so far: "held", and of
     these "replayed"."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from ofgtp.northbound import service
+from ofgtp.northbound.bearers import Prefix6
 from ofgtp.northbound.schema import NoQuery
 from ofgtp.northbound.service import UsageFilter, UsageView
 from ofgtp.northbound.shapes import Counters, Ipv4
@@ -43,6 +44,7 @@ class UsageOutput(Used):
     session: str
     gateway: str
     ue_ip: Ipv4 | None
+    ue_ipv6: Prefix6 | None
     since: datetime = Field(description="When the session was made")
     active_at: datetime | None = Field(
         description="When it was last seen that something had passed; null: never"
@@ -119,6 +121,7 @@ def _facts(view: UsageView) -> dict[str, Any]:
         "session": view.session,
         "gateway": view.gateway,
         "ue_ip": view.ue_ip,
+        "ue_ipv6": view.ue_ipv6,
         "since": view.since,
         "active_at": view.active_at,
         **_ways((view.uplink, view.downlink)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from typing import Any
 
 import eventlet
@@ -53,11 +53,14 @@ SECOND: dict[str, Any] = {
 
 
 class Net:
-    """One or two gateways with a store; netfilter is to be patched away (see `quiet`)."""
+    """One or two gateways with a store, the first with IPv6 pools, too, if there are any; netfilter
+    is to be patched away (see `quiet`)."""
 
-    def __init__(self, store: SessionStore, count: int = 1) -> None:
+    def __init__(
+        self, store: SessionStore, count: int = 1, pools6: tuple[IPv6Network, ...] = ()
+    ) -> None:
         self.store, self.writer, self.events = store, Semaphore(1), EventLog()
-        gateways = [gateway(), gateway(**SECOND)][:count]
+        gateways = [gateway(ue_pools6=pools6), gateway(**SECOND)][:count]
         self.tables = {each.name: FlowTable() for each in gateways}
         protected = protected_networks(gateways)
         self.agents: dict[str, GatewayAgent] = {}

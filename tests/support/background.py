@@ -12,6 +12,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,9 @@ from ofgtp.store import SessionStore
 from tests.support.agents import Net, quiet
 
 Job = Callable[[Net], Any]
+
+POOL6 = IPv6Network("2001:db8:a::/48")
+"""Where UEs of gw1 have their IPv6 prefixes."""
 
 
 class Background:
@@ -57,7 +61,7 @@ class Background:
 
     def _run(self) -> None:
         store = SessionStore(self._path / "sessions.db")
-        net = Net(store, self._gateways)
+        net = Net(store, self._gateways, (POOL6,))
         server = serve(RestApp(net.service, **self._options), ("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{server.address[1]}"
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ofgtp.cli import route_lines, route_words
+from ofgtp.cli.values import ues_of
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Shell
@@ -180,6 +181,10 @@ def test_show_and_delete_only_what_matches(ofgtp: Shell) -> None:
         ("route add 10.45.0.7 encap gtp id x", 2, "id: 'x' is not a TEID"),
         ("route add 10.45.0.7 encap gtp id 1 id 2", 2, "'id' is there twice"),
         ("route add 10.45.0.7 encap gtp id 1", 2, "'id' and 'dst' go together"),
+        ("route add 2001:db8:a:1::7/64 encap gtp", 2, "has host bits set"),
+        ("route add 2001:db8:b::/64 encap gtp dev gw1", 1, "is not in the IPv6 UE pools"),
+        ("route show 2001:db8:a:9::7", 4, "there is no such route to 2001:db8:a:9::7"),
+        ("route del 2001:db8:a::/48 dev gw1", 4, "there is no such route to 2001:db8:a::/48"),
         ("route del dev gw1", 2, "the UE's address must come first"),
         ("route bogus", 2, "No such command 'bogus'"),
         ("route show 10.45.0.99", 4, "there is no such route to 10.45.0.99"),
@@ -196,22 +201,113 @@ def test_routes_that_are_wrong(ofgtp: Shell, command: str, code: int, what: str)
 @given(
     teids=st.tuples(*[st.integers(1, 2**32 - 1)] * 2),
     ips=st.tuples(*[st.ip_addresses(v=4)] * 3),
+    bits=st.just(0) | st.integers(0, 2**128 - 1),
+    length=st.integers(48, 128),
     idle=st.booleans(),
     pinned=st.booleans(),
     state=st.sampled_from(["active", "pending", "failed", "error_indicated"]),
 )
 def test_every_line_is_read_as_it_was_meant(
-    teids: tuple[int, int], ips: tuple[IPv4Address, ...], idle: bool, pinned: bool, state: str
+    teids: tuple[int, int],
+    ips: tuple[IPv4Address, ...],
+    bits: int,
+    length: int,
+    idle: bool,
+    pinned: bool,
+    state: str,
 ) -> None:
+    prefix = bits >> 128 - length << 128 - length
     ue_ip, peer, pin = map(str, ips)
     session = {
         "gateway": "gw1",
-        "ue_ip": ue_ip,
+        "ue_ip": None if prefix else ue_ip,
+        **({"ue_ipv6": str(IPv6Network((prefix, length)))} if prefix else {}),
         "uplink": {"teid": teids[0], "remote_ip": pin if pinned else None},
         "downlink": None if idle else {"teid": teids[1], "remote_ip": peer},
     }
-    words = tuple(route_lines.line({**session, "state": state}).split())
+    [ue] = ues_of(session)
+    words = tuple(route_lines.line({**session, "state": state}, ue).split())
     assert route_words.Given.whole(words).body("gw1") == session
+
+
+# --- IPv6
+
+ROUTE6 = ROUTE.replace("10.45.0.7", "2001:db8:a:1::/64")
+
+
+def test_a_route_to_an_ipv6_prefix(ofgtp: Shell) -> None:
+    assert ofgtp(f"route add {ROUTE6}").lines == []
+    (session,) = sessions(ofgtp)
+    assert (session["id"], session["ue_ip"]) == ("gw1-2001:db8:a:1::_64", None)
+    assert session["ue_ipv6"] == "2001:db8:a:1::/64"
+    assert ofgtp("route").lines == [ROUTE6]
+    assert ofgtp("route show 2001:db8:a:1::7").lines == [ROUTE6]
+    assert ofgtp("route show 2001:db8:a:1::/64").lines == [ROUTE6]
+    assert ofgtp("route show 2001:db8:a:1::/65").code == 4
+    change = ROUTE6.replace("0x2001 dst 10.1.0.2", "0x2002 dst 10.1.0.3")
+    assert ofgtp(f"route change {change.replace('::/64', '::9')}").lines == []
+    assert ofgtp("route").lines == [change]
+    assert ofgtp(f"route replace {ROUTE6}").lines == []
+    assert ofgtp("route").lines == [ROUTE6]
+    assert ofgtp(f"route add {ROUTE6}").code == 1
+    assert ofgtp("route del 2001:db8:a:1::7").lines == []
+    assert ofgtp("route").lines == []
+
+
+def test_two_routes_in_one_tunnel(ofgtp: Shell) -> None:
+    """A UE with both versions: what is shown can be pasted, in any order, and one goes alone."""
+    for first, second in ((ROUTE, ROUTE6), (ROUTE6, ROUTE)):
+        ofgtp(f"route add {first}")
+        ofgtp(f"route add {second}")
+        (session,) = sessions(ofgtp)
+        assert (session["ue_ip"], session["ue_ipv6"]) == ("10.45.0.7", "2001:db8:a:1::/64")
+        assert ofgtp("route").lines == [ROUTE, ROUTE6]
+        assert ofgtp("route show 10.45.0.7").lines == [ROUTE]
+        assert ofgtp("route show 2001:db8:a:1::7").lines == [ROUTE6]
+        moved = "encap gtp id 0x2002 dst 10.1.0.3 lid 0x1001 dev gw1"
+        assert ofgtp(f"route change 10.45.0.7 {moved}").lines == []
+        assert ofgtp("route").lines == [f"10.45.0.7 {moved}", f"2001:db8:a:1::/64 {moved}"]
+        assert ofgtp(f"route del {first.split()[0]}").lines == []
+        assert [line.split()[0] for line in ofgtp("route").lines] == [second.split()[0]]
+        assert ofgtp(f"route del {second.split()[0]}").lines == []
+        assert ofgtp("route").lines == []
+
+
+def test_a_route_in_anothers_tunnel_is_refused(ofgtp: Shell) -> None:
+    """Unless all of the tunnel is the same, and the UE has no address of this version."""
+    ofgtp(f"route add {ROUTE}")
+    for other in (
+        ROUTE6.replace("0x2001", "0x2002"),
+        ROUTE6.replace("10.1.0.2", "10.1.0.3"),
+        "2001:db8:a:1::/64 encap gtp lid 0x1001 dev gw1",
+        ROUTE.replace("10.45.0.7", "10.45.0.8"),
+    ):
+        done = ofgtp(f"route add {other}")
+        assert done.code == 1 and "is in use by session 'gw1-10.45.0.7'" in done.line
+    assert ofgtp("route").lines == [ROUTE]
+    assert ofgtp(f"route add {ROUTE6} qfi 9").code == 1
+
+
+def test_bearers_of_a_ue_with_ipv6(ofgtp: Shell) -> None:
+    voice = "2001:db8:a:1::/64 from 2001:db8:ffff::/48 proto udp sport 5004 encap gtp"
+    ofgtp(f"route add {ROUTE6}")
+    assert ofgtp(f"route add {voice} id 0x2009 dst 10.1.0.2 dev gw1").lines == []
+    lines = ofgtp("route show 2001:db8:a:1::7").lines
+    assert lines[0] == ROUTE6
+    assert lines[1] == f"{voice} id 0x2009 dst 10.1.0.2 dev gw1 metric 100"
+    assert ofgtp(f"route del {lines[1]}").lines == []
+    assert ofgtp("route").lines == [ROUTE6]
+
+
+def test_tunnels_of_ues_with_ipv6(ofgtp: Shell) -> None:
+    assert ofgtp("tunnel add gw1 v1 4097 8193 2001:db8:a:1::/64 10.1.0.2").lines == []
+    line = "gw1 version 1 tei 4097/8193 ms_addr {} sgsn_addr 10.1.0.2"
+    assert ofgtp("tunnel list").lines == [line.format("2001:db8:a:1::/64")]
+    assert ofgtp("session set 2001:db8:a:1::7 --ue-ip 10.45.0.7").code == 0
+    shown = [line.format(ue) for ue in ("10.45.0.7", "2001:db8:a:1::/64")]
+    assert ofgtp("tunnel list").lines == shown
+    assert ofgtp("tunnel delete gw1 v1 4097").lines == []
+    assert ofgtp("tunnel list").lines == []
 
 
 # --- tunnel
@@ -256,7 +352,10 @@ def test_tunnels_of_two_gateways(ofgtp: Shell) -> None:
         ("tunnel add gw1 v2 1 1 10.45.0.8 10.1.0.2", 2, "'v2' is no version of GTP-U: only v1"),
         ("tunnel add gw1 v1 x 1 10.45.0.8 10.1.0.2", 2, "'x' is not a TEID"),
         ("tunnel add gw1 v1 1 1 10.45.0.8", 2, "Missing argument 'PEER-IP'"),
-        ("tunnel add gw1 v1 1 1 2001:db8::1 10.1.0.2", 2, "there is no IPv6 here"),
+        ("tunnel add gw1 v1 1 1 10.45.0.8 2001:db8::1", 2, "there is no IPv6 here"),
+        ("tunnel add gw1 v1 1 1 2001:db8::1/64 10.1.0.2", 2, "has host bits set"),
+        ("tunnel add gw1 v1 1 1 2001:db8::g 10.1.0.2", 2, "2001:db8::g"),
+        ("tunnel add gw1 v1 1 1 2001:db8::/64 10.1.0.2", 1, "is not in the IPv6 UE pools"),
         ("tunnel add gw9 v1 1 1 10.45.0.8 10.1.0.2", 4, "no gateway has the name 'gw9'"),
         ("tunnel list gw9", 4, "no gateway has the name 'gw9'"),
         ("tunnel delete gw9 v1 4097", 4, "no gateway has the name 'gw9'"),

@@ -262,6 +262,49 @@ def test_list(ofgtp: Shell) -> None:
     assert "GATEWAY" not in ofgtp("session list --gateway gw2").lines[0]
 
 
+def test_ues_with_ipv6(ofgtp: Shell) -> None:
+    """Alone and beside IPv4: added, found by any address of the prefix, shown, changed."""
+    six = "session add six --gateway gw1 --ue-ipv6 2001:db8:a:1::/64 --uplink-teid 1"
+    assert ofgtp(six).lines == [
+        "six: active: 2001:db8:a:1::/64, uplink TEID 0x1 at 10.1.0.1, no downlink: idle"
+    ]
+    dual = six.replace("six", "dual").replace(":1::", ":2::").replace("-teid 1", "-teid 2")
+    assert ofgtp(f"{dual} --ue-ip 10.45.0.7").lines == [
+        "dual: active: 10.45.0.7 and 2001:db8:a:2::/64, uplink TEID 0x2 at 10.1.0.1, no downlink:"
+        " idle"
+    ]
+    head, *rows = ofgtp("session list").lines
+    assert [re.split(r"  +", row)[2] for row in (head, *rows)] == [
+        "UE",
+        "2001:db8:a:1::/64",
+        "10.45.0.7, 2001:db8:a:2::/64",
+    ]
+    for name in ("2001:db8:a:2::7", "2001:0DB8:a:2:ffff::", "2001:db8:a:2::/64", "10.45.0.7"):
+        assert "UE         10.45.0.7 and 2001:db8:a:2::/64" in ofgtp(f"session show {name}").lines
+        assert len(ofgtp(f"session list --ue-ip {name}").lines) == 2
+    assert "UE         2001:db8:a:1::/64" in ofgtp("session show 2001:db8:a:1::").lines
+    assert len(ofgtp("session list --ue-ip 2001:db8:a::/48").lines) == 3
+    for name in ("2001:db8:a:3::7", "2001:db8:a::/48", "2001:db8:a:1::/65"):
+        assert ofgtp(f"session show {name}").code == 4
+    assert ofgtp("session set dual --ue-ip none").out.startswith("dual: active: 2001:db8:a:2::/64,")
+    assert ofgtp("session set 2001:db8:a:2::7 --ue-ipv6 none").code == 1
+    moved = ofgtp("session set dual --ue-ipv6 2001:db8:a:3::/64 --ue-ip 10.45.0.8").out
+    assert moved.startswith("dual: active: 10.45.0.8 and 2001:db8:a:3::/64,")
+    taken = ofgtp("session set dual --ue-ipv6 2001:db8:a:1::7/128")
+    assert taken.line == (
+        "ofgtp: 2001:db8:a:1::7/128 overlaps the prefix of session 'six' (see: ofgtp session show"
+        " six)"
+    )
+    wrong = ofgtp("session set dual --ue-ipv6 2001:db8:a:4::7/64").line
+    assert wrong == "ofgtp: ue_ipv6: has bits set behind its prefix length"
+    assert ofgtp("session set dual --ue-ip none --ue-ipv6 none").code == 1
+    assert ofgtp("session set new --create --ue-ip none --gateway gw1").code == 2
+    assert ofgtp("session delete 2001:db8:a:1::9 10.45.0.8").lines == [
+        "six: deleted",
+        "dual: deleted",
+    ]
+
+
 def test_a_limit_beyond_all_numbers(ofgtp: Shell) -> None:
     ofgtp(ADD)
     assert len(ofgtp(f"session list --limit {10**30}").lines) == 2

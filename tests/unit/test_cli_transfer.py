@@ -22,10 +22,10 @@ from tests.support.command import Done, Shell
 HEAD = "id,gateway,ue_ip,uplink_teid,uplink_remote_ip,downlink_teid,downlink_remote_ip"
 """The columns that must do."""
 CSV = f"""\
-{HEAD},qfi,rqi,qfi_required,qfi_check
-phone-1,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2,9,true,false,true
-phone-2,gw1,10.45.0.8,0x1002,10.1.0.3,,,63,false,true,false
-phone-3,gw2,10.46.0.9,0x1001,,0xffffffff,10.3.0.2,,,,
+{HEAD},qfi,rqi,qfi_required,qfi_check,ue_ipv6
+phone-1,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2,9,true,false,true,
+phone-2,gw1,10.45.0.8,0x1002,10.1.0.3,,,63,false,true,false,
+phone-3,gw2,10.46.0.9,0x1001,,0xffffffff,10.3.0.2,,,,,
 """
 NDJSON = """\
 {"id": "phone-1", "gateway": "gw1", "ue_ip": "10.45.0.7", "uplink": {"teid": 4097}, \
@@ -154,6 +154,35 @@ def test_a_failed_export_leaves_the_old_file(
     monkeypatch.setenv("OFGTP_URL", api.url)
     done = ofgtp("session export", file.parent / "no" / "x.csv")
     assert done.code == 1 and done.line.endswith("No such file or directory")
+
+
+CSV6 = f"""\
+{HEAD},qfi,rqi,qfi_required,qfi_check,ue_ipv6
+dual,gw1,10.45.0.7,0x1001,,0x2001,10.1.0.2,,,,,2001:db8:a:1::/64
+six,gw1,,0x1002,,,,9,false,true,false,2001:db8:a:2::/64
+"""
+
+
+def test_sessions_with_ipv6_there_and_back(ofgtp: Shell) -> None:
+    """By CSV and by NDJSON, alone and beside an IPv4 address."""
+    assert summary(ofgtp("session import -", stdin=CSV6.encode())).endswith("2 created")
+    shown = {each["id"]: each for each in json.loads(ofgtp("session list --json").out)["items"]}
+    assert (shown["dual"]["ue_ip"], shown["dual"]["ue_ipv6"]) == ("10.45.0.7", "2001:db8:a:1::/64")
+    assert (shown["six"]["ue_ip"], shown["six"]["ue_ipv6"]) == (None, "2001:db8:a:2::/64")
+    assert ofgtp("session export").out == CSV6
+    ndjson = ofgtp("session export --format ndjson").out
+    assert summary(ofgtp("session import -", stdin=ndjson.encode())).endswith("2 replaced")
+    assert ofgtp("session export --format ndjson").out == ndjson
+    assert ofgtp("session export").out == CSV6
+    # Without an id it is known by its address, or else by its prefix.
+    rows = "ue_ipv6,gateway\n2001:db8:a:3::/64,gw1\n2001:db8:a:4::7,gw1\n"
+    assert summary(ofgtp("session import -", stdin=rows.encode())).endswith("2 created")
+    assert summary(ofgtp("session import -", stdin=rows.encode())).endswith("2 replaced")
+    found = json.loads(ofgtp("session list --ue-ip 2001:db8:a:3::9 --json").out)["items"]
+    assert [each["id"] for each in found] == ["gw1-2001:db8:a:3::_64"]
+    wrong = ofgtp("session import -", stdin=b"ue_ipv6,gateway\n2001:db8:a:1::7/64,gw1\n")
+    assert wrong.code == 1
+    assert "standard input:2: ue_ipv6: has bits set behind its prefix length" in wrong.err
 
 
 # --- what is read

@@ -109,6 +109,23 @@ def test_a_round(api: Background, ofgtp: Shell) -> None:
     assert api.do(lambda net: net.agents["gw1"].rounds.polled) >= 2
 
 
+def test_ues_with_ipv6(ofgtp: Shell) -> None:
+    ofgtp("session add six --gateway gw1 --ue-ipv6 2001:db8:a:1::/64")
+    ofgtp("session add dual --gateway gw1 --ue-ipv6 2001:db8:a:2::/64 --ue-ip 10.45.0.7")
+    ofgtp("session add four --gateway gw1 --ue-ip 10.45.0.8")
+    ues = {line.split()[0]: line.split("  ")[1:] for line in ofgtp("usage").lines[1:-2]}
+    assert "2001:db8:a:1::/64" in map(str.strip, ues["six"])
+    assert "10.45.0.7, 2001:db8:a:2::/64" in map(str.strip, ues["dual"])
+    rows = {row["session"]: row for row in csv.DictReader(ofgtp("usage --csv").lines)}
+    assert {name: (row["ue_ip"], row["ue_ipv6"]) for name, row in rows.items()} == {
+        "six": ("", "2001:db8:a:1::/64"),
+        "dual": ("10.45.0.7", "2001:db8:a:2::/64"),
+        "four": ("10.45.0.8", ""),
+    }
+    one = ofgtp("usage --session 2001:db8:a:2::9").lines
+    assert "UE       10.45.0.7 and 2001:db8:a:2::/64" in one
+
+
 def test_there_are_none(ofgtp: Shell) -> None:
     done = ofgtp("usage")
     assert (done.code, done.out, done.err.strip()) == (0, "", "no sessions")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +21,7 @@ from ofgtp.control.flows.counters import DEVICE_SETTLE_S, OUTER_BYTES, Counters
 from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flows.drops import MEANINGS, SWITCH_MEANINGS, switch_drops
-from ofgtp.core.flows.flow import CookieKind, Flow, Meter, cookie_kind
+from ofgtp.core.flows.flow import CookieKind, Flow, Meter, cookie_kind, make_cookie
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     CORE,
@@ -49,6 +49,7 @@ from ofgtp.core.flows.pipeline import (
     TOO_BIG_UPLINK_METER,
     UPLINK,
     DropReason,
+    Report,
     Table,
 )
 from ofgtp.core.flows.reconcile import Plan
@@ -95,7 +96,8 @@ def test_what_the_service_counts_is_shown() -> None:
     assert values(shown["ofgtp_bytes"]) == {("uplink",): 1000, ("downlink",): 3000}
     assert values(shown["ofgtp_drops"]) == {("unknown_ue",): 7, ("vlan",): 0}
     assert values(shown["ofgtp_received_frames"]) == {("access",): 41, ("core",): 42}
-    own = {("arp",): 43, ("ping",): 44, ("signalling",): 45}
+    assert values(shown["ofgtp_next_hop_resolved"]) == {("4",): 1, ("6",): 0}
+    own = {("arp",): 43, ("ping",): 44, ("signalling",): 45, ("router",): 46}
     assert values(shown["ofgtp_own_frames"]) == own
     switch = {(GATEWAY.ovsdb, "tunnel_pop_error"): 46, (GATEWAY.ovsdb, "rx_invalid_packet"): 0}
     assert values(shown["ofgtp_switch_drops"]) == switch
@@ -581,12 +583,33 @@ def test_the_cost_does_not_grow_with_the_sessions() -> None:
 # ---- what went in and came out nowhere
 
 
-def passed(table: Table, priority: int | None = None, *, drop: bool = False, **asked: int) -> Flow:
+ASKED = make_cookie(CookieKind.REPORT, Report.ROUTER_SOLICITATION)
+GATEWAY6 = replace(
+    GATEWAY,
+    ue_pools6=(IPv6Network("2001:db8:a::/48"),),
+    core_ip6=IPv6Interface("2001:db8:c::1/64"),
+    next_hop6=IPv6Address("2001:db8:c::2"),
+)
+BASE6 = list(
+    gateway_flows(
+        GATEWAY6, replace(LINKS, peer_mac6=LINKS.peer_mac), protected_networks([GATEWAY6]), 10
+    )
+)
+
+
+def passed(
+    table: Table,
+    priority: int | None = None,
+    *,
+    drop: bool = False,
+    among: Sequence[Flow] = BASE,
+    **asked: int,
+) -> Flow:
     """The first base flow of a table with these conditions."""
     kind = CookieKind.DROP if drop else None
     return next(
         flow
-        for flow in BASE
+        for flow in among
         if flow.table == table.number
         and priority in (None, flow.priority)
         and (cookie_kind(flow.cookie) is CookieKind.DROP) == drop
@@ -620,6 +643,33 @@ DELIVERED = {
 """The flows that count a packet, by what becomes of it."""
 
 
+def passed6(table: Table, priority: int | None = None, **asked: Any) -> Flow:
+    """Of IPv6."""
+    return passed(table, priority, among=BASE6, dl_type=0x86DD, **asked)
+
+
+DELIVERED6 = {
+    **DELIVERED,
+    "IPv6 uplink": (RECEIVED_ACCESS, TUNNELLED, passed6(ROUTE)),
+    "IPv6 downlink": (RECEIVED_CORE, passed6(CORE, 80), passed(LOCAL, udp_dst=2152)),
+    "a UE asks its router": (
+        RECEIVED_ACCESS,
+        TUNNELLED,
+        next(flow for flow in BASE6 if flow.cookie == ASKED),
+    ),
+    "core's solicitation": (RECEIVED_CORE, passed6(CORE, 90, icmpv6_type=135)),
+    "core's probe": (RECEIVED_CORE, passed6(CORE, 100, icmpv6_type=135)),
+    "core's IPv6 ping": (RECEIVED_CORE, passed6(CORE, 90, icmpv6_type=128)),
+    "IPv6 next hop": (RECEIVED_CORE, passed6(CORE, 100, icmpv6_type=136)),
+}
+"""The same with IPv6."""
+OWN6 = {
+    "a UE asks its router": "router",
+    "core's IPv6 ping": "ping",
+    **dict.fromkeys(("core's solicitation", "core's probe", "IPv6 next hop"), "arp"),
+}
+
+
 def settled(
     counters: Counters, channel: FakeChannel, start: float, **ports: tuple[int, int]
 ) -> float:
@@ -639,22 +689,34 @@ def came(channel: FakeChannel, **more: int) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.mark.parametrize("what", DELIVERED)
-def test_a_packet_that_has_an_end_is_not_lost(what: str) -> None:
+@pytest.mark.parametrize(
+    ("base", "kinds", "what"),
+    [
+        *((BASE, DELIVERED, what) for what in DELIVERED),
+        *((BASE6, DELIVERED6, what) for what in DELIVERED6),
+    ],
+    ids=[*DELIVERED, *(f"{what}, beside IPv6" for what in DELIVERED6)],
+)
+def test_a_packet_that_has_an_end_is_not_lost(
+    base: list[Flow], kinds: dict[str, tuple[Flow, ...]], what: str
+) -> None:
     """And what came in is what went out, what was for the gateway, and what was dropped."""
-    channel, counters = FakeChannel(BASE), Counters()
+    channel, counters = FakeChannel(base), Counters()
     now = settled(counters, channel, 0, **came(channel))
-    for number, flows in enumerate(DELIVERED.values()):
+    for number, flows in enumerate(kinds.values()):
         for flow in flows:
             channel.hit(flow, number + 1)
-    for flow in DELIVERED[what]:
+    own = dict(counters.own)
+    for flow in kinds[what]:
         channel.hit(flow, 1000)
     settled(counters, channel, now + 1, **came(channel))
     for reckoned in ("tunnel_error", "not_sent", "access_not_taken", "core_not_taken"):
         assert counters.drops[reckoned] == 0
     ended = counters.packets.total() + counters.own.total() + counters.drops.total()
     assert sum(counters.received.values()) == ended
-    assert ended == 1000 + sum(range(len(DELIVERED) + 1))
+    assert ended == 1000 + sum(range(len(kinds) + 1))
+    if what in OWN6:
+        assert counters.own[OWN6[what]] >= own[OWN6[what]] + 1000
 
 
 def test_what_comes_out_nowhere_is_lost() -> None:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    PadN,
+)
+from scapy.layers.ipsec import AH
 from scapy.packet import Packet as Layer
 from scapy.packet import Raw
 
 from ofgtp.core.buffer.queue import Bounds
-from ofgtp.core.buffer.rules import read_packet, rule_for
+from ofgtp.core.buffer.rules import Inner, read_packet, rule_for
 from ofgtp.core.pfcp.downlink import (
     DownlinkFlow,
     Waiting,
@@ -29,7 +39,6 @@ from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, ReportType
 from ofgtp.core.sessions.rule import Rule
-from ofgtp.core.trace.probe import Packet
 from tests.support import smf
 
 UE, HOST = "10.45.0.2", "10.2.0.2"
@@ -66,16 +75,16 @@ def _with_teid(pdr: g.CreatePdr) -> g.Pdi:
     return pdr.pdi._replace(local_fteid=v.FTeid(0x8000_0001, IPv4Address("10.1.0.1")))
 
 
-def packet(above: Layer, **changes: object) -> Packet:
-    read = read_packet(bytes(IP(src=HOST, dst=UE, **changes) / above))
+def packet(above: Layer, head: Layer | None = None, **changes: object) -> Inner:
+    read = read_packet(bytes((head or IP(src=HOST, dst=UE, **changes)) / above))
     assert read is not None
     return read
 
 
-def of(made: PfcpSession, above: Layer, teid: int = 0) -> Waiting | None:
+def of(made: PfcpSession, above: Layer, teid: int = 0, head: Layer | None = None) -> Waiting | None:
     """What a packet's control plane is told of it, which came by a TEID."""
-    frame = bytes(14) + bytes(IP(src=HOST, dst=UE) / above)
-    rules = [rule for rule in rules_of(made).rules if not rule.uplink]
+    frame = bytes(14) + bytes((head or IP(src=HOST, dst=UE)) / above)
+    rules = [rule for rule in rules_of(made, ipv6=True).rules if not rule.uplink]
     rule = rule_for(rules, teid, frame)
     return None if rule is None else waiting(made, rule)
 
@@ -141,13 +150,83 @@ def test_a_far_that_is_said_anew() -> None:
     assert told_anew(updates) == {2, 4}
 
 
-def test_later_fragments_have_no_ports() -> None:
-    fragment = packet(Raw(b"\x13\x8c\x00\x06" + bytes(20)), proto=17, frag=3)
-    assert (fragment.ports, fragment.dscp) == ((0, 0), 0)
-    first = packet(UDP(sport=5004, dport=6), tos=0xB8, options=b"\x01" * 4)
-    assert (first.ports, first.dscp, first.number) == ((5004, 6), 46, 17)
+def test_fragments_have_no_ports() -> None:
+    """As the switch has it: no flow with ports takes one."""
+    speech = bytes(UDP(sport=5004, dport=6) / bytes(20))
+    for changes in ({"frag": 3}, {"flags": "MF"}, {"frag": 3, "flags": "MF"}):
+        fragment = packet(Raw(speech), proto=17, **changes)
+        assert (fragment.host_port, fragment.ue_port, fragment.dscp) == (-1, -1, 0)
+    whole = packet(UDP(sport=5004, dport=6), tos=0xB8, options=b"\x01" * 4)
+    assert whole == (17, 46, IPv4Address(HOST), IPv4Address(UE), 5004, 6)
+    cut = packet(Raw(speech[:3]), proto=17)
+    assert (cut.host_port, cut.ue_port) == (0, 0)
 
 
-@pytest.mark.parametrize("octets", [b"", bytes(20), bytes(IP())[:19], b"\x60" + bytes(40)])
-def test_what_is_no_ipv4_packet(octets: bytes) -> None:
+HOST6, UE6 = "2001:db8:ffff::1", "2001:db8:a:1::7"
+HEAD6 = IPv6(src=HOST6, dst=UE6, tc=0xB9)
+SPEECH = UDP(sport=5004, dport=6) / Raw(bytes(20))
+
+
+@pytest.mark.parametrize(
+    ("above", "expected"),
+    [
+        (SPEECH, (17, 5004, 6)),
+        (TCP(sport=80, dport=7), (6, 80, 7)),
+        (ICMPv6EchoRequest(), (58, None, None)),
+        (IPv6ExtHdrHopByHop() / SPEECH, (17, 5004, 6)),
+        (IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(12))]) / SPEECH, (17, 5004, 6)),
+        (IPv6ExtHdrRouting(addresses=[HOST6]) / SPEECH, (17, 5004, 6)),
+        (AH(payloadlen=4, icv=bytes(12), nh=17) / SPEECH, (17, 5004, 6)),
+        (IPv6ExtHdrFragment(nh=17) / SPEECH, (17, 5004, 6)),  # an atomic one (RFC 6946)
+        (IPv6ExtHdrFragment(m=1, nh=17) / SPEECH, (17, -1, -1)),
+        (IPv6ExtHdrFragment(offset=6, nh=17) / SPEECH, (44, -1, -1)),
+        (IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(m=1, nh=17) / SPEECH, (17, -1, -1)),
+    ],
+)
+def test_ipv6_packets(above: Layer, expected: tuple[int, int | None, int | None]) -> None:
+    protocol, host_port, ue_port = expected
+    read = packet(above, HEAD6.copy())
+    assert read[:4] == (protocol, 46, IPv6Address(HOST6), IPv6Address(UE6))
+    if host_port is not None:
+        assert (read.host_port, read.ue_port) == (host_port, ue_port)
+
+
+def test_ipv6_packets_whose_headers_have_no_end() -> None:
+    whole = bytes(HEAD6.copy() / IPv6ExtHdrHopByHop() / SPEECH)
+    for end in range(len(whole)):
+        assert (read_packet(whole[:end]) is None) == (end < 40)
+
+
+def test_rules_for_ipv6() -> None:
+    """Both PDRs have the UE's address and prefix; voice is told by a filter of IPv6."""
+    made = session()
+    ue = v.UeIpAddress(IPv4Address(UE), IPv6Address("2001:db8:a:1::"), destination=True)
+    filters = v.SdfFilter(VOICE), v.SdfFilter(f"permit out udp from {HOST6} 5004 to assigned")
+    for number in (2, 3):
+        pdi = made.pdrs[number].pdi._replace(ue_ip_address=ue)
+        if number == 3:
+            pdi = pdi._replace(sdf_filters=filters)
+        made.pdrs[number] = made.pdrs[number]._replace(pdi=pdi)
+    assert of(made, SPEECH, head=HEAD6.copy()) == (DownlinkFlow(3, 5), 3)
+    assert of(made, SPEECH) == (DownlinkFlow(3, 5), 3)
+    assert of(made, UDP(sport=5005), head=HEAD6.copy()) == (DownlinkFlow(2, 9), 2)
+    other = IPv6(src="2001:db8:ffff::2", dst=UE6)
+    assert of(made, SPEECH, head=other) == (DownlinkFlow(2, 9), 2)
+    assert held_flows(made) == {DownlinkFlow(2, 9), DownlinkFlow(3, 5)}
+
+
+def test_all_flows_that_are_held_for_a_ue_with_ipv6_alone() -> None:
+    made = session()
+    ue = v.UeIpAddress(None, IPv6Address("2001:db8:a:1::"), destination=True)
+    for number in (2, 3):
+        pdi = made.pdrs[number].pdi._replace(ue_ip_address=ue, sdf_filters=())
+        made.pdrs[number] = made.pdrs[number]._replace(pdi=pdi)
+    assert held_flows(made) == {DownlinkFlow(2, 9), DownlinkFlow(3, 5)}
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", bytes(20), bytes(IP())[:19], b"\x60" + bytes(38), b"\x70" + bytes(60), b"\x44" * 40],
+)
+def test_what_is_no_ip_packet(octets: bytes) -> None:
     assert read_packet(octets) is None

@@ -208,6 +208,14 @@ def test_all_is_well() -> None:
             "the next hop 10.2.0.2 has not answered ARP on eth2",
         ),
         ({"next_hop": {"ip": "10.2.0.2", "mac": "x", "state": "stale"}}, "answers no more to ARP"),
+        (
+            {"next_hop6": {"ip": "fe80::1", "mac": None, "state": "unresolved"}},
+            "the next hop fe80::1 has not answered neighbour discovery on eth2",
+        ),
+        (
+            {"next_hop6": {"ip": "fe80::1", "mac": "x", "state": "stale"}},
+            "answers no more to neighbour discovery",
+        ),
         ({"lease": {**gateway()["lease"], "seconds_left": 0}}, "the lease has run out"),
         ({"sessions": {"active": 1, "failed": 3}}, "3 sessions failed: ofgtp session list"),
     ],
@@ -219,6 +227,35 @@ def test_what_is_wrong_is_said_first(changes: dict[str, Any], trouble: str) -> N
     lines = shown(now)
     assert lines[0].startswith("gw1: NOT WELL") and lines[1] == f"NOT WELL  {found}"
     assert as_json(now, now)["well"] is False
+
+
+@pytest.mark.parametrize(
+    ("pools", "missed"),
+    [
+        (["10.45.0.0/16"], ["10.2.0.2"]),
+        (["2001:db8:a::/48"], ["fe80::1"]),
+        (["10.45.0.0/16", "2001:db8:a::/48"], ["10.2.0.2", "fe80::1"]),
+    ],
+)
+def test_a_next_hop_that_no_ue_needs_is_not_missed(pools: list[str], missed: list[str]) -> None:
+    hops = {
+        name: {"ip": ip, "mac": None, "state": "unresolved"}
+        for name, ip in (("next_hop", "10.2.0.2"), ("next_hop6", "fe80::1"))
+    }
+    found = troubles(look(gateway(ue_pools=pools, **hops)))["gw1"]
+    assert [each.split()[3] for each in found] == missed
+
+
+def test_the_core_side_by_ipv6() -> None:
+    core = {**gateway()["core"], "ip6": "2001:db8:c::1/64"}
+    hop = {"ip": "fe80::1", "mac": "52:54:00:00:00:03", "state": "resolved"}
+    lines = shown(look(gateway(core=core, next_hop6=hop)))
+    place = next(place for place, each in enumerate(lines) if each.startswith("core "))
+    assert lines[place].endswith("; next hop 10.2.0.2 52:54:00:00:00:03 resolved")
+    assert lines[place + 1] == (
+        "          2001:db8:c::1/64; next hop fe80::1 52:54:00:00:00:03 resolved"
+    )
+    assert not any("2001:db8" in each for each in shown(look(gateway())))
 
 
 def test_a_store_that_cannot_be_written() -> None:

@@ -46,6 +46,7 @@ from ofgtp.core.flows.pipeline import (
     LOCAL,
     MEASURE,
     METERS,
+    NEIGHBOUR,
     NEIGHBOUR_METER,
     NEXT_HOP_METER,
     NO_RULE_METER,
@@ -88,7 +89,7 @@ DEVICE_SETTLE_S = 3.0
 """Drivers bring an interface's counters up to date every second or two. The next hop answers ARP
 more seldom than that, so that there are times when nothing comes."""
 
-Own = Literal["arp", "ping", "signalling"]
+Own = Literal["arp", "ping", "signalling", "router"]
 
 _LABELS = {reason.value: reason.label for reason in DropReason}
 _DOWNLINK_METERED = {
@@ -100,18 +101,20 @@ _DOWNLINK_METERED = {
 _COUNTED = [
     reason for reason in DropReason if reason not in (*_DOWNLINK_METERED, DropReason.TOO_BIG)
 ]
-_REPORTS = Report.NEXT_HOP, Report.ACCESS_ARP, Report.SIGNALLING
+_REPORTS = Report.NEXT_HOP, Report.ACCESS_ARP, Report.SIGNALLING, Report.ROUTER_SOLICITATION
 _COOKIES = [
     make_cookie(CookieKind.BASE),
     *(make_cookie(CookieKind.DROP, reason) for reason in _COUNTED),
     *(make_cookie(CookieKind.REPORT, report) for report in _REPORTS),
 ]
+_ASKED = make_cookie(CookieKind.REPORT, Report.ROUTER_SOLICITATION)
 _OUTSIDE = (
     INGRESS,
     ACCESS,
     OUTER_ECN,
     LEASE,
     CORE,
+    NEIGHBOUR,
     FIT,
     REPLAYED,
     DOWNLINK,
@@ -141,7 +144,7 @@ class Counters:
     def __init__(self) -> None:
         self.packets: Counter[Direction] = Counter({"uplink": 0, "downlink": 0})
         self.bytes: Counter[Direction] = Counter({"uplink": 0, "downlink": 0})
-        self.own: Counter[Own] = Counter({"arp": 0, "ping": 0, "signalling": 0})
+        self.own: Counter[Own] = Counter({"arp": 0, "ping": 0, "signalling": 0, "router": 0})
         """Frames for the gateway itself that were not over a limit."""
         self.drops: Counter[str] = Counter({reason.label: 0 for reason in DropReason})
         self.drops.update(dict.fromkeys((*metered_drops({}), *OVERRUNS.values()), 0))
@@ -413,15 +416,19 @@ def _places(stats: FlowStats) -> Iterator[str]:
     elif stats.table == CORE.number:
         yield "core table"
         if not drop:
-            yield _own(fields) if {"arp_op", "icmp_type"} & fields else "to a UE"
+            ours = {"arp_op", "icmp_type", "icmpv6_type"} & fields
+            yield _own(fields) if ours else "to a UE"
     elif stats.table == FRAMED.number and "in_port" in fields:
         yield "core table"
         if not drop:
             yield "to a UE"
     elif stats.table in _UNWRAPPED:  # or framed, what UEs send
         signalling, uplink = stats.table == RETYPE.number and "udp_dst" in fields, _is_uplink(stats)
-        if drop or signalling or uplink:
+        asked = stats.cookie == _ASKED
+        if drop or signalling or uplink or asked:
             yield "out of tunnel"
+        if asked:
+            yield "router"
         if signalling:
             yield "signalling"
         if uplink and stats.table != ROUTE.number:
@@ -429,4 +436,5 @@ def _places(stats: FlowStats) -> Iterator[str]:
 
 
 def _own(fields: set[str]) -> Own:
-    return "ping" if "icmp_type" in fields else "arp"
+    ping6 = "icmpv6_type" in fields and "nd_target" not in fields
+    return "ping" if "icmp_type" in fields or ping6 else "arp"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ofgtp.control.pfcp.clock import NTP_SECONDS, ntp_time
+from ofgtp.core.pfcp.rules import prefix_of
 from ofgtp.core.pfcp.session import PfcpSession, local_teid
 from ofgtp.core.pfcp.usage import Measured
 from ofgtp.core.pfcp.wire.grouped import CreateFar, CreatePdr, CreateQer
@@ -34,7 +35,9 @@ def rules(session: PfcpSession) -> dict[str, Any]:
 
 def _pdr(pdr: CreatePdr) -> dict[str, Any]:
     pdi = pdr.pdi
-    ue = None if pdi.ue_ip_address is None else pdi.ue_ip_address.ipv4
+    address = pdi.ue_ip_address
+    ue = None if address is None else address.ipv4
+    ue6 = None if address is None else prefix_of(address)
     filters = [
         {
             "id": each.filter_id,
@@ -49,10 +52,12 @@ def _pdr(pdr: CreatePdr) -> dict[str, Any]:
         "source": pdi.source_interface.name.lower(),
         "teid": local_teid(pdr),
         "ue_ip": None if ue is None else str(ue),
+        "ue_ipv6": None if ue6 is None else str(ue6),
         "network_instance": pdi.network_instance,
         "filters": filters,
         "qfis": list(pdi.qfis),
         "framed_routes": list(pdi.framed_routes),
+        "framed_ipv6_routes": list(pdi.framed_ipv6_routes),
         "far": pdr.far_id,
         "qers": list(pdr.qer_ids),
         "urrs": list(pdr.urr_ids),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from heapq import nlargest
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 
 import eventlet
 
@@ -14,6 +14,7 @@ from ofgtp.core.rules.counts import Counts
 from ofgtp.core.sessions.rules import rules_of
 from ofgtp.core.usage.ledger import NO_VOLUME, Volume
 from ofgtp.northbound.service import BothWays, Counters, UsageFilter, UsagePage, UsageView
+from ofgtp.store.keys import ipv6_of
 from ofgtp.store.sqlite import SessionStore, StoredSession
 from ofgtp.store.usage import Listed
 
@@ -41,6 +42,7 @@ def of_session(stored: StoredSession, seen: Used) -> UsageView:
         downlink=_counters(seen.total.downlink),
         rules={rule: _ways(seen.rules.get(rule, NO_VOLUME)) for rule in rules},
         removed=_ways(seen.gone),
+        ue_ipv6=ipv6_of(stored.session),
     )
 
 
@@ -48,7 +50,7 @@ def page(store: SessionStore, filter: UsageFilter) -> UsagePage:
     """Some of all sessions' as it is kept."""
     if filter.sort is None:
         rows, cursor = store.usage_list(filter.gateway, filter.limit, filter.cursor)
-        return UsagePage([*map(_listed, rows)], cursor)
+        return UsagePage(_listed(store, rows), cursor)
     most: list[Listed] = []
     total, sessions, cursor = NO_VOLUME, 0, None
     while True:
@@ -61,10 +63,15 @@ def page(store: SessionStore, filter: UsageFilter) -> UsagePage:
         if cursor is None:
             break
         eventlet.sleep(0)
-    return UsagePage([*map(_listed, most)], None, _ways(total), sessions)
+    return UsagePage(_listed(store, most), None, _ways(total), sessions)
 
 
-def _listed(row: Listed) -> UsageView:
+def _listed(store: SessionStore, rows: Sequence[Listed]) -> list[UsageView]:
+    prefixes = store.ue_ipv6([row.number for row in rows])
+    return [_view(row, prefixes.get(row.number)) for row in rows]
+
+
+def _view(row: Listed, ue_ipv6: IPv6Network | None) -> UsageView:
     volume = _volume(row)
     return UsageView(
         session=row.id,
@@ -74,6 +81,7 @@ def _listed(row: Listed) -> UsageView:
         active_at=_time(row.active_at),
         uplink=_counters(volume.uplink),
         downlink=_counters(volume.downlink),
+        ue_ipv6=ue_ipv6,
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from ofgtp.core.model import Session
 from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.sessions.rule import Held, Rule
-from ofgtp.core.trace.choice import match_of
-from ofgtp.core.trace.probe import Packet
 
 
 def holds(session: Session) -> bool:
@@ -36,24 +35,70 @@ def rule_for(rules: Iterable[Rule], teid: int, frame: bytes) -> Rule | None:
         if not rule.filters:
             return rule
         packet = packet or read_packet(frame[ETHERNET_HEADER:])
-        if packet is not None and match_of(rule, packet):
+        if packet is not None and packet.is_for(rule):
             return rule
     return None
 
 
-def read_packet(octets: bytes) -> Packet | None:
-    """An IPv4 packet for a UE, as far as filters look at it; None: it is none."""
-    if len(octets) < 20 or octets[0] >> 4 != 4 or octets[0] & 0x0F < 5:
-        return None
-    ports = octets[4 * (octets[0] & 0x0F) :][:4]
-    if int.from_bytes(octets[6:8], "big") & 0x1FFF or len(ports) < 4:
-        ports = bytes(4)  # of a later fragment: as the switch takes them
-    return Packet(
-        direction="downlink",
-        ue=IPv4Address(octets[16:20]),
-        host=IPv4Address(octets[12:16]),
-        proto=str(octets[9]),
-        ue_port=int.from_bytes(ports[2:], "big"),
-        host_port=int.from_bytes(ports[:2], "big"),
-        dscp=octets[1] >> 2,
-    )
+class Inner(NamedTuple):
+    """A packet for a UE, as far as filters look at it; its ports are -1 if it is a fragment, of
+    which the switch reads none."""
+
+    protocol: int
+    dscp: int
+    host: IPv4Address | IPv6Address
+    ue: IPv4Address | IPv6Address
+    host_port: int
+    ue_port: int
+
+    def is_for(self, rule: Rule) -> bool:
+        """Whether one of a rule's filters takes it."""
+        remote, local = (self.host, self.host_port), (self.ue, self.ue_port)
+        return any(each.takes(self.protocol, self.dscp, remote, local) for each in rule.filters)
+
+
+def read_packet(octets: bytes) -> Inner | None:
+    """An IP packet for a UE; None: it is none."""
+    version = octets[0] >> 4 if octets else 0
+    if version == 4 and len(octets) >= 20 and octets[0] & 0x0F >= 5:
+        fragment = bool(int.from_bytes(octets[6:8], "big") & 0x3FFF)
+        ports = _ports(octets[4 * (octets[0] & 0x0F) :], fragment)
+        host, ue = IPv4Address(octets[12:16]), IPv4Address(octets[16:20])
+        return Inner(octets[9], octets[1] >> 2, host, ue, *ports)
+    if version == 6 and len(octets) >= 40:
+        protocol, place, fragment = _behind_extensions(octets)
+        dscp = int.from_bytes(octets[:2], "big") >> 6 & 0x3F
+        ports = _ports(octets[place:], fragment)
+        return Inner(protocol, dscp, IPv6Address(octets[8:24]), IPv6Address(octets[24:40]), *ports)
+    return None
+
+
+def _ports(payload: bytes, fragment: bool) -> tuple[int, int]:
+    if fragment:
+        return -1, -1
+    ports = payload[:4] if len(payload) >= 4 else bytes(4)
+    return int.from_bytes(ports[:2], "big"), int.from_bytes(ports[2:], "big")
+
+
+HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
+"""Extension headers that the switch reads over (RFC 8200, 4.1)."""
+
+
+def _behind_extensions(octets: bytes) -> tuple[int, int, bool]:
+    """The protocol behind an IPv6 header and its extensions, where it begins, and whether this is
+    a fragment; of a later one the protocol is that of the fragment header."""
+    header, place, fragment = octets[6], 40, False
+    while header in (HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION):
+        if len(octets) < place + 8:
+            return header, len(octets), fragment
+        if header == FRAGMENT:
+            position = int.from_bytes(octets[place + 2 : place + 4], "big")
+            if position >> 3:
+                return header, place + 8, True
+            fragment, length = bool(position), 8
+        elif header == AUTHENTICATION:
+            length = 4 * (octets[place + 1] + 2)
+        else:
+            length = 8 * (octets[place + 1] + 1)
+        header, place = octets[place], place + length
+    return header, place, fragment

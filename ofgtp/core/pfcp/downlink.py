@@ -97,7 +97,7 @@ def _seconds(octet: int) -> float:
 
 def held_flows(session: PfcpSession) -> frozenset[DownlinkFlow]:
     """All flows of a session of which its control plane may be told."""
-    held = (rule for rule in rules_of(session).rules if rule.forward == Held())
+    held = (rule for rule in rules_of(session, ipv6=True).rules if rule.forward == Held())
     told = (waiting(session, rule) for rule in held)
     return frozenset(each.flow for each in told if each is not None)
 

@@ -60,7 +60,7 @@ class Made:
     limits: tuple[tuple[int, int], ...]
     """Places in the session's list of meters, and kbit/s."""
     ue_ip: IPv4Address | None
-    framed_routes: tuple[IPv4Network, ...]
+    framed_routes: tuple[Network, ...]
     teids: tuple[int, ...]
     """TEIDs of ours that PDRs have, and none of the rules."""
     ue_ipv6: IPv6Network | None = None
@@ -85,7 +85,7 @@ class _Making:
         self._descriptions = _descriptions(session.pdrs.values())
         self._pdrs = sorted(session.pdrs.values(), key=_order)
         self._ue_ip, self._ue_ipv6 = _only_addresses(self._pdrs, ipv6=ipv6)
-        self._framed = tuple(dict.fromkeys(_framed(self._pdrs)))
+        self._framed = tuple(dict.fromkeys(_framed(self._pdrs, ipv6=ipv6)))
         own: tuple[Network, ...] = ()
         if self._ue_ip is not None:
             own = (IPv4Network((int(self._ue_ip), 32)),)
@@ -278,7 +278,7 @@ def _only_addresses(
         if ue.choose_ipv4 or ue.choose_ipv6:
             reason = "UE addresses are the control plane's to choose (UEIP)"
             raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.UE_IP_ADDRESS, name)
-        prefix = _prefix_of(ue) if ipv6 else None
+        prefix = prefix_of(ue) if ipv6 else None
         if ue.ipv4 is None and prefix is None:
             reason = "it has an IPv6 address only, and the gateway has no IPv6 UE pools"
             raise Refusal(Cause.NO_RESOURCES, reason, Ie.UE_IP_ADDRESS, name)
@@ -290,8 +290,8 @@ def _only_addresses(
     return v4, v6
 
 
-def _prefix_of(ue: UeIpAddress) -> IPv6Network | None:
-    """A /64 unless it is said to be another (TS 29.244, 8.2.62)."""
+def prefix_of(ue: UeIpAddress) -> IPv6Network | None:
+    """A UE's IPv6 prefix: a /64 unless it is said to be another (TS 29.244, 8.2.62)."""
     if ue.ipv6 is None:
         return None
     length = ue.prefix_length or _PREFIX_BITS - (ue.delegated_bits or 0)
@@ -301,16 +301,25 @@ def _prefix_of(ue: UeIpAddress) -> IPv6Network | None:
 _PREFIX_BITS = 64
 
 
-def _framed(pdrs: Iterable[CreatePdr]) -> Iterator[IPv4Network]:
-    """Of a Framed-Route (RFC 2865, 5.22) the prefix, which stands first."""
+def _framed(pdrs: Iterable[CreatePdr], *, ipv6: bool) -> Iterator[Network]:
+    """Of a Framed-Route (RFC 2865, 5.22) or a Framed-IPv6-Route (RFC 3162, 2.5) the prefix, which
+    stands first."""
     for pdr in pdrs:
         for text in pdr.pdi.framed_routes:
             try:
                 yield IPv4Network(text.split()[0])
             except (ValueError, IndexError):
-                rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
-                reason = f"{text!r} is no IPv4 prefix"
-                raise Refusal(Cause.RULE_FAILURE, reason, Ie.FRAMED_ROUTE, rule) from None
+                raise _no_prefix(pdr, text, "IPv4", Ie.FRAMED_ROUTE) from None
+        for text in pdr.pdi.framed_ipv6_routes if ipv6 else ():
+            try:
+                yield IPv6Network(text.split()[0])
+            except (ValueError, IndexError):
+                raise _no_prefix(pdr, text, "IPv6", Ie.FRAMED_IPV6_ROUTE) from None
+
+
+def _no_prefix(pdr: CreatePdr, text: str, version: str, ie: Ie) -> Refusal:
+    rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
+    return Refusal(Cause.RULE_FAILURE, f"{text!r} is no {version} prefix", ie, rule)
 
 
 def _forward(far: CreateFar, qers: Sequence[CreateQer], source: Source) -> Forward:
@@ -412,7 +421,9 @@ def _check_meters(rules: Sequence[Rule]) -> None:
 def _check_flows(rules: Sequence[Rule]) -> None:
     flows = {True: 0, False: 0}
     for rule in rules:
-        of_filters = (len(matches(each, uplink=rule.uplink)) for each in rule.filters)
+        of_filters = (
+            len(matches(each, versions_of(rule.ue), uplink=rule.uplink)) for each in rule.filters
+        )
         flows[rule.uplink] += max(sum(of_filters), 1) * max(len(rule.qfis), 1)
         if flows[rule.uplink] > FLOWS_MAX:
             name = FailedRule(RuleKind.PDR, int(rule.id))

@@ -93,7 +93,7 @@ def from_bytes(data: bytes, node_id: NodeId, up_seid: int) -> PfcpSession:
 def _of_packets(session: PfcpSession) -> Usage:
     """An earlier release took the headers of Ethernet off what uplink flows counted, which do not
     count them any more. Not of what goes from tunnel to tunnel unseen, which never had them."""
-    unseen = {rule.id for rule in rules_of(session).rules if rule.tunnelled}
+    unseen = {rule.id for rule in rules_of(session, ipv6=True).rules if rule.tunnelled}
     marks = {
         key: counts + Counts(0, ETHERNET_HEADER * counts.packets)
         if key[0] == "uplink" and key[1] not in unseen

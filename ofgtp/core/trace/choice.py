@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 
-from ofgtp.core.filters import ASSIGNED, PacketFilter, Ports
+from ofgtp.core.filters import ASSIGNED, PacketFilter
 from ofgtp.core.rules.ruleset import priorities
 from ofgtp.core.sessions.rule import Rule, ToCore
 from ofgtp.core.trace.probe import Packet
@@ -27,21 +26,8 @@ class Taken:
 
 def matches(asked: PacketFilter, packet: Packet) -> bool:
     """Whether a filter matches a packet, of either direction."""
-    if asked.protocol not in (None, packet.number) or asked.dscp not in (None, packet.dscp):
-        return False
-    if asked.remote is not None and packet.host not in asked.remote:
-        return False
-    if isinstance(asked.local, IPv4Network) and packet.ue not in asked.local:
-        return False
-    if not (asked.remote_ports or asked.local_ports):
-        return True
-    return _within(packet.host_port, asked.remote_ports) and _within(
-        packet.ue_port, asked.local_ports
-    )
-
-
-def _within(port: int, ports: Ports) -> bool:
-    return not ports or any(first <= port <= last for first, last in ports)
+    remote, local = (packet.host, packet.host_port), (packet.ue, packet.ue_port)
+    return asked.takes(packet.number, packet.dscp, remote, local)
 
 
 def match_of(rule: Rule, packet: Packet) -> PacketFilter | None:
