@@ -54,6 +54,7 @@ def _pdr(shown: Json) -> CreatePdr:
         sdf_filters=tuple(map(_filter, shown["filters"])),
         qfis=tuple(shown["qfis"]),
         framed_routes=tuple(shown["framed_routes"]),
+        framed_ipv6_routes=tuple(shown.get("framed_ipv6_routes", ())),
     )
     qers = tuple(shown["qers"])
     urrs = tuple(shown["urrs"])
@@ -145,8 +146,8 @@ def _of_pdr(pdr: Json) -> Iterator[str]:
         octets = each["traffic_class"]
         tos = "" if octets is None else f" ToS {octets[0]:#04x}/{octets[1]:#04x}"
         yield f"SDF filter{number}{tos}: {each['description'] or 'as in another PDR'}"
-    if pdr["framed_routes"]:
-        yield f"framed routes {' '.join(pdr['framed_routes'])}"
+    if routes := [*pdr["framed_routes"], *pdr.get("framed_ipv6_routes", ())]:
+        yield f"framed routes {' '.join(routes)}"
 
 
 def _to(far: Json) -> str:

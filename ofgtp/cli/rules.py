@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from ofgtp.cli.selectors import read_shown
+from ofgtp.core.filters import Network
 from ofgtp.core.model import FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Gate, Relay
 from ofgtp.core.sessions.rule import Rule
@@ -39,7 +40,7 @@ def read_rules(session: dict[str, Any]) -> tuple[Rule, ...]:
     detail = Detail(
         bearers=tuple(_bearer(each, session) for each in session["bearers"]),
         relay=None if core is None else Relay(core["teid"], _relay_to(core)),
-        breakout=_prefixes(session.get("breakout")),
+        breakout=tuple(map(IPv4Network, session.get("breakout") or ())),
         framed_routes=_prefixes(session.get("framed_routes")),
         ue_ipv6=read_ipv6(session),
         used_up=session.get("closed") is not None,
@@ -88,5 +89,5 @@ def _relay_to(core: dict[str, Any]) -> FTeid:
     return FTeid(core["remote_teid"], IPv4Address(core["remote_ip"]))
 
 
-def _prefixes(shown: list[str] | None) -> tuple[IPv4Network, ...]:
-    return tuple(map(IPv4Network, shown or ()))
+def _prefixes(shown: list[str] | None) -> tuple[Network, ...]:
+    return tuple(IPv6Network(each) if ":" in each else IPv4Network(each) for each in shown or ())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ofgtp.cli.api import Api, session_path
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.cli.rules import read_far, read_ipv6, read_qos, read_rules
+from ofgtp.core.filters import within
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.core.model import QFI_MAX, FTeid, Qos
@@ -124,11 +125,11 @@ def learn(subject: Subject, switch: Tools) -> list[str]:
         of_downlink = f"table={DOWNLINK.number},ip,nw_dst={known.ue}"
         flows += switch.flows(bridge, of_uplink, of_downlink)
     if alone:
-        known = _told_by(flows, known.ue, known.ue6)
+        known = _told_by(flows, known.ue, known.ue6, subject.gateway.ue_pools6)
     if known.cookie is not None and (alone or known.rules):
         flows = switch.flows(bridge, f"cookie={known.cookie:#x}/-1")
     if alone:
-        subject.known = _told_by(flows, known.ue, known.ue6)
+        subject.known = _told_by(flows, known.ue, known.ue6, subject.gateway.ue_pools6)
     return flows
 
 
@@ -216,7 +217,11 @@ def _session(
 ) -> dict[str, Any]:
     ue = address_of(name)
     if ue is not None:
-        items = list(api.items("/v1/sessions", ue_ip=ue, gateway=gateway))
+        items = [
+            each
+            for each in api.items("/v1/sessions", ue_ip=ue, gateway=gateway)
+            if _has_all(each, name)
+        ]
         if len(items) > 1:
             ids = " or ".join(each["id"] for each in items)
             raise CliError(f"several gateways have a UE {name}: name its session: {ids}")
@@ -240,6 +245,12 @@ def _session(
     return found
 
 
+def _has_all(session: dict[str, Any], name: str) -> bool:
+    """Whether a session has all of the prefix by which it is named."""
+    own = read_ipv6(session)
+    return "/" not in name or (own is not None and within(IPv6Interface(name).network, own))
+
+
 def _seen(api: Api, path: str) -> list[dict[str, Any]]:
     """A controller of an earlier release does not tell."""
     try:
@@ -250,8 +261,14 @@ def _seen(api: Api, path: str) -> list[dict[str, Any]]:
         return []
 
 
-def _told_by(flows: Iterable[str], ue: IPv4Address | None, ue6: IPv6Network | None = None) -> Known:
-    """A session as its flows in the switch tell of it; of its UE one address or prefix is known."""
+def _told_by(
+    flows: Iterable[str],
+    ue: IPv4Address | None,
+    ue6: IPv6Network | None = None,
+    pools: Sequence[IPv6Network] = (),
+) -> Known:
+    """A session as its flows in the switch tell of it; of its UE one address or prefix is known.
+    Prefixes outside the pools are behind it."""
     to: list[IPv4Address] = []
     prefixes: list[IPv6Network] = []
     teid = pinned = far = cookie = None
@@ -295,7 +312,7 @@ def _told_by(flows: Iterable[str], ue: IPv4Address | None, ue6: IPv6Network | No
         qos,
         further_teids=frozenset(teids),
         further_tunnels=frozenset(tunnels),
-        ue6=ue6 or next(iter(prefixes), None),
+        ue6=ue6 or next((own for own in prefixes if any(within(own, p) for p in pools)), None),
     )
 
 

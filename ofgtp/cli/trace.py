@@ -154,10 +154,10 @@ def trace(name: str, uplink: bool, downlink: bool, **given: Any) -> None:
     First what has lately happened to real packets, as far as it was seen: packets that were
     dropped (the controller is shown some of them), what ICMP says of the base station, whether
     packets go up and none comes down. Then it follows a packet of the session, as it should be,
-    through the real switch, in words. SESSION is an id, or the UE's address, or its IPv6 prefix. Of
-    a UE with IPv4 and IPv6 that is named by its id, both are followed. Nothing is sent, but
-    the switch may ask for a base station's MAC address by ARP. For root, on the switch's host.
-    With an address it works without the controller, too: by the switch and ofgtp.toml alone.
+    through the real switch, in words. SESSION is an id, the UE's address, or its IPv6 prefix. Of a
+    UE with IPv4 and IPv6 that is named by its id both are followed. Nothing is sent, but the switch
+    may ask for a base station's MAC address by ARP. For root, on the switch's host. With an address
+    it works without the controller, too: by the switch and ofgtp.toml alone.
 
     Of a session with bearers it says which one took the packet, and by which of its filters. Uplink
     the packet comes with the TEID of the bearer that it belongs to. Of a relay both directions come

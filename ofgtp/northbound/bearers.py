@@ -83,6 +83,18 @@ Prefix6 = Annotated[
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "examples": ["2001:db8:a:1::/64"]}),
 ]
+
+
+def _any_prefix(value: object) -> IPv4Network | IPv6Network:
+    return _prefix6(value) if isinstance(value, str) and ":" in value else _prefix(value)
+
+
+AnyPrefix = Annotated[
+    IPv4Network | IPv6Network,
+    PlainValidator(_any_prefix),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["192.168.7.0/24", "2001:db8:f::/48"]}),
+]
 Kbps = Annotated[int, Field(ge=1, le=RATE_MAX_KBPS, strict=True)]
 Octets = Annotated[int, Field(ge=1, le=OCTETS_MAX, strict=True)]
 
@@ -282,7 +294,10 @@ class MoreInput(Strict):
         default_factory=list,
         description="Of a relay with a ue_ip: what leaves by the core port instead",
     )
-    framed_routes: list[Prefix] = Field(default_factory=list, description="Prefixes behind the UE")
+    framed_routes: list[AnyPrefix] = Field(
+        default_factory=list,
+        description="Prefixes behind the UE; those of IPv6 need a ue_ipv6",
+    )
     ue_ipv6: Prefix6 | None = Field(
         None, description="The UE's IPv6 prefix, mostly a /64: beside its ue_ip, or alone"
     )
@@ -478,7 +493,7 @@ class MoreOutput(BaseModel):
     bearers: list[BearerOutput]
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
-    framed_routes: list[Prefix] | None = None
+    framed_routes: list[AnyPrefix] | None = None
     ue_ipv6: Prefix6 | None = None
     buffer: int | None = None
     owner: OwnerOutput | None = None

@@ -23,6 +23,7 @@ from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
 from ofgtp.core.sessions.detail import NO_LIMITS, Rates
 from ofgtp.northbound.bearers import (
+    AnyPrefix,
     BearerOutput,
     CoreOutput,
     MoreInput,
@@ -266,7 +267,7 @@ class SessionOutput(BaseModel):
     bearers: list[BearerOutput] | None = None
     core: CoreOutput | None = None
     breakout: list[Prefix] | None = None
-    framed_routes: list[Prefix] | None = None
+    framed_routes: list[AnyPrefix] | None = None
     ue_ipv6: Prefix6 | None = None
     buffer: int | None = None
     owner: OwnerOutput | None = None
@@ -516,6 +517,7 @@ class PdrOutput(BaseModel):
     filters: list[SdfFilterOutput]
     qfis: list[int]
     framed_routes: list[str]
+    framed_ipv6_routes: list[str]
     far: int | None
     qers: list[int]
     urrs: list[int]

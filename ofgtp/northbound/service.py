@@ -133,7 +133,7 @@ class SessionRequest:
     bearers: tuple[BearerRequest, ...] = ()
     relay: RelayRequest | None = None
     breakout: tuple[IPv4Network, ...] = ()
-    framed_routes: tuple[IPv4Network, ...] = ()
+    framed_routes: tuple[IPv4Network | IPv6Network, ...] = ()
     ue_ipv6: IPv6Network | None = None
     usage: UsageLimits = NO_LIMITS
     buffer: int | None = None

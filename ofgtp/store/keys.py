@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.model import FTeid, Session
-from ofgtp.core.sessions.rules import all_teids, all_tunnels
+from ofgtp.core.sessions.rules import all_teids, all_tunnels, framed_of
 from ofgtp.core.sessions.shaped import Shaped
 
 SCHEMA = """
@@ -52,8 +52,19 @@ CREATE TABLE prefixes (
 CREATE INDEX prefixes_of ON prefixes (number);
 """
 """UEs' IPv6 prefixes, their first and last address as 16 octets, which compare as numbers do."""
+FRAMED6 = """
+CREATE TABLE framed6 (
+    gateway TEXT NOT NULL,
+    first   BLOB NOT NULL,
+    last    BLOB NOT NULL,
+    number  INTEGER NOT NULL,
+    PRIMARY KEY (gateway, first)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX framed6_of ON framed6 (number);
+"""
+"""The same of those behind UEs."""
 
-_TABLES = ("teids", "tunnels", "framed", "prefixes")
+_TABLES = ("teids", "tunnels", "framed", "framed6", "prefixes")
 _OWN_TEID, _OWN_TUNNEL = "uplink.teid", "downlink"
 """Fields whose values stand in the session's row."""
 
@@ -70,7 +81,19 @@ def write(db: sqlite3.Connection, session: Session) -> None:
     )
     db.executemany(
         "INSERT INTO framed VALUES (?, ?, ?, ?)",
-        [(session.gateway, *_bounds(prefix), session.number) for prefix in _framed(session)],
+        [
+            (session.gateway, *_bounds(prefix), session.number)
+            for prefix in framed_of(session)
+            if isinstance(prefix, IPv4Network)
+        ],
+    )
+    db.executemany(
+        "INSERT INTO framed6 VALUES (?, ?, ?, ?)",
+        [
+            (session.gateway, *bounds6(prefix), session.number)
+            for prefix in framed_of(session)
+            if isinstance(prefix, IPv6Network)
+        ],
     )
     if (prefix6 := ipv6_of(session)) is not None:
         row = (session.gateway, *bounds6(prefix6), session.number)
@@ -91,7 +114,7 @@ def remove(db: sqlite3.Connection, number: int) -> None:
 def may_conflict(was: Session, session: Session) -> bool:
     """Whether a session has more now than before, of what no two may have (`conflict`)."""
     teids = {*_teids(session)} - {*_teids(was)}
-    prefixes = _framed(was) != _framed(session) or ipv6_of(was) != ipv6_of(session)
+    prefixes = framed_of(was) != framed_of(session) or ipv6_of(was) != ipv6_of(session)
     return bool(teids) or prefixes or session.uplink is not None
 
 
@@ -151,8 +174,11 @@ def conflict(db: sqlite3.Connection, session: Session) -> Conflict | InvalidSess
             if other != mine:
                 what = f"the TEID {far.teid} at {far.ip}"
                 return Conflict(loc, f"{what} is in use by session {other!r}", other)
-    for place, prefix in enumerate(_framed(session)):
-        holder = _holder(db, "framed", session, *_bounds(prefix))
+    for place, prefix in enumerate(framed_of(session)):
+        if isinstance(prefix, IPv4Network):
+            holder = _holder(db, "framed", session, *_bounds(prefix))
+        else:
+            holder = _holder(db, "framed6", session, *bounds6(prefix))
         if holder is not None:
             loc = f"framed_routes.{place}"
             return InvalidSession(loc, f"{prefix} overlaps a prefix of session {holder!r}")
@@ -244,12 +270,16 @@ def number_by_address(db: sqlite3.Connection, gateway: str, address: IPv4Address
 
 
 def number_by_ipv6(db: sqlite3.Connection, gateway: str, address: IPv6Address) -> int | None:
-    """The number of the session whose UE has this address."""
-    sql = (
-        "SELECT number FROM (SELECT number, last FROM prefixes WHERE gateway = ? AND first <= ?"
-        " ORDER BY first DESC LIMIT 1) WHERE last >= ?"
-    )
-    return _number(db, sql, (gateway, address.packed, address.packed))
+    """The number of the session whose UE has this address, or behind whose UE it is."""
+    for table in ("prefixes", "framed6"):
+        sql = (
+            f"SELECT number FROM (SELECT number, last FROM {table} WHERE gateway = ? AND first <= ?"
+            " ORDER BY first DESC LIMIT 1) WHERE last >= ?"
+        )
+        number = _number(db, sql, (gateway, address.packed, address.packed))
+        if number is not None:
+            return number
+    return None
 
 
 def count_ipv6(db: sqlite3.Connection, gateway: str) -> int:
@@ -269,7 +299,7 @@ def ipv6_numbers(
 
 
 def framed(db: sqlite3.Connection, gateway: str) -> list[IPv4Network]:
-    """The prefixes behind the UEs of a gateway."""
+    """The IPv4 prefixes behind the UEs of a gateway."""
     rows = db.execute("SELECT first, last FROM framed WHERE gateway = ?", (gateway,))
     return [IPv4Network((first, 32 - (last - first).bit_length())) for first, last in rows]
 
@@ -294,10 +324,6 @@ def _teids(session: Session) -> Iterator[tuple[str, int]]:
 
 def _tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
     return (each for each in all_tunnels(session) if each[0] != _OWN_TUNNEL)
-
-
-def _framed(session: Session) -> tuple[IPv4Network, ...]:
-    return () if session.detail is None else session.detail.framed_routes
 
 
 def ipv6_of(session: Session) -> IPv6Network | None:

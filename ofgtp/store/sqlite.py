@@ -55,7 +55,7 @@ from ofgtp.store.detail import Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 APPLICATION_ID = 0x6F666774
 """Marks the file as ours ("ofgt"), so that another program's database is not written to."""
 
@@ -128,6 +128,7 @@ CREATE TABLE released (
 {_TRIGGERS}
 {keys.SCHEMA}
 {keys.PREFIXES}
+{keys.FRAMED6}
 {pfcp.SCHEMA}
 {pfcp.ANSWERS}
 {usage.SCHEMA}
@@ -159,6 +160,7 @@ DROP TABLE sessions_2;
     5: f"{usage.SCHEMA} {reports.SCHEMA} {gauges.SCHEMA}",
     6: usage.WITHOUT_FRAMES,
     7: keys.PREFIXES,
+    8: keys.FRAMED6,
 }
 """From each older schema version to the next."""
 
@@ -1062,7 +1064,7 @@ class SessionStore:
         return own or self._by_number(keys.number_by_address(self._reader, gateway, ue_ip))
 
     def by_ue_ipv6(self, gateway: str, address: IPv6Address) -> StoredSession | None:
-        """The session of the gateway whose UE has this address."""
+        """The session of the gateway whose UE has this address, or behind whose UE it is."""
         return self._by_number(keys.number_by_ipv6(self._reader, gateway, address))
 
     def count_ipv6(self, gateway: str) -> int:
@@ -1098,7 +1100,7 @@ class SessionStore:
         return own or self._by_number(keys.number_by_tunnel(self._reader, gateway, fteid))
 
     def framed(self, gateway: str) -> list[IPv4Network]:
-        """The prefixes behind the UEs of a gateway (`framed_routes`)."""
+        """The IPv4 prefixes behind the UEs of a gateway (`framed_routes`)."""
         with _errors():
             return keys.framed(self._reader, gateway)
 

@@ -218,6 +218,8 @@ def test_what_does_not_pass(site: Site) -> None:
     assert reason(site, UE, "--uplink", "--teid", "0x9999") == "unknown_teid"
     code, _, err = quick(site, "2001:db8:a:99::1")
     assert code == 4 and "no session with the UE address or id 2001:db8:a:99::1" in err
+    code, _, err = quick(site, "2001:db8:a:1::/63")
+    assert code == 4 and "no session" in err, "it has half of it"
 
 
 def test_what_happened_to_real_packets(site: Site) -> None:
@@ -251,6 +253,29 @@ def test_a_session_without_ipv6(site: Site) -> None:
     with site.counted(no_uplink_session=1, seen_spoofed_source=1):
         assert site.uplink(site.t_pdu(UP_OLD, packet())) == []
     assert reason(site, OLD4, "--router-solicitation") == "no_ipv6"
+
+
+def test_bearers(site: Site) -> None:
+    """A filter with a prefix is for its version; one without addresses for both."""
+    voice, web = (
+        "permit out udp from 2001:db8:c::/64 5004 to assigned",
+        "permit out tcp from any to",
+    )
+    bearers = [
+        {"id": "voice", "precedence": 10, "filters": [voice]},
+        {"id": "web", "precedence": 20, "filters": [f"{web} assigned"]},
+    ]
+    site.patch(f"ue-{UE4}", {"bearers": bearers})
+
+    def taken(*arguments: str) -> list[str | None]:
+        ways = trace(site, f"ue-{UE4}", *arguments)["ways"]
+        assert all(each["delivered"] for each in ways)
+        return [each["bearer"] and each["bearer"]["id"] for each in ways]
+
+    assert taken("--proto", "udp", "--dport", "5004") == [None, None, "voice", "voice"]
+    assert taken("--dport", "80") == ["web"] * 4
+    assert taken("-6") == [None, None]
+    site.patch(f"ue-{UE4}", {"bearers": []})
 
 
 def test_a_router_solicitation(site: Site) -> None:

@@ -6,9 +6,11 @@ import itertools
 import signal
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -26,6 +28,7 @@ from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Interface, Method, Triggers
 from tests.support import balance, gtpu, smf
 from tests.support import ownership as own
+from tests.support.browser import NARROW, WIDE, chromium, shot, watched
 from tests.support.gtpu import END_MARKER, ERROR_INDICATION
 from tests.support.lab import Lab
 from tests.support.paging import Arrived, buffer, inside
@@ -38,6 +41,7 @@ from tests.switch.test_pfcp_paging import told as paged
 
 pytestmark = pytest.mark.switch
 
+BASE = "http://127.0.0.1:8080"
 SIZE = 100
 """IP octets of each packet, of either version."""
 ENB, ENB2 = ENB_IP["enb"], ENB_IP["enb2"]
@@ -519,6 +523,60 @@ def test_an_end_marker_and_an_error_indication(site: Site) -> None:
     site.delete(phone.name)
 
 
+# --- behind UEs
+
+
+BEHIND = "2001:db8:f:1::9"
+
+
+@pytest.mark.parametrize("ipv4", [False, True])
+def test_framed_routes(site: Site, ipv4: bool) -> None:
+    """An IPv6 network behind a UE: both ways, counted, and until the session has it no more."""
+    phone, other = Phone(site, ipv4=ipv4), Phone(site)
+    phone.put(framed_routes=["2001:db8:f::/48"])
+    assert phone.shown()["framed_routes"] == ["2001:db8:f::/48"]
+    own = phone.ip6
+    for phone.ip6 in (own, BEHIND):
+        assert (phone.up(2), phone.down(2)) == (2, 2)
+    phone.settled()
+    body = {**other.body, "framed_routes": ["2001:db8:f:7::/64"]}
+    taken = site.lab.http("PUT", other.path, body)
+    assert taken.status == 422
+    [error] = taken.json()["errors"]
+    assert error["loc"] == "framed_routes.0" and repr(phone.name) in error["msg"]
+    phone.patch({"framed_routes": []})
+    seen = ("seen_spoofed_source", "seen_not_installed")
+    with site.counted(ignore=seen, core_other=1, no_uplink_session=1):
+        assert (phone.up(1), phone.down(1)) == (0, 0)
+    phone.ip6 = own
+    phone.both(1)
+    site.delete(phone.name)
+
+
+def test_framed_routes_of_a_control_plane(site: Site, cp: ControlPlane) -> None:
+    phone = Phone(site)
+    ue = v.UeIpAddress(None, IPv6Address(phone.prefix[:-3]), destination=True)
+    pdrs = smf.uplink(), smf.downlink(phone.ip4)
+    routes = ("2001:db8:f::/48 :: 1",)
+    pdi = pdrs[1].pdi._replace(ue_ip_address=ue, framed_ipv6_routes=routes)
+    down = pdrs[1]._replace(pdi=pdi)
+    session = cp.establish((pdrs[0], down), (smf.to_core(), smf.to_tunnel(phone.far, ENB)))
+    phone.teid = session.teids[1]
+    own = phone.ip6
+    for phone.ip6 in (own, BEHIND):
+        assert (phone.up(2), phone.down(2)) == (2, 2)
+    name = f"pfcp-{session.up_seid:016x}"
+    assert site.lab.http("GET", f"/v1/sessions/{name}").json()["framed_routes"] == [
+        "2001:db8:f::/48"
+    ]
+    rules = site.lab.http("GET", f"/v1/sessions/{name}/rules").json()
+    shown = next(each for each in rules["pdrs"] if each["id"] == 2)
+    assert shown["framed_ipv6_routes"] == [*routes]
+    assert session.delete().cause == 1
+    with site.counted(core_other=1):
+        assert phone.down(1) == 0
+
+
 # --- what the gateway says
 
 
@@ -564,3 +622,69 @@ def test_the_next_hop_is_shown(site: Site) -> None:
     text = site.lab.http("GET", "/metrics").body.decode()
     for version in "46":
         assert f'ofgtp_next_hop_resolved{{gateway="gw1",ip_version="{version}"}} 1.0' in text
+
+
+# --- the page
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_page(site: Site, tmp_path: Path, size: dict[str, int]) -> None:
+    """UEs with IPv6 alone, with both and with IPv4 alone; what the core side is; and a search."""
+    six, dual = Phone(site), Phone(site, ipv4=True)
+    six.put()
+    dual.put()
+    six.both(2)
+    with chromium(site.lab) as browser, watched(browser, BASE, viewport=size) as view:
+        page = view.open()
+        rows = page.locator("#listed tbody tr")
+        row = rows.filter(has_text=six.name).locator("[data-name='UE address']")
+        expect(row).to_have_text(six.prefix)
+        row = rows.filter(has_text=dual.name).locator("[data-name='UE address']")
+        assert row.inner_text().split() == [dual.ip4, dual.prefix]
+        row = rows.filter(has_text="ue-10.45.0.3").locator("[data-name='UE address']")
+        expect(row).to_have_text("10.45.0.3")
+        picture = page.locator(".picture")
+        for words in (f"{CORE}/64", "10.2.0.1/24", HOP, PDN_IP, site.pdn_mac):
+            expect(picture).to_contain_text(words)
+        expect(page.locator(".facts").first).to_contain_text(POOL)
+        shot(page, tmp_path, f"ipv6-{size['width']}")
+        inside = "(box) => box.scrollWidth <= box.clientWidth"
+        cells = page.locator("#listed td[data-name='UE address']")
+        assert all(each.evaluate(inside) for each in cells.all())
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        for words, found in (
+            (six.ip6, [six.name]),
+            (dual.ip6, [dual.name]),
+            (dual.prefix, [dual.name]),
+            (dual.ip4, [dual.name]),
+            (POOL, [six.name, dual.name]),
+        ):
+            page.fill("#query", words)
+            expect(rows).to_have_count(len(found))
+            for name in found:
+                expect(rows.filter(has_text=name)).to_have_count(1)
+        page.fill("#query", "2001:db8:a:1")  # it is still being written
+        expect(page.locator("#told")).to_have_text("None where the id contains 2001:db8:a:1.")
+        page.fill("#query", dual.ip6)
+        page.click(f"#listed >> text={dual.name}")
+        expect(page.locator("#details dl")).to_contain_text(f"{dual.ip4}, {dual.prefix}")
+        expect(page.locator("#details .flow pre").filter(has_text="ipv6_dst")).to_have_count(1)
+        shot(page, tmp_path, f"ipv6-session-{size['width']}", whole=False)
+        page.keyboard.press("Escape")
+        script = "([g]) => verdict({store: 'ok'}, [g], [], () => false).map((each) => each.text)"
+        gateway = site.gateway() | {"neighbours": {"resolved": 1, "unresolved": 0, "stale": 0}}
+        gateway["paths"] = {"up": 1, "unknown": 0, "down": 0}
+        for state, words in (
+            ("unresolved", "does not answer neighbour discovery: no uplink IPv6 packet leaves"),
+            ("stale", "does not answer neighbour discovery any more; its last address is used"),
+        ):
+            hops = {
+                name: {**gateway[name], "state": "resolved"} for name in ("next_hop", "next_hop6")
+            }
+            hops["next_hop6"]["state"] = state
+            [said] = page.evaluate(script, [gateway | hops])
+            assert f"gw1: the next hop {HOP} {words}" in said
+            assert page.evaluate(script, [gateway | hops | {"ue_pools": ["10.45.0.0/16"]}]) == []
+        view.clean("422")
+    for phone in (six, dual):
+        site.delete(phone.name)

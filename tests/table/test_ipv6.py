@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 import pytest
@@ -220,3 +220,55 @@ def test_filters_of_both_versions() -> None:
 def test_without_pools_it_is_said_that_there_is_no_ipv6() -> None:
     trace = switch(detailed()).receive(LINKS.access, gtpu(packet()))
     assert why(trace) is DropReason.INNER_IPV6
+
+
+ROUTED, BEHIND = IPv6Network("2001:db8:f::/48"), "2001:db8:f:1::9"
+
+
+@pytest.mark.parametrize("one", ("alone", "both"))
+@pytest.mark.parametrize("way", (1, 2))
+def test_framed_routes(one: str, way: int) -> None:
+    """Packets of an IPv6 network behind a UE are as its own, both ways, to filters too."""
+    session = detailed(
+        bearers=[bearer("1", 1, "permit out tcp from any to assigned")],
+        ue_ipv6=PREFIX,
+        framed_routes=(ROUTED, IPv4Network("192.168.7.0/24")),
+        way=way,
+        **({"ue_ip": None} if one == "alone" else {}),
+    )
+    gw = made(session, ALONE)
+    for inside in (UE, BEHIND):
+        sent = only(gw.receive(LINKS.core, from_hop(packet(SERVER, inside))), LINKS.access)
+        assert tunnelled(sent) == (ENB, 0x2001, packet(SERVER, inside))
+        left = only(gw.receive(LINKS.access, gtpu(packet(inside))), LINKS.core)
+        assert left[14:] == packet(inside)
+    behind4 = inner(SERVER4, "192.168.7.9")
+    sent = only(gw.receive(LINKS.core, from_core(behind4)), LINKS.access)
+    assert tunnelled(sent) == (ENB, 0x2001, behind4)
+    outside = gw.receive(LINKS.core, from_hop(packet(SERVER, "2001:db8:e::1")))
+    assert why(outside) is DropReason.CORE_OTHER
+    for source in ("2001:db8:e::1", "2001:db8:a:2::7"):
+        trace = gw.receive(LINKS.access, gtpu(packet(source)))
+        assert why(trace) is DropReason.NO_UPLINK_SESSION
+
+
+def test_from_another_ue_to_a_framed_route() -> None:
+    session = detailed(ue_ipv6=PREFIX, framed_routes=(ROUTED,))
+    to = packet("2001:db8:a:2::7", BEHIND)
+    trace = made(session, ALONE).receive(LINKS.access, gtpu(to, 0x1002))
+    assert why(trace) is DropReason.UE_TO_UE
+    gw = made(session, ALONE, links=replace(LINKS6, ue_to_ue=True), ue_to_ue="route")
+    sent = only(gw.receive(LINKS.access, gtpu(to, 0x1002)), LINKS.access)
+    assert tunnelled(sent) == (ENB, 0x2001, to)
+
+
+def test_hops_to_a_framed_route_are_counted() -> None:
+    session = detailed(ue_ipv6=PREFIX, framed_routes=(ROUTED,))
+    gw = made(session, links=replace(LINKS6, decrement_ttl=True), decrement_ttl=True)
+    sent = only(gw.receive(LINKS.core, from_hop(packet(SERVER, BEHIND, hops=9))), LINKS.access)
+    assert tunnelled(sent)[2] == packet(SERVER, BEHIND, hops=8)
+    trace = gw.receive(LINKS.core, from_hop(packet(SERVER, BEHIND, hops=1)))
+    assert why(trace) is DropReason.TTL_EXPIRED
+    fits, longer = (packet(SERVER, BEHIND, size=1464 - 48 + more) for more in (0, 1))
+    assert only(gw.receive(LINKS.core, from_hop(fits)), LINKS.access)
+    assert gw.receive(LINKS.core, from_hop(longer)).sent == []

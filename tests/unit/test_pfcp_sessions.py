@@ -804,6 +804,35 @@ def test_collisions() -> None:
     assert collision(framed, session, restores=False).cause == Cause.RULE_FAILURE
 
 
+def test_framed_ipv6_routes() -> None:
+    """Of a gateway with IPv6 pools; elsewhere they count for nothing, as IPv6 addresses do."""
+    terms = Terms(gateway(ue_pools6=(IPv6Network("2001:db8:a::/48"),)), US)
+    ue = v.UeIpAddress(UE, IPv6Address("2001:db8:a:1::"), destination=True)
+
+    def behind(*routes: str, **changes: Any) -> g.CreatePdr:
+        pdi = DL.pdi._replace(ue_ip_address=ue, framed_ipv6_routes=routes)
+        return DL._replace(pdi=pdi._replace(**changes))
+
+    # The prefix, a next hop and metrics (RFC 3162, 2.5).
+    told = behind("2001:db8:f::/48 2001:db8:a:1::7 1", "2001:db8:e:7::/64")
+    routes = IPv6Network("2001:db8:f::/48"), IPv6Network("2001:db8:e:7::/64")
+    made = establish(terms=terms, create_pdrs=(UL, told)).made
+    assert made.framed_routes == routes
+    assert {*routes} < {*made.rules[0].ue} and {*routes} < {*made.rules[1].ue}
+    assert establish(create_pdrs=(UL, told)).made.framed_routes == ()
+    both = behind("2001:db8:f::/48", framed_routes=("192.168.7.0/24",))
+    made = establish(terms=terms, create_pdrs=(UL, both)).made
+    assert made.framed_routes == (IPv4Network("192.168.7.0/24"), IPv6Network("2001:db8:f::/48"))
+    wanted = (Cause.RULE_FAILURE, Ie.FRAMED_IPV6_ROUTE, pdr(DL.pdr_id))
+    strict = Terms(terms.gateway, US, protected=(IPv6Network("fe80::/10"),))
+    for wrong in ("2001:db8:f::7/48", "192.168.7.0/24", " ", "x", "2001:db8:a:7::/64", "fe80::/64"):
+        bad = behind(wrong)
+        assert refused(lambda bad=bad: establish(terms=strict, create_pdrs=(UL, bad))) == wanted  # type: ignore[misc]
+    overlaps = InvalidSession("framed_routes.0", "2001:db8:f::/48 overlaps a prefix of session 'x'")
+    session = establish(terms=terms, create_pdrs=(UL, told)).session
+    assert collision(overlaps, session, restores=False).ie == Ie.FRAMED_IPV6_ROUTE
+
+
 def test_network_instances_are_those_of_the_configuration() -> None:
     terms = Terms(gateway(), US, ("Internet",))
     assert establish(terms=terms)

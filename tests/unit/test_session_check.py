@@ -81,6 +81,16 @@ def test_what_may_pass(kind: str) -> None:
         relay(ue_ip=UE, breakout=prefixes("10.0.0.0/8", "10.1.0.0/16")),  # around protected ones
         relay(ue_ip=UE, framed_routes=prefixes("192.168.0.0/16")),
         detailed(framed_routes=prefixes("192.168.7.0/24", "192.168.8.1")),
+        detailed(
+            ue_ip=None,
+            ue_ipv6=IPv6Network("2001:db8:a:1::/64"),
+            framed_routes=(
+                IPv6Network("2001:db8:f::/48"),
+                IPv4Network("192.168.7.0/24"),
+                IPv6Network("2001:db8:e::7/128"),
+                IPv6Network("2002::/16"),
+            ),
+        ),
         relay(relay=Relay(0x5001, FTeid(0x2001, FAR))),  # the same TEID, elsewhere
         *(
             detailed(ue_ip=ue, ue_ipv6=IPv6Network(prefix))
@@ -306,6 +316,27 @@ BAD: dict[str, tuple[Session, str, str]] = {
         "framed_routes.0",
         "overlaps 10.1.0.0/24, where no UE may send",
     ),
+    **{
+        f"the IPv6 framed route {routes[-1]}": (
+            detailed(
+                ue_ipv6=IPv6Network("2001:db8:a:1::/64"),
+                framed_routes=tuple(map(IPv6Network, routes)),
+            ),
+            f"framed_routes.{len(routes) - 1}",
+            said,
+        )
+        for routes, said in (
+            (("2001:db8:a:7::/64",), "overlaps the UE pool 2001:db8:a::/48"),
+            (("2001:db8:f::/48", "2001:db8::/32"), "overlaps the UE pool 2001:db8:a::/48"),
+            (("2001:db8:f::/48", "2001:db8:f:7::/64"), "overlaps 2001:db8:f::/48"),
+            (("2001:db8:8847::/48",), "takes packets from 8847 in the third group for MPLS"),
+        )
+    },
+    "an IPv6 framed route of a UE without IPv6": (
+        detailed(framed_routes=(IPv6Network("2001:db8:f::/48"),)),
+        "framed_routes.0",
+        "needs a ue_ipv6",
+    ),
     "a framed route in loopback": (
         detailed(framed_routes=prefixes("127.1.0.0/16")),
         "framed_routes.0",
@@ -452,7 +483,9 @@ def test_json_that_may_pass(good: dict[str, Any]) -> None:
         (body(ambr={"downlink_kbps": 1.5}), "ambr.downlink_kbps", "integer"),
         (body(framed_routes=["192.168.7.1/24"]), "framed_routes.0", "bits set behind"),
         (body(framed_routes=["x"]), "framed_routes.0", "must be an IPv4 prefix"),
-        (body(framed_routes=["2001:db8::/32"]), "framed_routes.0", "must be an IPv4 prefix"),
+        (body(framed_routes=["2001:db8::7/32"]), "framed_routes.0", "bits set behind"),
+        (body(framed_routes=["2001:db8::g/32"]), "framed_routes.0", "must be an IPv6 prefix"),
+        (body(core=CORE, breakout=["2001:db8::/32"]), "breakout.0", "must be an IPv4 prefix"),
         (body(core=CORE, breakout=[5]), "breakout.0", "must be an IPv4 prefix"),
         (body(core={**CORE, "remote_teid": 0}), "core.remote_teid", "1 to"),
         (body(core={"teid": 1}), "core.remote_teid", "required"),
@@ -471,6 +504,38 @@ def test_every_gate_has_a_word() -> None:
     for gate in Gate:
         [made] = bodies.session(voice(gate=gate.value)).request("a").bearers
         assert made.gate is gate
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [
+        ("2001:db8:c::2/128", "holds the next hop 2001:db8:c::2"),
+        ("2001:db8:c::1/128", "overlaps 2001:db8:c::1/128, where no UE may send"),
+        ("fe80::/64", "overlaps fe80::/10, where no UE may send"),
+        ("ff02::/64", "overlaps ff00::/8, where no UE may send"),
+        ("::/0", "overlaps"),
+    ],
+)
+def test_ipv6_framed_routes_and_the_core_side(prefix: str, said: str) -> None:
+    ours = {
+        "core_ip6": IPv6Interface("2001:db8:c::1/64"),
+        "next_hop6": IPv6Address("2001:db8:c::2"),
+    }
+    gw = replace(GATEWAY, **ours)
+    one = detailed(ue_ipv6=IPv6Network("2001:db8:a:1::/64"), framed_routes=(IPv6Network(prefix),))
+    with pytest.raises(InvalidSession) as refused:
+        check(one, gw)
+    assert refused.value.loc == "framed_routes.0"
+    assert said in refused.value.msg
+
+
+def test_the_host_has_no_routes_to_ipv6_framed_routes() -> None:
+    one = detailed(
+        ue_ipv6=IPv6Network("2001:db8:a:1::/64"), framed_routes=(IPv6Network("2001:db8:f::/48"),)
+    )
+    with pytest.raises(InvalidSession, match="the host has no routes to IPv6 prefixes") as refused:
+        check(one, replace(GATEWAY, core_port="host", next_hop=None))
+    assert refused.value.loc == "framed_routes.0"
 
 
 def test_an_ipv6_prefix_of_a_gateway_without_ipv6() -> None:

@@ -144,7 +144,7 @@ details = st.builds(
     bearers=st.lists(bearers, max_size=3).map(tuple),
     relay=st.none() | st.builds(Relay, teids, fteids, st.booleans()),
     breakout=st.lists(networks, max_size=2).map(tuple),
-    framed_routes=st.lists(networks, max_size=2).map(tuple),
+    framed_routes=st.lists(networks | prefixes6, max_size=2).map(tuple),
     rules=st.lists(rules, max_size=2).map(tuple),
     limits=st.lists(st.tuples(st.integers(0, 127), st.integers(1, 10**8)), max_size=2).map(tuple),
     teids=st.lists(teids, max_size=2).map(tuple),
@@ -351,6 +351,44 @@ def test_an_ipv6_prefix_is_given_back(store: SessionStore) -> None:
     assert again.session.detail.ue_ipv6 == IPv6Network("2001:db8:a:1::/64")
 
 
+def test_who_is_behind_a_ue(store: SessionStore) -> None:
+    """By IPv6; and what was behind it is free again once a session says so, or is gone."""
+    routes = IPv6Network("2001:db8:f::/48"), IPv4Network("192.168.7.0/24")
+    one = detailed(1, ue_ipv6=IPv6Network("2001:db8:a:1::/64"), framed_routes=routes)
+    insert(store, one)
+    behind = IPv6Address("2001:db8:f:1::7")
+    for address in (behind, IPv6Address("2001:db8:a:1::7")):
+        found = store.by_ue_ipv6("gw1", address)
+        assert found is not None and found.session.id == "ue-1"
+    assert found.session.detail is not None and found.session.detail.framed_routes == routes
+    assert store.framed("gw1") == [IPv4Network("192.168.7.0/24")]
+    assert store.by_ue_ipv6("gw1", IPv6Address("2001:db8:e::7")) is None
+    with store.transaction() as tx:
+        tx.replace(replace(one, detail=replace(one.detail, framed_routes=())))
+        tx.insert(detailed(2, framed_routes=routes), ACTIVE)
+    found = store.by_ue_ipv6("gw1", behind)
+    assert found is not None and found.session.id == "ue-2"
+    with store.transaction() as tx:
+        tx.delete("ue-2")
+    assert store.by_ue_ipv6("gw1", behind) is None
+
+
+def test_a_store_of_the_eighth_version_is_taken_over(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "sessions.db")
+    insert(store, detailed(1, ue_ipv6=IPv6Network("2001:db8:a:1::/64")))
+    store.close()
+    db = sqlite3.connect(tmp_path / "sessions.db")
+    db.execute("DROP TABLE framed6")
+    db.execute("PRAGMA user_version = 8")
+    db.close()
+    store = SessionStore(tmp_path / "sessions.db")
+    insert(store, detailed(2, framed_routes=(IPv6Network("2001:db8:f::/48"),)))
+    for address, expected in (("2001:db8:a:1::7", "ue-1"), ("2001:db8:f::7", "ue-2")):
+        found = store.by_ue_ipv6("gw1", IPv6Address(address))
+        assert found is not None and found.session.id == expected
+    store.close()
+
+
 def test_who_has_an_ipv6_address(store: SessionStore) -> None:
     """By one look-up, however many there are; and by a list, of one gateway or of all."""
     one, two, odd = (
@@ -417,6 +455,19 @@ def test_ipv6_prefixes_overlap_as_numbers_do(drawn: list[tuple[int, int]]) -> No
 
 
 OVERLAPS = {
+    **{
+        f"an IPv6 framed route {where} another's": (
+            detailed(1, framed_routes=(IPv6Network(one),)),
+            detailed(2, framed_routes=(IPv4Network("172.16.0.0/12"), IPv6Network(other))),
+            "framed_routes.1",
+            other,
+        )
+        for where, one, other in (
+            ("in", "2001:db8:f::/48", "2001:db8:f:7::/64"),
+            ("around", "2001:db8:f:7::/64", "2001:db8:f::/48"),
+            ("as", "2001:db8:f::/48", "2001:db8:f::/48"),
+        )
+    },
     "a framed route in another's": (
         detailed(1, framed_routes=(IPv4Network("192.168.0.0/16"),)),
         detailed(2, framed_routes=(IPv4Network("172.16.0.0/12"), IPv4Network("192.168.7.0/24"))),

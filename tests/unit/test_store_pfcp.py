@@ -191,6 +191,7 @@ def test_a_store_of_the_third_version_is_taken_over(store: SessionStore, path: P
         "gauges",
         "reports",
         "prefixes",
+        "framed6",
     ):
         db.execute(f"DROP TABLE {table}")
     db.execute("PRAGMA user_version = 3")

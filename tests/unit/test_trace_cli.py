@@ -201,10 +201,11 @@ def test_a_session_of_both_versions_as_its_flows_tell() -> None:
         f"{cookie} table=30, priority=100,ipv6,reg0=0x1001,ipv6_src=2001:db8:a:1::/64 actions=x",
         f"{cookie} table=70, priority=100,ip,nw_dst=192.168.0.0/16 actions={tunnel}->tun_dst",
         f"{cookie} table=70, priority=100,ip,nw_dst=10.45.0.2 actions={tunnel}->tun_dst",
+        f"{cookie} table=70, priority=100,ipv6,ipv6_dst=2001:db8:f::/48 actions=decap()",
         f"{cookie} table=70, priority=100,ipv6,ipv6_dst=2001:db8:a:1::/64 actions=decap()",
     ]
     for ue, ue6 in ((IPv4Address("10.45.0.2"), None), (None, IPv6Network("2001:db8:a:1::/64"))):
-        known = subject._told_by(flows, ue, ue6)
+        known = subject._told_by(flows, ue, ue6, [IPv6Network("2001:db8:a::/48")])
         assert known.who == "10.45.0.2 and 2001:db8:a:1::/64"
         assert (known.teid, known.versions) == (0x1001, (4, 6))
         assert known.downlink == FTeid(0x2001, IPv4Address("10.1.0.2"))

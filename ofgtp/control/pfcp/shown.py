@@ -57,6 +57,7 @@ def _pdr(pdr: CreatePdr) -> dict[str, Any]:
         "filters": filters,
         "qfis": list(pdi.qfis),
         "framed_routes": list(pdi.framed_routes),
+        "framed_ipv6_routes": list(pdi.framed_ipv6_routes),
         "far": pdr.far_id,
         "qers": list(pdr.qer_ids),
         "urrs": list(pdr.urr_ids),

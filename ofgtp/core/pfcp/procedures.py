@@ -170,9 +170,16 @@ def collision(error: Conflict | InvalidSession, session: PfcpSession, *, restore
         return Refusal(Cause.REJECTED, str(error), Ie.UE_IP_ADDRESS)
     if error.loc == "rules":
         return Refusal(Cause.INVALID_F_TEID_ALLOCATION, str(error), Ie.FTEID)
-    named = (pdr.pdr_id for pdr in session.pdrs.values() if pdr.pdi.framed_routes)
+    of_ipv6 = ":" in error.msg.partition(" ")[0]  # the prefix stands first
+    ie = Ie.FRAMED_IPV6_ROUTE if of_ipv6 else Ie.FRAMED_ROUTE
+    pdis = {number: pdr.pdi for number, pdr in session.pdrs.items()}
+    named = (
+        number
+        for number, pdi in pdis.items()
+        if (pdi.framed_ipv6_routes if of_ipv6 else pdi.framed_routes)
+    )
     rule = next((FailedRule(RuleKind.PDR, number) for number in named), None)
-    return Refusal(Cause.RULE_FAILURE, str(error), Ie.FRAMED_ROUTE, rule)
+    return Refusal(Cause.RULE_FAILURE, str(error), ie, rule)
 
 
 def instances(request: Message) -> Iterator[str]:

@@ -64,7 +64,7 @@ class Made:
     limits: tuple[tuple[int, int], ...]
     """Places in the session's list of meters, and kbit/s."""
     ue_ip: IPv4Address | None
-    framed_routes: tuple[IPv4Network, ...]
+    framed_routes: tuple[Network, ...]
     teids: tuple[int, ...]
     """TEIDs of ours that PDRs have, and none of the rules."""
     ue_ipv6: IPv6Network | None = None
@@ -91,7 +91,7 @@ class _Making:
         self._descriptions = _descriptions(session.pdrs.values())
         self._pdrs = sorted(session.pdrs.values(), key=_order)
         self._ue_ip, self._ue_ipv6 = _only_addresses(self._pdrs, ipv6=ipv6)
-        self._framed = tuple(dict.fromkeys(_framed(self._pdrs)))
+        self._framed = tuple(dict.fromkeys(_framed(self._pdrs, ipv6=ipv6)))
         own: tuple[Network, ...] = ()
         if self._ue_ip is not None:
             own = (IPv4Network((int(self._ue_ip), 32)),)
@@ -335,16 +335,25 @@ def prefix_of(ue: UeIpAddress) -> IPv6Network | None:
 _PREFIX_BITS = 64
 
 
-def _framed(pdrs: Iterable[CreatePdr]) -> Iterator[IPv4Network]:
-    """Of a Framed-Route (RFC 2865, 5.22) the prefix, which stands first."""
+def _framed(pdrs: Iterable[CreatePdr], *, ipv6: bool) -> Iterator[Network]:
+    """Of a Framed-Route (RFC 2865, 5.22) or a Framed-IPv6-Route (RFC 3162, 2.5) the prefix, which
+    stands first."""
     for pdr in pdrs:
         for text in pdr.pdi.framed_routes:
             try:
                 yield IPv4Network(text.split()[0])
             except (ValueError, IndexError):
-                rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
-                reason = f"{text!r} is no IPv4 prefix"
-                raise Refusal(Cause.RULE_FAILURE, reason, Ie.FRAMED_ROUTE, rule) from None
+                raise _no_prefix(pdr, text, "IPv4", Ie.FRAMED_ROUTE) from None
+        for text in pdr.pdi.framed_ipv6_routes if ipv6 else ():
+            try:
+                yield IPv6Network(text.split()[0])
+            except (ValueError, IndexError):
+                raise _no_prefix(pdr, text, "IPv6", Ie.FRAMED_IPV6_ROUTE) from None
+
+
+def _no_prefix(pdr: CreatePdr, text: str, version: str, ie: Ie) -> Refusal:
+    rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
+    return Refusal(Cause.RULE_FAILURE, f"{text!r} is no {version} prefix", ie, rule)
 
 
 def _forward(far: CreateFar, qers: Sequence[CreateQer], source: Source) -> Forward:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from typing import NamedTuple
 
+from ofgtp.core.filters import Network
 from ofgtp.core.flows.flow import (
     Action,
     CookieKind,
@@ -286,12 +286,12 @@ def _of_downlink(
             raise RuleError(f"a downlink rule leads to the core port: {rule}")
 
 
-def _framed(prefix: IPv4Network, making: _Making) -> Iterator[Owned]:
+def _framed(prefix: Network, making: _Making) -> Iterator[Owned]:
     """What the base flows have for the UE pools, for a prefix that is in none of them."""
     entered = match(**to_ues(prefix, making.links))
     flow = CORE.flow(80, entered, goto=FRAMED, cookie=making.cookie)
     yield Owned(flow, "", "downlink", first=False)
-    from_ue = match(dl_type=IPV4, nw_dst=prefix, **LIVE)
+    from_ue = match(**to_network(prefix), **LIVE)
     flow = GUARD.flow(90, from_ue, goto=FRAMED, cookie=making.cookie)
     yield Owned(flow, "", "uplink", first=False)
 

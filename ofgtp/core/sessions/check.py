@@ -105,13 +105,17 @@ def check_ipv6(gateway: Gateway, prefix: IPv6Network) -> None:
     if not any(prefix.subnet_of(pool) for pool in gateway.ue_pools6):
         pools = ", ".join(map(str, gateway.ue_pools6)) or "none"
         raise InvalidSession("ue_ipv6", f"{prefix} is not in the IPv6 UE pools ({pools})")
-    third = int(prefix.network_address) >> 80 & 0xFFFF
-    if third in MISREAD:
-        reason = f"{prefix}: the switch takes packets from {third:x} in the third group for"
-        raise InvalidSession("ue_ipv6", f"{reason} {MISREAD[third]}")
+    _check_read_rightly("ue_ipv6", prefix)
     ours = gateway.core_ip6
     if (ours and ours.ip in prefix) or (gateway.next_hop6 and gateway.next_hop6 in prefix):
         raise InvalidSession("ue_ipv6", f"{prefix} holds an address of the core side")
+
+
+def _check_read_rightly(loc: str, prefix: IPv6Network) -> None:
+    third = int(prefix.network_address) >> 80 & 0xFFFF
+    if third in MISREAD:
+        reason = f"{prefix}: the switch takes packets from {third:x} in the third group for"
+        raise InvalidSession(loc, f"{reason} {MISREAD[third]}")
 
 
 def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[Network, ...]) -> None:
@@ -134,17 +138,31 @@ def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[Network, .
             )
     for place, prefix in enumerate(detail.framed_routes):
         loc = f"framed_routes.{place}"
-        for pool in gateway.ue_pools:
-            if prefix.overlaps(pool):
+        if isinstance(prefix, IPv6Network):
+            _check_framed6(gateway, detail, prefix, loc)
+        for pool in gateway.pools:
+            if overlap(prefix, pool):
                 raise InvalidSession(loc, f"{prefix} overlaps the UE pool {pool}")
         for other in protected:
             if overlap(prefix, other):
                 raise InvalidSession(loc, f"{prefix} overlaps {other}, where no UE may send")
         for before in detail.framed_routes[:place]:
-            if prefix.overlaps(before):
+            if overlap(prefix, before):
                 raise InvalidSession(loc, f"{prefix} overlaps {before}")
-        if gateway.next_hop is not None and gateway.next_hop in prefix:
-            raise InvalidSession(loc, f"{prefix} holds the next hop {gateway.next_hop}")
+        for next_hop in (gateway.next_hop, gateway.next_hop6):
+            if next_hop is not None and next_hop in prefix:
+                raise InvalidSession(loc, f"{prefix} holds the next hop {next_hop}")
+
+
+def _check_framed6(gateway: Gateway, detail: Detail, prefix: IPv6Network, loc: str) -> None:
+    """What else must hold of an IPv6 prefix behind a UE."""
+    if detail.ue_ipv6 is None:
+        raise InvalidSession(loc, f"{prefix} needs a ue_ipv6: the UE has no IPv6")
+    if gateway.host_core:
+        reason = 'with core_port = "host" the host has no routes to IPv6 prefixes behind UEs'
+        raise InvalidSession(loc, f"{prefix}: {reason}")
+    if prefix.prefixlen >= LONGEST_POOL:
+        _check_read_rightly(loc, prefix)
 
 
 def _check_rates(loc: str, rates: Rates) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
-from ofgtp.core.filters import PacketFilter
+from ofgtp.core.filters import Network, PacketFilter
 from ofgtp.core.model import FTeid, Qos, Uplink
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ class Detail:
     relay: Relay | None = None
     breakout: tuple[IPv4Network, ...] = field(default=())
     """Destinations that leave by the core port, though the session is a relay."""
-    framed_routes: tuple[IPv4Network, ...] = ()
-    """Prefixes behind the UE, routed as its address is (TS 29.244, 8.2.109)."""
+    framed_routes: tuple[Network, ...] = ()
+    """Prefixes behind the UE, routed as its address is (TS 29.244, 8.2.109, 8.2.111)."""
     ue_ipv6: IPv6Network | None = None
     """The UE's prefix, mostly a /64 (TS 23.401, 5.3.1.2.2), in the same tunnels as its IPv4
     address, or alone."""

@@ -164,7 +164,7 @@ def ue_prefixes(session: Session) -> tuple[Network, ...]:
     return own + framed_of(session)
 
 
-def framed_of(session: Session | None) -> tuple[IPv4Network, ...]:
+def framed_of(session: Session | None) -> tuple[Network, ...]:
     """The prefixes behind a session's UE."""
     detail = None if session is None else session.detail
     return () if detail is None else detail.framed_routes

@@ -128,6 +128,12 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 " restart ofgtp",
                 None,
             )
+        case DropReason.NEXT_HOP_UNRESOLVED if packet.version == 6 and gateway.next_hop6 is None:
+            return (
+                "the host, which is to route it on, has no IPv6 for it",
+                "see what is missing: ofgtp doctor",
+                "ofgtp doctor",
+            )
         case DropReason.NEXT_HOP_UNRESOLVED if packet.version == 6:
             return (
                 f"the next hop {gateway.next_hop6} has not answered neighbour discovery on"
@@ -326,6 +332,8 @@ def solicited(case: Case) -> Verdict:
             " within some seconds",
         )
     who = "the controller" if session.id else "the controller, if it runs,"
+    if session.owner is not None:
+        who = f"control plane {session.owner}, if it has a rule for that, or else {who}"
     return Verdict(
         True, f"{who} tells the phone of its prefix, {session.ue6} (Router Advertisement)"
     )
@@ -488,7 +496,9 @@ def not_routed(case: Case, why: str) -> Verdict:
         False,
         f"it leaves by {device} for the host, which does not route it on: {why}",
         "not_routed",
-        "look at the host's routes, ip_forward and rp_filter",
+        "look at the host's routes and its forwarding of IPv6"
+        if packet.version == 6
+        else "look at the host's routes, ip_forward and rp_filter",
         f"ip route get {packet.destination} from {packet.source} iif {device}",
     )
 

@@ -3,8 +3,10 @@
 "use strict";
 
 const SHOWN_PEERS = 8;
+const PORT_WIDTH = 170; // of what stands at a port
 const NARROW = 700;
 const MARKS = { up: "●", unknown: "○", down: "✕" };
+const HOPS = { resolved: "up", stale: "unknown", unresolved: "down" };
 const PATHS = {
   up: "answers Echo Requests",
   unknown: "has never answered an Echo Request, as some peers never do",
@@ -51,15 +53,27 @@ class Picture {
 const NO_TIMES = { echo_sent_at: 0, echo_answered_at: 0, echo_heard_at: 0 };
 
 function likeness(gateway) {
-  const { name, connected, in_sync, bridge, ovs_version, ports, access, core, next_hop, paths, ue_pools } =
-    gateway;
-  return { name, connected, in_sync, bridge, ovs_version, ports, access, core, next_hop, paths, ue_pools };
+  const { name, connected, in_sync, bridge, ovs_version, ports, access, core, paths, ue_pools } = gateway;
+  const { next_hop, next_hop6 } = gateway;
+  return {
+    ...{ name, connected, in_sync, bridge, ovs_version, ports, access, core, paths, ue_pools },
+    ...{ next_hop, next_hop6 },
+  };
 }
 
 /* ---- boxes */
 
 const text = (x, y, kind, content, anchor) =>
   svg("text", { x, y, class: kind, "text-anchor": anchor }, content);
+/* The same, narrowed if it is longer than that. */
+function fitting(x, y, kind, content, anchor, width) {
+  const made = text(x, y, kind, content, anchor);
+  if (content.length * 7.8 > width) {
+    made.setAttribute("textLength", width);
+    made.setAttribute("lengthAdjust", "spacingAndGlyphs");
+  }
+  return made;
+}
 const box = (x, y, width, height, kind) =>
   svg("rect", { x, y, width, height, rx: 8, class: `box ${kind}` });
 
@@ -132,12 +146,13 @@ function portLines(port, device, x, y, anchor) {
   );
   const rest = [
     ["data", port.ip],
+    ["data", port.ip6 ?? ""],
     ["small data", port.mac ?? ""],
     ["small", port.mtu ? `MTU ${port.mtu}` : ""],
   ];
   let at = y;
   for (const [kind, content] of rest.filter(([, each]) => each))
-    lines.push(text(x, (at += 17), kind, content, anchor));
+    lines.push(fitting(x, (at += 17), kind, content, anchor, PORT_WIDTH));
   return lines;
 }
 
@@ -160,14 +175,26 @@ function middleLines(gateway, x, y) {
 }
 
 function coreBox(gateway, x, y, width, height) {
-  const { next_hop: hop } = gateway;
-  const lines = hop
+  const { next_hop: hop, next_hop6: hop6 } = gateway;
+  const answers = ({ mac, state }, how) => [
+    `small data state ${HOPS[state]}`,
+    `${MARKS[HOPS[state]]} ${mac ?? `no answer to ${how}`}${state === "stale" ? ", silent" : ""}`,
+  ];
+  const lines = hop6
+    ? [
+        ["small", "next hops"],
+        ["strong data", hop.ip],
+        answers(hop, "ARP"),
+        ["strong data", hop6.ip],
+        answers(hop6, "discovery"),
+      ]
+    : hop
     ? [
         ["small", "next hop"],
         ["strong data", hop.ip],
         [hop.mac ? "small data" : "small data wrong", hop.mac ?? "no answer to ARP"],
         [
-          `small state ${{ resolved: "up", stale: "unknown", unresolved: "down" }[hop.state]}`,
+          `small state ${HOPS[hop.state]}`,
           hop.state === "resolved"
             ? "● answers ARP"
             : hop.state === "stale"
@@ -181,12 +208,15 @@ function coreBox(gateway, x, y, width, height) {
         ["small", "it routes the packets on,"],
         ["small", `by ${gateway.core.device}`],
       ];
-  const top = y + (height - 4 * 17) / 2 + 12;
+  const top = y + (height - lines.length * 17) / 2 + 12;
+  const lost = [hop, hop6].some((each) => each && each.state === "unresolved");
   return svg(
     "g",
     { class: "core" },
-    box(x, y, width, height, hop && hop.state === "unresolved" ? "down" : ""),
-    lines.map(([kind, content], i) => text(x + width / 2, top + 17 * i, kind, content, "middle")),
+    box(x, y, width, height, lost ? "down" : ""),
+    lines.map(([kind, content], i) =>
+      fitting(x + width / 2, top + 17 * i, kind, content, "middle", width - 12),
+    ),
   );
 }
 
@@ -307,18 +337,19 @@ function upright(gateway, peers, width) {
     text(centre + 20, y + 27, "rate downlink"),
   );
   y += 46;
+  const high = gateway.core.ip6 ? 177 : 160;
   parts.push(
-    box(1, y, width - 2, 160, gateway.connected ? "gateway" : "gateway down"),
+    box(1, y, width - 2, high, gateway.connected ? "gateway" : "gateway down"),
     middleLines(gateway, centre, y + 24),
     portLines(gateway.access, gateway.access.port, 12, y + 98),
     portLines(gateway.core, gateway.core.device, width - 12, y + 98, "end"),
   );
-  y += 160;
+  y += high;
   parts.push(lanes(centre, y, centre, y + 40));
   y += 40;
   parts.push(
-    coreBox(gateway, 1, y, width - 2, 84),
-    text(width, y + 102, "label", "CORE: PACKET DATA NETWORK", "end"),
+    coreBox(gateway, 1, y, width - 2, 94),
+    text(width, y + 112, "label", "CORE: PACKET DATA NETWORK", "end"),
   );
-  return frame(gateway, width, y + 108, ...parts);
+  return frame(gateway, width, y + 118, ...parts);
 }

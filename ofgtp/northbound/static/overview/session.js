@@ -41,7 +41,7 @@ function detailParts(session, flows, at, unfolded) {
     ...(session.owner
       ? [["Owner", `control plane ${session.owner.node_id} (PFCP, SEID ${session.owner.up_seid})`]]
       : []),
-    ["UE address", session.ue_ip],
+    ["UE address", [session.ue_ip, session.ue_ipv6].filter(Boolean).join(", ") || "none: a relay"],
     [
       "Uplink",
       uplink

@@ -3,10 +3,12 @@
 
 const PAGE = 50;
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
+const IPV6 = /^(?=.*:.*:)[\da-f:.]+(\/\d{1,3})?$/i;
 const TEID = /^(0x[0-9a-f]{1,8}|[1-9]\d{0,9})$/i;
 const FIELDS = {
   id: "the id contains",
   ue_ip: "the UE address is",
+  ue_ipv6: "the UE's IPv6 prefix holds, or is in,",
   teid: "the uplink TEID is",
   peer: "the peer is",
 };
@@ -35,6 +37,7 @@ function searches(words) {
   if (!words) return [""];
   if ($("field").value) return [$("field").value];
   if (IPV4.test(words)) return isUe(words) ? ["ue_ip"] : ["peer"];
+  if (IPV6.test(words)) return ["ue_ipv6", "id"];
   return TEID.test(words) && Number(words) < 2 ** 32 ? ["teid", "id"] : ["id"];
 }
 
@@ -42,6 +45,7 @@ function isUe(ip) {
   const number = (dotted) => dotted.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
   return page.gateways.some((gateway) =>
     gateway.ue_pools.some((pool) => {
+      if (pool.includes(":")) return false;
       const [base, bits] = pool.split("/");
       const size = 2 ** (32 - Number(bits));
       return Math.floor(number(ip) / size) === Math.floor(number(base) / size);
@@ -67,7 +71,13 @@ async function listSessions() {
   let field;
   try {
     for (field of fields) {
-      answer = await api.get("/v1/sessions", field ? { ...asked, [field]: words } : asked);
+      try {
+        answer = await api.get("/v1/sessions", field ? { ...asked, [field]: words } : asked);
+      } catch (error) {
+        // What looks like an address, and is none, may be a part of an id.
+        if (error.status !== 422 || field === fields.at(-1)) throw error;
+        continue;
+      }
       if (answer.items.length) break;
     }
   } catch (error) {
@@ -100,6 +110,12 @@ function saidOfList({ items, next }, told) {
   return `${whole(first + 1)} to ${whole(first + items.length)}${where}`;
 }
 
+/* A UE's addresses, each on a line of its own. */
+function ues({ ue_ip: ip, ue_ipv6: prefix }) {
+  if (ip && prefix) return el("span", {}, ip, el("br"), prefix);
+  return ip ?? prefix ?? "a relay";
+}
+
 const COLUMNS = [
   ["State", "", (s) => badge(s.state)],
   [
@@ -113,7 +129,7 @@ const COLUMNS = [
         s.owner ? el("span", { class: "quiet", title: "Made by PFCP" }, ` ${s.owner.node_id}`) : null,
       ),
   ],
-  ["UE address", "data", (s) => s.ue_ip],
+  ["UE address", "data ue", ues],
   ["Uplink TEID", "data", (s) => (s.uplink ? hex(s.uplink.teid) : "none")],
   [
     "Downlink",
@@ -177,15 +193,19 @@ function nothingFound() {
 }
 
 function noSessions() {
-  const pool = page.gateways[0]?.ue_pools[0] ?? "10.45.0.0/16";
-  const ue = pool.split("/")[0].replace(/\d+$/, (last) => Number(last) + 2);
+  const pools = page.gateways[0]?.ue_pools ?? ["10.45.0.0/16"];
+  const pool = pools.find((each) => !each.includes(":"));
+  const ue = pool
+    ? pool.split("/")[0].replace(/\d+$/, (last) => Number(last) + 2)
+    : `${pools[0].split("/")[0]}/64`;
+  const [option, member] = pool ? ["--ue-ip", "ue_ip"] : ["--ue-ipv6", "ue_ipv6"];
   const peer =
     page.gateways[0]?.access.ip
       .split("/")[0]
       .replace(/\d+$/, (last) => (Number(last) === 2 ? 3 : 2)) ?? "10.1.0.2";
-  const brief = `ofgtp session add phone-1 --ue-ip ${ue} --peer ${peer} --teid 0x2001`;
+  const brief = `ofgtp session add phone-1 ${option} ${ue} --peer ${peer} --teid 0x2001`;
   const token = api.token ? ' \\\n    -H "Authorization: Bearer $(cat TOKEN_FILE)"' : "";
-  const session = `{"id": "phone-1", "ue_ip": "${ue}", \n            "downlink": {"teid": 8193, "remote_ip": "${peer}"}}`;
+  const session = `{"id": "phone-1", "${member}": "${ue}", \n            "downlink": {"teid": 8193, "remote_ip": "${peer}"}}`;
   const command = `curl ${location.origin}/v1/sessions${token} \\\n    --json '${session}'`;
   return el(
     "div",

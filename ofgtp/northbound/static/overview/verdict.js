@@ -61,13 +61,23 @@ function ofSwitch(gateway, say, rising) {
   }
 }
 
+/* The next hops that UEs' packets may go to, how each is asked, and what it gets. */
+function nextHops({ next_hop: hop, next_hop6: hop6, ue_pools: pools }) {
+  const both = pools.some((pool) => pool.includes(":")) && pools.some((pool) => pool.includes("."));
+  return [
+    [hop, "ARP", both ? "uplink IPv4 packet" : "uplink packet", "."],
+    [hop6, "neighbour discovery", both ? "uplink IPv6 packet" : "uplink packet", ":"],
+  ].filter(([found, , , mark]) => found && pools.some((pool) => pool.includes(mark)));
+}
+
 function ofNeighbours(gateway, peers, say) {
-  const { name, next_hop: hop } = gateway;
-  if (hop && gateway.connected && hop.state !== "resolved") {
+  const { name } = gateway;
+  for (const [hop, how, lost] of nextHops(gateway)) {
+    if (!gateway.connected || hop.state === "resolved") continue;
     const [level, what] =
       hop.state === "stale"
-        ? [WARN, "does not answer ARP any more; its last address is used."]
-        : [BAD, "does not answer ARP: no uplink packet leaves."];
+        ? [WARN, `does not answer ${how} any more; its last address is used.`]
+        : [BAD, `does not answer ${how}: no ${lost} leaves.`];
     say(level, `${name}: the next hop ${hop.ip} ${what}`, "Is the router of the core side up?");
   }
   const down = gateway.paths.down;
