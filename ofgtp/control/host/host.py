@@ -143,8 +143,7 @@ class Host:
         """
         if not self.gateway.host_core:
             return
-        prefixes = [each for each in framed_of(session) if isinstance(each, IPv4Network)]
-        for prefix, own in hostnet.own_routes(self.gateway, prefixes).items():
+        for prefix, own in hostnet.own_routes(self.gateway, framed_of(session)).items():
             raise InvalidSession(
                 f"framed_routes.{framed_of(session).index(prefix)}",
                 f"{prefix} is in the way of the host's own route {own}: delete that, or leave the"
