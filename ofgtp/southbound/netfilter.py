@@ -19,7 +19,8 @@
   one goes on to the other. Where the controller owns the tunnels, only as long as it renews that:
   while the switch's main thread waits for its database its other threads forward on, and no flow
   runs out.
-- With `core_port = "host"` UEs reach what the host routes to, but not the host's own services.
+- With `core_port = "host"` UEs reach what the host routes to, but not the host's own services, and
+  are no neighbours to it.
 """
 
 from __future__ import annotations
@@ -261,6 +262,9 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     if gateway.host_core and gateway.host_services == "deny":
         purpose = "UEs do not reach the host's own services"
         tables[services] = _table(services, purpose, _services(gateway))
+    elif gateway.host_core and gateway.core_ip6 is not None:
+        purpose = "UEs are no neighbours of the host's"
+        tables[services] = _table(services, purpose, _strangers(gateway))
     return tables
 
 
@@ -269,6 +273,20 @@ def _masquerade(gateway: Gateway, family: str, pools: Iterable[Network]) -> Iter
     spared = f'oifname != "{gateway.bridge}" oifname != "{gateway.core_device}"'
     for pool in pools:
         yield f"{family} saddr {pool} {spared} masquerade"
+
+
+def _strangers(gateway: Gateway) -> list[str]:
+    """What only a neighbour may tell the host UEs do not: with the addresses of one prefix they
+    could fill its table of neighbours, which all of its interfaces share."""
+    kinds = ("router-solicit", "router-advert", "neighbor-solicit", "neighbor-advert", "redirect")
+    told = ", ".join(f"nd-{kind}" for kind in kinds)
+    return [
+        _chain(
+            "input",
+            "type filter hook input priority 0; policy accept;",
+            f'iifname "{gateway.core_device}" icmpv6 type {{ {told} }} counter drop',
+        )
+    ]
 
 
 def _services(gateway: Gateway) -> list[str]:

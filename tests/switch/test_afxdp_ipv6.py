@@ -4,6 +4,7 @@ leave to their cards, and how it is spread over the cores."""
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,16 +57,16 @@ class Scene:
         return bytes(Ether(src=self.pdn.mac, dst=self.gw.core_mac) / packet)
 
 
-def config(lab: Lab, cores: str) -> str:
+def config(lab: Lab, cores: str, owner: str = own.SWITCH) -> str:
     text = lab.config(
-        controller=f"{own.SWITCH}\npmd_cores = {cores}",
+        controller=f"{owner}\npmd_cores = {cores}",
         gateway=f'core_ip6 = "{CORE}/64"\nnext_hop6 = "{HOP}"',
     )
     return text.replace('["10.45.0.0/16"]', f'["10.45.0.0/16", "{POOL}"]')
 
 
-def start(lab: Lab, cores: str) -> None:
-    lab.start_controller(config(lab, cores))
+def start(lab: Lab, cores: str, owner: str = own.SWITCH) -> None:
+    lab.start_controller(config(lab, cores, owner))
     until(lambda: own.in_sync(lab), "in sync")
 
 
@@ -196,3 +197,22 @@ def test_nothing_is_changed_by_a_restart_and_one_way_is_enough(scene: Scene) -> 
     carried(lab, "ue", "pdn", HOP)
     test_neighbours_are_answered(scene)
     test_too_big(scene)
+
+
+def test_the_lease_ends_ipv6_too(scene: Scene) -> None:
+    """Without controller and database, while the flows are there still; the last of these tests."""
+    lab = scene.lab
+    lab.stop_controller()
+    start(lab, "[0]", f"lease_seconds = {own.LEASE_S}")
+    assert scene.session(1).status == 201
+    ends = ("ue", HOP), ("pdn", UE)
+    for end in ends:
+        until(lambda end=end: pings(lab, *end), f"{end} before")
+    lab.stop_ovsdb()
+    own.crash(lab)
+    time.sleep(own.LEASE_S)
+    assert not any(pings(lab, *end) for end in ends)
+    letting = 'add element netdev ofgtp_br-ofgtp lease { "eth1", "eth2" }'
+    lab.exec("gw", ["nft", letting])
+    for end in ends:
+        until(lambda end=end: pings(lab, *end), f"{end} with the host's part of the lease")

@@ -43,6 +43,7 @@ UE4, TEID, DOWN = "10.45.0.2", 0x1001, 0x2001
 DEVICE = "br-ofgtp-c"
 CORE = f'core_port = "host"\ncore_ip = "10.3.0.1/24"\ncore_ip6 = "{OURS}/64"'
 OFGTP = str(Path(sys.executable).parent / "ofgtp")
+ALLOW = 'host_services = "allow"'
 CONF = "/proc/sys/net/ipv6/conf"
 
 
@@ -96,6 +97,10 @@ class Scene:
 
 def inner6(frame: bytes) -> Packet:
     return IPv6(bytes(inner(Ether(frame))))
+
+
+NEIGHBOUR = ICMPv6ND_NS(tgt=OURS) / ICMPv6NDOptSrcLLAddr(lladdr="02:00:00:00:00:99")
+"""Such as one on the host's internal link would send."""
 
 
 def packet(*layers: Packet, src: str = UE, dst: str = PDN, hops: int = 64) -> Packet:
@@ -172,7 +177,7 @@ def translated() -> Iterator[Scene]:
     with Lab(ipv6=True) as lab:
         build(lab)
         lab.exec("pdn", ["ethtool", "-K", "eth0", "tx", "on", "tso", "on", "gso", "on"])
-        yield from start(lab, "masquerade = true\nmasquerade6 = true")
+        yield from start(lab, f"{ALLOW}\nmasquerade = true\nmasquerade6 = true")
 
 
 def ping(lab: Lab, name: str, to: str, *more: str) -> str:
@@ -302,12 +307,10 @@ def test_a_ue_reaches_no_service_of_the_host(routed: Scene) -> None:
     lab.spawn("gw", ["socat", "TCP6-LISTEN:22,fork,reuseaddr", "EXEC:cat"])
     listens = ["ss", "-Hltn", "sport = :22"]
     until(lambda: lab.exec("gw", listens).stdout, "somebody listens")
-    # Such as one on the link would send.
-    neighbour = ICMPv6ND_NS(tgt=HOST_IP) / ICMPv6NDOptSrcLLAddr(lladdr="02:00:00:00:00:99")
     for sent in (
         packet(TCP(sport=4000, dport=22), dst=HOST_IP),
         packet(UDP(sport=4000, dport=53), Raw(b"?"), dst=HOST_IP),
-        packet(neighbour, dst=HOST_IP, hops=255),
+        packet(NEIGHBOUR, dst=HOST_IP, hops=255),
     ):
         before = routed.dropped()
         routed.send(sent)
@@ -487,6 +490,24 @@ def test_real_stacks_behind_the_hosts_address(translated: Scene) -> None:
     assert told is not None and told.src == PDN, "nobody has port 9"
     with pytest.raises(LabError):
         ping(lab, "pdn", UE)
+
+
+def test_where_services_are_allowed_a_ue_is_no_neighbour(translated: Scene) -> None:
+    """It could fill the host's table of neighbours, with the addresses of its prefix."""
+    lab, scene = translated.lab, translated
+    lab.spawn("gw", ["socat", "TCP6-LISTEN:22,fork,reuseaddr", "EXEC:cat"])
+
+    def answered() -> bool:
+        scene.send(packet(TCP(sport=4000, dport=22), dst=HOST_IP))
+        return scene.told(TCP, timeout=0.5) is not None
+
+    until(answered, "it reaches the host")
+    before = scene.dropped()
+    for number in range(1, 5):
+        source = UE.replace("::7", f"::{number}")
+        scene.send(packet(NEIGHBOUR, src=source, dst=HOST_IP, hops=255))
+    until(lambda: scene.dropped() == before + 4, "all are dropped")
+    assert [entry["dst"] for entry in shown(lab, "neigh", "show", "dev", DEVICE)] == ["fe80::1"]
 
 
 def test_the_rule_comes_back(translated: Scene) -> None:

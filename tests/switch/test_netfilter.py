@@ -116,7 +116,14 @@ IPV6_HOST = {
 }
 
 
-@pytest.mark.parametrize("changes", [{}, IPV6_HOST], ids=["port", "host with IPv6"])
+ALLOWED = {"host_services": "allow"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, IPV6_HOST, IPV6_HOST | ALLOWED],
+    ids=["port", "host with IPv6", "host with IPv6 and services"],
+)
 def test_apply_changes_only_what_differs(lab: Lab, changes: dict[str, Any]) -> None:
     gateway = lab.gateway(**changes)
     assert not netfilter.check(gateway, BROKEN)

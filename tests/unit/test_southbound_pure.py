@@ -230,6 +230,18 @@ table ip6 ofgtp_br-ofgtp {
 """
 
 
+STRANGERS = """
+table inet ofgtp_br-ofgtp {
+	comment "ofgtp: UEs are no neighbours of the host's"
+	chain input {
+		type filter hook input priority 0; policy accept;
+		iifname "br-ofgtp-c" icmpv6 type { nd-router-solicit, nd-router-advert, \
+nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } counter drop
+	}
+}
+"""
+
+
 def test_ruleset_of_a_host_that_routes_ipv6() -> None:
     gateway = lab_gateway(
         core_port="host",
@@ -241,6 +253,7 @@ def test_ruleset_of_a_host_that_routes_ipv6() -> None:
     )
     assert ruleset(gateway, (3, 1)) == HOST + NAT6 + SERVICES6
     assert ruleset(replace(gateway, masquerade6=False), (3, 1)) == HOST + SERVICES6
+    assert ruleset(replace(gateway, host_services="allow"), (3, 1)) == HOST + NAT6 + STRANGERS
 
 
 # --- whether the host routes IPv6
