@@ -101,8 +101,8 @@ PREFIXES = {
     CHOOSE.number: ["ip_dst", "ip_src", "ipv6_src"],
 }
 """Addresses of which a megaflow shall know no more leading bits than tell it from the table's
-prefixes. Before 3.5 the switch does so with IPv4 only, of itself, and takes up to three: with IPv6
-there would be a megaflow for each remote host."""
+prefixes; three at most. Of itself Open vSwitch 3.1 does so with IPv4 alone (3.5 and 4.0 with both),
+and has a megaflow for each remote host of IPv6."""
 
 Row = Any
 """python-ovs makes its rows' attributes at run time, from the database's schema; a row that may

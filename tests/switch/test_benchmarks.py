@@ -7,6 +7,7 @@ import pytest
 from benchmarks import (
     batch,
     bearers,
+    ipv6,
     lifecycle,
     paging,
     pfcp,
@@ -108,6 +109,14 @@ def test_many_connections_and_many_ues() -> None:
     verify(rows, 1)
     assert rows[0].reached
     verify(variety.upcalls(SESSIONS, warm_s=0.2, window_s=1.0), 1)
+
+
+@pytest.mark.long
+def test_ipv6_beside_ipv4() -> None:
+    verify(ipv6.run(SESSIONS, rounds=1, window_s=0.1), 8)
+    rows = ipv6.megaflows(SESSIONS, seconds=1.0)
+    verify(rows, 1)
+    assert rows[0].reached
 
 
 def test_figures() -> None:

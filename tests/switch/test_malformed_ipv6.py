@@ -179,8 +179,8 @@ def inner_of(ue: Session, frame: bytes) -> bytes:
 def is_ours(site: Site, frame: bytes) -> bool:
     """Whether the gateway itself has made a packet for the core side: it asks for the next hop, and
     answers as a router and a host."""
-    mine = frame[6:14] == octets(site.core_mac) + b"\x86\xdd" and len(frame) >= 55
-    return mine and frame[22:38] == CORE.packed and frame[20] == 58
+    mine = frame[6:14] == octets(site.core_mac) + b"\x86\xdd"
+    return mine and frame[22:38] == CORE.packed
 
 
 def down(site: Site, maker: Maker, count: int) -> int:
