@@ -606,7 +606,8 @@ def _bearer_json(story: Story) -> dict[str, Any] | None:
 
 def _to_host(story: Story) -> bool:
     """Whether it leaves for the host, which routes on."""
-    return story.packet.direction == "uplink" and not story.relayed
+    packet = story.packet
+    return packet.direction == "uplink" and not story.relayed and not packet.solicits
 
 
 def _any_ue(gateway: Gateway) -> IPv4Address:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ofgtp import cli
-from ofgtp.cli import subject
+from ofgtp.cli import subject, trace
 from ofgtp.core.model import FTeid, Qos
+from tests.support import traces
 
 Run = Callable[..., tuple[object, str]]
 
@@ -209,3 +210,11 @@ def test_a_session_of_both_versions_as_its_flows_tell() -> None:
         assert known.who == "10.45.0.2 and 2001:db8:a:1::/64"
         assert (known.teid, known.versions) == (0x1001, (4, 6))
         assert known.downlink == FTeid(0x2001, IPv4Address("10.1.0.2"))
+
+
+def test_what_the_host_is_to_route_on() -> None:
+    """Not what the controller answers."""
+    solicited, sent, got = (
+        traces.story(each) for each in ("ipv6-solicits", "ipv6-up", "ipv6-down")
+    )
+    assert [trace._to_host(each) for each in (sent, solicited, got)] == [True, False, False]
