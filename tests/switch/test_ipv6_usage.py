@@ -128,8 +128,9 @@ class Phone:
 
     def up(self, count: int, **which: Any) -> int:
         """How many of so many packets of the UE's come out."""
-        frame = self.site.t_pdu(self.teid, self.packet("uplink", **which))
-        got = len(self.site.uplink(*[frame] * count))
+        packet = self.packet("uplink", **which)
+        came = self.site.uplink(*[self.site.t_pdu(self.teid, packet)] * count)
+        got = sum(frame[14:] == packet for frame in came)  # the next hop may be asked for, too
         self.sent["uplink"] += got
         return got
 
