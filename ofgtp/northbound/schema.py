@@ -36,9 +36,10 @@ from ofgtp.northbound.service import PeerView, PfcpView, SeenView, SessionReques
 from ofgtp.northbound.shapes import (
     ID_RULE,
     Counters,
-    DownlinkInput,
     DownlinkOutput,
+    Ip,
     Ipv4,
+    OwnDownlinkInput,
     Qfi,
     QueryTeid,
     SessionId,
@@ -81,7 +82,7 @@ class SessionInput(MoreInput):
         validate_default=True,
     )
     uplink: UplinkInput | None = None
-    downlink: DownlinkInput | None = Field(None, description="null: the UE is idle")
+    downlink: OwnDownlinkInput | None = Field(None, description="null: the UE is idle")
     qfi: Qfi | None = Field(
         None,
         description="T-PDUs carry the PDU Session Container, as on N3, downlink with this QFI."
@@ -175,7 +176,7 @@ class ListQuery(NoQuery):
     id: str | None = Field(None, description="Stands anywhere in the id")
     ue_ip: Ipv4 | None = None
     teid: QueryTeid | None = Field(None, description="The uplink's")
-    peer: Ipv4 | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
+    peer: Ip | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
     state: SessionState | None = None
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = Field(None, description="`next` of the page before")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.filters import PacketFilter
-from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
+from ofgtp.core.model import Address, BatchPut, Direction, FTeid, Qos, Session, SessionState
 from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
@@ -141,7 +141,8 @@ class SessionRequest:
     def more(self) -> bool:
         """Whether it is more than a tunnel pair."""
         routed = self.relay or self.breakout or self.framed_routes or self.ue_ipv6
-        return bool(self.ambr or self.bearers or routed or self.usage or self.buffer)
+        far6 = self.downlink is not None and isinstance(self.downlink.ip, IPv6Address)
+        return bool(self.ambr or self.bearers or routed or self.usage or self.buffer or far6)
 
     @classmethod
     def of(cls, put: BatchPut | ShapedPut) -> SessionRequest:
@@ -201,7 +202,7 @@ class SessionFilter:
     id: str | None = None
     ue_ip: IPv4Address | None = None
     teid: int | None = None
-    peer: IPv4Address | None = None
+    peer: Address | None = None
     state: SessionState | None = None
     limit: int = 100
     cursor: str | None = None

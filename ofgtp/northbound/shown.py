@@ -33,7 +33,7 @@ def session(view: SessionView) -> str:
         teid,
         view.local_ip,
         None if up is None or up.remote_ip is None else int(up.remote_ip),
-        None if down is None else (down.teid, int(down.ip)),
+        None if down is None else (down.teid, str(down.ip)),
         qos,
         f'"{view.state.value}","reason":{dumps(view.reason)}',
         _time(view.created_at),
@@ -48,7 +48,7 @@ def new_session(made: NewSession) -> str:
     put, at = made.put, _time(made.at)
     down = None
     if put.downlink_teid is not None and put.downlink_ip is not None:
-        down = put.downlink_teid, put.downlink_ip
+        down = put.downlink_teid, _dotted(put.downlink_ip)
     return _written(
         str(put.id),
         made.gateway,
@@ -72,7 +72,7 @@ def _written(
     teid: int | None,
     local_ip: IPv4Address | None,
     peer: int | None,
-    down: tuple[int, int] | None,
+    down: tuple[int, str] | None,
     qos: int,
     state: str,
     made: str,
@@ -84,7 +84,7 @@ def _written(
     remote = "null" if peer is None else f'"{_dotted(peer)}"'
     downlink = "null"
     if down is not None:
-        downlink = f'{{"teid":{down[0]},"remote_ip":"{_dotted(down[1])}"}}'
+        downlink = f'{{"teid":{down[0]},"remote_ip":"{down[1]}"}}'
     uplink = "null"
     if teid is not None:
         uplink = f'{{"teid":{teid},"local_ip":{_local(local_ip)},"remote_ip":{remote}}}'

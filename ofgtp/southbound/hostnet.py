@@ -12,7 +12,7 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,20 +183,22 @@ def ensure_up(port: str) -> bool:
     return True
 
 
-def ensure_address(dev: str, address: IPv4Interface) -> bool:
+def ensure_address(dev: str, address: IPv4Interface | IPv6Interface) -> bool:
     """Give one of the bridge's own devices exactly this address, and set it up; True if changed.
 
-    The device is wholly ours, so that any other IPv4 address on it is an old one of ours.
+    The device is wholly ours, so that any other address of that version on it is an old one of
+    ours. Nobody is asked whether an IPv6 address is theirs: nothing could be sent meanwhile.
     """
     changed = ensure_up(dev)
+    at_once = ["nodad"] if address.version == 6 else []
     wanted = str(address.ip), address.network.prefixlen
     present = [
         (entry["local"], entry["prefixlen"])
-        for link in _ip("-4", "addr", "show", "dev", dev)
+        for link in _ip(f"-{address.version}", "addr", "show", "dev", dev)
         for entry in link.get("addr_info", [])
     ]
     if wanted not in present:
-        run(["ip", "addr", "add", str(address), "dev", dev])
+        run(["ip", "addr", "add", str(address), "dev", dev, *at_once])
         changed = True
     for local, prefixlen in present:
         if (local, prefixlen) != wanted:
@@ -205,20 +207,26 @@ def ensure_address(dev: str, address: IPv4Interface) -> bool:
     return changed
 
 
-def ensure_device_settings(dev: str, *, forward: bool) -> bool:
+def ensure_device_settings(dev: str, *, forward: bool, ipv6: bool = False) -> bool:
     """Make one of the bridge's own devices a quiet IPv4 router's; True if changed.
 
     ARP is answered for the device's own address only, and asked with it only; no IPv6, so that
-    the host sends no router solicitation or multicast report there. With `forward`, the host
-    routes what comes in from the device.
+    the host sends no router solicitation or multicast report there; with `ipv6`, no address but
+    those that are given, and no router is looked for. With `forward`, the host routes what comes
+    in from the device.
     """
     ipv4 = Path("/proc/sys/net/ipv4/conf") / dev
     changed = _write(ipv4 / "arp_ignore", "1")
     changed |= _write(ipv4 / "arp_announce", "2")
     changed |= _write(ipv4 / "forwarding", "1" if forward else "0")
-    ipv6 = Path("/proc/sys/net/ipv6/conf") / dev / "disable_ipv6"
-    if ipv6.exists():
-        changed |= _write(ipv6, "1")
+    conf6 = Path("/proc/sys/net/ipv6/conf") / dev
+    if ipv6:
+        if not conf6.exists():
+            raise GatewayNotReady("access_ip6: this host's kernel has no IPv6")
+        for name, value in (("addr_gen_mode", "1"), ("accept_ra", "0"), ("disable_ipv6", "0")):
+            changed |= _write(conf6 / name, value)
+    elif conf6.exists():
+        changed |= _write(conf6 / "disable_ipv6", "1")
     return changed
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from ofgtp.core.filters import ASSIGNED, Network, PacketFilter, parse_prefix
@@ -62,13 +62,19 @@ def to_text(session: Session) -> str | None:
         made["buffer"] = detail.buffer
     if detail.ue_ipv6 is not None:
         made["ue_ipv6"] = str(detail.ue_ipv6)
+    far = session.downlink
+    if far is not None and isinstance(far.ip, IPv6Address):
+        made["far6"] = str(far.ip)
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
 
 
-def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool]:
-    """What `to_text` has written, and whether the session's own downlink is error_indicated.
+def from_text(
+    text: str, slot: int, *, rules: bool = True
+) -> tuple[Detail, bool, IPv6Address | None]:
+    """What `to_text` has written, whether the session's own downlink is error_indicated, and the
+    IPv6 address that this has, if it has one.
 
     A control plane's rules, which take most of the time, may be left out.
     """
@@ -95,7 +101,8 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
         owner=Owner(*made["owner"]) if "owner" in made else None,
         buffer=made.get("buffer"),
     )
-    return detail, made.get("indicated", False)
+    far6 = IPv6Address(made["far6"]) if "far6" in made else None
+    return detail, made.get("indicated", False), far6
 
 
 @lru_cache(maxsize=SHAPES_KEPT)
@@ -138,6 +145,8 @@ class Shapes:
             session = read()
             detail = session.detail
             if detail is None or not detail.only_bearers or session.uplink is None:
+                return None
+            if session.downlink is not None and isinstance(session.downlink.ip, IPv6Address):
                 return None
             if numbers_of(session, detail).values != values:
                 return None

@@ -37,6 +37,7 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import (
     TEID_MAX,
+    Address,
     BatchPut,
     FlowValues,
     FTeid,
@@ -689,7 +690,7 @@ class Transaction:
         if down is not None:
             what = f"the downlink TEID {down.teid} at {down.ip}"
             where = "downlink_teid = ? AND downlink_ip = ?"
-            checks.append(("downlink", what, where, (down.teid, int(down.ip))))
+            checks.append(("downlink", what, where, (down.teid, keys.number_of(down.ip))))
         for loc, what, where, values in checks:
             sql = f"{_SELECT} WHERE {where} AND gateway = ? AND id <> ?"
             other = _one(self._db, sql, (*values, session.gateway, session.id))
@@ -1069,7 +1070,7 @@ class SessionStore:
     def by_downlink(self, gateway: str, fteid: FTeid) -> StoredSession | None:
         """The session of the gateway that sends to this tunnel of a peer's."""
         where = "gateway = ? AND downlink_ip = ? AND downlink_teid = ?"
-        values = gateway, int(fteid.ip), fteid.teid
+        values = gateway, keys.number_of(fteid.ip), fteid.teid
         own = _one(self._reader, f"{_SELECT} WHERE {where}", values)
         return own or self._by_number(keys.number_by_tunnel(self._reader, gateway, fteid))
 
@@ -1082,7 +1083,7 @@ class SessionStore:
         """The peers that a gateway's sessions name on either side, and how many name each."""
         with _errors():
             rows = self._reader.execute(_PEERS, {"gateway": gateway}).fetchall()
-        return {IPv4Address(ip): count for ip, count in rows}
+        return {IPv4Address(ip): count for ip, count in rows if keys.is_ipv4(ip)}
 
     def iterate(
         self,
@@ -1154,7 +1155,7 @@ class SessionStore:
         part_of_id: str | None = None,
         ue_ip: IPv4Address | None = None,
         teid: int | None = None,
-        peer: IPv4Address | None = None,
+        peer: Address | None = None,
         state: SessionState | None = None,
         owned: bool = True,
         limit: int = 100,
@@ -1189,7 +1190,7 @@ class SessionStore:
         if peer is not None:
             own = "uplink_remote_ip = ? OR downlink_ip = ?"
             where.append(f"({own} OR number IN (SELECT number FROM tunnels WHERE ip = ?))")
-            values += [int(peer)] * 3
+            values += [keys.number_of(peer)] * 3
         if not owned:
             where.append("number NOT IN (SELECT number FROM pfcp_sessions)")
         # An index of the gateway alone would lead through all of its sessions, in no order.
@@ -1278,7 +1279,7 @@ def _fields(session: Session) -> tuple[str | int | None, ...]:
         None if uplink is None else uplink.teid,
         None if remote is None else int(remote),
         None if down is None else down.teid,
-        None if down is None else int(down.ip),
+        None if down is None else keys.number_of(down.ip),
         0 if session.qos is None else session.qos.number,
         None if session.detail is None else session.detail.slot,
         to_text(session),
@@ -1302,16 +1303,16 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
 def _session(row: Sequence[Any], *, rules: bool = True) -> Session:
     number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, qos, state = row[:10]
     slot, text = row[13:15]
-    detail, indicated = None, state == SessionState.ERROR_INDICATED
+    detail, indicated, far6 = None, state == SessionState.ERROR_INDICATED, None
     if text is not None:
-        detail, indicated = from_text(text, slot, rules=rules)
+        detail, indicated, far6 = from_text(text, slot, rules=rules)
     return Session(
         number,
         session_id,
         gateway,
         None if ue_ip is None else IPv4Address(ue_ip),
         None if teid is None else Uplink(teid, None if remote is None else IPv4Address(remote)),
-        None if down_teid is None else FTeid(down_teid, IPv4Address(down_ip)),
+        None if down_teid is None else FTeid(down_teid, far6 or IPv4Address(down_ip)),
         indicated,
         Qos.of(qos),
         detail,

@@ -191,8 +191,11 @@ class Host:
             former = hostnet.offloads_off(port)
             if former:
                 self._ovsdb.remember(gateway, port, former)
-        changed |= hostnet.ensure_device_settings(gateway.bridge, forward=False)
+        ipv6 = gateway.access_ip6 is not None
+        changed |= hostnet.ensure_device_settings(gateway.bridge, forward=False, ipv6=ipv6)
         changed |= hostnet.ensure_address(gateway.bridge, gateway.access_ip)
+        if gateway.access_ip6 is not None:
+            changed |= hostnet.ensure_address(gateway.bridge, gateway.access_ip6)
         if gateway.host_core:
             changed |= hostnet.ensure_device_settings(gateway.core_device, forward=True)
             changed |= hostnet.ensure_address(gateway.core_device, gateway.core_ip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from ipaddress import IPv4Address
 
 import eventlet
 
@@ -54,7 +55,8 @@ class EndMarkers:
 
 
 def left_tunnels(before: Session | None, after: Session | None) -> list[FTeid]:
-    """The downlink tunnels that a session has left for others, and whose peers know them still."""
+    """The downlink tunnels that a session has left for others, and whose peers know them still; of
+    those over IPv4 alone."""
     if before is None or after is None:
         return []
     now = _downlinks(after)
@@ -62,6 +64,7 @@ def left_tunnels(before: Session | None, after: Session | None) -> list[FTeid]:
         tunnel
         for whose, (tunnel, indicated) in _downlinks(before).items()
         if not indicated and whose in now and now[whose][0] != tunnel
+        if isinstance(tunnel.ip, IPv4Address)
     ]
 
 

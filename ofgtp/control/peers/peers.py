@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
-from ofgtp.core.model import GTPU_PORT, Gateway, Session
+from ofgtp.core.model import GTPU_PORT, Address, Gateway, Session
 from ofgtp.core.packets import arp, frames, gtpu
 from ofgtp.core.peers.neighbours import Neighbours
 from ofgtp.core.peers.paths import PathChanged, Paths, PathStatus, PathTimers
@@ -73,13 +73,13 @@ class Peers:
             if hop is not None:
                 self._hold(hop, now)
 
-    def keep(self, peer: IPv4Address, now: float) -> None:
+    def keep(self, peer: Address, now: float) -> None:
         """Something is to be said to this peer later: its next hop stays known until `let_go`."""
         hop = self._gateway.access_next_hop(peer)
         if hop is not None:
             self.neighbours.acquire(hop, now)
 
-    def let_go(self, peer: IPv4Address) -> None:
+    def let_go(self, peer: Address) -> None:
         """It has been said; to be called once for each `keep`."""
         hop = self._gateway.access_next_hop(peer)
         if hop is not None:
@@ -173,10 +173,10 @@ class Peers:
 
     # --- what goes out
 
-    def say(self, peer: IPv4Address, kind: gtpu.MessageType, datagram: bytes, now: float) -> None:
+    def say(self, peer: Address, kind: gtpu.MessageType, datagram: bytes, now: float) -> None:
         """Send a message to a peer's port 2152, by its next hop, as soon as that is known."""
         hop = self._gateway.access_next_hop(peer)
-        if hop is None:
+        if hop is None or isinstance(peer, IPv6Address):
             log.debug("gateway=%s: no route on the access side to %s", self._gateway.name, peer)
             return
         mac = self.neighbours.mac(hop)

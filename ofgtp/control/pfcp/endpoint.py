@@ -247,7 +247,12 @@ class PfcpEndpoint:
         now = time.monotonic()
         if found is None or self._told.is_told(up_seid, tunnel, now):
             return False
-        remote = ErrorIndicationReport((values.FTeid(tunnel.teid, tunnel.ip),))
+        ip = tunnel.ip
+        if isinstance(ip, IPv4Address):
+            far = values.FTeid(tunnel.teid, ip)
+        else:
+            far = values.FTeid(tunnel.teid, ipv6=ip)
+        remote = ErrorIndicationReport((far,))
         report = SessionReportRequest(ReportType.ERIR, error_indication=remote)
         self._tell(up_seid, found[1], tunnel, report, now)
         return True

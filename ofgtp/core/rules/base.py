@@ -80,6 +80,8 @@ def protected_networks(gateways: Iterable[Gateway]) -> tuple[Network, ...]:
         networks += [gateway.access_ip.network, IPv4Network(gateway.core_ip.ip)]
         networks += [route.to for route in gateway.access_routes if route.to.prefixlen]
         networks += [] if gateway.pfcp is None else [IPv4Network(gateway.pfcp.listen)]
+        if gateway.access_ip6 is not None:
+            networks += [gateway.access_ip6.network]
         if gateway.core_ip6 is not None:
             networks += [*UNREACHABLE_FOR_UES6, IPv6Network(gateway.core_ip6.ip)]
     return tuple(dict.fromkeys(networks))
@@ -95,7 +97,7 @@ def gateway_flows(
     """
     yield from ingress(links)
     yield from access(gateway, links)
-    yield from outer_ecn()
+    yield from outer_ecn(gateway)
     yield from relay_form()
     yield from relay(links)
     yield from normalise(links)

@@ -251,8 +251,10 @@ def all_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
 
 
 def peers_of(session: Session) -> set[IPv4Address]:
-    """The GTP-U peers that a session sends to, or takes its own tunnel's packets from alone."""
-    named = {far.ip for _, far in all_tunnels(session)}
+    """The GTP-U peers that a session sends to, or takes its own tunnel's packets from alone; of
+    those that have IPv6 nothing is kept."""
+    tunnels = (far.ip for _, far in all_tunnels(session))
+    named = {ip for ip in tunnels if isinstance(ip, IPv4Address)}
     if session.uplink is not None and session.uplink.remote_ip is not None:
         named.add(session.uplink.remote_ip)
     return named
