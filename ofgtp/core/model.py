@@ -384,11 +384,10 @@ class Gateway:
         stem = self.bridge[: IFNAMSIZ - 2]
         return f"{stem}-o", f"{stem}-i"
 
-    def access_next_hop(self, peer: Address) -> IPv4Address | None:
-        """Where packets to a peer go: itself, or the router of its access route; None: nowhere,
-        or the switch alone knows."""
+    def access_next_hop(self, peer: Address) -> Address | None:
+        """Where packets to a peer go: itself, or the router of its access route; None: nowhere."""
         if isinstance(peer, IPv6Address):
-            return None
+            return peer if self.access_ip6 and peer in self.access_ip6.network else None
         if peer in self.access_ip.network:
             return peer
         routes = [route for route in self.access_routes if peer in route.to]

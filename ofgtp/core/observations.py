@@ -14,6 +14,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from ofgtp.core.model import Address
+
 KEEP_S = 120.0
 """How long one is remembered after it was last seen, in seconds: two exchanges of Echo Requests."""
 MOST = 4096
@@ -93,7 +95,7 @@ class Observations:
         now: float,
         ue: IPv4Address | None,
         teids: Collection[int],
-        peers: Collection[IPv4Address],
+        peers: Collection[Address],
     ) -> list[Record]:
         """What bears on a session, the latest first, at most TOLD: of its UE's address or uplink
         TEID; of its peers, what no other session's is."""

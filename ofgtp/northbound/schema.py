@@ -590,7 +590,7 @@ class PeerOutput(BaseModel):
     """A GTP-U peer that sessions name, and the path to it."""
 
     gateway: str
-    ip: Ipv4
+    ip: Ip
     state: PathState = Field(
         description="unknown: it has never answered an Echo Request, as some peers never do;"
         " down: it has stopped to answer"

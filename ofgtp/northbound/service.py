@@ -295,14 +295,14 @@ class PeerView:
     """A GTP-U peer in use, as the operator sees it; times are aware and in UTC, None is never."""
 
     gateway: str
-    ip: IPv4Address
+    ip: Address
     state: PathState
     sessions: int
     """How many sessions name it."""
-    next_hop: IPv4Address | None
+    next_hop: Address | None
     """Where its packets go on the access side: itself, or a router; None: no route leads there."""
     mac: str | None
-    """Of that next hop; None: it has not answered ARP."""
+    """Of that next hop; None: it has not answered ARP, or neighbour discovery."""
     echo_sent_at: datetime | None
     echo_answered_at: datetime | None
     echo_heard_at: datetime | None

@@ -28,6 +28,9 @@ from ofgtp.core.sessions.shaped import Shape
 
 SHAPES_KEPT = 1_000
 
+FAR6 = "far6"
+"""Where the IPv6 address of the session's own downlink stands."""
+
 _REASONS = {int(reason): reason for reason in DropReason}
 
 
@@ -64,7 +67,7 @@ def to_text(session: Session) -> str | None:
         made["ue_ipv6"] = str(detail.ue_ipv6)
     far = session.downlink
     if far is not None and isinstance(far.ip, IPv6Address):
-        made["far6"] = str(far.ip)
+        made[FAR6] = str(far.ip)
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
@@ -101,7 +104,7 @@ def from_text(
         owner=Owner(*made["owner"]) if "owner" in made else None,
         buffer=made.get("buffer"),
     )
-    far6 = IPv6Address(made["far6"]) if "far6" in made else None
+    far6 = IPv6Address(made[FAR6]) if FAR6 in made else None
     return detail, made.get("indicated", False), far6
 
 

@@ -54,7 +54,7 @@ CREATE INDEX prefixes_of ON prefixes (number);
 """
 """UEs' IPv6 prefixes, their first and last address as 16 octets, which compare as numbers do."""
 
-_OF_IPV6 = 1 << 62
+OF_IPV6 = 1 << 62
 """Above every IPv4 address."""
 
 
@@ -63,12 +63,12 @@ def number_of(ip: Address) -> int:
     which the address stands in the session's detail."""
     if isinstance(ip, IPv4Address):
         return int(ip)
-    return _OF_IPV6 | int.from_bytes(blake2b(ip.packed, digest_size=8).digest(), "big") >> 3
+    return OF_IPV6 | int.from_bytes(blake2b(ip.packed, digest_size=8).digest(), "big") >> 3
 
 
 def is_ipv4(number: int) -> bool:
     """Whether it is that of an IPv4 address."""
-    return number < _OF_IPV6
+    return number < OF_IPV6
 
 
 _TABLES = ("teids", "tunnels", "framed", "prefixes")

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +52,7 @@ from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
 from ofgtp.core.usage.limits import Gauge
 from ofgtp.store import gauges, keys, pfcp, reports, usage
-from ofgtp.store.detail import Shapes, format_of, from_text, to_text
+from ofgtp.store.detail import FAR6, Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
@@ -226,6 +226,11 @@ SELECT ip, sum(sessions) FROM (
 """
 """A session that names one peer on both sides counts once, by its downlink. No index has both
 sides: reading the table from end to end is then faster than jumping about in it."""
+
+_PEERS6 = f"""
+SELECT json_extract(detail, '$.{FAR6}'), count(*) FROM sessions
+WHERE gateway = :gateway AND downlink_ip >= {keys.OF_IPV6} GROUP BY 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -940,10 +945,10 @@ class SessionStore:
         with _errors():
             return pfcp.counts(self._reader, gateway)
 
-    def pfcp_with_peer(self, gateway: str, peer: IPv4Address) -> list[str]:
+    def pfcp_with_peer(self, gateway: str, peer: Address) -> list[str]:
         """The control planes whose sessions send to a GTP-U peer."""
         with _errors():
-            return pfcp.with_peer(self._reader, gateway, int(peer))
+            return pfcp.with_peer(self._reader, gateway, keys.number_of(peer))
 
     def end_pfcp(self, gateway: str) -> int:
         """Delete all that control planes have on a gateway; how many sessions that were."""
@@ -1079,11 +1084,13 @@ class SessionStore:
         with _errors():
             return keys.framed(self._reader, gateway)
 
-    def peers(self, gateway: str) -> dict[IPv4Address, int]:
+    def peers(self, gateway: str) -> dict[Address, int]:
         """The peers that a gateway's sessions name on either side, and how many name each."""
         with _errors():
             rows = self._reader.execute(_PEERS, {"gateway": gateway}).fetchall()
-        return {IPv4Address(ip): count for ip, count in rows if keys.is_ipv4(ip)}
+            rows6 = self._reader.execute(_PEERS6, {"gateway": gateway}).fetchall()
+        peers: dict[Address, int] = {IPv6Address(ip): count for ip, count in rows6}
+        return peers | {IPv4Address(ip): count for ip, count in rows if keys.is_ipv4(ip)}
 
     def iterate(
         self,

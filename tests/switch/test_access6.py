@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -69,6 +70,31 @@ def is_gtpu6(frame: bytes) -> bool:
     return frame[12:14] == b"\x86\xdd" and frame[20] == 17 and frame[56:58] == b"\x08\x68"
 
 
+def down(site: Site, frame: bytes) -> list[bytes]:
+    """T-PDUs over IPv6 that a packet from the core host becomes; the gateway may ask its peers
+    something meanwhile."""
+    return [each for each in site.downlink(frame) if is_gtpu6(each) and each[63] == gtpu.T_PDU]
+
+
+def heard(site: Site, kind: int, *, peer: str = ENB6) -> bytes:
+    """The next message of a type to a peer, as GTP-U's octets."""
+    got: list[bytes] = []
+
+    def there() -> bool:
+        for frame in site.enb.all(0.05):
+            if is_gtpu6(frame) and frame[63] == kind and Ether(frame)[IPv6].dst == peer:
+                got.append(frame[62:])
+        return bool(got)
+
+    until(there, f"message {kind} to {peer}")
+    return got[0]
+
+
+def peer_of(site: Site, ip: str) -> dict[str, Any] | None:
+    items = site.lab.http("GET", "/v1/peers").json()["items"]
+    return next((each for each in items if each["ip"] == ip), None)
+
+
 def from_enb6(site: Site, payload: bytes, *, src: str = ENB6, **changes: Any) -> bytes:
     udp = UDP(sport=2152, dport=2152, **changes)
     ends = Ether(src=site.enb_mac["enb"], dst=site.local_mac)
@@ -122,7 +148,7 @@ def test_downlink(site: Site, ue: str, size: int) -> None:
     contained = 0 if ue == UE else 8
     inner = gtpu.ipv4(PDN_IP, ue, size=size - contained, tos=0xB8)
     with site.counted():
-        (got,) = site.downlink(site.to_ue(inner))
+        (got,) = down(site, site.to_ue(inner))
     packet = Ether(got)
     outer, udp = packet[IPv6], packet[UDP]
     assert (outer.src, outer.dst, outer.nh, outer.tc) == (ACCESS6, ENB6, 17, 0xB8)
@@ -140,7 +166,7 @@ def test_downlink(site: Site, ue: str, size: int) -> None:
 def test_too_big(site: Site) -> None:
     """What would not fit with IPv6's headers."""
     with site.counted(too_big=1):
-        site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1445, flags="DF")))
+        assert down(site, site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1445, flags="DF"))) == []
 
 
 def test_ipv4_peers_are_served_as_before(site: Site) -> None:
@@ -150,16 +176,67 @@ def test_ipv4_peers_are_served_as_before(site: Site) -> None:
 
 
 def test_handover_between_the_versions(site: Site) -> None:
+    """Each tunnel that is left gets an End Marker (TS 29.281, 7.3.2)."""
     inner = gtpu.ipv4(PDN_IP, UE4)
     site.patch(f"ue-{UE4}", {"downlink": {"teid": 0x5005, "remote_ip": ENB6}})
     site.lab.cache_follows()
-    (got,) = site.downlink(site.to_ue(inner))
-    assert is_gtpu6(got)
+    (got,) = down(site, site.to_ue(inner))
     assert got[66:70] == (0x5005).to_bytes(4, "big")
+    site.enb.all()
     site.patch(f"ue-{UE4}", {"downlink": {"teid": 0x2002, "remote_ip": "10.1.0.2"}})
+    marker = heard(site, gtpu.END_MARKER)
+    assert marker[4:8] == (0x5005).to_bytes(4, "big")
     site.lab.cache_follows()
     frames = [each for each in site.downlink(site.to_ue(inner)) if gtpu.decode(each).kind == 255]
     assert [gtpu.decode(each).teid for each in frames] == [0x2002]
+
+
+@pytest.mark.parametrize("ecn", (0, 1, 3))
+def test_echo_requests_are_answered(site: Site, ecn: int) -> None:
+    site.enb.all()
+    asked = gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32, sequence=0x4711 + ecn)
+    frame = bytearray(from_enb6(site, asked))
+    frame[15] |= ecn << 4
+    site.enb.send(bytes(frame))
+    answer = heard(site, gtpu.ECHO_RESPONSE)
+    assert answer[8:10] == (0x4711 + ecn).to_bytes(2, "big")
+
+
+def test_paths_and_next_hops(site: Site) -> None:
+    """A new peer is asked by neighbour discovery and Echo Request; its answer brings it up."""
+    site.enb.all()
+    site.session("10.45.0.5", teid=0x1005, downlink=0x5055, peer=OTHER6)
+    assert (found := peer_of(site, OTHER6)) is not None
+    assert (found["state"], found["sessions"]) == ("unknown", 1)
+    resolve(site, OTHER6, "10.45.0.5")
+    request = heard(site, gtpu.ECHO_REQUEST, peer=OTHER6)
+    said = gtpu.message(gtpu.ECHO_RESPONSE, 0, b"\x0e\x00", flags=0x32, sequence=0)
+    said = said[:8] + request[8:10] + said[10:]
+    site.enb.send(from_enb6(site, said, src=OTHER6))
+    until(lambda: (peer_of(site, OTHER6) or {})["state"] == "up", "the path is up")
+    found = peer_of(site, OTHER6)
+    assert found is not None
+    assert found["next_hop"]["mac"] == site.enb_mac["enb"]
+    site.delete("ue-10.45.0.5")
+    assert peer_of(site, OTHER6) is None
+
+
+def test_an_error_indication_stops_the_downlink(site: Site) -> None:
+    name = site.session("10.45.0.6", teid=0x1006, downlink=0x6066, peer=ENB6)
+    packet = site.to_ue(gtpu.ipv4(PDN_IP, "10.45.0.6"))
+    assert len(down(site, packet)) == 1
+    body = b"\x10" + (0x6066).to_bytes(4, "big") + b"\x85\x00\x10" + IPv6Address(ENB6).packed
+    said = gtpu.message(gtpu.ERROR_INDICATION, 0, body, flags=0x32)
+    site.enb.send(from_enb6(site, said))
+
+    def state() -> str:
+        return str(site.lab.http("GET", f"/v1/sessions/{name}").json()["state"])
+
+    until(lambda: state() == "error_indicated", "the session is error_indicated")
+    site.lab.cache_follows()
+    with site.counted(error_indicated=1):
+        assert down(site, packet) == []
+    site.delete(name)
 
 
 def test_neighbours_and_ping(site: Site) -> None:
@@ -199,8 +276,7 @@ def test_congestion_marks(site: Site) -> None:
     assert IP(got[14:]).tos & 3 == 3
 
 
-def test_ues_do_not_reach_the_access_side(site: Site) -> None:
-    """The answer names the session's fields, also over what the store keeps."""
+def test_sessions_are_shown(site: Site) -> None:
     shown = site.lab.http("GET", f"/v1/sessions/ue-{UE}").json()
     assert shown["downlink"] == {"teid": DOWN, "remote_ip": ENB6}
     listed = site.lab.http("GET", f"/v1/sessions?peer={ENB6}").json()["items"]
@@ -224,15 +300,8 @@ def test_conflicts_and_refusals(site: Site) -> None:
         assert asked(downlink=far) == (422, "downlink.remote_ip"), wrong
 
 
-def test_a_restart_changes_nothing(site: Site) -> None:
-    """What the switch reports of these flows is known as what is wanted."""
-    assert site.gateway()["in_sync"]
-    before = site.lab.ofctl("dump-flows", "br-ofgtp", "table=70")
-    assert f"tun_ipv6_dst={ENB6}" in before or f"{ENB6}->tun_ipv6_dst" in before
-
-
 def test_tshark_finds_checksums_good(site: Site) -> None:
-    site.downlink(site.to_ue(gtpu.ipv4(PDN_IP, UE)))
+    down(site, site.to_ue(gtpu.ipv4(PDN_IP, UE)))
     rows = list(tshark.rows(site.enb.seen, ["udp.checksum.status"], "ipv6 && udp.dstport == 2152"))
     assert rows
     assert {row[0].split(",")[0] for row in rows if row[0]} == {"1"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from ipaddress import IPv4Address
 
 import eventlet
 
@@ -55,8 +54,7 @@ class EndMarkers:
 
 
 def left_tunnels(before: Session | None, after: Session | None) -> list[FTeid]:
-    """The downlink tunnels that a session has left for others, and whose peers know them still; of
-    those over IPv4 alone."""
+    """The downlink tunnels that a session has left for others, and whose peers know them still."""
     if before is None or after is None:
         return []
     now = _downlinks(after)
@@ -64,7 +62,6 @@ def left_tunnels(before: Session | None, after: Session | None) -> list[FTeid]:
         tunnel
         for whose, (tunnel, indicated) in _downlinks(before).items()
         if not indicated and whose in now and now[whose][0] != tunnel
-        if isinstance(tunnel.ip, IPv4Address)
     ]
 
 

@@ -27,7 +27,7 @@ from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.errors import OfgtpError, SwitchRefused
 from ofgtp.core.filters import Network
-from ofgtp.core.model import FTeid, Gateway, Pfcp
+from ofgtp.core.model import Address, FTeid, Gateway, Pfcp
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.downlink import (
     DownlinkFlow,
@@ -225,7 +225,7 @@ class PfcpEndpoint:
         """A session of the store with what was counted since."""
         return self._memory.latest(made)
 
-    def path_down(self, peer: IPv4Address) -> None:
+    def path_down(self, peer: Address) -> None:
         """Tell the control planes that have sessions with a GTP-U peer that it does not answer.
 
         Raises:

@@ -47,7 +47,7 @@ from ofgtp.core.errors import (
     UnknownGateway,
     UnknownSession,
 )
-from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import Address, BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp import stored as pfcp_stored
 from ofgtp.core.pfcp.session import PfcpSession
@@ -103,7 +103,7 @@ class PfcpNode(Protocol):
     def latest(self, made: Made) -> PfcpSession:
         """A session of the store with what was counted since."""
 
-    def path_down(self, peer: IPv4Address) -> None:
+    def path_down(self, peer: Address) -> None:
         """A GTP-U peer does not answer any more."""
 
     def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
@@ -341,7 +341,7 @@ class SessionService:
         else:
             agent.holding.extend(slot, bounds)
 
-    def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
+    def path_down(self, gateway: str, peer: Address, *, remove: bool) -> None:
         """Tell the control planes that have sessions with a peer that does not answer, and remove
         the others' if asked to; see `Sessions`."""
         removed = 0

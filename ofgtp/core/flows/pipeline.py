@@ -244,7 +244,7 @@ RETYPE = Table(
     "retype",
     "T-PDUs come back: TEID and peer go into registers. Those with an extension header lose their"
     " label, and are parsed as IPv6, which they are not. Signalling goes to the controller.",
-    _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
+    _fields("dl_type vlan_vid vlan_pcp nw_src ipv6_src nw_proto udp_dst"),
     ("container", "bare", "epoch"),
     DropReason.NOT_IP,
 )

@@ -118,7 +118,8 @@ def _access6(gateway: Gateway, links: Links, ours: IPv6Address) -> Iterator[Flow
     question = match(icmpv6_type=SOLICITATION, nd_target=ours, **once)
     yield ACCESS.flow(102, question, local, meter=ARP_METER)
     answer = match(icmpv6_type=ADVERTISEMENT, ipv6_dst=ours, **once)
-    yield ACCESS.flow(102, answer, local, meter=NEIGHBOUR_METER)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    yield ACCESS.report(102, answer, Report.ACCESS_ARP, local, show, meter=NEIGHBOUR_METER)
     fragment = match(dl_type=IPV6, ipv6_dst=ours, ip_frag=ANY_FRAGMENT)
     yield ACCESS.drop(100, fragment, DropReason.OUTER_FRAGMENT)
     to_us: dict[str, Value] = {"dl_dst": links.local_mac, "ipv6_dst": ours}

@@ -102,7 +102,7 @@ def gateway_flows(
     yield from relay(links)
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
-    yield from retype()
+    yield from retype(links)
     yield from bare()
     yield from container(links)
     yield from epoch_flows(links)
