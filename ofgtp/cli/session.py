@@ -16,7 +16,7 @@ from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.transfer import export_sessions, import_sessions
-from ofgtp.cli.values import ADDRESS, GATEWAY, PIN, QOS, SESSION, TEID, Number
+from ofgtp.cli.values import ADDRESS, GATEWAY, PEER, PIN, QOS, SESSION, TEID, Number
 from ofgtp.core.model import QFI_MAX
 
 AGAIN_S = 1.0
@@ -66,7 +66,7 @@ def _tunnel_options(command: Any) -> Any:
             "--uplink-teid", type=TEID, help="TEID of the uplink, at the gateway. Else chosen."
         ),
         click.option("--teid", type=TEID, help="TEID of the downlink, at the peer."),
-        click.option("--peer", type=ADDRESS, help="Where the downlink goes: the gNB or eNB."),
+        click.option("--peer", type=PEER, help="Where the downlink goes: the gNB or eNB."),
         click.option("--gateway", type=GATEWAY, help="May be left out where there is one."),
     ):
         command = option(command)
@@ -113,7 +113,7 @@ Examples:
 @click.argument("name", metavar="SESSION", type=SESSION)
 @click.option("--ue-ip", type=ADDRESS, help="Another address for the UE.")
 @click.option("--idle", is_flag=True, help="Nothing is sent to the UE any more.")
-@click.option("--peer", type=ADDRESS, help="Where the downlink goes: the gNB or eNB.")
+@click.option("--peer", type=PEER, help="Where the downlink goes: the gNB or eNB.")
 @click.option("--teid", type=TEID, help="TEID of the downlink, at the peer.")
 @click.option("--uplink-teid", type=TEID, help="Another TEID of the uplink, at the gateway.")
 @click.option(
@@ -338,7 +338,7 @@ def _when(moment: str) -> str:
 @click.option("--ue-ip", type=ADDRESS, help="Of this UE.")
 @click.option("--teid", type=TEID, help="With this TEID at the gateway, be it a bearer's.")
 @click.option(
-    "--peer", type=ADDRESS, help="With this peer: of uplink, downlink, a bearer, or a relay's."
+    "--peer", type=PEER, help="With this peer: of uplink, downlink, a bearer, or a relay's."
 )
 @click.option(
     "--state",

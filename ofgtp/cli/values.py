@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, ClassVar
 
 import click
@@ -161,6 +161,18 @@ class _Address(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
+class _Peer(_Address):
+    """An IPv6 address, too: the gateway may have access_ip6."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if ":" not in str(value):
+            return super().convert(value, param, ctx)
+        try:
+            return str(IPv6Address(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an address", param, ctx)
+
+
 class _Pin(_Address):
     name = "ip|any"
 
@@ -260,6 +272,7 @@ SECONDS = _OrNone("seconds", "time", INACTIVITY_MAX_S, "s")
 PACKETS = _OrNone("packets", "number of packets", LIMIT_MAX)
 BEARER = _Bearer()
 ADDRESS = _Address()
+PEER = _Peer()
 PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()
