@@ -231,7 +231,8 @@ def _read_bearer(made: dict[str, Any]) -> Bearer:
 def _rule(rule: Rule) -> list[Any]:
     match rule.forward:
         case Tunnel(to, octet):
-            forward: list[int | None] = [to.teid, int(to.ip), octet]
+            ip = int(to.ip) if isinstance(to.ip, IPv4Address) else str(to.ip)
+            forward: list[int | str | None] = [to.teid, ip, octet]
         case ToCore():
             forward = []
         case Refused(reason):
@@ -259,7 +260,9 @@ def _read_rule(made: list[Any]) -> Rule:
     if len(forward) == 1:
         to = Refused(_REASONS[forward[0]]) if forward[0] else Held()
     elif forward:
-        to = Tunnel(FTeid(forward[0], IPv4Address(forward[1])), forward[2])
+        ip = forward[1]
+        peer_ip = IPv6Address(ip) if isinstance(ip, str) else IPv4Address(ip)
+        to = Tunnel(FTeid(forward[0], peer_ip), forward[2])
     return Rule(
         id=name,
         source=Source(source),

@@ -47,6 +47,7 @@ from ofgtp.core.model import (
     Uplink,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
+from ofgtp.core.sessions.rules import peers_of
 from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
@@ -231,6 +232,12 @@ _PEERS6 = f"""
 SELECT json_extract(detail, '$.{FAR6}'), count(*) FROM sessions
 WHERE gateway = :gateway AND downlink_ip >= {keys.OF_IPV6} GROUP BY 1
 """
+_RULED6 = f"""
+{_SELECT} WHERE number IN (
+    SELECT number FROM tunnels WHERE gateway = :gateway AND ip >= {keys.OF_IPV6}
+)
+"""
+"""An IPv6 address stands in the detail alone, of sessions by rules in these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1089,7 +1096,11 @@ class SessionStore:
         with _errors():
             rows = self._reader.execute(_PEERS, {"gateway": gateway}).fetchall()
             rows6 = self._reader.execute(_PEERS6, {"gateway": gateway}).fetchall()
-        peers: dict[Address, int] = {IPv6Address(ip): count for ip, count in rows6}
+            peers: dict[Address, int] = {IPv6Address(ip): count for ip, count in rows6}
+            for row in self._reader.execute(_RULED6, {"gateway": gateway}):
+                for ip in peers_of(_session(row)):
+                    if isinstance(ip, IPv6Address):
+                        peers[ip] = peers.get(ip, 0) + 1
         return peers | {IPv4Address(ip): count for ip, count in rows if keys.is_ipv4(ip)}
 
     def iterate(

@@ -21,7 +21,10 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from tests.support import gtpu, tshark
+from ofgtp.core.pfcp.wire import values as v
+from ofgtp.core.pfcp.wire.enums import Creation
+from tests.support import gtpu, smf, tshark
+from tests.support import ownership as own
 from tests.support.lab import Lab
 from tests.support.site import PDN_IP, Site, until
 
@@ -30,12 +33,15 @@ pytestmark = pytest.mark.switch
 ACCESS6, ENB6, OTHER6 = "2001:db8:ac::1", "2001:db8:ac::2", "2001:db8:ac:0:8000:ffff:feed:2"
 UE, UE4, UE_QFI, UE_EVEN = "10.45.0.2", "10.45.0.3", "10.45.0.9", "10.45.0.10"
 DOWN = 0xA1B2_C3D4
+ENB6_V4 = "10.1.0.2"
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Lab() as lab:
-        site = Site(lab, lab.config(gateway=f'access_ip6 = "{ACCESS6}/64"'))
+        smf.n4(lab)
+        of_ipv6 = f'access_ip6 = "{ACCESS6}/64"'
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=of_ipv6 + smf.CONFIG))
         site.ready()
         site.session(UE, teid=0x1001, downlink=DOWN, peer=ENB6)
         site.session(UE4, teid=0x1002, downlink=0x2002)
@@ -74,6 +80,19 @@ def down(site: Site, frame: bytes) -> list[bytes]:
     """T-PDUs over IPv6 that a packet from the core host becomes; the gateway may ask its peers
     something meanwhile."""
     return [each for each in site.downlink(frame) if is_gtpu6(each) and each[63] == gtpu.T_PDU]
+
+
+def down_without_marker(site: Site, inner: bytes) -> list[bytes]:
+    got: list[bytes] = []
+
+    def come() -> bool:
+        site.pdn.send(site.to_ue(inner))
+        frames = site.enb.all(0.05)
+        got.extend(each for each in frames if is_gtpu6(each) and each[63] == gtpu.T_PDU)
+        return bool(got)
+
+    until(come, "it is forwarded on")
+    return got[:1]
 
 
 def heard(site: Site, kind: int, *, peer: str = ENB6) -> bytes:
@@ -298,6 +317,52 @@ def test_conflicts_and_refusals(site: Site) -> None:
     for wrong in ("fe80::1", ACCESS6, "2001:db8:5::1", "::ffff:10.1.0.2", "ff02::1"):
         far = {"teid": 5, "remote_ip": wrong}
         assert asked(downlink=far) == (422, "downlink.remote_ip"), wrong
+
+
+def test_a_control_plane_may_name_ipv6(site: Site) -> None:
+    """F-TEIDs of both versions (CHV4, CHV6), a gNB that has IPv6, and the rules after a restart."""
+    ue = "10.45.0.20"
+    with smf.associated(site.lab) as cp:
+        up = smf.uplink(9, qer_ids=(1,))
+        both = v.ChooseFTeid(ipv4=True, ipv6=True, choose_id=5)
+        up = up._replace(pdi=up.pdi._replace(local_fteid=both))
+        far = smf.to_tunnel(0x7007, ENB6_V4)
+        outer = v.OuterHeaderCreation(Creation.GTPU_UDP_IPV6, 0x7007, None, IPv6Address(ENB6))
+        parameters = far.forwarding_parameters
+        assert parameters is not None
+        far = far._replace(forwarding_parameters=parameters._replace(outer_header_creation=outer))
+        asked = smf.PfcpSession(cp, 0x6601)
+        pdrs = up, smf.downlink(ue, qer_ids=(1,))
+        _, answer = asked.establish(pdrs, (smf.to_core(), far), create_qers=(smf.qer(9),))
+        assert answer.cause == 1, answer
+        [created] = answer.created_pdrs
+        assert str(created.local_fteid.ipv6) == ACCESS6
+        teid = created.local_fteid.teid
+        sent = gtpu.ipv4(ue, PDN_IP)
+        container = bytes((1, 0x10, 9, 0))
+        t_pdu = gtpu.message(gtpu.T_PDU, teid, container + sent, flags=0x34, extension=0x85)
+        (got,) = site.uplink(from_enb6(site, t_pdu))
+        assert got[14:] == sent
+        back = gtpu.ipv4(PDN_IP, ue)
+        (got,) = down(site, site.to_ue(back))
+        assert (got[66:70], got[-len(back) :]) == ((0x7007).to_bytes(4, "big"), back)
+        assert asked.delete().cause == 1
+
+
+def test_a_restart_changes_nothing(site: Site) -> None:
+    """With the tunnels the switch's own: the flows of before are known, and the peers."""
+    inner = gtpu.ipv4(PDN_IP, UE)
+    known = site.lab.ofctl("--no-stats", "dump-flows", "br-ofgtp", "table=70")
+    site.lab.stop_controller()
+    (got,) = down_without_marker(site, inner)
+    assert got.endswith(inner)
+    site.lab.start_controller((site.lab.dir / "ofgtp.toml").read_text())
+    until(lambda: site.gateway()["in_sync"], "in sync")
+    assert site.lab.ofctl("--no-stats", "dump-flows", "br-ofgtp", "table=70") == known
+    found = peer_of(site, ENB6)
+    assert found is not None
+    assert found["sessions"] == 3
+    assert len(down(site, site.to_ue(inner))) == 1
 
 
 def test_tshark_finds_checksums_good(site: Site) -> None:
