@@ -828,7 +828,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
     """
     names: set[str] = set()
     devices: dict[str, str] = {}
-    networks: list[tuple[IPv4Network, str, str]] = []
+    networks: list[tuple[Network, str, str]] = []
     routes: dict[IPv4Network, str] = {}
     nodes: dict[IPv4Address, str] = {}
     for number, gw in enumerate(gateways):
@@ -861,13 +861,15 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
                 reason = f"{device!r} would be both {devices[device]} and {owner}"
                 raise source.error(("gateway", number, key), reason)
             devices[device] = owner
-        ours = [("access_ip", gw.access_ip.network)]
+        ours: list[tuple[str, Network]] = [("access_ip", gw.access_ip.network)]
+        if gw.access_ip6 is not None:
+            ours += [("access_ip6", gw.access_ip6.network)]
         if gw.host_core:
             ours += [("core_ip", gw.core_ip.network)]
             ours += [("ue_pools", pool) for pool in gw.ue_pools]
         for key, net in ours:
             for other, other_key, owner in networks:
-                if net.overlaps(other):
+                if overlap(net, other):
                     reason = (
                         f"{net} overlaps {other} ({other_key} of {owner}): one host routes both"
                     )

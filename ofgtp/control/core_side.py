@@ -10,7 +10,7 @@ from ofgtp.core.flows.flow import Port
 from ofgtp.core.model import Gateway, Session
 from ofgtp.core.packets import arp, frames, icmpv6
 from ofgtp.core.peers.next_hop import NextHop
-from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, TUNNEL_HEADERS, Links
+from ofgtp.core.rules.terms import CONTAINER_HEADERS, ETHERNET_HEADER, Links, tunnel_headers
 from ofgtp.core.sessions.rule import Tunnel
 from ofgtp.core.sessions.rules import rules_of
 from ofgtp.southbound.channel import Channel
@@ -93,7 +93,7 @@ class CoreSide:
         if _is_ipv6(packet.frame):
             self._too_big6(packet, channel, links)
             return
-        mtu = links.access_mtu - TUNNEL_HEADERS - self._container_headers(packet_bytes)
+        mtu = links.access_mtu - tunnel_headers(links) - self._container_headers(packet_bytes)
         if mtu < frames.MTU_MIN:
             return
         told = frames.icmp_fragmentation_needed(self._gateway.core_ip.ip, mtu, packet_bytes)
@@ -103,7 +103,7 @@ class CoreSide:
     def _too_big6(self, packet: PacketIn, channel: Channel, links: Links) -> None:
         ours, sent = self._gateway.core_ip6, packet.frame[ETHERNET_HEADER:]
         # Whose it is would have to be looked for by prefixes: all are told what always fits.
-        mtu = links.access_mtu - TUNNEL_HEADERS - CONTAINER_HEADERS
+        mtu = links.access_mtu - tunnel_headers(links) - CONTAINER_HEADERS
         told = None if ours is None or mtu < icmpv6.MTU_MIN else icmpv6.too_big(ours.ip, mtu, sent)
         if told is not None:
             _tell_sender(packet, told, channel, links)

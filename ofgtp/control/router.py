@@ -11,8 +11,8 @@ from ofgtp.core.rules.downlink import replay
 from ofgtp.core.rules.terms import (
     CONTAINER_HEADERS,
     ETHERNET_HEADER,
-    TUNNEL_HEADERS,
     Links,
+    tunnel_headers,
 )
 from ofgtp.core.sessions.rule import Rule, Tunnel
 from ofgtp.core.sessions.rules import rules_of
@@ -59,7 +59,7 @@ class Router:
         tunnel = next((t for t in map(_tunnel, rules_of(session)) if t is not None), None)
         if prefix is None or tunnel is None:
             return
-        headers = TUNNEL_HEADERS + CONTAINER_HEADERS * (tunnel.octet is not None)
+        headers = tunnel_headers(links) + CONTAINER_HEADERS * (tunnel.octet is not None)
         told = icmpv6.router_advertisement(
             OURS,
             icmpv6.ALL_NODES if to.is_unspecified else to,

@@ -251,6 +251,10 @@ class Gateway:
     ue_pools: tuple[IPv4Network, ...]
     access_routes: tuple[AccessRoute, ...] = ()
     access_allow: tuple[IPv4Network, ...] = ()
+    access_ip6: IPv6Interface | None = None
+    """The GTP-U address for peers that have IPv6; None: there are none."""
+    access_allow6: tuple[IPv6Network, ...] = ()
+    """As `access_allow`: what is in neither may not send."""
     ue_to_ue: Literal["deny", "route"] = "deny"
     decrement_ttl: bool = True
     """Whether the bridge takes 1 off the TTL of what it routes; with a host core the host does."""
@@ -285,10 +289,6 @@ class Gateway:
     """Whether the gateway answers UEs that look for their router."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
-    access_ip6: IPv6Interface | None = None
-    """The GTP-U address for peers that have IPv6; None: there are none."""
-    access_allow6: tuple[IPv6Network, ...] = ()
-    """As `access_allow`: what is in neither may not send."""
 
     @property
     def pools(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -371,6 +371,11 @@ class Gateway:
         """The names of the gtpu ports for what is marked ECT(1) and CE (see table outer_ecn)."""
         stem = self.bridge[: IFNAMSIZ - 2]
         return f"{stem}-t", f"{stem}-e"
+
+    @property
+    def local_ips(self) -> tuple[IPv4Address, IPv6Address | None]:
+        """Its GTP-U addresses: TEIDs are ours at both."""
+        return self.access_ip.ip, None if self.access_ip6 is None else self.access_ip6.ip
 
     @property
     def carrier_port(self) -> str:

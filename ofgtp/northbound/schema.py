@@ -225,6 +225,7 @@ class UplinkOutput(BaseModel):
 
     teid: int
     local_ip: Ipv4 | None = Field(description="null: its gateway has left the configuration")
+    local_ip6: Ip | None = Field(None, description="There if the gateway has access_ip6")
     remote_ip: Ipv4 | None
 
 
@@ -724,7 +725,9 @@ class Problem(BaseModel):
     errors: list[FieldError] = []
 
 
-READ_ONLY = frozenset({"state", "reason", "created_at", "updated_at", "counters", "local_ip"})
+READ_ONLY = frozenset(
+    {"state", "reason", "created_at", "updated_at", "counters", "local_ip", "local_ip6"}
+)
 
 _MESSAGES = {
     "missing": "is required",

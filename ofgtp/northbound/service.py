@@ -62,6 +62,8 @@ class SessionView:
     """None: they were not asked for."""
     bearers: Mapping[str, tuple[Counters, Counters]] = field(default_factory=dict)
     """Uplink and downlink of each bearer by its id; part of the session's."""
+    local_ip6: IPv6Address | None = None
+    """The gateway's second one, `uplink.local_ip6`; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class NewSession:
     local_ip: IPv4Address
     state: SessionState
     at: datetime
+    local_ip6: IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from json import dumps
 from socket import inet_ntoa
 
@@ -31,7 +31,7 @@ def session(view: SessionView) -> str:
         it.gateway,
         None if it.ue_ip is None else int(it.ue_ip),
         teid,
-        view.local_ip,
+        (view.local_ip, view.local_ip6),
         None if up is None or up.remote_ip is None else int(up.remote_ip),
         None if down is None else (down.teid, str(down.ip)),
         qos,
@@ -54,7 +54,7 @@ def new_session(made: NewSession) -> str:
         made.gateway,
         put.ue_ip,
         put.uplink_teid,
-        made.local_ip,
+        (made.local_ip, made.local_ip6),
         put.uplink_remote_ip,
         down,
         put.qos,
@@ -70,7 +70,7 @@ def _written(
     gateway: str,
     ue_ip: int | None,
     teid: int | None,
-    local_ip: IPv4Address | None,
+    local_ips: tuple[IPv4Address | None, IPv6Address | None],
     peer: int | None,
     down: tuple[int, str] | None,
     qos: int,
@@ -87,7 +87,7 @@ def _written(
         downlink = f'{{"teid":{down[0]},"remote_ip":"{down[1]}"}}'
     uplink = "null"
     if teid is not None:
-        uplink = f'{{"teid":{teid},"local_ip":{_local(local_ip)},"remote_ip":{remote}}}'
+        uplink = f'{{"teid":{teid},{_local(*local_ips)},"remote_ip":{remote}}}'
     return (
         f'{{"id":"{session_id}","gateway":{_quoted(gateway)},"ue_ip":{ue},"uplink":{uplink},'
         f'"downlink":{downlink},{_container(qos)},"state":{state},'
@@ -123,8 +123,10 @@ def _quoted(name: str) -> str:
 
 
 @lru_cache(64)
-def _local(address: IPv4Address | None) -> str:
-    return dumps(None if address is None else str(address))
+def _local(ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> str:
+    """The members that name our side."""
+    named = f'"local_ip":{"null" if ipv4 is None else dumps(str(ipv4))}'
+    return named if ipv6 is None else f'{named},"local_ip6":{dumps(str(ipv6))}'
 
 
 @lru_cache(256)

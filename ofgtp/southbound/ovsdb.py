@@ -19,7 +19,7 @@ from ovs.poller import Poller
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway
-from ofgtp.core.rules.terms import TUNNEL_HEADERS
+from ofgtp.core.rules.terms import TUNNEL_HEADERS, TUNNEL_HEADERS6
 from ofgtp.southbound import hostnet
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class Ovsdb:
         numbers = {port: hostnet.ifindex(port) for port in gateway.switch_ports}
         self._connect()
         self._stand_back(gateway)
-        mtu = access_mtu - TUNNEL_HEADERS
+        mtu = access_mtu - (TUNNEL_HEADERS if gateway.access_ip6 is None else TUNNEL_HEADERS6)
 
         adds = False
 

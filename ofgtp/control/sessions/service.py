@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from itertools import islice
 from typing import Any, Protocol
 
@@ -174,7 +173,8 @@ class SessionService:
         self.events.publish(
             "session_created", gateway=name, session=str(put.id), state=made.state.value
         )
-        return NewSession(put, name, self._agents[name].gateway.access_ip.ip, made.state, made.at)
+        ips = self._agents[name].gateway.local_ips
+        return NewSession(put, name, ips[0], made.state, made.at, ips[1])
 
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
@@ -687,22 +687,20 @@ class SessionService:
                 volume = seen.rules.get(bearer.id, NO_VOLUME)
                 ways = Counters(*_counts(volume.uplink)), Counters(*_counts(volume.downlink))
                 of_bearers[bearer.id] = ways
+        agent = self._agents.get(stored.session.gateway)
+        local_ip, local_ip6 = (None, None) if agent is None else agent.gateway.local_ips
         return SessionView(
             session=stored.session,
             state=stored.state,
             reason=stored.reason,
-            local_ip=self._local_ip(stored.session),
+            local_ip=local_ip,
+            local_ip6=local_ip6,
             created_at=stored.created_at,
             updated_at=stored.updated_at,
             uplink=up,
             downlink=down,
             bearers=of_bearers,
         )
-
-    def _local_ip(self, session: Session) -> IPv4Address | None:
-        """Our side of its tunnel; None if its gateway has left the configuration."""
-        agent = self._agents.get(session.gateway)
-        return None if agent is None else agent.gateway.access_ip.ip
 
 
 def _final(ledger: Ledger | None) -> dict[str, str | int]:
