@@ -190,6 +190,7 @@ def load(path: Path) -> Config:
     if isinstance(root.values.get("gateway"), dict):
         raise root.error("gateway", "several gateways are possible: write [[gateway]]")
     keys = {"port_type": "ports", "pmd_cores": "ports", "leased": "ports", "ue_pools6": "ue_pools"}
+    keys["access_allow6"] = "access_allow"
     tables = root.tables("gateway", Gateway, keys)
     gateways = tuple(_gateway(each, controller) for each in tables)
     if not gateways:
@@ -541,7 +542,9 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
     routes = _access_routes(table, access_ip, core_ip)
     core_port = table.interface_name("core_port")
     core_ip6 = table.interface6("core_ip6") if "core_ip6" in table.values else None
-    pools, pools6 = _ue_pools(table, access_ip, core_ip, routes, core_ip6)
+    access_ip6 = _access_ip6(table, core_ip6)
+    allow, allow6 = _access_allow(table, access_ip6)
+    pools, pools6 = _ue_pools(table, access_ip, core_ip, routes, core_ip6, access_ip6)
     t3_response = table.whole("t3_response_seconds", 3, 1, T3_RESPONSE_SECONDS_MAX)
     n3_requests = table.whole("n3_requests", 3, 1, N3_REQUESTS_MAX)
     gateway = Gateway(
@@ -561,7 +564,9 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
         router_advertisement=table.get("router_advertisement", bool, True),
         dns6=_dns6(table, core_ip6),
         access_routes=routes,
-        access_allow=_access_allow(table),
+        access_allow=allow,
+        access_ip6=access_ip6,
+        access_allow6=allow6,
         ue_to_ue=table.choice("ue_to_ue", get_args(UeToUe)),
         decrement_ttl=table.get("decrement_ttl", bool, True),
         dscp=_dscp(table),
@@ -732,14 +737,36 @@ def _access_routes(
     return tuple(routes)
 
 
-def _access_allow(table: _Table) -> tuple[IPv4Network, ...]:
+def _access_ip6(table: _Table, core_ip6: IPv6Interface | None) -> IPv6Interface | None:
+    if "access_ip6" not in table.values:
+        return None
+    address = table.interface6("access_ip6")
+    if address.ip.is_link_local:
+        raise table.error("access_ip6", f"{address.ip} is a link-local address")
+    if core_ip6 is not None and address.network.overlaps(core_ip6.network):
+        reason = f"{address.network} overlaps the core subnet {core_ip6.network}"
+        raise table.error("access_ip6", reason)
+    return address
+
+
+def _access_allow(
+    table: _Table, access_ip6: IPv6Interface | None
+) -> tuple[tuple[IPv4Network, ...], tuple[IPv6Network, ...]]:
+    """Those of each IP version."""
     allowed: list[IPv4Network] = []
+    allowed6: list[IPv6Network] = []
     for index, text in table.strings("access_allow"):
+        if ":" in text:
+            net6 = table.network6("access_allow", text, index)
+            if access_ip6 is None:
+                raise table.error("access_allow", f"{net6} needs access_ip6", index)
+            allowed6.append(net6)
+            continue
         net = table.network("access_allow", text, index)
         if (what := _not_unicast(net)) is not None:
             raise table.error("access_allow", f"{net} can hold no GTP-U peer ({what})", index)
         allowed.append(net)
-    return tuple(allowed)
+    return tuple(allowed), tuple(allowed6)
 
 
 def _not_unicast(net: IPv4Network) -> str | None:
@@ -753,6 +780,7 @@ def _ue_pools(
     core_ip: IPv4Interface,
     routes: tuple[AccessRoute, ...],
     core_ip6: IPv6Interface | None,
+    access_ip6: IPv6Interface | None,
 ) -> tuple[tuple[IPv4Network, ...], tuple[IPv6Network, ...]]:
     """Those of each IP version."""
     table.get("ue_pools", list)  # required
@@ -763,6 +791,7 @@ def _ue_pools(
     taken += [(net, "(the switch misreads packets from there)") for net in _MISREAD6]
     taken += [(access_ip.network, "(the access subnet)"), (core_ip.network, "(the core subnet)")]
     taken += [] if core_ip6 is None else [(core_ip6.network, "(the core subnet)")]
+    taken += [] if access_ip6 is None else [(access_ip6.network, "(the access subnet)")]
     taken += [(route.to, "(an access route)") for route in routes]
     pools: list[IPv4Network] = []
     pools6: list[IPv6Network] = []
@@ -862,6 +891,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             else ("core_port", gw.core_port, "core port"),
             ("bridge", gw.gtpu_port, "gtpu port"),
             *(("bridge", port, "gtpu port for marked packets") for port in gw.ecn_ports),
+            ("bridge", gw.carrier_port, "port for IPv6 peers"),
             *(("bridge", port, "patch port") for port in gw.loop_ports),
             *(("bridge", end, "veth") for pair in gw.veths for end in (pair.end, pair.host_end)),
         ):
@@ -871,6 +901,8 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
                 raise source.error(("gateway", number, key), reason)
             devices[device] = owner
         ours: list[tuple[str, Network]] = [("access_ip", gw.access_ip.network)]
+        if gw.access_ip6 is not None:
+            ours += [("access_ip6", gw.access_ip6.network)]
         if gw.host_core:
             ours += [("core_ip", gw.core_ip.network)]
             ours += [] if gw.core_ip6 is None else [("core_ip6", gw.core_ip6.network)]

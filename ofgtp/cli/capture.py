@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from datetime import datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -185,7 +186,8 @@ def _watch_for(subject: Subject) -> Watch:
     )
     pins = (known.pinned, *(rule.peer for rule in known.rules))
     watch.peers.update(pin for pin in pins if pin is not None)
-    watch.peers.update(far.ip for far in known.tunnels)
+    tunnels = (far.ip for far in known.tunnels)
+    watch.peers.update(ip for ip in tunnels if isinstance(ip, IPv4Address))
     return watch
 
 

@@ -447,7 +447,9 @@ class _Run:
         if packet.direction == "downlink":
             if rule is None or rule.teid is None or known.relay is None:
                 return packet
-            return replace(packet, teid=rule.teid, peer=known.relay.ip)
+            far = known.relay.ip
+            peer = far if isinstance(far, IPv4Address) else None
+            return replace(packet, teid=rule.teid, peer=peer)
         teid = given["teid"] or (rule and rule.teid) or known.teid or 0
         peer = given["peer"] or known.sender(rule) or _any_peer(self.subject.gateway)
         qos = known.qos if rule is None else rule.container

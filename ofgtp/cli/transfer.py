@@ -352,6 +352,7 @@ def _operation(value: Session, known: _Known) -> bytes:
         for end in (session.get("uplink"), session.get("downlink")):
             if isinstance(end, dict):
                 end.pop("local_ip", None)
+                end.pop("local_ip6", None)
                 _read_teid(end)
         gateway = session.get("gateway") or known.only_gateway
         ue = session.get("ue_ip") or session.get("ue_ipv6")

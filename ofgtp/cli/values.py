@@ -203,6 +203,18 @@ class _AddressOrNone(_Address):
         return "none" if value == "none" else super().convert(value, param, ctx)
 
 
+class _Peer(_Address):
+    """An IPv6 address, too: the gateway may have access_ip6."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if ":" not in str(value):
+            return super().convert(value, param, ctx)
+        try:
+            return str(IPv6Address(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an address", param, ctx)
+
+
 class _Pin(_Address):
     name = "ip|any"
 
@@ -304,6 +316,7 @@ BEARER = _Bearer()
 ADDRESS = _Address()
 ADDRESS_OR_NONE = _AddressOrNone()
 UE = _Ue()
+PEER = _Peer()
 PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()

@@ -49,7 +49,7 @@ from ofgtp.core.flows.pipeline import (
     DropReason,
     Report,
 )
-from ofgtp.core.model import FlowValues, FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import Address, FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.packets.icmpv6 import ETH_TYPE_IPV6, Type
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.counts import FlowCounts
@@ -619,13 +619,20 @@ class GatewayAgent:
             core_side.asked(frame, self._channel, self._links)
         return False
 
+    def _heard_peer(self, frame: bytes) -> bool:
+        """The same on the access side."""
+        peers, now = self.signalling.peers, time.monotonic()
+        if frame[12:14] == ETH_TYPE_IPV6.to_bytes(2, "big"):
+            return peers.heard_neighbour(frame, now)
+        return peers.heard_arp(frame, now)
+
     def _packet_in(self, packet: PacketIn) -> None:
         signalling, number = self.signalling, cookie_number(packet.cookie)
         match cookie_kind(packet.cookie), number:
             case CookieKind.REPORT, Report.SIGNALLING:
                 signalling.message(packet.frame)
             case CookieKind.REPORT, Report.ACCESS_ARP:
-                if signalling.peers.heard_arp(packet.frame, time.monotonic()):
+                if self._heard_peer(packet.frame):
                     self._neighbours_changed = True
             case CookieKind.REPORT, Report.NEXT_HOP:
                 facts = self.links.facts
@@ -665,7 +672,7 @@ class GatewayAgent:
         links = self.links.get()
         return None if links is None or self._channel is None else links.local_mac
 
-    def _is_reached(self, peer: IPv4Address) -> bool:
+    def _is_reached(self, peer: Address) -> bool:
         """Whether the switch knows where packets to a peer go."""
         hop = self.gateway.access_next_hop(peer)
         return hop is None or self.signalling.peers.neighbours.mac(hop) is not None
@@ -696,7 +703,7 @@ class GatewayAgent:
         if self.gateway.ue_to_ue == "route":
             eventlet.spawn(self._update_route)
 
-    def named(self, peers: Set[IPv4Address]) -> None:
+    def named(self, peers: Set[Address]) -> None:
         """Sessions with these peers are about to be: ask for MAC addresses by ARP already."""
         now = time.monotonic()
         self.signalling.peers.expect(peers, now)
@@ -726,7 +733,7 @@ class GatewayAgent:
         """
         self.holding.kept()
         # Counted together: what one line of a batch did, a later one may have undone.
-        counts: dict[IPv4Address, int] = moves.counts
+        counts: dict[Address, int] = moves.counts
         for ips, sessions in in_turns(peers.items()):
             for ip in set(ips):
                 if ip is not None:

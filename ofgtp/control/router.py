@@ -10,7 +10,7 @@ from itertools import islice
 
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flows.flow import Action
-from ofgtp.core.model import Gateway, Session
+from ofgtp.core.model import Address, Gateway, Session
 from ofgtp.core.packets import icmpv6
 from ofgtp.core.packets.icmpv6 import NoMessage, Type
 from ofgtp.core.rules.downlink import replay
@@ -46,7 +46,7 @@ class Router:
     """
 
     def __init__(
-        self, gateway: Gateway, store: SessionStore, is_reached: Callable[[IPv4Address], bool]
+        self, gateway: Gateway, store: SessionStore, is_reached: Callable[[Address], bool]
     ) -> None:
         self._gateway, self._store, self._is_reached = gateway, store, is_reached
         self._due: dict[int, int] = {}

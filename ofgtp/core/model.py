@@ -41,6 +41,8 @@ SESSION_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
 Direction = Literal["uplink", "downlink"]
 
+Address = IPv4Address | IPv6Address
+
 
 class SessionState(StrEnum):
     """Where a session stands with respect to the switch (see the REST contract)."""
@@ -53,10 +55,10 @@ class SessionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FTeid:
-    """A fully qualified TEID (TS 29.244, 8.2.3): a tunnel endpoint's TEID and IPv4 address."""
+    """A fully qualified TEID (TS 29.244, 8.2.3): a tunnel endpoint's TEID and address."""
 
     teid: int
-    ip: IPv4Address
+    ip: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,10 @@ class Gateway:
     ue_pools: tuple[IPv4Network, ...]
     access_routes: tuple[AccessRoute, ...] = ()
     access_allow: tuple[IPv4Network, ...] = ()
+    access_ip6: IPv6Interface | None = None
+    """The GTP-U address for peers that have IPv6; None: there are none."""
+    access_allow6: tuple[IPv6Network, ...] = ()
+    """As `access_allow`: what is in neither may not send."""
     ue_to_ue: Literal["deny", "route"] = "deny"
     decrement_ttl: bool = True
     """Whether the bridge takes 1 off the TTL of what it routes; with a host core the host does."""
@@ -372,13 +378,26 @@ class Gateway:
         return f"{stem}-t", f"{stem}-e"
 
     @property
+    def local_ips(self) -> tuple[IPv4Address, IPv6Address | None]:
+        """Its GTP-U addresses: TEIDs are ours at both."""
+        return self.access_ip.ip, None if self.access_ip6 is None else self.access_ip6.ip
+
+    @property
+    def carrier_port(self) -> str:
+        """The name of the port by which T-PDUs leave to peers that have IPv6: see
+        docs/ovs-faults.md."""
+        return f"{self.bridge[: IFNAMSIZ - 2]}-6"
+
+    @property
     def loop_ports(self) -> tuple[str, str]:
         """The two ends of the bridge's patch to itself (names in OVSDB only): out and in."""
         stem = self.bridge[: IFNAMSIZ - 2]
         return f"{stem}-o", f"{stem}-i"
 
-    def access_next_hop(self, peer: IPv4Address) -> IPv4Address | None:
+    def access_next_hop(self, peer: Address) -> Address | None:
         """Where packets to a peer go: itself, or the router of its access route; None: nowhere."""
+        if isinstance(peer, IPv6Address):
+            return peer if self.access_ip6 and peer in self.access_ip6.network else None
         if peer in self.access_ip.network:
             return peer
         routes = [route for route in self.access_routes if peer in route.to]
@@ -416,12 +435,15 @@ class Gateway:
         if ue_ip in (self.access_ip.ip, self.core_ip.ip, self.next_hop):
             raise InvalidSession("ue_ip", f"{ue_ip} is an address of the gateway's own")
 
-    def check_peer(self, loc: str, ip: IPv4Address) -> None:
+    def check_peer(self, loc: str, ip: Address) -> None:
         """A GTP-U peer is a unicast address that is not ours.
 
         Raises:
             InvalidSession: it is something else; `loc` is the field that names it.
         """
+        if isinstance(ip, IPv6Address):
+            self._check_peer6(loc, ip)
+            return
         net = self.access_ip.network
         if ip in (self.access_ip.ip, self.core_ip.ip):
             raise InvalidSession(loc, f"{ip} is an address of the gateway itself")
@@ -432,6 +454,21 @@ class Gateway:
         if net.prefixlen < 31 and ip in (net.network_address, net.broadcast_address):
             raise InvalidSession(loc, f"{ip} is the network or broadcast address of {net}")
         if any(ip in pool for pool in self.ue_pools):
+            raise InvalidSession(loc, f"{ip} is in a UE pool, so it cannot be a GTP-U peer")
+
+    def _check_peer6(self, loc: str, ip: IPv6Address) -> None:
+        if self.access_ip6 is None:
+            raise InvalidSession(loc, f"{ip} needs access_ip6, the gateway's own IPv6 address")
+        if ip == self.access_ip6.ip or (self.core_ip6 and ip == self.core_ip6.ip):
+            raise InvalidSession(loc, f"{ip} is an address of the gateway itself")
+        if ip.is_multicast or ip.is_unspecified:
+            raise InvalidSession(loc, f"{ip} is not a unicast address")
+        if ip.is_loopback or ip.is_link_local or ip.ipv4_mapped is not None:
+            raise InvalidSession(loc, f"{ip} cannot be a GTP-U peer")
+        if ip not in self.access_ip6.network:
+            reason = f"{ip} is not in the access subnet {self.access_ip6.network}"
+            raise InvalidSession(loc, reason)
+        if any(ip in pool for pool in self.ue_pools6):
             raise InvalidSession(loc, f"{ip} is in a UE pool, so it cannot be a GTP-U peer")
 
 

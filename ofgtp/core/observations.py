@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from ofgtp.core.filters import Network
+from ofgtp.core.model import Address
 
 KEEP_S = 120.0
 """How long one is remembered after it was last seen, in seconds: two exchanges of Echo Requests."""
@@ -95,7 +96,7 @@ class Observations:
         now: float,
         ue: Collection[Network],
         teids: Collection[int],
-        peers: Collection[IPv4Address],
+        peers: Collection[Address],
     ) -> list[Record]:
         """What bears on a session, the latest first, at most TOLD: of its UE's addresses or uplink
         TEID; of its peers, what no other session's is."""

@@ -129,7 +129,7 @@ def judged(line: bytes | bytearray) -> BatchPut | SessionRequest | str:
     request = asked.request()
     if request.ue_ip is None or request.more:
         return request
-    up, down = asked.uplink, asked.downlink
+    up, down = asked.uplink, request.downlink
     peer = up.remote_ip if up else None
     return BatchPut(
         asked.id,
@@ -138,7 +138,7 @@ def judged(line: bytes | bytearray) -> BatchPut | SessionRequest | str:
         up.teid if up else None,
         None if peer is None else int(peer),
         down.teid if down else None,
-        int(down.remote_ip) if down else None,
+        int(down.ip) if down else None,
         0 if asked.qos is None else asked.qos.number,
     )
 

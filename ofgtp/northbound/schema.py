@@ -37,10 +37,10 @@ from ofgtp.northbound.service import PeerView, PfcpView, SeenView, SessionReques
 from ofgtp.northbound.shapes import (
     ID_RULE,
     Counters,
-    DownlinkInput,
     DownlinkOutput,
     Ip,
     Ipv4,
+    OwnDownlinkInput,
     Qfi,
     QueryTeid,
     SessionId,
@@ -84,7 +84,7 @@ class SessionInput(MoreInput):
         validate_default=True,
     )
     uplink: UplinkInput | None = None
-    downlink: DownlinkInput | None = Field(None, description="null: the UE is idle")
+    downlink: OwnDownlinkInput | None = Field(None, description="null: the UE is idle")
     qfi: Qfi | None = Field(
         None,
         description="T-PDUs carry the PDU Session Container, as on N3, downlink with this QFI."
@@ -184,7 +184,7 @@ class ListQuery(NoQuery):
         description="An IPv6 address or a prefix: the UE's prefix holds it, or lies in it",
     )
     teid: QueryTeid | None = Field(None, description="The uplink's")
-    peer: Ipv4 | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
+    peer: Ip | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
     state: SessionState | None = None
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = Field(None, description="`next` of the page before")
@@ -233,6 +233,7 @@ class UplinkOutput(BaseModel):
 
     teid: int
     local_ip: Ipv4 | None = Field(description="null: its gateway has left the configuration")
+    local_ip6: Ip | None = Field(None, description="There if the gateway has access_ip6")
     remote_ip: Ipv4 | None
 
 
@@ -600,7 +601,7 @@ class PeerOutput(BaseModel):
     """A GTP-U peer that sessions name, and the path to it."""
 
     gateway: str
-    ip: Ipv4
+    ip: Ip
     state: PathState = Field(
         description="unknown: it has never answered an Echo Request, as some peers never do;"
         " down: it has stopped to answer"
@@ -734,7 +735,9 @@ class Problem(BaseModel):
     errors: list[FieldError] = []
 
 
-READ_ONLY = frozenset({"state", "reason", "created_at", "updated_at", "counters", "local_ip"})
+READ_ONLY = frozenset(
+    {"state", "reason", "created_at", "updated_at", "counters", "local_ip", "local_ip6"}
+)
 
 _MESSAGES = {
     "missing": "is required",

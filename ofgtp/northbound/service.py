@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.filters import PacketFilter
-from ofgtp.core.model import BatchPut, Direction, FTeid, Qos, Session, SessionState
+from ofgtp.core.model import Address, BatchPut, Direction, FTeid, Qos, Session, SessionState
 from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
@@ -62,6 +62,8 @@ class SessionView:
     """None: they were not asked for."""
     bearers: Mapping[str, tuple[Counters, Counters]] = field(default_factory=dict)
     """Uplink and downlink of each bearer by its id; part of the session's."""
+    local_ip6: IPv6Address | None = None
+    """The gateway's second one, `uplink.local_ip6`; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,8 @@ class SessionRequest:
     def more(self) -> bool:
         """Whether it is more than a tunnel pair."""
         routed = self.relay or self.breakout or self.framed_routes or self.ue_ipv6
-        return bool(self.ambr or self.bearers or routed or self.usage or self.buffer)
+        far6 = self.downlink is not None and isinstance(self.downlink.ip, IPv6Address)
+        return bool(self.ambr or self.bearers or routed or self.usage or self.buffer or far6)
 
     @classmethod
     def of(cls, put: BatchPut | ShapedPut) -> SessionRequest:
@@ -189,6 +192,7 @@ class NewSession:
     local_ip: IPv4Address
     state: SessionState
     at: datetime
+    local_ip6: IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ class SessionFilter:
     ue_ip: IPv4Address | IPv6Address | None = None
     ue_ipv6: IPv6Network | None = None
     teid: int | None = None
-    peer: IPv4Address | None = None
+    peer: Address | None = None
     state: SessionState | None = None
     limit: int = 100
     cursor: str | None = None
@@ -298,14 +302,14 @@ class PeerView:
     """A GTP-U peer in use, as the operator sees it; times are aware and in UTC, None is never."""
 
     gateway: str
-    ip: IPv4Address
+    ip: Address
     state: PathState
     sessions: int
     """How many sessions name it."""
-    next_hop: IPv4Address | None
+    next_hop: Address | None
     """Where its packets go on the access side: itself, or a router; None: no route leads there."""
     mac: str | None
-    """Of that next hop; None: it has not answered ARP."""
+    """Of that next hop; None: it has not answered ARP, or neighbour discovery."""
     echo_sent_at: datetime | None
     echo_answered_at: datetime | None
     echo_heard_at: datetime | None

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX
+from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, Address
 
 _HEX_TEID = re.compile(r"0[xX][0-9a-fA-F]{1,8}")
 
@@ -59,13 +59,13 @@ def _ipv4(value: object) -> IPv4Address:
     raise PydanticCustomError("ipv4", "must be an IPv4 address like 10.45.0.2")
 
 
-def _ip(value: object) -> IPv4Address | IPv6Address:
+def _ip(value: object) -> Address:
+    if not isinstance(value, str) or ":" not in value:
+        return _ipv4(value)
     try:
-        if isinstance(value, str) and ":" in value:
-            return IPv6Address(inet_pton(AF_INET6, value))
+        return IPv6Address(inet_pton(AF_INET6, value))
     except (OSError, ValueError):
-        raise PydanticCustomError("ip", "must be an address like 2001:db8:a:1::7") from None
-    return _ipv4(value)
+        raise PydanticCustomError("ip", "must be an address like 10.1.0.2 or fd01::2") from None
 
 
 def _session_id(value: str) -> str:
@@ -98,11 +98,9 @@ Ipv4 = Annotated[
     IPv4Address, PlainValidator(_ipv4), PlainSerializer(str), WithJsonSchema(_IPV4_SCHEMA)
 ]
 
-Ip = Annotated[
-    IPv4Address | IPv6Address,
-    PlainValidator(_ip),
-    WithJsonSchema({"anyOf": [_IPV4_SCHEMA, {"type": "string", "format": "ipv6"}]}),
-]
+_IP_SCHEMA = {"anyOf": [_IPV4_SCHEMA, {"type": "string", "format": "ipv6"}]}
+
+Ip = Annotated[Address, PlainValidator(_ip), PlainSerializer(str), WithJsonSchema(_IP_SCHEMA)]
 
 SessionId = Annotated[
     str,
@@ -131,6 +129,13 @@ class DownlinkInput(Strict):
     remote_ip: Ipv4
 
 
+class OwnDownlinkInput(Strict):
+    """The same of the session itself: over IPv6, too, where the gateway has access_ip6."""
+
+    teid: Teid
+    remote_ip: Ip
+
+
 class Counters(BaseModel):
     """What a flow has forwarded."""
 
@@ -142,4 +147,4 @@ class DownlinkOutput(BaseModel):
     """The peer's F-TEID."""
 
     teid: int
-    remote_ip: Ipv4
+    remote_ip: Ip

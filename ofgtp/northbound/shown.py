@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from json import dumps
 from socket import inet_ntoa
 
@@ -31,9 +31,9 @@ def session(view: SessionView) -> str:
         it.gateway,
         None if it.ue_ip is None else int(it.ue_ip),
         teid,
-        view.local_ip,
+        (view.local_ip, view.local_ip6),
         None if up is None or up.remote_ip is None else int(up.remote_ip),
-        None if down is None else (down.teid, int(down.ip)),
+        None if down is None else (down.teid, str(down.ip)),
         qos,
         f'"{view.state.value}","reason":{dumps(view.reason)}',
         _time(view.created_at),
@@ -48,13 +48,13 @@ def new_session(made: NewSession) -> str:
     put, at = made.put, _time(made.at)
     down = None
     if put.downlink_teid is not None and put.downlink_ip is not None:
-        down = put.downlink_teid, put.downlink_ip
+        down = put.downlink_teid, _dotted(put.downlink_ip)
     return _written(
         str(put.id),
         made.gateway,
         put.ue_ip,
         put.uplink_teid,
-        made.local_ip,
+        (made.local_ip, made.local_ip6),
         put.uplink_remote_ip,
         down,
         put.qos,
@@ -70,9 +70,9 @@ def _written(
     gateway: str,
     ue_ip: int | None,
     teid: int | None,
-    local_ip: IPv4Address | None,
+    local_ips: tuple[IPv4Address | None, IPv6Address | None],
     peer: int | None,
-    down: tuple[int, int] | None,
+    down: tuple[int, str] | None,
     qos: int,
     state: str,
     made: str,
@@ -84,10 +84,10 @@ def _written(
     remote = "null" if peer is None else f'"{_dotted(peer)}"'
     downlink = "null"
     if down is not None:
-        downlink = f'{{"teid":{down[0]},"remote_ip":"{_dotted(down[1])}"}}'
+        downlink = f'{{"teid":{down[0]},"remote_ip":"{down[1]}"}}'
     uplink = "null"
     if teid is not None:
-        uplink = f'{{"teid":{teid},"local_ip":{_local(local_ip)},"remote_ip":{remote}}}'
+        uplink = f'{{"teid":{teid},{_local(*local_ips)},"remote_ip":{remote}}}'
     return (
         f'{{"id":"{session_id}","gateway":{_quoted(gateway)},"ue_ip":{ue},"uplink":{uplink},'
         f'"downlink":{downlink},{_container(qos)},"state":{state},'
@@ -123,8 +123,10 @@ def _quoted(name: str) -> str:
 
 
 @lru_cache(64)
-def _local(address: IPv4Address | None) -> str:
-    return dumps(None if address is None else str(address))
+def _local(ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> str:
+    """The members that name our side."""
+    named = f'"local_ip":{"null" if ipv4 is None else dumps(str(ipv4))}'
+    return named if ipv6 is None else f'{named},"local_ip6":{dumps(str(ipv6))}'
 
 
 @lru_cache(256)

@@ -241,6 +241,8 @@ def ensure_device_settings(dev: str, *, forward: bool, ipv6: bool = False) -> bo
     if not ipv6:
         off = conf / "disable_ipv6"
         return (off.exists() and _write(off, "1")) or changed
+    if not conf.exists():
+        raise GatewayNotReady("access_ip6: this host's kernel has no IPv6")
     for name, value in {"addr_gen_mode": "1", "accept_ra": "0", "disable_ipv6": "0"}.items():
         changed |= _write(conf / name, value)
     if (conf / FORCED).exists():

@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator
 from ofgtp.core.filters import Network
 from ofgtp.core.flows.faults import UDP_CHECKSUM, Version
 from ofgtp.core.model import GTPU_PORT, Gateway
+from ofgtp.southbound import carrier
 from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
@@ -249,8 +250,13 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
         gtpu.append(none)
     chains.append(_chain("contained", *contained))
     chains.append(_chain("gtpu", *gtpu))
-    way = f"meta protocol ip udp dport {GTPU_PORT} goto gtpu"
-    chains.append(_chain("access_out", _egress(gateway.access_port), way, *_QUIET))
+    ways = [f"meta protocol ip udp dport {GTPU_PORT} goto gtpu"]
+    quiet = _QUIET
+    if gateway.access_ip6 is not None:
+        made = carrier.chains(gateway.access_ip6.ip, inherit_dscp=gateway.dscp is None)
+        chains += [_chain(name, *lines) for name, lines in made.items()]
+        ways, quiet = [*ways, carrier.WAY], (_QUIET_6, _QUIET[1])
+    chains.append(_chain("access_out", _egress(gateway.access_port), *ways, *quiet))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
     for asked, table, family, pools in (
         (gateway.masquerade, nat, "ip", gateway.ue_pools),

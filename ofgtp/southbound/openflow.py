@@ -212,6 +212,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "mpls_ttl": (_NXM1, 30),
     "tun_src": (_NXM1, 31),
     "tun_dst": (_NXM1, 32),
+    "tun_ipv6_dst": (_NXM1, 110),
     "pkt_mark": (_NXM1, 33),
     "ct_zone": (_NXM1, 106),
     "ct_mark": (_NXM1, 107),

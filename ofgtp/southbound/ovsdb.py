@@ -20,7 +20,7 @@ from ovs.poller import Poller
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows.pipeline import CHOOSE, CORE, DOWNLINK, GUARD, OTHER_RULES, RULES, UPLINK
 from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway
-from ofgtp.core.rules.terms import TUNNEL_HEADERS
+from ofgtp.core.rules.terms import TUNNEL_HEADERS, TUNNEL_HEADERS6
 from ofgtp.southbound import hostnet
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ FACT = "ofgtp-"
 IFINDEX = "ifindex"
 """The fact about a port that says which interface of its name it was made for."""
 ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT, LOOP_OUT_OFPORT, LOOP_IN_OFPORT = 1, 2, 3, 4, 5
-ECT_1_OFPORT, CE_OFPORT = 6, 7
+ECT_1_OFPORT, CE_OFPORT, CARRIER_OFPORT = 6, 7, 8
 MORE_OFPORTS = {"access": 100, "core": 200}
 """Of further ways to a port, less their numbers, which begin at 1."""
 PMD_MASK = "pmd-cpu-mask"
@@ -129,6 +129,8 @@ class BridgeFacts:
     interfaces: tuple[int, ...]
     """The kernel's numbers of the access port's interface and, if it is a real one, the core's."""
     controller_connected: bool
+    carrier_ofport: int | None = None
+    """None: the gateway has no access_ip6."""
     more: tuple[tuple[int, int], ...] = ()
     """Further ways: the number of each, and that of the port that it stands for."""
     pmd_cores: tuple[int, ...] = ()
@@ -228,7 +230,7 @@ class Ovsdb:
         numbers = {port: hostnet.ifindex(port) for port in gateway.switch_ports}
         self._connect()
         self._stand_back(gateway)
-        mtu = access_mtu - TUNNEL_HEADERS
+        mtu = access_mtu - (TUNNEL_HEADERS if gateway.access_ip6 is None else TUNNEL_HEADERS6)
 
         adds = False
 
@@ -390,10 +392,21 @@ class Ovsdb:
         tunnel = {
             "remote_ip": "flow",
             "key": "flow",
-            "local_ip": str(gateway.access_ip.ip),
             "packet_type": "ptap",
             "tos": "inherit" if gateway.dscp is None else str(gateway.dscp << 2),
         }
+        carriers: dict[str, dict[str, object]] = {}
+        if gateway.access_ip6 is not None:
+            # Its checksum is right, and nftables makes GTP-U of it: docs/ovs-faults.md.
+            whole = {"local_ip": str(gateway.access_ip6.ip), "csum": "true", "seq": "true"}
+            carriers[gateway.carrier_port] = {
+                "ofport_request": CARRIER_OFPORT,
+                "type": "gre",
+                "options": tunnel | whole,
+            }
+        else:
+            # Without it a port takes both IP versions.
+            tunnel["local_ip"] = str(gateway.access_ip.ip)
         ect_1, ce = gateway.ecn_ports
         loop_out, loop_in = gateway.loop_ports
         wanted: dict[str, dict[str, object]] = {
@@ -415,6 +428,7 @@ class Ovsdb:
                 "type": "gtpu",
                 "options": tunnel | {"dst_port": str(CE_PORT)},
             },
+            **carriers,
             loop_out: {
                 "ofport_request": LOOP_OUT_OFPORT,
                 "type": "patch",
@@ -598,6 +612,7 @@ class Ovsdb:
             *gateway.loop_ports,
             *more_access,
             *more_core,
+            *([] if gateway.access_ip6 is None else [gateway.carrier_port]),
         )
         rows = [self._interface(gateway, name) for name in names]
         for name, row in zip(names, rows, strict=True):
@@ -611,6 +626,7 @@ class Ovsdb:
                 return f"ovs-vswitchd did not open port {name}"
             if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
                 return f"ovs-vswitchd has MAC {row.mac_in_use[0]} for port {name}, not {macs[name]}"
+        carrier = None if gateway.access_ip6 is None else rows.pop()
         local, access, core, tunnel, ect_1, ce, loop_out, loop_in, *more = rows
         stand_for = [access] * len(more_access) + [core] * len(more_core)
         return BridgeFacts(
@@ -628,6 +644,7 @@ class Ovsdb:
             core_mac=core.mac_in_use[0],
             interfaces=tuple(hostnet.ifindex(port) for port in gateway.ports),
             controller_connected=any(c.is_connected for c in bridge.controller),
+            carrier_ofport=None if carrier is None else carrier.ofport[0],
             more=tuple(
                 (row.ofport[0], first.ofport[0]) for row, first in zip(more, stand_for, strict=True)
             ),

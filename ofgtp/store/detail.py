@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from ofgtp.core.filters import ASSIGNED, Network, PacketFilter, parse_prefix
@@ -27,6 +27,9 @@ from ofgtp.core.sessions.shape import numbers_of
 from ofgtp.core.sessions.shaped import Shape
 
 SHAPES_KEPT = 1_000
+
+FAR6 = "far6"
+"""Where the IPv6 address of the session's own downlink stands."""
 
 _REASONS = {int(reason): reason for reason in DropReason}
 
@@ -64,13 +67,19 @@ def to_text(session: Session) -> str | None:
         made["ue_ipv6"] = str(detail.ue_ipv6)
     if detail.router is not None:
         made["router"] = _fteid(detail.router)
+    far = session.downlink
+    if far is not None and isinstance(far.ip, IPv6Address):
+        made[FAR6] = str(far.ip)
     if detail.framed_routes:
         made["framed"] = [str(each) for each in detail.framed_routes]
     return json.dumps(made, separators=(",", ":"))
 
 
-def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool]:
-    """What `to_text` has written, and whether the session's own downlink is error_indicated.
+def from_text(
+    text: str, slot: int, *, rules: bool = True
+) -> tuple[Detail, bool, IPv6Address | None]:
+    """What `to_text` has written, whether the session's own downlink is error_indicated, and the
+    IPv6 address that this has, if it has one.
 
     A control plane's rules, which take most of the time, may be left out.
     """
@@ -98,7 +107,8 @@ def from_text(text: str, slot: int, *, rules: bool = True) -> tuple[Detail, bool
         buffer=made.get("buffer"),
         router=_read_fteid(made["router"]) if "router" in made else None,
     )
-    return detail, made.get("indicated", False)
+    far6 = IPv6Address(made[FAR6]) if FAR6 in made else None
+    return detail, made.get("indicated", False), far6
 
 
 @lru_cache(maxsize=SHAPES_KEPT)
@@ -141,6 +151,8 @@ class Shapes:
             session = read()
             detail = session.detail
             if detail is None or not detail.only_bearers or session.uplink is None:
+                return None
+            if session.downlink is not None and isinstance(session.downlink.ip, IPv6Address):
                 return None
             if numbers_of(session, detail).values != values:
                 return None
@@ -226,7 +238,8 @@ def _read_bearer(made: dict[str, Any]) -> Bearer:
 def _rule(rule: Rule) -> list[Any]:
     match rule.forward:
         case Tunnel(to, octet):
-            forward: list[int | None] = [to.teid, int(to.ip), octet]
+            ip = int(to.ip) if isinstance(to.ip, IPv4Address) else str(to.ip)
+            forward: list[int | str | None] = [to.teid, ip, octet]
         case ToCore():
             forward = []
         case Refused(reason):
@@ -254,7 +267,9 @@ def _read_rule(made: list[Any]) -> Rule:
     if len(forward) == 1:
         to = Refused(_REASONS[forward[0]]) if forward[0] else Held()
     elif forward:
-        to = Tunnel(FTeid(forward[0], IPv4Address(forward[1])), forward[2])
+        ip = forward[1]
+        peer_ip = IPv6Address(ip) if isinstance(ip, str) else IPv4Address(ip)
+        to = Tunnel(FTeid(forward[0], peer_ip), forward[2])
     return Rule(
         id=name,
         source=Source(source),

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ofgtp.core.errors import Conflict, InvalidSession
-from ofgtp.core.model import FTeid, Session
+from ofgtp.core.model import Address, FTeid, Session
 from ofgtp.core.sessions.rules import all_teids, all_tunnels, framed_of
 from ofgtp.core.sessions.shaped import Shaped
 
@@ -64,6 +65,23 @@ CREATE INDEX framed6_of ON framed6 (number);
 """
 """The same of those behind UEs."""
 
+OF_IPV6 = 1 << 62
+"""Above every IPv4 address."""
+
+
+def number_of(ip: Address) -> int:
+    """By what number an address is looked for: itself, or for IPv6 61 bits of its hash, beside
+    which the address stands in the session's detail."""
+    if isinstance(ip, IPv4Address):
+        return int(ip)
+    return OF_IPV6 | int.from_bytes(blake2b(ip.packed, digest_size=8).digest(), "big") >> 3
+
+
+def is_ipv4(number: int) -> bool:
+    """Whether it is that of an IPv4 address."""
+    return number < OF_IPV6
+
+
 _TABLES = ("teids", "tunnels", "framed", "framed6", "prefixes")
 _OWN_TEID, _OWN_TUNNEL = "uplink.teid", "downlink"
 """Fields whose values stand in the session's row."""
@@ -77,7 +95,10 @@ def write(db: sqlite3.Connection, session: Session) -> None:
     )
     db.executemany(
         "INSERT INTO tunnels VALUES (?, ?, ?, ?)",
-        [(session.gateway, int(far.ip), far.teid, session.number) for _, far in _tunnels(session)],
+        [
+            (session.gateway, number_of(far.ip), far.teid, session.number)
+            for _, far in _tunnels(session)
+        ],
     )
     db.executemany(
         "INSERT INTO framed VALUES (?, ?, ?, ?)",
@@ -127,9 +148,9 @@ def change(db: sqlite3.Connection, was: Session, session: Session) -> None:
         db.execute("INSERT OR REPLACE INTO released (gateway, teid) VALUES (?, ?)", (gateway, teid))
     led, leads = ({far for _, far in _tunnels(each)} for each in (was, session))
     where = "gateway = ? AND ip = ? AND teid = ? AND number = ?"
-    gone = [(gateway, int(far.ip), far.teid, number) for far in led - leads]
+    gone = [(gateway, number_of(far.ip), far.teid, number) for far in led - leads]
     db.executemany(f"DELETE FROM tunnels WHERE {where}", gone)
-    more = [(gateway, int(far.ip), far.teid, number) for far in leads - led]
+    more = [(gateway, number_of(far.ip), far.teid, number) for far in leads - led]
     db.executemany("INSERT INTO tunnels VALUES (?, ?, ?, ?)", more)
 
 
@@ -166,7 +187,7 @@ def conflict(db: sqlite3.Connection, session: Session) -> Conflict | InvalidSess
     # A control plane may have several sessions send to one tunnel: of a base station that has
     # restarted, say, and gives its TEIDs again before the old sessions are released.
     for loc, far in all_tunnels(session) if session.uplink is not None else ():
-        values = (session.gateway, int(far.ip), far.teid)
+        values = (session.gateway, number_of(far.ip), far.teid)
         where = "s.gateway = ? AND s.downlink_ip = ? AND s.downlink_teid = ?"
         known = () if loc == _OWN_TUNNEL else _own(db, where, values)
         where = "t.gateway = ? AND t.ip = ? AND t.teid = ?"
@@ -260,7 +281,7 @@ def number_by_teid(db: sqlite3.Connection, gateway: str, teid: int) -> int | Non
 def number_by_tunnel(db: sqlite3.Connection, gateway: str, far: FTeid) -> int | None:
     """The number of the session that sends to this tunnel besides its row's."""
     sql = "SELECT number FROM tunnels WHERE gateway = ? AND ip = ? AND teid = ?"
-    return _number(db, sql, (gateway, int(far.ip), far.teid))
+    return _number(db, sql, (gateway, number_of(far.ip), far.teid))
 
 
 def number_by_address(db: sqlite3.Connection, gateway: str, address: IPv4Address) -> int | None:

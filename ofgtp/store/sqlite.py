@@ -37,6 +37,7 @@ from ofgtp.core.errors import (
 )
 from ofgtp.core.model import (
     TEID_MAX,
+    Address,
     BatchPut,
     FlowValues,
     FTeid,
@@ -46,12 +47,13 @@ from ofgtp.core.model import (
     Uplink,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
+from ofgtp.core.sessions.rules import peers_of
 from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
 from ofgtp.core.usage.limits import Gauge
 from ofgtp.store import gauges, keys, pfcp, reports, usage
-from ofgtp.store.detail import Shapes, format_of, from_text, to_text
+from ofgtp.store.detail import FAR6, Shapes, format_of, from_text, to_text
 
 log = logging.getLogger(__name__)
 
@@ -227,6 +229,17 @@ SELECT ip, sum(sessions) FROM (
 """
 """A session that names one peer on both sides counts once, by its downlink. No index has both
 sides: reading the table from end to end is then faster than jumping about in it."""
+
+_PEERS6 = f"""
+SELECT json_extract(detail, '$.{FAR6}'), count(*) FROM sessions
+WHERE gateway = :gateway AND downlink_ip >= {keys.OF_IPV6} GROUP BY 1
+"""
+_RULED6 = f"""
+{_SELECT} WHERE number IN (
+    SELECT number FROM tunnels WHERE gateway = :gateway AND ip >= {keys.OF_IPV6}
+)
+"""
+"""An IPv6 address stands in the detail alone, of sessions by rules in these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -691,7 +704,7 @@ class Transaction:
         if down is not None:
             what = f"the downlink TEID {down.teid} at {down.ip}"
             where = "downlink_teid = ? AND downlink_ip = ?"
-            checks.append(("downlink", what, where, (down.teid, int(down.ip))))
+            checks.append(("downlink", what, where, (down.teid, keys.number_of(down.ip))))
         for loc, what, where, values in checks:
             sql = f"{_SELECT} WHERE {where} AND gateway = ? AND id <> ?"
             other = _one(self._db, sql, (*values, session.gateway, session.id))
@@ -941,10 +954,10 @@ class SessionStore:
         with _errors():
             return pfcp.counts(self._reader, gateway)
 
-    def pfcp_with_peer(self, gateway: str, peer: IPv4Address) -> list[str]:
+    def pfcp_with_peer(self, gateway: str, peer: Address) -> list[str]:
         """The control planes whose sessions send to a GTP-U peer."""
         with _errors():
-            return pfcp.with_peer(self._reader, gateway, int(peer))
+            return pfcp.with_peer(self._reader, gateway, keys.number_of(peer))
 
     def end_pfcp(self, gateway: str) -> int:
         """Delete all that control planes have on a gateway; how many sessions that were."""
@@ -1095,7 +1108,7 @@ class SessionStore:
     def by_downlink(self, gateway: str, fteid: FTeid) -> StoredSession | None:
         """The session of the gateway that sends to this tunnel of a peer's."""
         where = "gateway = ? AND downlink_ip = ? AND downlink_teid = ?"
-        values = gateway, int(fteid.ip), fteid.teid
+        values = gateway, keys.number_of(fteid.ip), fteid.teid
         own = _one(self._reader, f"{_SELECT} WHERE {where}", values)
         return own or self._by_number(keys.number_by_tunnel(self._reader, gateway, fteid))
 
@@ -1104,11 +1117,17 @@ class SessionStore:
         with _errors():
             return keys.framed(self._reader, gateway)
 
-    def peers(self, gateway: str) -> dict[IPv4Address, int]:
+    def peers(self, gateway: str) -> dict[Address, int]:
         """The peers that a gateway's sessions name on either side, and how many name each."""
         with _errors():
             rows = self._reader.execute(_PEERS, {"gateway": gateway}).fetchall()
-        return {IPv4Address(ip): count for ip, count in rows}
+            rows6 = self._reader.execute(_PEERS6, {"gateway": gateway}).fetchall()
+            peers: dict[Address, int] = {IPv6Address(ip): count for ip, count in rows6}
+            for row in self._reader.execute(_RULED6, {"gateway": gateway}):
+                for ip in peers_of(_session(row)):
+                    if isinstance(ip, IPv6Address):
+                        peers[ip] = peers.get(ip, 0) + 1
+        return peers | {IPv4Address(ip): count for ip, count in rows if keys.is_ipv4(ip)}
 
     def iterate(
         self,
@@ -1181,7 +1200,7 @@ class SessionStore:
         ue_ip: IPv4Address | IPv6Address | None = None,
         ue_ipv6: IPv6Network | None = None,
         teid: int | None = None,
-        peer: IPv4Address | None = None,
+        peer: Address | None = None,
         state: SessionState | None = None,
         owned: bool = True,
         limit: int = 100,
@@ -1223,7 +1242,7 @@ class SessionStore:
         if peer is not None:
             own = "uplink_remote_ip = ? OR downlink_ip = ?"
             where.append(f"({own} OR number IN (SELECT number FROM tunnels WHERE ip = ?))")
-            values += [int(peer)] * 3
+            values += [keys.number_of(peer)] * 3
         if not owned:
             where.append("number NOT IN (SELECT number FROM pfcp_sessions)")
         # An index of the gateway alone would lead through all of its sessions, in no order.
@@ -1312,7 +1331,7 @@ def _fields(session: Session) -> tuple[str | int | None, ...]:
         None if uplink is None else uplink.teid,
         None if remote is None else int(remote),
         None if down is None else down.teid,
-        None if down is None else int(down.ip),
+        None if down is None else keys.number_of(down.ip),
         0 if session.qos is None else session.qos.number,
         None if session.detail is None else session.detail.slot,
         to_text(session),
@@ -1336,16 +1355,16 @@ def _one(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> StoredSessi
 def _session(row: Sequence[Any], *, rules: bool = True) -> Session:
     number, session_id, gateway, ue_ip, teid, remote, down_teid, down_ip, qos, state = row[:10]
     slot, text = row[13:15]
-    detail, indicated = None, state == SessionState.ERROR_INDICATED
+    detail, indicated, far6 = None, state == SessionState.ERROR_INDICATED, None
     if text is not None:
-        detail, indicated = from_text(text, slot, rules=rules)
+        detail, indicated, far6 = from_text(text, slot, rules=rules)
     return Session(
         number,
         session_id,
         gateway,
         None if ue_ip is None else IPv4Address(ue_ip),
         None if teid is None else Uplink(teid, None if remote is None else IPv4Address(remote)),
-        None if down_teid is None else FTeid(down_teid, IPv4Address(down_ip)),
+        None if down_teid is None else FTeid(down_teid, far6 or IPv4Address(down_ip)),
         indicated,
         Qos.of(qos),
         detail,

@@ -114,13 +114,24 @@ def decode(frame: bytes) -> Decoded:
     )
 
 
+def _check_udp6(frame: bytes) -> None:
+    """Over IPv6 there must be a checksum (RFC 8200, 8.1)."""
+    body = frame[ETHERNET + 40 :]
+    size = len(body).to_bytes(2, "big")
+    assert frame[18:20] == body[4:6] == size, "IPv6 and UDP length"
+    assert body[6:8] != bytes(2), "no UDP checksum over IPv6"
+    assert checksum(frame[22:54] + size + bytes([0, 17]) + body) == 0, "UDP checksum"
+
+
 def check_frame(frame: bytes) -> None:
     """Lengths, and the checksums of IPv4, UDP (or zero), TCP and ICMP, computed anew.
 
     The layers of the frame itself are meant, not those inside a tunnel: they are a UE's affair.
     """
     packet = Ether(frame)
-    if IP not in packet:
+    if packet.type == 0x86DD and frame[20] == 17:
+        _check_udp6(frame)
+    if packet.type != 0x0800:
         return
     header = packet[IP]
     size = header.ihl * 4

@@ -161,6 +161,36 @@ def sends_wrong_checksums(bare: Bare) -> bool:
     return sent not in (0, Ether(bytes(packet))[UDP].chksum)
 
 
+def sends_ipv6_without_a_right_checksum(_: Bare) -> bool:
+    """From a gtpu port without local_ip, which has both versions, in a switch of its own."""
+    with Lab() as lab:
+        return _is_wrong_over_ipv6(Bare(lab))
+
+
+def _is_wrong_over_ipv6(bare: Bare) -> bool:
+    lab, peer = bare.lab, "fd01::2"
+    for device in ("all", "default", BRIDGE):
+        lab.exec("gw", ["sysctl", "-qw", f"net.ipv6.conf.{device}.disable_ipv6=0"])
+    lab.exec("gw", ["ip", "addr", "add", "fd01::1/64", "dev", BRIDGE, "nodad"])
+    lab.vsctl("remove", "Interface", "gtpu0", "options", "local_ip")
+    lab.appctl("tnl/neigh/set", BRIDGE, peer, bare.enb_mac)
+    tunnel = f"set_field:{TEID}->tun_id,set_field:{peer}->tun_ipv6_dst,output:{GTPU}"
+    bare.flows(f"in_port={CORE},ip,actions=decap(),{tunnel}")
+    frame = Ether(dst=lab.mac("gw", "eth2")) / IP(gtpu.ipv4(PDN_IP, UE))
+
+    def sent(octets: bytes) -> bool:
+        return octets[12:14] == b"\x86\xdd" and octets[20] == 17
+
+    def arrived() -> list[bytes]:
+        bare.pdn.send(frame)
+        return bare.enb.receive(1, want=sent, timeout=0.5)
+
+    packet = Ether(until(arrived, "it goes out")[0])
+    found = packet[UDP].chksum
+    del packet[UDP].chksum
+    return bool(found != Ether(bytes(packet))[UDP].chksum)
+
+
 def aborts_at_a_label(bare: Bare) -> bool:
     bare.flows(
         f"in_port={GTPU},actions=encap(mpls),encap(ethernet),pop_mpls:0x800,resubmit(,1)",
@@ -349,6 +379,7 @@ SHOWN_BY: dict[Fault, Callable[[Bare], bool]] = {
     faults.INNER_VERSION: types_by_the_ttl,
     faults.OUTER_ECN: judges_ecn_by_the_wrong_packet,
     faults.UDP_CHECKSUM: sends_wrong_checksums,
+    faults.UDP_CHECKSUM_IPV6: sends_ipv6_without_a_right_checksum,
     faults.MPLS_ABORT: aborts_at_a_label,
     faults.GTPU_BITS: matches_by_bits,
     faults.CACHE_KEPT: keeps_what_changed,

@@ -97,6 +97,7 @@ def test_versions_in_words() -> None:
         "inner_version": "2.13 to 4.0 at least",
         "outer_ecn": "2.13 to 4.0 at least",
         "udp_checksum": "2.13 on, before 3.2",
+        "udp_checksum_ipv6": "2.13 to 4.0 at least",
         "mpls_abort": "3.1 to 4.0 at least",
         "gtpu_bits": "3.1 to 4.0 at least",
         "cache_kept": "before 3.2",

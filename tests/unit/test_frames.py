@@ -135,7 +135,8 @@ def test_the_udp_length_says_where_the_payload_ends() -> None:
 @pytest.mark.parametrize(
     ("layer", "changes", "why"),
     [
-        (Ether, {"type": 0x86DD}, "Ethernet type"),
+        (Ether, {"type": 0x86DD}, "IPv6 packet"),
+        (Ether, {"type": 0x88B5}, "Ethernet type"),
         (Ether, {"src": "01:00:5e:00:00:01"}, "unicast"),
         (Ether, {"src": "00:00:00:00:00:00"}, "unicast"),
         (IP, {"version": 6}, "IPv4 packet"),

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from itertools import count
 from typing import Any
 
@@ -68,8 +75,9 @@ FIRST = 0x8000_0001
 class Chooser:
     """TEIDs in turn."""
 
-    def __init__(self, ip: IPv4Address = US) -> None:
+    def __init__(self, ip: IPv4Address = US, ip6: IPv6Address | None = None) -> None:
         self.local_ip = ip
+        self.local_ip6 = ip6
         self._numbers = count(FIRST)
 
     def allocate(self) -> int:
@@ -269,6 +277,62 @@ def test_tunnels_that_lead_nowhere(header: v.OuterHeaderCreation, cause: Cause) 
         Ie.OUTER_HEADER_CREATION,
         far(2),
     )
+
+
+OURS6 = IPv6Interface("2001:db8:ac::1/64")
+TERMS6 = Terms(gateway(access_ip6=OURS6), US)
+AT_PEER6 = v.OuterHeaderCreation(Creation.GTPU_UDP_IPV6, 7, None, IPv6Address("2001:db8:ac::2"))
+
+
+def with_ipv6(asked: Any, header: v.OuterHeaderCreation = AT_PEER6) -> Outcome:
+    """What is made where the gateway has access_ip6."""
+    pdrs = (UL._replace(pdi=g.Pdi(Interface.ACCESS, asked)), DL)
+    parameters = g.ForwardingParameters(Interface.ACCESS, None, header)
+    fars = (UL_FAR, DL_FAR._replace(forwarding_parameters=parameters))
+    return establish(Chooser(ip6=OURS6.ip), TERMS6, create_pdrs=pdrs, create_fars=fars)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        (v.ChooseFTeid(ipv4=False, ipv6=True), (None, OURS6.ip)),
+        (v.ChooseFTeid(ipv4=True, ipv6=True), (US, OURS6.ip)),
+        (v.ChooseFTeid(ipv4=True, ipv6=False), (US, None)),
+        (v.ChooseFTeid(ipv4=False, ipv6=False), (US, None)),
+    ],
+)
+def test_fteids_of_both_versions(asked: v.ChooseFTeid, given: tuple[Any, Any]) -> None:
+    made: Any = with_ipv6(asked)
+    [created] = made.answer.created_pdrs
+    assert created.local_fteid == v.FTeid(FIRST, *given)
+    assert by_id(made)["2"].forward == Tunnel(FTeid(7, IPv6Address("2001:db8:ac::2")))
+
+
+def test_an_fteid_over_ipv6_that_the_control_plane_has_chosen() -> None:
+    assert by_id(with_ipv6(v.FTeid(9, ipv6=OURS6.ip)))["1"].teid == 9
+    other = v.FTeid(9, ipv6=IPV6)
+    assert refused(lambda: with_ipv6(other)) == (Cause.RULE_FAILURE, Ie.FTEID, pdr(1))
+
+
+def test_of_an_outer_header_of_both_versions_ipv4_is_taken() -> None:
+    both = Creation.GTPU_UDP_IPV4 | Creation.GTPU_UDP_IPV6
+    header = v.OuterHeaderCreation(both, 7, GNB, IPv6Address("2001:db8:ac::2"))
+    made = with_ipv6(v.ChooseFTeid(), header)
+    assert by_id(made)["2"].forward == Tunnel(FTeid(7, GNB))
+
+
+def test_ipv6_peers_that_cannot_be() -> None:
+    header = v.OuterHeaderCreation(Creation.GTPU_UDP_IPV6, 7, None, OURS6.ip)
+    wrong = (Cause.RULE_FAILURE, Ie.OUTER_HEADER_CREATION, far(2))
+    assert refused(lambda: with_ipv6(v.ChooseFTeid(), header)) == wrong
+
+
+def test_a_relay_over_ipv6_is_refused() -> None:
+    """From tunnel to tunnel packets go to peers that have IPv4."""
+    parameters = g.ForwardingParameters(Interface.CORE, None, AT_PEER6)
+    fars = (UL_FAR._replace(forwarding_parameters=parameters), DL_FAR)
+    wrong = refused(lambda: establish(Chooser(ip6=OURS6.ip), TERMS6, create_fars=fars))
+    assert wrong == (Cause.NO_RESOURCES, Ie.OUTER_HEADER_CREATION, pdr(1))
 
 
 @pytest.mark.parametrize(

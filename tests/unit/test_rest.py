@@ -281,7 +281,7 @@ def test_list(client: Client, service: FakeService) -> None:
         ("ue_ipv6=fe80::1%25eth0", "ue_ipv6"),
         ("ue_ipv6=10.45.0.2", "ue_ipv6"),
         ("ue_ipv6=7", "ue_ipv6"),
-        ("peer=::1", "peer"),
+        ("peer=::x", "peer"),
         ("state=lost", "state"),
         ("cursor=forged", "cursor"),
         ("counters=some", "counters"),

@@ -159,7 +159,7 @@ details = st.builds(
 def test_a_detail_is_read_as_it_was_written(detail: Detail, indicated: bool) -> None:
     text = to_text(session(detail=detail, error_indicated=indicated))
     assert text is not None
-    assert from_text(text, detail.slot) == (detail, indicated)
+    assert from_text(text, detail.slot) == (detail, indicated, None)
 
 
 def test_the_strategy_knows_every_field() -> None:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from ipaddress import IPv4Address
 from typing import Protocol
 
 import eventlet
@@ -31,7 +30,7 @@ from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.flows.drops import BUFFER_TIMEOUT
 from ofgtp.core.flows.flow import Action
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.model import Session
+from ofgtp.core.model import Address, Session
 from ofgtp.core.rules.counts import Counts
 from ofgtp.core.rules.downlink import closed, replay
 from ofgtp.core.rules.terms import ETHERNET_HEADER, GROUP_BITS
@@ -155,7 +154,7 @@ class Holding:
         by_slot: Callable[[int], Session | None],
         channel: Callable[[], Channel | None],
         dropped: Callable[[str, int], None],
-        known: Callable[[IPv4Address], bool],
+        known: Callable[[Address], bool],
     ) -> None:
         """`by_slot` finds a stored session, `channel` is the switch, if it is there, `dropped`
         counts, and `known` tells whether a peer's MAC address, or its next hop's, is known."""
@@ -362,7 +361,7 @@ class Holding:
     def _await_peers(self, changed: Mapping[int, Session | None]) -> None:
         """Wait a moment for the MAC addresses of the peers that get what waits: the switch loses
         what it has none for."""
-        peers: set[IPv4Address] = set()
+        peers: set[Address] = set()
         for slot, session in changed.items():
             entry = self._entries.get(slot)
             if session is not None and entry is not None and len(entry.queue):

@@ -194,9 +194,12 @@ class Host:
             former = hostnet.offloads_off(port)
             if former:
                 self._ovsdb.remember(gateway, port, former)
-        changed |= hostnet.ensure_device_settings(gateway.bridge, forward=False)
+        ipv6 = gateway.access_ip6 is not None
+        changed |= hostnet.ensure_device_settings(gateway.bridge, forward=False, ipv6=ipv6)
         changed |= hostnet.ensure_address(gateway.bridge, gateway.access_ip)
         lacks = hostnet.ipv6_refusal(gateway)
+        if gateway.access_ip6 is not None:
+            changed |= hostnet.ensure_address(gateway.bridge, gateway.access_ip6)
         if gateway.host_core:
             changed |= self._ensure_core_device(with_ipv6=lacks is None)
         with self._routes:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv4Address
 
 from ofgtp.control.peers.end_markers import left_tunnels
 from ofgtp.control.peers.peers import difference
-from ofgtp.core.model import FTeid, Session
+from ofgtp.core.model import Address, FTeid, Session
 from ofgtp.core.rules.link import has_news
 from ofgtp.core.sessions.rules import framed_of
 
@@ -16,7 +15,7 @@ class Moves:
     """Adds changes up. It holds no sessions: a batch may change very many."""
 
     def __init__(self) -> None:
-        self.counts: Counter[IPv4Address] = Counter()
+        self.counts: Counter[Address] = Counter()
         """How many sessions more, or less, name each peer."""
         self.left: list[FTeid] = []
         """Tunnels that sessions have left for another, and whose peers know them still."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from ofgtp.core.model import GTPU_PORT, Gateway, Session
-from ofgtp.core.packets import arp, frames, gtpu
+from ofgtp.core.model import GTPU_PORT, Address, Gateway, Session
+from ofgtp.core.packets import arp, frames, gtpu, icmpv6
 from ofgtp.core.peers.neighbours import Neighbours
 from ofgtp.core.peers.paths import PathChanged, Paths, PathStatus, PathTimers
 from ofgtp.core.sessions.rules import peers_of
@@ -26,7 +26,7 @@ WAITING_HOPS, WAITING_EACH = 64, 8
 @dataclass(slots=True)
 class _Waiting:
     until: float
-    messages: list[tuple[IPv4Address, gtpu.MessageType, bytes]] = field(default_factory=list)
+    messages: list[tuple[Address, gtpu.MessageType, bytes]] = field(default_factory=list)
 
 
 class Peers:
@@ -47,12 +47,12 @@ class Peers:
         timers = PathTimers(gateway.echo_seconds, gateway.t3_response_seconds, gateway.n3_requests)
         self.paths = Paths(timers)
         self.neighbours = Neighbours()
-        self._waiting: dict[IPv4Address, _Waiting] = {}
-        self._sessions: Counter[IPv4Address] = Counter()
+        self._waiting: dict[Address, _Waiting] = {}
+        self._sessions: Counter[Address] = Counter()
 
     # --- who is in use
 
-    def load(self, sessions: Mapping[IPv4Address, int], now: float) -> None:
+    def load(self, sessions: Mapping[Address, int], now: float) -> None:
         """These are the peers, with the number of sessions that name each, whatever was before.
 
         New ones are not asked by Echo Request at once: a run before may have done so just now.
@@ -60,32 +60,32 @@ class Peers:
         for peer in sessions.keys() | self._sessions.keys():
             self._count(peer, sessions.get(peer, 0) - self._sessions[peer], now, later=True)
 
-    def changed(self, sessions: Mapping[IPv4Address, int], now: float) -> None:
+    def changed(self, sessions: Mapping[Address, int], now: float) -> None:
         """So many sessions more, or less, name these peers."""
         # More comes first: a next hop that one peer leaves and another takes stays known.
         for peer, count in sorted(sessions.items(), key=lambda item: -item[1]):
             self._count(peer, count, now)
 
-    def expect(self, peers: Set[IPv4Address], now: float) -> None:
+    def expect(self, peers: Set[Address], now: float) -> None:
         """Sessions with these peers are about to be: have the new ones' next hops asked."""
         for peer in [each for each in peers if each not in self._sessions]:
             hop = self._gateway.access_next_hop(peer)
             if hop is not None:
                 self._hold(hop, now)
 
-    def keep(self, peer: IPv4Address, now: float) -> None:
+    def keep(self, peer: Address, now: float) -> None:
         """Something is to be said to this peer later: its next hop stays known until `let_go`."""
         hop = self._gateway.access_next_hop(peer)
         if hop is not None:
             self.neighbours.acquire(hop, now)
 
-    def let_go(self, peer: IPv4Address) -> None:
+    def let_go(self, peer: Address) -> None:
         """It has been said; to be called once for each `keep`."""
         hop = self._gateway.access_next_hop(peer)
         if hop is not None:
             self.neighbours.release(hop)
 
-    def _hold(self, hop: IPv4Address, now: float) -> _Waiting | None:
+    def _hold(self, hop: Address, now: float) -> _Waiting | None:
         """Keep a next hop in use for a while; None if too many are already kept so."""
         waiting = self._waiting.get(hop)
         if waiting is None and len(self._waiting) < WAITING_HOPS:
@@ -93,7 +93,7 @@ class Peers:
             self.neighbours.acquire(hop, now)
         return waiting
 
-    def _count(self, peer: IPv4Address, sessions: int, now: float, *, later: bool = False) -> None:
+    def _count(self, peer: Address, sessions: int, now: float, *, later: bool = False) -> None:
         before = self._sessions[peer]
         after = max(before + sessions, 0)
         hop = self._gateway.access_next_hop(peer)
@@ -122,12 +122,16 @@ class Peers:
     # --- what is due
 
     def ask(self, now: float) -> None:
-        """Send the ARP requests that are due."""
+        """Send the ARP requests, and Neighbour Solicitations, that are due."""
         mac = self._local_mac()
         if mac is None:
             return
+        ours6 = self._gateway.access_ip6
         for ip in self.neighbours.tick(now):
-            self._send(arp.request(mac, self._gateway.access_ip.ip, ip))
+            if isinstance(ip, IPv4Address):
+                self._send(arp.request(mac, self._gateway.access_ip.ip, ip))
+            elif ours6 is not None:
+                self._send(icmpv6.solicitation(mac, ours6.ip, ip))
 
     def tick(self, now: float) -> list[PathChanged]:
         """Send what is due; the paths that changed."""
@@ -156,24 +160,37 @@ class Peers:
         if said.op != arp.REPLY or said.target_ip != self._gateway.access_ip.ip:
             self.neighbours.doubt(said.sender_ip, said.sender_mac, now)
             return False
-        news = self.neighbours.heard(said.sender_ip, said.sender_mac, now)
-        waiting = self._waiting.get(said.sender_ip)
+        return self._answered(said.sender_ip, said.sender_mac, now)
+
+    def heard_neighbour(self, frame: bytes, now: float) -> bool:
+        """The same of a Neighbour Advertisement; one that nobody asked for only has it asked."""
+        try:
+            said = icmpv6.read_neighbour(frame, icmpv6.Type.NEIGHBOUR_ADVERTISEMENT)
+        except icmpv6.NoMessage:
+            return False
+        if said.mac is None or said.mac == self._local_mac():
+            return False
+        if not said.solicited:
+            self.neighbours.doubt(said.target, said.mac, now)
+            return False
+        return self._answered(said.target, said.mac, now)
+
+    def _answered(self, hop: Address, mac: str, now: float) -> bool:
+        """A next hop has said where it is; whether that is news."""
+        news = self.neighbours.heard(hop, mac, now)
+        waiting = self._waiting.get(hop)
         if waiting is not None:
             for peer, kind, datagram in waiting.messages:
-                self._emit(said.sender_mac, peer, GTPU_PORT, kind, datagram)
+                self._emit(mac, peer, GTPU_PORT, kind, datagram)
             waiting.messages.clear()
         if news:
-            log.info(
-                "gateway=%s: next hop %s on the access side is at %s",
-                self._gateway.name,
-                said.sender_ip,
-                said.sender_mac,
-            )
+            name = self._gateway.name
+            log.info("gateway=%s: next hop %s on the access side is at %s", name, hop, mac)
         return news
 
     # --- what goes out
 
-    def say(self, peer: IPv4Address, kind: gtpu.MessageType, datagram: bytes, now: float) -> None:
+    def say(self, peer: Address, kind: gtpu.MessageType, datagram: bytes, now: float) -> None:
         """Send a message to a peer's port 2152, by its next hop, as soon as that is known."""
         hop = self._gateway.access_next_hop(peer)
         if hop is None:
@@ -196,7 +213,7 @@ class Peers:
     def _emit(
         self,
         mac: str,
-        peer: IPv4Address,
+        peer: Address,
         port: int,
         kind: gtpu.MessageType,
         datagram: bytes,
@@ -205,13 +222,15 @@ class Peers:
         ours = self._local_mac()
         if ours is None:
             return
-        source = self._gateway.access_ip.ip
-        frame = frames.udp_frame(ours, mac, source, peer, GTPU_PORT, port, datagram, dscp=dscp)
+        own = self._gateway.access_ip if peer.version == 4 else self._gateway.access_ip6
+        if own is None:
+            return
+        frame = frames.udp_frame(ours, mac, own.ip, peer, GTPU_PORT, port, datagram, dscp=dscp)
         self._send(frame)
         self._sent(kind)
 
 
-def difference(before: Session | None, after: Session | None) -> Counter[IPv4Address]:
+def difference(before: Session | None, after: Session | None) -> Counter[Address]:
     """How many sessions more, or less, name each peer, if a session is now another one."""
     was, is_ = (set() if each is None else peers_of(each) for each in (before, after))
     return Counter({peer: (peer in is_) - (peer in was) for peer in was ^ is_})

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from heapq import nsmallest
-from ipaddress import IPv4Address
 from typing import Protocol
 
 import eventlet
@@ -24,7 +23,7 @@ from ofgtp.control.peers.peers import Peers
 from ofgtp.control.turns import in_turns
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.limits import Limit
-from ofgtp.core.model import FTeid, Gateway, Session, SessionState
+from ofgtp.core.model import Address, FTeid, Gateway, Session, SessionState
 from ofgtp.core.packets import frames, gtpu
 from ofgtp.core.packets.gtpu import MessageType
 from ofgtp.core.peers.paths import PathChanged, PathState, PathStatus
@@ -72,8 +71,8 @@ def _is_indicated(session: Session, tunnel: FTeid) -> bool:
 _WORST_FIRST = (PathState.DOWN, PathState.UNKNOWN, PathState.UP)
 
 
-def _badness(path: PathStatus) -> tuple[int, int, IPv4Address]:
-    return _WORST_FIRST.index(path.state), -path.users, path.peer
+def _badness(path: PathStatus) -> tuple[int, int, int, int]:
+    return _WORST_FIRST.index(path.state), -path.users, path.peer.version, int(path.peer)
 
 
 UNREADABLE = (BAD_FRAME, *sorted(_reasons(gtpu.GtpuError)))
@@ -127,7 +126,7 @@ class Sessions(Protocol):
     def error_indicated(self, gateway: str, tunnels: Sequence[FTeid]) -> None:
         """The peers do not know these downlink tunnels: nothing more may be sent there."""
 
-    def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
+    def path_down(self, gateway: str, peer: Address, *, remove: bool) -> None:
         """The peer does not answer any more; its sessions may be to be removed."""
 
 
@@ -153,8 +152,8 @@ class Signalling:
         """Extension headers of T-PDUs, by type."""
         self.sessions: Sessions | None = None
         self.peers = Peers(gateway, send, local_mac, self._sent)
-        self._error_limit: Limit[IPv4Address] = Limit(*ERROR_INDICATIONS)
-        self._notice_limit: Limit[IPv4Address] = Limit(*NOTIFICATIONS)
+        self._error_limit: Limit[Address] = Limit(*ERROR_INDICATIONS)
+        self._notice_limit: Limit[Address] = Limit(*NOTIFICATIONS)
         self._indicated: dict[FTeid, None] = {}
         self._working = False
 
@@ -233,7 +232,7 @@ class Signalling:
             case MessageType.END_MARKER:
                 self._end_marker(message, peer, now)
 
-    def _end_marker(self, message: gtpu.Message, peer: IPv4Address, now: float) -> None:
+    def _end_marker(self, message: gtpu.Message, peer: Address, now: float) -> None:
         """One that comes to a relay is for whoever its T-PDUs go to (TS 23.401, 5.5.1.1.2)."""
         stored = self._store.by_teid(self._gateway.name, message.teid)
         if stored is None:
@@ -249,7 +248,7 @@ class Signalling:
             said = gtpu.end_marker(tunnel.teid, message.extensions)
             self.peers.say(tunnel.ip, MessageType.END_MARKER, said, now)
 
-    def _error_indication(self, message: gtpu.Message, peer: IPv4Address) -> None:
+    def _error_indication(self, message: gtpu.Message, peer: Address) -> None:
         tunnel = gtpu.error_indication_fteid(message, peer)
         if tunnel is None:
             self.ignored[Ignored.ERROR_INDICATION_UNREADABLE] += 1
@@ -264,9 +263,10 @@ class Signalling:
 
     # --- T-PDUs
 
-    def unknown_tunnel(self, teid: int, peer: IPv4Address) -> None:
-        """A T-PDU came for a TEID that no session has (7.3.1)."""
-        if not teid:
+    def unknown_tunnel(self, teid: int, peer: Address) -> None:
+        """A T-PDU came for a TEID that no session has (7.3.1). Of one over IPv6 the switch does not
+        tell the peer: that is 0.0.0.0."""
+        if not teid or not int(peer):
             return
         now = time.monotonic()
         if not self._error_limit.take(peer, now):
@@ -275,7 +275,7 @@ class Signalling:
         said = gtpu.error_indication(teid, self._gateway.access_ip.ip)
         self.peers.say(peer, MessageType.ERROR_INDICATION, said, now)
 
-    def extended(self, teid: int, peer: IPv4Address, form: int, frame: bytes) -> None:
+    def extended(self, teid: int, peer: Address, form: int, frame: bytes) -> None:
         """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1, 7.2.3).
 
         `form` is what its register 5 said: of what was left of it, and of its container if any.
@@ -288,6 +288,8 @@ class Signalling:
         shown = (HIDDEN if kind is None else f"{kind:#04x}" for kind in types or (0,))
         self.extensions.update(shown)
         if not gtpu.not_comprehended(types, SUPPORTED_EXTENSIONS):
+            return
+        if not int(peer):
             return
         now = time.monotonic()
         if not self._notice_limit.take(peer, now):

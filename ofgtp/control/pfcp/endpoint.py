@@ -27,7 +27,7 @@ from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.errors import OfgtpError, SwitchRefused
 from ofgtp.core.filters import Network
-from ofgtp.core.model import FTeid, Gateway, Pfcp
+from ofgtp.core.model import Address, FTeid, Gateway, Pfcp
 from ofgtp.core.pfcp import stored
 from ofgtp.core.pfcp.downlink import (
     DownlinkFlow,
@@ -227,7 +227,7 @@ class PfcpEndpoint:
         """A session of the store with what was counted since."""
         return self._memory.latest(made)
 
-    def path_down(self, peer: IPv4Address) -> None:
+    def path_down(self, peer: Address) -> None:
         """Tell the control planes that have sessions with a GTP-U peer that it does not answer.
 
         Raises:
@@ -249,7 +249,12 @@ class PfcpEndpoint:
         now = time.monotonic()
         if found is None or self._told.is_told(up_seid, tunnel, now):
             return False
-        remote = ErrorIndicationReport((values.FTeid(tunnel.teid, tunnel.ip),))
+        ip = tunnel.ip
+        if isinstance(ip, IPv4Address):
+            far = values.FTeid(tunnel.teid, ip)
+        else:
+            far = values.FTeid(tunnel.teid, ipv6=ip)
+        remote = ErrorIndicationReport((far,))
         report = SessionReportRequest(ReportType.ERIR, error_indication=remote)
         self._tell(up_seid, found[1], tunnel, report, now)
         return True

@@ -18,7 +18,7 @@ from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.control.usage.readings import Readings
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, StoreError
-from ofgtp.core.model import Session
+from ofgtp.core.model import Gateway, Session
 from ofgtp.core.pfcp import procedures, stored
 from ofgtp.core.pfcp.node.actions import Change, Transaction
 from ofgtp.core.pfcp.node.answers import Given, pack
@@ -72,9 +72,10 @@ DELETED_AT_ONCE = 200
 
 
 class _Chooser:
-    def __init__(self, gateway: str, local_ip: IPv4Address, tx: Writing) -> None:
-        self.local_ip = local_ip
-        self._gateway, self._tx = gateway, tx
+    def __init__(self, gateway: Gateway, tx: Writing) -> None:
+        self.local_ip = gateway.access_ip.ip
+        self.local_ip6 = None if gateway.access_ip6 is None else gateway.access_ip6.ip
+        self._gateway, self._tx = gateway.name, tx
 
     def allocate(self) -> int:
         return self._tx.allocate_teid(self._gateway, TEIDS)
@@ -393,7 +394,7 @@ class PfcpSessions:
         return None if there is None else _There(there, self._memory.latest(found[1]))
 
     def _chooser(self, tx: Writing) -> _Chooser:
-        return _Chooser(self._gateway, self._terms.gateway.access_ip.ip, tx)
+        return _Chooser(self._terms.gateway, tx)
 
     def _remember(self, turn: _Turn, made: Session, session: PfcpSession) -> None:
         cp, number = session.cp_fseid, made.number

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from itertools import islice
 from typing import Any, Protocol
 
@@ -47,7 +46,7 @@ from ofgtp.core.errors import (
     UnknownGateway,
     UnknownSession,
 )
-from ofgtp.core.model import BatchPut, FTeid, Session, SessionState, Uplink
+from ofgtp.core.model import Address, BatchPut, FTeid, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp import stored as pfcp_stored
 from ofgtp.core.pfcp.session import PfcpSession
@@ -110,7 +109,7 @@ class PfcpNode(Protocol):
     def latest(self, made: Made) -> PfcpSession:
         """A session of the store with what was counted since."""
 
-    def path_down(self, peer: IPv4Address) -> None:
+    def path_down(self, peer: Address) -> None:
         """A GTP-U peer does not answer any more."""
 
     def error_indicated(self, up_seid: int, tunnel: FTeid) -> bool:
@@ -181,7 +180,8 @@ class SessionService:
         self.events.publish(
             "session_created", gateway=name, session=str(put.id), state=made.state.value
         )
-        return NewSession(put, name, self._agents[name].gateway.access_ip.ip, made.state, made.at)
+        ips = self._agents[name].gateway.local_ips
+        return NewSession(put, name, ips[0], made.state, made.at, ips[1])
 
     def patch(
         self, session_id: str, change: Callable[[dict[str, Any]], SessionRequest]
@@ -348,7 +348,7 @@ class SessionService:
         else:
             agent.holding.extend(slot, bounds)
 
-    def path_down(self, gateway: str, peer: IPv4Address, *, remove: bool) -> None:
+    def path_down(self, gateway: str, peer: Address, *, remove: bool) -> None:
         """Tell the control planes that have sessions with a peer that does not answer, and remove
         the others' if asked to; see `Sessions`."""
         removed = 0
@@ -695,22 +695,20 @@ class SessionService:
                 volume = seen.rules.get(bearer.id, NO_VOLUME)
                 ways = Counters(*_counts(volume.uplink)), Counters(*_counts(volume.downlink))
                 of_bearers[bearer.id] = ways
+        agent = self._agents.get(stored.session.gateway)
+        local_ip, local_ip6 = (None, None) if agent is None else agent.gateway.local_ips
         return SessionView(
             session=stored.session,
             state=stored.state,
             reason=stored.reason,
-            local_ip=self._local_ip(stored.session),
+            local_ip=local_ip,
+            local_ip6=local_ip6,
             created_at=stored.created_at,
             updated_at=stored.updated_at,
             uplink=up,
             downlink=down,
             bearers=of_bearers,
         )
-
-    def _local_ip(self, session: Session) -> IPv4Address | None:
-        """Our side of its tunnel; None if its gateway has left the configuration."""
-        agent = self._agents.get(session.gateway)
-        return None if agent is None else agent.gateway.access_ip.ip
 
 
 def _final(ledger: Ledger | None) -> dict[str, str | int]:

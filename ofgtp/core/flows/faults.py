@@ -117,6 +117,17 @@ UDP_CHECKSUM = Fault(
     read=(GTPU_SINCE, (3, 1)),
 )
 
+UDP_CHECKSUM_IPV6 = Fault(
+    name="udp_checksum_ipv6",
+    section="Over IPv6 the UDP checksum is wrong, or missing",
+    summary="over IPv6 UDP has no right checksum",
+    remedy="nftables makes GTP-U of GRE",
+    since=GTPU_SINCE,
+    fixed=None,
+    measured=TRIED,
+    read=((3, 1), (4, 0)),
+)
+
 MPLS_ABORT = Fault(
     name="mpls_abort",
     section="A label on what reads as MPLS aborts the switch",
@@ -211,6 +222,7 @@ FAULTS: Sequence[Fault] = (
     INNER_VERSION,
     OUTER_ECN,
     UDP_CHECKSUM,
+    UDP_CHECKSUM_IPV6,
     MPLS_ABORT,
     GTPU_BITS,
     CACHE_KEPT,

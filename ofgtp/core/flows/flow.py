@@ -99,6 +99,7 @@ FIELDS: dict[str, Field] = {
         Field("tun_id", 64, _short_hex, "TEID of the outer GTP-U header"),
         Field("tun_src", 32, _ipv4, "outer source: the peer"),
         Field("tun_dst", 32, _ipv4, "outer destination: the peer to send to"),
+        Field("tun_ipv6_dst", 128, _ipv6, "the same of a peer that has IPv6"),
         Field("reg0", 32, _short_hex, "TEID of a T-PDU, kept from its outer header"),
         Field("reg1", 32, _short_hex, "the peer it came from, likewise: an IPv4 address"),
         Field(

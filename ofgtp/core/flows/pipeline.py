@@ -166,10 +166,11 @@ INGRESS = Table(
 ACCESS = Table(
     10,
     "access",
-    "From the radio side (N3, S1-U). ARP and ping to the access address go to the LOCAL port, and"
-    " so does GTP-U, while the lease lasts.",
+    "From the radio side (N3, S1-U). ARP, neighbour discovery and ping to the access addresses go"
+    " to the LOCAL port, and so does GTP-U, while the lease lasts.",
     _fields(
-        "dl_dst dl_type vlan_vid nw_src nw_dst nw_proto ip_frag udp_dst icmp_type arp_op arp_tpa"
+        "dl_dst dl_type vlan_vid nw_src nw_dst ipv6_src ipv6_dst nw_proto nw_ttl ip_frag udp_dst"
+        " icmp_type icmpv6_type icmpv6_code nd_target arp_op arp_tpa"
     ),
     ("outer_ecn",),
     DropReason.ACCESS_OTHER,
@@ -244,7 +245,7 @@ RETYPE = Table(
     "retype",
     "T-PDUs come back: TEID and peer go into registers. Those with an extension header lose their"
     " label, and are parsed as IPv6, which they are not. Signalling goes to the controller.",
-    _fields("dl_type vlan_vid vlan_pcp nw_src nw_proto udp_dst"),
+    _fields("dl_type vlan_vid vlan_pcp nw_src ipv6_src nw_proto udp_dst"),
     ("container", "bare", "epoch"),
     DropReason.NOT_IP,
 )
@@ -513,10 +514,11 @@ TOO_BIG = Table(
 LOCAL = Table(
     80,
     "local",
-    "From the host: encapsulated packets, ARP and ping of the access address go out. No frame is"
-    " longer than the access MTU allows: what a sender puts behind its IP packet is not compared"
-    " with any size, and the kernel would refuse it.",
-    _fields("dl_type nw_src nw_proto udp_dst icmp_type"),
+    "From the host: encapsulated packets, ARP, neighbour discovery and ping of the access addresses"
+    " go out; T-PDUs over IPv6 come as GRE, of which nftables makes GTP-U. No frame is longer than"
+    " the access MTU allows: what a sender puts behind its IP packet is not compared with any size,"
+    " and the kernel would refuse it.",
+    _fields("dl_type nw_src ipv6_src nw_proto udp_dst icmp_type icmpv6_type"),
     (),
     DropReason.LOCAL_OTHER,
 )

@@ -1,4 +1,5 @@
-"""Ethernet frames with IPv4 and UDP (RFC 791, RFC 768), and ICMP's Fragmentation Needed (RFC 1191).
+"""Ethernet frames with IP and UDP (RFC 791, RFC 8200, RFC 768), and ICMP Fragmentation Needed (RFC
+1191).
 
 Signalling comes from the switch as the whole outer frame and goes back to it as one.
 """
@@ -7,18 +8,20 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.errors import CodecError
 from ofgtp.core.flows.flow import mac_to_int
+from ofgtp.core.model import Address
 
-ETH_TYPE_IPV4 = 0x0800
+ETH_TYPE_IPV4, ETH_TYPE_IPV6 = 0x0800, 0x86DD
 
 MTU_MIN = 68
 """Every IPv4 link carries so many octets unfragmented (RFC 791)."""
 
 _ETHERNET = struct.Struct("!6s6sH")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_IPV6 = struct.Struct("!IHBB16s16s")
 _UDP = struct.Struct("!HHHH")
 _ICMP_UNREACHABLE = struct.Struct("!BBHHH")
 
@@ -35,7 +38,7 @@ _BROADCAST = IPv4Address("255.255.255.255")
 
 
 class FrameError(CodecError):
-    """A frame that is no whole UDP datagram over IPv4 and Ethernet, or that cannot be answered."""
+    """A frame that is no whole UDP datagram over IP and Ethernet, or that cannot be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class UdpFrame:
 
     src_mac: str
     dst_mac: str
-    src_ip: IPv4Address
-    dst_ip: IPv4Address
+    src_ip: Address
+    dst_ip: Address
     src_port: int
     dst_port: int
     dscp: int
@@ -62,8 +65,8 @@ def checksum(data: bytes) -> int:
 def udp_frame(
     src_mac: str,
     dst_mac: str,
-    src_ip: IPv4Address,
-    dst_ip: IPv4Address,
+    src_ip: Address,
+    dst_ip: Address,
     src_port: int,
     dst_port: int,
     payload: bytes,
@@ -74,6 +77,8 @@ def udp_frame(
 ) -> bytes:
     """The frame of a UDP datagram, not to be fragmented (so `ident` may be 0: RFC 6864, 4.1).
 
+    Both addresses are of one IP version.
+
     Raises:
         ValueError: a port, `dscp` (0 to 63), `ttl` (1 to 255) or the payload is out of its range.
     """
@@ -81,19 +86,29 @@ def udp_frame(
         _check("a port", port, 0, 0xFFFF)
     size = _UDP.size + len(payload)
     _check("the payload's length", len(payload), 0, 0xFFFF - _IPV4.size - _UDP.size)
+    # As for IPv4; IPv6 has the same in more octets (RFC 8200, 8.1), which are 0.
     pseudo = src_ip.packed + dst_ip.packed + struct.pack("!HH", _PROTO_UDP, size)
     header = _UDP.pack(src_port, dst_port, size, 0)
     # 0 says that there is no checksum, so one that comes to 0 is sent as its other form (RFC 768)
     sum_ = checksum(pseudo + header + payload) or 0xFFFF
     datagram = _UDP.pack(src_port, dst_port, size, sum_) + payload
-    packet = _ipv4(src_ip, dst_ip, _PROTO_UDP, datagram, dscp, ttl, ident)
-    return ipv4_frame(src_mac, dst_mac, packet)
+    if isinstance(src_ip, IPv4Address) and isinstance(dst_ip, IPv4Address):
+        packet = _ipv4(src_ip, dst_ip, _PROTO_UDP, datagram, dscp, ttl, ident)
+        return ipv4_frame(src_mac, dst_mac, packet)
+    _check("a DSCP", dscp, 0, 63)
+    _check("a TTL", ttl, 1, 255)
+    fields = 6 << 28 | dscp << 22, size, _PROTO_UDP, ttl, src_ip.packed, dst_ip.packed
+    return _frame(src_mac, dst_mac, ETH_TYPE_IPV6, _IPV6.pack(*fields) + datagram)
 
 
 def ipv4_frame(src_mac: str, dst_mac: str, packet: bytes) -> bytes:
     """The Ethernet frame of an IPv4 packet."""
+    return _frame(src_mac, dst_mac, ETH_TYPE_IPV4, packet)
+
+
+def _frame(src_mac: str, dst_mac: str, eth_type: int, packet: bytes) -> bytes:
     source, target = (mac_to_int(mac).to_bytes(6, "big") for mac in (src_mac, dst_mac))
-    return _ETHERNET.pack(target, source, ETH_TYPE_IPV4) + packet
+    return _ETHERNET.pack(target, source, eth_type) + packet
 
 
 def parse_udp(frame: bytes) -> UdpFrame:
@@ -103,17 +118,59 @@ def parse_udp(frame: bytes) -> UdpFrame:
     be left to a sender's hardware that is none.
 
     Raises:
-        FrameError: no IPv4, no UDP, a fragment, cut off, a wrong header checksum, or a sender that
+        FrameError: no IP, no UDP, a fragment, cut off, a wrong header checksum, or a sender that
             is no single host. Nothing else is ever raised.
     """
     if len(frame) < _ETHERNET.size:
         raise FrameError("no whole Ethernet header")
     dst_mac, src_mac, eth_type = _ETHERNET.unpack_from(frame)
-    if eth_type != ETH_TYPE_IPV4:
+    if eth_type not in (ETH_TYPE_IPV4, ETH_TYPE_IPV6):
         raise FrameError(f"Ethernet type {eth_type:#06x}")
     if src_mac[0] & 1 or not any(src_mac):
         raise FrameError("the sender's MAC is no unicast one")
     packet = frame[_ETHERNET.size :]
+    src: Address
+    dst: Address
+    if eth_type == ETH_TYPE_IPV6:
+        src, dst, tos, datagram = _datagram6(packet)
+    else:
+        src, dst, tos, datagram = _datagram4(packet)
+    if len(datagram) < _UDP.size:
+        raise FrameError("no whole UDP header")
+    src_port, dst_port, size, _ = _UDP.unpack_from(datagram)
+    if not _UDP.size <= size <= len(datagram):
+        raise FrameError(f"UDP length {size} in {len(datagram)} octets")
+    return UdpFrame(
+        src_mac=src_mac.hex(":"),
+        dst_mac=dst_mac.hex(":"),
+        src_ip=src,
+        dst_ip=dst,
+        src_port=src_port,
+        dst_port=dst_port,
+        dscp=tos >> 2,
+        payload=datagram[_UDP.size : size],
+    )
+
+
+def _datagram6(packet: bytes) -> tuple[IPv6Address, IPv6Address, int, bytes]:
+    """The ends, the traffic class and the UDP datagram of an IPv6 packet without extension
+    headers."""
+    if len(packet) < _IPV6.size:
+        raise FrameError("no whole IPv6 packet")
+    first, length, proto, _, source, destination = _IPV6.unpack_from(packet)
+    if first >> 28 != 6 or len(packet) < _IPV6.size + length:
+        raise FrameError("no whole IPv6 packet")
+    if proto != _PROTO_UDP:
+        raise FrameError(f"IP protocol {proto}")
+    src = IPv6Address(source)
+    if src.is_multicast or src.is_unspecified or src.is_loopback:
+        raise FrameError(f"the source {src} is no host's")
+    datagram = packet[_IPV6.size : _IPV6.size + length]
+    return src, IPv6Address(destination), first >> 20 & 0xFF, datagram
+
+
+def _datagram4(packet: bytes) -> tuple[IPv4Address, IPv4Address, int, bytes]:
+    """The same of an IPv4 packet."""
     header = _read_ipv4(packet)
     if header is None or len(packet) < header.total_length:
         raise FrameError("no whole IPv4 packet")
@@ -125,22 +182,7 @@ def parse_udp(frame: bytes) -> UdpFrame:
         raise FrameError(f"IP protocol {header.proto}")
     if not _is_host(header.src):
         raise FrameError(f"the source {header.src} is no host's")
-    datagram = packet[header.length : header.total_length]
-    if len(datagram) < _UDP.size:
-        raise FrameError("no whole UDP header")
-    src_port, dst_port, size, _ = _UDP.unpack_from(datagram)
-    if not _UDP.size <= size <= len(datagram):
-        raise FrameError(f"UDP length {size} in {len(datagram)} octets")
-    return UdpFrame(
-        src_mac=src_mac.hex(":"),
-        dst_mac=dst_mac.hex(":"),
-        src_ip=header.src,
-        dst_ip=header.dst,
-        src_port=src_port,
-        dst_port=dst_port,
-        dscp=header.tos >> 2,
-        payload=datagram[_UDP.size : size],
-    )
+    return header.src, header.dst, header.tos, packet[header.length : header.total_length]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from ofgtp.core.errors import CodecError
-from ofgtp.core.model import TEID_MAX, FTeid
+from ofgtp.core.model import TEID_MAX, Address, FTeid
 
 HEADER_LENGTH = 8
 """Octets of the mandatory part of the header; the Length field counts what follows it (5.1)."""
@@ -426,7 +426,7 @@ def _read_ies(data: bytes, ies: dict[int, bytes]) -> bool:
     return True
 
 
-def error_indication_fteid(message: Message, source_ip: IPv4Address) -> FTeid | None:
+def error_indication_fteid(message: Message, source_ip: Address) -> FTeid | None:
     """The tunnel endpoint that a received Error Indication from `source_ip` says it does not know.
 
     By the IEs TEID Data I and GTP-U Peer Address (7.3.1); where one is missing the header's TEID

@@ -1,4 +1,5 @@
-"""The next hops of the access side: their MAC addresses, and when to ask for them by ARP.
+"""The next hops of the access side: their MAC addresses, and when to ask for them by ARP, or by
+neighbour discovery.
 
 Two need these. The switch puts them into the frames it encapsulates, and learns them from the ARP
 answers that come in, but asks only when a packet is there already, which it then drops. The
@@ -10,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
 
 from ofgtp.core.agenda import Agenda
 from ofgtp.core.limits import TokenBucket
+from ofgtp.core.model import Address
 
 KNOWN_S = 60.0
 """Seconds between two questions to one that answers. The switch forgets what it was told after 15
@@ -66,15 +67,15 @@ class Neighbours:
     """
 
     def __init__(self) -> None:
-        self._known: dict[IPv4Address, _Neighbour] = {}
-        self._agenda: Agenda[IPv4Address] = Agenda()
+        self._known: dict[Address, _Neighbour] = {}
+        self._agenda: Agenda[Address] = Agenda()
         """When to ask those in use."""
-        self._asked: dict[IPv4Address, float] = {}
+        self._asked: dict[Address, float] = {}
         """When the last question went out, oldest first; those that may be asked again are not
         kept. Some are not in use any more."""
         self._limit = TokenBucket(MOST_PER_S, MOST_AT_ONCE)
 
-    def acquire(self, ip: IPv4Address, now: float) -> None:
+    def acquire(self, ip: Address, now: float) -> None:
         """One user more. A new neighbour is asked with the next tick."""
         neighbour = self._known.get(ip)
         if neighbour is None:
@@ -82,7 +83,7 @@ class Neighbours:
             self._agenda.set(ip, self._earliest(ip, now))
         neighbour.users += 1
 
-    def release(self, ip: IPv4Address) -> None:
+    def release(self, ip: Address) -> None:
         """One user less; after the last it is forgotten.
 
         Raises:
@@ -96,11 +97,11 @@ class Neighbours:
             del self._known[ip]
             self._agenda.drop(ip)
 
-    def tick(self, now: float) -> list[IPv4Address]:
+    def tick(self, now: float) -> list[Address]:
         """Whom to ask at `now`."""
         while self._asked and next(iter(self._asked.values())) + FIRST_S <= now:
             del self._asked[next(iter(self._asked))]
-        asked: list[IPv4Address] = []
+        asked: list[Address] = []
         while (ip := self._agenda.first(now)) is not None and self._limit.take(now):
             neighbour = self._known[ip]
             self._agenda.set(ip, now + neighbour.pause)
@@ -110,7 +111,7 @@ class Neighbours:
             asked.append(ip)
         return asked
 
-    def heard(self, ip: IPv4Address, mac: str, now: float) -> bool:
+    def heard(self, ip: Address, mac: str, now: float) -> bool:
         """It answered that this is its MAC; True if that is news of one in use."""
         neighbour = self._known.get(ip)
         if neighbour is None:
@@ -122,7 +123,7 @@ class Neighbours:
         neighbour.doubted = False
         return changed
 
-    def doubt(self, ip: IPv4Address, mac: str, now: float) -> None:
+    def doubt(self, ip: Address, mac: str, now: float) -> None:
         """Something else than an answer says that it has this MAC: if that is news, ask it soon.
 
         It is not believed until it answers; see DOUBTED_S for what the switch makes of it.
@@ -138,12 +139,12 @@ class Neighbours:
             neighbour.pause = FIRST_S
             self._agenda.hasten(ip, self._earliest(ip, now))
 
-    def mac(self, ip: IPv4Address) -> str | None:
+    def mac(self, ip: Address) -> str | None:
         """Its MAC address; None if it has not answered, or is not in use."""
         neighbour = self._known.get(ip)
         return None if neighbour is None else neighbour.mac
 
-    def state(self, ip: IPv4Address) -> NeighbourState:
+    def state(self, ip: Address) -> NeighbourState:
         """What is known of it."""
         return _state(self._known.get(ip))
 
@@ -154,7 +155,7 @@ class Neighbours:
             counts[_state(neighbour)] += 1
         return counts
 
-    def _earliest(self, ip: IPv4Address, now: float) -> float:
+    def _earliest(self, ip: Address, now: float) -> float:
         """When it may be asked."""
         return max(now, self._asked.get(ip, float("-inf")) + FIRST_S)
 

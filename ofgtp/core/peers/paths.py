@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
 
 from ofgtp.core.agenda import Agenda
+from ofgtp.core.model import Address
 from ofgtp.core.packets.gtpu import SEQUENCE_MAX
 
 
@@ -77,7 +77,7 @@ class PathTimers:
 class SendEcho:
     """Send an Echo Request; `attempt` is 1 for the first of its exchange."""
 
-    peer: IPv4Address
+    peer: Address
     sequence: int
     attempt: int
 
@@ -86,7 +86,7 @@ class SendEcho:
 class PathChanged:
     """The state of a path is another now."""
 
-    peer: IPv4Address
+    peer: Address
     old: PathState
     new: PathState
 
@@ -95,7 +95,7 @@ class PathChanged:
 class PathStatus:
     """What an operator should know of a peer; times are the caller's, None is never."""
 
-    peer: IPv4Address
+    peer: Address
     state: PathState
     users: int
     """How many sessions use it."""
@@ -128,15 +128,13 @@ class Paths:
 
     def __init__(self, timers: PathTimers) -> None:
         self._timers = timers
-        self._paths: dict[IPv4Address, _Path] = {}
-        self._agenda: Agenda[IPv4Address] = Agenda()
+        self._paths: dict[Address, _Path] = {}
+        self._agenda: Agenda[Address] = Agenda()
         """When the next request to each is due, its exchange ends, or it is forgotten."""
         self._next_first = {False: float("-inf"), True: float("-inf")}
         """When the next new peer is asked, by whether it is put off."""
 
-    def acquire(
-        self, peer: IPv4Address, now: float, sessions: int = 1, later: bool = False
-    ) -> None:
+    def acquire(self, peer: Address, now: float, sessions: int = 1, later: bool = False) -> None:
         """So many sessions more use this peer.
 
         With `later` the first request to a peer that is new here is put off by an interval: a run
@@ -157,7 +155,7 @@ class Paths:
             self._agenda.set(peer, first)
         path.users += sessions
 
-    def release(self, peer: IPv4Address, sessions: int = 1) -> None:
+    def release(self, peer: Address, sessions: int = 1) -> None:
         """So many sessions less use it. After the last no more is sent, and nothing reported.
 
         A peer that was asked, or put off, is remembered until it might be asked again, so that
@@ -203,9 +201,7 @@ class Paths:
                 self._agenda.set(peer, now + timers.t3_response_s)
         return sends, events
 
-    def echo_response(
-        self, peer: IPv4Address, sequence: int | None, now: float
-    ) -> list[PathChanged]:
+    def echo_response(self, peer: Address, sequence: int | None, now: float) -> list[PathChanged]:
         """`peer` sent an Echo Response; without sequence number it counts for the last request.
 
         Ignored is one from a peer that nobody uses, one to a request that was never sent and one
@@ -219,7 +215,7 @@ class Paths:
         path.answered_at = now
         return self._conclude(peer, path, Outcome.ANSWERED)
 
-    def echo_request(self, peer: IPv4Address, now: float) -> None:
+    def echo_request(self, peer: Address, now: float) -> None:
         """`peer` sent an Echo Request: noted, but no proof that our packets reach it.
 
         A Recovery in it has no meaning in GTP-U (7.2.2, 8.2), so a restart cannot be told by it.
@@ -232,7 +228,7 @@ class Paths:
         """The peers in use."""
         return [self._status(peer, path) for peer, path in self._paths.items() if path.users]
 
-    def get(self, peer: IPv4Address) -> PathStatus | None:
+    def get(self, peer: Address) -> PathStatus | None:
         """One peer; None if nobody uses it."""
         path = self._paths.get(peer)
         return self._status(peer, path) if path is not None and path.users else None
@@ -245,17 +241,17 @@ class Paths:
         return counts
 
     @staticmethod
-    def _status(peer: IPv4Address, path: _Path) -> PathStatus:
+    def _status(peer: Address, path: _Path) -> PathStatus:
         times = path.asked_at, path.answered_at, path.heard_at
         return PathStatus(peer, path.state, path.users, *times)
 
-    def _conclude(self, peer: IPv4Address, path: _Path, outcome: Outcome) -> list[PathChanged]:
+    def _conclude(self, peer: Address, path: _Path, outcome: Outcome) -> list[PathChanged]:
         old, path.state = path.state, TRANSITIONS[path.state, outcome]
         if path.attempts and path.asked_at is not None:
             path.attempts = 0
             self._agenda.set(peer, path.asked_at + self._timers.interval_s)
         return [PathChanged(peer, old, path.state)] if path.state is not old else []
 
-    def _forget(self, peer: IPv4Address) -> None:
+    def _forget(self, peer: Address) -> None:
         del self._paths[peer]
         self._agenda.drop(peer)

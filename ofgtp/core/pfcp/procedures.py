@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address
 
 from ofgtp.core.errors import Conflict, InvalidSession
 from ofgtp.core.filters import Network
@@ -43,6 +44,7 @@ from ofgtp.core.pfcp.wire.sdf import DSCP_MASK
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.core.sessions.check import check_ipv6, check_prefixes
 from ofgtp.core.sessions.detail import Detail, Owner
+from ofgtp.core.sessions.rule import Tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,17 +234,38 @@ def _checked(session: PfcpSession, terms: Terms) -> Made:
         tunnel = _tunnel(far)
         if tunnel is None:
             continue
+        if isinstance(tunnel.ip, IPv6Address) and terms.gateway.access_ip6 is None:
+            rule = FailedRule(RuleKind.FAR, far.far_id)
+            reason = "the outer header is of IPv6, and tunnels are over IPv4"
+            raise Refusal(Cause.NO_RESOURCES, reason, Ie.OUTER_HEADER_CREATION, rule)
         try:
             check_teid("", tunnel.teid)
             terms.gateway.check_peer("", tunnel.ip)
         except InvalidSession as error:
             rule = FailedRule(RuleKind.FAR, far.far_id)
             raise Refusal(Cause.RULE_FAILURE, error.msg, Ie.OUTER_HEADER_CREATION, rule) from None
+    _check_versions(made)
     try:
         check_prefixes(terms.gateway, detail_of(session, made), terms.protected)
     except InvalidSession as error:
         raise collision(error, session, restores=False) from None
     return made
+
+
+def _check_versions(made: Made) -> None:
+    """The switch sends a session's packets to peers of one IP version, and from tunnel to tunnel
+    to those that have IPv4."""
+    versions: set[int] = set()
+    for rule in made.rules:
+        if not isinstance(rule.forward, Tunnel):
+            continue
+        versions.add(rule.forward.to.ip.version)
+        relayed = rule.teid is not None and rule.forward.to.ip.version == 6
+        if relayed or len(versions) > 1:
+            of_both = "its tunnels are of both IP versions"
+            reason = "it leads from a tunnel to one over IPv6" if relayed else of_both
+            name = FailedRule(RuleKind.PDR, int(rule.id))
+            raise Refusal(Cause.NO_RESOURCES, reason, Ie.OUTER_HEADER_CREATION, name)
 
 
 def _check_marking(far: CreateFar, dscp: int | None) -> None:
@@ -352,8 +375,10 @@ def _tunnel(far: CreateFar) -> FTeid | None:
     header = None
     if far.forwarding_parameters is not None:
         header = far.forwarding_parameters.outer_header_creation
-    if header is None or not header.description & Creation.GTPU_UDP_IPV4:
+    of_gtpu = Creation.GTPU_UDP_IPV4 | Creation.GTPU_UDP_IPV6
+    if header is None or not header.description & of_gtpu:
         return None
-    if not header.teid or header.ipv4 is None or header.ipv4.is_unspecified:
+    ip = header.ipv4 or header.ipv6
+    if not header.teid or ip is None or ip.is_unspecified:
         return None
-    return FTeid(header.teid, header.ipv4)
+    return FTeid(header.teid, ip)

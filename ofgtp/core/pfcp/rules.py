@@ -397,12 +397,10 @@ def _destination(parameters: ForwardingParameters, rule: FailedRule) -> FTeid | 
     if not header.description & (Creation.GTPU_UDP_IPV4 | Creation.GTPU_UDP_IPV6):
         reason = "the outer header is none of GTP-U"
         raise Refusal(Cause.NOT_SUPPORTED, reason, Ie.OUTER_HEADER_CREATION, rule)
-    if header.ipv4 is None:
-        reason = "the outer header is of IPv6, and tunnels are over IPv4"
-        raise Refusal(Cause.NO_RESOURCES, reason, Ie.OUTER_HEADER_CREATION, rule)
-    if not header.teid or header.ipv4.is_unspecified:
+    to = header.ipv4 or header.ipv6
+    if to is None or not header.teid or to.is_unspecified:
         return None  # as simulators say that there is no tunnel yet
-    return FTeid(header.teid, header.ipv4)
+    return FTeid(header.teid, to)
 
 
 def _octet(qers: Sequence[CreateQer]) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol, TypeVar
 
 from ofgtp.core.pfcp.usage import NO_USAGE, Usage
@@ -69,6 +69,8 @@ class Chooser(Protocol):
 
     local_ip: IPv4Address
     """The address of all of them."""
+    local_ip6: IPv6Address | None
+    """Their second one, if they have one."""
 
     def allocate(self) -> int:
         """A TEID that no session has."""
@@ -215,20 +217,24 @@ def _chosen(
     rule = FailedRule(RuleKind.PDR, pdr.pdr_id)
     if asked is None:
         return pdr, []
-    if asked.ipv6 and not asked.ipv4:
+    if asked.ipv6 and not asked.ipv4 and chooser.local_ip6 is None:
         reason = "an F-TEID over IPv6 was asked for, and there is none"
         raise Refusal(Cause.NO_RESOURCES, reason, Ie.FTEID, rule)
     if isinstance(asked, FTeid):
-        if asked.ipv4 != chooser.local_ip:
-            reason = f"F-TEIDs are at {chooser.local_ip}, not at {asked.ipv4}"
-            raise Refusal(Cause.RULE_FAILURE, reason, Ie.FTEID, rule)
+        for named, ours in ((asked.ipv4, chooser.local_ip), (asked.ipv6, chooser.local_ip6)):
+            # Beside an IPv4 address one of IPv6 is let pass that nobody will send to.
+            if named is not None and named != ours and not (ours is None and asked.ipv4):
+                reason = f"F-TEIDs are at {ours}, not at {named}"
+                raise Refusal(Cause.RULE_FAILURE, reason, Ie.FTEID, rule)
         return pdr, []
     teid = None if asked.choose_id is None else chosen.get(asked.choose_id)
     if teid is None:
         teid = chooser.allocate()
     if asked.choose_id is not None:
         chosen[asked.choose_id] = teid
-    fteid = FTeid(teid, chooser.local_ip)
+    # Of one that may be of both versions it is; with neither named, of IPv4 (see `ChooseFTeid`).
+    ipv6 = chooser.local_ip6 if asked.ipv6 else None
+    fteid = FTeid(teid, None if asked.ipv6 and not asked.ipv4 else chooser.local_ip, ipv6)
     return pdr._replace(pdi=pdr.pdi._replace(local_fteid=fteid)), [CreatedPdr(pdr.pdr_id, fteid)]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
-from ofgtp.core.flows.flow import Flow, Match, Output, Port, SetInPort, match
+from ofgtp.core.flows.flow import Flow, Match, Output, Port, SetInPort, Value, match
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     ARP_METER,
@@ -24,16 +24,25 @@ from ofgtp.core.flows.pipeline import (
 )
 from ofgtp.core.model import GTPU_PORT, Gateway
 from ofgtp.core.rules.terms import (
+    ADVERTISEMENT,
     ANY_FRAGMENT,
     ARP,
     ECHO_REPLY,
+    ECHO_REPLY_6,
     ECHO_REQUEST,
+    ECHO_REQUEST_6,
     ETHERNET_HEADER,
+    GRE,
     HEADER_SAMPLE,
     ICMP,
     ICMP_SAMPLE,
+    ICMPV6,
     IPV4,
+    IPV6,
+    LISTENER_REPORT,
+    NEIGHBOURS_HOPS,
     PARAMETER_PROBLEM,
+    SOLICITATION,
     TAGGED,
     TIME_EXCEEDED,
     UDP,
@@ -96,6 +105,36 @@ def access(gateway: Gateway, links: Links) -> Iterator[Flow]:
         yield ACCESS.flow(80, gtpu(prefix), goto=OUTER_ECN)
     if gateway.access_allow and anyone not in gateway.access_allow:
         yield ACCESS.drop(70, gtpu(anyone), DropReason.ACCESS_DENIED)
+    if gateway.access_ip6 is not None:
+        yield from _access6(gateway, links, gateway.access_ip6.ip)
+
+
+def _access6(gateway: Gateway, links: Links, ours: IPv6Address) -> Iterator[Flow]:
+    """The same over IPv6, with neighbour discovery in place of ARP (RFC 4861): the host answers who
+    asks, and of the answers that it gets the switch learns its peers' MAC addresses."""
+    local = Output(Port.LOCAL)
+    said: dict[str, Value] = {"dl_type": IPV6, "nw_proto": ICMPV6}
+    once: dict[str, Value] = said | {"nw_ttl": NEIGHBOURS_HOPS, "icmpv6_code": 0}
+    question = match(icmpv6_type=SOLICITATION, nd_target=ours, **once)
+    yield ACCESS.flow(102, question, local, meter=ARP_METER)
+    answer = match(icmpv6_type=ADVERTISEMENT, ipv6_dst=ours, **once)
+    show = Output(Port.CONTROLLER, max_len=HEADER_SAMPLE)
+    yield ACCESS.report(102, answer, Report.ACCESS_ARP, local, show, meter=NEIGHBOUR_METER)
+    fragment = match(dl_type=IPV6, ipv6_dst=ours, ip_frag=ANY_FRAGMENT)
+    yield ACCESS.drop(100, fragment, DropReason.OUTER_FRAGMENT)
+    to_us: dict[str, Value] = {"dl_dst": links.local_mac, "ipv6_dst": ours}
+    for icmp_type in (ECHO_REQUEST_6, ECHO_REPLY_6):
+        asked = match(icmpv6_type=icmp_type, **to_us, **said)
+        yield ACCESS.flow(90, asked, local, meter=PING_METER)
+    gtpu: dict[str, Value] = to_us | {"dl_type": IPV6, "nw_proto": UDP, "udp_dst": GTPU_PORT}
+    anyone = IPv6Network("::/0")
+    allowed = gateway.access_allow6
+    if not allowed and not gateway.access_allow:
+        allowed = (anyone,)
+    for prefix in allowed:
+        yield ACCESS.flow(80, match(ipv6_src=prefix, **gtpu), goto=OUTER_ECN)
+    if anyone not in allowed:
+        yield ACCESS.drop(70, match(**gtpu), DropReason.ACCESS_DENIED)
 
 
 def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
@@ -108,3 +147,13 @@ def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
     for icmp_type in (ECHO_REQUEST, ECHO_REPLY):
         asked = match(dl_type=IPV4, nw_src=ours, nw_proto=ICMP, icmp_type=icmp_type)
         yield LOCAL.flow(100, asked, access)
+    if gateway.access_ip6 is None:
+        return
+    # That the host listens for questions: nobody forwards these groups by what it says (RFC 9777).
+    report: dict[str, Value] = {"dl_type": IPV6, "nw_proto": ICMPV6, "icmpv6_type": LISTENER_REPORT}
+    yield LOCAL.flow(100, match(**report))
+    from_us: dict[str, Value] = {"dl_type": IPV6, "ipv6_src": gateway.access_ip6.ip}
+    yield LOCAL.flow(100, match(nw_proto=GRE, **from_us), out, meter=SENT_METER)
+    for icmp_type in (ECHO_REQUEST_6, ECHO_REPLY_6, SOLICITATION, ADVERTISEMENT):
+        said = match(nw_proto=ICMPV6, icmpv6_type=icmp_type, **from_us)
+        yield LOCAL.flow(100, said, access)

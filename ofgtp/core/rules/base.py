@@ -80,6 +80,8 @@ def protected_networks(gateways: Iterable[Gateway]) -> tuple[Network, ...]:
         networks += [gateway.access_ip.network, IPv4Network(gateway.core_ip.ip)]
         networks += [route.to for route in gateway.access_routes if route.to.prefixlen]
         networks += [] if gateway.pfcp is None else [IPv4Network(gateway.pfcp.listen)]
+        if gateway.access_ip6 is not None:
+            networks += [gateway.access_ip6.network]
         if gateway.core_ip6 is not None:
             ours = gateway.core_ip6
             # On a host's internal port nobody else is: a UE would have the host look for 2^64.
@@ -98,12 +100,12 @@ def gateway_flows(
     """
     yield from ingress(links)
     yield from access(gateway, links)
-    yield from outer_ecn()
+    yield from outer_ecn(gateway)
     yield from relay_form()
     yield from relay(links)
     yield from normalise(links)
     yield from lease_flows(links, lease_seconds)
-    yield from retype()
+    yield from retype(links)
     yield from bare()
     yield from container(links)
     yield from epoch_flows(links)

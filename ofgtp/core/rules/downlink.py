@@ -84,11 +84,14 @@ from ofgtp.core.rules.terms import (
     SOLICITATION,
     STRICT,
     TAGGED,
+    TO_IPV6,
     TO_UE,
-    TUNNEL_HEADERS,
     UPLINK_REFUSALS,
     Links,
+    into,
     to_network,
+    tunnel_headers,
+    version_mark,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.rule import Tunnel
@@ -108,7 +111,21 @@ def contain(links: Links) -> Iterator[Flow]:
     yield CONTAIN.drop(110, relayed, DropReason.TOO_BIG, meter=TOO_BIG_RELAYED_METER)
     for odd in (0, 1):
         front = container_in_front("reg4", 0x01000, 4, 7, odd)
-        yield CONTAIN.flow(50, match(reg4=(odd, 1)), *front, Output(links.gtpu))
+        for mark, out in _ways_out(links):
+            asked = match(reg4=(mark | odd, _asked(links) | 1))
+            yield CONTAIN.flow(50, asked, *front, out)
+
+
+def _ways_out(links: Links) -> Iterator[tuple[int, Output]]:
+    """By the mark in register 4, the port that packets leave by in their tunnel."""
+    yield 0, Output(links.gtpu)
+    if links.carrier is not None:
+        yield TO_IPV6, Output(links.carrier)
+
+
+def _asked(links: Links) -> int:
+    """Whether that mark is asked for."""
+    return 0 if links.carrier is None else TO_IPV6
 
 
 def container_in_front(
@@ -135,8 +152,9 @@ def container_in_front(
 
 def choose(links: Links) -> Iterator[Flow]:
     """Downlink packets that none of their session's filters takes: the tunnel is set already."""
-    bare = match(reg4=(0, HAS_CONTAINER), reg6=(0, STRICT))
-    yield CHOOSE.flow(0, bare, Decap(), Output(links.gtpu))
+    for mark, out in _ways_out(links):
+        bare = match(reg4=(mark, HAS_CONTAINER | _asked(links)), reg6=(0, STRICT))
+        yield CHOOSE.flow(0, bare, Decap(), out)
     contained = match(reg4=(HAS_CONTAINER, HAS_CONTAINER), reg6=(0, STRICT))
     yield CHOOSE.flow(0, contained, goto=MEASURE)
     yield CHOOSE.drop(0, match(reg6=(STRICT, STRICT)), DropReason.NO_RULE, meter=NO_RULE_METER)
@@ -153,19 +171,21 @@ def held() -> Iterator[Flow]:
 
 def replayed(links: Links) -> Iterator[Flow]:
     """What the controller has held leaves: see `replay`."""
-    bare, contained = match(reg4=(0, HAS_CONTAINER)), match(reg4=(HAS_CONTAINER, HAS_CONTAINER))
-    yield REPLAYED.flow(0, bare, Decap(), Output(links.gtpu), meter=REPLAYED_METER)
+    contained = match(reg4=(HAS_CONTAINER, HAS_CONTAINER))
+    for mark, out in _ways_out(links):
+        bare = match(reg4=(mark, HAS_CONTAINER | _asked(links)))
+        yield REPLAYED.flow(0, bare, Decap(), out, meter=REPLAYED_METER)
     yield REPLAYED.flow(0, contained, goto=MEASURE, meter=REPLAYED_METER)
 
 
 def replay(tunnel: Tunnel, *, relayed: bool) -> tuple[Action, ...]:
     """What has a packet of a rule leave in its tunnel that the controller sends."""
-    actions: tuple[Action, ...] = (
-        set_field("tun_id", tunnel.to.teid),
-        set_field("tun_dst", tunnel.to.ip),
-    )
+    actions = into(tunnel.to)
+    marked = version_mark(tunnel.to)
     if tunnel.octet is not None:
-        actions += (SetField("reg4", HAS_CONTAINER | tunnel.octet),)
+        marked |= HAS_CONTAINER | tunnel.octet
+    if marked:
+        actions += (SetField("reg4", marked),)
     if relayed:
         actions += (SetField("reg6", RELAYS),)
     return *actions, Resubmit(REPLAYED.number)
@@ -297,7 +317,7 @@ def ttl_expired(table: Table, priority: int, asked: Mapping[str, Value]) -> Iter
 
 
 def check_size(links: Links) -> CheckBigger:
-    return CheckBigger(links.access_mtu - TUNNEL_HEADERS + ETHERNET_HEADER, "reg2")
+    return CheckBigger(links.access_mtu - tunnel_headers(links) + ETHERNET_HEADER, "reg2")
 
 
 _LOOKED_UP_ANEW: dict[int, tuple[Action, ...]] = {

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from ofgtp.core.flows.flow import Flow, SetField, match
 from ofgtp.core.flows.pipeline import INNER_ECN, LEASE, OUTER_ECN, UPLINK, DropReason
-from ofgtp.core.model import CE_PORT, ECT_1_PORT
+from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway
 from ofgtp.core.rules.terms import CE, ECT_0, ECT_1, IPV4, IPV6, NOT_ECT, UDP
 
 
-def outer_ecn() -> Iterator[Flow]:
+def outer_ecn(gateway: Gateway) -> Iterator[Flow]:
     """Have ECT(1) and CE unwrapped by gtpu ports of their own: of the rest RFC 6040 makes nothing.
 
     When the switch takes a packet out of its tunnel it forgets all it knew of it, so nothing else
@@ -18,11 +18,12 @@ def outer_ecn() -> Iterator[Flow]:
     switch would look whether the inner packet is capable of ECN, before any flow and in what it is
     typed as, and drop it if not (see table normalise), or write into it.
     """
-    gtpu = {"dl_type": IPV4, "nw_proto": UDP}
     by_ect_1, by_ce = (SetField("udp_dst", port) for port in (ECT_1_PORT, CE_PORT))
-    yield OUTER_ECN.flow(100, match(nw_ecn=ECT_1, **gtpu), by_ect_1, goto=LEASE)
     unmark = SetField("nw_ecn", NOT_ECT)
-    yield OUTER_ECN.flow(100, match(nw_ecn=CE, **gtpu), unmark, by_ce, goto=LEASE)
+    for version in (IPV4,) if gateway.access_ip6 is None else (IPV4, IPV6):
+        gtpu = {"dl_type": version, "nw_proto": UDP}
+        yield OUTER_ECN.flow(100, match(nw_ecn=ECT_1, **gtpu), by_ect_1, goto=LEASE)
+        yield OUTER_ECN.flow(100, match(nw_ecn=CE, **gtpu), unmark, by_ce, goto=LEASE)
     yield OUTER_ECN.flow(0, (), goto=LEASE)
 
 

@@ -6,7 +6,7 @@ from ipaddress import IPv6Network
 from typing import NamedTuple
 
 from ofgtp.core.model import Session
-from ofgtp.core.rules.terms import CONTAINER_HEADERS, TUNNEL_HEADERS, Links
+from ofgtp.core.rules.terms import CONTAINER_HEADERS, Links, tunnel_headers
 from ofgtp.core.sessions.rule import Tunnel
 from ofgtp.core.sessions.rules import rules_of
 
@@ -49,4 +49,4 @@ def has_news(before: Session | None, after: Session | None) -> bool:
 
 def inner_mtu(links: Links, *, contained: bool) -> int:
     """The longest packet, in octets, that fits the access side in its tunnel."""
-    return links.access_mtu - TUNNEL_HEADERS - CONTAINER_HEADERS * contained
+    return links.access_mtu - tunnel_headers(links) - CONTAINER_HEADERS * contained

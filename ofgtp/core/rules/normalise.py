@@ -107,9 +107,10 @@ def normalise(links: Links) -> Iterator[Flow]:
     signalling: dict[str, Value] = {"dl_dst": links.local_mac, "tun_gtpu_flags": GTP}
     yield NORMALISE.flow(40, match(**signalling), Output(links.loop_out))
     # ECT(1) or CE: the outer frame has the port by which table outer_ecn had it unwrapped.
-    marked = match(reg7=(1, 1), dl_type=IPV4, nw_proto=UDP, **signalling)
     as_sent = SetField("udp_dst", GTPU_PORT)
-    yield NORMALISE.flow(42, marked, as_sent, Output(links.loop_out))
+    for version in (IPV4,) if links.carrier is None else (IPV4, IPV6):
+        marked = match(reg7=(1, 1), dl_type=version, nw_proto=UDP, **signalling)
+        yield NORMALISE.flow(42, marked, as_sent, Output(links.loop_out))
     # Flags can only be asked to be set: what is left has PT clear, or no bit of the version set.
     yield NORMALISE.drop(30, match(tun_gtpu_flags=GTP), DropReason.NOT_IP)
     yield NORMALISE.drop(20, match(tun_gtpu_flags=VERSION_1), DropReason.GTP_PRIME)
@@ -166,7 +167,7 @@ def _send_round(priority: int, flags: int, links: Links) -> Iterator[Flow]:
         yield NORMALISE.flow(priority, asked, *_round_as(form, links))
 
 
-def retype() -> Iterator[Flow]:
+def retype(links: Links) -> Iterator[Flow]:
     """What is parsed anew is left without an Ethernet header, as what was typed rightly is.
 
     A flow counts the octets with which a packet began the pass: sessions' flows are to count the
@@ -208,6 +209,9 @@ def retype() -> Iterator[Flow]:
         source = (share, len(SIGNALLING_METERS) - 1)
         message = match(dl_type=IPV4, nw_src=source, nw_proto=UDP, udp_dst=GTPU_PORT)
         yield RETYPE.report(100, message, Report.SIGNALLING, show, meter=meter)
+        if links.carrier is not None:
+            message = match(dl_type=IPV6, ipv6_src=source, nw_proto=UDP, udp_dst=GTPU_PORT)
+            yield RETYPE.report(100, message, Report.SIGNALLING, show, meter=meter)
 
 
 def bare() -> Iterator[Flow]:

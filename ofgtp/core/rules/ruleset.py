@@ -21,13 +21,11 @@ from ofgtp.core.flows.flow import (
     Decap,
     Flow,
     Match,
-    Output,
     RuleError,
     SetField,
     Value,
     make_cookie,
     match,
-    set_field,
 )
 from ofgtp.core.flows.pipeline import (
     CHOOSE,
@@ -44,7 +42,7 @@ from ofgtp.core.flows.pipeline import (
     UPLINK,
     Table,
 )
-from ofgtp.core.model import QFI_MAX, Direction, FTeid, Session
+from ofgtp.core.model import QFI_MAX, Direction, Session
 from ofgtp.core.rules.downlink import to_ues
 from ofgtp.core.rules.filters import matches, versions_of
 from ofgtp.core.rules.terms import (
@@ -65,7 +63,10 @@ from ofgtp.core.rules.terms import (
     WAY_TABLES,
     Links,
     from_network,
+    into,
+    out_of,
     to_network,
+    version_mark,
     wanted_container,
 )
 from ofgtp.core.sessions.detail import Detail
@@ -200,7 +201,7 @@ def _of_uplink(rule: Rule, set_before: int) -> tuple[tuple[Action, ...], Table]:
             actions = (SetField("reg4", wanted),) if wanted != set_before else ()
             return actions, QFI if wanted else GUARD
         case Tunnel(to, _):
-            return _to(to), ONWARD
+            return into(to), ONWARD
         case Refused(reason):
             return (SetField("reg5", reason),), REFUSAL
         case Held():
@@ -209,10 +210,6 @@ def _of_uplink(rule: Rule, set_before: int) -> tuple[tuple[Action, ...], Table]:
 
 def _wanted(rule: Rule) -> int:
     return 0 if rule.container is None else wanted_container(rule.container)
-
-
-def _to(tunnel: FTeid) -> tuple[Action, ...]:
-    return set_field("tun_id", tunnel.teid), set_field("tun_dst", tunnel.ip)
 
 
 # --- downlink
@@ -230,14 +227,16 @@ def _downlink(rules: Sequence[Rule], making: _Making) -> Iterator[Owned]:
     actions: tuple[Action, ...] = () if alone else (SetField("reg6", number),)
     goto: Table | None = CHOOSE
     if tunnel is not None:
+        marked = version_mark(tunnel.to)
         if tunnel.octet is not None:
-            marked = tunnel.octet if alone else HAS_CONTAINER | tunnel.octet
+            marked |= tunnel.octet if alone else HAS_CONTAINER | tunnel.octet
+        if marked and not (alone and tunnel.octet is None):
             actions += (SetField("reg4", marked),)
-        actions += _to(tunnel.to)
+        actions += into(tunnel.to)
         if alone:
             goto = MEASURE if tunnel.octet is not None else None
             if goto is None:
-                actions = Decap(), *actions, Output(making.links.gtpu)
+                actions = Decap(), *actions, out_of(making.links, tunnel.to)
     if held:
         goto, common = HELD, None
     for target in last.ue:
@@ -274,10 +273,10 @@ def _of_downlink(
 ) -> tuple[tuple[Action, ...], Table | None]:
     match rule.forward:
         case Tunnel(to, octet):
-            actions = _to(to) if default is None or default.to != to else ()
+            actions = into(to) if default is None or default.to != to else ()
             if octet is None:
-                return (Decap(), *actions, Output(links.gtpu)), None
-            return (SetField("reg4", octet), *actions), MEASURE
+                return (Decap(), *actions, out_of(links, to)), None
+            return (SetField("reg4", version_mark(to) | octet), *actions), MEASURE
         case Refused(reason):
             return (SetField("reg5", TO_UE | reason),), REFUSAL
         case Held():
@@ -349,7 +348,7 @@ def _relayed(rule: Rule, making: _Making) -> Iterator[Owned]:
     actions: tuple[Action, ...]
     match rule.forward:
         case Tunnel(to, of_container):
-            actions, marked, octet = _to(to), RELAYS, of_container
+            actions, marked, octet = into(to), RELAYS, of_container
         case Refused(reason):
             actions, marked = (SetField("reg5", reason),), REFUSES
         case Held():

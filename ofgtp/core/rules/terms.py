@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from ofgtp.core.filters import Network
-from ofgtp.core.flows.flow import Value
+from ofgtp.core.flows.flow import Action, Output, RuleError, Value, set_field
 from ofgtp.core.flows.pipeline import (
     BUFFER_FULL_METER,
     ERROR_INDICATED_METER,
@@ -25,12 +25,12 @@ from ofgtp.core.flows.pipeline import (
     UPLINK_QUOTA_EXHAUSTED_METER,
     DropReason,
 )
-from ofgtp.core.model import Qos
+from ofgtp.core.model import FTeid, Qos
 
 IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST, NSH = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848, 0x894F
 
 
-ICMP, UDP = 1, 17
+ICMP, UDP, GRE = 1, 17, 47
 
 
 ECHO_REPLY, ECHO_REQUEST = 0, 8
@@ -43,6 +43,7 @@ NEIGHBOUR_DISCOVERY = range(ROUTER_SOLICITATION, REDIRECT + 1)
 """Types of ICMPv6 that are for one link alone (RFC 4861, 4)."""
 ROUTER_ADDRESS = IPv6Address("fe80::1")
 """The gateway's address on every UE's link, on which there is no other host."""
+LISTENER_REPORT = 143
 NEIGHBOURS_HOPS = 255
 """Of all that only a neighbour may say (RFC 4861, 3.1)."""
 
@@ -165,6 +166,8 @@ class Links:
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
     peer_mac6: str | None = None
     """Where uplink IPv6 packets are sent, as `peer_mac`."""
+    carrier: int | None = None
+    """By which T-PDUs leave to peers that have IPv6; None: there are none."""
     more: tuple[tuple[int, int], ...] = ()
     """Further ways to the access port or the core port: the number of each, and which it is of."""
 
@@ -173,6 +176,35 @@ def same_ports(one: Links, other: Links) -> bool:
     """Whether they differ in nothing but what the gateway's own flows alone are made with."""
     peers = replace(one, peer_mac=other.peer_mac, peer_mac6=other.peer_mac6)
     return replace(peers, epoch=other.epoch) == other
+
+
+def into(tunnel: FTeid) -> tuple[Action, ...]:
+    """What sets the tunnel that a packet is to leave in; see `out_of`."""
+    field = "tun_dst" if isinstance(tunnel.ip, IPv4Address) else "tun_ipv6_dst"
+    return set_field("tun_id", tunnel.teid), set_field(field, tunnel.ip)
+
+
+def version_mark(tunnel: FTeid) -> int:
+    """What stands in register 4 of the IP version of the peer."""
+    return 0 if isinstance(tunnel.ip, IPv4Address) else TO_IPV6
+
+
+def out_of(links: Links, tunnel: FTeid) -> Output:
+    """The port that puts packets into a tunnel.
+
+    Raises:
+        RuleError: its peer has IPv6, and the gateway has none.
+    """
+    if isinstance(tunnel.ip, IPv4Address):
+        return Output(links.gtpu)
+    if links.carrier is None:
+        raise RuleError(f"the gateway has no access_ip6 for a tunnel to {tunnel.ip}")
+    return Output(links.carrier)
+
+
+def tunnel_headers(links: Links) -> int:
+    """Octets of the longest headers that a T-PDU may get."""
+    return TUNNEL_HEADERS if links.carrier is None else TUNNEL_HEADERS6
 
 
 def from_network(network: Network) -> dict[str, Value]:
@@ -221,6 +253,10 @@ TUNNEL_HEADERS = 20 + 8 + 8
 """Octets of the outer IPv4, UDP and GTP-U headers (TS 29.281, 5.1)."""
 
 
+TUNNEL_HEADERS6 = 40 + 8 + 8
+"""The same over IPv6."""
+
+
 CONTAINER_HEADERS = 4 + 4
 """And of the optional part with the first extension header's type, and the container."""
 
@@ -248,6 +284,10 @@ GROUP_BITS = 7
 
 HAS_CONTAINER = 1 << 8
 """In register 4, downlink: RQI and QFI stand below, and a container is wanted."""
+
+
+TO_IPV6 = 1 << 9
+"""In register 4, downlink: the tunnel is one to a peer that has IPv6."""
 
 
 WAY_TABLES = {1: RULES, 2: OTHER_RULES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 
 from ofgtp.core.errors import InvalidSession
 from ofgtp.core.filters import FilterError, Network, PacketFilter, overlap, within
@@ -74,6 +74,8 @@ def _check_relay(gateway: Gateway, session: Session, detail: Detail) -> None:
                 "breakout", "is for relays: without core all leaves by the core port"
             )
         return
+    if session.downlink is not None and isinstance(session.downlink.ip, IPv6Address):
+        raise InvalidSession("downlink.remote_ip", "a relay has peers that have IPv4 only")
     check_teid("core.teid", relay.teid)
     check_teid("core.remote_teid", relay.remote.teid)
     gateway.check_peer("core.remote_ip", relay.remote.ip)
@@ -196,8 +198,12 @@ def _check_bearers(gateway: Gateway, session: Session, detail: Detail) -> None:
             seen.add(value)
     ue = ue_prefixes(session)
     flows: Counter[bool] = Counter()
+    far6 = session.downlink is not None and isinstance(session.downlink.ip, IPv6Address)
     for place, bearer in enumerate(bearers):
         loc = f"bearers.{place}"
+        if far6 and bearer.downlink is not None:
+            reason = "leave it out: all bearers share the session's tunnel to an IPv6 peer"
+            raise InvalidSession(f"{loc}.downlink", reason)
         _check_bearer(gateway, bearer, loc)
         for number, each in enumerate(bearer.filters):
             _check_filter(f"{loc}.filters.{number}", each, ue, flows)

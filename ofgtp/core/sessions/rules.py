@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 from ofgtp.core.filters import Network, PacketFilter
 from ofgtp.core.flows.flow import Meter, Unit
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.model import Direction, FTeid, Qos, Session, Uplink
+from ofgtp.core.model import Address, Direction, FTeid, Qos, Session, Uplink
 from ofgtp.core.sessions.detail import Bearer, Detail, Rates
 from ofgtp.core.sessions.rule import (
     LOWEST_PRECEDENCE,
@@ -252,7 +252,7 @@ def all_tunnels(session: Session) -> Iterator[tuple[str, FTeid]]:
             yield f"bearers.{place}.downlink", bearer.downlink
 
 
-def peers_of(session: Session) -> set[IPv4Address]:
+def peers_of(session: Session) -> set[Address]:
     """The GTP-U peers that a session sends to, or takes its own tunnel's packets from alone."""
     named = {far.ip for _, far in all_tunnels(session)}
     if session.uplink is not None and session.uplink.remote_ip is not None:
@@ -260,7 +260,7 @@ def peers_of(session: Session) -> set[IPv4Address]:
     return named
 
 
-def sent_on(session: Session, teid: int, peer: IPv4Address) -> list[FTeid] | None:
+def sent_on(session: Session, teid: int, peer: Address) -> list[FTeid] | None:
     """The tunnels in which what a peer sends to a TEID of ours leaves again.
 
     None: it leaves in none, since the TEID is no relay's. An empty list: it is, and leads nowhere

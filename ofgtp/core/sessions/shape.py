@@ -32,7 +32,7 @@ def shape_of(session: Session, detail: Detail) -> Hashable:
     return (
         session.ue_ip is None,
         None if session.uplink is None else session.uplink.remote_ip is None,
-        session.downlink is None,
+        _far_shape(session.downlink),
         session.error_indicated,
         session.qos,
         detail.way,
@@ -48,6 +48,11 @@ def shape_of(session: Session, detail: Detail) -> Hashable:
     )
 
 
+def _far_shape(far: FTeid | None) -> Hashable:
+    """An IPv6 address is no number of 32 bits: it is of the shape."""
+    return None if far is None else isinstance(far.ip, IPv4Address) or far.ip
+
+
 def _limits(rates: Rates) -> tuple[bool, bool]:
     """The rates themselves are the meters', which have no part in the flows."""
     return rates.uplink is not None, rates.downlink is not None
@@ -60,7 +65,7 @@ def _bearer_shape(bearer: Bearer) -> Hashable:
         bearer.filters,
         bearer.uplink is None,
         bearer.uplink is not None and bearer.uplink.remote_ip is None,
-        bearer.downlink is None,
+        _far_shape(bearer.downlink),
         bearer.shares_downlink,
         bearer.used_up,
         bearer.error_indicated,
@@ -103,7 +108,8 @@ def _of_uplink(uplink: Uplink) -> Iterator[int]:
 def _of_tunnel(far: FTeid | None) -> Iterator[int]:
     if far is not None:
         yield far.teid
-        yield int(far.ip)
+        if isinstance(far.ip, IPv4Address):
+            yield int(far.ip)
 
 
 def _shifts(length: int) -> range:
@@ -142,7 +148,7 @@ def with_numbers(session: Session, detail: Detail, numbers: Numbers) -> Session:
         return Uplink(teid, None if old.remote_ip is None else IPv4Address(next(given)))
 
     def tunnel(old: FTeid | None) -> FTeid | None:
-        return None if old is None else FTeid(next(given), IPv4Address(next(given)))
+        return None if old is None else _tunnel(old, given)
 
     ue_ip = None if session.ue_ip is None else IPv4Address(next(given))
     ue_ipv6 = detail.ue_ipv6
@@ -167,6 +173,11 @@ def with_numbers(session: Session, detail: Detail, numbers: Numbers) -> Session:
     return replace(
         session, number=numbers.number, ue_ip=ue_ip, uplink=up, downlink=down, detail=made
     )
+
+
+def _tunnel(old: FTeid, given: Iterator[int]) -> FTeid:
+    teid = next(given)
+    return FTeid(teid, IPv4Address(next(given)) if isinstance(old.ip, IPv4Address) else old.ip)
 
 
 class _Rules:
@@ -194,7 +205,8 @@ class _Rules:
         for rule in self._rules:
             forward: Hashable = rule.forward
             if isinstance(rule.forward, Tunnel):
-                forward = self._tunnels[rule.forward.to], rule.forward.octet
+                to = rule.forward.to
+                forward = self._tunnels[to], _far_shape(to), rule.forward.octet
             yield (
                 rule.id,
                 rule.source,
@@ -231,7 +243,7 @@ class _Rules:
         }
         teids = {teid: next(given) for teid in self._teids}
         peers = {peer: IPv4Address(next(given)) for peer in self._peers}
-        tunnels = {tunnel: FTeid(next(given), IPv4Address(next(given))) for tunnel in self._tunnels}
+        tunnels = {tunnel: _tunnel(tunnel, given) for tunnel in self._tunnels}
 
         def forward(old: Forward) -> Forward:
             return Tunnel(tunnels[old.to], old.octet) if isinstance(old, Tunnel) else old

@@ -90,10 +90,12 @@ class Known:
         if rule is not None and rule.id:
             pair = (each for each in self.rules if each.id == rule.id and not each.uplink)
             sent = (each.forward.to.ip for each in pair if isinstance(each.forward, Tunnel))
-            if found := next(sent, None):
+            found = next(sent, None)
+            if isinstance(found, IPv4Address):
                 return found
         pinned = self.pinned if rule is None else rule.peer
-        return self.downlink.ip if self.downlink else pinned
+        far = self.downlink
+        return far.ip if far and isinstance(far.ip, IPv4Address) else pinned
 
     def owns(self, address: Address) -> bool:
         """Whether it is the UE's, or one behind it."""
@@ -105,7 +107,9 @@ class Known:
     def stranger(self) -> IPv4Address | None:
         """The downlink's peer, if the uplink is pinned to another, so that it may not send."""
         far = self.downlink
-        return far.ip if far and self.pinned not in (None, far.ip) else None
+        if far is None or not isinstance(far.ip, IPv4Address):
+            return None
+        return far.ip if self.pinned not in (None, far.ip) else None
 
     @property
     def required(self) -> bool:

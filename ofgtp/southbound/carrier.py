@@ -1,0 +1,109 @@
+"""GTP-U over IPv6, made by nftables of what the switch sends as GRE: docs/ovs-faults.md says why.
+
+GRE's header (RFC 2784, RFC 2890) with checksum, key and sequence number is as long as those of UDP
+and GTP-U together:
+
+    GRE    flags 0xb000 | type | checksum | 0        | key (TEID)          | sequence number
+    GTP-U  source port  | 2152 | length   | checksum | flags, 255 | length | TEID
+
+nftables computes no checksum, but a field that it writes by its name it takes out of UDP's, and
+the new value in. So what is to be in the sum is written into the source port, one value after the
+other; before each the port is 0 again, by a write of bits, which leaves the checksum alone. Bits
+are counted from the first after the IPv6 header.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address
+
+from ofgtp.core.model import GTPU_PORT
+
+WAY = "ip6 nexthdr gre th sport 45056 goto carried"
+"""The first rule: what it sends on. GRE's flags stand where UDP has its source port."""
+
+_UDP = 17
+_HEADERS = 16
+"""Octets of UDP's and GTP-U's headers, of which GTP-U's length has none (TS 29.281, 5.1)."""
+_PLAIN, _CONTAINED = 0x30FF, 0x34FF
+"""GTP-U's flags, and the type of a T-PDU; with E, there is an optional part."""
+_IS_UDP = "ip6 nexthdr udp"
+"""Asked of the octet as it is by now: what is known of the packet from before is that it is GRE."""
+_NO_SOURCE = f"@th,0,32 set {GTPU_PORT:#x}"
+_LENGTH = "ip6 length"
+_EVEN_TAKES = 0x0101
+"""What the sum loses where the QFI is even: see `southbound/netfilter.py`."""
+
+
+def chains(ours: IPv6Address, *, inherit_dscp: bool) -> dict[str, list[str]]:
+    """Chain -> its rules; `carried` is where it begins. With `inherit_dscp` a T-PDU with container
+    has its packet's DSCP and ECN; the switch sees to the others."""
+    container = "@th,128,16 0x0 @th,152,8 0x85"
+    even = "@th,176,8 set @th,176,8 ^ 0x1 @th,184,8 set 0x0"
+    inherit = [
+        "@th,192,8 & 0xf0 == 0x40 @nh,0,16 set @th,192,16 << 4 & 0x6ff0 | 0x6000",
+        "@th,192,8 & 0xf0 == 0x60 @nh,0,16 set @th,192,16 & 0xfff0",
+    ] * inherit_dscp
+    flags = [f"@th,64,16 set {_CONTAINED:#x}", "accept"]
+    return {
+        "summed": _summed(),
+        "carried_plain": [
+            _begin(_constant(ours, _PLAIN)),
+            "jump summed",
+            f"@th,64,16 set {_PLAIN:#x} accept",
+        ],
+        "carried_odd": [
+            _begin(_constant(ours, _CONTAINED)),
+            "jump summed",
+            *inherit,
+            " ".join(flags),
+        ],
+        "carried_even": [
+            _begin(_constant(ours, _CONTAINED - _EVEN_TAKES)),
+            even,
+            "jump summed",
+            *inherit,
+            " ".join(flags),
+        ],
+        "carried": [
+            f"@nh,48,8 set {_UDP:#x}",
+            "@th,96,32 set @th,64,32",  # the TEID
+            "@th,48,16 set @th,32,16",  # the checksum
+            f"{container} @th,184,8 0x1 goto carried_even",
+            f"{container} goto carried_odd",
+            "goto carried_plain",
+        ],
+    }
+
+
+def _constant(ours: IPv6Address, first_word: int) -> int:
+    """The sum of all that is the same for each packet: of the pseudo header (RFC 8200, 8.1) UDP's
+    number and our address; the source port; the first word of GTP-U's header; and what its length
+    is less than UDP's. (Of the destination port the rule itself takes care.)"""
+    words = (ours.packed[at : at + 2] for at in range(0, 16, 2))
+    address = sum(int.from_bytes(word, "big") for word in words)
+    return (_UDP + address + GTPU_PORT + first_word - _HEADERS) % 0xFFFF or 0xFFFF
+
+
+def _begin(constant: int) -> str:
+    """GRE's first two words go out of the sum."""
+    return f"{_IS_UDP} udp sport set {constant} udp dport set {GTPU_PORT}"
+
+
+def _add(value: str) -> str:
+    return f"{_IS_UDP} {_NO_SOURCE} udp sport set {value}"
+
+
+def _summed() -> list[str]:
+    peer = [f"@nh,{at},16" for at in range(192, 320, 16)]
+    return [
+        # Of the pseudo header, of UDP and of GTP-U.
+        *[_add(value) for value in (_LENGTH, _LENGTH, _LENGTH, *peer)],
+        "@th,32,16 set @th,48,16",
+        # GTP-U's length: UDP's, in the checksum's place, out of which 16 goes.
+        "@th,48,16 set @nh,32,16",
+        _add(str(_HEADERS)),
+        "@th,80,16 set @th,48,16",
+        "@th,48,16 set @th,32,16",
+        "@th,32,16 set @nh,32,16",
+        f"@th,0,32 set {GTPU_PORT << 16 | GTPU_PORT:#x}",
+    ]

@@ -1,0 +1,372 @@
+"""GTP-U over IPv6, by a real switch and real packets, beside IPv4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv6Address
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoReply,
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrFragment,
+)
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+
+from ofgtp.core.pfcp.wire import values as v
+from ofgtp.core.pfcp.wire.enums import Creation
+from tests.support import gtpu, smf, tshark
+from tests.support import ownership as own
+from tests.support.lab import Lab
+from tests.support.site import PDN_IP, Site, until
+
+pytestmark = pytest.mark.switch
+
+ACCESS6, ENB6, OTHER6 = "2001:db8:ac::1", "2001:db8:ac::2", "2001:db8:ac:0:8000:ffff:feed:2"
+UE, UE4, UE_QFI, UE_EVEN = "10.45.0.2", "10.45.0.3", "10.45.0.9", "10.45.0.10"
+DOWN = 0xA1B2_C3D4
+ENB6_V4 = "10.1.0.2"
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Lab() as lab:
+        smf.n4(lab)
+        of_ipv6 = f'access_ip6 = "{ACCESS6}/64"'
+        site = Site(lab, lab.config(controller=own.SWITCH, gateway=of_ipv6 + smf.CONFIG))
+        site.ready()
+        site.session(UE, teid=0x1001, downlink=DOWN, peer=ENB6)
+        site.session(UE4, teid=0x1002, downlink=0x2002)
+        site.session(UE_QFI, teid=0x1009, downlink=DOWN + 1, peer=ENB6, qfi=9)
+        site.session(UE_EVEN, teid=0x100A, downlink=DOWN + 2, peer=ENB6, qfi=10)
+        resolve(site)
+        yield site
+        site.alive()
+        site.check_sent()
+
+
+def resolve(site: Site, peer: str = ENB6, ue: str = UE) -> None:
+    """Send to a UE until its base station, which answers the switch's question, gets it."""
+
+    def arrived() -> bool:
+        site.pdn.send(site.to_ue(gtpu.ipv4(PDN_IP, ue)))
+        frames = site.enb.all(0.05)
+        for frame in frames:
+            read = Ether(frame)
+            if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == peer:
+                told = ICMPv6ND_NA(tgt=peer, S=1, O=1)
+                told /= ICMPv6NDOptDstLLAddr(lladdr=site.enb_mac["enb"])
+                to = read[IPv6].src
+                ends = Ether(src=site.enb_mac["enb"], dst=read.src)
+                site.enb.send(bytes(ends / IPv6(src=peer, dst=to, hlim=255) / told))
+        return any(is_gtpu6(frame) for frame in frames)
+
+    until(arrived, f"downlink packets reach {peer}")
+
+
+def is_gtpu6(frame: bytes) -> bool:
+    return frame[12:14] == b"\x86\xdd" and frame[20] == 17 and frame[56:58] == b"\x08\x68"
+
+
+def down(site: Site, frame: bytes) -> list[bytes]:
+    """T-PDUs over IPv6 that a packet from the core host becomes; the gateway may ask its peers
+    something meanwhile."""
+    return [each for each in site.downlink(frame) if is_gtpu6(each) and each[63] == gtpu.T_PDU]
+
+
+def down_without_marker(site: Site, inner: bytes) -> list[bytes]:
+    got: list[bytes] = []
+
+    def come() -> bool:
+        site.pdn.send(site.to_ue(inner))
+        frames = site.enb.all(0.05)
+        got.extend(each for each in frames if is_gtpu6(each) and each[63] == gtpu.T_PDU)
+        return bool(got)
+
+    until(come, "it is forwarded on")
+    return got[:1]
+
+
+def heard(site: Site, kind: int, *, peer: str = ENB6) -> bytes:
+    """The next message of a type to a peer, as GTP-U's octets."""
+    got: list[bytes] = []
+
+    def there() -> bool:
+        for frame in site.enb.all(0.05):
+            if is_gtpu6(frame) and frame[63] == kind and Ether(frame)[IPv6].dst == peer:
+                got.append(frame[62:])
+        return bool(got)
+
+    until(there, f"message {kind} to {peer}")
+    return got[0]
+
+
+def peer_of(site: Site, ip: str) -> dict[str, Any] | None:
+    items = site.lab.http("GET", "/v1/peers").json()["items"]
+    return next((each for each in items if each["ip"] == ip), None)
+
+
+def from_enb6(site: Site, payload: bytes, *, src: str = ENB6, **changes: Any) -> bytes:
+    udp = UDP(sport=2152, dport=2152, **changes)
+    ends = Ether(src=site.enb_mac["enb"], dst=site.local_mac)
+    return bytes(ends / IPv6(src=src, dst=ACCESS6) / udp / Raw(payload))
+
+
+def t_pdu6(site: Site, teid: int, inner: bytes, *, flags: int = gtpu.PLAIN, **udp: Any) -> bytes:
+    return from_enb6(site, gtpu.t_pdu(teid, inner, flags=flags), **udp)
+
+
+@pytest.mark.parametrize("ttl", (1, 63, 64, 96, 128, 255))
+@pytest.mark.parametrize("flags", (gtpu.PLAIN, gtpu.PLAIN | gtpu.S, gtpu.PLAIN | gtpu.PN))
+def test_uplink(site: Site, ttl: int, flags: int) -> None:
+    inner = gtpu.ipv4(UE, PDN_IP, ttl=ttl)
+    with site.counted():
+        (got,) = site.uplink(t_pdu6(site, 0x1001, inner, flags=flags))
+    assert got[14:] == inner
+
+
+def test_uplink_without_checksum(site: Site) -> None:
+    """RFC 6935 lets a tunnel do so; the other end decides what it takes."""
+    inner = gtpu.ipv4(UE, PDN_IP)
+    (got,) = site.uplink(t_pdu6(site, 0x1001, inner, chksum=0))
+    assert got[14:] == inner
+
+
+def test_uplink_with_a_wrong_checksum_is_dropped(site: Site) -> None:
+    frame = bytearray(t_pdu6(site, 0x1001, gtpu.ipv4(UE, PDN_IP)))
+    frame[60] ^= 1
+    assert site.uplink(bytes(frame)) == []
+
+
+def test_both_versions_of_one_teid(site: Site) -> None:
+    """A TEID is ours, at whichever address a T-PDU comes."""
+    inner = gtpu.ipv4(UE, PDN_IP)
+    got = site.uplink(site.t_pdu(0x1001, inner), t_pdu6(site, 0x1001, inner))
+    assert [frame[14:] for frame in got] == [inner, inner]
+
+
+def test_spoofed_and_unknown(site: Site) -> None:
+    spoofed = t_pdu6(site, 0x1001, gtpu.ipv4(UE4, PDN_IP))
+    unknown = t_pdu6(site, 0x7777, gtpu.ipv4(UE, PDN_IP))
+    with site.counted(no_uplink_session=2, ignore=("seen_unknown_teid", "seen_spoofed_source")):
+        assert site.uplink(spoofed, unknown) == []
+
+
+@pytest.mark.parametrize("size", (28, 41, 84, 1000, 1399, 1444))
+@pytest.mark.parametrize("ue", (UE, UE_QFI, UE_EVEN))
+def test_downlink(site: Site, ue: str, size: int) -> None:
+    """All octets right, and the checksum, which tshark judges when all is done."""
+    contained = 0 if ue == UE else 8
+    inner = gtpu.ipv4(PDN_IP, ue, size=size - contained, tos=0xB8)
+    with site.counted():
+        (got,) = down(site, site.to_ue(inner))
+    packet = Ether(got)
+    outer, udp = packet[IPv6], packet[UDP]
+    assert (outer.src, outer.dst, outer.nh, outer.tc) == (ACCESS6, ENB6, 17, 0xB8)
+    assert (udp.sport, udp.dport, udp.len) == (2152, 2152, outer.plen)
+    teid = DOWN + (UE, UE_QFI, UE_EVEN).index(ue)
+    octet = {UE: None, UE_QFI: 9, UE_EVEN: 10}[ue]
+    body = inner
+    if octet is not None:
+        body = bytes([0, 0, 0, 0x85, 1, 0, octet, 0]) + inner
+    flags = 0x30 if octet is None else 0x34
+    wanted = bytes([flags, 255]) + len(body).to_bytes(2, "big") + teid.to_bytes(4, "big") + body
+    assert got[62:] == wanted
+
+
+def test_too_big(site: Site) -> None:
+    """What would not fit with IPv6's headers."""
+    with site.counted(too_big=1):
+        assert down(site, site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1445, flags="DF"))) == []
+
+
+def test_ipv4_peers_are_served_as_before(site: Site) -> None:
+    inner = gtpu.ipv4(PDN_IP, UE4)
+    (got,) = site.downlink(site.to_ue(inner))
+    assert gtpu.decode(got).inner == inner
+
+
+def test_handover_between_the_versions(site: Site) -> None:
+    """Each tunnel that is left gets an End Marker (TS 29.281, 7.3.2)."""
+    inner = gtpu.ipv4(PDN_IP, UE4)
+    site.patch(f"ue-{UE4}", {"downlink": {"teid": 0x5005, "remote_ip": ENB6}})
+    site.lab.cache_follows()
+    (got,) = down(site, site.to_ue(inner))
+    assert got[66:70] == (0x5005).to_bytes(4, "big")
+    site.enb.all()
+    site.patch(f"ue-{UE4}", {"downlink": {"teid": 0x2002, "remote_ip": "10.1.0.2"}})
+    marker = heard(site, gtpu.END_MARKER)
+    assert marker[4:8] == (0x5005).to_bytes(4, "big")
+    site.lab.cache_follows()
+    frames = [each for each in site.downlink(site.to_ue(inner)) if gtpu.decode(each).kind == 255]
+    assert [gtpu.decode(each).teid for each in frames] == [0x2002]
+
+
+@pytest.mark.parametrize("ecn", (0, 1, 3))
+def test_echo_requests_are_answered(site: Site, ecn: int) -> None:
+    site.enb.all()
+    asked = gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32, sequence=0x4711 + ecn)
+    frame = bytearray(from_enb6(site, asked))
+    frame[15] |= ecn << 4
+    site.enb.send(bytes(frame))
+    answer = heard(site, gtpu.ECHO_RESPONSE)
+    assert answer[8:10] == (0x4711 + ecn).to_bytes(2, "big")
+
+
+def test_paths_and_next_hops(site: Site) -> None:
+    """A new peer is asked by neighbour discovery and Echo Request; its answer brings it up."""
+    site.enb.all()
+    site.session("10.45.0.5", teid=0x1005, downlink=0x5055, peer=OTHER6)
+    assert (found := peer_of(site, OTHER6)) is not None
+    assert (found["state"], found["sessions"]) == ("unknown", 1)
+    resolve(site, OTHER6, "10.45.0.5")
+    request = heard(site, gtpu.ECHO_REQUEST, peer=OTHER6)
+    said = gtpu.message(gtpu.ECHO_RESPONSE, 0, b"\x0e\x00", flags=0x32, sequence=0)
+    said = said[:8] + request[8:10] + said[10:]
+    site.enb.send(from_enb6(site, said, src=OTHER6))
+    until(lambda: (peer_of(site, OTHER6) or {})["state"] == "up", "the path is up")
+    found = peer_of(site, OTHER6)
+    assert found is not None
+    assert found["next_hop"]["mac"] == site.enb_mac["enb"]
+    site.delete("ue-10.45.0.5")
+    assert peer_of(site, OTHER6) is None
+
+
+def test_an_error_indication_stops_the_downlink(site: Site) -> None:
+    name = site.session("10.45.0.6", teid=0x1006, downlink=0x6066, peer=ENB6)
+    packet = site.to_ue(gtpu.ipv4(PDN_IP, "10.45.0.6"))
+    assert len(down(site, packet)) == 1
+    body = b"\x10" + (0x6066).to_bytes(4, "big") + b"\x85\x00\x10" + IPv6Address(ENB6).packed
+    said = gtpu.message(gtpu.ERROR_INDICATION, 0, body, flags=0x32)
+    site.enb.send(from_enb6(site, said))
+
+    def state() -> str:
+        return str(site.lab.http("GET", f"/v1/sessions/{name}").json()["state"])
+
+    until(lambda: state() == "error_indicated", "the session is error_indicated")
+    site.lab.cache_follows()
+    with site.counted(error_indicated=1):
+        assert down(site, packet) == []
+    site.delete(name)
+
+
+def test_neighbours_and_ping(site: Site) -> None:
+    mac = site.enb_mac["enb"]
+    asked = ICMPv6ND_NS(tgt=ACCESS6) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
+    group = "ff02::1:ff00:1"
+    ends = Ether(src=mac, dst="33:33:ff:00:00:01") / IPv6(src=ENB6, dst=group, hlim=255)
+    ping = Ether(src=mac, dst=site.local_mac) / IPv6(src=ENB6, dst=ACCESS6)
+    site.enb.all()
+    site.enb.send(bytes(ends / asked), bytes(ping / ICMPv6EchoRequest(data=b"hello")))
+    got: list[Any] = []
+
+    def answered() -> bool:
+        got.extend(Ether(frame) for frame in site.enb.all(0.05))
+        return any(ICMPv6ND_NA in each for each in got) and any(
+            ICMPv6EchoReply in each for each in got
+        )
+
+    until(answered, "the gateway answers")
+    told = next(each for each in got if ICMPv6ND_NA in each)
+    assert told[ICMPv6NDOptDstLLAddr].lladdr == site.local_mac
+
+
+def test_fragments_are_dropped(site: Site) -> None:
+    ends = Ether(src=site.enb_mac["enb"], dst=site.local_mac)
+    header = IPv6(src=ENB6, dst=ACCESS6) / IPv6ExtHdrFragment(m=1, nh=17)
+    with site.counted(outer_fragment=1):
+        site.uplink(bytes(ends / header / UDP(sport=2152, dport=2152) / Raw(bytes(64))))
+
+
+def test_congestion_marks(site: Site) -> None:
+    """RFC 6040 over IPv6, too."""
+    inner = gtpu.ipv4(UE, PDN_IP, tos=2)
+    frame = bytearray(t_pdu6(site, 0x1001, inner))
+    frame[15] |= 3 << 4
+    (got,) = site.uplink(bytes(frame))
+    assert IP(got[14:]).tos & 3 == 3
+
+
+def test_sessions_are_shown(site: Site) -> None:
+    shown = site.lab.http("GET", f"/v1/sessions/ue-{UE}").json()
+    assert shown["downlink"] == {"teid": DOWN, "remote_ip": ENB6}
+    listed = site.lab.http("GET", f"/v1/sessions?peer={ENB6}").json()["items"]
+    assert {each["ue_ip"] for each in listed} == {UE, UE_QFI, UE_EVEN}
+
+
+def test_conflicts_and_refusals(site: Site) -> None:
+    body: dict[str, Any] = {
+        "ue_ip": "10.45.0.77",
+        "uplink": {"teid": 0x1077},
+        "downlink": {"teid": DOWN, "remote_ip": ENB6},
+    }
+
+    def asked(**members: Any) -> tuple[int, str]:
+        answer = site.lab.http("POST", "/v1/sessions", body | members)
+        return answer.status, answer.json()["errors"][0]["loc"]
+
+    assert asked() == (409, "downlink")
+    for wrong in ("fe80::1", ACCESS6, "2001:db8:5::1", "::ffff:10.1.0.2", "ff02::1"):
+        far = {"teid": 5, "remote_ip": wrong}
+        assert asked(downlink=far) == (422, "downlink.remote_ip"), wrong
+
+
+def test_a_control_plane_may_name_ipv6(site: Site) -> None:
+    """F-TEIDs of both versions (CHV4, CHV6), a gNB that has IPv6, and the rules after a restart."""
+    ue = "10.45.0.20"
+    with smf.associated(site.lab) as cp:
+        up = smf.uplink(9, qer_ids=(1,))
+        both = v.ChooseFTeid(ipv4=True, ipv6=True, choose_id=5)
+        up = up._replace(pdi=up.pdi._replace(local_fteid=both))
+        far = smf.to_tunnel(0x7007, ENB6_V4)
+        outer = v.OuterHeaderCreation(Creation.GTPU_UDP_IPV6, 0x7007, None, IPv6Address(ENB6))
+        parameters = far.forwarding_parameters
+        assert parameters is not None
+        far = far._replace(forwarding_parameters=parameters._replace(outer_header_creation=outer))
+        asked = smf.PfcpSession(cp, 0x6601)
+        pdrs = up, smf.downlink(ue, qer_ids=(1,))
+        _, answer = asked.establish(pdrs, (smf.to_core(), far), create_qers=(smf.qer(9),))
+        assert answer.cause == 1, answer
+        [created] = answer.created_pdrs
+        assert str(created.local_fteid.ipv6) == ACCESS6
+        teid = created.local_fteid.teid
+        sent = gtpu.ipv4(ue, PDN_IP)
+        container = bytes((1, 0x10, 9, 0))
+        t_pdu = gtpu.message(gtpu.T_PDU, teid, container + sent, flags=0x34, extension=0x85)
+        (got,) = site.uplink(from_enb6(site, t_pdu))
+        assert got[14:] == sent
+        back = gtpu.ipv4(PDN_IP, ue)
+        (got,) = down(site, site.to_ue(back))
+        assert (got[66:70], got[-len(back) :]) == ((0x7007).to_bytes(4, "big"), back)
+        assert asked.delete().cause == 1
+
+
+def test_a_restart_changes_nothing(site: Site) -> None:
+    """With the tunnels the switch's own: the flows of before are known, and the peers."""
+    inner = gtpu.ipv4(PDN_IP, UE)
+    known = site.lab.ofctl("--no-stats", "dump-flows", "br-ofgtp", "table=70")
+    site.lab.stop_controller()
+    (got,) = down_without_marker(site, inner)
+    assert got.endswith(inner)
+    site.lab.start_controller((site.lab.dir / "ofgtp.toml").read_text())
+    until(lambda: site.gateway()["in_sync"], "in sync")
+    assert site.lab.ofctl("--no-stats", "dump-flows", "br-ofgtp", "table=70") == known
+    found = peer_of(site, ENB6)
+    assert found is not None
+    assert found["sessions"] == 3
+    assert len(down(site, site.to_ue(inner))) == 1
+
+
+def test_tshark_finds_checksums_good(site: Site) -> None:
+    down(site, site.to_ue(gtpu.ipv4(PDN_IP, UE)))
+    rows = list(tshark.rows(site.enb.seen, ["udp.checksum.status"], "ipv6 && udp.dstport == 2152"))
+    assert rows
+    assert {row[0].split(",")[0] for row in rows if row[0]} == {"1"}
