@@ -16,6 +16,7 @@ from ofgtp.core.rules.terms import (
     ETHERNET_HEADER,
     EXTENDED,
     TUNNEL_HEADERS,
+    TUNNEL_HEADERS6,
 )
 from ofgtp.core.trace import of_rules
 from ofgtp.core.trace.choice import Taken
@@ -380,17 +381,18 @@ def _not_installed(session: Known, direction: str) -> Verdict:
 def too_big(case: Case, asked: Hop) -> Verdict:
     """It does not fit, which this flow found out by its limit."""
     contained = asked.table == MEASURE.number
-    taken = TUNNEL_HEADERS + CONTAINER_HEADERS * contained
+    headers = TUNNEL_HEADERS if case.gateway.access_ip6 is None else TUNNEL_HEADERS6
+    taken = headers + CONTAINER_HEADERS * contained
     mtu = (asked.limit or 0) - ETHERNET_HEADER + taken
-    of = f"{TUNNEL_HEADERS} are tunnel headers"
+    of = f"{headers} are tunnel headers"
     if contained or (case.packet.direction == "downlink" and case.session.qos):
         # one that is far too long is found out before its session is known
-        taken = TUNNEL_HEADERS + CONTAINER_HEADERS
+        taken = headers + CONTAINER_HEADERS
         of += f" and {CONTAINER_HEADERS} a PDU Session Container"
     told = "fragmentation needed"
     do = "If large downloads hang all the same, ICMP is lost on its way: let it pass, or raise"
     if case.packet.version == 6:
-        told, least = "Packet Too Big", MTU_MIN + TUNNEL_HEADERS + CONTAINER_HEADERS
+        told, least = "Packet Too Big", MTU_MIN + headers + CONTAINER_HEADERS
         if mtu < least:
             return Verdict(
                 False,
