@@ -168,13 +168,14 @@ class Site:
     # packets through
 
     def uplink(self, *frames: bytes, enb: str = "enb") -> list[bytes]:
-        """Send on the access side; what comes out at the core host, but ARP."""
+        """Send on the access side; what comes out at the core host, but ARP and what the gateway
+        asks IPv6's next hop."""
         self.pdn.all()
         got: list[bytes] = []
         for chunk in _chunks(frames):
             self.enbs[enb].send(*chunk)
             got += self._until_marker(self._mark_uplink, self.pdn)
-        return [frame for frame in got if frame[12:14] != b"\x08\x06"]
+        return [frame for frame in got if frame[12:14] != b"\x08\x06" and not asks_neighbour(frame)]
 
     def downlink(self, *frames: bytes) -> list[bytes]:
         """Send on the core side; what comes out at the first base station, but ARP and Echo."""
@@ -341,6 +342,12 @@ def is_gtpu(frame: bytes, teid: int | None = None) -> bool:
     """Whether a frame is GTP-U over IPv4 (of that tunnel)."""
     right = frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[36:38] == b"\x08\x68"
     return right and teid in (None, int.from_bytes(frame[46:50], "big"))
+
+
+def asks_neighbour(frame: bytes) -> bool:
+    """Whether a frame is a Neighbour Solicitation to a group, as no UE's packet leaves."""
+    asks = frame[12:14] == b"\x86\xdd" and frame[20:21] == b"\x3a" and frame[54:55] == b"\x87"
+    return asks and frame[:2] == b"\x33\x33"
 
 
 def is_echo(frame: bytes) -> bool:
