@@ -169,13 +169,14 @@ class Site:
     # packets through
 
     def uplink(self, *frames: bytes, enb: str = "enb") -> list[bytes]:
-        """Send on the access side; what comes out at the core host, but ARP."""
+        """Send on the access side; what comes out at the core host, but ARP and what the gateway
+        asks IPv6's next hop."""
         self.pdn.all()
         got: list[bytes] = []
         for chunk in _chunks(frames):
             self.enbs[enb].send(*chunk)
             got += self._until_marker(self._mark_uplink, self.pdn)
-        return [frame for frame in got if frame[12:14] != b"\x08\x06"]
+        return [frame for frame in got if frame[12:14] != b"\x08\x06" and not asks_neighbour(frame)]
 
     def downlink(self, *frames: bytes) -> list[bytes]:
         """Send on the core side; what comes out at the first base station, but ARP, Echo and Router
@@ -376,6 +377,12 @@ def is_advertisement(frame: bytes, teid: int | None = None) -> bool:
 def is_unasked(frame: bytes) -> bool:
     """Whether the gateway sends it to a base station when it likes."""
     return is_echo(frame) or is_advertisement(frame)
+
+
+def asks_neighbour(frame: bytes) -> bool:
+    """Whether a frame is a Neighbour Solicitation to a group, as no UE's packet leaves."""
+    asks = frame[12:14] == b"\x86\xdd" and frame[20:21] == b"\x3a" and frame[54:55] == b"\x87"
+    return asks and frame[:2] == b"\x33\x33"
 
 
 def is_echo(frame: bytes) -> bool:
