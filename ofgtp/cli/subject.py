@@ -15,12 +15,12 @@ from ofgtp.cli.rules import read_far, read_ipv6, read_qos, read_rules
 from ofgtp.core.filters import within
 from ofgtp.core.flows.flow import CookieKind, cookie_kind
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
-from ofgtp.core.model import QFI_MAX, FTeid, Qos
+from ofgtp.core.model import QFI_MAX, Address, FTeid, Qos
 from ofgtp.core.rules.terms import CHECKED, CONTAINED, STRICT
 from ofgtp.core.sessions.rule import Tunnel
 from ofgtp.core.trace import oftrace
 from ofgtp.core.trace.known import Known
-from ofgtp.core.trace.probe import Address, Question
+from ofgtp.core.trace.probe import Question
 
 if TYPE_CHECKING:
     from ofgtp.core.model import Gateway

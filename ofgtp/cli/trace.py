@@ -23,12 +23,12 @@ from ofgtp.core.filters import PROTOCOLS, WITH_PORTS
 
 if TYPE_CHECKING:
     from ofgtp.cli.subject import Subject
-    from ofgtp.core.model import Direction, Gateway, Qos
+    from ofgtp.core.model import Address, Direction, Gateway, Qos
     from ofgtp.core.sessions.rule import Rule
     from ofgtp.core.trace.explain import Part, Step, Story
     from ofgtp.core.trace.known import Verdict
     from ofgtp.core.trace.lately import Finding
-    from ofgtp.core.trace.probe import Address, Packet, Question
+    from ofgtp.core.trace.probe import Packet, Question
     from ofgtp.core.trace.symptoms import Symptom
     from ofgtp.southbound.ovstools import Tools
 

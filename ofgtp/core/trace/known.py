@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Network
 
-from ofgtp.core.model import FTeid, Gateway, Qos
+from ofgtp.core.model import Address, FTeid, Gateway, Qos
 from ofgtp.core.sessions.rule import Rule, Tunnel
-from ofgtp.core.trace.probe import Address, Packet
+from ofgtp.core.trace.probe import Packet
 
 
 @dataclass(frozen=True, slots=True)

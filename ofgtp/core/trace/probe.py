@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.filters import WITH_PORTS
 from ofgtp.core.flows.pipeline import CONTAINER, CONTAINER_END, EPOCH, FITTED, UNWRAP, Table
-from ofgtp.core.model import GTPU_PORT, Direction, Gateway
+from ofgtp.core.model import GTPU_PORT, Address, Direction, Gateway
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.gtpu import Extension
 from ofgtp.core.rules.terms import (
@@ -45,8 +45,6 @@ LEAST = {4: 28, 6: 48}
 """Octets of the smallest packet that has a protocol's header, by IP version: those of ping."""
 USUAL = {4: 84, 6: 104}
 """Of what ping sends."""
-
-Address = IPv4Address | IPv6Address
 
 _IPV4, _IPV6 = struct.Struct("!BBHHHBBH4s4s"), struct.Struct("!IHBB16s16s")
 _NO_TYPE = 0x05FF

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
-from ofgtp.core.model import QFI_MAX, Gateway
+from ofgtp.core.model import QFI_MAX, Address, Gateway
 from ofgtp.core.packets.icmpv6 import MTU_MIN
 from ofgtp.core.rules.container import units_max
 from ofgtp.core.rules.terms import (
@@ -22,7 +22,6 @@ from ofgtp.core.trace import of_rules
 from ofgtp.core.trace.choice import Taken
 from ofgtp.core.trace.known import Case, Known, Verdict
 from ofgtp.core.trace.oftrace import Hop
-from ofgtp.core.trace.probe import Address
 
 TABLES = {table.number: table for table in PIPELINE}
 
@@ -39,6 +38,8 @@ def dropped(case: Case, reason: DropReason, taken: Taken | None = None) -> Verdi
     """A flow of ofgtp's dropped it; `taken` is the session's rule that had it before."""
     match reason:
         case DropReason.NO_UPLINK_SESSION:
+            return _missed(case)
+        case DropReason.NEIGHBOUR_DISCOVERY if case.packet.solicits:
             return _missed(case)
         case DropReason.UNKNOWN_UE:
             return _no_downlink(case)
