@@ -117,6 +117,10 @@ GATEWAYS: dict[str, dict[str, Any]] = {
         "core_ip6": IPv6Interface("2001:db8:c::1/64"),
         "next_hop6": IPv6Address("2001:db8:c::2"),
     },
+    "access ipv6": {
+        "access_ip6": IPv6Interface("2001:db8:ac::1/64"),
+        "access_allow6": (IPv6Network("2001:db8:ac::/96"),),
+    },
 }
 changed = pytest.mark.parametrize("change", GATEWAYS.values(), ids=GATEWAYS.keys())
 
@@ -143,7 +147,8 @@ def test_every_drop_reason_has_a_flow_to_count_it(change: dict[str, Any]) -> Non
             if cookie_kind(flow.cookie) is CookieKind.DROP
         }
         missing = set(DropReason) - counted
-        expected = set() if "access_allow" in change else {DropReason.ACCESS_DENIED}
+        allow = {"access_allow", "access_allow6"} & change.keys()
+        expected = set() if allow else {DropReason.ACCESS_DENIED}
         expected |= {DropReason.UE_TO_UE} if routed else set()
         expected |= {DropReason.INNER_IPV6} if "ue_pools6" in change else set()
         assert missing == expected | (set() if routes else {DropReason.TTL_EXPIRED})
@@ -320,7 +325,11 @@ def test_every_field_that_a_table_declares_is_asked_for() -> None:
     of_gateways = [
         flow
         for change in GATEWAYS.values()
-        for links in (LINKS, replace(LINKS, core_mtu=1400, decrement_ttl=True, ue_to_ue=True))
+        for links in (
+            LINKS,
+            replace(LINKS, core_mtu=1400, decrement_ttl=True, ue_to_ue=True),
+            replace(LINKS, carrier=8),
+        )
         for flow in all_flows(gateway(**change), links=links)
     ]
     for flow in (*sessions, *of_gateways):
@@ -387,7 +396,7 @@ def test_a_lease_is_two_flows(
         if Output(Port.LOCAL) in flow.actions and flow != up:
             asked = {each.field: each.value for each in flow.match}
             assert flow.table == ACCESS.number
-            assert asked.get("nw_proto") == 1 or asked["dl_type"] == 0x0806
+            assert asked.get("nw_proto") in (1, 58) or asked["dl_type"] == 0x0806
 
 
 def test_a_renewal_is_the_same_flow_whatever_the_lease() -> None:

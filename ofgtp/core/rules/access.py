@@ -149,9 +149,9 @@ def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
         yield LOCAL.flow(100, asked, access)
     if gateway.access_ip6 is None:
         return
-    # That the host listens for questions: nobody forwards these groups by what it says (RFC 9777).
+    # That the host listens for questions (RFC 9777), which nftables lets go no further.
     report: dict[str, Value] = {"dl_type": IPV6, "nw_proto": ICMPV6, "icmpv6_type": LISTENER_REPORT}
-    yield LOCAL.flow(100, match(**report))
+    yield LOCAL.flow(100, match(**report), access)
     from_us: dict[str, Value] = {"dl_type": IPV6, "ipv6_src": gateway.access_ip6.ip}
     yield LOCAL.flow(100, match(nw_proto=GRE, **from_us), out, meter=SENT_METER)
     for icmp_type in (ECHO_REQUEST_6, ECHO_REPLY_6, SOLICITATION, ADVERTISEMENT):
