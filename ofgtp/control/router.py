@@ -80,10 +80,11 @@ class Router:
     def _solicited(
         self, session: Session, packet: PacketIn, octets: bytes, channel: Channel, links: Links
     ) -> None:
-        asker = icmpv6.read_solicitation(octets)
+        router = None if session.detail is None else session.detail.router
+        # Whether it is a valid one is for the control plane to judge where that answers.
+        asker = icmpv6.read_solicitation(octets) if router is None else icmpv6.source_of(octets)
         if not _may_ask(session, packet, asker):
             return
-        router = None if session.detail is None else session.detail.router
         if router is not None:
             frame = icmpv6.frame(links.core_mac, links.core_mac, octets)
             channel.packets_out([(replay(Tunnel(router), relayed=True), frame)])

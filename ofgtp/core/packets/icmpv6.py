@@ -140,6 +140,17 @@ def read_solicitation(packet: bytes) -> IPv6Address:
     return source
 
 
+def source_of(packet: bytes) -> IPv6Address:
+    """The source of an IPv6 packet.
+
+    Raises:
+        NoMessage: it is shorter than a header.
+    """
+    if len(packet) < _IPV6.size:
+        raise NoMessage("it has no whole header")
+    return IPv6Address(packet[8:24])
+
+
 def type_of(packet: bytes) -> int:
     """The type of an ICMPv6 message right behind its IPv6 header; 0 of anything else."""
     whole = len(packet) > _IPV6.size and packet[6] == _PROTO_ICMPV6
