@@ -13,6 +13,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ofgtp.core.errors import Conflict, InvalidSession
+from ofgtp.core.filters import Network
 from ofgtp.core.model import Address, FTeid, Session
 from ofgtp.core.sessions.rules import all_teids, all_tunnels, framed_of
 from ofgtp.core.sessions.shaped import Shaped
@@ -319,10 +320,17 @@ def ipv6_numbers(
     return [row[0] for row in db.execute(sql, (after, gateway, limit, skipped))]
 
 
-def framed(db: sqlite3.Connection, gateway: str) -> list[IPv4Network]:
-    """The IPv4 prefixes behind the UEs of a gateway."""
+def framed(db: sqlite3.Connection, gateway: str) -> list[Network]:
+    """The prefixes behind the UEs of a gateway, those of IPv4 first."""
     rows = db.execute("SELECT first, last FROM framed WHERE gateway = ?", (gateway,))
-    return [IPv4Network((first, 32 - (last - first).bit_length())) for first, last in rows]
+    found: list[Network] = [
+        IPv4Network((first, 32 - (last - first).bit_length())) for first, last in rows
+    ]
+    rows = db.execute("SELECT first, last FROM framed6 WHERE gateway = ?", (gateway,))
+    for octets in rows:
+        first, last = map(int.from_bytes, octets)
+        found.append(IPv6Network((first, 128 - (last - first).bit_length())))
+    return found
 
 
 def _number(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int | None:

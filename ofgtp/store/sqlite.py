@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from ofgtp.core.errors import (
     StoreUnfit,
     UnknownSession,
 )
+from ofgtp.core.filters import Network
 from ofgtp.core.model import (
     TEID_MAX,
     Address,
@@ -1112,8 +1113,8 @@ class SessionStore:
         own = _one(self._reader, f"{_SELECT} WHERE {where}", values)
         return own or self._by_number(keys.number_by_tunnel(self._reader, gateway, fteid))
 
-    def framed(self, gateway: str) -> list[IPv4Network]:
-        """The IPv4 prefixes behind the UEs of a gateway (`framed_routes`)."""
+    def framed(self, gateway: str) -> list[Network]:
+        """The prefixes behind the UEs of a gateway (`framed_routes`)."""
         with _errors():
             return keys.framed(self._reader, gateway)
 

@@ -90,9 +90,11 @@ class Scene:
         return inner6(frames[0]) if frames else None
 
     def dropped(self) -> int:
-        """Packets that UEs have sent to the host itself, which it does not take."""
+        """Packets that UEs have sent to the host itself, which it does not take, and what they have
+        said to neighbours, which the switch does not pass on."""
         rules = self.lab.exec("gw", ["nft", "list", "ruleset"]).stdout
-        return sum(map(int, re.findall(r"counter packets (\d+) .* drop", rules)))
+        said: int = self.gw.report()["drops"]["neighbour_discovery"]
+        return said + sum(map(int, re.findall(r"counter packets (\d+) .* drop", rules)))
 
 
 def inner6(frame: bytes) -> Packet:
@@ -472,6 +474,25 @@ def test_a_route_of_the_hosts_own(routed: Scene) -> None:
     until(lambda: said in str(routed.gw.report()["problem"]), "it is said")
     lab.exec("gw", ["ip", "-6", "route", "del", POOL, "dev", "eth2"])
     until(lambda: whole(lab), "it goes on by itself")
+
+
+def test_a_prefix_behind_a_ue(routed: Scene) -> None:
+    """The host has a route to it while a session has it."""
+    behind, host = "2001:db8:f::/56", "2001:db8:f::9"
+
+    def is_routed() -> bool:
+        return any(r["dst"] == behind for r in shown(routed.lab, "route", "show", "dev", DEVICE))
+
+    assert routed.lab.http("PATCH", "/v1/sessions/a", {"framed_routes": [behind]}).status == 200
+    assert is_routed()
+    routed.send(packet(UDP(dport=9), src=host))
+    frames = routed.pdn.port.receive(1, want=lambda f: Ether(f).haslayer(IPv6) and UDP in Ether(f))
+    assert [Ether(f)[IPv6].src for f in frames] == [host]
+    routed.to_ue(packet(UDP(dport=9), src=PDN, dst=host))
+    told = routed.told(UDP)
+    assert told is not None and told.dst == host
+    assert routed.lab.http("PATCH", "/v1/sessions/a", {"framed_routes": []}).status == 200
+    assert not is_routed()
 
 
 # --- translated

@@ -141,7 +141,7 @@ def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[Network, .
     for place, prefix in enumerate(detail.framed_routes):
         loc = f"framed_routes.{place}"
         if isinstance(prefix, IPv6Network):
-            _check_framed6(gateway, detail, prefix, loc)
+            _check_framed6(detail, prefix, loc)
         for pool in gateway.pools:
             if overlap(prefix, pool):
                 raise InvalidSession(loc, f"{prefix} overlaps the UE pool {pool}")
@@ -156,13 +156,10 @@ def check_prefixes(gateway: Gateway, detail: Detail, protected: tuple[Network, .
                 raise InvalidSession(loc, f"{prefix} holds the next hop {next_hop}")
 
 
-def _check_framed6(gateway: Gateway, detail: Detail, prefix: IPv6Network, loc: str) -> None:
+def _check_framed6(detail: Detail, prefix: IPv6Network, loc: str) -> None:
     """What else must hold of an IPv6 prefix behind a UE."""
     if detail.ue_ipv6 is None:
         raise InvalidSession(loc, f"{prefix} needs a ue_ipv6: the UE has no IPv6")
-    if gateway.host_core:
-        reason = 'with core_port = "host" the host has no routes to IPv6 prefixes behind UEs'
-        raise InvalidSession(loc, f"{prefix}: {reason}")
     if prefix.prefixlen >= LONGEST_POOL:
         _check_read_rightly(loc, prefix)
 
