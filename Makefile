@@ -1,8 +1,8 @@
-# Every target first runs scripts/setup, which installs what is missing and else does nothing.
-# All but `lint` and `clean` need root: they make network namespaces.
+# Most targets first run scripts/setup, which installs what is missing and else does nothing.
+# All but `lint`, `deb` and `clean` need root: they make network namespaces, or change the host.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-5g demo-bearers demo-pfcp test test-long test-ports test-switches bench lint clean
+.PHONY: help setup demo demo-5g demo-bearers demo-pfcp test test-long test-ports test-switches test-hosts bench lint install deb clean
 
 help:
 	@echo 'make demo           the main job, end to end, in a network namespace of its own'
@@ -13,8 +13,11 @@ help:
 	@echo 'make test-long      the long ones: fuzzing, faults with very many sessions'
 	@echo 'make test-ports     the switch tests with ports that are read by AF_XDP'
 	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
+	@echo 'make test-hosts     all of README.md on fresh hosts: Debian 12 and 13, in directories of their own'
 	@echo 'make bench          benchmarks'
 	@echo 'make lint           ruff, mypy, import-linter'
+	@echo 'make install        a production set-up in /opt/ofgtp (or PREFIX=DIR): docs/install.md'
+	@echo 'make deb            the same as a Debian package, in dist/'
 	@echo 'make clean          removes .venv, caches, and the switches of other releases'
 
 setup:
@@ -46,6 +49,9 @@ test-ports: setup
 test-switches: setup
 	scripts/test-switches
 
+test-hosts:
+	scripts/test-hosts
+
 bench: setup
 	@[ -e benchmarks/run.py ] || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
 	@.venv/bin/python benchmarks/run.py
@@ -56,7 +62,14 @@ lint: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# These two need no development set-up.
+install:
+	@scripts/install
+
+deb:
+	@scripts/deb
+
 clean:
-	rm -rf .venv build ofgtp.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist ofgtp.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf --one-file-system .cache
 	find . -path ./.git -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf

@@ -19,7 +19,7 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.northbound import schema
-from ofgtp.northbound.http.response import Response
+from ofgtp.northbound.http.response import REASONS, Response
 from ofgtp.northbound.service import BatchError
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def document(problem: ProblemError) -> Response:
     """The response to a request that is refused."""
     body: dict[str, object] = {
         "type": "about:blank",
-        "title": problem.status.phrase,
+        "title": REASONS[problem.status.value],
         "status": problem.status.value,
         "detail": problem.detail,
         **problem.members,

@@ -55,7 +55,12 @@ def mn(topology: str, *commands: str) -> str:
 
 
 def test_one_enb() -> None:
-    text = mn("one_enb", "links", "gw ip -brief address", "ue2 ip route get 10.2.0.2")
+    text = mn(
+        "one_enb",
+        "links",
+        "gw ip -color=never -brief address",
+        "ue2 ip -color=never route get 10.2.0.2",
+    )
     assert "enb1-eth0<->gw-eth1 (OK OK)" in text
     assert "pdn-eth0<->gw-eth2 (OK OK)" in text
     gateway = [line.split() for line in text.splitlines() if "gw-eth" in line and "@" in line]
@@ -96,7 +101,12 @@ def test_gnb_enb() -> None:
 
 def test_sgw() -> None:
     """Two gateways on one segment, the second in a namespace of its own, with a host behind it."""
-    text = mn("sgw", "links", "sgw ip -brief address", "edge ip route get 10.45.0.2")
+    text = mn(
+        "sgw",
+        "links",
+        "sgw ip -color=never -brief address",
+        "edge ip -color=never route get 10.45.0.2",
+    )
     for link in ("access-eth0<->gw-eth1", "access-eth1<->sgw-eth1", "edge-eth0<->sgw-eth2"):
         assert f"{link} (OK OK)" in text
     here = [line for line in text.splitlines() if "sgw-eth" in line and "@" in line]
@@ -106,7 +116,9 @@ def test_sgw() -> None:
 
 def test_smf() -> None:
     """Two gNBs, and a host for an SMF that reaches the gateway's by a link of its own."""
-    text = mn("smf", "links", "smf ping -c 2 -i 0.2 -W 5 10.4.0.1", "gw ip -brief address")
+    text = mn(
+        "smf", "links", "smf ping -c 2 -i 0.2 -W 5 10.4.0.1", "gw ip -color=never -brief address"
+    )
     for link in ("access-eth0<->gw-eth1", "gnb2-eth0<->access-eth2", "smf-eth0<->gw-eth3"):
         assert f"{link} (OK OK)" in text
     assert "2 packets transmitted, 2 received" in text

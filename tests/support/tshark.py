@@ -1,5 +1,6 @@
 """tshark as a judge of frames: what it reads in them, and what it finds wrong with them."""
 
+import functools
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -18,6 +19,15 @@ WRONG = f"_ws.malformed || _ws.expert.severity >= {EXPERT_WARNING}" + "".join(
     f" || {protocol}.checksum.status == 0" for protocol in ("ip", "udp", "tcp", "icmp")
 )
 """The display filter of everything malformed, warned of or with a wrong checksum."""
+
+
+@functools.cache
+def fields() -> frozenset[str]:
+    """The names of all fields that it knows: some are others from version to version."""
+    words = ["tshark", "-G", "fields"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
+    lines = (line.split("\t") for line in done.stdout.splitlines())
+    return frozenset(line[2] for line in lines if line[0] == "F")
 
 
 def read_pcap(path: Path) -> list[bytes]:

@@ -8,9 +8,15 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+REASONS = {status.value: status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
 }
+"""The reason phrase of each status (RFC 9110, 15), which before 3.13 Python has older ones of."""
+
+_STATUS_LINES = {value: f"HTTP/1.1 {value} {reason}\r\n" for value, reason in REASONS.items()}
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
