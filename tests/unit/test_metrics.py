@@ -651,7 +651,7 @@ def passed6(table: Table, priority: int | None = None, **asked: Any) -> Flow:
 DELIVERED6 = {
     **DELIVERED,
     "IPv6 uplink": (RECEIVED_ACCESS, TUNNELLED, passed6(ROUTE)),
-    "IPv6 downlink": (RECEIVED_CORE, passed6(CORE, 80), passed(LOCAL, udp_dst=2152)),
+    "IPv6 downlink": (RECEIVED_CORE, passed6(CORE, 103), passed(LOCAL, udp_dst=2152)),
     "a UE asks its router": (
         RECEIVED_ACCESS,
         TUNNELLED,

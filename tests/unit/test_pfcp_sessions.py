@@ -511,7 +511,7 @@ def test_filters_for_ipv6_match_nothing_and_refuse_nothing() -> None:
 
 
 UE6 = v.UeIpAddress(UE, IPv6Address("2001:db8:a:1::2"), destination=True)
-TERMS6 = Terms(gateway(ue_pools6=(IPv6Network("2001:db8:a::/48"),)), US)
+TERMS_POOLS6 = Terms(gateway(ue_pools6=(IPv6Network("2001:db8:a::/48"),)), US)
 SOLICITS = "permit out 58 from ff02::2/128 to assigned"
 
 
@@ -540,7 +540,7 @@ def of_open5gs(
 
 
 def test_router_solicitations_go_to_the_control_plane() -> None:
-    made = establish(terms=TERMS6, **of_open5gs())
+    made = establish(terms=TERMS_POOLS6, **of_open5gs())
     assert made.made.router == FTeid(1, OTHER_GNB)
     assert set(by_id(made)) == {"1", "2", "3"}
     assert made.detail.router == FTeid(1, OTHER_GNB)
@@ -564,14 +564,14 @@ def test_router_solicitations_go_to_the_control_plane() -> None:
     ids=["UDP", "all nodes", "not to it", "dropped", "out of reach", "IPv4 alone"],
 )
 def test_router_solicitations_that_the_gateway_answers(given: dict[str, Any]) -> None:
-    assert establish(terms=TERMS6, **given).made.router is None
+    assert establish(terms=TERMS_POOLS6, **given).made.router is None
 
 
 def test_a_control_planes_tunnel_may_change() -> None:
-    made = establish(terms=TERMS6, **of_open5gs())
+    made = establish(terms=TERMS_POOLS6, **of_open5gs())
     moved = g.UpdateForwardingParameters(Interface.CP_FUNCTION, None, ohc(2, OTHER_GNB))
     request = SessionModificationRequest(update_fars=(g.UpdateFar(3, None, moved),))
-    after = modification(made.session, request, Chooser(), TERMS6, NOW)
+    after = modification(made.session, request, Chooser(), TERMS_POOLS6, NOW)
     assert after.made.router == FTeid(2, OTHER_GNB)
 
 

@@ -361,7 +361,7 @@ def test_who_is_behind_a_ue(store: SessionStore) -> None:
         found = store.by_ue_ipv6("gw1", address)
         assert found is not None and found.session.id == "ue-1"
     assert found.session.detail is not None and found.session.detail.framed_routes == routes
-    assert store.framed("gw1") == [IPv4Network("192.168.7.0/24")]
+    assert store.framed("gw1") == [*reversed(routes)]
     assert store.by_ue_ipv6("gw1", IPv6Address("2001:db8:e::7")) is None
     with store.transaction() as tx:
         tx.replace(replace(one, detail=replace(one.detail, framed_routes=())))
