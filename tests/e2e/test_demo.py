@@ -334,7 +334,7 @@ def test_pfcp(tmp_path: Path) -> None:
 
 def test_demo_fails_when_the_controller_dies(tmp_path: Path) -> None:
     with demo("demo.py", tmp_path) as running:
-        running.read_until("6. iperf3")
+        running.read_until("7. iperf3")
         namespaces = running.namespaces()
         os.kill(running.controller(), signal.SIGKILL)
         assert running.finish() == 1, running.output

@@ -33,7 +33,7 @@ from tests.support.gtpu import END_MARKER, ERROR_INDICATION
 from tests.support.lab import Lab
 from tests.support.paging import Arrived, buffer, inside
 from tests.support.peer import events
-from tests.support.site import ENB_IP, PDN_IP, Site, is_gtpu, until
+from tests.support.site import ENB_IP, PDN_IP, Site, is_advertisement, is_gtpu, until
 from tests.support.smf import ControlPlane
 from tests.switch.test_ipv6 import CORE, HOP, PDN, POOL, answer
 from tests.switch.test_pfcp_paging import IDLE
@@ -171,7 +171,8 @@ class Phone:
 def arrived(got: Arrived, teid: int) -> list[int]:
     """The numbers of packets that have come by a tunnel, in their order, of either version."""
     got.look()
-    packets = [inside(frame)[1] for frame in got.frames if is_gtpu(frame, teid)]
+    mine = (f for f in got.frames if is_gtpu(f, teid) and not is_advertisement(f))
+    packets = [inside(frame)[1] for frame in mine]
     starts = (48 if packet[0] >> 4 == 6 else 28 for packet in packets)
     return [
         int.from_bytes(packet[start : start + 4], "big")
