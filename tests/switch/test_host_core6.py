@@ -485,12 +485,20 @@ def test_a_prefix_behind_a_ue(routed: Scene) -> None:
 
     assert routed.lab.http("PATCH", "/v1/sessions/a", {"framed_routes": [behind]}).status == 200
     assert is_routed()
-    routed.send(packet(UDP(dport=9), src=host))
-    frames = routed.pdn.port.receive(1, want=lambda f: Ether(f).haslayer(IPv6) and UDP in Ether(f))
-    assert [Ether(f)[IPv6].src for f in frames] == [host]
-    routed.to_ue(packet(UDP(dport=9), src=PDN, dst=host))
-    told = routed.told(UDP)
-    assert told is not None and told.dst == host
+
+    def leaves() -> bool:
+        routed.send(packet(UDP(dport=9), src=host))
+        frames = routed.pdn.port.receive(1, want=lambda f: UDP in Ether(f), timeout=0.5)
+        return [Ether(f)[IPv6].src for f in frames if IPv6 in Ether(f)] == [host]
+
+    def arrives() -> bool:
+        routed.to_ue(packet(UDP(dport=9), src=PDN, dst=host))
+        told = routed.told(UDP, timeout=0.5)
+        return told is not None and told.dst == host
+
+    # What the switch has cached goes on for a moment.
+    until(leaves, "it leaves")
+    until(arrives, "it arrives")
     assert routed.lab.http("PATCH", "/v1/sessions/a", {"framed_routes": []}).status == 200
     assert not is_routed()
 
