@@ -180,7 +180,7 @@ def test_too_big(scene: Scene) -> None:
     scene.pdn.port.send(frame)
     [told] = scene.pdn.port.receive(1, want=lambda f: ICMPv6PacketTooBig in Ether(f))
     read = Ether(told)
-    assert (read[IPv6].src, read[IPv6].dst, read[ICMPv6PacketTooBig].mtu) == (CORE, HOP, 1456)
+    assert (read[IPv6].src, read[IPv6].dst, read[ICMPv6PacketTooBig].mtu) == (CORE, HOP, 1464)
 
 
 def test_nothing_is_changed_by_a_restart_and_one_way_is_enough(scene: Scene) -> None:
