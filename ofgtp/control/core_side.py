@@ -111,7 +111,7 @@ class CoreSide:
     def ttl_expired(self, packet: PacketIn, channel: Channel, links: Links) -> None:
         """Tell the sender of a packet that its TTL has come to an end here (RFC 792)."""
         sent = packet.frame[ETHERNET_HEADER:]
-        if _is_ipv6(packet.frame):
+        if frames.is_ipv6(packet.frame):
             ours = self._gateway.core_ip6
             told = None if ours is None else icmpv6.time_exceeded(ours.ip, sent)
         else:
@@ -143,25 +143,16 @@ def _contained(session: Session) -> bool:
     return session.qos is not None or any(tunnel.octet is not None for tunnel in tunnels)
 
 
-def _is_ipv6(frame: bytes) -> bool:
-    return frame[12:14] == icmpv6.ETH_TYPE_IPV6.to_bytes(2, "big")
-
-
-def _framed(src_mac: str, dst_mac: str, packet: bytes) -> bytes:
-    make = icmpv6.frame if packet[0] >> 4 == 6 else frames.ipv4_frame
-    return make(src_mac, dst_mac, packet)
-
-
 def _tell_sender(packet: PacketIn, told: bytes, channel: Channel, links: Links) -> None:
     """Send a packet back to where another came from."""
     if packet.in_port == links.core:
         sender = packet.frame[6:12].hex(":")
-        channel.packet_out(links.core, _framed(links.core_mac, sender, told))
+        channel.packet_out(links.core, frames.ip_frame(links.core_mac, sender, told))
     else:
         _tell_ue(told, channel, links)
 
 
 def _tell_ue(packet: bytes, channel: Channel, links: Links) -> None:
     """Send a packet to a UE, which gets it as it gets all that comes from the core side."""
-    frame = _framed(links.core_mac, links.core_mac, packet)
+    frame = frames.ip_frame(links.core_mac, links.core_mac, packet)
     channel.packet_out(Port.TABLE, frame, in_port=links.core)

@@ -50,7 +50,8 @@ from ofgtp.core.flows.pipeline import (
     Report,
 )
 from ofgtp.core.model import Address, FlowValues, FTeid, Gateway, Session, SessionState
-from ofgtp.core.packets.icmpv6 import ETH_TYPE_IPV6, Type
+from ofgtp.core.packets.frames import is_ipv6
+from ofgtp.core.packets.icmpv6 import Type
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.counts import FlowCounts
 from ofgtp.core.rules.lease import lease_timeout
@@ -611,7 +612,7 @@ class GatewayAgent:
     def _heard_next_hop(self, packet: PacketIn, own_mac: str | None) -> bool:
         """Whether a next hop is known by another MAC address now."""
         core_side, frame = self.core_side, packet.frame
-        if frame[12:14] != ETH_TYPE_IPV6.to_bytes(2, "big"):
+        if not is_ipv6(frame):
             return core_side.heard_arp(frame, own_mac)
         if frame[54:55] != bytes((Type.NEIGHBOUR_SOLICITATION,)):
             return core_side.heard_neighbour(frame, own_mac)
@@ -622,7 +623,7 @@ class GatewayAgent:
     def _heard_peer(self, frame: bytes) -> bool:
         """The same on the access side."""
         peers, now = self.signalling.peers, time.monotonic()
-        if frame[12:14] == ETH_TYPE_IPV6.to_bytes(2, "big"):
+        if is_ipv6(frame):
             return peers.heard_neighbour(frame, now)
         return peers.heard_arp(frame, now)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import eventlet
@@ -14,7 +13,7 @@ from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.peers.signalling import Ignored
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows import drops, faults
-from ofgtp.core.model import Gateway
+from ofgtp.core.model import Address, Gateway
 from ofgtp.core.peers.next_hop import NextHop
 from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram
 from ofgtp.southbound import hostnet, portcounts
@@ -157,7 +156,7 @@ def _neighbours(agent: GatewayAgent) -> dict[str, int]:
     return {str(k): v for k, v in agent.signalling.peers.neighbours.counts().items()}
 
 
-def _next_hop(ip: IPv4Address | IPv6Address | None, known: NextHop) -> dict[str, str | None] | None:
+def _next_hop(ip: Address | None, known: NextHop) -> dict[str, str | None] | None:
     if ip is None:
         return None
     return {"ip": str(ip), "mac": known.mac, "state": known.state(time.monotonic())}

@@ -12,6 +12,7 @@ from ofgtp.core.errors import StoreError
 from ofgtp.core.flows.flow import Action
 from ofgtp.core.model import Address, Gateway, Session
 from ofgtp.core.packets import icmpv6
+from ofgtp.core.packets.frames import ip_frame
 from ofgtp.core.packets.icmpv6 import NoMessage, Type
 from ofgtp.core.rules.downlink import replay
 from ofgtp.core.rules.link import Link, inner_mtu, link_of
@@ -86,7 +87,7 @@ class Router:
         if not _may_ask(session, packet, asker):
             return
         if router is not None:
-            frame = icmpv6.frame(links.core_mac, links.core_mac, octets)
+            frame = ip_frame(links.core_mac, links.core_mac, octets)
             channel.packets_out([(replay(Tunnel(router), relayed=True), frame)])
         elif self._gateway.router_advertisement and (link := link_of(session)) is not None:
             to = icmpv6.ALL_NODES if asker.is_unspecified else asker
@@ -97,7 +98,7 @@ class Router:
     ) -> None:
         """Who asks from the unspecified address looks whether somebody has an address of its own,
         and is not answered (TS 23.401, 5.3.1.2.2)."""
-        frame = icmpv6.frame(links.core_mac, links.core_mac, octets)
+        frame = ip_frame(links.core_mac, links.core_mac, octets)
         asked = icmpv6.read_neighbour(frame, Type.NEIGHBOUR_SOLICITATION)
         link = link_of(session)
         if asked.source.is_unspecified or asked.target != ROUTER_ADDRESS or link is None:
@@ -207,4 +208,4 @@ def _may_ask(session: Session, packet: PacketIn, asker: IPv6Address) -> bool:
 
 
 def _in_tunnel(link: Link, links: Links, told: bytes) -> tuple[tuple[Action, ...], bytes]:
-    return replay(link.tunnel, relayed=False), icmpv6.frame(links.core_mac, links.core_mac, told)
+    return replay(link.tunnel, relayed=False), ip_frame(links.core_mac, links.core_mac, told)

@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
 
 from ofgtp.core.errors import OfgtpError
+from ofgtp.core.model import Address
 
 PORT_MAX = 0xFFFF
 
@@ -133,8 +134,8 @@ class PacketFilter:
         self,
         protocol: int,
         dscp: int,
-        remote: tuple[IPv4Address | IPv6Address, int],
-        local: tuple[IPv4Address | IPv6Address, int],
+        remote: tuple[Address, int],
+        local: tuple[Address, int],
     ) -> bool:
         """Whether it is about a packet of the UE between these two addresses and ports; a port of
         -1 is in no range."""

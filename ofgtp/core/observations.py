@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from ofgtp.core.filters import Network
@@ -52,7 +52,7 @@ class Observation(NamedTuple):
     """Of a T-PDU: who sent it. Of an ICMP error: to whom that went which it is about."""
     teid: int | None = None
     """Of the T-PDU, or the one quoted; None: it is not known."""
-    source: IPv4Address | IPv6Address | None = None
+    source: Address | None = None
     """Of a T-PDU: its inner source, if that is seen. Of an ICMP error: who sent it."""
     detail: int | None = None
     """The QFI of a container; type and code of an ICMP error, as type * 256 + code."""
@@ -123,5 +123,5 @@ class Observations:
             yield seen
 
 
-def _within(source: IPv4Address | IPv6Address | None, ue: Collection[Network]) -> bool:
+def _within(source: Address | None, ue: Collection[Network]) -> bool:
     return source is not None and any(source in prefix for prefix in ue)

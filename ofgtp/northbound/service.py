@@ -205,7 +205,7 @@ class SessionFilter:
 
     gateway: str | None = None
     id: str | None = None
-    ue_ip: IPv4Address | IPv6Address | None = None
+    ue_ip: Address | None = None
     ue_ipv6: IPv6Network | None = None
     teid: int | None = None
     peer: Address | None = None

@@ -26,7 +26,8 @@ from typing import Any, Literal
 
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.filters import Network, overlap
-from ofgtp.core.model import Gateway
+from ofgtp.core.model import Address, Gateway
+from ofgtp.core.packets.icmpv6 import MTU_MIN
 from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,6 @@ IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
 """The settings of IPv6; there are none where the kernel has no IPv6."""
 FORCED = "force_forwarding"
 """Of IPv6, an interface's (Linux 6.17): what comes in by it is routed, whatever the others do."""
-IPV6_MTU_MIN = 1280
-"""A link with less carries no IPv6 (RFC 8200, 5), and Linux takes it off such an interface."""
 
 PACKET_SOCKETS, ETH_P_ALL = Path("/proc/net/packet"), "0003"
 """The sockets of packet(7), and the protocol of those that read all, as it is shown there."""
@@ -242,7 +241,9 @@ def ensure_device_settings(dev: str, *, forward: bool, ipv6: bool = False) -> bo
         off = conf / "disable_ipv6"
         return (off.exists() and _write(off, "1")) or changed
     if not conf.exists():
-        raise GatewayNotReady("access_ip6: this host's kernel has no IPv6")
+        raise GatewayNotReady(
+            f"{dev} is to have an IPv6 address, and the host's kernel has no IPv6"
+        )
     for name, value in {"addr_gen_mode": "1", "accept_ra": "0", "disable_ipv6": "0"}.items():
         changed |= _write(conf / name, value)
     if (conf / FORCED).exists():
@@ -263,10 +264,10 @@ def ipv6_refusal(gateway: Gateway) -> str | None:
             "the host has no IPv6, so UEs have none: start its kernel without ipv6.disable=1, or"
             " take core_ip6 out of the gateway"
         )
-    if (octets := mtu(gateway.core_device)) < IPV6_MTU_MIN:
-        port, needed = gateway.access_port, mtu(gateway.access_port) + IPV6_MTU_MIN - octets
+    if (octets := mtu(gateway.core_device)) < MTU_MIN:
+        port, needed = gateway.access_port, mtu(gateway.access_port) + MTU_MIN - octets
         return (
-            f"packets of {octets} octets fit a tunnel, and IPv6 needs {IPV6_MTU_MIN}, so UEs have"
+            f"packets of {octets} octets fit a tunnel, and IPv6 needs {MTU_MIN}, so UEs have"
             f" none: ip link set dev {port} mtu {needed} (or more)"
         )
     return None
@@ -355,7 +356,7 @@ def ensure_ue_routes(gateway: Gateway, framed: Iterable[Network]) -> bool:
     return changed
 
 
-def _core_hops(gateway: Gateway) -> tuple[IPv4Address | IPv6Address, ...]:
+def _core_hops(gateway: Gateway) -> tuple[Address, ...]:
     """Where the host routes to UEs, of each IP version that they have."""
     return (CORE_NEXT_HOP,) if gateway.core_ip6 is None else (CORE_NEXT_HOP, CORE_NEXT_HOP6)
 
@@ -383,9 +384,7 @@ def _is_connected(route: Mapping[str, Any]) -> bool:
     return route.get("scope") == "link" or route.get("protocol") == "kernel"
 
 
-def way_on(
-    destination: IPv4Address | IPv6Address, source: IPv4Address | IPv6Address, dev: str
-) -> tuple[str | None, str]:
+def way_on(destination: Address, source: Address, dev: str) -> tuple[str | None, str]:
     """Where the host sends a packet that comes in by `dev`: the interface, and the router's address
     if there is one; or None and the kernel's reason why it does not."""
     ends = ["from", str(source), "iif", dev]
@@ -439,7 +438,7 @@ def _set_offloads(port: str, values: Mapping[str, str]) -> None:
 def _sync_routes(
     version: int,
     dev: str,
-    wanted: Mapping[Network, IPv4Address | IPv6Address] | Mapping[IPv4Network, IPv4Address],
+    wanted: Mapping[Network, Address] | Mapping[IPv4Network, IPv4Address],
     *,
     onlink: bool,
 ) -> bool:

@@ -1198,7 +1198,7 @@ class SessionStore:
         *,
         gateway: str | None = None,
         part_of_id: str | None = None,
-        ue_ip: IPv4Address | IPv6Address | None = None,
+        ue_ip: Address | None = None,
         ue_ipv6: IPv6Network | None = None,
         teid: int | None = None,
         peer: Address | None = None,

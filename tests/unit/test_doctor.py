@@ -845,7 +845,8 @@ def test_a_route_of_ipv6_that_leads_away(to: str, verdict: Verdict) -> None:
 
 
 def test_what_is_sent_by_ipv6() -> None:
-    packet = proof.ipv6_packet(proof.UE6, proof.SERVER6, b"text")
+    macs = ("02:00:00:00:00:01", "02:00:00:00:00:02")
+    packet = frames.udp_frame(*macs, proof.UE6, proof.SERVER6, 7, 7, b"text")[14:]
     assert len(packet) == 52 and packet[4:6] == bytes([0, 12])
     assert frames.checksum(packet[8:40] + bytes([0, 0, 0, 12, 0, 0, 0, 17]) + packet[40:]) == 0
     assert proof.UE6 in proof.UE_PREFIX and proof.UE_PREFIX.subnet_of(proof.UE_POOL6)

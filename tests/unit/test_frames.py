@@ -93,7 +93,7 @@ def test_tshark_finds_every_checksum_right() -> None:
         packet = bytes(IP(src=str(A), dst=str(B), flags="DF") / UDP() / Raw(bytes(size)))
         answer = frames.icmp_fragmentation_needed(OURS, 1464, packet[:60])
         assert answer is not None
-        wire.append(frames.ipv4_frame(MAC_B, MAC_A, answer))
+        wire.append(frames.ip_frame(MAC_B, MAC_A, answer))
     assert tshark.complaints(wire) == []
     names = ("udp.checksum.status", "ip.checksum.status", "icmp.checksum.status", "icmp.mtu")
     seen = tshark.rows(wire, names)

@@ -30,7 +30,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from ofgtp.core.packets import icmpv6
+from ofgtp.core.packets import frames, icmpv6
 from ofgtp.core.packets.frames import checksum
 from ofgtp.core.packets.icmpv6 import Neighbour, NoMessage, Type
 from tests.support import tshark
@@ -155,7 +155,7 @@ def test_resolvers_by_tshark(resolvers: int) -> None:
     packet = icmpv6.router_advertisement(
         LINK_LOCAL, UE, IPv6Network("2001:db8:a:1::/64"), mtu=1464, lifetime_s=64_800, dns=dns
     )
-    octets = icmpv6.frame(OUR_MAC, HOP_MAC, packet)
+    octets = frames.ip_frame(OUR_MAC, HOP_MAC, packet)
     assert tshark.complaints([octets]) == []
     names = ("icmpv6.checksum.status", "icmpv6.opt.rdnss", "icmpv6.opt.rdnss.lifetime")
     assert tshark.rows([octets], names, every=True) == [["1", ",".join(map(str, dns)), "64800"]]

@@ -26,7 +26,7 @@ from ofgtp.control.peers.moves import Moves
 from ofgtp.control.router import ADVERTISED_AT_ONCE, ROUND_S, TRIES, Router
 from ofgtp.core.flows.flow import SetField
 from ofgtp.core.model import FTeid, Qos, Session
-from ofgtp.core.packets.icmpv6 import frame
+from ofgtp.core.packets.frames import ip_frame
 from ofgtp.core.rules.link import has_news, link_of
 from ofgtp.core.sessions.detail import Relay
 from ofgtp.southbound.openflow import PacketIn
@@ -76,7 +76,7 @@ class Stage:
 
     def ask(self, packet: Packet, teid: int = 0x1001, peer: IPv4Address = ENB) -> list[Packet]:
         before = len(self.out)
-        octets = frame(LINKS.core_mac, LINKS.core_mac, bytes(packet))
+        octets = ip_frame(LINKS.core_mac, LINKS.core_mac, bytes(packet))
         shown = PacketIn(0, LINKS.gtpu, teid, int(peer), octets)
         self.known = self.router.asked(shown, self, self.links)  # type: ignore[arg-type]
         return [packet for _, packet in self.out[before:]]

@@ -39,7 +39,7 @@ from ofgtp.core.filters import overlap
 from ofgtp.core.flows import faults
 from ofgtp.core.flows.pipeline import METERS
 from ofgtp.core.model import GTPU_PORT, FTeid, Gateway, Session, Uplink
-from ofgtp.core.packets import arp, frames, icmpv6
+from ofgtp.core.packets import arp, frames
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.rules.terms import Links
@@ -324,8 +324,8 @@ def downlink(ends: Ends) -> Iterator[str]:
 
 def downlink6(ends: Ends) -> Iterator[str]:
     """The same of IPv6."""
-    packet = ipv6_packet(SERVER6, UE6, b"ofgtp doctor, downlink".ljust(64, b"."))
-    sent = icmpv6.frame(ends.router_mac, ends.core_mac, packet)
+    text = b"ofgtp doctor, downlink".ljust(64, b".")
+    sent = frames.udp_frame(ends.router_mac, ends.core_mac, SERVER6, UE6, 7, 7, text)
     yield from _downlink(ends, sent, DOWNLINK_TEID_6)
 
 
@@ -371,7 +371,8 @@ def uplink(ends: Ends, ttl: int) -> Iterator[str]:
 def uplink6(ends: Ends) -> Iterator[str]:
     """The same of IPv6, which the switch types by the source's first octet, whatever the limit of
     hops."""
-    inner = ipv6_packet(UE6, SERVER6, b"ofgtp doctor, uplink")
+    macs, text = (ends.enb_mac, ends.enb_mac), b"ofgtp doctor, uplink"
+    inner = frames.udp_frame(*macs, UE6, SERVER6, 7, 7, text)[14:]
     yield from _uplink(
         ends, t_pdu(UPLINK_TEID_6, inner), lambda frame: frame[12:14] == b"\x86\xdd", ""
     )
@@ -390,17 +391,6 @@ def _uplink(
         yield f"uplink: what came out is another packet than what was sent{which}"
     elif got[:6].hex(":") != ends.router_mac:
         yield f"uplink: it was sent to {got[:6].hex(':')}, not to the next hop"
-
-
-def ipv6_packet(source: IPv6Address, destination: IPv6Address, text: bytes) -> bytes:
-    """A UDP packet to the discard port (RFC 8200; RFC 768)."""
-    udp, ends = socket.IPPROTO_UDP, source.packed + destination.packed
-    length = 8 + len(text)
-    head = struct.pack("!HHH", 9, 9, length)
-    pseudo = ends + struct.pack("!II", length, udp)
-    sum_ = frames.checksum(pseudo + head + bytes(2) + text) or 0xFFFF
-    ip = struct.pack("!IHBB", 6 << 28, length, udp, 64) + ends
-    return ip + head + sum_.to_bytes(2, "big") + text
 
 
 def _await(

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from ofgtp.control.peers.signalling import Signalling
 from ofgtp.core.flows.pipeline import DropReason
-from ofgtp.core.model import GTPU_PORT, QFI_MAX, Gateway
+from ofgtp.core.model import GTPU_PORT, QFI_MAX, Address, Gateway
 from ofgtp.core.observations import Observation, Observations, Seen
 from ofgtp.core.packets import frames
 from ofgtp.core.rules.terms import ETHERNET_HEADER
@@ -97,7 +97,7 @@ class Misses:
         self,
         kind: Seen,
         packet: PacketIn,
-        source: IPv4Address | IPv6Address | None = None,
+        source: Address | None = None,
         detail: int | None = None,
     ) -> None:
         seen = Observation(kind, IPv4Address(packet.peer), packet.teid, source, detail)
@@ -117,7 +117,7 @@ class Misses:
         return Seen.NOT_INSTALLED
 
 
-def _source(packet: bytes) -> IPv4Address | IPv6Address | None:
+def _source(packet: bytes) -> Address | None:
     """Of an IP packet."""
     version = packet[0] >> 4 if packet else 0
     if version == 4 and len(packet) >= IPV4_HEADER:

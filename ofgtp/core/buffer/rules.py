@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from ofgtp.core.model import Session
+from ofgtp.core.model import Address, Session
+from ofgtp.core.packets.ipv6 import FRAGMENT, HEADER, payload_of
 from ofgtp.core.rules.terms import ETHERNET_HEADER
 from ofgtp.core.sessions.rule import Held, Rule
 
@@ -46,8 +47,8 @@ class Inner(NamedTuple):
 
     protocol: int
     dscp: int
-    host: IPv4Address | IPv6Address
-    ue: IPv4Address | IPv6Address
+    host: Address
+    ue: Address
     host_port: int
     ue_port: int
 
@@ -65,10 +66,12 @@ def read_packet(octets: bytes) -> Inner | None:
         ports = _ports(octets[4 * (octets[0] & 0x0F) :], fragment)
         host, ue = IPv4Address(octets[12:16]), IPv4Address(octets[16:20])
         return Inner(octets[9], octets[1] >> 2, host, ue, *ports)
-    if version == 6 and len(octets) >= 40:
-        protocol, place, fragment = _behind_extensions(octets)
+    if version == 6 and len(octets) >= HEADER:
+        payload = payload_of(octets)
+        # Of a later fragment the switch reads no more than that it is one.
+        protocol = FRAGMENT if payload.later else payload.protocol
         dscp = int.from_bytes(octets[:2], "big") >> 6 & 0x3F
-        ports = _ports(octets[place:], fragment)
+        ports = _ports(octets[payload.start :], payload.fragment)
         return Inner(protocol, dscp, IPv6Address(octets[8:24]), IPv6Address(octets[24:40]), *ports)
     return None
 
@@ -78,27 +81,3 @@ def _ports(payload: bytes, fragment: bool) -> tuple[int, int]:
         return -1, -1
     ports = payload[:4] if len(payload) >= 4 else bytes(4)
     return int.from_bytes(ports[:2], "big"), int.from_bytes(ports[2:], "big")
-
-
-HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
-"""Extension headers that the switch reads over (RFC 8200, 4.1)."""
-
-
-def _behind_extensions(octets: bytes) -> tuple[int, int, bool]:
-    """The protocol behind an IPv6 header and its extensions, where it begins, and whether this is
-    a fragment; of a later one the protocol is that of the fragment header."""
-    header, place, fragment = octets[6], 40, False
-    while header in (HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION):
-        if len(octets) < place + 8:
-            return header, len(octets), fragment
-        if header == FRAGMENT:
-            position = int.from_bytes(octets[place + 2 : place + 4], "big")
-            if position >> 3:
-                return header, place + 8, True
-            fragment, length = bool(position), 8
-        elif header == AUTHENTICATION:
-            length = 4 * (octets[place + 1] + 2)
-        else:
-            length = 8 * (octets[place + 1] + 1)
-        header, place = octets[place], place + length
-    return header, place, fragment

@@ -15,8 +15,9 @@ from typing import Literal
 
 from ofgtp.core.errors import CodecError
 from ofgtp.core.filters import Network
-from ofgtp.core.model import GTPU_PORT, FTeid
+from ofgtp.core.model import GTPU_PORT, Address, FTeid
 from ofgtp.core.packets.gtpu import HEADER_LENGTH, MessageType, error_indication_fteid, parse
+from ofgtp.core.packets.ipv6 import HEADER, payload_of
 
 ETHERNET, IPV4, UDP = 14, 0x0800, 17
 TUNNELS_MAX = 96
@@ -39,9 +40,6 @@ _ICMPV6 = {
 }
 _ECHO = {1: (0, 8), 58: (128, 129)}
 """By protocol, types that have a sequence number."""
-_IPV6_HEADER, _FRAGMENT, _AUTHENTICATION = 40, 44, 51
-_EXTENSIONS = {0, 43, 60, 135, _FRAGMENT, _AUTHENTICATION}
-"""Headers in front of a message (RFC 8200, 4; RFC 4302; RFC 6275)."""
 _TCP_FLAGS = "FSRPAU"
 
 
@@ -49,8 +47,8 @@ _TCP_FLAGS = "FSRPAU"
 class Inner:
     """What a T-PDU holds, as far as it can be read."""
 
-    source: IPv4Address | IPv6Address
-    destination: IPv4Address | IPv6Address
+    source: Address
+    destination: Address
     proto: int
     """Of IPv6 that behind its extension headers."""
     octets: int
@@ -152,10 +150,10 @@ class Watch:
             self.peers.add(peer)
         return Seen("up" if up else "down", peer, "T-PDU", teid, inner, remark)
 
-    def _is_ue(self, address: IPv4Address | IPv6Address) -> bool:
+    def _is_ue(self, address: Address) -> bool:
         return address == self.ue or (self.ue6 is not None and address in self.ue6)
 
-    def _may_send(self, teid: int, source: IPv4Address | IPv6Address) -> bool:
+    def _may_send(self, teid: int, source: Address) -> bool:
         if self.ue is None is self.ue6 or teid in self.anybodys:
             return True
         if self.ue6 is not None and (source.is_link_local or source.is_unspecified):
@@ -196,7 +194,7 @@ def _inner(payload: bytes) -> Inner | None:
     except CodecError:
         return None
     version = packet[0] >> 4 if packet else 0
-    if version == 6 and len(packet) >= _IPV6_HEADER:
+    if version == 6 and len(packet) >= HEADER:
         return _inner6(packet)
     if len(packet) < 20 or version != 4:
         return None
@@ -214,20 +212,13 @@ def _inner(payload: bytes) -> Inner | None:
 
 
 def _inner6(packet: bytes) -> Inner:
-    proto, place, later = packet[6], _IPV6_HEADER, False
-    while proto in _EXTENSIONS and not later and len(packet) >= place + 8:
-        units = packet[place + 1]
-        if proto == _FRAGMENT:
-            size, later = 8, bool(int.from_bytes(packet[place + 2 : place + 4], "big") >> 3)
-        else:
-            size = 4 * (units + 2) if proto == _AUTHENTICATION else 8 * (units + 1)
-        proto, place = packet[place], place + size
-    ports, detail = _message(proto, packet[place:], later=later)
+    payload = payload_of(packet)
+    ports, detail = _message(payload.protocol, packet[payload.start :], later=payload.later)
     return Inner(
         source=IPv6Address(packet[8:24]),
         destination=IPv6Address(packet[24:40]),
-        proto=proto,
-        octets=_IPV6_HEADER + int.from_bytes(packet[4:6], "big"),
+        proto=payload.protocol,
+        octets=HEADER + int.from_bytes(packet[4:6], "big"),
         dscp=int.from_bytes(packet[:2], "big") >> 6 & 0x3F,
         ports=ports,
         detail=detail,

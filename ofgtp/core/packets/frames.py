@@ -94,19 +94,21 @@ def udp_frame(
     datagram = _UDP.pack(src_port, dst_port, size, sum_) + payload
     if isinstance(src_ip, IPv4Address) and isinstance(dst_ip, IPv4Address):
         packet = _ipv4(src_ip, dst_ip, _PROTO_UDP, datagram, dscp, ttl, ident)
-        return ipv4_frame(src_mac, dst_mac, packet)
+        return ip_frame(src_mac, dst_mac, packet)
     _check("a DSCP", dscp, 0, 63)
     _check("a TTL", ttl, 1, 255)
     fields = 6 << 28 | dscp << 22, size, _PROTO_UDP, ttl, src_ip.packed, dst_ip.packed
-    return _frame(src_mac, dst_mac, ETH_TYPE_IPV6, _IPV6.pack(*fields) + datagram)
+    return ip_frame(src_mac, dst_mac, _IPV6.pack(*fields) + datagram)
 
 
-def ipv4_frame(src_mac: str, dst_mac: str, packet: bytes) -> bytes:
-    """The Ethernet frame of an IPv4 packet."""
-    return _frame(src_mac, dst_mac, ETH_TYPE_IPV4, packet)
+def is_ipv6(frame: bytes) -> bool:
+    """Whether the type of an Ethernet frame is that of IPv6."""
+    return frame[12:14] == ETH_TYPE_IPV6.to_bytes(2, "big")
 
 
-def _frame(src_mac: str, dst_mac: str, eth_type: int, packet: bytes) -> bytes:
+def ip_frame(src_mac: str, dst_mac: str, packet: bytes) -> bytes:
+    """The Ethernet frame of an IP packet, of the type that its version has."""
+    eth_type = ETH_TYPE_IPV6 if packet[0] >> 4 == 6 else ETH_TYPE_IPV4
     source, target = (mac_to_int(mac).to_bytes(6, "big") for mac in (src_mac, dst_mac))
     return _ETHERNET.pack(target, source, eth_type) + packet
 

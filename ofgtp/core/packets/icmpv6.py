@@ -10,9 +10,8 @@ from ipaddress import IPv6Address, IPv6Network
 
 from ofgtp.core.errors import CodecError
 from ofgtp.core.flows.flow import mac_text, mac_to_int
-from ofgtp.core.packets.frames import checksum
+from ofgtp.core.packets.frames import checksum, ip_frame
 
-ETH_TYPE_IPV6 = 0x86DD
 MTU_MIN = 1280
 """Every IPv6 link carries so many octets unfragmented (RFC 8200, 5)."""
 HOPS_OF_NEIGHBOURS = 255
@@ -71,19 +70,13 @@ class Neighbour:
     """An answer to somebody."""
 
 
-def frame(src_mac: str, dst_mac: str, packet: bytes) -> bytes:
-    """The Ethernet frame of an IPv6 packet."""
-    source, target = (mac_to_int(mac).to_bytes(6, "big") for mac in (src_mac, dst_mac))
-    return _ETHERNET.pack(target, source, ETH_TYPE_IPV6) + packet
-
-
 def solicitation(our_mac: str, our_ip: IPv6Address, target: IPv6Address) -> bytes:
     """The frame that asks all who might be it for a neighbour's MAC address (RFC 4861, 4.3)."""
     group = IPv6Address(_SOLICITED | int(target) & 0xFF_FFFF)
     body = target.packed + _mac_option(_SOURCE_ADDRESS, our_mac)
     kind = Type.NEIGHBOUR_SOLICITATION
     packet = _packet(our_ip, group, kind, 0, body, hops=HOPS_OF_NEIGHBOURS)
-    return frame(our_mac, _group_mac(group), packet)
+    return ip_frame(our_mac, _group_mac(group), packet)
 
 
 def advertisement(our_mac: str, our_ip: IPv6Address, asked: Neighbour, asker_mac: str) -> bytes:
@@ -95,7 +88,7 @@ def advertisement(our_mac: str, our_ip: IPv6Address, asked: Neighbour, asker_mac
     body = our_ip.packed + _mac_option(_TARGET_ADDRESS, our_mac)
     kind = Type.NEIGHBOUR_ADVERTISEMENT
     packet = _packet(our_ip, to, kind, flags, body, hops=HOPS_OF_NEIGHBOURS)
-    return frame(our_mac, to_mac, packet)
+    return ip_frame(our_mac, to_mac, packet)
 
 
 def reachable(our_ip: IPv6Address, asked: Neighbour) -> bytes:
