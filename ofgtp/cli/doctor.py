@@ -255,6 +255,7 @@ def _host(
     gateway: Gateway, switch: Switch, installed: bool, sockets: list[Socket]
 ) -> Iterator[Finding]:
     from ofgtp.control.host import survey
+    from ofgtp.core.rules.terms import longest_headers
     from ofgtp.southbound import veths
 
     access = survey.interface(gateway.access_port)
@@ -269,7 +270,8 @@ def _host(
         yield of_gateway.reading(gateway, switch, refusal)
     there = [port for port in ports if port.link != "missing"]
     if len(there) == len(ports):
-        yield of_gateway.mtu(access, core, ipv6=bool(gateway.ue_pools6))
+        ipv6, tunnel = bool(gateway.ue_pools6), longest_headers(gateway)
+        yield of_gateway.mtu(access, core, ipv6=ipv6, tunnel=tunnel)
     yield of_gateway.offloads(there, installed)
     yield of_gateway.addresses(gateway, survey.addresses(), installed)
     routes = survey.routes()

@@ -20,7 +20,7 @@ from ovs.poller import Poller
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows.pipeline import CHOOSE, CORE, DOWNLINK, GUARD, OTHER_RULES, RULES, UPLINK
 from ofgtp.core.model import CE_PORT, ECT_1_PORT, Gateway
-from ofgtp.core.rules.terms import TUNNEL_HEADERS, TUNNEL_HEADERS6
+from ofgtp.core.rules.terms import longest_headers
 from ofgtp.southbound import hostnet
 
 log = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ class Ovsdb:
         numbers = {port: hostnet.ifindex(port) for port in gateway.switch_ports}
         self._connect()
         self._stand_back(gateway)
-        mtu = access_mtu - (TUNNEL_HEADERS if gateway.access_ip6 is None else TUNNEL_HEADERS6)
+        mtu = access_mtu - longest_headers(gateway)
 
         adds = False
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import pytest
 
 from ofgtp import cli
+from tests.support.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,16 @@ class Shell:
         assert "Traceback" not in printed.err
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, printed.out, printed.err)
+
+
+def at_switch(lab: Lab, *arguments: str) -> tuple[int, str, str]:
+    """Run one in the switch's namespace, with the lab's configuration; its exit code, output and
+    errors. Quicker than a process of its own, for very many."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, lab.inside("gw"):
+        patch.setattr(sys, "argv", ["ofgtp", *arguments])
+        patch.setenv("OFGTP_CONFIG", f"{lab.dir}/ofgtp.toml")
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, out.getvalue(), err.getvalue()

@@ -28,7 +28,7 @@ from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import UpFeatures
 from tests.support import gtpu, smf, tshark
 from tests.support.lab import Lab
-from tests.support.site import ENB_IP, Site, is_gtpu, until
+from tests.support.site import ENB_IP, Site, answer6, is_gtpu, until
 from tests.support.smf import ControlPlane, PfcpSession
 
 pytestmark = pytest.mark.switch
@@ -54,31 +54,11 @@ def site() -> Iterator[Site]:
         )
         site = Site(lab, config)
         site.ready()
-        answer(site)
+        answer6(site, HOP, CORE)
         site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX)
         yield site
         site.alive()
         site.check_sent()
-
-
-def answer(site: Site) -> None:
-    """The next hop says where it is, once it is asked."""
-
-    def known() -> bool:
-        for octets in site.pdn.all(0.2):
-            read = Ether(octets)
-            if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == HOP:
-                told = ICMPv6ND_NA(tgt=HOP, R=1, S=1, O=1)
-                told /= ICMPv6NDOptDstLLAddr(lladdr=site.pdn_mac)
-                ends = Ether(src=site.pdn_mac, dst=read.src) / IPv6(src=HOP, dst=CORE, hlim=255)
-                site.pdn.send(bytes(ends / told))
-        return bool(
-            site.lab.ofctl("dump-flows", "br-ofgtp", "table=50,ipv6").count("actions=mod")
-            or "set_field" in site.lab.ofctl("dump-flows", "br-ofgtp", "table=50,ipv6")
-        )
-
-    until(known, "the next hop is known")
-    until(lambda: site.gateway()["in_sync"], "in sync")
 
 
 def packet(*layers: Packet, src: str = UE, dst: str = PDN, hops: int = 64) -> bytes:

@@ -6,13 +6,12 @@ In order: what comes last breaks more than can be mended.
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from scapy.layers.inet6 import ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from ofgtp import cli
 from tests.support import gtpu, tshark
+from tests.support.command import at_switch
 from tests.support.lab import Lab
 from tests.support.site import Site, answer6, is_gtpu, until
 
@@ -66,15 +65,8 @@ def alone(site: Site, downlink: bool = True) -> None:
 
 
 def quick(site: Site, *arguments: str) -> tuple[int, str, str]:
-    """The command within this process, put into the switch's namespace."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, site.lab.inside("gw"):
-        patch.setattr(sys, "argv", ["ofgtp", "trace", *arguments])
-        patch.setenv("OFGTP_CONFIG", f"{site.lab.dir}/ofgtp.toml")
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, out.getvalue(), err.getvalue()
+    """The command within this process."""
+    return at_switch(site.lab, "trace", *arguments)
 
 
 def trace(site: Site, session: str, *arguments: str) -> dict[str, Any]:

@@ -33,9 +33,17 @@ from tests.support.gtpu import END_MARKER, ERROR_INDICATION
 from tests.support.lab import Lab
 from tests.support.paging import Arrived, buffer, inside
 from tests.support.peer import events
-from tests.support.site import ENB_IP, PDN_IP, Site, is_advertisement, is_gtpu, until
+from tests.support.site import (
+    ENB_IP,
+    PDN_IP,
+    Site,
+    answer6,
+    is_advertisement,
+    is_gtpu,
+    until,
+)
 from tests.support.smf import ControlPlane
-from tests.switch.test_ipv6 import CORE, HOP, PDN, POOL, answer
+from tests.switch.test_ipv6 import CORE, HOP, PDN, POOL
 from tests.switch.test_pfcp_paging import IDLE
 from tests.switch.test_pfcp_paging import told as paged
 
@@ -55,7 +63,7 @@ def site() -> Iterator[Site]:
         smf.n4(lab)
         site = Site(lab, config(lab))
         site.ready()
-        answer(site)
+        answer6(site, HOP, CORE)
         site.session("10.45.0.3", teid=0x1003, downlink=0x2003, peer=ENB2)
         site.warm("enb2", "10.45.0.3", 0x2003)
         yield site

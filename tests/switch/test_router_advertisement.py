@@ -43,9 +43,9 @@ from tests.support import gtpu, smf, tshark
 from tests.support.flood import Flood
 from tests.support.lab import Lab
 from tests.support.pfcp import procedures, rewritten
-from tests.support.site import Site, is_advertisement, is_gtpu, until
+from tests.support.site import Site, answer6, is_advertisement, is_gtpu, until
 from tests.support.smf import ControlPlane
-from tests.switch.test_ipv6 import CORE, HOP, answer
+from tests.switch.test_ipv6 import CORE, HOP
 
 pytestmark = pytest.mark.switch
 
@@ -73,7 +73,7 @@ def site() -> Iterator[Site]:
         )
         site = Site(lab, config)
         site.ready()
-        answer(site)
+        answer6(site, HOP, CORE)
         site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX)
         site.session(OTHER4, teid=0x1002, downlink=OTHER_DOWN, ue_ipv6="2001:db8:a:2::/64")
         until(lambda: told(site, DOWN) and told(site, OTHER_DOWN), "both are told")

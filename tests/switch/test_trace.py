@@ -5,22 +5,21 @@ In order: what comes last breaks more than can be mended.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ofgtp import cli
 from tests.support import gtpu
+from tests.support.command import at_switch
 from tests.support.lab import Lab
 from tests.support.site import BRIDGE, ENB_IP, PDN_IP, Site, until
 
@@ -72,15 +71,8 @@ def run(site: Site, *arguments: str) -> tuple[int, str, str]:
 
 
 def quick(site: Site, *arguments: str) -> tuple[int, str, str]:
-    """The same within this process, put into the switch's namespace: for very many."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, site.lab.inside("gw"):
-        patch.setattr(sys, "argv", ["ofgtp", "trace", *arguments])
-        patch.setenv("OFGTP_CONFIG", f"{site.lab.dir}/ofgtp.toml")
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, out.getvalue(), err.getvalue()
+    """The command within this process."""
+    return at_switch(site.lab, "trace", *arguments)
 
 
 def trace(site: Site, *arguments: str, session: str = UE) -> Told:

@@ -3,12 +3,11 @@ fault after the other, each named first."""
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,9 @@ import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
 
-from ofgtp import cli
 from ofgtp.core.trace.lately import FEW
 from tests.support import gtpu
+from tests.support.command import at_switch
 from tests.support.lab import Lab
 from tests.support.site import ACCESS_IP, ENB_IP, PDN_IP, Site, until
 
@@ -60,14 +59,9 @@ class Told:
 
 def run(site: Site, *arguments: str) -> tuple[int, str]:
     """The command in the switch's namespace."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, site.lab.inside("gw"):
-        patch.setattr(sys, "argv", ["ofgtp", "trace", *arguments])
-        patch.setenv("OFGTP_CONFIG", f"{site.lab.dir}/ofgtp.toml")
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main()
-    assert err.getvalue() == "" and isinstance(ended.value.code, int)
-    return ended.value.code, out.getvalue()
+    code, out, err = at_switch(site.lab, "trace", *arguments)
+    assert err == ""
+    return code, out
 
 
 def trace(site: Site, session: str, *arguments: str) -> Told:

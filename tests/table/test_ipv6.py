@@ -21,10 +21,11 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from ofgtp.core.flows.flow import CookieKind, Port, make_cookie
-from ofgtp.core.flows.pipeline import ROUTER_METERS, DropReason, Report
+from ofgtp.core.flows.pipeline import CORE, ROUTER_METERS, DropReason, Report
 from ofgtp.core.model import Pfcp
 from ofgtp.core.sessions.detail import Rates
-from tests.support.sample import LINKS, PREFIX, bearer, detailed, relay
+from tests.support.lab import gateway
+from tests.support.sample import LINKS, PREFIX, all_flows, bearer, detailed, relay
 from tests.table.simulator import Switch
 from tests.table.world import (
     ENB,
@@ -250,6 +251,23 @@ def test_framed_routes(one: str, way: int) -> None:
     for source in ("2001:db8:e::1", "2001:db8:a:2::7"):
         trace = gw.receive(LINKS.access, gtpu(packet(source)))
         assert why(trace) is DropReason.NO_UPLINK_SESSION
+
+
+def test_what_is_for_ues_is_told_before_neighbour_discovery() -> None:
+    """Else each megaflow would know the whole source address: one for each remote host."""
+    one = detailed(ue_ipv6=PREFIX, framed_routes=(ROUTED,))
+    flows = all_flows(gateway(**OF_IPV6), one, links=LINKS6)
+    asked = {
+        flow: {each.field for each in flow.match} for flow in flows if flow.table == CORE.number
+    }
+    neighbours = [flow.priority for flow, fields in asked.items() if "nd_target" in fields]
+    to_ues = [
+        flow.priority
+        for flow, fields in asked.items()
+        if "ipv6_dst" in fields and not fields & {"icmpv6_type", "nd_target"}
+    ]
+    assert len(to_ues) >= 2 and neighbours
+    assert min(to_ues) > max(neighbours)
 
 
 def test_from_another_ue_to_a_framed_route() -> None:

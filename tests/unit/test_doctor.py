@@ -29,6 +29,7 @@ from ofgtp.core.doctor.of_firewall import blocked, closes, firewall
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.model import AccessRoute, Pfcp
 from ofgtp.core.packets import frames
+from ofgtp.core.rules.terms import longest_headers
 from ofgtp.southbound import ovstools
 from tests.support.lab import gateway
 
@@ -534,6 +535,21 @@ def test_offloads() -> None:
 def test_mtu(access: int, core: int | None, verdict: Verdict, part: str) -> None:
     far = None if core is None else replace(ETH2, mtu=core)
     judged(of_gateway.mtu(replace(ETH1, mtu=access), far), verdict, part)
+
+
+@pytest.mark.parametrize(
+    ("access", "verdict", "part"),
+    [
+        (1564, OK, "packets of 1508 octets"),
+        (1563, WARNING, "8 octets short on N3"),
+        (1544, WARNING, "ip link set dev eth1 mtu 1564"),
+        (1343, FAILED, "so 1344 here"),
+    ],
+)
+def test_mtu_where_tunnels_may_be_over_ipv6(access: int, verdict: Verdict, part: str) -> None:
+    tunnel = longest_headers(replace(GW, access_ip6=IPv6Interface("fd01::1/64")))
+    found = of_gateway.mtu(replace(ETH1, mtu=access), ETH2, ipv6=True, tunnel=tunnel)
+    judged(found, verdict, part)
 
 
 def test_addresses() -> None:

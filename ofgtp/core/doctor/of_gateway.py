@@ -20,9 +20,8 @@ from ofgtp.core.doctor.finding import (
 from ofgtp.core.filters import Network, within
 from ofgtp.core.model import Gateway
 from ofgtp.core.packets.icmpv6 import MTU_MIN
+from ofgtp.core.rules.terms import CONTAINER_HEADERS, TUNNEL_HEADERS
 
-TUNNEL, TUNNEL_5G = 20 + 8 + 8, 20 + 8 + 8 + 8
-"""Octets that a tunnel adds: outer IPv4, UDP and GTP-U; and a PDU Session Container (N3)."""
 UE_MTU = 1500
 """The MTU of a UE that the network has told no other."""
 SMALLEST_MTU = 576
@@ -118,13 +117,20 @@ def offloads(ports: Sequence[Interface], installed: bool) -> Finding:
     return failed(check, text, *off)
 
 
-def mtu(access: Interface, core: Interface | None, *, ipv6: bool = False) -> Finding:
-    """`core` None: the host routes, and knows the tunnel's MTU. `ipv6`: UEs have it."""
-    fits, check = access.mtu - TUNNEL, "mtu"
+def mtu(
+    access: Interface,
+    core: Interface | None,
+    *,
+    ipv6: bool = False,
+    tunnel: int = TUNNEL_HEADERS,
+) -> Finding:
+    """`core` None: the host routes, and knows the tunnel's MTU. `ipv6`: UEs have it. `tunnel`: the
+    octets that one adds, but for a PDU Session Container (N3)."""
+    fits, check, tunnel_5g = access.mtu - tunnel, "mtu", tunnel + CONTAINER_HEADERS
     if fits < SMALLEST_MTU:
         text = f"{access.name} has MTU {access.mtu}: too small for a tunnel"
-        return failed(check, text, f"ip link set dev {access.name} mtu 1544")
-    for port, least in ((access, MTU_MIN + TUNNEL_5G), (core, MTU_MIN)):
+        return failed(check, text, f"ip link set dev {access.name} mtu {UE_MTU + tunnel_5g}")
+    for port, least in ((access, MTU_MIN + tunnel_5g), (core, MTU_MIN)):
         if ipv6 and port is not None and port.mtu < least:
             text = (
                 f"{port.name} has MTU {port.mtu}: IPv6 needs {MTU_MIN} octets on every link, so"
@@ -144,23 +150,23 @@ def mtu(access: Interface, core: Interface | None, *, ipv6: bool = False) -> Fin
             f"ip link set dev {core.name} mtu {min(fits, UE_MTU)}   # if the core network takes it",
             f"or give UEs an MTU of {core.mtu} or less",
         )
-    if access.mtu >= core.mtu + TUNNEL_5G:
+    if access.mtu >= core.mtu + tunnel_5g:
         text = f"{access.name} has {access.mtu}: packets of {fits} octets fit a tunnel"
         if fits > core.mtu:
             text += f", those of more than {core.mtu} from UEs not {core.name} (too_big_uplink)"
         return ok(check, text)
-    wanted = core.mtu + TUNNEL_5G
+    wanted = core.mtu + tunnel_5g
     text = (
         f"{access.name} has {access.mtu}, {core.name} {core.mtu}: packets to UEs of more than"
-        f" {fits} octets do not fit a tunnel ({access.mtu - TUNNEL_5G} on N3)"
+        f" {fits} octets do not fit a tunnel ({access.mtu - tunnel_5g} on N3)"
     )
-    if access.mtu >= core.mtu + TUNNEL:
+    if access.mtu >= core.mtu + tunnel:
         text = f"{access.name} has {access.mtu}: enough on S1-U, 8 octets short on N3 (5G)"
     return warning(
         check,
         text,
         f"ip link set dev {access.name} mtu {wanted}   # if the base stations' network takes it",
-        f"or give UEs an MTU of {access.mtu - TUNNEL_5G} or less",
+        f"or give UEs an MTU of {access.mtu - tunnel_5g} or less",
     )
 
 

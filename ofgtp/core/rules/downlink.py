@@ -210,12 +210,15 @@ def refusal() -> Iterator[Flow]:
         yield REFUSAL.drop(100, match(reg5=TO_UE | reason), reason, meter=meter)
 
 
+PRIORITY_TO_UES = {4: 80, 6: 103}
+"""In table core, of packets to UEs, by IP version: before neighbour discovery, or a megaflow would
+know all that its flows ask for."""
+
+
 def core(gateway: Gateway, links: Links) -> Iterator[Flow]:
     yield CORE.drop(110, match(vlan_vid=TAGGED), DropReason.VLAN)
     for pool in gateway.pools:
-        # Before neighbour discovery, or a megaflow would know all that its flows ask for.
-        priority = 80 if pool.version == 4 else 103
-        yield from _to_ues(CORE, priority, to_ues(pool, links), links)
+        yield from _to_ues(CORE, PRIORITY_TO_UES[pool.version], to_ues(pool, links), links)
     if gateway.next_hop is not None:
         yield from _next_hop(gateway.next_hop)
         yield from _answers(gateway.core_ip.ip, links.core_mac)

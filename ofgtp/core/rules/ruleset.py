@@ -43,7 +43,7 @@ from ofgtp.core.flows.pipeline import (
     Table,
 )
 from ofgtp.core.model import QFI_MAX, Direction, Session
-from ofgtp.core.rules.downlink import to_ues
+from ofgtp.core.rules.downlink import PRIORITY_TO_UES, to_ues
 from ofgtp.core.rules.filters import matches, versions_of
 from ofgtp.core.rules.terms import (
     ASKED,
@@ -288,7 +288,8 @@ def _of_downlink(
 def _framed(prefix: Network, making: _Making) -> Iterator[Owned]:
     """What the base flows have for the UE pools, for a prefix that is in none of them."""
     entered = match(**to_ues(prefix, making.links))
-    flow = CORE.flow(80, entered, goto=FRAMED, cookie=making.cookie)
+    priority = PRIORITY_TO_UES[prefix.version]
+    flow = CORE.flow(priority, entered, goto=FRAMED, cookie=making.cookie)
     yield Owned(flow, "", "downlink", first=False)
     from_ue = match(**to_network(prefix), **LIVE)
     flow = GUARD.flow(90, from_ue, goto=FRAMED, cookie=making.cookie)

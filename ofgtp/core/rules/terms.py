@@ -25,7 +25,7 @@ from ofgtp.core.flows.pipeline import (
     UPLINK_QUOTA_EXHAUSTED_METER,
     DropReason,
 )
-from ofgtp.core.model import FTeid, Qos
+from ofgtp.core.model import FTeid, Gateway, Qos
 
 IPV4, IPV6, ARP, MPLS, MPLS_MULTICAST, NSH = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848, 0x894F
 
@@ -205,6 +205,11 @@ def out_of(links: Links, tunnel: FTeid) -> Output:
 def tunnel_headers(links: Links) -> int:
     """Octets of the longest headers that a T-PDU may get."""
     return TUNNEL_HEADERS if links.carrier is None else TUNNEL_HEADERS6
+
+
+def longest_headers(gateway: Gateway) -> int:
+    """The same, as the gateway is configured."""
+    return TUNNEL_HEADERS if gateway.access_ip6 is None else TUNNEL_HEADERS6
 
 
 def from_network(network: Network) -> dict[str, Value]:

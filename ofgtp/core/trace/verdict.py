@@ -15,8 +15,7 @@ from ofgtp.core.rules.terms import (
     ECN_NAMES,
     ETHERNET_HEADER,
     EXTENDED,
-    TUNNEL_HEADERS,
-    TUNNEL_HEADERS6,
+    longest_headers,
 )
 from ofgtp.core.trace import of_rules
 from ofgtp.core.trace.choice import Taken
@@ -382,7 +381,7 @@ def _not_installed(session: Known, direction: str) -> Verdict:
 def too_big(case: Case, asked: Hop) -> Verdict:
     """It does not fit, which this flow found out by its limit."""
     contained = asked.table == MEASURE.number
-    headers = TUNNEL_HEADERS if case.gateway.access_ip6 is None else TUNNEL_HEADERS6
+    headers = longest_headers(case.gateway)
     taken = headers + CONTAINER_HEADERS * contained
     mtu = (asked.limit or 0) - ETHERNET_HEADER + taken
     of = f"{headers} are tunnel headers"
