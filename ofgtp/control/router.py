@@ -29,7 +29,7 @@ LIFETIME_S = 64_800
 ROUND_S = 18_000
 """Seconds for which a UE takes the gateway for its router and asks its resolvers, and within which
 each UE that is not idle is told of them again: AdvDefaultLifetime, and between MinRtrAdvInterval
-(16,200) and MaxRtrAdvInterval (21,600) of TS 29.061, 11.2.1.3.4."""
+(16,200) and MaxRtrAdvInterval (21,600), as osmo-ggsn has them of TS 29.061, 11.2.1.3.4."""
 
 ADVERTISED_AT_ONCE = 50
 """Advertisements of one tick, four of which are a second's."""
