@@ -891,7 +891,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
             else ("core_port", gw.core_port, "core port"),
             ("bridge", gw.gtpu_port, "gtpu port"),
             *(("bridge", port, "gtpu port for marked packets") for port in gw.ecn_ports),
-            ("bridge", gw.carrier_port, "port for IPv6 peers"),
+            ("bridge", gw.gre_port, "port for IPv6 peers"),
             *(("bridge", port, "patch port") for port in gw.loop_ports),
             *(("bridge", end, "veth") for pair in gw.veths for end in (pair.end, pair.host_end)),
         ):

@@ -383,7 +383,7 @@ class Gateway:
         return self.access_ip.ip, None if self.access_ip6 is None else self.access_ip6.ip
 
     @property
-    def carrier_port(self) -> str:
+    def gre_port(self) -> str:
         """The name of the port by which T-PDUs leave to peers that have IPv6: see
         docs/ovs-faults.md."""
         return f"{self.bridge[: IFNAMSIZ - 2]}-6"

@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator
 from ofgtp.core.filters import Network
 from ofgtp.core.flows.faults import UDP_CHECKSUM, Version
 from ofgtp.core.model import GTPU_PORT, Gateway
-from ofgtp.southbound import carrier
+from ofgtp.southbound import gtpu_of_gre
 from ofgtp.southbound.command import attempt, run
 
 log = logging.getLogger(__name__)
@@ -253,9 +253,9 @@ def _tables(gateway: Gateway, ovs_version: Version | None) -> dict[str, str]:
     ways = [f"meta protocol ip udp dport {GTPU_PORT} goto gtpu"]
     quiet = _QUIET
     if gateway.access_ip6 is not None:
-        made = carrier.chains(gateway.access_ip6.ip, inherit_dscp=gateway.dscp is None)
+        made = gtpu_of_gre.chains(gateway.access_ip6.ip, inherit_dscp=gateway.dscp is None)
         chains += [_chain(name, *lines) for name, lines in made.items()]
-        ways, quiet = [*ways, carrier.WAY], (_QUIET_6, _QUIET[1])
+        ways, quiet = [*ways, gtpu_of_gre.WAY], (_QUIET_6, _QUIET[1])
     chains.append(_chain("access_out", _egress(gateway.access_port), *ways, *quiet))
     tables = {ports: _table(ports, "keeps the host's stack off the gateway's ports", chains)}
     for asked, table, family, pools in (

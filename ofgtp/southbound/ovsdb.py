@@ -35,7 +35,7 @@ FACT = "ofgtp-"
 IFINDEX = "ifindex"
 """The fact about a port that says which interface of its name it was made for."""
 ACCESS_OFPORT, CORE_OFPORT, GTPU_OFPORT, LOOP_OUT_OFPORT, LOOP_IN_OFPORT = 1, 2, 3, 4, 5
-ECT_1_OFPORT, CE_OFPORT, CARRIER_OFPORT = 6, 7, 8
+ECT_1_OFPORT, CE_OFPORT, GRE_OFPORT = 6, 7, 8
 MORE_OFPORTS = {"access": 100, "core": 200}
 """Of further ways to a port, less their numbers, which begin at 1."""
 PMD_MASK = "pmd-cpu-mask"
@@ -129,7 +129,7 @@ class BridgeFacts:
     interfaces: tuple[int, ...]
     """The kernel's numbers of the access port's interface and, if it is a real one, the core's."""
     controller_connected: bool
-    carrier_ofport: int | None = None
+    gre_ofport: int | None = None
     """None: the gateway has no access_ip6."""
     more: tuple[tuple[int, int], ...] = ()
     """Further ways: the number of each, and that of the port that it stands for."""
@@ -395,12 +395,12 @@ class Ovsdb:
             "packet_type": "ptap",
             "tos": "inherit" if gateway.dscp is None else str(gateway.dscp << 2),
         }
-        carriers: dict[str, dict[str, object]] = {}
+        by_gre: dict[str, dict[str, object]] = {}
         if gateway.access_ip6 is not None:
             # Its checksum is right, and nftables makes GTP-U of it: docs/ovs-faults.md.
             whole = {"local_ip": str(gateway.access_ip6.ip), "csum": "true", "seq": "true"}
-            carriers[gateway.carrier_port] = {
-                "ofport_request": CARRIER_OFPORT,
+            by_gre[gateway.gre_port] = {
+                "ofport_request": GRE_OFPORT,
                 "type": "gre",
                 "options": tunnel | whole,
             }
@@ -428,7 +428,7 @@ class Ovsdb:
                 "type": "gtpu",
                 "options": tunnel | {"dst_port": str(CE_PORT)},
             },
-            **carriers,
+            **by_gre,
             loop_out: {
                 "ofport_request": LOOP_OUT_OFPORT,
                 "type": "patch",
@@ -612,7 +612,7 @@ class Ovsdb:
             *gateway.loop_ports,
             *more_access,
             *more_core,
-            *([] if gateway.access_ip6 is None else [gateway.carrier_port]),
+            *([] if gateway.access_ip6 is None else [gateway.gre_port]),
         )
         rows = [self._interface(gateway, name) for name in names]
         for name, row in zip(names, rows, strict=True):
@@ -626,7 +626,7 @@ class Ovsdb:
                 return f"ovs-vswitchd did not open port {name}"
             if row.mac_in_use[0] != macs.get(name, row.mac_in_use[0]):
                 return f"ovs-vswitchd has MAC {row.mac_in_use[0]} for port {name}, not {macs[name]}"
-        carrier = None if gateway.access_ip6 is None else rows.pop()
+        gre = None if gateway.access_ip6 is None else rows.pop()
         local, access, core, tunnel, ect_1, ce, loop_out, loop_in, *more = rows
         stand_for = [access] * len(more_access) + [core] * len(more_core)
         return BridgeFacts(
@@ -644,7 +644,7 @@ class Ovsdb:
             core_mac=core.mac_in_use[0],
             interfaces=tuple(hostnet.ifindex(port) for port in gateway.ports),
             controller_connected=any(c.is_connected for c in bridge.controller),
-            carrier_ofport=None if carrier is None else carrier.ofport[0],
+            gre_ofport=None if gre is None else gre.ofport[0],
             more=tuple(
                 (row.ofport[0], first.ofport[0]) for row, first in zip(more, stand_for, strict=True)
             ),

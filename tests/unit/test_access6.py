@@ -30,7 +30,7 @@ from tests.support.sample import LINKS, bearer, detailed, session
 
 OURS, PEER = IPv6Interface("2001:db8:ac::1/64"), IPv6Address("2001:db8:ac::2")
 FAR = FTeid(0x2001, PEER)
-LINKS6 = replace(LINKS, carrier=8)
+LINKS6 = replace(LINKS, gre=8)
 GATEWAY = gateway(access_ip6=OURS)
 WEB = bearer("web", 10, "permit out tcp from any 80 to assigned")
 
@@ -113,7 +113,7 @@ def out_ports(made: Session) -> set[int]:
     return {action.port for action in actions if isinstance(action, Output)}
 
 
-def test_packets_leave_by_the_carrier() -> None:
+def test_packets_leave_by_the_gre_port() -> None:
     assert out_ports(detailed(downlink=FAR)) == {8}
     assert out_ports(detailed()) == {3}
     with pytest.raises(RuleError, match="access_ip6"):

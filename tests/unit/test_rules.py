@@ -328,7 +328,7 @@ def test_every_field_that_a_table_declares_is_asked_for() -> None:
         for links in (
             LINKS,
             replace(LINKS, core_mtu=1400, decrement_ttl=True, ue_to_ue=True),
-            replace(LINKS, carrier=8),
+            replace(LINKS, gre=8),
         )
         for flow in all_flows(gateway(**change), links=links)
     ]

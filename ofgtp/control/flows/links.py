@@ -60,7 +60,7 @@ class LinksNow:
             decrement_ttl=self._gateway.decrements_ttl,
             ue_to_ue=self._gateway.ue_to_ue == "route",
             epoch=self.epoch,
-            carrier=facts.carrier_ofport,
+            gre=facts.gre_ofport,
             more=facts.more,
         )
 

@@ -119,13 +119,13 @@ def contain(links: Links) -> Iterator[Flow]:
 def _ways_out(links: Links) -> Iterator[tuple[int, Output]]:
     """By the mark in register 4, the port that packets leave by in their tunnel."""
     yield 0, Output(links.gtpu)
-    if links.carrier is not None:
-        yield TO_IPV6, Output(links.carrier)
+    if links.gre is not None:
+        yield TO_IPV6, Output(links.gre)
 
 
 def _asked(links: Links) -> int:
     """Whether that mark is asked for."""
-    return 0 if links.carrier is None else TO_IPV6
+    return 0 if links.gre is None else TO_IPV6
 
 
 def container_in_front(

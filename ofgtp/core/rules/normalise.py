@@ -108,7 +108,7 @@ def normalise(links: Links) -> Iterator[Flow]:
     yield NORMALISE.flow(40, match(**signalling), Output(links.loop_out))
     # ECT(1) or CE: the outer frame has the port by which table outer_ecn had it unwrapped.
     as_sent = SetField("udp_dst", GTPU_PORT)
-    for version in (IPV4,) if links.carrier is None else (IPV4, IPV6):
+    for version in (IPV4,) if links.gre is None else (IPV4, IPV6):
         marked = match(reg7=(1, 1), dl_type=version, nw_proto=UDP, **signalling)
         yield NORMALISE.flow(42, marked, as_sent, Output(links.loop_out))
     # Flags can only be asked to be set: what is left has PT clear, or no bit of the version set.
@@ -209,7 +209,7 @@ def retype(links: Links) -> Iterator[Flow]:
         source = (share, len(SIGNALLING_METERS) - 1)
         message = match(dl_type=IPV4, nw_src=source, nw_proto=UDP, udp_dst=GTPU_PORT)
         yield RETYPE.report(100, message, Report.SIGNALLING, show, meter=meter)
-        if links.carrier is not None:
+        if links.gre is not None:
             message = match(dl_type=IPV6, ipv6_src=source, nw_proto=UDP, udp_dst=GTPU_PORT)
             yield RETYPE.report(100, message, Report.SIGNALLING, show, meter=meter)
 

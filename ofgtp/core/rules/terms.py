@@ -166,7 +166,7 @@ class Links:
     """32 bits, 16 of them set; with another, the switch forgets what it has cached for uplink."""
     peer_mac6: str | None = None
     """Where uplink IPv6 packets are sent, as `peer_mac`."""
-    carrier: int | None = None
+    gre: int | None = None
     """By which T-PDUs leave to peers that have IPv6; None: there are none."""
     more: tuple[tuple[int, int], ...] = ()
     """Further ways to the access port or the core port: the number of each, and which it is of."""
@@ -197,14 +197,14 @@ def out_of(links: Links, tunnel: FTeid) -> Output:
     """
     if isinstance(tunnel.ip, IPv4Address):
         return Output(links.gtpu)
-    if links.carrier is None:
+    if links.gre is None:
         raise RuleError(f"the gateway has no access_ip6 for a tunnel to {tunnel.ip}")
-    return Output(links.carrier)
+    return Output(links.gre)
 
 
 def tunnel_headers(links: Links) -> int:
     """Octets of the longest headers that a T-PDU may get."""
-    return TUNNEL_HEADERS if links.carrier is None else TUNNEL_HEADERS6
+    return TUNNEL_HEADERS if links.gre is None else TUNNEL_HEADERS6
 
 
 def longest_headers(gateway: Gateway) -> int:
