@@ -19,8 +19,8 @@ from ofgtp.cli.transfer import export_sessions, import_sessions
 from ofgtp.cli.values import (
     ADDRESS,
     ADDRESS_OR_NONE,
+    ANY_ADDRESS,
     GATEWAY,
-    PEER,
     PIN,
     QOS,
     SESSION,
@@ -79,7 +79,7 @@ def _tunnel_options(command: Any) -> Any:
             "--uplink-teid", type=TEID, help="TEID of the uplink, at the gateway. Else chosen."
         ),
         click.option("--teid", type=TEID, help="TEID of the downlink, at the peer."),
-        click.option("--peer", type=PEER, help="Where the downlink goes: the gNB or eNB."),
+        click.option("--peer", type=ANY_ADDRESS, help="Where the downlink goes: the gNB or eNB."),
         click.option("--gateway", type=GATEWAY, help="May be left out where there is one."),
     ):
         command = option(command)
@@ -133,7 +133,7 @@ Examples:
     "--ue-ip", type=ADDRESS_OR_NONE, help="Another address for the UE, or none: IPv6 alone."
 )
 @click.option("--idle", is_flag=True, help="Nothing is sent to the UE any more.")
-@click.option("--peer", type=PEER, help="Where the downlink goes: the gNB or eNB.")
+@click.option("--peer", type=ANY_ADDRESS, help="Where the downlink goes: the gNB or eNB.")
 @click.option("--teid", type=TEID, help="TEID of the downlink, at the peer.")
 @click.option("--uplink-teid", type=TEID, help="Another TEID of the uplink, at the gateway.")
 @click.option(
@@ -357,7 +357,7 @@ def _when(moment: str) -> str:
 )
 @click.option("--teid", type=TEID, help="With this TEID at the gateway, be it a bearer's.")
 @click.option(
-    "--peer", type=PEER, help="With this peer: of uplink, downlink, a bearer, or a relay's."
+    "--peer", type=ANY_ADDRESS, help="With this peer: of uplink, downlink, a bearer, or a relay's."
 )
 @click.option(
     "--state",

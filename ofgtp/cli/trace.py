@@ -18,7 +18,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ADDRESS, GATEWAY, SESSION, TEID, Number, Octets, Protocol
+from ofgtp.cli.values import ADDRESS, ANY_ADDRESS, GATEWAY, SESSION, TEID, Number, Octets, Protocol
 from ofgtp.core.filters import PROTOCOLS, WITH_PORTS
 
 if TYPE_CHECKING:
@@ -40,24 +40,6 @@ FAR_HOST, FAR_HOST_6 = "8.8.8.8", "2001:4860:4860::8888"
 """A host beyond the gateway's own, which routes to it. Nothing is sent there."""
 NOBODYS_IPV6 = "2001:db8::1"
 """Set aside for documentation (RFC 3849): of a UE behind a relay, if that is asked for."""
-
-
-class _AnyAddress(click.ParamType[str]):
-    """An address of either IP version."""
-
-    name = "ip"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            found = ip_address(value)
-            if isinstance(found, IPv6Address) and found.scope_id is not None:
-                raise ValueError
-        except ValueError:
-            self.fail(f"{value!r} is not an address like 10.45.0.7 or 2001:db8::7", param, ctx)
-        return str(found)
-
-
-ANY_ADDRESS = _AnyAddress()
 
 
 @click.command(

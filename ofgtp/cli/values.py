@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, ClassVar
 
 import click
@@ -203,16 +203,19 @@ class _AddressOrNone(_Address):
         return "none" if value == "none" else super().convert(value, param, ctx)
 
 
-class _Peer(_Address):
-    """An IPv6 address, too: the gateway may have access_ip6."""
+class _AnyAddress(click.ParamType[str]):
+    """An address of either IP version."""
+
+    name = "ip"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if ":" not in str(value):
-            return super().convert(value, param, ctx)
         try:
-            return str(IPv6Address(value))
+            found = ip_address(value)
+            if isinstance(found, IPv6Address) and found.scope_id is not None:
+                raise ValueError
         except ValueError:
-            self.fail(f"{value!r} is not an address", param, ctx)
+            self.fail(f"{value!r} is not an address like 10.45.0.7 or 2001:db8::7", param, ctx)
+        return str(found)
 
 
 class _Pin(_Address):
@@ -316,7 +319,7 @@ BEARER = _Bearer()
 ADDRESS = _Address()
 ADDRESS_OR_NONE = _AddressOrNone()
 UE = _Ue()
-PEER = _Peer()
+ANY_ADDRESS = _AnyAddress()
 PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()
