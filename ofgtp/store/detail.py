@@ -87,8 +87,8 @@ def from_text(
     usage, used_up = _read_usage(made)
     relay = None
     if (of_relay := made.get("relay")) is not None:
-        teid, far_teid, far_ip, indicated = of_relay
-        relay = Relay(teid, FTeid(far_teid, IPv4Address(far_ip)), indicated)
+        teid, *remote, indicated = of_relay
+        relay = Relay(teid, _read_fteid(remote), indicated)
     detail = Detail(
         slot=slot,
         way=made["way"],
@@ -177,12 +177,14 @@ def _read_usage(made: dict[str, Any]) -> tuple[UsageLimits, bool]:
     return UsageLimits(*limits), used_up
 
 
-def _fteid(fteid: FTeid) -> list[int]:
-    return [fteid.teid, int(fteid.ip)]
+def _fteid(fteid: FTeid) -> list[int | str]:
+    """TEID and address: a number, of IPv6 a text."""
+    return [fteid.teid, int(fteid.ip) if isinstance(fteid.ip, IPv4Address) else str(fteid.ip)]
 
 
-def _read_fteid(made: list[int]) -> FTeid:
-    return FTeid(made[0], IPv4Address(made[1]))
+def _read_fteid(made: Sequence[Any]) -> FTeid:
+    teid, ip, *_ = made
+    return FTeid(teid, IPv6Address(ip) if isinstance(ip, str) else IPv4Address(ip))
 
 
 def _bearer(bearer: Bearer) -> dict[str, Any]:
@@ -223,7 +225,7 @@ def _read_bearer(made: dict[str, Any]) -> Bearer:
         precedence=made["precedence"],
         filters=tuple(_read_filter(each) for each in made["filters"]),
         uplink=uplink,
-        downlink=None if down is None else FTeid(down[0], IPv4Address(down[1])),
+        downlink=None if down is None else _read_fteid(down),
         shares_downlink=made.get("shares", False),
         qos=Qos.of(made.get("qos", 0)),
         mbr=Rates(*made["mbr"]) if "mbr" in made else Rates(),
@@ -238,8 +240,7 @@ def _read_bearer(made: dict[str, Any]) -> Bearer:
 def _rule(rule: Rule) -> list[Any]:
     match rule.forward:
         case Tunnel(to, octet):
-            ip = int(to.ip) if isinstance(to.ip, IPv4Address) else str(to.ip)
-            forward: list[int | str | None] = [to.teid, ip, octet]
+            forward: list[int | str | None] = [*_fteid(to), octet]
         case ToCore():
             forward = []
         case Refused(reason):
@@ -267,9 +268,7 @@ def _read_rule(made: list[Any]) -> Rule:
     if len(forward) == 1:
         to = Refused(_REASONS[forward[0]]) if forward[0] else Held()
     elif forward:
-        ip = forward[1]
-        peer_ip = IPv6Address(ip) if isinstance(ip, str) else IPv4Address(ip)
-        to = Tunnel(FTeid(forward[0], peer_ip), forward[2])
+        to = Tunnel(_read_fteid(forward), forward[2])
     return Rule(
         id=name,
         source=Source(source),

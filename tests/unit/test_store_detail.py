@@ -62,6 +62,7 @@ def insert(store: SessionStore, *sessions: Session, state: SessionState = ACTIVE
 addresses = st.integers(0, 2**32 - 1).map(IPv4Address)
 teids = st.integers(1, 2**32 - 1)
 fteids = st.builds(FTeid, teids, addresses)
+any_fteids = fteids | st.builds(FTeid, teids, st.integers(1, 2**128 - 1).map(IPv6Address))
 uplinks = st.builds(Uplink, teids, st.none() | addresses)
 rates = st.builds(Rates, st.none() | st.integers(1, 10**8), st.none() | st.integers(1, 10**8))
 usages = st.builds(UsageLimits, *[st.none() | st.integers(1, 2**53 - 1)] * 3)
@@ -110,7 +111,7 @@ bearers = st.builds(
     index=st.integers(0, 62),
 )
 forwards = (
-    st.builds(Tunnel, fteids, st.none() | st.integers(0, 127))
+    st.builds(Tunnel, any_fteids, st.none() | st.integers(0, 127))
     | st.just(ToCore())
     | st.just(Held())
     | st.builds(Refused, st.sampled_from(DropReason))
@@ -151,7 +152,7 @@ details = st.builds(
     owner=st.none() | st.builds(Owner, st.text("a.9"), *[st.integers(0, 2**64 - 1)] * 2),
     buffer=st.none() | st.integers(1, 4096),
     ue_ipv6=st.none() | prefixes6,
-    router=st.none() | fteids,
+    router=st.none() | any_fteids,
 )
 
 
