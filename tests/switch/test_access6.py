@@ -13,6 +13,7 @@ from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
+    ICMPv6ND_RS,
     ICMPv6NDOptDstLLAddr,
     ICMPv6NDOptSrcLLAddr,
     IPv6,
@@ -21,16 +22,18 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
-from ofgtp.core.pfcp.wire.enums import Creation
+from ofgtp.core.pfcp.wire.enums import Action, Creation, Interface
 from tests.support import gtpu, smf, tshark
 from tests.support import ownership as own
 from tests.support.lab import Lab
-from tests.support.site import PDN_IP, Site, until
+from tests.support.site import PDN_IP, Site, answer6, until
 
 pytestmark = pytest.mark.switch
 
 ACCESS6, ENB6, OTHER6 = "2001:db8:ac::1", "2001:db8:ac::2", "2001:db8:ac:0:8000:ffff:feed:2"
+CORE, HOP = "2001:db8:c::1", "2001:db8:c::2"
 UE, UE4, UE_QFI, UE_EVEN = "10.45.0.2", "10.45.0.3", "10.45.0.9", "10.45.0.10"
 DOWN = 0xA1B2_C3D4
 ENB6_V4 = "10.1.0.2"
@@ -41,8 +44,11 @@ def site() -> Iterator[Site]:
     with Lab() as lab:
         smf.n4(lab)
         of_ipv6 = f'access_ip6 = "{ACCESS6}/64"'
-        site = Site(lab, lab.config(controller=own.SWITCH, gateway=of_ipv6 + smf.CONFIG))
+        config = lab.config(controller=own.SWITCH, gateway=of_ipv6 + smf.CONFIG)
+        ues6 = f'["10.45.0.0/16", "2001:db8:a::/48"]\ncore_ip6 = "{CORE}/64"\nnext_hop6 = "{HOP}"'
+        site = Site(lab, config.replace('["10.45.0.0/16"]', ues6))
         site.ready()
+        answer6(site, HOP, CORE)
         site.session(UE, teid=0x1001, downlink=DOWN, peer=ENB6)
         site.session(UE4, teid=0x1002, downlink=0x2002)
         site.session(UE_QFI, teid=0x1009, downlink=DOWN + 1, peer=ENB6, qfi=9)
@@ -346,6 +352,38 @@ def test_a_control_plane_may_name_ipv6(site: Site) -> None:
         back = gtpu.ipv4(PDN_IP, ue)
         (got,) = down(site, site.to_ue(back))
         assert (got[66:70], got[-len(back) :]) == ((0x7007).to_bytes(4, "big"), back)
+        assert asked.delete().cause == 1
+
+
+def test_a_control_plane_answers_router_solicitations_over_ipv6(site: Site) -> None:
+    """Its tunnel is to an IPv6 address: the solicitation goes there, after a restart as well."""
+    with smf.associated(site.lab) as cp:
+        ue = v.UeIpAddress(None, IPv6Address("2001:db8:a:9::"), destination=True)
+        up, down = smf.uplink(), smf.downlink(UE)
+        down = down._replace(pdi=down.pdi._replace(ue_ip_address=ue))
+        rule = (v.SdfFilter("permit out 58 from ff02::2/128 to assigned"),)
+        pdi = g.Pdi(Interface.ACCESS, up.pdi.local_fteid, sdf_filters=rule)
+        asks = g.CreatePdr(4, 100, pdi, None, 3)
+        outer = v.OuterHeaderCreation(Creation.GTPU_UDP_IPV6, 0x7009, None, IPv6Address(ENB6))
+        to = g.ForwardingParameters(Interface.CP_FUNCTION, None, outer)
+        fars = smf.to_core(), smf.idle(), g.CreateFar(3, Action.FORW, to)
+        asked = smf.PfcpSession(cp, 0x6602)
+        _, answer = asked.establish((up, down, asks), fars)
+        assert answer.cause == 1, answer
+        teid = answer.created_pdrs[0].local_fteid.teid
+        solicitation = bytes(IPv6(src="fe80::7", dst="ff02::2", hlim=255) / ICMPv6ND_RS())
+
+        def carried() -> bool:
+            site.enb.send(t_pdu6(site, teid, solicitation))
+            frames = [f for f in site.enb.all(0.3) if is_gtpu6(f) and f[63] == gtpu.T_PDU]
+            wanted = (0x7009).to_bytes(4, "big")
+            return any(f[66:70] == wanted and f.endswith(solicitation) for f in frames)
+
+        until(carried, "the control plane gets it")
+        site.lab.stop_controller()
+        site.lab.start_controller((site.lab.dir / "ofgtp.toml").read_text())
+        until(lambda: site.gateway()["in_sync"], "in sync")
+        until(carried, "it gets it again")
         assert asked.delete().cause == 1
 
 
