@@ -36,7 +36,7 @@ demo-pfcp: setup
 	@.venv/bin/python mininet/pfcp.py
 
 test: setup
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 3 --dist loadfile
 
 test-long: setup
 	.venv/bin/pytest -m 'long or hypothesis'

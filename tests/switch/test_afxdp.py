@@ -399,12 +399,13 @@ def test_several_cores_share_what_comes(polled: Lab) -> None:
     assert cores_of(lab) == "0x3"
     assert own.gateway(lab)["ports"] == {"type": "afxdp", "pmd_cores": [0, 1], "ways": 2}
     gw, enb, pdn = World(lab), Host(lab, "enb", "10.1.0.2"), Host(lab, "pdn", PDN)
-    ues = [f"10.45.1.{number}" for number in range(1, 17)]
+    # The kernel's hash has a seed by chance: of so many UEs one way has less than a fifth never.
+    ues = [f"10.45.1.{number}" for number in range(1, 65)]
     for number, ue in enumerate(ues, 1):
         gw.session(f"s{number}", ue, number, 100 + number)
     before = received(lab)
     for number, ue in enumerate(ues, 1):
-        for _ in range(5):
+        for _ in range(2):
             gw.up(enb, number, ip(ue, PDN), pdn)
             gw.down(pdn, ip(PDN, ue), enb)
     now = received(lab)
@@ -412,7 +413,7 @@ def test_several_cores_share_what_comes(polled: Lab) -> None:
     for side in ("a", "n"):
         ways = [came[f"br-ofgtp-{side}{number}"] for number in range(2)]
         print(side, ways)
-        assert min(ways) >= 0.2 * sum(ways) and sum(ways) >= 5 * len(ues), ways
+        assert min(ways) >= 0.2 * sum(ways) and sum(ways) >= 2 * len(ues), ways
     threads = re.findall(
         r"pmd thread numa_id 0 core_id (\d)", lab.appctl("dpif-netdev/pmd-rxq-show")
     )

@@ -235,9 +235,9 @@ class Replay:
         if header.type == 52:
             session.forgets(request)
             session.learn(request)
-            if request.create_pdrs:
-                # Else packets of the new flow may count as those of the one that took them before.
-                self.site.lab.cache_follows()
+            # Else packets may count as those of the flow that took them before, or go to the base
+            # station that the UE has left.
+            self.site.lab.cache_follows()
             self._send(session)
 
     def _establish(self, data: bytes, user_plane: str, seid: int) -> Replayed:
