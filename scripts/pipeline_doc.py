@@ -202,14 +202,18 @@ the tunnel. What later tables need is put where a patch port leaves it:
 | what | from | by way of | to, in table `retype` |
 |---|---|---|---|
 | TEID, 32 bits | `tun_id` | `pkt_mark` | `reg0`; the mark is 0 again |
-| peer's address, low 20 bits | `tun_src` | the MPLS label | `reg1`, bits 0 to 19 |
-| peer's address, high 12 bits | `tun_src` | the VLAN tag's number | `reg1`, bits 20 to 31 |
-| the same, of what is typed rightly | `tun_src` | the new Ethernet source | `reg1` |
+| peer's address, low 20 bits | `tun_src`, by `reg1` | the MPLS label | `reg1`, bits 0 to 19 |
+| peer's address, high 12 bits | the same | the VLAN tag's number | `reg1`, bits 20 to 31 |
+| the same, of what is typed rightly | `tun_src`, by `reg1` | the new Ethernet source | `reg1` |
 | IP version, 4 or 6 | `packet_type`, `dl_dst` | the VLAN tag's priority | the type it is given |
 | the same, if the S flag is set: {of_s} | | the VLAN tag's priority | |
 | that it is typed rightly: {whole} | `packet_type` | the VLAN tag's priority | |
 | ECN of the outer header, 1 or 3 | the gtpu port | the label's traffic class | `reg7` |
 | the same, of what is typed rightly | the gtpu port | the new Ethernet source | `reg7` |
+
+For a peer that has IPv6 there is no room. Table `ingress` puts into `reg1` 0xf0000000 and the last
+28 bits of its address, so that it is no IPv4 peer; who it is the controller finds out where it must
+know (`ofgtp/control/peers/senders.py`).
 
 (The Ethernet source would not do for what was typed Ethernet: the switch asks for all of a field
 that is written, and there that is octets of the packet, which differ from packet to packet.)

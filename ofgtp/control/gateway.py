@@ -27,6 +27,7 @@ from ofgtp.control.host.host import RETRY_S, Host, say
 from ofgtp.control.peers.end_markers import EndMarkers
 from ofgtp.control.peers.misses import EXTENDED, REFUSED, Misses
 from ofgtp.control.peers.moves import Moves
+from ofgtp.control.peers.senders import Senders
 from ofgtp.control.peers.signalling import TICK_S, Signalling
 from ofgtp.control.router import Router
 from ofgtp.control.turns import SLICE, in_turns
@@ -52,6 +53,7 @@ from ofgtp.core.flows.pipeline import (
 from ofgtp.core.model import Address, FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.packets.frames import is_ipv6
 from ofgtp.core.packets.icmpv6 import Type
+from ofgtp.core.rules.access import senders
 from ofgtp.core.rules.base import epoch_flows, gateway_flows
 from ofgtp.core.rules.counts import FlowCounts
 from ofgtp.core.rules.lease import lease_timeout
@@ -156,7 +158,8 @@ class GatewayAgent:
         """Meters that no session has any more, and that flows may use until they are in sync."""
         self._stopped = False
         self.signalling = Signalling(gateway, store, events, self._send_to_peers, self._local_mac)
-        self.misses = Misses(gateway, store, self.signalling)
+        self._senders = Senders(self._show_sender)
+        self.misses = Misses(gateway, store, self.signalling, self._senders)
         self._end_markers = EndMarkers(gateway, store, self.signalling)
         self.made_anew: set[int] | None = None
         """Sessions whose flows were to be made anew, as long as somebody wants to know."""
@@ -294,6 +297,8 @@ class GatewayAgent:
             return
         if update.timed_out and update.table == HELD.number:
             return  # the way of a session that was closed for a time
+        if update.timed_out and update.cookie == make_cookie(CookieKind.REPORT, Report.SENDER):
+            return
         if update.timed_out and update.table == LEASE.number:
             if self.lease is not None:
                 self.lease.expiries += 1
@@ -641,6 +646,8 @@ class GatewayAgent:
                 heard = self._heard_next_hop(packet, own_mac)
                 if heard:
                     eventlet.spawn(self._update_route)
+            case CookieKind.REPORT, Report.SENDER:
+                self._senders.heard(packet.frame, time.monotonic())
             case CookieKind.REPORT, Report.HELD:
                 self.totals.shown += 1
                 self.holding.packet_in(packet, time.monotonic())
@@ -677,6 +684,11 @@ class GatewayAgent:
         """Whether the switch knows where packets to a peer go."""
         hop = self.gateway.access_next_hop(peer)
         return hop is None or self.signalling.peers.neighbours.mac(hop) is not None
+
+    def _show_sender(self, tail: int, seconds: int) -> None:
+        """Have the switch show what comes over IPv6 from addresses that end so."""
+        if self._channel is not None and self._links is not None:
+            self._channel.renew(senders(self.gateway, self._links, tail, seconds))
 
     def _send_to_peers(self, frame: bytes) -> None:
         links = self.links.get()

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from ofgtp.core.filters import Network
@@ -48,7 +47,7 @@ class Observation(NamedTuple):
     """One thing that was seen, once or again and again."""
 
     what: Seen
-    peer: IPv4Address
+    peer: Address
     """Of a T-PDU: who sent it. Of an ICMP error: to whom that went which it is about."""
     teid: int | None = None
     """Of the T-PDU, or the one quoted; None: it is not known."""

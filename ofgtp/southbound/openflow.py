@@ -38,6 +38,7 @@ from ofgtp.core.flows.flow import (
     Resubmit,
     SetField,
     SetInPort,
+    Show,
     Unit,
 )
 from ofgtp.core.flows.pipeline import UPLINK
@@ -212,6 +213,7 @@ _OXM: dict[str, tuple[int, int]] = {
     "mpls_ttl": (_NXM1, 30),
     "tun_src": (_NXM1, 31),
     "tun_dst": (_NXM1, 32),
+    "tun_ipv6_src": (_NXM1, 109),
     "tun_ipv6_dst": (_NXM1, 110),
     "pkt_mark": (_NXM1, 33),
     "ct_zone": (_NXM1, 106),
@@ -244,6 +246,7 @@ _MOVE_NAMES: dict[str, int] = {
     "ipv6_dst": 0x00012810,
     "tun_id": 0x00012008,
     "tun_src": 0x00013E04,
+    "tun_ipv6_src": 0x0001DA10,
     "pkt_mark": 0x00014204,
     "vlan_vid": 0x80000C02,
     "mpls_label": 0x80004404,
@@ -402,12 +405,17 @@ def _nicira(subtype: int, body: bytes) -> bytes:
 
 
 def encode_action(action: Action) -> bytes:
-    """One action (7.2.5, and Nicira's: REG_MOVE 6, REG_LOAD 7, OUTPUT_TRUNC 39, ENCAP 46, …)."""
+    """One action (7.2.5, and Nicira's: REG_MOVE 6, REG_LOAD 7, CONTROLLER2 37, OUTPUT_TRUNC 39,
+    ENCAP 46, …)."""
     match action:
         case Output(port, max_len) if max_len and port != Port.CONTROLLER:
             return _nicira(39, struct.pack("!HI", port, max_len))
         case Output(port, max_len):
             return _OUTPUT.pack(0, 16, port, max_len)
+        case Show(max_len, meter):
+            # Properties: MAX_LEN (0), padded to 8 octets, and METER_ID (5).
+            body = struct.pack("!6xHHH2xHHI", 0, 6, max_len, 5, 8, meter)
+            return _nicira(37, body)
         case SetField(name, value):
             field = _oxm(name, value, None)
             size = 4 + len(field)

@@ -68,11 +68,7 @@ def resolve(site: Site, peer: str = ENB6, ue: str = UE) -> None:
         for frame in frames:
             read = Ether(frame)
             if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == peer:
-                told = ICMPv6ND_NA(tgt=peer, S=1, O=1)
-                told /= ICMPv6NDOptDstLLAddr(lladdr=site.enb_mac["enb"])
-                to = read[IPv6].src
-                ends = Ether(src=site.enb_mac["enb"], dst=read.src)
-                site.enb.send(bytes(ends / IPv6(src=peer, dst=to, hlim=255) / told))
+                site.enb.send(neighbour(site, peer, read))
         return any(is_gtpu6(frame) for frame in frames)
 
     until(arrived, f"downlink packets reach {peer}")
@@ -261,6 +257,68 @@ def test_an_error_indication_stops_the_downlink(site: Site) -> None:
     site.lab.cache_follows()
     with site.counted(error_indicated=1):
         assert down(site, packet) == []
+    site.delete(name)
+
+
+@pytest.mark.parametrize("peer", (ENB6, OTHER6))
+@pytest.mark.parametrize("ttl", (64, 128))
+def test_a_peer_is_told_of_an_unknown_tunnel(site: Site, peer: str, ttl: int) -> None:
+    """By an Error Indication (TS 29.281, 7.3.1): to the first T-PDU, once a second one has come."""
+    teid = 0xDEAD_0000 + ttl
+    inner = gtpu.ipv4(UE, PDN_IP, ttl=ttl)
+    expected = b"\x10" + teid.to_bytes(4, "big") + b"\x85\x00\x10" + IPv6Address(ACCESS6).packed
+    said: list[bytes] = []
+
+    def told() -> bool:
+        site.enb.send(t_pdu6(site, teid, inner, src=peer))
+        for frame in site.enb.all(0.05):
+            read = Ether(frame)
+            if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == peer:
+                site.enb.send(neighbour(site, peer, read))
+            elif is_gtpu6(frame) and frame[63] == gtpu.ERROR_INDICATION:
+                said.append(frame)
+        return bool(said)
+
+    until(told, "an Error Indication")
+    assert Ether(said[0])[IPv6].dst == peer
+    assert said[0].endswith(expected)
+    gtpu.check_frame(said[0])
+    # The flow that showed who sent it goes by itself.
+    until(lambda: "meter_id=" not in site.lab.ofctl("dump-flows", own.BRIDGE), "nothing is shown")
+    assert own.in_sync(site.lab)
+
+
+def neighbour(site: Site, peer: str, asked: Any) -> bytes:
+    """A peer's answer to a Neighbour Solicitation."""
+    told = ICMPv6ND_NA(tgt=peer, S=1, O=1)
+    told /= ICMPv6NDOptDstLLAddr(lladdr=site.enb_mac["enb"])
+    ends = Ether(src=site.enb_mac["enb"], dst=asked.src)
+    return bytes(ends / IPv6(src=peer, dst=asked[IPv6].src, hlim=255) / told)
+
+
+def test_a_peer_is_told_of_a_header_that_is_not_understood(site: Site) -> None:
+    """By a Supported Extension Headers Notification (TS 29.281, 7.2.3)."""
+    data = gtpu.t_pdu(0x1001, gtpu.ipv4(UE, PDN_IP), flags=gtpu.PLAIN | gtpu.E)
+    data = data[:8] + bytes((0, 0, 0, 0xC1, 1, 0, 0, 0)) + data[8:]
+    data = data[:2] + (len(data) - 8).to_bytes(2, "big") + data[4:]
+
+    def told() -> bool:
+        site.enb.send(from_enb6(site, data))
+        frames = site.enb.all(0.05)
+        return any(is_gtpu6(frame) and frame[63] == 31 for frame in frames)
+
+    until(told, "a notification")
+
+
+def test_an_ipv6_peer_is_not_the_ipv4_peer_whose_octets_it_ends_in(site: Site) -> None:
+    """A session that takes packets from one peer alone."""
+    name = site.session("10.45.0.33", teid=0x1033, downlink=0x2033, pinned=ENB6_V4)
+    inner = gtpu.ipv4("10.45.0.33", PDN_IP)
+    site.cache_follows(site.t_pdu(0x1033, inner), passes=True)
+    like = str(IPv6Address(int(IPv6Address("2001:db8:ac::")) | 0x0A010002))
+    with site.counted(no_uplink_session=2, seen_wrong_peer=2):
+        for source in (ENB6, like):
+            assert site.uplink(t_pdu6(site, 0x1033, inner, src=source)) == []
     site.delete(name)
 
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scapy.contrib.gtp import GTP_U_Header
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
 from ofgtp.control.peers import signalling as module
 from ofgtp.control.peers.signalling import CUT_OFF, ERROR_INDICATIONS, NOTIFICATIONS, Signalling
 from ofgtp.core.errors import SwitchRefused
-from ofgtp.core.model import AccessRoute, FTeid, Gateway, Session, SessionState, Uplink
+from ofgtp.core.model import AccessRoute, Address, FTeid, Gateway, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.rules.terms import EXTENDED, EXTENDED_NUMBERED, EXTENSION_SAMPLE
 from ofgtp.northbound.events import EventLog
@@ -67,6 +68,11 @@ class Scene:
         self.gateway: Gateway = gateway(access_routes=ROUTES, **changes)
         self.of = Signalling(self.gateway, store, self.events, self.frames.append, lambda: OUR_MAC)
         self.of.sessions = self.recorder
+
+    def extended(self, teid: int, peer: Address, form: int, frame: bytes) -> None:
+        """A T-PDU with extension headers comes from a peer."""
+        if self.of.extended(teid, form, frame):
+            self.of.not_comprehended(peer)
 
     def have(self, *sessions: Session, state: SessionState = ACTIVE) -> None:
         with self.store.transaction() as tx:
@@ -530,6 +536,27 @@ def test_a_tpdu_of_no_session_is_told_its_peer(scene: Scene) -> None:
     assert scene.sent("error_indication") == 1
 
 
+def test_a_tpdu_of_no_session_over_ipv6(make: Callable[..., Scene]) -> None:
+    """The address is ours of IPv6, in an information element of 16 octets (TS 29.281, 8.4)."""
+    peer, ours = IPv6Address("2001:db8:ac::2"), IPv6Address("2001:db8:ac::1")
+    scene = make(access_ip6=IPv6Interface((ours, 64)))
+    scene.of.unknown_tunnel(0xDEADBEEF, peer)
+    there = ICMPv6ND_NA(tgt=str(peer), S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=ENB_MAC)
+    ends = Ether(src=ENB_MAC, dst=OUR_MAC)
+    answer = ends / IPv6(src=str(peer), dst=str(ours), hlim=255) / there
+    scene.of.peers.heard_neighbour(bytes(answer), scene.now)
+    said = Ether(scene.frames[-1])
+    expected = b"\x10\xde\xad\xbe\xef\x85\x00\x10" + ours.packed
+    assert (said.dst, said[IPv6].dst, said[UDP].dport) == (ENB_MAC, str(peer), 2152)
+    assert bytes(said).endswith(expected)
+    assert scene.sent("error_indication") == 1
+
+
+def test_without_an_ipv6_address_of_ours_nobody_is_told(scene: Scene) -> None:
+    scene.of.unknown_tunnel(7, IPv6Address("2001:db8:ac::2"))
+    assert (scene.frames, +scene.of.ignored) == ([], {})
+
+
 def answer_of(ip: IPv4Address) -> Packet:
     return Ether(src=ENB_MAC, dst=OUR_MAC) / ARP(op=2, hwsrc=ENB_MAC, psrc=str(ip), pdst=OURS)
 
@@ -547,7 +574,7 @@ def no_session(scene: Scene, peer: IPv4Address) -> None:
 
 
 def container(scene: Scene, peer: IPv4Address) -> None:
-    scene.of.extended(7, peer, EXTENDED, sample(whole(0xC0, header(2, 0))))
+    scene.extended(7, peer, EXTENDED, sample(whole(0xC0, header(2, 0))))
 
 
 @pytest.mark.parametrize(
@@ -638,7 +665,7 @@ def test_extension_headers(
 ) -> None:
     scene.have(session())
     scene.resolve(ENB)
-    scene.of.extended(0x1001, ENB, form, sample(rest))
+    scene.extended(0x1001, ENB, form, sample(rest))
     said = scene.take()
     if types is None:
         assert (+scene.of.bad, scene.of.extensions) == ({}, {CUT_OFF: 1})
@@ -692,7 +719,7 @@ def test_nothing_is_too_strange(
     for frame in messages:
         scene.of.message(frame)
     for form, frame in samples:
-        scene.of.extended(0x1001, ENB, form, frame)
+        scene.extended(0x1001, ENB, form, frame)
         scene.of.peers.heard_arp(frame, scene.now)
     scene.now += 1
     scene.work()

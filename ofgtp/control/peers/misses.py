@@ -6,8 +6,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
+from ofgtp.control.peers.senders import Senders, Then
 from ofgtp.control.peers.signalling import Signalling
 from ofgtp.core.flows.pipeline import DropReason
 from ofgtp.core.model import GTPU_PORT, QFI_MAX, Address, Gateway
@@ -39,11 +41,14 @@ IPV4_HEADER, IPV6_HEADER = 20, 40
 class Misses:
     """Those of one gateway that the switch shows, which are some of all."""
 
-    def __init__(self, gateway: Gateway, store: SessionStore, signalling: Signalling) -> None:
+    def __init__(
+        self, gateway: Gateway, store: SessionStore, signalling: Signalling, senders: Senders
+    ) -> None:
         self.seen: Counter[str] = Counter()
         """T-PDUs that matched no session's flow, by what they were."""
         self.lately = Observations()
         self._gateway, self._store, self._signalling = gateway, store, signalling
+        self._senders = senders
 
     def no_session(self, packet: PacketIn, compared: bool) -> None:
         """One that matched no session's uplink flow."""
@@ -78,8 +83,9 @@ class Misses:
         """One with extension headers that are not forwarded."""
         self._note(kind, packet)
         if not self._unknown_tunnel(packet, compared):
-            peer = IPv4Address(packet.peer)
-            self._signalling.extended(packet.teid, peer, packet.form, packet.frame)
+            said = self._signalling.extended(packet.teid, packet.form, packet.frame)
+            if said:
+                self._tell(packet, self._signalling.not_comprehended)
 
     def _unknown_tunnel(self, packet: PacketIn, compared: bool) -> bool:
         """Whether no session has a T-PDU's TEID; if so, its peer is told.
@@ -90,8 +96,14 @@ class Misses:
         if self._store.knows_teid(self._gateway.name, packet.teid):
             return False
         if compared:
-            self._signalling.unknown_tunnel(packet.teid, IPv4Address(packet.peer))
+            self._tell(packet, partial(self._signalling.unknown_tunnel, packet.teid))
         return True
+
+    def _tell(self, packet: PacketIn, say: Then) -> None:
+        """Say something to the sender of a T-PDU, as soon as it is known who that is."""
+        sender = self._senders.of(packet.peer, time.monotonic(), say)
+        if sender is not None:
+            say(sender)
 
     def _note(
         self,
@@ -100,8 +112,11 @@ class Misses:
         source: Address | None = None,
         detail: int | None = None,
     ) -> None:
-        seen = Observation(kind, IPv4Address(packet.peer), packet.teid, source, detail)
-        self.lately.note(seen, time.monotonic())
+        def note(sender: Address) -> None:
+            seen = Observation(kind, sender, packet.teid, source, detail)
+            self.lately.note(seen, time.monotonic())
+
+        self._tell(packet, note)
 
     def _classify(self, packet: PacketIn) -> Seen:
         stored = self._store.by_teid(self._gateway.name, packet.teid)

@@ -264,33 +264,38 @@ class Signalling:
     # --- T-PDUs
 
     def unknown_tunnel(self, teid: int, peer: Address) -> None:
-        """A T-PDU came for a TEID that no session has (7.3.1). Of one over IPv6 the switch does not
-        tell the peer: that is 0.0.0.0."""
-        if not teid or not int(peer):
+        """A T-PDU came for a TEID that no session has (7.3.1): the peer is told, with our address
+        of its IP version."""
+        if not teid:
             return
         now = time.monotonic()
         if not self._error_limit.take(peer, now):
             self.ignored[Ignored.ERROR_INDICATION_NOT_SENT] += 1
             return
-        said = gtpu.error_indication(teid, self._gateway.access_ip.ip)
+        ours = self._gateway.local_ips[peer.version == 6]
+        if ours is None:
+            return
+        said = gtpu.error_indication(teid, ours)
         self.peers.say(peer, MessageType.ERROR_INDICATION, said, now)
 
-    def extended(self, teid: int, peer: Address, form: int, frame: bytes) -> None:
-        """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1, 7.2.3).
+    def extended(self, teid: int, form: int, frame: bytes) -> bool:
+        """A T-PDU with extension headers was dropped; `frame` is its beginning (5.2.1).
 
         `form` is what its register 5 said: of what was left of it, and of its container if any.
+        True: its sender is to be told (`not_comprehended`).
         """
         numbered = EXTENDED_NUMBERED in (form, form >> 4)
         types = self._extension_types(teid, frame[t_pdu_at(form) :], numbered)
         if types is None:
             self.extensions[CUT_OFF] += 1
-            return
+            return False
         shown = (HIDDEN if kind is None else f"{kind:#04x}" for kind in types or (0,))
         self.extensions.update(shown)
-        if not gtpu.not_comprehended(types, SUPPORTED_EXTENSIONS):
-            return
-        if not int(peer):
-            return
+        return bool(gtpu.not_comprehended(types, SUPPORTED_EXTENSIONS))
+
+    def not_comprehended(self, peer: Address) -> None:
+        """A peer sent an extension header that it must not be sent without being understood: it is
+        told which ones are (7.2.3)."""
         now = time.monotonic()
         if not self._notice_limit.take(peer, now):
             self.ignored[Ignored.SUPPORTED_EXTENSION_HEADERS_NOTIFICATION_NOT_SENT] += 1

@@ -98,10 +98,17 @@ FIELDS: dict[str, Field] = {
         Field("in_port", 32, _port, "the port it came in by"),
         Field("tun_id", 64, _short_hex, "TEID of the outer GTP-U header"),
         Field("tun_src", 32, _ipv4, "outer source: the peer"),
-        Field("tun_dst", 32, _ipv4, "outer destination: the peer to send to"),
-        Field("tun_ipv6_dst", 128, _ipv6, "the same of a peer that has IPv6"),
+        Field("tun_ipv6_src", 128, _ipv6, "the same of a peer that has IPv6"),
+        Field("tun_dst", 32, _ipv4, "outer destination: the peer to send to, or we"),
+        Field("tun_ipv6_dst", 128, _ipv6, "the same over IPv6"),
         Field("reg0", 32, _short_hex, "TEID of a T-PDU, kept from its outer header"),
-        Field("reg1", 32, _short_hex, "the peer it came from, likewise: an IPv4 address"),
+        Field(
+            "reg1",
+            32,
+            _short_hex,
+            "the peer it came from, likewise: an IPv4 address; over IPv6"
+            " 0xf0000000 and the address's last 28 bits",
+        ),
         Field(
             "reg2",
             32,
@@ -277,6 +284,18 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Show:
+    """Send a copy to the controller, `max_len` octets of it at most, if a meter lets it through;
+    the packet itself goes on in any case."""
+
+    max_len: int
+    meter: int
+
+    def __str__(self) -> str:
+        return f"controller(max_len={self.max_len},meter_id={self.meter})"
+
+
+@dataclass(frozen=True, slots=True)
 class SetField:
     """Write a whole field."""
 
@@ -418,6 +437,7 @@ class Resubmit:
 
 Action = (
     Output
+    | Show
     | SetField
     | Move
     | SetInPort

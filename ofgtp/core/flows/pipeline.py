@@ -87,6 +87,8 @@ class Report(IntEnum):
     """The beginning of an uplink packet that does not fit the core MTU."""
     ROUTER_SOLICITATION = 6
     """A UE looks for its router, or asks whether it is still there."""
+    SENDER = 7
+    """GTP-U from an IPv6 address that ends in bits which are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ INGRESS = Table(
     0,
     "ingress",
     "Sorts packets by the port they came in by.",
-    _fields("in_port ct_label"),
+    _fields("in_port tun_src ct_label"),
     ("access", "relay_form", "normalise", "retype", "lease", "local"),
     DropReason.UNKNOWN_PORT,
 )
@@ -603,6 +605,7 @@ PIPELINE: tuple[Table, ...] = (
     REFUSAL,
 )
 
+SENDER_METER = Meter(34, rate=20, burst=20)
 PING_METER = Meter(1, rate=100, burst=100)
 ARP_METER = Meter(2, rate=1000, burst=1000)
 UPLINK_MISS_METER = Meter(3, rate=200, burst=200)
@@ -692,5 +695,6 @@ METERS: dict[str, Meter] = {
     "too_big_relayed": TOO_BIG_RELAYED_METER,
     "ttl": TTL_METER,
     **{f"router_{share}": meter for share, meter in enumerate(ROUTER_METERS)},
+    "sender": SENDER_METER,
     "too_big_uplink_report": TOO_BIG_UPLINK_REPORT_METER,
 }

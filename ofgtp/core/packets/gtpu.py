@@ -18,7 +18,6 @@ import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from ofgtp.core.errors import CodecError
@@ -478,12 +477,12 @@ def echo_response(sequence: int | None) -> bytes:
     return _build(MessageType.ECHO_RESPONSE, sequence or 0, bytes((Ie.RECOVERY, 0)))
 
 
-def error_indication(teid: int, our_ip: IPv4Address, sequence: int = 0) -> bytes:
+def error_indication(teid: int, our_ip: Address, sequence: int = 0) -> bytes:
     """The Error Indication for a G-PDU to `teid` at `our_ip`, a tunnel that is not there (7.3.1).
 
     The header's TEID is 0. A TEID of 0 is refused: no Error Indication answers it.
     """
-    peer = struct.pack("!BH", Ie.GTPU_PEER_ADDRESS, 4) + our_ip.packed
+    peer = struct.pack("!BH", Ie.GTPU_PEER_ADDRESS, len(our_ip.packed)) + our_ip.packed
     body = struct.pack("!BI", Ie.TEID_DATA_I, _tunnel(teid)) + peer
     return _build(MessageType.ERROR_INDICATION, sequence, body)
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
-from ofgtp.core.flows.flow import Flow, Match, Output, Port, SetInPort, Value, match
+from ofgtp.core.flows.flow import (
+    CookieKind,
+    Flow,
+    Match,
+    Output,
+    Port,
+    SetInPort,
+    Show,
+    Value,
+    make_cookie,
+    match,
+)
 from ofgtp.core.flows.pipeline import (
     ACCESS,
     ARP_METER,
@@ -18,6 +29,7 @@ from ofgtp.core.flows.pipeline import (
     OUTER_ECN,
     PING_METER,
     RETYPE,
+    SENDER_METER,
     SENT_METER,
     DropReason,
     Report,
@@ -44,6 +56,7 @@ from ofgtp.core.rules.terms import (
     PARAMETER_PROBLEM,
     SOLICITATION,
     TAGGED,
+    TAIL_BITS,
     TIME_EXCEEDED,
     UDP,
     UNREACHABLE,
@@ -126,15 +139,52 @@ def _access6(gateway: Gateway, links: Links, ours: IPv6Address) -> Iterator[Flow
     for icmp_type in (ECHO_REQUEST_6, ECHO_REPLY_6):
         asked = match(icmpv6_type=icmp_type, **to_us, **said)
         yield ACCESS.flow(90, asked, local, meter=PING_METER)
-    gtpu: dict[str, Value] = to_us | {"dl_type": IPV6, "nw_proto": UDP, "udp_dst": GTPU_PORT}
-    anyone = IPv6Network("::/0")
-    allowed = gateway.access_allow6
-    if not allowed and not gateway.access_allow:
-        allowed = (anyone,)
+    gtpu = _gtpu6(links, ours)
+    allowed = _allowed6(gateway)
     for prefix in allowed:
         yield ACCESS.flow(80, match(ipv6_src=prefix, **gtpu), goto=OUTER_ECN)
-    if anyone not in allowed:
+    if _ANYONE_6 not in allowed:
         yield ACCESS.drop(70, match(**gtpu), DropReason.ACCESS_DENIED)
+
+
+_ANYONE_6 = IPv6Network("::/0")
+
+
+def _gtpu6(links: Links, ours: IPv6Address) -> dict[str, Value]:
+    return {
+        "dl_dst": links.local_mac,
+        "ipv6_dst": ours,
+        "dl_type": IPV6,
+        "nw_proto": UDP,
+        "udp_dst": GTPU_PORT,
+    }
+
+
+def _allowed6(gateway: Gateway) -> tuple[IPv6Network, ...]:
+    anyone = () if gateway.access_allow else (_ANYONE_6,)
+    return gateway.access_allow6 or anyone
+
+
+def senders(gateway: Gateway, links: Links, tail: int, seconds: int) -> Iterator[Flow]:
+    """For some seconds the controller is shown who sends GTP-U from an IPv6 address that ends in
+    TAIL_BITS bits: of a T-PDU no more is known once it is unwrapped (see table normalise)."""
+    if gateway.access_ip6 is None:
+        return
+    gtpu, show = _gtpu6(links, gateway.access_ip6.ip), Show(HEADER_SAMPLE, SENDER_METER.number)
+    mask = (1 << TAIL_BITS) - 1
+    for prefix in _allowed6(gateway):
+        first, known = int(prefix.network_address), int(prefix.netmask)
+        if (first ^ tail) & known & mask:
+            continue
+        source = first | tail & mask, known | mask
+        yield ACCESS.flow(
+            90,
+            match(ipv6_src=source, **gtpu),
+            show,
+            goto=OUTER_ECN,
+            cookie=make_cookie(CookieKind.REPORT, Report.SENDER),
+            hard_timeout=seconds,
+        )
 
 
 def local(gateway: Gateway, links: Links) -> Iterator[Flow]:

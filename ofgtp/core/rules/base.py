@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
 
 from ofgtp.core.filters import Network
-from ofgtp.core.flows.flow import Encap, Flow, Header, SetField, Value, match
+from ofgtp.core.flows.flow import Bits, Encap, Flow, Header, SetField, Value, match, move
 from ofgtp.core.flows.pipeline import (
     CONTAINER,
     CONTAINER_END,
@@ -45,6 +45,8 @@ from ofgtp.core.rules.terms import (
     EPOCH_AT,
     IPV4_TYPED,
     IPV6_TYPED,
+    OVER_IPV6,
+    TAIL_BITS,
     Links,
 )
 from ofgtp.core.rules.uplink import guard, onward, qfi, route, router, rules, uplink
@@ -146,7 +148,14 @@ def epoch_flows(links: Links) -> Iterator[Flow]:
         marked = () if ecn is None else (SetField("reg7", ecn),)
         # A mark goes into the packet itself, so that of relays, too, is unwrapped then.
         first = RELAY_FORM if ecn is None else NORMALISE
-        yield INGRESS.flow(100, match(in_port=port, **asked), *marked, goto=first)
+        from_port = match(in_port=port, **asked)
+        yield INGRESS.flow(100, from_port, *marked, move("tun_src", "reg1"), goto=first)
+        if links.gre is not None:
+            # For a peer that has IPv6 there is no room on the way round, but for this much of it.
+            tail = Bits("tun_ipv6_src", 0, TAIL_BITS - 1), Bits("reg1", 0, TAIL_BITS - 1)
+            over = match(in_port=port, tun_src=0, **asked)
+            kept = SetField("reg1", OVER_IPV6), move(*tail)
+            yield INGRESS.flow(110, over, *marked, *kept, goto=first)
     of_epoch: dict[str, Value] = {"pkt_mark": (0, links.epoch)}
     yield EPOCH.flow(100, match(**of_epoch), goto=INNER_ECN)
     for packet_type in (IPV4_TYPED, IPV6_TYPED):

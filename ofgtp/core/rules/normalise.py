@@ -127,9 +127,9 @@ def _round_as(form: int, links: Links) -> tuple[Action, ...]:
         # that is back at 0 by then costs no action for each packet.
         move(Bits("reg7", 0, 2), "mpls_tc"),
         move(Bits("tun_id", 0, 31), "pkt_mark"),
-        move(Bits("tun_src", 0, 19), "mpls_label"),
+        move(Bits("reg1", 0, 19), "mpls_label"),
         PushVlan(),
-        move(Bits("tun_src", 20, 31), Bits("vlan_vid", 0, 11)),
+        move(Bits("reg1", 20, 31), Bits("vlan_vid", 0, 11)),
         SetField("vlan_pcp", form),
         Output(links.loop_out),
     )
@@ -144,7 +144,7 @@ def _round_whole(links: Links) -> tuple[Action, ...]:
     return (
         Encap(Header.ETHERNET),
         move(Bits("tun_id", 0, 31), "pkt_mark"),
-        move(Bits("tun_src", 0, 31), Bits("dl_src", 0, 31)),
+        move("reg1", Bits("dl_src", 0, 31)),
         move(Bits("reg7", 0, 1), Bits("dl_src", 32, 33)),
         PushVlan(),
         SetField("vlan_pcp", WHOLE),

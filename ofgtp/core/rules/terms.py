@@ -283,6 +283,11 @@ STRICT = 1 << 31
 """In register 6: one of the rules' filters must match."""
 
 
+OVER_IPV6, TAIL_BITS = 0xF000_0000, 28
+"""In register 1: the T-PDU came from a peer that has IPv6, and below stand as many bits of the end
+of its address. As IPv4 addresses these are of 240.0.0.0/4, which nobody has (RFC 1112, 4)."""
+
+
 GROUP_BITS = 7
 """Below the slot in register 6: which of the session's tunnels it is."""
 
