@@ -13,7 +13,7 @@ from ofgtp.cli.groups import InOrder
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import (
-    ADDRESS,
+    ANY_ADDRESS,
     BEARER,
     KBPS,
     NEW,
@@ -68,7 +68,7 @@ def _options(command: Any) -> Any:
             help="5G: its QFI. A new one without has the session's.",
         ),
         click.option("--idle", is_flag=True, help="Its downlink goes nowhere."),
-        click.option("--peer", type=ADDRESS, help="Where its downlink goes: the gNB or eNB."),
+        click.option("--peer", type=ANY_ADDRESS, help="Where its downlink goes: the gNB or eNB."),
         click.option(
             "--teid",
             type=TEID,

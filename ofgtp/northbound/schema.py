@@ -37,10 +37,10 @@ from ofgtp.northbound.service import PeerView, PfcpView, SeenView, SessionReques
 from ofgtp.northbound.shapes import (
     ID_RULE,
     Counters,
+    DownlinkInput,
     DownlinkOutput,
     Ip,
     Ipv4,
-    OwnDownlinkInput,
     Qfi,
     QueryTeid,
     SessionId,
@@ -84,7 +84,7 @@ class SessionInput(MoreInput):
         validate_default=True,
     )
     uplink: UplinkInput | None = None
-    downlink: OwnDownlinkInput | None = Field(None, description="null: the UE is idle")
+    downlink: DownlinkInput | None = Field(None, description="null: the UE is idle")
     qfi: Qfi | None = Field(
         None,
         description="T-PDUs carry the PDU Session Container, as on N3, downlink with this QFI."

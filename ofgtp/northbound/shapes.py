@@ -126,14 +126,7 @@ class DownlinkInput(Strict):
     """Where packets to the UE are sent: the eNB's or gNB's F-TEID."""
 
     teid: Teid
-    remote_ip: Ipv4
-
-
-class OwnDownlinkInput(Strict):
-    """The same of the session itself: over IPv6, too, where the gateway has access_ip6."""
-
-    teid: Teid
-    remote_ip: Ip
+    remote_ip: Ip = Field(description="Of IPv6 where the gateway has access_ip6")
 
 
 class Counters(BaseModel):

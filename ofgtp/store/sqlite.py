@@ -240,7 +240,7 @@ _RULED6 = f"""
     SELECT number FROM tunnels WHERE gateway = :gateway AND ip >= {keys.OF_IPV6}
 )
 """
-"""An IPv6 address stands in the detail alone, of sessions by rules in these."""
+"""An IPv6 address stands in the detail alone, of bearers and rules in these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1125,8 +1125,10 @@ class SessionStore:
             rows6 = self._reader.execute(_PEERS6, {"gateway": gateway}).fetchall()
             peers: dict[Address, int] = {IPv6Address(ip): count for ip, count in rows6}
             for row in self._reader.execute(_RULED6, {"gateway": gateway}):
-                for ip in peers_of(_session(row)):
-                    if isinstance(ip, IPv6Address):
+                session = _session(row)
+                own = session.downlink and session.downlink.ip  # counted already
+                for ip in peers_of(session):
+                    if isinstance(ip, IPv6Address) and ip != own:
                         peers[ip] = peers.get(ip, 0) + 1
         return peers | {IPv4Address(ip): count for ip, count in rows if keys.is_ipv4(ip)}
 

@@ -97,6 +97,72 @@ def down_without_marker(site: Site, inner: bytes) -> list[bytes]:
     return got[:1]
 
 
+def udp(source: str, ue: str, sport: int) -> bytes:
+    """A packet to a UE from a port, which bearers' filters ask for."""
+    return bytes(IP(src=source, dst=ue) / UDP(sport=sport, dport=4000) / Raw(bytes(20)))
+
+
+def bearers(site: Site, session: str, *wanted: tuple[int, dict[str, Any] | None]) -> None:
+    """Give a session bearers, by their port at the far end, with tunnels of their own."""
+    made = [
+        {
+            "id": f"of-{port}",
+            "precedence": port,
+            "filters": [{"protocol": "udp", "remote_ports": str(port)}],
+            "downlink": far,
+            **({"qfi": 9} if port % 2 else {}),
+        }
+        for port, far in wanted
+    ]
+    site.patch(session, {"bearers": made})
+
+
+def teids(site: Site, ue: str, *ports: int) -> list[int]:
+    """In which tunnels packets come to a UE, by their port at the far end."""
+    found = []
+    for port in ports:
+        (got,) = down(site, site.to_ue(udp(PDN_IP, ue, port)))
+        assert got.endswith(udp(PDN_IP, ue, port))
+        assert got[62] == (0x34 if port % 2 else 0x30), "with a container, or without"
+        found.append(int.from_bytes(got[66:70], "big"))
+    return found
+
+
+@pytest.mark.parametrize("far", (DOWN + 0x60, None))
+def test_bearers_have_tunnels_of_their_own(site: Site, far: int | None) -> None:
+    """Also while the session itself is idle; a handover changes all, and a rate is kept to."""
+    ue = "10.45.0.60"
+    name = site.session(ue, teid=0x1060, downlink=far, peer=ENB6)
+
+    def at(teid: int, peer: str = ENB6) -> dict[str, Any]:
+        return {"teid": teid, "remote_ip": peer}
+
+    try:
+        bearers(site, name, (6000, at(DOWN + 0x61)), (6001, at(DOWN + 0x62)))
+        site.lab.cache_follows()
+        assert teids(site, ue, 6000, 6001) == [DOWN + 0x61, DOWN + 0x62]
+        if far is not None:
+            assert teids(site, ue, 6002) == [far]
+        bearers(site, name, (6000, at(DOWN + 0x63)), (6001, at(DOWN + 0x62)))
+        site.lab.cache_follows()
+        assert teids(site, ue, 6000, 6001) == [DOWN + 0x63, DOWN + 0x62]
+        mixed = {"downlink": at(DOWN + 0x64, ENB6_V4)}
+        answer = site.lab.http("PATCH", f"/v1/sessions/{name}", mixed)
+        assert answer.status == 422, answer.body
+        assert answer.json()["errors"][0]["loc"] == "bearers.0.downlink.remote_ip"
+        body = b"\x10" + (DOWN + 0x63).to_bytes(4, "big") + b"\x85\x00\x10"
+        said = gtpu.message(gtpu.ERROR_INDICATION, 0, body + IPv6Address(ENB6).packed, flags=0x32)
+        site.enb.send(from_enb6(site, said))
+        shown = f"/v1/sessions/{name}/bearers/of-6000"
+        until(lambda: site.lab.http("GET", shown).json()["error_indicated"], "it is stopped")
+        assert site.lab.http("GET", shown).json()["downlink"] == at(DOWN + 0x63)
+        site.lab.cache_follows()
+        assert down(site, site.to_ue(udp(PDN_IP, ue, 6000))) == []
+        assert teids(site, ue, 6001) == [DOWN + 0x62]
+    finally:
+        site.delete(name)
+
+
 def heard(site: Site, kind: int, *, peer: str = ENB6) -> bytes:
     """The next message of a type to a peer, as GTP-U's octets."""
     got: list[bytes] = []
@@ -448,6 +514,8 @@ def test_a_control_plane_answers_router_solicitations_over_ipv6(site: Site) -> N
 def test_a_restart_changes_nothing(site: Site) -> None:
     """With the tunnels the switch's own: the flows of before are known, and the peers."""
     inner = gtpu.ipv4(PDN_IP, UE)
+    name = site.session("10.45.0.61", teid=0x1061, downlink=DOWN + 0x65, peer=ENB6)
+    bearers(site, name, (6000, {"teid": DOWN + 0x66, "remote_ip": ENB6}))
     known = site.lab.ofctl("--no-stats", "dump-flows", "br-ofgtp", "table=70")
     site.lab.stop_controller()
     (got,) = down_without_marker(site, inner)
@@ -457,8 +525,10 @@ def test_a_restart_changes_nothing(site: Site) -> None:
     assert site.lab.ofctl("--no-stats", "dump-flows", "br-ofgtp", "table=70") == known
     found = peer_of(site, ENB6)
     assert found is not None
-    assert found["sessions"] == 3
+    assert found["sessions"] == 4
     assert len(down(site, site.to_ue(inner))) == 1
+    assert teids(site, "10.45.0.61", 6000, 6002) == [DOWN + 0x66, DOWN + 0x65]
+    site.delete(name)
 
 
 def test_tshark_finds_checksums_good(site: Site) -> None:

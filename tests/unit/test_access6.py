@@ -96,12 +96,19 @@ def test_without_access_ip6_there_are_none() -> None:
         gateway().check_peer("x", PEER)
 
 
-def test_bearers_share_the_tunnel_to_an_ipv6_peer() -> None:
+def test_the_tunnels_of_a_session_are_of_one_ip_version() -> None:
     check_session(GATEWAY, detailed(downlink=FAR, bearers=[WEB]), ())
     own = replace(WEB, downlink=FTeid(5, IPv4Address("10.1.0.2")), shares_downlink=False)
     with pytest.raises(InvalidSession) as caught:
         check_session(GATEWAY, detailed(downlink=FAR, bearers=[own]), ())
-    assert caught.value.loc == "bearers.0.downlink"
+    assert caught.value.loc == "bearers.0.downlink.remote_ip"
+    far = replace(own, downlink=FTeid(5, PEER))
+    check_session(GATEWAY, detailed(downlink=FAR, bearers=[far]), ())
+    check_session(GATEWAY, detailed(downlink=None, bearers=[far]), ())
+    other = replace(own, id="other", precedence=2)
+    with pytest.raises(InvalidSession) as caught:
+        check_session(GATEWAY, detailed(downlink=None, bearers=[far, other]), ())
+    assert caught.value.loc == "bearers.1.downlink.remote_ip"
 
 
 # --- flows
@@ -183,19 +190,28 @@ def test_what_is_stored_is_read_again(tmp_path: Path) -> None:
     with store.transaction() as tx:
         made = tx.insert(detailed(downlink=FAR, slot=0))
         tx.insert(session(2))
+        bearers = [replace(WEB, downlink=FTeid(at, PEER), shares_downlink=False) for at in (6, 7)]
+        bearers[1] = replace(bearers[1], id="other", precedence=2, index=1)
+        own = replace(made.downlink or FAR, teid=FAR.teid + 1)
+        of_bearers = tx.insert(detailed(3, downlink=own, bearers=bearers, slot=0))
     store.close()
     store = SessionStore(path)
     found = store.get(made.id)
     assert found is not None
     assert found.session.downlink == FAR
-    assert [each.downlink for each in store.iterate("gw1")] == [FAR, session(2).downlink]
+    far = [each.downlink for each in store.iterate("gw1")]
+    assert far == [FAR, session(2).downlink, own]
+    again = store.get(of_bearers.id)
+    assert again is not None and again.session == of_bearers
+    by_bearer = store.by_downlink("gw1", FTeid(7, PEER))
+    assert by_bearer is not None and by_bearer.session.id == of_bearers.id
     tunnel = store.by_downlink("gw1", FAR)
     assert tunnel is not None
     assert tunnel.session.id == made.id
     assert store.by_downlink("gw1", FTeid(0x2001, PEER + 1)) is None
-    assert store.peers("gw1") == {PEER: 1, IPv4Address("10.1.0.2"): 1}
+    assert store.peers("gw1") == {PEER: 2, IPv4Address("10.1.0.2"): 1}
     listed, _ = store.list(peer=PEER)
-    assert [each.session.id for each in listed] == [made.id]
+    assert [each.session.id for each in listed] == [made.id, of_bearers.id]
     store.close()
 
 

@@ -193,14 +193,11 @@ def _check_bearers(gateway: Gateway, session: Session, detail: Detail) -> None:
             if value in seen:
                 raise InvalidSession(f"bearers.{place}.{name}", f"{value} is another bearer's")
             seen.add(value)
+    _check_versions(session, bearers)
     ue = ue_prefixes(session)
     flows: Counter[bool] = Counter()
-    far6 = session.downlink is not None and isinstance(session.downlink.ip, IPv6Address)
     for place, bearer in enumerate(bearers):
         loc = f"bearers.{place}"
-        if far6 and bearer.downlink is not None:
-            reason = "leave it out: all bearers share the session's tunnel to an IPv6 peer"
-            raise InvalidSession(f"{loc}.downlink", reason)
         _check_bearer(gateway, bearer, loc)
         for number, each in enumerate(bearer.filters):
             _check_filter(f"{loc}.filters.{number}", each, ue, flows)
@@ -208,6 +205,18 @@ def _check_bearers(gateway: Gateway, session: Session, detail: Detail) -> None:
         raise InvalidSession(
             "bearers", f"their filters take {max(flows.values())} flows, of at most {FLOWS_MAX}"
         )
+
+
+def _check_versions(session: Session, bearers: Iterable[Bearer]) -> None:
+    """The switch sends a session's packets to peers of one IP version."""
+    tunnels = [("", session.downlink)]
+    tunnels += [(f"bearers.{place}.", each.downlink) for place, each in enumerate(bearers)]
+    first = None
+    for loc, far in tunnels:
+        first = first or far
+        if far is not None and first is not None and far.ip.version != first.ip.version:
+            reason = f"{far.ip} and {first.ip}: peers of one session have one IP version"
+            raise InvalidSession(f"{loc}downlink.remote_ip", reason)
 
 
 def _check_bearer(gateway: Gateway, bearer: Bearer, loc: str) -> None:
