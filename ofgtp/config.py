@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ofgtp.core.errors import ConfigError
-from ofgtp.core.filters import Network, overlap
-from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Gateway, Pfcp, PortType
+from ofgtp.core.filters import Network, overlap, within
+from ofgtp.core.model import GTPU_PORT, IFNAMSIZ, AccessRoute, Address, Gateway, Pfcp, PortType
 
 Ownership = Literal["controller", "switch"]
 Durability = Literal["normal", "full"]
@@ -539,10 +539,10 @@ def _gateway(table: _Table, controller: Controller) -> Gateway:
     if core_ip.network.overlaps(access_ip.network):
         reason = f"{core_ip.network} overlaps the access subnet {access_ip.network}"
         raise table.error("core_ip", reason)
-    routes = _access_routes(table, access_ip, core_ip)
     core_port = table.interface_name("core_port")
     core_ip6 = table.interface6("core_ip6") if "core_ip6" in table.values else None
     access_ip6 = _access_ip6(table, core_ip6)
+    routes = _access_routes(table, (access_ip, access_ip6), (core_ip, core_ip6))
     allow, allow6 = _access_allow(table, access_ip6)
     pools, pools6 = _ue_pools(table, access_ip, core_ip, routes, core_ip6, access_ip6)
     t3_response = table.whole("t3_response_seconds", 3, 1, T3_RESPONSE_SECONDS_MAX)
@@ -664,19 +664,24 @@ def _next_hop6(table: _Table, core_port: str, core_ip6: IPv6Interface | None) ->
         return None
     if not given:
         raise table.error("next_hop6", "is missing: core_ip6 needs it")
-    text, net = table.get("next_hop6", str), core_ip6.network
+    return _neighbour6(table, "next_hop6", core_ip6, "core")
+
+
+def _neighbour6(table: _Table, key: str, ours: IPv6Interface, side: str) -> IPv6Address:
+    """The address of a router on a subnet of ours, or its link-local one."""
+    text, net = table.get(key, str), ours.network
     try:
         address = IPv6Address(text)
     except ValueError as error:
-        raise table.error("next_hop6", f"{text!r} is not an IPv6 address") from error
-    if address == core_ip6.ip or address.scope_id is not None:
-        reason = "is core_ip6 itself" if address == core_ip6.ip else "has a zone: leave it out"
-        raise table.error("next_hop6", f"{address} {reason}")
+        raise table.error(key, f"{text!r} is not an IPv6 address") from error
+    if address == ours.ip or address.scope_id is not None:
+        reason = f"is {side}_ip6 itself" if address == ours.ip else "has a zone: leave it out"
+        raise table.error(key, f"{address} {reason}")
     if not address.is_link_local and address not in net:
-        raise table.error("next_hop6", f"{address} is neither in {net} nor link-local")
+        raise table.error(key, f"{address} is neither in {net} nor link-local")
     if net.prefixlen < 127 and address == net.network_address:
         reason = f"{address} is the anycast address of all routers of {net}"
-        raise table.error("next_hop6", reason)
+        raise table.error(key, reason)
     return address
 
 
@@ -720,20 +725,38 @@ def _neighbour(table: _Table, key: str, ours: IPv4Interface, side: str) -> IPv4A
     return address
 
 
-def _access_routes(
-    table: _Table, access_ip: IPv4Interface, core_ip: IPv4Interface
-) -> tuple[AccessRoute, ...]:
+_Ours = tuple[IPv4Interface, IPv6Interface | None]
+"""The gateway's addresses on one side, of each IP version."""
+
+
+def _access_routes(table: _Table, access: _Ours, core: _Ours) -> tuple[AccessRoute, ...]:
     routes: list[AccessRoute] = []
     for entry in table.tables("access_routes", AccessRoute):
-        to = entry.network("to", entry.get("to", str))
-        for side, net in (("access", access_ip.network), ("core", core_ip.network)):
-            if to.subnet_of(net):
-                raise entry.error("to", f"{to} is part of the {side} subnet {net}")
+        text = entry.get("to", str)
+        to: Network
+        via: Address
+        if ":" in text:
+            to = entry.network6("to", text)
+            if access[1] is None:
+                raise entry.error("to", f"{to} needs access_ip6")
+            via = _neighbour6(entry, "via", access[1], "access")
+            if via.is_link_local:
+                reason = (
+                    f"{via} is link-local: the switch finds routers by {access[1].network} only"
+                )
+                raise entry.error("via", reason)
+        else:
+            to = entry.network("to", text)
+            via = _neighbour(entry, "via", access[0], "access")
+        for side, ours in (("access", access), ("core", core)):
+            for net in (each.network for each in ours if each is not None):
+                if within(to, net):
+                    raise entry.error("to", f"{to} is part of the {side} subnet {net}")
         if (what := _not_unicast(to)) is not None:
             raise entry.error("to", f"{to} holds no unicast address ({what})")
         if any(to == route.to for route in routes):
             raise entry.error("to", f"{to} stands twice")
-        routes.append(AccessRoute(to, _neighbour(entry, "via", access_ip, "access")))
+        routes.append(AccessRoute(to, via))
     return tuple(routes)
 
 
@@ -769,9 +792,10 @@ def _access_allow(
     return tuple(allowed), tuple(allowed6)
 
 
-def _not_unicast(net: IPv4Network) -> str | None:
+def _not_unicast(net: Network) -> str | None:
     """The reason why no address of a prefix is unicast, if so."""
-    return next((what for special, what in _NO_UNICAST.items() if net.subnet_of(special)), None)
+    special = _NO_UNICAST | _NO_UNICAST6
+    return next((what for each, what in special.items() if within(net, each)), None)
 
 
 def _ue_pools(
@@ -868,7 +892,7 @@ def _check_together(source: _Source, gateways: tuple[Gateway, ...]) -> None:
     names: set[str] = set()
     devices: dict[str, str] = {}
     networks: list[tuple[Network, str, str]] = []
-    routes: dict[IPv4Network, str] = {}
+    routes: dict[Network, str] = {}
     nodes: dict[IPv4Address, str] = {}
     for number, gw in enumerate(gateways):
         if gw.name in names:

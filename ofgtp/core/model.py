@@ -191,10 +191,11 @@ class FlowValues(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AccessRoute:
-    """A route to GTP-U peers beyond the access subnet."""
+    """A route to GTP-U peers beyond the access subnet; both are of one IP version."""
 
-    to: IPv4Network
-    via: IPv4Address
+    to: IPv4Network | IPv6Network
+    via: Address
+    """A router in the subnet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,9 +397,8 @@ class Gateway:
 
     def access_next_hop(self, peer: Address) -> Address | None:
         """Where packets to a peer go: itself, or the router of its access route; None: nowhere."""
-        if isinstance(peer, IPv6Address):
-            return peer if self.access_ip6 and peer in self.access_ip6.network else None
-        if peer in self.access_ip.network:
+        ours = self.access_ip if peer.version == 4 else self.access_ip6
+        if ours is not None and peer in ours.network:
             return peer
         routes = [route for route in self.access_routes if peer in route.to]
         return max(routes, key=lambda route: route.to.prefixlen).via if routes else None
@@ -465,9 +465,9 @@ class Gateway:
             raise InvalidSession(loc, f"{ip} is not a unicast address")
         if ip.is_loopback or ip.is_link_local or ip.ipv4_mapped is not None:
             raise InvalidSession(loc, f"{ip} cannot be a GTP-U peer")
-        if ip not in self.access_ip6.network:
-            reason = f"{ip} is not in the access subnet {self.access_ip6.network}"
-            raise InvalidSession(loc, reason)
+        if self.access_next_hop(ip) is None:
+            reason = f"{ip} is not in the access subnet {self.access_ip6.network}, and no access"
+            raise InvalidSession(loc, f"{reason} route leads there")
         if any(ip in pool for pool in self.ue_pools6):
             raise InvalidSession(loc, f"{ip} is in a UE pool, so it cannot be a GTP-U peer")
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
-    IPv4Network,
     IPv6Address,
     IPv6Interface,
     ip_interface,
@@ -251,6 +250,16 @@ def ensure_device_settings(dev: str, *, forward: bool, ipv6: bool = False) -> bo
     return changed
 
 
+def no_ipv6(gateway: Gateway) -> str | None:
+    """Why the host can have no GTP-U address of IPv6; None if it can, or need not."""
+    if gateway.access_ip6 is None or IPV6_CONF.exists():
+        return None
+    return (
+        "the host has no IPv6, so peers have IPv4 only: start its kernel without ipv6.disable=1, or"
+        " take access_ip6 out of the gateway"
+    )
+
+
 def ipv6_refusal(gateway: Gateway) -> str | None:
     """Why the host cannot have IPv6 on the bridge's core device; None if it can, or need not.
 
@@ -327,8 +336,11 @@ def ensure_routes(
     Raises:
         GatewayNotReady: the host has another route to such a prefix, or `ip` refuses one.
     """
-    access = {route.to: route.via for route in gateway.access_routes}
-    changed = _sync_routes(4, gateway.bridge, access, onlink=False)
+    changed = False
+    for version in (4,) if gateway.access_ip6 is None else (4, 6):
+        routes = (each for each in gateway.access_routes if each.to.version == version)
+        access = {route.to: route.via for route in routes}
+        changed |= _sync_routes(version, gateway.bridge, access, onlink=False)
     if gateway.host_core:
         dev = gateway.core_device
         present = _ip("neigh", "show", "dev", dev)
@@ -438,7 +450,7 @@ def _set_offloads(port: str, values: Mapping[str, str]) -> None:
 def _sync_routes(
     version: int,
     dev: str,
-    wanted: Mapping[Network, Address] | Mapping[IPv4Network, IPv4Address],
+    wanted: Mapping[Network, Address],
     *,
     onlink: bool,
 ) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from ipaddress import IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,13 +40,17 @@ CORE, HOP = "2001:db8:c::1", "2001:db8:c::2"
 UE, UE4, UE_QFI, UE_EVEN = "10.45.0.2", "10.45.0.3", "10.45.0.9", "10.45.0.10"
 DOWN = 0xA1B2_C3D4
 ENB6_V4 = "10.1.0.2"
+FAR_NET, ROUTER, FAR6 = "2001:db8:77::/48", "2001:db8:ac::fe", "2001:db8:77:1::5"
+"""Base stations behind a router."""
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Lab() as lab:
         smf.n4(lab)
-        of_ipv6 = f'access_ip6 = "{ACCESS6}/64"'
+        of_ipv6 = f'access_ip6 = "{ACCESS6}/64"\naccess_routes = ['
+        of_ipv6 += f'{{to = "{FAR_NET}", via = "{ROUTER}"}}, '
+        of_ipv6 += '{to = "10.9.0.0/16", via = "10.1.0.254"}]'
         config = lab.config(controller=own.SWITCH, gateway=of_ipv6 + smf.CONFIG)
         ues6 = f'["10.45.0.0/16", "2001:db8:a::/48"]\ncore_ip6 = "{CORE}/64"\nnext_hop6 = "{HOP}"'
         site = Site(lab, config.replace('["10.45.0.0/16"]', ues6))
@@ -59,17 +66,19 @@ def site() -> Iterator[Site]:
         site.check_sent()
 
 
-def resolve(site: Site, peer: str = ENB6, ue: str = UE) -> None:
-    """Send to a UE until its base station, which answers the switch's question, gets it."""
+def resolve(site: Site, peer: str = ENB6, ue: str = UE, *, hop: str | None = None) -> None:
+    """Send to a UE until its base station, which answers the switch's question, gets it; or until
+    its router does."""
+    hop = hop or peer
 
     def arrived() -> bool:
         site.pdn.send(site.to_ue(gtpu.ipv4(PDN_IP, ue)))
         frames = site.enb.all(0.05)
         for frame in frames:
             read = Ether(frame)
-            if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == peer:
-                site.enb.send(neighbour(site, peer, read))
-        return any(is_gtpu6(frame) for frame in frames)
+            if ICMPv6ND_NS in read and read[ICMPv6ND_NS].tgt == hop:
+                site.enb.send(neighbour(site, hop, read))
+        return any(is_gtpu6(frame) and frame[63] == gtpu.T_PDU for frame in frames)
 
     until(arrived, f"downlink packets reach {peer}")
 
@@ -308,6 +317,36 @@ def test_paths_and_next_hops(site: Site) -> None:
     assert peer_of(site, OTHER6) is None
 
 
+def test_peers_beyond_the_access_subnet(site: Site) -> None:
+    """By the router of an access route, both ways; and what is told them."""
+    ue = "10.45.0.70"
+    name = site.session(ue, teid=0x1070, downlink=DOWN + 0x70, peer=FAR6)
+    resolve(site, FAR6, ue, hop=ROUTER)
+    inner = gtpu.ipv4(PDN_IP, ue)
+    (got,) = down(site, site.to_ue(inner))
+    assert got[14 + 24 : 14 + 40] == IPv6Address(FAR6).packed
+    assert got[:6] == bytes.fromhex(site.enb_mac["enb"].replace(":", ""))
+    assert got.endswith(inner)
+    up = gtpu.ipv4(ue, PDN_IP)
+    (got,) = site.uplink(t_pdu6(site, 0x1070, up, src=FAR6))
+    assert got[14:] == up
+    found = peer_of(site, FAR6)
+    assert found is not None
+    assert found["next_hop"] == {"ip": ROUTER, "mac": site.enb_mac["enb"]}
+    until(lambda: heard(site, gtpu.ECHO_REQUEST, peer=FAR6), "it is asked whether it is there")
+
+    def told() -> bool:
+        site.enb.send(t_pdu6(site, 0xDEAD_0070, up, src=FAR6))
+        frames = site.enb.all(0.05)
+        mine = (frame for frame in frames if is_gtpu6(frame) and frame[63] == gtpu.ERROR_INDICATION)
+        return any(Ether(frame)[IPv6].dst == FAR6 for frame in mine)
+
+    until(told, "an Error Indication")
+    listed = site.lab.exec("gw", ["ip", "-6", "route", "show", "dev", own.BRIDGE]).stdout
+    assert f"{FAR_NET} via {ROUTER}" in listed
+    site.delete(name)
+
+
 def test_an_error_indication_stops_the_downlink(site: Site) -> None:
     name = site.session("10.45.0.6", teid=0x1006, downlink=0x6066, peer=ENB6)
     packet = site.to_ue(gtpu.ipv4(PDN_IP, "10.45.0.6"))
@@ -536,3 +575,44 @@ def test_tshark_finds_checksums_good(site: Site) -> None:
     rows = list(tshark.rows(site.enb.seen, ["udp.checksum.status"], "ipv6 && udp.dstport == 2152"))
     assert rows
     assert {row[0].split(",")[0] for row in rows if row[0]} == {"1"}
+
+
+def test_a_host_that_cannot_make_it_stays_with_ipv4(tmp_path: Path) -> None:
+    """As an nft would that does not know what is asked of it: a reason, and IPv4 goes on; and what
+    is mended is taken up again."""
+    tool = tmp_path / "nft"
+    refusing = tmp_path / "refusing"
+    refusing.touch()
+    tool.write_text(f"""#!/bin/bash
+if [ "$1" = -f ] && [ -e {refusing} ]; then
+    asked=$(cat)
+    [[ $asked != *carried* ]] || {{ echo "Error: syntax error, unexpected goto" >&2; exit 1; }}
+    exec {shutil.which("nft")} "$@" <<<"$asked"
+fi
+exec {shutil.which("nft")} "$@"
+""")
+    tool.chmod(0o755)
+    with Lab() as lab:
+        lab.environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+        config = lab.config(controller=own.SWITCH, gateway=f'access_ip6 = "{ACCESS6}/64"')
+        site = Site(lab, config)
+        site.ready()
+        said = site.gateway()["problem"]
+        assert "peers have IPv4 only" in said and "syntax error" in said, said
+        body = {
+            "ue_ip": UE,
+            "uplink": {"teid": 0x1001},
+            "downlink": {"teid": DOWN, "remote_ip": ENB6},
+        }
+        answer = lab.http("PUT", "/v1/sessions/six", body)
+        assert answer.status == 503 and "peers have IPv4 only" in str(answer.json())
+        assert lab.http("GET", "/v1/sessions/six").status == 404
+        site.session(UE4, teid=0x1002, downlink=0x2002)
+        inner = gtpu.ipv4(PDN_IP, UE4)
+        (got,) = site.downlink(site.to_ue(inner))
+        assert got.endswith(inner)
+        refusing.unlink()
+        until(lambda: site.gateway()["problem"] is None, "it is taken up again", timeout=60)
+        site.session(UE, teid=0x1001, downlink=DOWN, peer=ENB6)
+        resolve(site)
+        site.alive()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
 from pathlib import Path
 
 import pytest
@@ -18,6 +25,7 @@ from ofgtp.core.flows.flow import Output, RuleError, SetField
 from ofgtp.core.model import FTeid, Session
 from ofgtp.core.packets import frames
 from ofgtp.core.rules.access import access
+from ofgtp.core.rules.base import protected_networks
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.sessions.check import check_session
 from ofgtp.core.sessions.rules import peers_of
@@ -60,6 +68,28 @@ def test_configuration(tmp_path: Path) -> None:
     assert load(config(tmp_path, "")).gateways[0].access_ip6 is None
 
 
+def test_access_routes(tmp_path: Path) -> None:
+    """Of each IP version by a router of it; the most exact one counts."""
+    more = """access_ip6 = "2001:db8:ac::1/64"
+access_routes = [
+    {to = "10.9.0.0/16", via = "10.1.0.254"},
+    {to = "2001:db8:77::/48", via = "2001:db8:ac::9"},
+    {to = "2001:db8:77:1::/64", via = "2001:db8:ac::a"},
+]"""
+    [found] = load(config(tmp_path, more)).gateways
+    hops = {
+        "10.9.0.7": "10.1.0.254",
+        "2001:db8:77:2::5": "2001:db8:ac::9",
+        "2001:db8:77:1::5": "2001:db8:ac::a",
+        "2001:db8:ac::5": "2001:db8:ac::5",
+    }
+    assert {ip: str(found.access_next_hop(ip_address(ip))) for ip in hops} == hops
+    assert found.access_next_hop(ip_address("2001:db8:78::5")) is None
+    assert IPv6Network("2001:db8:77::/48") in protected_networks([found])
+    with pytest.raises(InvalidSession, match="no access route leads there"):
+        found.check_peer("", IPv6Address("2001:db8:78::5"))
+
+
 @pytest.mark.parametrize(
     ("more", "key", "reason"),
     [
@@ -67,6 +97,32 @@ def test_configuration(tmp_path: Path) -> None:
         ('access_ip6 = "2001:db8:ac::1/128"', "access_ip6", "no room for a neighbour"),
         ('access_ip6 = "fe80::1/64"', "access_ip6", "link-local"),
         ('access_allow = ["2001:db8::/32"]', "access_allow", "needs access_ip6"),
+        (
+            'access_routes = [{to = "2001:db8:77::/48", via = "2001:db8:ac::9"}]',
+            "access_routes.to",
+            "needs access_ip6",
+        ),
+        *(
+            (
+                'access_ip6 = "2001:db8:ac::1/64"\n'
+                f'access_routes = [{{to = "{to}", via = "{via}"}}]',
+                f"access_routes.{key}",
+                why,
+            )
+            for to, via, key, why in (
+                ("2001:db8:77::/48", "2001:db8:77::9", "via", "is neither in 2001:db8:ac::/64 nor"),
+                ("2001:db8:77::/48", "2001:db8:ac::1", "via", "is access_ip6 itself"),
+                ("2001:db8:77::/48", "2001:db8:ac::", "via", "anycast"),
+                ("2001:db8:77::/48", "fe80::1%eth1", "via", "has a zone"),
+                ("2001:db8:77::/48", "fe80::1", "via", "is link-local"),
+                ("2001:db8:77::/48", "10.1.0.254", "via", "is not an IPv6 address"),
+                ("10.9.0.0/16", "2001:db8:ac::9", "via", "is not an IPv4 address"),
+                ("2001:db8:77::1/48", "2001:db8:ac::9", "to", "host bits"),
+                ("2001:db8:ac::8/125", "2001:db8:ac::9", "to", "part of the access subnet"),
+                ("fe80::/64", "2001:db8:ac::9", "to", "link-local"),
+                ("ff05::/16", "2001:db8:ac::9", "to", "multicast"),
+            )
+        ),
         (
             'access_ip6 = "2001:db8:c::1/64"\ncore_ip6 = "2001:db8:c::9/64"\n'
             'next_hop6 = "2001:db8:c::2"',

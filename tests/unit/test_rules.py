@@ -37,6 +37,7 @@ from ofgtp.core.flows.flow import (
     cookie_number,
     make_cookie,
     match,
+    move,
 )
 from ofgtp.core.flows.pipeline import (
     ACCESS,
@@ -448,7 +449,7 @@ def test_the_same_bits_are_carried_away_and_come_back(whole: bool) -> None:
         assert (ecn, carried.pop(ecn)) == (Bits("mpls_tc", 0, 2), Bits("reg7", 0, 2))
         carried[Bits("mpls_tc", 0, 1)] = Bits("reg7", 0, 1)
     assert carried.keys() == returned.keys()
-    restored = {"reg0": "tun_id", "reg1": "tun_src", "reg7": "reg7"}
+    restored = {"reg0": "tun_id", "reg1": "reg1", "reg7": "reg7"}
     for place, source in carried.items():
         register = returned[place]
         assert restored[register.field] == source.field
@@ -457,6 +458,22 @@ def test_the_same_bits_are_carried_away_and_come_back(whole: bool) -> None:
         bits = [b for r in returned.values() for b in range(r.first, r.last + 1)
                 if r.field == register_name]  # fmt: skip
         assert sorted(bits) == list(range(bits_of))
+
+
+@pytest.mark.parametrize("gre", [None, 8])
+def test_who_sent_a_tpdu_is_kept_before_it_goes_round(gre: int | None) -> None:
+    """Whole, of IPv4; the end of it, of IPv6, and that it is no IPv4 address."""
+    of_ports: dict[int, list[tuple[object, ...]]] = {}
+    for flow in all_flows(gateway(), links=replace(LINKS, gre=gre)):
+        asked = {each.field: each.value for each in flow.match}
+        if flow.table == INGRESS.number and flow.goto in (RELAY_FORM.number, NORMALISE.number):
+            kept = (a for a in flow.actions if a not in (SetField("reg7", 1), SetField("reg7", 3)))
+            of_ports.setdefault(asked["in_port"], []).append((asked.get("tun_src"), *kept))
+    assert set(of_ports) == {LINKS.gtpu, LINKS.gtpu_ect_1, LINKS.gtpu_ce}
+    tail = move(Bits("tun_ipv6_src", 0, 27), Bits("reg1", 0, 27))
+    ipv4, ipv6 = (None, move("tun_src", "reg1")), (0, SetField("reg1", 0xF000_0000), tail)
+    for found in of_ports.values():
+        assert found == ([ipv4] if gre is None else [ipv4, ipv6])
 
 
 def test_versions_come_back_as_the_types_they_are() -> None:

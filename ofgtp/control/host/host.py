@@ -14,7 +14,7 @@ from ofgtp.core.errors import GatewayNotReady, InvalidSession
 from ofgtp.core.filters import Network
 from ofgtp.core.flows import faults
 from ofgtp.core.model import Gateway, Session
-from ofgtp.core.sessions.rules import framed_of
+from ofgtp.core.sessions.rules import framed_of, peers_of
 from ofgtp.southbound import hostnet, netfilter, veths
 from ofgtp.southbound.ovsdb import IFINDEX, BridgeFacts, Ovsdb
 from ofgtp.southbound.portlease import PortLease
@@ -58,6 +58,8 @@ class Host:
         """The gateway as the host routes for it: without IPv6 where the host has none."""
         self._repaired, self._learned, self._framed = repaired, learned, framed
         self._ovsdb = Ovsdb(gateway.ovsdb, lock=f"ofgtp_{gateway.bridge}")
+        self.lacks_gtpu6: str | None = None
+        """Why there is no GTP-U over IPv6 though the gateway is to have it; None: there is."""
         self._made = self._filtered = False
         """Whether there was a time when bridge and host, or the nftables rules, were in order."""
         self._kept: dict[str, dict[str, str]] = {}
@@ -116,11 +118,32 @@ class Host:
         with self._netfilter:
             if self._stopped:
                 return
-            lease = self._passes_until - time.monotonic()
-            changed = netfilter.apply(self.gateway, faults.parse(self.ovs_version), lease)
+            changed = self._apply_netfilter()
         if changed and self._filtered and not anew:
             self._repaired("the nftables rules were changed")
         self._filtered = True
+
+    def _apply_netfilter(self) -> bool:
+        """Where GTP-U over IPv6 cannot be made, the rules are those of a gateway without: then
+        nothing leaves over IPv6."""
+        version, lease = faults.parse(self.ovs_version), self._passes_until - time.monotonic()
+        self.lacks_gtpu6 = hostnet.no_ipv6(self.gateway)
+        if self.gateway.access_ip6 is not None and self.lacks_gtpu6 is None:
+            try:
+                return netfilter.apply(self.gateway, version, lease)
+            except GatewayNotReady as error:
+                lacks = "the host's nftables cannot make GTP-U over IPv6, so peers have IPv4 only"
+                self.lacks_gtpu6 = f"{lacks}: {error}"
+        return netfilter.apply(replace(self.gateway, access_ip6=None), version, lease)
+
+    def check_peers(self, session: Session) -> None:
+        """Whether packets to a session's peers can leave.
+
+        Raises:
+            GatewayNotReady: they have IPv6, over which the host cannot send them.
+        """
+        if self.lacks_gtpu6 is not None and any(peer.version == 6 for peer in peers_of(session)):
+            raise GatewayNotReady(self.lacks_gtpu6)
 
     def renew(self, seconds: float) -> None:
         """With AF_XDP: have packets pass for so many seconds, and then, if nobody says so again, no
@@ -194,18 +217,21 @@ class Host:
             former = hostnet.offloads_off(port)
             if former:
                 self._ovsdb.remember(gateway, port, former)
-        ipv6 = gateway.access_ip6 is not None
+        ip6 = None if hostnet.no_ipv6(gateway) else gateway.access_ip6
+        ipv6 = ip6 is not None
         changed |= hostnet.ensure_device_settings(gateway.bridge, forward=False, ipv6=ipv6)
         changed |= hostnet.ensure_address(gateway.bridge, gateway.access_ip)
         lacks = hostnet.ipv6_refusal(gateway)
-        if gateway.access_ip6 is not None:
-            changed |= hostnet.ensure_address(gateway.bridge, gateway.access_ip6)
+        if ip6 is not None:
+            changed |= hostnet.ensure_address(gateway.bridge, ip6)
         if gateway.host_core:
             changed |= self._ensure_core_device(with_ipv6=lacks is None)
         with self._routes:
             if self._stopped:
                 return None
-            self._routed = replace(gateway, core_ip6=None) if lacks else gateway
+            self._routed = replace(
+                gateway, access_ip6=ip6, core_ip6=None if lacks else gateway.core_ip6
+            )
             framed = self._framed() if gateway.host_core else ()
             changed |= hostnet.ensure_routes(self._routed, facts.local_mac, framed)
         if self._ovsdb.changes > self._configured and self._made and not remade:
@@ -223,7 +249,7 @@ class Host:
             veths.remove(gateway, but=gateway.veths)
         self._made = True
         self._learned(facts)
-        return lacks or hostnet.unforwarded6(gateway)
+        return lacks or self.lacks_gtpu6 or hostnet.unforwarded6(gateway)
 
     def _ensure_core_device(self, *, with_ipv6: bool) -> bool:
         """The internal port by which the host routes; True if something was changed."""

@@ -454,6 +454,7 @@ class SessionService:
         check_session(gateway, session, agent.protected)
         if framed_of(session):
             agent.host.check_framed(session)
+        agent.host.check_peers(session)
         made = tx.insert(session) if old is None else tx.replace(session)
         self.limits.put(tx, made, gauges)
         return old, made, readings
