@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from datetime import datetime
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -176,7 +175,7 @@ def _watch_for(subject: Subject) -> Watch:
     behind = dict.fromkeys(prefix for rule in known.rules for prefix in rule.ue)
     relayed = {rule.teid for rule in known.rules if rule.teid is not None and rule.tunnelled}
     watch = Watch(
-        subject.gateway.access_ip.ip,
+        frozenset(ip for ip in subject.gateway.local_ips if ip is not None),
         known.ue,
         uplink=set(known.teids),
         downlink=set(known.tunnels),
@@ -186,8 +185,7 @@ def _watch_for(subject: Subject) -> Watch:
     )
     pins = (known.pinned, *(rule.peer for rule in known.rules))
     watch.peers.update(pin for pin in pins if pin is not None)
-    tunnels = (far.ip for far in known.tunnels)
-    watch.peers.update(ip for ip in tunnels if isinstance(ip, IPv4Address))
+    watch.peers.update(far.ip for far in known.tunnels)
     return watch
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from ofgtp.core.pfcp.rules import rules_of
@@ -94,8 +94,12 @@ def _far(shown: Json) -> CreateFar:
     if shown["destination"] is not None:
         tunnel, header = shown["tunnel"], None
         if tunnel is not None:
-            ip = IPv4Address(tunnel["remote_ip"])
-            header = v.OuterHeaderCreation(Creation.GTPU_UDP_IPV4, tunnel["teid"], ip)
+            ip, teid = ip_address(tunnel["remote_ip"]), tunnel["teid"]
+            header = (
+                v.OuterHeaderCreation(Creation.GTPU_UDP_IPV6, teid, ipv6=ip)
+                if isinstance(ip, IPv6Address)
+                else v.OuterHeaderCreation(Creation.GTPU_UDP_IPV4, teid, ip)
+            )
         to = Interface[shown["destination"].upper()]
         parameters = ForwardingParameters(to, None, header)
     return CreateFar(shown["id"], action, parameters)

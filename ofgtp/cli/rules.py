@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from ofgtp.cli.selectors import read_shown
@@ -23,7 +23,7 @@ def read_qos(session: dict[str, Any]) -> Qos | None:
 
 def read_far(tunnel: dict[str, Any] | None) -> FTeid | None:
     """A tunnel of a peer's."""
-    return None if tunnel is None else FTeid(tunnel["teid"], IPv4Address(tunnel["remote_ip"]))
+    return None if tunnel is None else FTeid(tunnel["teid"], ip_address(tunnel["remote_ip"]))
 
 
 def read_ipv6(session: dict[str, Any]) -> IPv6Network | None:

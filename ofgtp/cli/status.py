@@ -190,6 +190,8 @@ def _block(gateway: Json, rates: _Rates, wrong: Sequence[str], faults: bool) -> 
         yield f"ports     by AF_XDP, on cores: {on}"
     access, core, hop = gateway["access"], gateway["core"], gateway["next_hop"]
     yield f"access    {access['port']} {access['ip']}, {access['link']}, MTU {access['mtu']}"
+    if access.get("ip6") is not None:
+        yield f"          {access['ip6']}"
     line = f"core      {core.get('device', core['port'])} {core['ip']}, {core['link']}"
     yield f"{line}{_shown_hop(hop)}"
     if core.get("ip6") is not None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
 from ofgtp.cli.api import Api, session_path
@@ -36,7 +36,9 @@ _RULES = re.compile(r"set_field:(0x[0-9a-f]+)->reg6")
 _TO = re.compile(r"\bnw_dst=([\d.]+)(?=[ ,]|$)")
 _TO_PREFIX = re.compile(r"\bipv6_dst=([0-9a-f:]+(?:/\d+)?)")
 _FROM_PREFIX = re.compile(r"\bipv6_src=([0-9a-f:]+(?:/\d+)?)")
-_FAR = re.compile(r"set_field:(0x[0-9a-f]+)->tun_id,set_field:([\d.]+)->tun_dst")
+_FAR = re.compile(
+    r"set_field:(0x[0-9a-f]+)->tun_id,set_field:([\d.]+|[\da-f:]+)->tun_(?:ipv6_)?dst"
+)
 
 
 @dataclass(slots=True)
@@ -290,12 +292,12 @@ def _told_by(
             pinned = IPv4Address(int(peer[1], 16)) if peer else None
             wanted = container
         if told := _FAR.search(actions):
-            tunnels.add(FTeid(int(told[1], 16), IPv4Address(told[2])))
+            tunnels.add(FTeid(int(told[1], 16), ip_address(told[2])))
         if f"table={DOWNLINK.number}," in head:
             to += [IPv4Address(one[1]) for one in _TO.finditer(head)]
             prefixes += [IPv6Network(one[1]) for one in _TO_PREFIX.finditer(head)]
         if told and f"table={DOWNLINK.number}," in head:
-            far = FTeid(int(told[1], 16), IPv4Address(told[2]))
+            far = FTeid(int(told[1], 16), ip_address(told[2]))
             sent = container
     qos = None
     if wanted or sent:

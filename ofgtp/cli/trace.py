@@ -18,7 +18,7 @@ import click
 from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, CliError
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ADDRESS, ANY_ADDRESS, GATEWAY, SESSION, TEID, Number, Octets, Protocol
+from ofgtp.cli.values import ANY_ADDRESS, GATEWAY, SESSION, TEID, Number, Octets, Protocol
 from ofgtp.core.filters import PROTOCOLS, WITH_PORTS
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ Examples:
 )
 @click.option(
     "--peer",
-    type=ADDRESS,
+    type=ANY_ADDRESS,
     help="Uplink: from this base station. Else from the one that the downlink goes to, or that the"
     " uplink is pinned to.",
 )
@@ -429,9 +429,7 @@ class _Run:
         if packet.direction == "downlink":
             if rule is None or rule.teid is None or known.relay is None:
                 return packet
-            far = known.relay.ip
-            peer = far if isinstance(far, IPv4Address) else None
-            return replace(packet, teid=rule.teid, peer=peer)
+            return replace(packet, teid=rule.teid, peer=known.relay.ip)
         teid = given["teid"] or (rule and rule.teid) or known.teid or 0
         peer = given["peer"] or known.sender(rule) or _any_peer(self.subject.gateway)
         qos = known.qos if rule is None else rule.container
@@ -440,7 +438,7 @@ class _Run:
         return replace(
             packet,
             teid=teid,
-            peer=IPv4Address(peer),
+            peer=ip_address(peer),
             container=self._container(qos),
             outer_ecn=ECN.get(given["outer_ecn"], 0),
         )

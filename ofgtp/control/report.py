@@ -79,6 +79,7 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
             "port": gateway.access_port,
             "link": hostnet.link_state(gateway.access_port),
             "ip": str(gateway.access_ip),
+            "ip6": None if gateway.access_ip6 is None else str(gateway.access_ip6),
             "mtu": agent.host.access_mtu,
             "mac": None if facts is None else facts.local_mac,
         },

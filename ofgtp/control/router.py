@@ -174,8 +174,9 @@ class _Round:
         self._hurries = False
 
     def hurry(self) -> None:
-        """Begin a round in which each turn is as long as may be."""
-        self._after, self._hurries = 0, True
+        """Begin a round in which each turn is as long as may be, of those that there are now: who
+        comes later is told by itself."""
+        self._after, self._hurries, self._counted_at = 0, True, None
 
     def next(self, now: float, most: int) -> list[int]:
         """The numbers of those whose turn it is, `most` of them at most."""
@@ -186,6 +187,7 @@ class _Round:
         self._at = now
         size = min(most, self._count if self._hurries else int(self._owed))
         if size <= 0:
+            self._hurries = self._hurries and self._count > 0
             return []
         self._owed = max(self._owed - size, 0)
         after, skipped = self._after, 0

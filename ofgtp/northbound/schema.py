@@ -528,7 +528,7 @@ class TunnelOutput(BaseModel):
     """A peer's F-TEID."""
 
     teid: int
-    remote_ip: Ipv4
+    remote_ip: Ip
 
 
 class FarOutput(BaseModel):

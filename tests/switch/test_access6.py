@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -30,6 +33,7 @@ from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Creation, Interface
 from tests.support import gtpu, smf, tshark
 from tests.support import ownership as own
+from tests.support.command import at_switch
 from tests.support.lab import Lab
 from tests.support.site import PDN_IP, Site, answer6, until
 
@@ -471,6 +475,59 @@ def test_sessions_are_shown(site: Site) -> None:
     assert {each["ue_ip"] for each in listed} == {UE, UE_QFI, UE_EVEN}
 
 
+@pytest.mark.parametrize(("ue", "by_api"), [(UE, True), (UE_QFI, True), (UE, False)])
+def test_a_trace(site: Site, ue: str, by_api: bool) -> None:
+    """Both ways, by the API or by the switch alone."""
+    options = () if by_api else ("--url", "http://127.0.0.1:9")
+    code, out, err = at_switch(site.lab, "--json", "trace", ue, *options)
+    assert code == 0, (out, err)
+    told = json.loads(out)
+    assert told["known_by"] == ("api" if by_api else "switch")
+    ways = {way["direction"]: way for way in told["ways"]}
+    assert ways["uplink"]["packet"]["peer"] == ENB6
+    assert [way["delivered"] for way in ways.values()] == [True, True]
+    assert f"for {ENB6}, in tunnel" in ways["downlink"]["says"]
+    said = " ".join(step["says"] for way in ways.values() for step in way["steps"])
+    assert f"GTP-U to {ACCESS6}, and {ENB6} may send it" in said
+    assert f"peer {ENB6}" in said
+    assert f"{ACCESS6} > {ENB6}" in said
+
+
+def test_a_trace_to_a_peer_that_does_not_answer(site: Site) -> None:
+    name = site.session("10.45.0.80", teid=0x1080, downlink=DOWN + 0x80, peer="2001:db8:ac::80")
+    code, out, _ = at_switch(site.lab, "--json", "trace", name)
+    site.delete(name)
+    down = next(way for way in json.loads(out)["ways"] if way["direction"] == "downlink")
+    assert (code, down["delivered"], down["reason"]) == (1, False, "no_arp")
+    assert "does not answer neighbour discovery on eth1" in down["says"]
+    assert down["run"] == "tcpdump -ni eth1 icmp6"
+
+
+def test_status_has_both_addresses(site: Site) -> None:
+    code, out, _ = at_switch(site.lab, "status")
+    assert code == 0
+    assert f"{ACCESS6}/64" in out
+
+
+def test_a_capture(site: Site) -> None:
+    """What passes of a session, as GTP-U, though the switch sends it as GRE."""
+    program = str(Path(sys.executable).parent / "ofgtp")
+    command = ["env", f"OFGTP_CONFIG={site.lab.dir}/ofgtp.toml", program, "--json", "capture"]
+    pipe = subprocess.PIPE
+    capture = site.lab.spawn("gw", [*command, "-c", "2", UE], stdout=pipe, stderr=pipe, text=True)
+    assert capture.stdout is not None and capture.stderr is not None
+    assert "Ctrl-C ends it" in capture.stderr.readline()
+    up, to_ue = gtpu.ipv4(UE, PDN_IP), gtpu.ipv4(PDN_IP, UE)
+    assert len(site.uplink(t_pdu6(site, 0x1001, up))) == 1
+    assert len(down(site, site.to_ue(to_ue))) == 1
+    out, _ = capture.communicate(timeout=20)
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(each["way"], each["peer"], each["teid"], each["kind"]) for each in found] == [
+        ("up", ENB6, 0x1001, "T-PDU"),
+        ("down", ENB6, DOWN, "T-PDU"),
+    ]
+
+
 def test_conflicts_and_refusals(site: Site) -> None:
     body: dict[str, Any] = {
         "ue_ip": "10.45.0.77",
@@ -515,6 +572,11 @@ def test_a_control_plane_may_name_ipv6(site: Site) -> None:
         back = gtpu.ipv4(PDN_IP, ue)
         (got,) = down(site, site.to_ue(back))
         assert (got[66:70], got[-len(back) :]) == ((0x7007).to_bytes(4, "big"), back)
+        shown = site.lab.http("GET", f"/v1/sessions/pfcp-{asked.up_seid:016x}/rules").json()
+        assert {"teid": 0x7007, "remote_ip": ENB6} in [each["tunnel"] for each in shown["fars"]]
+        code, out, err = at_switch(site.lab, "--json", "trace", ue)
+        assert code == 0, (out, err)
+        assert [way["packet"].get("peer") for way in json.loads(out)["ways"]] == [ENB6, None]
         assert asked.delete().cause == 1
 
 

@@ -87,13 +87,13 @@ def test_ping_is_answered_once(site: Site) -> None:
 
 def test_a_flood_of_pings_is_limited(site: Site) -> None:
     """At most the burst and what the rate allows for as long as the flood takes."""
-    before, start = site.counters()["rate_limited_ping"], time.monotonic()
+    before, began = site.counters()["rate_limited_ping"], time.monotonic()
     site.enb.all(0.2)
     flood = [bytes(ping(site, id=FLOOD, seq=seq)) for seq in range(1500)]
     for start in range(0, len(flood), 50):
         site.enb.send(*flood[start : start + 50])
         site.uplink()
-    seconds = time.monotonic() - start
+    seconds = time.monotonic() - began
     site.enb.all(QUIET_S)
     echoes = (Ether(frame) for frame in site.enb.seen)
     got = {each[ICMP].seq for each in echoes if ICMP in each and each[ICMP].id == FLOOD}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,13 +30,18 @@ UP, DOWN = 0x1001, 0x2001
 MACS = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:02"}
 UNKNOWN_TUNNEL = b"\x10" + bytes([0, 0, 0x20, 0x01]) + b"\x85\x00\x04" + IPv4Address(ENB).packed
 PREFIX, UE6, HOST6 = IPv6Network("2001:db8:a:1::/64"), "2001:db8:a:1::7", "2001:db8:ffff::1"
+ENDS = Ether(src=MACS["eth_src"], dst=MACS["eth_dst"])
+GATEWAY6, ENB6, OTHER_ENB6 = "2001:db8:ac::1", "2001:db8:ac::2", "2001:db8:ac::3"
+UNKNOWN_TUNNEL6 = UNKNOWN_TUNNEL[:5] + b"\x85\x00\x10" + IPv6Address(ENB6).packed
 PING = bytes(IP(src=UE, dst="10.2.0.2") / ICMP(type=8, id=1, seq=7))
 
 
 def watch() -> Watch:
-    ours = Watch(IPv4Address(GATEWAY), IPv4Address(UE), {UP})
-    ours.downlink.add(FTeid(DOWN, IPv4Address(ENB)))
-    ours.peers.add(IPv4Address(ENB))
+    local = frozenset((IPv4Address(GATEWAY), IPv6Address(GATEWAY6)))
+    ours = Watch(local, IPv4Address(UE), {UP})
+    for enb in (IPv4Address(ENB), IPv6Address(ENB6)):
+        ours.downlink.add(FTeid(DOWN, enb))
+        ours.peers.add(enb)
     return ours
 
 
@@ -46,6 +51,11 @@ def up(gtp: bytes, *, enb: str = ENB, **more: int) -> bytes:
 
 def down(gtp: bytes, *, enb: str = ENB) -> bytes:
     return gtpu.datagram(gtp, source=GATEWAY, destination=enb, **MACS)
+
+
+def over6(gtp: bytes, source: str = ENB6, destination: str = GATEWAY6, **ports: int) -> bytes:
+    udp = UDP(**{"sport": 2152, "dport": 2152, **ports})
+    return bytes(ENDS / IPv6(src=source, dst=destination) / udp / gtp)
 
 
 def inner(source: str, destination: str) -> bytes:
@@ -65,6 +75,9 @@ def run(program: list[Instruction], frame: bytes) -> bool:
             continue
         if code == 0x54:
             a &= k
+            continue
+        if code == 0x01:
+            x = k
             continue
         start = k + (x if code in (0x40, 0x48, 0x50) else 0)
         size = {0x40: 4, 0x28: 2, 0x48: 2, 0x30: 1, 0x50: 1, 0xB1: 1}[code]
@@ -93,6 +106,15 @@ OURS = {
     "Error Indication of ours": up(gtpu.message(gtpu.ERROR_INDICATION, 0, UNKNOWN_TUNNEL)),
     "Echo Request": up(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32)),
     "Echo Request to it": down(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32)),
+    "over IPv6": over6(gtpu.t_pdu(UP, PING)),
+    "over IPv6, our address in another tunnel": over6(gtpu.t_pdu(0x7777, PING)),
+    "over IPv6, with a QFI": over6(
+        gtpu.t_pdu(0x7777, b"\x01\x10\x09\x00" + PING, flags=0x34, extension=0x85)
+    ),
+    "over IPv6, to the UE": over6(gtpu.t_pdu(DOWN, inner("10.2.0.2", UE)), GATEWAY6, ENB6),
+    "over IPv6, End Marker": over6(gtpu.message(gtpu.END_MARKER, DOWN), GATEWAY6, ENB6),
+    "over IPv6, Error Indication": over6(gtpu.message(gtpu.ERROR_INDICATION, 0, UNKNOWN_TUNNEL6)),
+    "over IPv6, Echo Request": over6(gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32)),
 }
 OTHERS = {
     "another tunnel": up(gtpu.t_pdu(0x1003, inner(OTHER, "10.2.0.2"))),
@@ -114,6 +136,14 @@ OTHERS = {
     "a fragment": up(gtpu.t_pdu(UP, PING), frag=10),
     "cut off": up(gtpu.t_pdu(UP, PING))[:45],
     "nothing": b"",
+    "over IPv6, another tunnel": over6(gtpu.t_pdu(0x1003, inner(OTHER, "10.2.0.2"))),
+    "over IPv6, Echo of another peer": over6(
+        gtpu.message(gtpu.ECHO_REQUEST, 0, flags=0x32), OTHER_ENB6
+    ),
+    "over IPv6, not to the gateway": over6(gtpu.t_pdu(UP, PING), ENB6, OTHER_ENB6),
+    "over IPv6, another port": over6(gtpu.t_pdu(UP, PING), sport=53, dport=53),
+    "over IPv6, TCP": bytes(ENDS / IPv6(src=ENB6, dst=GATEWAY6) / TCP(dport=2152) / PING),
+    "over IPv6, cut off": over6(gtpu.t_pdu(UP, PING))[:69],
 }
 
 
@@ -132,12 +162,14 @@ def test_the_kernel_passes_all_of_it() -> None:
 
 def test_the_kernel_keeps_the_others_away() -> None:
     program = kernel_filter(IPv4Address(UE), watch().teids)
-    for name in ("another tunnel", "to another UE", "another port", "TCP", "ARP", "a fragment"):
+    of_ipv6 = ("over IPv6, another tunnel", "over IPv6, another port", "over IPv6, TCP")
+    names = ("another tunnel", "to another UE", "another port", "TCP", "ARP", "a fragment")
+    for name in (*names, *of_ipv6):
         assert not run(program, OTHERS[name]), name
     assert not run(program, b"")
 
 
-@given(st.binary(max_size=80), st.sampled_from([up, down]), st.booleans())
+@given(st.binary(max_size=80), st.sampled_from([up, down, over6]), st.booleans())
 def test_any_bytes(octets: bytes, way: object, as_gtpu: bool) -> None:
     """Nothing is raised, and what is wanted is passed by the kernel."""
     frame = way(octets) if as_gtpu else octets  # type: ignore[operator]
@@ -150,7 +182,7 @@ def test_any_bytes(octets: bytes, way: object, as_gtpu: bool) -> None:
     st.integers(0x30, 0x37),
     st.sampled_from([UP, DOWN, 0, 0x7777]),
     st.binary(max_size=60),
-    st.sampled_from([up, down]),
+    st.sampled_from([up, down, over6]),
 )
 def test_any_t_pdu(flags: int, teid: int, octets: bytes, way: object) -> None:
     for kind in (gtpu.T_PDU, gtpu.ERROR_INDICATION, gtpu.END_MARKER):
@@ -198,7 +230,7 @@ def test_a_handover_is_followed() -> None:
 
 
 def test_by_the_address_alone() -> None:
-    ours = Watch(IPv4Address(GATEWAY), IPv4Address(UE))
+    ours = replace(watch(), uplink=set(), downlink=set(), peers=set())
     seen = ours.look(OURS["ping"])
     assert seen is not None and seen.remark == "", "which TEID is right is not known"
     assert ours.look(OURS["to the UE"]) is not None
@@ -207,7 +239,7 @@ def test_by_the_address_alone() -> None:
 
 def test_a_relay_has_no_ue() -> None:
     """Its T-PDUs are known by their TEIDs alone, whatever is in them."""
-    ours = Watch(IPv4Address(GATEWAY), None, {UP}, {FTeid(DOWN, IPv4Address(ENB))})
+    ours = replace(watch(), ue=None, downlink={FTeid(DOWN, IPv4Address(ENB))}, peers=set())
     program = kernel_filter(None, ours.teids)
     anything = gtpu.t_pdu(UP, inner("172.16.0.1", "172.16.0.2"))
     for frame in (

@@ -407,7 +407,8 @@ def test_what_is_seen_of_dropped_ipv6_packets(
     of_both = replace(detailed(ue_ipv6=PREFIX), uplink=Uplink(0x1001, ENB))
     with world.store.transaction() as tx:
         tx.insert(of_both)
-    frame = bytes(Ether() / IPv6(src=source, dst="2001:db8::1") / UDP())
+    ends = Ether(src=LINKS.local_mac, dst=LINKS.core_mac)
+    frame = bytes(ends / IPv6(src=source, dst="2001:db8::1") / UDP())
     cookie = make_cookie(CookieKind.DROP, DropReason.NO_UPLINK_SESSION)
     world.agent.packet_in(of.PacketIn(cookie, LINKS.gtpu, 0x1001, int(peer), frame))
     own = ue_prefixes(of_both)

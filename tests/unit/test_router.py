@@ -231,6 +231,15 @@ def test_another_mtu_is_told_to_all(stage: Stage) -> None:
     assert {packet[ICMPv6NDOptMTU].mtu for _, packet in stage.out} == {1414}
 
 
+def test_another_mtu_is_not_told_twice_to_who_comes_after_it(stage: Stage) -> None:
+    stage.tick()
+    stage.links = replace(LINKS, access_mtu=1450)
+    assert stage.tick() == []
+    made = stage.insert(*map(of_ipv6, range(1, 6)))
+    stage.router.news(each.number for each in made)
+    assert [len(stage.tick(20)) for _ in range(6)] == [5, 0, 0, 0, 0, 0]
+
+
 def test_an_mtu_that_is_too_small_for_ipv6(stage: Stage) -> None:
     stage.insert(of_ipv6(1))
     stage.links = replace(LINKS, access_mtu=1300)

@@ -68,8 +68,8 @@ def _far(far: CreateFar) -> dict[str, Any]:
     parameters = far.forwarding_parameters
     header = None if parameters is None else parameters.outer_header_creation
     tunnel = None
-    if header is not None and header.ipv4 is not None:
-        tunnel = {"teid": header.teid or 0, "remote_ip": str(header.ipv4)}
+    if header is not None and (ip := header.ipv4 or header.ipv6) is not None:
+        tunnel = {"teid": header.teid or 0, "remote_ip": str(ip)}
     return {
         "id": far.far_id,
         "action": [flag.name for flag in far.apply_action],

@@ -19,7 +19,7 @@ from ofgtp.core.model import GTPU_PORT, Address, FTeid
 from ofgtp.core.packets.gtpu import HEADER_LENGTH, MessageType, error_indication_fteid, parse
 from ofgtp.core.packets.ipv6 import HEADER, payload_of
 
-ETHERNET, IPV4, UDP = 14, 0x0800, 17
+ETHERNET, IPV4, IPV6, UDP = 14, 0x0800, 0x86DD, 17
 TUNNELS_MAX = 96
 """So many tunnels of one session are remembered."""
 
@@ -71,7 +71,7 @@ class Seen:
     """A frame of the session's: GTP-U, up (to the gateway) or down (from it)."""
 
     way: Literal["up", "down"]
-    peer: IPv4Address
+    peer: Address
     kind: str
     teid: int
     inner: Inner | None = None
@@ -87,14 +87,14 @@ class Seen:
 class Watch:
     """Looks at frames for one session, and remembers its tunnels."""
 
-    local: IPv4Address
-    """The gateway's access address."""
+    local: frozenset[Address]
+    """The gateway's access addresses."""
     ue: IPv4Address | None
     """None of a UE that has IPv6 alone, and of a relay that takes any content."""
     uplink: set[int] = field(default_factory=set)
     """TEIDs at the gateway."""
     downlink: set[FTeid] = field(default_factory=set)
-    peers: set[IPv4Address] = field(default_factory=set)
+    peers: set[Address] = field(default_factory=set)
     behind: tuple[Network, ...] = ()
     """Networks behind the UE."""
     anybodys: frozenset[int] = frozenset()
@@ -114,14 +114,14 @@ class Watch:
         if found is None:
             return None
         source, destination, payload = found
-        if self.local not in (source, destination):
+        if self.local.isdisjoint((source, destination)):
             return None
-        up = destination == self.local
+        up = destination in self.local
         peer = source if up else destination
         flags, kind, _, teid = struct.unpack_from("!BBHI", payload)
         if kind == MessageType.G_PDU:
             return self._t_pdu(up, peer, teid, flags, payload)
-        if not self._meant(up, peer, kind, teid, payload):
+        if not self._meant(up, peer, kind, teid, _indicated(payload, source)):
             return None
         name = _kind_name(kind)
         if kind == MessageType.ERROR_INDICATION:
@@ -129,9 +129,7 @@ class Watch:
             name += f" for TEID {far.teid:#x}" if far else ""
         return Seen("up" if up else "down", peer, name, teid)
 
-    def _t_pdu(
-        self, up: bool, peer: IPv4Address, teid: int, flags: int, payload: bytes
-    ) -> Seen | None:
+    def _t_pdu(self, up: bool, peer: Address, teid: int, flags: int, payload: bytes) -> Seen | None:
         inner = _inner(payload)
         end = None if inner is None else inner.source if up else inner.destination
         far = FTeid(teid, peer)
@@ -160,10 +158,10 @@ class Watch:
             return source.version == 6  # what a UE says to its router
         return self._is_ue(source) or any(source in prefix for prefix in self.behind)
 
-    def _meant(self, up: bool, peer: IPv4Address, kind: int, teid: int, payload: bytes) -> bool:
-        """Whether a message that is no T-PDU has to do with the session."""
+    def _meant(self, up: bool, peer: Address, kind: int, teid: int, far: FTeid | None) -> bool:
+        """Whether a message that is no T-PDU has to do with the session; `far` is the tunnel of
+        which an Error Indication tells."""
         if kind == MessageType.ERROR_INDICATION:
-            far = _indicated(payload, peer if up else self.local)
             if far is None:
                 return peer in self.peers
             return far in self.downlink if up else far.teid in self.uplink or peer in self.peers
@@ -172,11 +170,17 @@ class Watch:
         return peer in self.peers
 
 
-def _outer(frame: bytes) -> tuple[IPv4Address, IPv4Address, bytes] | None:
+def _outer(frame: bytes) -> tuple[Address, Address, bytes] | None:
     """Source, destination and GTP-U message; None if there is none."""
-    if len(frame) < ETHERNET + 20 or int.from_bytes(frame[12:14], "big") != IPV4:
+    kind, packet = int.from_bytes(frame[12:14], "big"), frame[ETHERNET:]
+    if kind == IPV6 and len(packet) >= HEADER + 8 + HEADER_LENGTH and packet[6] == UDP:
+        if GTPU_PORT not in struct.unpack_from("!HH", packet, HEADER):
+            return None
+        total = HEADER + int.from_bytes(packet[4:6], "big")
+        ends = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
+        return *ends, packet[HEADER + 8 : total]
+    if kind != IPV4 or len(packet) < 20:
         return None
-    packet = frame[ETHERNET:]
     size = (packet[0] & 0xF) * 4
     if packet[9] != UDP or packet[6] & 0x1F or packet[7] or len(packet) < size + 8 + HEADER_LENGTH:
         return None
@@ -244,7 +248,7 @@ def _message(proto: int, octets: bytes, *, later: bool) -> tuple[tuple[int, int]
     return None, detail
 
 
-def _indicated(payload: bytes, sender: IPv4Address) -> FTeid | None:
+def _indicated(payload: bytes, sender: Address) -> FTeid | None:
     try:
         return error_indication_fteid(parse(payload), sender)
     except CodecError:
@@ -266,7 +270,7 @@ Instruction = tuple[int, int, int, int]
 _LDH, _LDB, _LDXB_HEADER, _RET = 0x28, 0x30, 0xB1, 0x06
 _LD_X, _LDH_X, _LDB_X = 0x40, 0x48, 0x50
 _JEQ, _JSET = 0x15, 0x45
-_AND = 0x54
+_LDX_CONSTANT, _AND = 0x01, 0x54
 ACCEPT, REJECT = "accept", "reject"
 _WHOLE = 0xFFFF_FFFF
 
@@ -318,18 +322,25 @@ def kernel_filter(
 
     All messages with TEID 0 are passed, and all Error Indications, since they are few.
     """
-    udp, gtp = ETHERNET, ETHERNET + 8  # behind the IPv4 header, whose length is in X
+    udp, gtp = ETHERNET, ETHERNET + 8  # behind the IP header, whose length is in X
     # That of IPv4 first: what is looked for behind the end of a packet is not passed.
     own: list[Network] = [] if ue is None else [IPv4Network(ue)]
     own += [] if ue6 is None else [ue6]
     program = _Program()
     program.load(_LDH, 12)
-    program.jump(_JEQ, IPV4, None, REJECT)
+    program.jump(_JEQ, IPV4, "ipv4", None)
+    program.jump(_JEQ, IPV6, None, REJECT)
+    program.load(_LDB, ETHERNET + 6)
+    program.jump(_JEQ, UDP, None, REJECT)
+    program.load(_LDX_CONSTANT, HEADER)
+    program.jump(_JSET, 0, "udp", "udp")
+    program.name("ipv4")
     program.load(_LDB, ETHERNET + 9)
     program.jump(_JEQ, UDP, None, REJECT)
     program.load(_LDH, ETHERNET + 6)
     program.jump(_JSET, 0x1FFF, REJECT, None)
     program.load(_LDXB_HEADER, ETHERNET)
+    program.name("udp")
     program.load(_LDH_X, udp + 2)
     program.jump(_JEQ, GTPU_PORT, "gtp-u", None)
     program.load(_LDH_X, udp)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 from ofgtp.core.flows.flow import CookieKind, cookie_kind, cookie_number
 from ofgtp.core.flows.pipeline import (
@@ -50,8 +50,8 @@ from ofgtp.core.flows.pipeline import (
     Report,
     Table,
 )
-from ofgtp.core.model import QFI_MAX, Gateway, Qos
-from ofgtp.core.rules.terms import CONTAINED, ECN_NAMES, ETHERNET_HEADER, OF_TYPE_0
+from ofgtp.core.model import QFI_MAX, Address, Gateway, Qos
+from ofgtp.core.rules.terms import CONTAINED, ECN_NAMES, ETHERNET_HEADER, OF_TYPE_0, OVER_IPV6
 from ofgtp.core.trace import choice, oftrace, probe, verdict
 from ofgtp.core.trace.choice import Taken
 from ofgtp.core.trace.known import Case, Known, Verdict
@@ -226,7 +226,7 @@ class _Way:
     def _note(self, hop: Hop) -> None:
         """Keep what later tables do not say: the rule, the tunnel, what stands in its container."""
         table = TABLES.get(hop.table)
-        self._far = _set(hop, "tun_dst") or self._far
+        self._far = _far(hop) or self._far
         if table in FROM_TUNNEL_TO_TUNNEL:
             self.relayed = True
         if hop.cookie != self.case.session.cookie:
@@ -296,7 +296,7 @@ class _Way:
         if table is INGRESS:
             return self._came_by(hop)
         if table is ACCESS:
-            return f"GTP-U to {gateway.access_ip.ip}, and {packet.peer} may send it"
+            return f"GTP-U to {self._local_ip}, and {packet.peer} may send it"
         if table is OUTER_ECN:
             if hop.priority:
                 marked, by = ECN_NAMES[packet.outer_ecn], probe.unwrapped_by(packet, gateway)
@@ -332,7 +332,8 @@ class _Way:
             what = "an extension header" if extended else f"an IPv{packet.version} packet"
             return f"a T-PDU with {what}: round by the patch"
         if table is RETYPE:
-            teid, peer = self._registers.get(0, 0), IPv4Address(self._registers.get(1, 0))
+            teid, kept = self._registers.get(0, 0), self._registers.get(1, 0)
+            peer = packet.peer if kept >= OVER_IPV6 else IPv4Address(kept)
             rightly = f"goto_table:{EPOCH.number}" in hop.actions
             then = "of what is typed rightly" if rightly else "of what must be parsed anew"
             return f"keeps TEID {teid:#x} and peer {peer}, {then}"
@@ -479,9 +480,9 @@ class _Way:
             return self._delivered(trace, last)
         for note in last.notes:
             if "native tunnel routing failed" in note:
-                return verdict.no_route(case, IPv4Address(self._far or 0))
+                return verdict.no_route(case, ip_address(self._far or "0.0.0.0"))
             if "neighbor cache miss" in note:
-                return verdict.no_arp(case, IPv4Address(self._far or 0))
+                return verdict.no_arp(case, ip_address(self._far or "0.0.0.0"))
             if "Nonexistent output port" in note:
                 return verdict.no_port(case, self._leads_to(last))
             if note.startswith(">>"):
@@ -524,7 +525,13 @@ class _Way:
     @property
     def _into_tunnel(self) -> set[str]:
         """The ports by which packets go into a tunnel: those of a relay go back by their own."""
-        return {self.case.gateway.gtpu_port, "IN_PORT"}
+        return {self.case.gateway.gtpu_port, self.case.gateway.gre_port, "IN_PORT"}
+
+    @property
+    def _local_ip(self) -> Address | None:
+        """The gateway's end of the tunnel by which the packet comes."""
+        peer, gateway = self.case.packet.peer, self.case.gateway
+        return gateway.local_ips[peer is not None and peer.version == 6]
 
     @property
     def _exit(self) -> str:
@@ -579,8 +586,13 @@ def _is_solicitation(hop: Hop) -> bool:
 
 def _into(hop: Hop) -> str:
     """The tunnel that a flow sets, if it does."""
-    teid, to = _set(hop, "tun_id"), _set(hop, "tun_dst")
+    teid, to = _set(hop, "tun_id"), _far(hop)
     return f": into tunnel {teid} to {to}" if teid and to else ""
+
+
+def _far(hop: Hop) -> str:
+    """The peer that it sets."""
+    return _set(hop, "tun_dst") or _set(hop, "tun_ipv6_dst")
 
 
 def _set(hop: Hop, field: str) -> str:
@@ -592,7 +604,8 @@ def _set(hop: Hop, field: str) -> str:
 
 
 def _wrapped(tunnel: Tunnel) -> str:
+    kind = "GTP-U" if tunnel.dst.version == 4 else "GRE, of which nftables makes GTP-U"
     return (
-        f"wrapped: GTP-U, TEID {tunnel.teid:#x}, {tunnel.src} > {tunnel.dst}, DSCP {tunnel.dscp};"
-        f" MAC address {tunnel.dst_mac}"
+        f"wrapped: {kind}, TEID {tunnel.teid:#x}, {tunnel.src} > {tunnel.dst},"
+        f" DSCP {tunnel.dscp}; MAC address {tunnel.dst_mac}"
     )

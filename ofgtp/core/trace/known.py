@@ -84,18 +84,17 @@ class Known:
             return self.pinned
         return next((rule.peer for rule in self.rules if rule.teid == teid), None)
 
-    def sender(self, rule: Rule | None) -> IPv4Address | None:
+    def sender(self, rule: Rule | None) -> Address | None:
         """Who should send what a rule takes: where the downlink of the same bearer goes, or the
         peer that it is pinned to."""
         if rule is not None and rule.id:
             pair = (each for each in self.rules if each.id == rule.id and not each.uplink)
             sent = (each.forward.to.ip for each in pair if isinstance(each.forward, Tunnel))
             found = next(sent, None)
-            if isinstance(found, IPv4Address):
+            if found is not None:
                 return found
         pinned = self.pinned if rule is None else rule.peer
-        far = self.downlink
-        return far.ip if far and isinstance(far.ip, IPv4Address) else pinned
+        return self.downlink.ip if self.downlink else pinned
 
     def owns(self, address: Address) -> bool:
         """Whether it is the UE's, or one behind it."""
@@ -104,10 +103,10 @@ class Known:
         return own or any(address in prefix for prefix in prefixes)
 
     @property
-    def stranger(self) -> IPv4Address | None:
+    def stranger(self) -> Address | None:
         """The downlink's peer, if the uplink is pinned to another, so that it may not send."""
         far = self.downlink
-        if far is None or not isinstance(far.ip, IPv4Address):
+        if far is None:
             return None
         return far.ip if self.pinned not in (None, far.ip) else None
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
+
+from ofgtp.core.model import Address
 
 _HOP = re.compile(r"( *)(\d+)\. (.*)")
 _FLOW = re.compile(r"(?:(.*), )?priority (\d+)(?:, cookie (0x[0-9a-f]+))?")
@@ -18,11 +20,16 @@ _OUTPUT = re.compile(r'output(?::|\(port=)(?:"([^"]*)"|([^,"]+))(?:,max_len=\d+\
 _LARGER = re.compile(r"check_pkt_larger\((\d+)\)")
 _SET_REGISTER = re.compile(r"set_field:(\w+)->reg(\d+)")
 _NOW = re.compile(r"-> NXM_NX_REG(\d+)\[([\d.]*)\] is now (\S+)")
+_ETHERNET = r"tnl_push\(.*?eth\(dst=(?P<dst_mac>[0-9a-f:]+),src=(?P<src_mac>[0-9a-f:]+),"
 _PUSH = re.compile(
-    r"tnl_push\(.*?eth\(dst=([0-9a-f:]+),src=([0-9a-f:]+),"
-    r".*?ipv4\(src=([\d.]+),dst=([\d.]+),proto=17,tos=(\w+),ttl=(\d+)"
-    r".*?gtpu\(flags=(0x[0-9a-f]+),msgtype=(\d+),teid=(0x[0-9a-f]+)"
+    _ETHERNET + r".*?ipv4\(src=(?P<src>[\d.]+),dst=(?P<dst>[\d.]+),proto=17,tos=(?P<tos>\w+),"
+    r"ttl=(?P<ttl>\d+).*?gtpu\(flags=0x[0-9a-f]+,msgtype=\d+,teid=(?P<teid>0x[0-9a-f]+)"
 )
+_PUSH_6 = re.compile(
+    _ETHERNET + r".*?ipv6\(src=(?P<src>[\da-f:]+),dst=(?P<dst>[\da-f:]+),"
+    r".*?tclass=(?P<tos>\w+),hlimit=(?P<ttl>\d+)\),gre\(.*?key=(?P<teid>0x[0-9a-f]+)"
+)
+"""As GRE, of which nftables makes GTP-U."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,8 @@ class Tunnel:
 
     src_mac: str
     dst_mac: str
-    src: IPv4Address
-    dst: IPv4Address
+    src: Address
+    dst: Address
     dscp: int
     ttl: int
     teid: int
@@ -125,18 +132,17 @@ class Trace:
     @property
     def tunnel(self) -> Tunnel | None:
         """The tunnel that it is put into."""
-        found = _PUSH.search(self.datapath)
+        found = _PUSH.search(self.datapath) or _PUSH_6.search(self.datapath)
         if found is None:
             return None
-        dst_mac, src_mac, src, dst, tos, ttl, _, _, teid = found.groups()
         return Tunnel(
-            src_mac=src_mac,
-            dst_mac=dst_mac,
-            src=IPv4Address(src),
-            dst=IPv4Address(dst),
-            dscp=int(tos, 0) >> 2,
-            ttl=int(ttl),
-            teid=int(teid, 16),
+            src_mac=found["src_mac"],
+            dst_mac=found["dst_mac"],
+            src=ip_address(found["src"]),
+            dst=ip_address(found["dst"]),
+            dscp=int(found["tos"], 0) >> 2,
+            ttl=int(found["ttl"]),
+            teid=int(found["teid"], 16),
         )
 
 

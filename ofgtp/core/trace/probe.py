@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 
 from ofgtp.core.filters import WITH_PORTS
 from ofgtp.core.flows.pipeline import CONTAINER, CONTAINER_END, EPOCH, FITTED, UNWRAP, Table
@@ -75,7 +75,7 @@ class Packet:
     dscp: int = 0
     ttl: int = 64
     teid: int = 0
-    peer: IPv4Address | None = None
+    peer: Address | None = None
     container: bytes = b""
     ecn: int = 0
     outer_ecn: int = 0
@@ -217,12 +217,14 @@ def from_core(packet: Packet, gateway: Gateway, mac: str) -> Question:
 
 def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
     """A packet in its tunnel, as it comes in by the access port; `mac` is LOCAL's."""
+    of_ipv6 = packet.peer is not None and packet.peer.version == 6
+    family = "ipv6" if of_ipv6 else "nw"
     outer = [
         f"dl_src={PEER_MAC}",
         f"dl_dst={mac}",
-        "udp",
-        f"nw_src={packet.peer}",
-        f"nw_dst={gateway.access_ip.ip}",
+        "udp6" if of_ipv6 else "udp",
+        f"{family}_src={packet.peer}",
+        f"{family}_dst={_local_ip(packet, gateway)}",
         f"nw_ecn={packet.outer_ecn}",
         "nw_ttl=64",
         f"udp_src={GTPU_PORT}",
@@ -240,8 +242,7 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
     left = packet.unwrapped
     tunnel = [
         f"tun_id={packet.teid:#x}",
-        f"tun_src={packet.peer}",
-        f"tun_dst={gateway.access_ip.ip}",
+        *_outer(packet, gateway),
         f"tun_gtpu_flags={GTP | E if packet.container else GTP:#x}",
         f"tun_gtpu_msgtype={T_PDU}",
     ]
@@ -258,6 +259,18 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
             f"dl_type={kind if kind > _NO_TYPE else _NO_TYPE:#06x}",
         ]
     return _question([_in_port(unwrapped_by(packet, gateway)), *tunnel, *inner])
+
+
+def _outer(packet: Packet, gateway: Gateway) -> list[str]:
+    """The ends of its tunnel, once it is out of it."""
+    family = "tun_ipv6" if packet.peer is not None and packet.peer.version == 6 else "tun"
+    return [f"{family}_src={packet.peer}", f"{family}_dst={_local_ip(packet, gateway)}"]
+
+
+def _local_ip(packet: Packet, gateway: Gateway) -> Address | None:
+    """The gateway's end."""
+    ipv4, ipv6 = gateway.local_ips
+    return ipv6 if packet.peer is not None and packet.peer.version == 6 else ipv4
 
 
 def unwrapped_by(packet: Packet, gateway: Gateway) -> str:

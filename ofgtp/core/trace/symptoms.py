@@ -136,11 +136,12 @@ def of_counters(
     """Of what has passed so far: what a way that is open tells when nothing comes by it."""
     up, down = (session["counters"][way]["packets"] for way in ("uplink", "downlink"))
     if not up and delivered.get("uplink"):
+        of_ipv6 = known.downlink is not None and known.downlink.ip.version == 6
+        ours = gateway.local_ips[of_ipv6] or gateway.access_ip.ip
         yield Symptom(
             "info",
             "no uplink packet has come since the session was made: does the base station send to"
-            f" {gateway.access_ip.ip} with TEID {known.teid or 0:#x}?"
-            " (ofgtp capture shows what comes)",
+            f" {ours} with TEID {known.teid or 0:#x}? (ofgtp capture shows what comes)",
         )
     if up and not down and delivered.get("downlink") and known.relay is None:
         asked = " ".join(way_back(known, gateway, version) for version in known.versions)

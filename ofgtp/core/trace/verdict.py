@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
 from ofgtp.core.model import QFI_MAX, Address, Gateway
@@ -450,34 +450,38 @@ def too_big_uplink(case: Case, asked: Hop) -> Verdict:
     )
 
 
-def _called(case: Case, peer: IPv4Address) -> str:
+def _called(case: Case, peer: Address) -> str:
     relay = case.session.relay
     kind = "core's peer" if relay is not None and relay.ip == peer else "base station"
     return f"the {kind} {peer}"
 
 
-def no_arp(case: Case, peer: IPv4Address) -> Verdict:
+def no_arp(case: Case, peer: Address) -> Verdict:
     """The next hop to that base station does not answer."""
     gateway = case.gateway
     hop, who = gateway.access_next_hop(peer), _called(case, peer)
     if hop not in (None, peer):
         who = f"the router {hop}, which leads to {who},"
+    of_ipv6 = peer.version == 6
     return Verdict(
         False,
-        f"{who} does not answer ARP on {gateway.access_port}",
+        f"{who} does not answer {'neighbour discovery' if of_ipv6 else 'ARP'} on"
+        f" {gateway.access_port}",
         "no_arp",
         "check its address, cable and VLAN. Is it asked, and does it answer?",
-        f"tcpdump -ni {gateway.access_port} arp",
+        f"tcpdump -ni {gateway.access_port} {'icmp6' if of_ipv6 else 'arp'}",
     )
 
 
-def no_route(case: Case, peer: IPv4Address) -> Verdict:
+def no_route(case: Case, peer: Address) -> Verdict:
     """The switch knows no way to that base station."""
     gateway, who = case.gateway, _called(case, peer)
+    ours = gateway.access_ip6 if peer.version == 6 else gateway.access_ip
+    net = "an access network" if ours is None else ours.network
     if gateway.access_next_hop(peer) is None:
         return Verdict(
             False,
-            f"no route leads to {who}: it is not in {gateway.access_ip.network}",
+            f"no route leads to {who}: it is not in {net}",
             "no_route",
             f"if the address is right, give the router towards it in access_routes of gateway"
             f" {gateway.name} in ofgtp.toml, and restart ofgtp",
@@ -486,7 +490,7 @@ def no_route(case: Case, peer: IPv4Address) -> Verdict:
         False,
         f"no route leads to {who}: has {gateway.bridge} lost its address?",
         "no_route",
-        f"it must be up and have {gateway.access_ip}; restart ofgtp, which sees to it",
+        f"it must be up and have {ours}; restart ofgtp, which sees to it",
         f"ip address show {gateway.bridge}",
     )
 
@@ -507,13 +511,14 @@ def not_routed(case: Case, why: str) -> Verdict:
 
 def not_unwrapped(case: Case) -> Verdict:
     """The switch sends it to LOCAL as it is."""
-    gateway = case.gateway
+    gateway, peer = case.gateway, case.packet.peer
+    of_ipv6 = peer is not None and peer.version == 6
+    ours = (gateway.access_ip6 if of_ipv6 else None) or gateway.access_ip
     return Verdict(
         False,
-        "the switch does not take it out of its tunnel: it has no gtpu port for"
-        f" {gateway.access_ip.ip}",
+        f"the switch does not take it out of its tunnel: it has no gtpu port for {ours.ip}",
         "not_unwrapped",
-        f"is port {gateway.gtpu_port} there (ovs-vsctl show), and {gateway.access_ip} on"
+        f"is port {gateway.gtpu_port} there (ovs-vsctl show), and {ours} on"
         f" {gateway.bridge}? Restart ofgtp, which makes both",
         f"ip address show {gateway.bridge}",
     )

@@ -337,7 +337,7 @@ function upright(gateway, peers, width) {
     text(centre + 20, y + 27, "rate downlink"),
   );
   y += 46;
-  const high = gateway.core.ip6 ? 177 : 160;
+  const high = gateway.core.ip6 || gateway.access.ip6 ? 177 : 160;
   parts.push(
     box(1, y, width - 2, high, gateway.connected ? "gateway" : "gateway down"),
     middleLines(gateway, centre, y + 24),
