@@ -88,7 +88,7 @@ def session(value: object) -> schema.SessionInput:
 
 
 def query(request: Request, model: type[_Query]) -> _Query:
-    """The query parameters; an empty one is one not given, and one given twice is an error.
+    """The query parameters; an empty one is an error, and so is one given twice.
 
     Raises:
         ProblemError: 422, with each parameter that is wrong.
@@ -100,6 +100,8 @@ def query(request: Request, model: type[_Query]) -> _Query:
     for name, value in parse_qsl(request.query, keep_blank_values=True):
         if name in given:
             errors.append({"loc": name, "msg": "is given more than once"})
+        elif not value and name in model.model_fields:
+            errors.append({"loc": name, "msg": "is empty: give it a value, or leave it out"})
         given[name] = value
     try:
         found = model.model_validate({k: v for k, v in given.items() if v})

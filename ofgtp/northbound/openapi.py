@@ -172,6 +172,9 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         {"application/x-ndjson": {"type": "string", "contentSchema": _ref("BatchLine")}},
         {"two lines": {"value": lines}},
     )
+    # ... and generators of clients, which know no lines, send octets
+    octets = {"schema": {"type": "string", "format": "binary"}}
+    batch["content"]["application/octet-stream"] = octets
     text = {
         "description": "One flow a line",
         "content": {"text/plain": {"schema": {"type": "string"}}},
@@ -200,20 +203,27 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
     unwell = _json("HealthOutput", "A gateway is not connected, or the store not writable")
     return {
         "/v1/sessions": {
-            "get": _call("sessions", "List sessions", {200: _json("SessionList", "A page")})
+            "get": _call(
+                "sessions", "list_sessions", "List sessions", {200: _json("SessionList", "A page")}
+            )
             | {"parameters": list_query},
-            "post": _call("sessions", "Create a session", {201: created}, _WRITE)
+            "post": _call("sessions", "create_session", "Create a session", {201: created}, _WRITE)
             | {"requestBody": body},
         },
         "/v1/sessions/{id}": {
             "parameters": [session_id],
-            "get": _call("sessions", "Show a session", {200: session}, (404,)),
+            "get": _call("sessions", "get_session", "Show a session", {200: session}, (404,)),
             "put": _call(
-                "sessions", "Create or replace a session", {200: session, 201: created}, _WRITE
+                "sessions",
+                "put_session",
+                "Create or replace a session",
+                {200: session, 201: created},
+                _WRITE,
             )
             | {"requestBody": body},
             "patch": _call(
                 "sessions",
+                "patch_session",
                 "Change a session by a JSON merge patch: handover, going idle",
                 {200: session},
                 (404, *_WRITE),
@@ -221,6 +231,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
             | {"requestBody": patch},
             "delete": _call(
                 "sessions",
+                "delete_session",
                 "Delete a session",
                 _GONE,
                 (404, 502, 503),
@@ -229,6 +240,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         "/v1/sessions:batch": {
             "post": _call(
                 "sessions",
+                "batch_sessions",
                 "Put and delete many sessions, all or nothing",
                 {200: _json("BatchOutput", "All of it is done")},
                 (413, 415, 502, 503),
@@ -239,13 +251,18 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         "/v1/sessions/{id}/flows": {
             "parameters": [session_id],
             "get": _call(
-                "flows", "Show a session's flows", {200: _json("FlowList", "Its flows")}, (404,)
+                "flows",
+                "list_session_flows",
+                "Show a session's flows",
+                {200: _json("FlowList", "Its flows")},
+                (404,),
             ),
         },
         "/v1/sessions/{id}/rules": {
             "parameters": [session_id],
             "get": _call(
                 "flows",
+                "get_session_rules",
                 "Show a session as its control plane made it",
                 {
                     200: _json(
@@ -259,21 +276,30 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
             "parameters": [session_id],
             "get": _call(
                 "sessions",
+                "list_session_seen",
                 "Show what was lately seen to go wrong with a session's packets, or at its peers",
                 {200: _json("SeenList", "The latest first; what was not seen again is forgotten")},
                 (404,),
             ),
         },
         "/v1/flows": {
-            "get": _call("flows", "Write out all flows, for ovs-ofctl add-flows", {200: text})
+            "get": _call(
+                "flows", "export_flows", "Write out all flows, for ovs-ofctl add-flows", {200: text}
+            )
             | {"parameters": flows_query}
         },
         "/v1/gateways": {
-            "get": _call("gateways", "Show gateways", {200: _json("GatewayList", "All of them")})
+            "get": _call(
+                "gateways",
+                "list_gateways",
+                "Show gateways",
+                {200: _json("GatewayList", "All of them")},
+            )
         },
         "/v1/peers": {
             "get": _call(
                 "peers",
+                "list_peers",
                 "Show peers, and whether their GTP-U paths work",
                 {200: _json("PeerList", "All that match")},
                 (503,),
@@ -283,24 +309,33 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         "/v1/pfcp": {
             "get": _call(
                 "peers",
+                "list_control_planes",
                 "Show control planes: PFCP associations, and what they were answered",
                 {200: _json("PfcpList", "All gateways that speak PFCP")},
                 (503,),
             )
         },
         "/v1/health": {
-            "get": _call("gateways", "Is all well?", {200: health, 503: unwell}) | {"security": []}
+            "get": _call("gateways", "get_health", "Is all well?", {200: health, 503: unwell})
+            | {"security": []}
         },
         "/v1/events": {
-            "get": _call("observability", "Watch events", {200: events})
+            "get": _call("observability", "stream_events", "Watch events", {200: events})
             | {"parameters": [last_event_id]}
         },
         "/metrics": {
-            "get": _call("observability", "Show metrics, for Prometheus", {200: metrics}, (503,))
+            "get": _call(
+                "observability",
+                "get_metrics",
+                "Show metrics, for Prometheus",
+                {200: metrics},
+                (503,),
+            )
         },
         "/openapi.json": {
             "get": _call(
                 "this document",
+                "get_openapi",
                 "This document",
                 {
                     200: {
@@ -313,6 +348,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
         "/docs": {
             "get": _call(
                 "this document",
+                "get_docs",
                 "The page to read and try it",
                 {
                     200: {
@@ -331,6 +367,7 @@ def _usage(usage_query: list[_Json]) -> _Json:
             "parameters": [_SESSION_ID],
             "get": _call(
                 "sessions",
+                "get_session_usage",
                 "Show what a session has used, up to now",
                 {200: _json("SessionUsage", "In all, and by each of its bearers or PDRs")},
                 (404, 503),
@@ -339,6 +376,7 @@ def _usage(usage_query: list[_Json]) -> _Json:
         "/v1/usage": {
             "get": _call(
                 "sessions",
+                "list_usage",
                 "List what sessions have used, as the last look at all of them has found it",
                 {200: _json("UsageList", "Those with the most, or a page of all")},
                 (404, 503),
@@ -380,40 +418,48 @@ def _bearers(session_id: _Json) -> _Json:
             "parameters": [session_id],
             "get": _call(
                 "bearers",
+                "list_bearers",
                 "List bearers",
                 {200: _json("BearerList", "All of the session's, in the order of precedence")},
                 (404,),
             ),
-            "post": _call("bearers", "Create a bearer", {201: made}, write) | body,
+            "post": _call("bearers", "create_bearer", "Create a bearer", {201: made}, write) | body,
         },
         "/v1/sessions/{id}/bearers/{bearer}": {
             "parameters": [session_id, name],
-            "get": _call("bearers", "Show a bearer", {200: one}, (404,)),
-            "put": _call("bearers", "Create or replace a bearer", {200: one, 201: made}, write)
+            "get": _call("bearers", "get_bearer", "Show a bearer", {200: one}, (404,)),
+            "put": _call(
+                "bearers", "put_bearer", "Create or replace a bearer", {200: one, 201: made}, write
+            )
             | body,
-            "patch": _call("bearers", "Change a bearer by a JSON merge patch", {200: one}, write)
+            "patch": _call(
+                "bearers",
+                "patch_bearer",
+                "Change a bearer by a JSON merge patch",
+                {200: one},
+                write,
+            )
             | {"requestBody": patch},
-            "delete": _call("bearers", "Delete a bearer", _GONE, (404, 502, 503)),
+            "delete": _call("bearers", "delete_bearer", "Delete a bearer", _GONE, (404, 502, 503)),
         },
     }
 
 
 def _merge_patch(name: str) -> dict[str, _Json]:
-    return {"application/merge-patch+json": _ref(name), "application/json": _ref(name)}
+    """`application/json` is taken, too; generators of clients stumble over the same twice."""
+    return {"application/merge-patch+json": _ref(name)}
 
 
 def _call(
-    tag: str, summary: str, answers: dict[int, _Json], problems: tuple[int, ...] = ()
+    tag: str, name: str, summary: str, answers: dict[int, _Json], problems: tuple[int, ...] = ()
 ) -> _Json:
     responses = {str(code): answer for code, answer in answers.items()}
     for code in sorted({*_ALWAYS, *problems} - set(answers)):
         responses[str(code)] = {"$ref": f"#/components/responses/{code}"}
-    name = summary.partition(",")[0].partition(":")[0].rstrip("?")
-    operation_id = "".join(word.title() for word in name.replace("'s", "").split())
     return {
         "tags": [tag],
         "summary": summary,
-        "operationId": operation_id[0].lower() + operation_id[1:],
+        "operationId": name,
         "responses": responses,
     }
 

@@ -64,7 +64,15 @@ KEEP_ALIVE = 15.0
 """Seconds without an event before a stream of events shows that it lives."""
 JSON_TYPES = frozenset({"application/json"})
 PATCH_TYPES = frozenset({"application/json", "application/merge-patch+json"})
-NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+NDJSON_TYPES = frozenset(
+    {
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/octet-stream",
+    }
+)
+"""The last is what generated clients send, to which the others say nothing."""
 
 JSON = "application/json"
 

@@ -77,7 +77,8 @@ def _session_id(value: str) -> str:
 _TEID_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "integer", "minimum": 1, "maximum": TEID_MAX},
-        {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{1,8}$"},
+        # Not all expressions have a look ahead: eight digits at the most are those of the length.
+        {"type": "string", "pattern": "^0[xX]0*[1-9a-fA-F][0-9a-fA-F]{0,7}$", "maxLength": 10},
     ],
     "description": "A TEID, 1 to 2^32-1; a string may be hexadecimal",
 }
