@@ -245,7 +245,7 @@ def _gateway(
     yield of_controller.next_hop(gateway, report)
     if of_ipv6 := of_controller.next_hop6(gateway, report):
         yield of_ipv6
-    yield of_controller.peers(gateway, controller.peers)
+    yield of_controller.peers(gateway, report, controller.peers)
     yield of_controller.lease(report)
     yield of_controller.losses(gateway, report)
     yield _flows(gateway)

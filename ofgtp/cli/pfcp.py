@@ -13,6 +13,7 @@ from ofgtp.cli import output
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_NOT_FOUND, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import GATEWAY
+from ofgtp.core.troubles import of_control_planes
 
 PORT = 8805
 LAST = 5
@@ -63,19 +64,8 @@ def pfcp(control_plane: str | None, gateway: str | None) -> None:
             if place:
                 output.say()
             _show(node)
-    if any(troubles(node) for node in nodes):
+    if any(map(list, map(of_control_planes, nodes))):
         sys.exit(EXIT_FAILED)
-
-
-def troubles(node: Json) -> list[str]:
-    """What an operator must look after."""
-    found = [] if node["problem"] is None else [f"PFCP: {node['problem']}"]
-    down = [each for each in node["associations"] if each["state"] == "down"]
-    if len(down) == 1:
-        found.append(f"control plane {_name(down[0])} answers no heartbeats: ofgtp pfcp")
-    elif down:
-        found.append(f"{_count(len(down), 'control plane')} answer no heartbeats: ofgtp pfcp")
-    return found
 
 
 def line(node: Json) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -17,6 +18,7 @@ from ofgtp.cli import output, pfcp
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import Seconds
+from ofgtp.core.troubles import Level, troubles
 
 if TYPE_CHECKING:
     from ofgtp.cli.api import Api
@@ -86,7 +88,7 @@ def status(watch: float | None, quick: bool) -> None:
     else:
         for line in screen(now, before, _rows()):
             output.say(line)
-    sys.exit(EXIT_FAILED if any(troubles(now).values()) else 0)
+    sys.exit(0 if is_well(now) else EXIT_FAILED)
 
 
 def look(api: Api) -> Look:
@@ -99,50 +101,32 @@ def look(api: Api) -> Look:
 # --- what is wrong
 
 
-def troubles(now: Look) -> dict[str, list[str]]:
-    """What an operator must look after, by gateway; under "" what is no gateway's."""
-    found: dict[str, list[str]] = {"": []}
-    if now.health.get("store", "ok") != "ok":
-        found[""].append(f"the session store: {now.health['store']}")
-    for gateway in now.gateways:
-        found[gateway["name"]] = list(_troubles(gateway))
-    for node in now.nodes:
-        found.setdefault(node["gateway"], []).extend(pfcp.troubles(node))
-    return found
+class Wrong(NamedTuple):
+    """What is wrong with a gateway, in words."""
+
+    bad: list[str]
+    warnings: list[str]
 
 
-def _troubles(gateway: Json) -> Iterator[str]:
-    if gateway["problem"]:
-        yield str(gateway["problem"])
-    elif not gateway["connected"]:
-        yield "the switch is not connected"
-    elif not gateway["in_sync"]:
-        yield "the switch's flows are being compared with the sessions"
-    for side in ("access", "core"):
-        link, port = gateway[side]["link"], gateway[side].get("device", gateway[side]["port"])
-        if link == "no carrier":
-            yield f"{port} has no carrier: look at the cable, or at the other end"
-        elif link == "down":
-            yield f"{port} is down: ip link set dev {port} up"
-    for hop, how in _next_hops(gateway):
-        if hop["state"] != "resolved" and gateway["connected"]:
-            verb = "has not answered" if hop["state"] == "unresolved" else "answers no more to"
-            yield f"the next hop {hop['ip']} {verb} {how} on {gateway['core']['port']}"
-    lease = gateway["lease"]
-    if lease is not None and lease["seconds_left"] == 0:
-        yield "the lease has run out: nothing is forwarded"
-    if failed := gateway["sessions"].get("failed"):
-        yield f"{_count(failed, 'session')} failed: ofgtp session list --state failed"
+def of_store(now: Look) -> list[str]:
+    """What is wrong with no gateway in particular."""
+    store = now.health.get("store", "ok")
+    return [] if store == "ok" else [f"the session store: {store}"]
 
 
-def _next_hops(gateway: Json) -> Iterator[tuple[Json, str]]:
-    """Those that UEs' packets may go to, and how each is asked for its MAC address: of an IP
-    version that no UE can have there are none."""
-    pools = gateway.get("ue_pools")
-    for name, how, mark in (("next_hop", "ARP", "."), ("next_hop6", "neighbour discovery", ":")):
-        hop = gateway.get(name)
-        if hop is not None and (pools is None or any(mark in pool for pool in pools)):
-            yield hop, how
+def wrong_with(now: Look, gateway: Json) -> Wrong:
+    """What an operator must look after, and what is worth a look."""
+    name = gateway["name"]
+    node = next((each for each in now.nodes if each["gateway"] == name), None)
+    said: dict[Level, list[str]] = {level: [] for level in Level}
+    for each in troubles(gateway, node):
+        said[each.level].append(f"{each.text}: {each.do}" if each.do else each.text)
+    return Wrong(said[Level.BAD], said[Level.WARNING])
+
+
+def is_well(now: Look) -> bool:
+    """Whether nothing is bad."""
+    return not of_store(now) and not any(wrong_with(now, each).bad for each in now.gateways)
 
 
 # --- the screen
@@ -150,15 +134,14 @@ def _next_hops(gateway: Json) -> Iterator[tuple[Json, str]]:
 
 def screen(now: Look, before: Look, rows: int = ROWS) -> list[str]:
     """The lines to show, as many as `rows` where the peers' list can be cut to fit."""
-    wrong = troubles(now)
-    lines = [f"NOT WELL  {trouble}" for trouble in wrong[""]]
+    lines = [f"NOT WELL  {trouble}" for trouble in of_store(now)]
     former = {gateway["name"]: gateway for gateway in before.gateways}
     told: set[str] = set()
     blocks = []
     for gateway in now.gateways:
         version = gateway["ovs_version"] or ""
         rates = _Rates(gateway, former.get(gateway["name"]), now.at - before.at)
-        block = list(_block(gateway, rates, wrong[gateway["name"]], version not in told))
+        block = list(_block(gateway, rates, wrong_with(now, gateway), version not in told))
         nodes = [node for node in now.nodes if node["gateway"] == gateway["name"]]
         block += [f"pfcp      {pfcp.line(node)}" for node in nodes]
         blocks.append(block)
@@ -173,11 +156,16 @@ def screen(now: Look, before: Look, rows: int = ROWS) -> list[str]:
     return [_coloured(line) for line in lines]
 
 
-def _block(gateway: Json, rates: _Rates, wrong: Sequence[str], faults: bool) -> Iterator[str]:
-    head = f"{gateway['name']}: {'NOT WELL' if wrong else 'well'}"
+def _block(gateway: Json, rates: _Rates, wrong: Wrong, faults: bool) -> Iterator[str]:
+    head = f"{gateway['name']}: {'NOT WELL' if wrong.bad else 'well'}"
+    if wrong.warnings and not wrong.bad:
+        head += f", {_count(len(wrong.warnings), 'warning')}"
     yield f"{head:<71} {datetime.now():%H:%M:%S}"
-    for trouble in wrong:
-        yield f"NOT WELL  {trouble}"
+    for label, found in (("NOT WELL", wrong.bad), ("warning", wrong.warnings)):
+        for trouble in found:
+            yield from textwrap.wrap(
+                f"{label:<9} {trouble}", COLUMNS, subsequent_indent=" " * 10, break_on_hyphens=False
+            )
     version = gateway["ovs_version"]
     connected = "connected" if gateway["connected"] else "not connected"
     sync = "in sync" if gateway["in_sync"] else "not in sync"
@@ -334,14 +322,15 @@ class _Rates:
 
 def as_json(now: Look, before: Look) -> Json:
     """The look as one object, with rates a second in each gateway."""
-    wrong, former = troubles(now), {gateway["name"]: gateway for gateway in before.gateways}
+    former = {gateway["name"]: gateway for gateway in before.gateways}
     gateways = []
     for gateway in now.gateways:
         name = gateway["name"]
         rates = _Rates(gateway, former.get(name), now.at - before.at).as_json()
-        gateways.append({**gateway, "troubles": wrong[name], "rates": rates})
-    well = not any(wrong.values())
-    top = {"well": well, "troubles": wrong[""], "health": now.health}
+        wrong = wrong_with(now, gateway)
+        told = {"troubles": wrong.bad, "warnings": wrong.warnings}
+        gateways.append({**gateway, **told, "rates": rates})
+    top = {"well": is_well(now), "troubles": of_store(now), "health": now.health}
     return {**top, "gateways": gateways, "peers": list(now.peers), "pfcp": list(now.nodes)}
 
 

@@ -15,7 +15,8 @@ from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows import drops, faults
 from ofgtp.core.model import Address, Gateway
 from ofgtp.core.peers.next_hop import NextHop
-from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram
+from ofgtp.core.troubles import troubles
+from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram, PfcpView
 from ofgtp.southbound import hostnet, portcounts
 from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed
 from ofgtp.southbound.ovsdb import BridgeFacts
@@ -61,20 +62,14 @@ def metrics(agent: GatewayAgent) -> GatewayMetrics:
     )
 
 
-def report(agent: GatewayAgent) -> dict[str, Any]:
-    """In words, ready for JSON."""
-    gateway, facts, counters = agent.gateway, agent.links.facts, agent.totals
-    counted, version = _count(agent), agent.host.ovs_version
+def _state(agent: GatewayAgent) -> dict[str, Any]:
+    """What its health is judged by, but its sessions; the switch is not asked."""
+    gateway, facts = agent.gateway, agent.links.facts
     return {
         "name": gateway.name,
         "connected": agent.connected,
         "in_sync": agent.synced,
         "problem": agent.problem,
-        "bridge": gateway.bridge,
-        "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
-        "ovs_version": version,
-        "faults": [] if version is None else _known_faults(version),
-        "ports": _ports(gateway, facts),
         "access": {
             "port": gateway.access_port,
             "link": hostnet.link_state(gateway.access_port),
@@ -95,9 +90,27 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
         "next_hop": _next_hop(gateway.next_hop, agent.core_side.next_hop),
         "next_hop6": _next_hop(gateway.next_hop6, agent.core_side.next_hop6),
         "ue_pools": [str(pool) for pool in gateway.pools],
-        "sessions": {str(k): v for k, v in agent.store.count(gateway.name).items()},
         "paths": {str(k): v for k, v in agent.signalling.peers.paths.counts().items()},
         "neighbours": _neighbours(agent),
+        "unrouted": [str(peer) for peer in agent.signalling.peers.unrouted],
+        "lease": _lease(agent),
+    }
+
+
+def report(agent: GatewayAgent, node: PfcpView | None = None) -> dict[str, Any]:
+    """In words, ready for JSON; `node` is its part in PFCP, if it has one."""
+    gateway, facts, counters = agent.gateway, agent.links.facts, agent.totals
+    counted, version = _count(agent), agent.host.ovs_version
+    now = _state(agent) | {
+        "sessions": {str(k): v for k, v in agent.store.count(gateway.name).items()}
+    }
+    return now | {
+        "troubles": _troubles(now, node),
+        "bridge": gateway.bridge,
+        "datapath_id": None if facts is None else f"{facts.datapath_id:016x}",
+        "ovs_version": version,
+        "faults": [] if version is None else _known_faults(version),
+        "ports": _ports(gateway, facts),
         "forwarded": {
             way: {"packets": counters.packets[way], "bytes": counters.bytes[way]}
             for way in counters.packets
@@ -108,8 +121,26 @@ def report(agent: GatewayAgent) -> dict[str, Any]:
         "uplink_misses_seen": dict(agent.misses.seen),
         "repairs": agent.repairs,
         "lease_seconds": None if agent.lease is None else agent.lease.seconds,
-        "lease": _lease(agent),
     }
+
+
+def of_state(agent: GatewayAgent, node: PfcpView | None) -> list[dict[str, str]]:
+    """What is wrong, but for sessions, which would have to be counted; ready for JSON."""
+    return _troubles(_state(agent), node)
+
+
+def _troubles(now: Mapping[str, Any], node: PfcpView | None) -> list[dict[str, str]]:
+    of_pfcp = None
+    if node is not None:
+        planes = [
+            {"node_id": each.node_id, "ip": str(each.ip), "state": str(each.state)}
+            for each in node.associations
+        ]
+        of_pfcp = {"problem": node.problem, "associations": planes}
+    return [
+        {"what": str(each.what), "level": str(each.level), "text": each.text, "do": each.do}
+        for each in troubles(now, of_pfcp)
+    ]
 
 
 def _ports(gateway: Gateway, facts: BridgeFacts | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ofgtp.core.observations import Seen
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
 from ofgtp.core.sessions.detail import NO_LIMITS, Rates
+from ofgtp.core.troubles import Level, What
 from ofgtp.northbound.bearers import (
     AnyPrefix,
     BearerOutput,
@@ -687,6 +688,15 @@ class LeaseOutput(BaseModel):
     expiries: int
 
 
+class TroubleOutput(BaseModel):
+    """One thing that is wrong with a gateway."""
+
+    what: What
+    level: Level
+    text: str
+    do: str = Field(description="What to type or to look at; empty: nothing in particular")
+
+
 class GatewayOutput(BaseModel):
     """A gateway's state."""
 
@@ -699,6 +709,7 @@ class GatewayOutput(BaseModel):
     faults: list[FaultOutput] = Field([], description="Of this version of Open vSwitch")
     forwarded: BothForwarded | None = None
     lease: LeaseOutput | None = Field(None, description="null: the tunnels are the switch's")
+    troubles: list[TroubleOutput] = Field([], description="What is wrong with it, the worst first")
 
 
 class GatewayList(BaseModel):

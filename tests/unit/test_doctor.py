@@ -408,23 +408,29 @@ def test_peers() -> None:
     peer = {"gateway": "gw1", "ip": "10.1.0.2", "state": "up", "next_hop": hop}
     other = {**peer, "gateway": "gw2", "state": "down"}
     silent = [{**peer, "ip": f"10.1.0.{n}", "next_hop": {**hop, "mac": None}} for n in range(5)]
-    judged(of_controller.peers(GW, []), OK)
-    judged(of_controller.peers(GW, [peer, other]), OK, "1 peer,")
-    judged(of_controller.peers(GW, [{**peer, "state": "down"}]), WARNING, "peer 10.1.0.2 does not")
-    judged(
-        of_controller.peers(GW, silent), WARNING, "10.1.0.2 and 2 more do not answer ARP", "eth1"
-    )
-    judged(of_controller.peers(GW, [{**peer, "next_hop": None}]), FAILED, "access_routes")
+
+    def of(peers: list[dict[str, Any]], **changes: Any) -> Finding:
+        return of_controller.peers(GW, {**REPORT, **changes}, peers)
+
+    judged(of([]), OK)
+    judged(of([peer, other]), OK, "1 peer,")
+    down = {"up": 1, "unknown": 0, "down": 1}
+    judged(of([{**peer, "state": "down"}], paths=down), WARNING, "1 of 2 peers does", "10.1.0.2")
+    alone = {"up": 0, "unknown": 0, "down": 1}
+    judged(of([{**peer, "state": "down"}], paths=alone), FAILED, "1 of 1 peer does", "10.1.0.2")
+    hops = {"resolved": 0, "unresolved": 5, "stale": 0}
+    judged(of(silent, neighbours=hops), WARNING, "5 of 5", "10.1.0.2 and 2 more", "eth1")
+    judged(of([{**peer, "next_hop": None}], unrouted=["8.8.8.8"]), WARNING, "access_routes")
 
 
 def test_a_peer_behind_a_router_may_be_behind_a_firewall() -> None:
     hop = {"ip": "10.1.0.254", "mac": "52:54:00:00:00:02"}
     near = {"gateway": "gw1", "ip": "10.1.0.254", "state": "up", "next_hop": hop}
     far = {**near, "ip": "10.9.0.2"}
-    judged(of_controller.peers(GW, [near, far]), OK, "source_port = 2152")
+    judged(of_controller.peers(GW, REPORT, [near, far]), OK, "source_port = 2152")
     for of, peers in ((GW, [near]), (replace(GW, source_port=2152), [near, far])):
-        judged(of_controller.peers(of, peers), OK, "known")
-        assert "source_port" not in of_controller.peers(of, peers).text
+        judged(of_controller.peers(of, REPORT, peers), OK, "known")
+        assert "source_port" not in of_controller.peers(of, REPORT, peers).text
 
 
 def test_lease_and_forwarding() -> None:
@@ -815,8 +821,8 @@ def test_a_next_hop_of_ipv6() -> None:
 
     judged(found({"next_hop6": hop}), OK, "2001:db8:c::2 is at 52:54:00:00:00:03")
     silent = found({"next_hop6": {**hop, "mac": None, "state": "unresolved"}})
-    judged(silent, FAILED, "no IPv6 packet leaves", "tcpdump -eni eth2 icmp6", "`next_hop6`")
-    judged(found({"next_hop6": {**hop, "state": "stale"}}), FAILED, "has stopped to answer")
+    judged(silent, FAILED, "no IPv6 packets leave", "tcpdump -eni eth2 icmp6", "`next_hop6`")
+    judged(found({"next_hop6": {**hop, "state": "stale"}}), FAILED, "does not answer", "any more")
     judged(found({}), SKIPPED, "older")
 
 

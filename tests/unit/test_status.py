@@ -12,7 +12,7 @@ import pytest
 
 from ofgtp.cli import status
 from ofgtp.cli.api import Api
-from ofgtp.cli.status import FAULTS_SHOWN, Look, as_json, screen, troubles
+from ofgtp.cli.status import FAULTS_SHOWN, Look, Wrong, as_json, screen, wrong_with
 from ofgtp.core.flows import faults
 
 
@@ -31,7 +31,7 @@ def gateway(name: str = "gw1", version: str = "3.1.0", **changes: Any) -> dict[s
         "access": {"port": "eth1", "ip": "10.1.0.1/24", "link": "up", "mtu": 1500},
         "core": {"port": "eth2", "device": "eth2", "ip": "10.2.0.1/24", "link": "up"},
         "next_hop": {"ip": "10.2.0.2", "mac": "52:54:00:00:00:03", "state": "resolved"},
-        "sessions": {"active": 100_000, "pending": 0, "failed": 0, "error_indicated": 2},
+        "sessions": {"active": 100_000, "pending": 0, "failed": 0, "error_indicated": 0},
         "forwarded": {
             "uplink": {"packets": 1_000, "bytes": 100_000},
             "downlink": {"packets": 2_000, "bytes": 3_000_000},
@@ -113,13 +113,13 @@ def test_with_pfcp_it_fits_too() -> None:
 
 def test_control_planes() -> None:
     assert line(shown(of_pfcp(node())), "pfcp") == "no control plane is associated"
-    assert not any(troubles(of_pfcp(node("up", "unknown"))).values())
-    one = troubles(of_pfcp(node("up", "down")))["gw1"]
+    assert bad(of_pfcp(node("up", "unknown"))) == []
+    one = bad(of_pfcp(node("up", "down")))
     assert one == ["control plane smf6.example.org (10.3.0.6) answers no heartbeats: ofgtp pfcp"]
-    assert troubles(of_pfcp(node(*["down"] * 3)))["gw1"] == [
+    assert bad(of_pfcp(node(*["down"] * 3))) == [
         "3 control planes answer no heartbeats: ofgtp pfcp"
     ]
-    assert troubles(of_pfcp(node(problem="no port")))["gw1"] == ["PFCP: no port"]
+    assert bad(of_pfcp(node(problem="no port"))) == ["PFCP: no port"]
     assert not any(each.startswith("pfcp") for each in shown(look()))
 
 
@@ -189,8 +189,17 @@ def test_several_gateways() -> None:
     assert "lease     none: the switch forwards on without the controller" in lines
 
 
+def wrong(now: Look) -> Wrong:
+    return wrong_with(now, now.gateways[0])
+
+
+def bad(now: Look) -> list[str]:
+    """What is, and nothing to be warned of beside."""
+    return wrong(now).bad
+
+
 def test_all_is_well() -> None:
-    assert troubles(look()) == {"": [], "gw1": []}
+    assert wrong(look()) == ([], [])
     assert shown(look())[0].startswith("gw1: well ")
     assert as_json(look(), look())["well"] is True
 
@@ -200,33 +209,69 @@ def test_all_is_well() -> None:
     [
         ({"problem": "no ovsdb-server", "connected": False}, "no ovsdb-server"),
         ({"connected": False}, "the switch is not connected"),
-        ({"in_sync": False}, "the switch's flows are being compared with the sessions"),
         ({"access": {**gateway()["access"], "link": "down"}}, "eth1 is down: ip link set dev"),
         ({"core": {**gateway()["core"], "link": "no carrier"}}, "eth2 has no carrier"),
         (
             {"next_hop": {"ip": "10.2.0.2", "mac": None, "state": "unresolved"}},
             "the next hop 10.2.0.2 has not answered ARP on eth2",
         ),
-        ({"next_hop": {"ip": "10.2.0.2", "mac": "x", "state": "stale"}}, "answers no more to ARP"),
+        (
+            {"next_hop": {"ip": "10.2.0.2", "mac": "x", "state": "stale"}},
+            "does not answer ARP on eth2 any more",
+        ),
         (
             {"next_hop6": {"ip": "fe80::1", "mac": None, "state": "unresolved"}},
             "the next hop fe80::1 has not answered neighbour discovery on eth2",
         ),
         (
             {"next_hop6": {"ip": "fe80::1", "mac": "x", "state": "stale"}},
-            "answers no more to neighbour discovery",
+            "does not answer neighbour discovery on eth2 any more",
         ),
         ({"lease": {**gateway()["lease"], "seconds_left": 0}}, "the lease has run out"),
-        ({"sessions": {"active": 1, "failed": 3}}, "3 sessions failed: ofgtp session list"),
+        (
+            {"sessions": {"active": 1, "failed": 3}},
+            "3 sessions failed: the switch refused the flows: ofgtp session list --state failed",
+        ),
+        ({"paths": {"up": 0, "unknown": 0, "down": 2}}, "2 of 2 peers do not answer Echo Requests"),
     ],
 )
 def test_what_is_wrong_is_said_first(changes: dict[str, Any], trouble: str) -> None:
     now = look(gateway(**changes))
-    (found,) = troubles(now)["gw1"]
+    (found,) = bad(now)
     assert trouble in found
     lines = shown(now)
-    assert lines[0].startswith("gw1: NOT WELL") and lines[1] == f"NOT WELL  {found}"
+    assert lines[0].startswith("gw1: NOT WELL") and lines[1].startswith("NOT WELL  ")
+    assert found in " ".join(each.strip() for each in lines[1:4])
     assert as_json(now, now)["well"] is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"in_sync": False}, "the switch's flows are being compared with the sessions"),
+        ({"paths": {"up": 1, "unknown": 1, "down": 2}}, "2 of 4 peers do not answer Echo Requests"),
+        (
+            {"neighbours": {"resolved": 2, "unresolved": 38, "stale": 0}},
+            "38 of 40 next hops do not answer ARP",
+        ),
+        ({"unrouted": ["8.8.8.8"]}, "no route on the access side leads to 8.8.8.8: no downlink"),
+        (
+            {"unrouted": [f"8.8.8.{n}" for n in range(5)]},
+            "leads to 8.8.8.0, 8.8.8.1, 8.8.8.2 and 2 more",
+        ),
+        ({"sessions": {"active": 1, "pending": 3}}, "3 sessions pending: not confirmed"),
+        ({"sessions": {"active": 1, "error_indicated": 1}}, "1 session stopped by Error"),
+    ],
+)
+def test_what_is_worth_a_look_is_said_as_well(changes: dict[str, Any], warning: str) -> None:
+    now = look(gateway(**changes))
+    assert wrong(now).bad == []
+    (found,) = wrong(now).warnings
+    assert warning in found
+    lines = shown(now)
+    assert lines[0].startswith("gw1: well, 1 warning ") and lines[1].startswith("warning   ")
+    shown_json = as_json(now, now)
+    assert shown_json["well"] is True and shown_json["gateways"][0]["warnings"] == [found]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +287,7 @@ def test_a_next_hop_that_no_ue_needs_is_not_missed(pools: list[str], missed: lis
         name: {"ip": ip, "mac": None, "state": "unresolved"}
         for name, ip in (("next_hop", "10.2.0.2"), ("next_hop6", "fe80::1"))
     }
-    found = troubles(look(gateway(ue_pools=pools, **hops)))["gw1"]
+    found = bad(look(gateway(ue_pools=pools, **hops)))
     assert [each.split()[3] for each in found] == missed
 
 
@@ -279,7 +324,7 @@ def test_what_is_not_known_yet() -> None:
     lines = shown(look(fresh))
     assert line(lines, "lease").startswith("not begun of 10")
     assert line(lines, "switch").startswith("Open vSwitch of unknown version, not connected")
-    assert troubles(look(fresh))["gw1"] == ["starting"]
+    assert bad(look(fresh)) == ["starting: journalctl -u ofgtp -n 50"]
 
 
 @pytest.mark.parametrize("lines", [8, 40])

@@ -416,6 +416,7 @@ def test_states_of_a_gateway() -> None:
     assert "being compared" in told(in_sync=False)[0]
     assert "no such port" in told(problem="no such port")[0]
     assert "52:54:00:00:00:01" in told(next_hop=stale)[0]
+    assert told(next_hop=stale | {"state": "unresolved"}) == [], "its way tells"
 
 
 def test_paths() -> None:

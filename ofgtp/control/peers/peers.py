@@ -115,6 +115,11 @@ class Peers:
         """How many sessions name a peer; those that name two count twice."""
         return self._sessions.total()
 
+    @property
+    def unrouted(self) -> list[Address]:
+        """Those to which no route leads on the access side."""
+        return [peer for peer in self._sessions if self._gateway.access_next_hop(peer) is None]
+
     def status(self) -> list[PathStatus]:
         """The peers in use."""
         return self.paths.status()

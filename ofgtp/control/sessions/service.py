@@ -626,7 +626,12 @@ class SessionService:
 
     def gateways(self) -> Sequence[dict[str, Any]]:
         """Every gateway; see `Service`."""
-        return [*eventlet.GreenPool().imap(report.report, self._agents.values())]
+        nodes = map(self._node, self._agents)
+        return [*eventlet.GreenPool().imap(report.report, self._agents.values(), nodes)]
+
+    def _node(self, gateway: str) -> PfcpView | None:
+        node = self.nodes.get(gateway)
+        return None if node is None else node.view()
 
     def peers(
         self,
@@ -661,6 +666,7 @@ class SessionService:
                 "connected": agent.connected,
                 "in_sync": agent.synced,
                 "problem": agent.problem,
+                "troubles": report.of_state(agent, self._node(name)),
             }
             for name, agent in self._agents.items()
         ]

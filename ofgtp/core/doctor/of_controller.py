@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ofgtp.core.doctor.facts import Controller
@@ -16,10 +17,10 @@ from ofgtp.core.doctor.finding import (
     ok,
     skipped,
     some,
-    verb,
     warning,
 )
 from ofgtp.core.model import GTPU_PORT, Gateway
+from ofgtp.core.troubles import Level, Trouble, What, troubles
 
 LOSSES_OF = 1000
 """One of so many may be lost before somebody is told."""
@@ -53,28 +54,40 @@ def connected(gateway: Gateway, found: Controller, blocked: Finding | None = Non
     if report is None:
         text = f"the running controller has no gateway {gateway.name}: its file is an older one"
         return failed(check, text, RESTART)
-    if not report["connected"] or report["problem"]:
-        text = str(report["problem"] or "the switch is not connected")
-        if blocked is not None:
-            return failed(check, f"{text}: see `firewall`", *blocked.remedy)
-        return failed(check, text, LOG, f"ovs-vsctl get-controller {gateway.bridge}")
-    if not report["in_sync"]:
-        return warning(check, "flows are being compared with the sessions", "ofgtp status --watch")
-    return ok(check, "the switch is connected and in sync")
+    wrong = _first(report, What.DISCONNECTED, What.PROBLEM, What.COMPARING)
+    if wrong is None:
+        return ok(check, "the switch is connected and in sync")
+    if wrong.what is What.COMPARING:
+        return _judged(check, wrong, "ofgtp status --watch")
+    if blocked is not None:
+        return failed(check, f"{wrong.text}: see `firewall`", *blocked.remedy)
+    return _judged(check, wrong, LOG, f"ovs-vsctl get-controller {gateway.bridge}")
+
+
+def _first(report: Mapping[str, Any], *about: What) -> Trouble | None:
+    """What is wrong of these, as everything else judges it; None: nothing."""
+    return next((each for each in troubles(report) if each.what in about), None)
+
+
+def _judged(check: str, wrong: Trouble, *remedy: str) -> Finding:
+    return (failed if wrong.level is Level.BAD else warning)(check, wrong.text, *remedy)
 
 
 def next_hop(gateway: Gateway, report: Mapping[str, Any]) -> Finding:
     check, hop = "next hop", report["next_hop"]
     if hop is None:
         return skipped(check, "the host's own routes decide")
+    wrong = _first(report, What.NEXT_HOP)
+    if wrong is not None:
+        return _judged(
+            check,
+            wrong,
+            f"tcpdump -eni {gateway.core_port} arp   # is it asked, and does it answer?",
+            "is `next_hop` the router's address, and `core_ip` in its subnet?",
+        )
     if hop["state"] == "resolved":
         return ok(check, f"{hop['ip']} is at {hop['mac']}")
-    return failed(
-        check,
-        f"{hop['ip']} does not answer ARP on {gateway.core_port}: no uplink leaves",
-        f"tcpdump -eni {gateway.core_port} arp   # is it asked, and does it answer?",
-        "is `next_hop` the router's address, and `core_ip` in its subnet?",
-    )
+    return skipped(check, f"{hop['ip']} has not answered ARP, and no UE needs it")
 
 
 def next_hop6(gateway: Gateway, report: Mapping[str, Any]) -> Finding | None:
@@ -84,43 +97,55 @@ def next_hop6(gateway: Gateway, report: Mapping[str, Any]) -> Finding | None:
         return None
     if hop is None:
         return skipped(check, "the running controller knows of none: its file is an older one")
+    wrong = _first(report, What.NEXT_HOP6)
+    if wrong is not None:
+        return _judged(
+            check,
+            wrong,
+            f"tcpdump -eni {gateway.core_port} icmp6   # is it asked, and does it answer?",
+            "is `next_hop6` the router's address, and `core_ip6` in its subnet?",
+        )
     if hop["state"] == "resolved":
         return ok(check, f"{hop['ip']} is at {hop['mac']}")
-    return failed(
-        check,
-        f"{hop['ip']} does not answer neighbour discovery on {gateway.core_port}: no IPv6 packet"
-        " leaves"
-        if hop["state"] == "unresolved"
-        else f"{hop['ip']} has stopped to answer neighbour discovery on {gateway.core_port}",
-        f"tcpdump -eni {gateway.core_port} icmp6   # is it asked, and does it answer?",
-        "is `next_hop6` the router's address, and `core_ip6` in its subnet?",
-    )
+    return skipped(check, f"{hop['ip']} has not answered neighbour discovery, and no UE needs it")
 
 
-def peers(gateway: Gateway, found: Sequence[Mapping[str, Any]]) -> Finding:
+def peers(
+    gateway: Gateway, report: Mapping[str, Any], found: Sequence[Mapping[str, Any]]
+) -> Finding:
     check = "peers"
     mine = [peer for peer in found if peer["gateway"] == gateway.name]
     if not mine:
         return ok(check, "no session names a peer yet")
-    stranded = [peer["ip"] for peer in mine if peer["next_hop"] is None]
-    if stranded:
-        text = f"no route leads to {some('peer', stranded)}"
-        return failed(check, text, "add them to `access_routes` of the gateway", RESTART)
-    silent = [peer["ip"] for peer in mine if peer["next_hop"]["mac"] is None]
-    if silent:
-        text = f"{some('peer', silent)} {verb(silent)} not answer ARP: no downlink goes there"
-        return warning(check, text, f"tcpdump -eni {gateway.access_port} arp")
-    down = [peer["ip"] for peer in mine if peer["state"] == "down"]
-    if down:
-        text = f"{some('peer', down)} {verb(down)} not answer Echo Requests any more"
-        return warning(check, text, f"tcpdump -ni {gateway.access_port} udp port {GTPU_PORT}")
+    for about, remedies in (
+        (What.UNROUTED, ("add them to `access_routes` of the gateway", RESTART)),
+        (What.UNRESOLVED, (f"tcpdump -eni {gateway.access_port} arp or icmp6",)),
+        (What.PATHS_DOWN, (f"tcpdump -ni {gateway.access_port} udp port {GTPU_PORT}",)),
+    ):
+        if (wrong := _first(report, about)) is not None:
+            silent = _NAMES[about](mine)
+            named = replace(wrong, text=f"{wrong.text}: {some('peer', silent)}")
+            return _judged(check, named if silent else wrong, *remedies)
     text = f"{count(mine, 'peer')}, and their MAC addresses are known"
-    if gateway.source_port is None and any(peer["next_hop"]["ip"] != peer["ip"] for peer in mine):
+    if gateway.source_port is None and any(
+        peer["next_hop"] and peer["next_hop"]["ip"] != peer["ip"] for peer in mine
+    ):
         text += (
             ". A NAT or stateful firewall on the way to one lets T-PDUs in if they come from port"
             f" {GTPU_PORT}: source_port = {GTPU_PORT}"
         )
     return ok(check, text)
+
+
+def _unresolved(peers: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [peer["ip"] for peer in peers if peer["next_hop"] and peer["next_hop"]["mac"] is None]
+
+
+_NAMES: dict[What, Callable[[Sequence[Mapping[str, Any]]], list[str]]] = {
+    What.UNROUTED: lambda peers: [],  # it names them itself
+    What.UNRESOLVED: _unresolved,
+    What.PATHS_DOWN: lambda peers: [peer["ip"] for peer in peers if peer["state"] == "down"],
+}
 
 
 def lease(report: Mapping[str, Any]) -> Finding:
@@ -129,8 +154,8 @@ def lease(report: Mapping[str, Any]) -> Finding:
         return ok(check, 'none: ownership = "switch"')
     if found["seconds_left"] is None:
         return skipped(check, "it has not begun")
-    if found["seconds_left"] <= 0:
-        return failed(check, "it has run out: nothing is forwarded", LOG, RESTART)
+    if (wrong := _first(report, What.LEASE)) is not None:
+        return _judged(check, wrong, LOG, RESTART)
     if found["expiries"]:
         text = f"renewed, but it ran out {found['expiries']} times: traffic stopped meanwhile"
         return warning(check, text, "a longer `lease_seconds`", LOG)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ofgtp.core.model import Direction, Gateway
 from ofgtp.core.trace.known import Known, Verdict
 from ofgtp.core.trace.verdict import LOOK
+from ofgtp.core.troubles import Level, What, troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +55,18 @@ def link_verdict(
 
 def of_controller(gateway: Mapping[str, Any]) -> Iterator[Symptom]:
     """Of the gateway, as GET /v1/gateways shows it."""
-    name = gateway["name"]
-    if problem := gateway.get("problem"):
-        yield Symptom("bad", f"gateway {name}: {problem}")
-    if not gateway.get("connected"):
-        yield Symptom(
-            "bad",
-            f"the controller is not connected to the switch of {name}: what has changed since is"
-            f" not there ({LOOK})",
-        )
-    elif not gateway.get("in_sync"):
-        yield Symptom("info", f"the flows of {name} are being compared: ask again in a moment")
-    for name, asked_by in (("next_hop", "ARP"), ("next_hop6", "neighbour discovery")):
-        hop = gateway.get(name)
-        if hop and hop["state"] == "stale":
-            yield Symptom(
-                "bad",
-                f"the next hop {hop['ip']} has stopped to answer {asked_by}; packets still go to"
-                f" its last MAC address, {hop['mac']}",
-            )
+    for wrong in troubles(gateway):
+        hop = wrong.what in (What.NEXT_HOP, What.NEXT_HOP6)
+        # Of a next hop that has never answered the packet's own way tells.
+        if wrong.what in _ABOUT or (hop and gateway[wrong.what]["state"] == "stale"):
+            since = ""
+            if wrong.what is What.DISCONNECTED:
+                since = f": what has changed since is not in the switch ({LOOK})"
+            level: Literal["bad", "info"] = "bad" if wrong.level is Level.BAD else "info"
+            yield Symptom(level, f"gateway {gateway['name']}: {wrong.text}{since}")
+
+
+_ABOUT = (What.DISCONNECTED, What.PROBLEM, What.COMPARING, What.LEASE)
 
 
 def of_session(session: Mapping[str, Any]) -> Iterator[Symptom]:
