@@ -55,7 +55,8 @@ from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Channel, Disconnected
 from ofgtp.southbound.listener import BACKLOG, Listener
 from ofgtp.southbound.openflow import Multipart, PacketIn, Type
-from ofgtp.store.sqlite import SessionStore, claim, set_aside
+from ofgtp.store.files import claim, set_aside
+from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
 

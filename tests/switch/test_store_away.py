@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ofgtp.store.sqlite import APPLICATION_ID
+from ofgtp.store.tables import APPLICATION_ID
 from tests.support import ownership as own
 from tests.support.lab import ROOT, Lab
 from tests.support.stream import Stream

@@ -24,7 +24,7 @@ from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
 from ofgtp.southbound import templates as templates_module
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.southbound.templates import TemplateError
-from ofgtp.store import sqlite as store_module
+from ofgtp.store import transaction as transaction_module
 from ofgtp.store.detail import Shapes, format_of, to_text
 from tests.support.agents import Net
 from tests.support.flowtable import ADD, TABLE_FULL, Entry
@@ -622,7 +622,7 @@ def test_numbers_in_a_filter_that_stand_for_others(net: Net, one_by_one: list[ob
 
 
 def test_slots_run_out(net: Net, monkeypatch: pytest.MonkeyPatch, one_by_one: list[object]) -> None:
-    monkeypatch.setattr(store_module, "SLOT_MAX", 9)
+    monkeypatch.setattr(transaction_module, "SLOT_MAX", 9)
     assert batch(net, many(range(1, 8))) == BatchResult(7, 0, 0)
     assert one_by_one == []
     assert batch(net, many(range(8, 10))) == BatchResult(2, 0, 0)

@@ -22,7 +22,7 @@ from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
 from ofgtp.northbound import rest
 from ofgtp.northbound.rest import RestApp
 from ofgtp.store import SessionStore
-from ofgtp.store.sqlite import Transaction
+from ofgtp.store.transaction import Transaction
 from tests.support.agents import Net, quiet
 from tests.support.client import Client, TestResponse
 from tests.support.flowtable import Entry, FlowTable

@@ -30,7 +30,9 @@ from ofgtp.core.errors import (
 from ofgtp.core.model import FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
 from ofgtp.store import sqlite as sqlite_module
-from ofgtp.store.sqlite import _PEERS, FORGET_EVERY, RELEASES_KEPT
+from ofgtp.store.listing import _PEERS
+from ofgtp.store.sqlite import FORGET_EVERY
+from ofgtp.store.transaction import RELEASES_KEPT
 
 UE = int(IPv4Address("10.45.0.0"))
 ENB = IPv4Address("10.1.0.2")

@@ -17,7 +17,7 @@ from ofgtp.core.errors import Conflict
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Session, SessionState, Uplink
 from ofgtp.store import SessionStore
 from ofgtp.store import sqlite as module
-from ofgtp.store.sqlite import Transaction
+from ofgtp.store.transaction import Transaction
 from tests.support.sample import ENB, session
 
 ACTIVE, PENDING, FAILED = SessionState.ACTIVE, SessionState.PENDING, SessionState.FAILED

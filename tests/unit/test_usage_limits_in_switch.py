@@ -364,7 +364,7 @@ def test_a_store_that_fails_has_the_switch_compared(
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ofgtp.store.sqlite.Transaction.set_state", fail)
+        patch.setattr("ofgtp.store.transaction.Transaction.set_state", fail)
         with pytest.raises(StoreError):
             gw.look()
         assert gw.told() == [] and not gw.agent.synced

@@ -39,8 +39,9 @@ from ofgtp.core.usage.pace import Next
 from ofgtp.core.usage.plain import Pair
 from ofgtp.southbound.openflow import EntryKey, MeterCounts
 from ofgtp.store.pfcp import Made as Row
-from ofgtp.store.sqlite import SessionStore, StoredSession
-from ofgtp.store.sqlite import Transaction as Writing
+from ofgtp.store.rows import StoredSession
+from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.transaction import Transaction as Writing
 
 log = logging.getLogger(__name__)
 

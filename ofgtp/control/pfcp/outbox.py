@@ -24,7 +24,7 @@ from ofgtp.core.pfcp.wire.tables import decode
 from ofgtp.store.pfcp import Made
 from ofgtp.store.reports import Report
 from ofgtp.store.sqlite import SessionStore
-from ofgtp.store.sqlite import Transaction as Writing
+from ofgtp.store.transaction import Transaction as Writing
 
 log = logging.getLogger(__name__)
 

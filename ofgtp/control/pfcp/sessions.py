@@ -38,8 +38,9 @@ from ofgtp.core.pfcp.wire.messages import (
 from ofgtp.core.pfcp.wire.reports import UsageReport
 from ofgtp.core.pfcp.wire.values import FSeid, NodeId
 from ofgtp.store.pfcp import Made
-from ofgtp.store.sqlite import SessionStore, StoredSession
-from ofgtp.store.sqlite import Transaction as Writing
+from ofgtp.store.rows import StoredSession
+from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.transaction import Transaction as Writing
 
 TEIDS = range(1 << 31, 1 << 32)
 """What F-TEIDs are chosen from: control planes that choose their own count from the other end."""

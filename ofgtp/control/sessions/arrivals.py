@@ -12,7 +12,7 @@ from ofgtp.control.gateway import GatewayAgent
 from ofgtp.core.admission import Admission
 from ofgtp.core.model import BatchPut, FlowValues, SessionState
 from ofgtp.southbound.channel import FlowsRefused
-from ofgtp.store.sqlite import Transaction
+from ofgtp.store.transaction import Transaction
 
 
 class Arrival:

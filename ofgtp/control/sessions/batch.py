@@ -23,7 +23,8 @@ from ofgtp.core.sessions.rules import peers_of
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
 from ofgtp.southbound.channel import FlowsRefused
-from ofgtp.store.sqlite import StoredSession, Transaction
+from ofgtp.store.rows import StoredSession
+from ofgtp.store.transaction import Transaction
 
 T = TypeVar("T")
 

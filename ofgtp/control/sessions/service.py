@@ -84,7 +84,9 @@ from ofgtp.northbound.service import (
 )
 from ofgtp.southbound.openflow import FlowStats
 from ofgtp.store.pfcp import Made
-from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
+from ofgtp.store.rows import StoredSession
+from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.transaction import Transaction
 
 log = logging.getLogger(__name__)
 

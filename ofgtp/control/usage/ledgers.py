@@ -10,7 +10,7 @@ from ofgtp.control.usage.readings import Readings
 from ofgtp.core.model import Session
 from ofgtp.core.sessions.rules import rules_of
 from ofgtp.core.usage.ledger import NEW, Ledger
-from ofgtp.store.sqlite import Transaction
+from ofgtp.store.transaction import Transaction
 
 AT_ONCE = 40
 """Sessions of several flows that are read, and counted, between two turns of others."""

@@ -37,7 +37,9 @@ from ofgtp.core.usage.limits import (
 from ofgtp.core.usage.pace import LATEST_S, Next
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import QuotaView
-from ofgtp.store.sqlite import SessionStore, StoredSession, Transaction
+from ofgtp.store.rows import StoredSession
+from ofgtp.store.sqlite import SessionStore
+from ofgtp.store.transaction import Transaction
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from ofgtp.core.sessions.rules import rules_of
 from ofgtp.core.usage.ledger import NO_VOLUME, Volume
 from ofgtp.northbound.service import BothWays, Counters, UsageFilter, UsagePage, UsageView
 from ofgtp.store.keys import ipv6_of
-from ofgtp.store.sqlite import SessionStore, StoredSession
+from ofgtp.store.rows import StoredSession
+from ofgtp.store.sqlite import SessionStore
 from ofgtp.store.usage import Listed
 
 AT_ONCE = 2_000

@@ -14,7 +14,7 @@ from ofgtp.core.rules.counts import Counts
 from ofgtp.core.usage import plain
 from ofgtp.core.usage.ledger import Ledger, Volume
 from ofgtp.core.usage.plain import Pair
-from ofgtp.store.sqlite import Transaction
+from ofgtp.store.transaction import Transaction
 from ofgtp.store.usage import PlainRow
 
 log = logging.getLogger(__name__)
