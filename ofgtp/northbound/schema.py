@@ -22,7 +22,7 @@ from ofgtp.core.observations import Seen
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
 from ofgtp.core.sessions.detail import NO_LIMITS, Rates
-from ofgtp.core.troubles import Level, What
+from ofgtp.core.troubles import What
 from ofgtp.northbound.bearers import (
     AnyPrefix,
     BearerOutput,
@@ -691,8 +691,8 @@ class LeaseOutput(BaseModel):
 class TroubleOutput(BaseModel):
     """One thing that is wrong with a gateway."""
 
-    what: What
-    level: Level
+    what: str = Field(json_schema_extra={"enum": [str(each) for each in What]})
+    level: Literal["bad", "warning"]
     text: str
     do: str = Field(description="What to type or to look at; empty: nothing in particular")
 

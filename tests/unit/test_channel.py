@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofgtp.core.errors import SwitchRefused
+from ofgtp.core.errors import CodecError, SwitchRefused
 from ofgtp.core.flows.flow import COOKIE_OWNER, COOKIE_OWNER_MASK, Flow, Output, match
 from ofgtp.core.flows.pipeline import ARP_METER
 from ofgtp.core.flows.reconcile import Plan
@@ -458,7 +458,7 @@ ASKED = (T.MULTIPART_REQUEST, T.BUNDLE_ADD)
 def _quiet(call: object) -> None:
     try:
         call()  # type: ignore[operator]
-    except (of.CodecError, Disconnected, SwitchRefused):
+    except (CodecError, Disconnected, SwitchRefused):
         return
 
 
