@@ -22,7 +22,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from ofgtp.cli import detail, output
-from ofgtp.cli.api import BATCH_S, Api, Refused, tunnel_id
+from ofgtp.cli.api import BATCH_LINES, BATCH_S, Api, Refused, tunnel_id
+from ofgtp.cli.deletion import note_away
 from ofgtp.cli.errors import EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import ADDRESS, GATEWAY, QOS, qos_of, read_qfi, read_teid
@@ -30,8 +31,6 @@ from ofgtp.cli.values import ADDRESS, GATEWAY, QOS, qos_of, read_qfi, read_teid
 if TYPE_CHECKING:
     from io import BufferedReader
 
-BATCH_LINES = 100_000
-"""Most lines of a batch, as the API has it."""
 BATCH_BYTES = 31 << 20
 """Most bytes of a batch; the API takes a little more."""
 LINE_BYTES = 64 << 10
@@ -152,9 +151,8 @@ def import_sessions(file: str, form: str | None) -> None:
         took = time.monotonic() - started
         changes = ", ".join(f"{count:,} {what}" for what, count in done.items() if count)
         output.say(f"{source.name}: {_lines(lines)}: {changes or 'nothing to do'} ({took:.1f} s)")
-    away = [each["name"] for each in health.get("gateways", ()) if not each["connected"]]
-    if away and lines:
-        output.note(f"not connected, so that sessions there are pending: {', '.join(away)}")
+    if lines:
+        note_away(health, "not connected, so that sessions there are pending")
 
 
 @click.command(

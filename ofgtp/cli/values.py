@@ -99,6 +99,15 @@ def read_ue(text: str) -> str:
         raise ValueError(f"{text!r}: {error}") from None
 
 
+def is_ue(text: str) -> bool:
+    """Whether a UE may be named so."""
+    try:
+        read_ue(text)
+    except ValueError:
+        return False
+    return True
+
+
 def ues_of(session: dict[str, Any]) -> list[str]:
     """The UE's IPv4 address and its IPv6 prefix, those that it has; none of a relay."""
     return [each for each in (session["ue_ip"], session.get("ue_ipv6")) if each is not None]
