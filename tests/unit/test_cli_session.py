@@ -602,3 +602,20 @@ def test_a_table_fits_into_80_columns(api: Background, ofgtp: Shell) -> None:
     assert max(map(len, narrow)) <= 60
     assert "imsi-001010000000001-5" not in "".join(narrow)  # folded, and nothing is lost
     assert "…" not in "".join(narrow)
+
+
+def test_a_question_on_a_terminal(api: Background, ofgtp: Shell) -> None:
+    """It is asked on the terminal; nothing, or a no, deletes nothing."""
+    ofgtp(WHOLE)
+    for answer, left in (("\n", ["phone"]), ("n\n", ["phone"]), ("y\n", [])):
+        run = f"OFGTP_URL={api.url} {OFGTP} session delete --all"
+        done = subprocess.run(
+            ["script", "-qec", run, "/dev/null"],
+            input=answer.encode(),
+            capture_output=True,
+            check=False,
+        )
+        assert b"Delete 1 session? [y/N]: " in done.stdout
+        assert done.returncode == (1 if left else 0)
+        items = json.loads(ofgtp("session list --json").out)["items"]
+        assert [each["id"] for each in items] == left
