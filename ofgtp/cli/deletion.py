@@ -60,7 +60,7 @@ def delete_many(api: Api, sessions: Iterable[dict[str, Any]], of: str, yes: bool
         else:
             ids.append(each["id"])
     if owned:
-        output.note(f"{_count(owned)}{of} stay: control planes own them (PFCP)")
+        output.note(f"not deleted, as control planes own them (PFCP): {_count(owned)}{of}")
     if ids and not yes:
         _ask(f"Delete {_count(len(ids))}{of}?")
     deleted = sum(

@@ -11,7 +11,7 @@ from ofgtp.cli.api import Api
 from ofgtp.cli.errors import EXIT_NOT_FOUND, CliError
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import ANY_ADDRESS, GATEWAY
+from ofgtp.cli.values import GATEWAY, PEER
 
 Json = dict[str, Any]
 
@@ -50,7 +50,7 @@ def list_(**filters: str | None) -> None:
 
 
 @peer.command()
-@click.argument("address", type=ANY_ADDRESS)
+@click.argument("address", type=PEER)
 @click.option("--gateway", type=GATEWAY, help="Of this gateway; else of each that has it.")
 @api_options
 def show(address: str, gateway: str | None) -> None:

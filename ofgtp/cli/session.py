@@ -20,6 +20,7 @@ from ofgtp.cli.values import (
     ADDRESS_OR_NONE,
     ANY_ADDRESS,
     GATEWAY,
+    PEER,
     PIN,
     QOS,
     SESSION,
@@ -358,7 +359,7 @@ def _when(moment: str) -> str:
 )
 @click.option("--teid", type=TEID, help="With this TEID at the gateway, be it a bearer's.")
 @click.option(
-    "--peer", type=ANY_ADDRESS, help="With this peer: of uplink, downlink, a bearer, or a relay's."
+    "--peer", type=PEER, help="With this peer: of uplink, downlink, a bearer, or a relay's."
 )
 @click.option(
     "--state",
@@ -374,7 +375,7 @@ def list_(limit: int | None, ue: str | None, wide: bool, **filters: str | int | 
 
     A session's bearers stand below it, each with its gate in place of the state.
 
-    Counters are those since the session was made: packets and octets, uplink and downlink.
+    The counters of --wide are packets and octets, uplink and downlink, since the session was made.
     """
     with Api() as api:
         several = filters["gateway"] is None and len(api.get("/v1/gateways")["items"]) > 1
@@ -421,7 +422,7 @@ def _wide(counters: dict[str, Any] | None) -> list[str | None]:
 
 @session.command()
 @click.argument("names", metavar="[SESSION...]", nargs=-1, type=SESSION)
-@click.option("--peer", type=ANY_ADDRESS, help="All sessions with this peer.")
+@click.option("--peer", type=PEER, help="All sessions with this peer.")
 @click.option("--all", "everything", is_flag=True, help="All sessions.")
 @click.option("--gateway", type=GATEWAY, help="With --peer or --all: of this gateway alone.")
 @yes_option

@@ -227,6 +227,15 @@ class _AnyAddress(click.ParamType[str]):
         return str(found)
 
 
+class _Peer(_AnyAddress):
+    """The address of a peer that sessions name."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return items((each["ip"] for each in _quickly(ctx, "/v1/peers")), incomplete)
+
+
 class _Pin(_Address):
     name = "ip|any"
 
@@ -329,6 +338,7 @@ ADDRESS = _Address()
 ADDRESS_OR_NONE = _AddressOrNone()
 UE = _Ue()
 ANY_ADDRESS = _AnyAddress()
+PEER = _Peer()
 PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 
+from ofgtp.cli.api import Api
+from ofgtp.cli.deletion import delete_many
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Shell
@@ -441,6 +443,35 @@ def test_delete_all_of_a_peer(
     assert done.err == "not connected, so that flows there go when they are back: gw1\n"
 
 
+class Canned:
+    """An API that answers every batch so."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def send(self, _method: str, _path: str, body: bytes, *, seconds: float) -> dict[str, Any]:
+        assert seconds > 60
+        self.bodies.append(body)
+        return {}
+
+    def health(self) -> dict[str, Any]:
+        return {"gateways": [{"name": "gw1", "connected": True}]}
+
+
+def test_what_control_planes_own_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    owner = {"kind": "pfcp", "node_id": "smf.example.org"}
+    sessions = [{"id": "ours"}, {"id": "theirs", "owner": owner}, {"id": "mine", "owner": None}]
+    api = Canned()
+    delete_many(cast(Api, api), sessions, " with peer 10.1.0.2", True)
+    assert [json.loads(line)["id"] for line in api.bodies[0].splitlines()] == ["ours", "mine"]
+    assert capsys.readouterr() == (
+        "2 sessions with peer 10.1.0.2 deleted\n",
+        "not deleted, as control planes own them (PFCP): 1 session with peer 10.1.0.2\n",
+    )
+    delete_many(cast(Api, api), sessions[1:2], "", True)
+    assert len(api.bodies) == 1 and capsys.readouterr().out == "0 sessions deleted\n"
+
+
 def test_delete_all_while_others_delete_too(
     api: Background, ofgtp: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -556,6 +587,8 @@ def test_completion(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert completed("s l") == []
     assert completed("session s") == ["set", "show"]
     assert completed("session show p") == ["phone"]
+    assert completed("peer show 10.") == ["10.1.0.2"]
+    assert completed("session list --peer 10.") == ["10.1.0.2"]
     assert completed("session list --gateway g") == ["gw1", "gw2"]
     assert completed("session list --state a") == ["active"]
     assert completed("route add 10.45.0.9 encap g") == ["gtp"]
