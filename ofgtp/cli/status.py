@@ -32,6 +32,8 @@ ANSWER_S = 15.0
 ROWS, COLUMNS = 24, 80
 """Of a screen, where there is no terminal to ask."""
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 Json = dict[str, Any]
 
 
@@ -212,12 +214,19 @@ def _block(
     yield f"lease     {_lease(gateway['lease'])}"
     yield f"sessions  {_sessions(gateway['sessions'])}"
     yield f"traffic   {rates.traffic()}"
-    yield from textwrap.wrap(
-        f"drops     {rates.drops()}", COLUMNS, subsequent_indent=10 * " ", break_long_words=False
-    )
+    yield from _wrapped("drops", rates.drops())
     if (waiting := gateway.get("buffer") or {}).get("packets"):
         idle = _count(waiting["sessions"], "idle session")
         yield f"held      {_count(waiting['packets'], 'packet')} for {idle}"
+
+
+def _wrapped(name: str, parts: Sequence[str]) -> Iterator[str]:
+    """All parts, on as many lines as it takes, each part on one."""
+    text = ", ".join(part.replace(" ", NO_BREAK) for part in parts)
+    indent = " " * 10
+    for line in textwrap.wrap(text, COLUMNS - len(indent), break_long_words=False):
+        yield f"{name:<10}{line}".replace(NO_BREAK, " ")
+        name = ""
 
 
 def _faults(gateway: Json, verbose: bool) -> Iterator[str]:
@@ -293,22 +302,22 @@ class _Rates:
             ways.append(f"{way} {per}")
         return ", ".join(ways)
 
-    def drops(self) -> str:
+    def drops(self) -> list[str]:
         """All reasons, those that grow first."""
         drops = self._now["drops"]
         if drops is None:
-            return "not known: the switch does not answer"
+            return ["not known: the switch does not answer"]
         growing = self.dropping()
         total = sum(drops.values())
         if not total:
-            return "none"
+            return ["none"]
         parts = [f"{output.number(round(n))}/s {reason}" for reason, n in growing.items()]
         parts += [
             f"{output.number(n)} {reason}"
             for reason, n in sorted(drops.items(), key=lambda item: -item[1])
             if n and reason not in growing
         ]
-        return ", ".join(parts)
+        return parts
 
     def dropping(self) -> dict[str, float]:
         """Packets a second by reason, where there are any, most first."""
