@@ -401,7 +401,7 @@ def _stop_agent(agent: GatewayAgent) -> None:
     try:
         agent.stop()
     except GatewayNotReady as error:
-        log.error("gateway=%s: not cleared: %s", agent.gateway.name, error)
+        log.error("gateway=%s: its flows were not removed: %s", agent.gateway.name, error)
 
 
 def _check_host(config: configuration.Config) -> None:

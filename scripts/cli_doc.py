@@ -35,8 +35,8 @@ codes:
 | 1 | it could not be done: refused, in conflict, something is in the way |
 | 2 | the command line or the configuration is wrong |
 | 3 | the API cannot be reached |
-| 4 | there is no such session, bearer, gateway, route or tunnel |
-| 130 | ended by Ctrl-C |
+| 4 | there is no such session, bearer, gateway, peer, route or tunnel |
+| 130 | ended by Ctrl-C (`ofgtp events`: 0) |
 """
 
 

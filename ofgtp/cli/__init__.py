@@ -23,6 +23,7 @@ from ofgtp.cli.errors import (
     EXIT_USAGE,
     CliError,
 )
+from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import shown_options
 from ofgtp.core.errors import ConfigError, OfgtpError, UnknownGateway, UnknownSession
 
@@ -34,9 +35,11 @@ COMMANDS = {
     "trace": "trace:trace",
     "capture": "capture:capture",
     "gateway": "gateway:gateway",
+    "peer": "peer:peer",
     "pfcp": "pfcp:pfcp",
     "usage": "usage:usage",
     "status": "status:status",
+    "events": "events:events",
     "doctor": "doctor:doctor",
     "check-config": "gateway:check_config",
     "completion": "completion:completion",
@@ -44,16 +47,14 @@ COMMANDS = {
 """Each command's module within this package, and its name there."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(InOrder):
     """Knows its commands by name, and imports one when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+    def named(self, ctx: click.Context, name: str) -> click.Command | None:
+        module, _, name = COMMANDS[name].partition(":")
         command = getattr(importlib.import_module(f"ofgtp.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
@@ -74,7 +75,8 @@ def cli() -> None:
     """Look after an ofgtp gateway: GTP-U tunnels as you know them from `ip`.
 
     The configuration is $OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml. --url, --token-file and --json
-    may stand behind any command, too.
+    may stand behind any command, too. Commands may be shortened (ofgtp sess l) as long as it is
+    clear what is meant; ls is list, rm is delete.
 
     Exit codes: 0 done; 1 could not be done; 2 wrong command line or configuration; 3 the API cannot
     be reached; 4 not found; 130 ended by Ctrl-C.

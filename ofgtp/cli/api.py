@@ -34,10 +34,14 @@ CONNECT_S = 5.0
 ANSWER_S = 60.0
 """Longest silence while an answer is waited for, in seconds; the API itself waits 5 s at most for
 the switch."""
+BATCH_LINES = 100_000
+"""Most lines of a batch, as the API has it."""
 BATCH_S = 600.0
 """The same for a batch."""
 EVENTS_S = 60.0
 """The same for a stream of events, in which a quiet API shows every 15 s that it lives."""
+BEFORE_ALL = "0-0"
+"""The id of an event that no controller has sent: all those that are kept come after it."""
 TRIES = 10
 """So often a request that the API is too busy for is sent."""
 MAYBE_DONE = "; it may have been done all the same"
@@ -161,7 +165,7 @@ class Api:
         """A session's id, by the id itself, by the UE's address, or by its IPv6 prefix.
 
         Raises:
-            CliError: several gateways have a UE with this address.
+            CliError: several gateways have a UE with this address, or none has.
         """
         try:
             ue = read_ue(name)
@@ -171,7 +175,22 @@ class Api:
         found = [each["id"] for each in items if "/" not in ue or each.get("ue_ipv6") == ue]
         if len(found) > 1:
             raise CliError(f"several gateways have a UE {name}: name its session: {_or(found)}")
-        return found[0] if found else name
+        return found[0] if found else self._has_id(name)
+
+    def _has_id(self, name: str) -> str:
+        """An address may be a session's id, too.
+
+        Raises:
+            CliError: it is none.
+        """
+        try:
+            self.get(session_path(name))
+        except Refused as error:
+            if error.status not in (404, 422):
+                raise
+            what = "prefix" if "/" in name else "address"
+            raise CliError(f"no session's UE has the {what} {name}", EXIT_NOT_FOUND) from error
+        return name
 
     def path_of(self, name: str) -> str:
         """The path of a session, by its id or by the UE's address."""
@@ -217,15 +236,16 @@ class Api:
         """What /v1/health says, well (200) or not (503)."""
         return self._object(self._send("GET", "/v1/health", well=(200, 503)))
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """What happens from now on, or since this was last called.
+    def events(self, *, kept: bool = False) -> Iterator[dict[str, Any]]:
+        """What happens from now on, or since this was last called; first what is `kept` if so.
 
         The first item is {"kind": "open"}, as soon as nothing can be missed any more.
         """
         with self._failing(""):
             request = self._request("GET", "/v1/events", seconds=EVENTS_S)
-            if self._last_event is not None:
-                request.headers["Last-Event-ID"] = self._last_event
+            last = self._last_event or (BEFORE_ALL if kept else None)
+            if last is not None:
+                request.headers["Last-Event-ID"] = last
             answer = self._client.send(request, stream=True)
             try:
                 if answer.status_code != 200:

@@ -104,7 +104,7 @@ def _options(command: Any) -> Any:
 @_session
 @api_options
 def list_(session: str) -> None:
-    """List the bearers of a session, in the order in which they are asked."""
+    """List the bearers of a session, in the order of precedence."""
     with Api() as api:
         found = list(api.items(f"{api.path_of(session)}/bearers"))
     found.sort(key=lambda each: int(each["precedence"]))

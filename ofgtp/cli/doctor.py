@@ -56,12 +56,13 @@ SHOWN = {Verdict.FAILED: "FAILED"}
 )
 @api_options
 def doctor(packet: bool) -> None:
-    """Look this host over, before and after installation, and say what to do.
+    """Check this host, and say what to do (root).
 
-    For root, on the switch's host. Without --packet nothing is changed. It reads the configuration
-    ($OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables, interfaces and routes, and
-    asks the controller if it runs: is it connected, does the switch have the right flows? It tries
-    whether this host's firewall lets it reach the addresses that the controller listens on.
+    Before and after installation, on the switch's host. Without --packet nothing is changed. It
+    reads the configuration ($OFGTP_CONFIG, else /etc/ofgtp/ofgtp.toml), Open vSwitch, nftables,
+    interfaces and routes, and asks the controller if it runs: is it connected, does the switch have
+    the right flows? It tries whether this host's firewall lets it reach the addresses that the
+    controller listens on.
 
     Each check is ok, a warning, FAILED, or skipped. Exit codes: 0 nothing failed; 1 something did.
     """

@@ -11,7 +11,7 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 """The API cannot be reached."""
 EXIT_NOT_FOUND = 4
-"""There is no such session, bearer, gateway, route or tunnel."""
+"""There is no such session, bearer, gateway, peer, route or tunnel."""
 EXIT_INTERRUPTED = 130
 """Ended by Ctrl-C."""
 

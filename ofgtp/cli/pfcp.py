@@ -33,7 +33,7 @@ Examples:
 @click.option("--gateway", type=GATEWAY, help="This gateway alone.")
 @api_options
 def pfcp(control_plane: str | None, gateway: str | None) -> None:
-    """Show the control planes (SMF, SGW-C, PGW-C) that drive the gateways by PFCP.
+    """Show the control planes (SMF, SGW-C, PGW-C) that use PFCP.
 
     For each gateway: where it listens, which control planes are associated, whether they answer
     heartbeats, and how many sessions they have; then what keeps others from being associated: the

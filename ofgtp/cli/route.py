@@ -13,8 +13,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ofgtp.cli import output, route_bearers
+from ofgtp.cli import lookup, output, route_bearers
 from ofgtp.cli.api import Api, session_path, tunnel_id
+from ofgtp.cli.deletion import delete_many, yes_option
 from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from ofgtp.cli.groups import Abbreviated
 from ofgtp.cli.route_lines import lines
@@ -22,7 +23,7 @@ from ofgtp.cli.route_words import IDLE, KEYWORDS, Given
 from ofgtp.cli.selectors import SELECTORS
 from ofgtp.cli.session import warn_unless_active
 from ofgtp.cli.settings import api_options
-from ofgtp.cli.values import by_ue, gateway_names, items, some_sessions, ues_of
+from ofgtp.cli.values import ANY_ADDRESS, by_ue, gateway_names, items, some_sessions, ues_of
 from ofgtp.core.filters import PROTOCOLS
 from ofgtp.core.sessions.detail import Gate
 
@@ -73,6 +74,9 @@ class _Routes(Abbreviated):
         ("show", "show"),
         ("list", "show"),
         ("lst", "show"),
+        ("get", "get"),
+        ("flush", "flush"),
+        ("rm", "del"),
     )
 
 
@@ -94,12 +98,13 @@ def route(ctx: click.Context) -> None:
       ofgtp route add 2001:db8:a:1::/64 encap gtp id 0x2005 dst 10.1.0.2
       ofgtp route add 10.45.0.7 proto udp sport 5004-5060 encap gtp id 0x2009 dst 10.1.0.2
       ofgtp route show
+      ofgtp route get 10.45.0.7
       ofgtp route del 10.45.0.7
 
     Each route is a session, or, with a filter, a bearer of one; a new session has the id
     GATEWAY-UE-ADDRESS. A route is found by its UE's address, whatever the id and whoever added it;
     one to an IPv6 prefix by any address of it, too.
-    Commands may be shortened as with ip: a, c, r, d, s, ls.
+    Commands may be shortened as with ip: a, c, r, d, s, ls, g, f.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)
@@ -240,6 +245,51 @@ def show(words: tuple[str, ...] = ()) -> None:
         for each in chain(first, matching):
             for text in lines(each, given):
                 output.say(text)
+
+
+@route.command()
+@click.argument("address", type=ANY_ADDRESS)
+@click.argument("words", metavar="[dev GATEWAY]", nargs=-1, shell_complete=_complete)
+@api_options
+def get(address: str, words: tuple[str, ...]) -> None:
+    """Show which session a packet to ADDRESS would take.
+
+    One line: the session, by the UE's address, its IPv6 prefix, or a network behind it; its tunnel;
+    and the bearers that would be asked first, by their filters. Packet by packet: ofgtp trace.
+
+    \b
+      ofgtp route get 10.45.0.7
+      10.45.0.7 encap gtp id 0x2001 dst 10.1.0.2 lid 0x1001 dev gw1 session phone-1
+    """
+    dev = Given.read(words).only_dev()
+    with Api() as api:
+        found = lookup.taking(api, address, dev)
+    if output.wants_json():
+        output.document(found)
+    else:
+        output.say(lookup.line(found, address))
+
+
+@route.command(short_help="Delete all routes, or those that match.")
+@_words("[ROUTE]", needed=False)
+@yes_option
+@api_options
+def flush(words: tuple[str, ...], yes: bool) -> None:
+    """Delete the sessions of all routes, or of those that match. Asks first.
+
+    ROUTE says what must be so: dev, dst, id, lid, from, qfi. One UE's route: ofgtp route del.
+
+    \b
+      ofgtp route flush dst 10.1.0.2
+      ofgtp route flush dev gw1 --yes
+    """
+    given = Given.read(words)
+    if given.ue or given.of_bearer:
+        raise click.UsageError("flush takes neither a UE's address nor a filter: use del")
+    with Api() as api:
+        found = api.sessions(**given.filters(), peer=given.dst or given.from_, counters="false")
+        matching = (each for each in found if _has_routes(each) and given.matches(each))
+        delete_many(api, matching, " whose routes match" if words else "", yes)
 
 
 def _of_ue(api: Api, given: Given) -> dict[str, Any]:

@@ -119,6 +119,12 @@ class Given:
             selectors.made(given.selects)
         return given
 
+    def only_dev(self) -> str | None:
+        """The gateway, which alone may be given."""
+        if self != Given(dev=self.dev):
+            raise click.UsageError("nothing but 'dev GATEWAY' may stand here")
+        return self.dev
+
     def need_ue(self) -> str:
         """How the UE is named, which it must be."""
         if self.ue is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +9,9 @@ import click
 
 from ofgtp.cli import detail, output
 from ofgtp.cli.api import Api
-from ofgtp.cli.deletion import delete_each
-from ofgtp.cli.errors import EXIT_NOT_FOUND, EXIT_UNREACHABLE, CliError
+from ofgtp.cli.deletion import delete_each, delete_many, yes_option
+from ofgtp.cli.errors import EXIT_NOT_FOUND, CliError
+from ofgtp.cli.events import show as show_events
 from ofgtp.cli.groups import InOrder
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.transfer import export_sessions, import_sessions
@@ -21,6 +20,7 @@ from ofgtp.cli.values import (
     ADDRESS_OR_NONE,
     ANY_ADDRESS,
     GATEWAY,
+    PEER,
     PIN,
     QOS,
     SESSION,
@@ -28,12 +28,13 @@ from ofgtp.cli.values import (
     UE,
     Number,
     by_ue,
+    is_ue,
     ues_of,
 )
 from ofgtp.core.model import QFI_MAX
 
-AGAIN_S = 1.0
-"""Pause before a broken stream of events is opened again, in seconds."""
+WIDE = (">UP PKTS", ">UP", ">DOWN PKTS", ">DOWN", "OWNER", "CHANGED")
+"""Further columns of a wide list."""
 
 
 @click.group(cls=InOrder, short_help="Sessions: add, change, show, delete, import, export.")
@@ -192,7 +193,8 @@ def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **giv
             if error.code != EXIT_NOT_FOUND:
                 raise
             if not create:
-                hint = f"add it: ofgtp session add {name} --ue-ip …, or --create"
+                new = f"--ue-ip {name}" if is_ue(name) else f"{name} --ue-ip …"
+                hint = f"add it: ofgtp session add {new}, or --create"
                 raise CliError(f"{error}: {hint}", EXIT_NOT_FOUND) from error
             _told(api.send("POST", "/v1/sessions", _body(name, **given)))
 
@@ -357,7 +359,7 @@ def _when(moment: str) -> str:
 )
 @click.option("--teid", type=TEID, help="With this TEID at the gateway, be it a bearer's.")
 @click.option(
-    "--peer", type=ANY_ADDRESS, help="With this peer: of uplink, downlink, a bearer, or a relay's."
+    "--peer", type=PEER, help="With this peer: of uplink, downlink, a bearer, or a relay's."
 )
 @click.option(
     "--state",
@@ -366,11 +368,14 @@ def _when(moment: str) -> str:
     help="active, pending, failed or error_indicated.",
 )
 @click.option("--limit", metavar="N", type=Number(1), help="So many at most.")
+@click.option("-w", "--wide", is_flag=True, help="With counters, times and owners.")
 @api_options
-def list_(limit: int | None, ue: str | None, **filters: str | int | None) -> None:
+def list_(limit: int | None, ue: str | None, wide: bool, **filters: str | int | None) -> None:
     """List sessions: all, or those that match.
 
     A session's bearers stand below it, each with its gate in place of the state.
+
+    The counters of --wide are packets and octets, uplink and downlink, since the session was made.
     """
     with Api() as api:
         several = filters["gateway"] is None and len(api.get("/v1/gateways")["items"]) > 1
@@ -381,29 +386,65 @@ def list_(limit: int | None, ue: str | None, **filters: str | int | None) -> Non
         head = ["SESSION", "GATEWAY", "UE", "STATE", "UPLINK", "DOWNLINK"]
         if not several:
             head.remove("GATEWAY")
-        rows = (row for each in found for row in _rows(each, several))
+        if wide:
+            head[-2:-2] = WIDE
+        rows = (row for each in found for row in _rows(each, several, wide))
         output.table(head, rows, empty="no sessions")
 
 
-def _rows(each: dict[str, Any], several: bool) -> Iterator[list[str | None]]:
+def _rows(each: dict[str, Any], several: bool, wide: bool) -> Iterator[list[str | None]]:
     up, down = each["uplink"], each["downlink"]
     gateway = [each["gateway"]] if several else []
     to_ue = f"{output.teid(down['teid'])} to {down['remote_ip']}" if down else "idle"
     qfi = f", QFI {each['qfi']}" if each.get("qfi") else ""
     from_ue = f"{output.teid(up['teid'])}{detail.pinned(up)}" if up else None
     tunnels = [from_ue, f"{to_ue}{qfi}{detail.in_short(each)}"]
-    yield [each["id"], *gateway, ", ".join(ues_of(each)) or None, each["state"], *tunnels]
+    further = _wide(each["counters"]) if wide else []
+    if wide:
+        owner = each.get("owner")
+        further += [owner["node_id"] if owner else "REST", output.ago(each["updated_at"])]
+    names = [each["id"], *gateway, ", ".join(ues_of(each)) or None, each["state"]]
+    yield [*names, *further, *tunnels]
     for bearer in each.get("bearers") or ():
         name, state, *tunnels = detail.bearer_row(bearer)
-        yield [name, *(None for _ in gateway), None, state, *tunnels]
+        further = [*_wide(bearer["counters"]), None, None] if wide else []
+        yield [name, *(None for _ in gateway), None, state, *further, *tunnels]
+
+
+def _wide(counters: dict[str, Any] | None) -> list[str | None]:
+    """Packets and octets, uplink and downlink; of a bearer they may not be known."""
+    if counters is None:
+        return [None] * 4
+    ways = (counters[way] for way in ("uplink", "downlink"))
+    shown = ((output.number(each["packets"]), output.size(each["bytes"])) for each in ways)
+    return [cell for pair in shown for cell in pair]
 
 
 @session.command()
-@click.argument("names", metavar="SESSION...", nargs=-1, required=True, type=SESSION)
+@click.argument("names", metavar="[SESSION...]", nargs=-1, type=SESSION)
+@click.option("--peer", type=PEER, help="All sessions with this peer.")
+@click.option("--all", "everything", is_flag=True, help="All sessions.")
+@click.option("--gateway", type=GATEWAY, help="With --peer or --all: of this gateway alone.")
+@yes_option
 @api_options
-def delete(names: tuple[str, ...]) -> None:
-    """Delete sessions. Tries all of them, also when one cannot be deleted."""
+def delete(
+    names: tuple[str, ...], peer: str | None, everything: bool, gateway: str | None, yes: bool
+) -> None:
+    """Delete sessions. Tries all of them, also when one cannot be deleted.
+
+    --peer and --all ask first, and delete 100,000 at a time: all of these, or none. Sessions that
+    control planes own stay.
+    """
+    if (len(names) > 0) + everything + (peer is not None) != 1:
+        raise click.UsageError("name sessions, or give --peer or --all: one of these")
+    if names and gateway is not None:
+        raise click.UsageError("--gateway goes with --peer or --all")
     with Api() as api:
+        if not names:
+            of = f" with peer {peer}" if peer else ""
+            of += f" of gateway {gateway}" if gateway else ""
+            delete_many(api, api.sessions(peer=peer, gateway=gateway, counters="false"), of, yes)
+            return
         delete_each(names, lambda name: (found := api.id_of(name), api.delete(found)))
 
 
@@ -420,44 +461,7 @@ def watch(name: str | None, gateway: str | None) -> None:
         if gateway is not None:
             api.need_gateway(gateway)
         # Only a session that is there can be found by its UE's address.
-        wanted = {"session": name and api.id_of(name), "gateway": gateway}
-        for event in _events(api):
-            if any(event.get(key) != value for key, value in wanted.items() if value):
-                continue
-            if output.wants_json():
-                output.line(event)
-            else:
-                output.say(_sentence(event))
-                sys.stdout.flush()
-
-
-def _events(api: Api) -> Iterator[dict[str, Any]]:
-    """All events from now on; the stream is opened again when it breaks."""
-    stood = broken = False
-    while True:
-        try:
-            for event in api.events():
-                if event["kind"] != "open":
-                    yield event
-                    continue
-                if broken or not stood:
-                    output.note("it is there again" if broken else f"events of {api.url}:")
-                stood, broken = True, False
-        except CliError as error:
-            if not stood or error.code != EXIT_UNREACHABLE:
-                raise
-            if not broken:
-                output.note(f"ofgtp: {error}; trying again")
-            broken = True
-            time.sleep(AGAIN_S)
-
-
-def _sentence(event: dict[str, Any]) -> str:
-    from datetime import datetime
-
-    at = datetime.fromisoformat(event["at"]).astimezone()
-    facts = (f"{key}={value}" for key, value in event.items() if key not in ("at", "kind"))
-    return f"{at:%H:%M:%S}  {event['kind']:<16}  {' '.join(facts)}"
+        show_events(api, {"session": name and api.id_of(name), "gateway": gateway})
 
 
 session.add_command(import_sessions)

@@ -39,6 +39,7 @@ def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
 def json_option(command: _F) -> _F:
     """Add --json to a command; `output` and `settings()` know of it."""
     return click.option(
+        "-j",
         "--json",
         is_flag=True,
         expose_value=False,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ofgtp.cli import output, pfcp
+from ofgtp.cli import output, peer, pfcp
 from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import Seconds
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 RATE_S = 2.0
 """Seconds between the two looks that make a rate: the switch's counters stand still for half a
 second at a time."""
-FAULTS_SHOWN = 7
-"""Faults of the switch that are named, so that a screen of 24 lines has room for peers."""
-
+PEERS_SHOWN = 100
+"""Peers of a gateway that are listed, the worst first; `ofgtp peer list` has all."""
 ANSWER_S = 15.0
 """Longest silence of the API, in seconds, before it counts as away."""
 ROWS, COLUMNS = 24, 80
 """Of a screen, where there is no terminal to ask."""
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 Json = dict[str, Any]
 
@@ -59,11 +60,20 @@ class Look:
     help="Show it again and again, every 2 seconds or as many as given.",
 )
 @click.option("--quick", is_flag=True, help="At once, without packets a second.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Name the known faults of the switch's version, and what is done about each.",
+)
 @api_options
-def status(watch: float | None, quick: bool) -> None:
-    """Show how the gateways are: switch, ports, peers, sessions, traffic, drops, control planes.
+def status(watch: float | None, quick: bool, verbose: bool) -> None:
+    """Show how the gateways are.
 
-    It looks twice, 2 seconds apart, for packets a second. It is as quick with 100,000 sessions.
+    Switch, ports, sessions, traffic, drops, peers, control planes, and first what is wrong. Of very
+    many peers the 100 worst are shown, and with --watch what fits the terminal: ofgtp peer list has
+    all. It looks twice, 2 seconds apart, for packets a second, and is as quick with 100,000
+    sessions.
 
     Exit codes: 0 all is well; 1 something is not, and the first lines say what; 3 the API cannot
     be reached.
@@ -72,7 +82,7 @@ def status(watch: float | None, quick: bool) -> None:
 
     with Api(seconds=ANSWER_S) as api:
         if watch is not None:
-            _watch(api, watch)
+            _watch(api, watch, verbose)
         try:
             before = look(api)
             now = before
@@ -86,7 +96,7 @@ def status(watch: float | None, quick: bool) -> None:
     if output.wants_json():
         output.document(as_json(now, before))
     else:
-        for line in screen(now, before, _rows()):
+        for line in screen(now, before, verbose=verbose):
             output.say(line)
     sys.exit(0 if is_well(now) else EXIT_FAILED)
 
@@ -132,8 +142,8 @@ def is_well(now: Look) -> bool:
 # --- the screen
 
 
-def screen(now: Look, before: Look, rows: int = ROWS) -> list[str]:
-    """The lines to show, as many as `rows` where the peers' list can be cut to fit."""
+def screen(now: Look, before: Look, rows: int | None = None, *, verbose: bool = False) -> list[str]:
+    """The lines to show: as many as `rows`, if given, where the peers' list can be cut to fit."""
     lines = [f"NOT WELL  {trouble}" for trouble in of_store(now)]
     former = {gateway["name"]: gateway for gateway in before.gateways}
     told: set[str] = set()
@@ -141,13 +151,16 @@ def screen(now: Look, before: Look, rows: int = ROWS) -> list[str]:
     for gateway in now.gateways:
         version = gateway["ovs_version"] or ""
         rates = _Rates(gateway, former.get(gateway["name"]), now.at - before.at)
-        block = list(_block(gateway, rates, wrong_with(now, gateway), version not in told))
+        faults = [] if version in told else list(_faults(gateway, verbose))
+        block = list(_block(gateway, rates, wrong_with(now, gateway), faults))
         nodes = [node for node in now.nodes if node["gateway"] == gateway["name"]]
         block += [f"pfcp      {pfcp.line(node)}" for node in nodes]
         blocks.append(block)
         told.add(version)
     used = len(lines) + sum(map(len, blocks)) + len(blocks)  # a line of peers for each
-    spare = max(rows - used - 1, 4 * len(blocks)) // max(len(blocks), 1)
+    spare = PEERS_SHOWN
+    if rows is not None:
+        spare = max(rows - used - 1, 4 * len(blocks)) // max(len(blocks), 1)
     for gateway, block in zip(now.gateways, blocks, strict=True):
         if lines:
             lines.append("")
@@ -156,7 +169,7 @@ def screen(now: Look, before: Look, rows: int = ROWS) -> list[str]:
     return [_coloured(line) for line in lines]
 
 
-def _block(gateway: Json, rates: _Rates, wrong: Wrong, faults: bool) -> Iterator[str]:
+def _block(gateway: Json, rates: _Rates, wrong: Wrong, faults: Sequence[str]) -> Iterator[str]:
     head = f"{gateway['name']}: {'NOT WELL' if wrong.bad else 'well'}"
     if wrong.warnings and not wrong.bad:
         head += f", {_count(len(wrong.warnings), 'warning')}"
@@ -171,8 +184,7 @@ def _block(gateway: Json, rates: _Rates, wrong: Wrong, faults: bool) -> Iterator
     sync = "in sync" if gateway["in_sync"] else "not in sync"
     shown = f"Open vSwitch {version}" if version else "Open vSwitch of unknown version"
     yield f"switch    {shown}, {connected}, {sync}; {_count(gateway['repairs'], 'repair')}"
-    if faults and version:
-        yield from _faults(version, gateway["faults"])
+    yield from faults
     if (ports := gateway.get("ports") or {}).get("type") == "afxdp":
         on = ", ".join(map(str, ports["pmd_cores"])) or "as the switch chooses"
         yield f"ports     by AF_XDP, on cores: {on}"
@@ -187,21 +199,36 @@ def _block(gateway: Json, rates: _Rates, wrong: Wrong, faults: bool) -> Iterator
     yield f"lease     {_lease(gateway['lease'])}"
     yield f"sessions  {_sessions(gateway['sessions'])}"
     yield f"traffic   {rates.traffic()}"
-    yield f"drops     {rates.drops()}"
+    yield from _wrapped("drops", rates.drops())
     if (waiting := gateway.get("buffer") or {}).get("packets"):
         idle = _count(waiting["sessions"], "idle session")
         yield f"held      {_count(waiting['packets'], 'packet')} for {idle}"
 
 
-def _faults(version: str, faults: Sequence[Json]) -> Iterator[str]:
+def _wrapped(name: str, parts: Sequence[str]) -> Iterator[str]:
+    """All parts, on as many lines as it takes, each part on one."""
+    text = ", ".join(part.replace(" ", NO_BREAK) for part in parts)
+    indent = " " * 10
+    for line in textwrap.wrap(text, COLUMNS - len(indent), break_long_words=False):
+        yield f"{name:<10}{line}".replace(NO_BREAK, " ")
+        name = ""
+
+
+def _faults(gateway: Json, verbose: bool) -> Iterator[str]:
+    """The known faults of the switch's version: their number, or each."""
+    version, faults = gateway["ovs_version"], gateway["faults"]
+    if not version:
+        return
     unsure = any(fault["basis"] != "measured" for fault in faults)
+    if not verbose:
+        tried = " (not all tried on it)" if unsure else ""
+        yield f"faults    {len(faults)} known of {version}{tried}, worked around: see --verbose"
+        return
     mark = " (*: not tried on it)" if unsure else ""
     yield f"faults    {len(faults)} known of {version}{mark}, and what is done about each:"
-    for fault in faults[:FAULTS_SHOWN]:
+    for fault in faults:
         star = "  " if fault["basis"] == "measured" else "* "
         yield f"{star}{fault['summary']:<37}  {fault['remedy']}"
-    if len(faults) > FAULTS_SHOWN:
-        yield f"  and {len(faults) - FAULTS_SHOWN} more: docs/ovs-faults.md"
 
 
 def _shown_hop(hop: Json | None) -> str:
@@ -233,18 +260,13 @@ def _peers(peers: Sequence[Json], lines: int) -> Iterator[str]:
     counts = {state: sum(p["state"] == state for p in peers) for state in ("up", "down", "unknown")}
     shown = ", ".join(f"{output.number(n)} {state}" for state, n in counts.items() if n)
     yield f"peers     {shown}"
-    order = {"down": 0, "unknown": 1, "up": 2}
-    ordered = sorted(peers, key=lambda p: (order[p["state"]], -p["sessions"]))
+    ordered = peer.worst_first(peers)
     cut = len(ordered) if len(ordered) <= lines else max(lines - 1, 0)
-    for peer in ordered[:cut]:
-        hop = peer["next_hop"]
-        via = "no route leads there" if hop is None else hop["mac"] or "does not answer ARP"
-        if hop is not None and hop["ip"] != peer["ip"]:
-            via = f"via {hop['ip']} {via}"
-        sessions = _count(peer["sessions"], "session")
-        yield f"  {peer['ip']:<15}  {peer['state']:<7}  {sessions:>14}  {via}"
+    for each in ordered[:cut]:
+        sessions = _count(each["sessions"], "session")
+        yield f"  {each['ip']:<15}  {each['state']:<7}  {sessions:>14}  {peer.next_hop(each)}"
     if cut < len(ordered):
-        yield f"  and {_count(len(ordered) - cut, 'more peer')}"
+        yield f"  and {_count(len(ordered) - cut, 'more peer')}: ofgtp peer list"
 
 
 class _Rates:
@@ -265,28 +287,22 @@ class _Rates:
             ways.append(f"{way} {per}")
         return ", ".join(ways)
 
-    def drops(self) -> str:
-        """The reasons that grow first; as many as a line holds."""
+    def drops(self) -> list[str]:
+        """All reasons, those that grow first."""
         drops = self._now["drops"]
         if drops is None:
-            return "not known: the switch does not answer"
+            return ["not known: the switch does not answer"]
         growing = self.dropping()
         total = sum(drops.values())
         if not total:
-            return "none"
+            return ["none"]
         parts = [f"{output.number(round(n))}/s {reason}" for reason, n in growing.items()]
         parts += [
             f"{output.number(n)} {reason}"
             for reason, n in sorted(drops.items(), key=lambda item: -item[1])
             if n and reason not in growing
         ]
-        line = ""
-        for place, part in enumerate(parts):
-            longer = f"{line}, {part}" if line else part
-            if len(longer) > COLUMNS - 10 - len(", … (00 more)") and line:
-                return f"{line}, … ({len(parts) - place} more)"
-            line = longer
-        return line
+        return parts
 
     def dropping(self) -> dict[str, float]:
         """Packets a second by reason, where there are any, most first."""
@@ -350,7 +366,7 @@ def _coloured(line: str) -> str:
 # --- again and again, or not at all
 
 
-def _watch(api: Api, seconds: float) -> None:
+def _watch(api: Api, seconds: float, verbose: bool) -> None:
     """Show it until Ctrl-C; an API that is away may come back."""
     before: Look | None = None
     steady = sys.stdout.isatty() and not output.wants_json()
@@ -358,7 +374,8 @@ def _watch(api: Api, seconds: float) -> None:
         began = time.monotonic()
         try:
             now = look(api)
-            lines = screen(now, before or now, _rows() - 1)
+            rows = _rows() - 1 if steady else None
+            lines = screen(now, before or now, rows, verbose=verbose)
         except CliError as error:
             if error.code != EXIT_UNREACHABLE:
                 raise

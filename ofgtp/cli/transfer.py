@@ -22,7 +22,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from ofgtp.cli import detail, output
-from ofgtp.cli.api import BATCH_S, Api, Refused, tunnel_id
+from ofgtp.cli.api import BATCH_LINES, BATCH_S, Api, Refused, tunnel_id
+from ofgtp.cli.deletion import note_away
 from ofgtp.cli.errors import EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
 from ofgtp.cli.values import ADDRESS, GATEWAY, QOS, qos_of, read_qfi, read_teid
@@ -30,14 +31,12 @@ from ofgtp.cli.values import ADDRESS, GATEWAY, QOS, qos_of, read_qfi, read_teid
 if TYPE_CHECKING:
     from io import BufferedReader
 
-BATCH_LINES = 100_000
-"""Most lines of a batch, as the API has it."""
 BATCH_BYTES = 31 << 20
 """Most bytes of a batch; the API takes a little more."""
 LINE_BYTES = 64 << 10
 """Longest line of a file, in bytes."""
 MOST_ERRORS = 100
-"""So many wrong lines of a batch are named."""
+"""So many errors of a batch are named, as the API has it."""
 SHOW_EVERY = 1000
 """The progress bar moves each so many lines."""
 
@@ -61,11 +60,29 @@ BOOLEANS = {"true": True, "false": False}
 SHOWN_ONLY = ("state", "reason", "created_at", "updated_at", "counters")
 """Members of a session as the API shows it, which an import passes over."""
 SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+FOREIGN = frozenset({".yaml", ".yml", ".toml", ".xml", ".tsv", ".xls", ".xlsx", ".ods"})
+"""Endings of formats that are neither read nor written here."""
+NEVER = b'{"op":"none"}\n'
+"""A line that the API refuses, in place of one that cannot be read."""
+GUARD = "wrong"
+"""A member that the API does not know: it refuses a line that has it."""
 
 Show = Callable[[str, int], None]
 """Shows how far something is: in words, and as a part of the total."""
 Session = dict[str, Any]
-Read = tuple[int, Session | str]
+
+
+@dataclass(slots=True)
+class Wrong:
+    """A line that is wrong."""
+
+    errors: list[tuple[str, str]]
+    """Members of a session, with dots, and what is wrong with each."""
+    session: Session | None = None
+    """What else it says."""
+
+
+Read = tuple[int, Session | Wrong]
 """The number of a line, and a session, an operation, or what is wrong with the line."""
 
 format_option = click.option(
@@ -106,10 +123,12 @@ def import_sessions(file: str, form: str | None) -> None:
     """Add the sessions of FILE; those that are there are replaced. "-" is standard input.
 
     Each 100,000 lines are one batch: all of it is done, or nothing. At the first batch with a line
-    that is wrong or refused the import ends and names the lines; batches before it stay done.
-    Correct the file and import it again: what was done already does no harm, for a session is known
-    by its id. One without an id gets GATEWAY-UE-ADDRESS.
+    that is wrong or refused the import ends and names what is wrong with all of its lines, up to
+    100 errors; batches before it stay done. Correct the file and import it again: what was done
+    already does no harm, for a session is known by its id. One without an id gets
+    GATEWAY-UE-ADDRESS.
     """
+    _see_suffix(file, form, "imports")
     started = time.monotonic()
     done = {"created": 0, "replaced": 0, "deleted": 0}
     lines, refused = 0, None
@@ -117,9 +136,8 @@ def import_sessions(file: str, form: str | None) -> None:
         shape = form or _by_suffix(file) or source.looks_like()
         told = _of_csv(source, show) if shape == "csv" else _of_ndjson(source, show)
         for batch in _batches(told, _Known(api)):
-            if not batch.errors:
-                show(f"{source.lines:,} lines read; the gateway works", source.octets)
-                batch.errors = _send(api, batch, done)
+            show(f"{source.lines:,} lines read; the gateway works", source.octets)
+            batch.errors = _send(api, batch, done)
             if batch.errors:
                 refused = batch
                 break
@@ -133,9 +151,8 @@ def import_sessions(file: str, form: str | None) -> None:
         took = time.monotonic() - started
         changes = ", ".join(f"{count:,} {what}" for what, count in done.items() if count)
         output.say(f"{source.name}: {_lines(lines)}: {changes or 'nothing to do'} ({took:.1f} s)")
-    away = [each["name"] for each in health.get("gateways", ()) if not each["connected"]]
-    if away and lines:
-        output.note(f"not connected, so that sessions there are pending: {', '.join(away)}")
+    if lines:
+        note_away(health, "not connected, so that sessions there are pending")
 
 
 @click.command(
@@ -158,6 +175,7 @@ def export_sessions(file: str, form: str | None, **filters: str | None) -> None:
     What an import does not take is left out: states, times and counters, and sessions that control
     planes own.
     """
+    _see_suffix(file, form, "exports")
     shape = form or _by_suffix(file) or ("ndjson" if output.wants_json() else "csv")
     with Api() as api, ExitStack() as stack:
         gateways = api.items("/v1/gateways") if sys.stderr.isatty() else ()
@@ -227,15 +245,19 @@ def _of_ndjson(source: _Source, show: Show) -> Iterator[Read]:
             if not line.isspace():
                 yield source.lines, _of_json(line)
     except ValueError as error:
-        yield source.lines, str(error)
+        yield source.lines, _unreadable(str(error))
 
 
-def _of_json(line: bytes) -> Session | str:
+def _of_json(line: bytes) -> Session | Wrong:
     try:
         value = json.loads(line)
     except ValueError as error:
-        return f"is not JSON: {error}"
-    return value if isinstance(value, dict) else "is not a JSON object"
+        return _unreadable(f"is not JSON: {error}")
+    return value if isinstance(value, dict) else _unreadable("is not a JSON object")
+
+
+def _unreadable(why: str) -> Wrong:
+    return Wrong([("", why)])
 
 
 def _of_csv(source: _Source, show: Show) -> Iterator[Read]:
@@ -246,17 +268,18 @@ def _of_csv(source: _Source, show: Show) -> Iterator[Read]:
         head = [name.strip().lower() for name in next(rows, ())]
         head[:1] = [name.removeprefix("\ufeff") for name in head[:1]]
         if wrong := _wrong_head(head):
-            yield number, wrong
+            yield number, _unreadable(wrong)
             return
         number = rows.line_num + 1  # where the next row begins: it may have several lines
         for row in rows:
             if any(row):
                 wrong = f"has {len(row)} columns and not {len(head)}"
-                yield number, _of_row(head, row) if len(row) == len(head) else wrong
+                fits = len(row) == len(head)
+                yield number, _of_row(head, row) if fits else _unreadable(wrong)
             number = rows.line_num + 1
     except (csv.Error, ValueError) as error:
         open_quote = "; is a quote open?" if rows.line_num > number else ""
-        yield number, f"cannot be read: {error}{open_quote}"
+        yield number, _unreadable(f"cannot be read: {error}{open_quote}")
 
 
 def _wrong_head(head: list[str]) -> str | None:
@@ -268,8 +291,9 @@ def _wrong_head(head: list[str]) -> str | None:
     return "a column is there twice" if len(set(head)) < len(head) else None
 
 
-def _of_row(head: list[str], row: list[str]) -> Session | str:
+def _of_row(head: list[str], row: list[str]) -> Session | Wrong:
     session: Session = {}
+    errors: list[tuple[str, str]] = []
     for name, cell in zip(head, row, strict=True):
         if value := cell.strip():
             *outer, inner = COLUMNS[name]
@@ -278,8 +302,8 @@ def _of_row(head: list[str], row: list[str]) -> Session | str:
             try:
                 place[inner] = READERS.get(inner, str)(value)
             except ValueError as error:
-                return f"{name}: {error}"
-    return session
+                errors.append((".".join(COLUMNS[name]), str(error)))
+    return Wrong(errors, session) if errors else session
 
 
 def _read_boolean(text: str) -> bool:
@@ -306,7 +330,7 @@ class _Batch:
     numbers: array[int] = field(default_factory=lambda: array("Q"))
     body: bytearray = field(default_factory=bytearray)
     errors: list[dict[str, Any]] = field(default_factory=list)
-    """If there are any, it is not to be sent."""
+    """If there are any, the body has a line at each that the API refuses."""
 
 
 class _Known:
@@ -326,18 +350,25 @@ def _batches(told: Iterable[Read], known: _Known) -> Iterator[_Batch]:
     """The lines as operations, in batches."""
     batch = _Batch()
     for number, value in told:
-        raw = b"" if isinstance(value, str) else _operation(value, known)
+        raw = _refused(value, known) if isinstance(value, Wrong) else _operation(value, known)
         if len(batch.numbers) == BATCH_LINES or len(batch.body) + len(raw) > BATCH_BYTES:
             yield batch
             batch = _Batch()
         batch.numbers.append(number)
         batch.body += raw
-        if isinstance(value, str):
-            batch.errors.append({"line": number, "loc": "", "msg": value})
-            if len(batch.errors) == MOST_ERRORS:
+        if isinstance(value, Wrong):
+            batch.errors += ({"line": number, "loc": k, "msg": msg} for k, msg in value.errors)
+            if len(batch.errors) >= MOST_ERRORS:
                 break
     if batch.numbers:
         yield batch
+
+
+def _refused(wrong: Wrong, known: _Known) -> bytes:
+    """A line for the API that it refuses, and in which it looks at what else the line says."""
+    if wrong.session is None:
+        return NEVER
+    return _operation({"op": "put", "session": wrong.session, GUARD: True}, known)
 
 
 def _operation(value: Session, known: _Known) -> bytes:
@@ -369,17 +400,30 @@ def _read_teid(end: dict[str, Any]) -> None:
 
 
 def _send(api: Api, batch: _Batch, done: dict[str, int]) -> list[dict[str, Any]]:
-    """Send a batch and add up what it did; the errors, if it was refused, by lines of the file."""
+    """Send a batch and add up what it did; the errors, if it was refused, by lines of the file.
+
+    One with errors is sent too: the API finds what is wrong with its other lines.
+    """
+    told = {(each["line"], each["loc"]) for each in batch.errors}
+    unread = {line for line, loc in told if not loc}
     try:
         answer = api.send("POST", "/v1/sessions:batch", bytes(batch.body), seconds=BATCH_S)
     except Refused as error:
         found = error.problem.get("errors")
         if error.status != 422 or not found:
             raise
-        return [{**each, "line": batch.numbers[each["line"] - 1]} for each in found]
+        found = [{**each, "line": batch.numbers[each["line"] - 1]} for each in found]
+        further = [
+            each
+            for each in found
+            if each["line"] not in unread
+            and each["loc"] != GUARD
+            and (each["line"], each["loc"]) not in told
+        ]
+        return sorted(batch.errors + further, key=lambda each: int(each["line"]))[:MOST_ERRORS]
     for what, count in (answer or {}).items():
         done[what] += count
-    return []
+    return batch.errors
 
 
 def _lines(count: int) -> str:
@@ -391,6 +435,8 @@ def _refuse(name: str, batch: _Batch, lines: int, done: dict[str, int], shape: s
     for error in batch.errors:
         loc = error["loc"].replace(".", "_") if shape == "csv" else error["loc"]
         output.note(f"{name}:{error['line']}: {loc}{': ' if loc else ''}{error['msg']}")
+    if len(batch.errors) == MOST_ERRORS:
+        output.note(f"{name}: these are the first {MOST_ERRORS} errors: there may be more")
     if output.wants_json():
         output.document({"lines": lines, **done, "errors": batch.errors})
     first = batch.numbers[0]
@@ -455,6 +501,22 @@ def _target(file: str) -> Iterator[IO[str]]:
     finally:
         if plain:
             part.unlink(missing_ok=True)
+
+
+def _see_suffix(file: str, form: str | None, does: str) -> None:
+    """See that the name of a file does not promise another format.
+
+    Raises:
+        CliError: it does.
+    """
+    suffix = Path(file).suffix.lower()
+    json_lines = does == "imports" or output.wants_json()
+    if form is None and (suffix in FOREIGN or (suffix == ".json" and not json_lines)):
+        raise CliError(
+            f"{file}: this {does} no {suffix}: a file ends in .csv (CSV), or in .ndjson or .jsonl"
+            " (one JSON object a line); for another ending give --format",
+            EXIT_USAGE,
+        )
 
 
 def _by_suffix(file: str) -> str | None:

@@ -20,7 +20,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Tunnels(Abbreviated):
-    words = (("add", "add"), ("delete", "delete"), ("list", "list"))
+    words = (
+        ("add", "add"),
+        ("delete", "delete"),
+        ("list", "list"),
+        ("ls", "list"),
+        ("rm", "delete"),
+    )
 
 
 @click.group(
@@ -44,7 +50,7 @@ Where this differs from osmocom's gtp-tunnel:
 LOCAL-TEID is the TEID of the uplink, at the gateway; REMOTE-TEID that of
 the downlink, at the peer. Each tunnel is a session, or a bearer of one that
 has a TEID of its own; a new one is a session with the id GATEWAY-UE-ADDRESS.
-Commands may be shortened: a, d, del, l.""",
+Commands may be shortened: a, d, del, l; ls is list, rm is delete.""",
 )
 def tunnel() -> None:
     """Sessions, in the words of gtp-tunnel.

@@ -51,11 +51,12 @@ Examples:
 @click.option("--csv", "as_csv", is_flag=True, help="All sessions, a line for each, unsorted.")
 @api_options
 def usage(name: str | None, gateway: str | None, sort: str, limit: int, as_csv: bool) -> None:
-    """Show what sessions have used: IP packets that went on, and their octets.
+    """Show what sessions have used.
 
-    Counts are those since a session was made, over all that has become of it since. They are as
-    the last look at all sessions has found them: each minute unless ofgtp.toml says otherwise, or
-    each ten where there is little traffic. With --session they are as of now.
+    That is IP packets that went on, and their octets, since a session was made, over all that has
+    become of it since. They are as the last look at all sessions has found them: each minute unless
+    ofgtp.toml says otherwise, or each ten where there is little traffic. With --session they are as
+    of now.
 
     \b
     Exit codes: 0 shown; 4 no such session or gateway.

@@ -99,6 +99,15 @@ def read_ue(text: str) -> str:
         raise ValueError(f"{text!r}: {error}") from None
 
 
+def is_ue(text: str) -> bool:
+    """Whether a UE may be named so."""
+    try:
+        read_ue(text)
+    except ValueError:
+        return False
+    return True
+
+
 def ues_of(session: dict[str, Any]) -> list[str]:
     """The UE's IPv4 address and its IPv6 prefix, those that it has; none of a relay."""
     return [each for each in (session["ue_ip"], session.get("ue_ipv6")) if each is not None]
@@ -218,6 +227,15 @@ class _AnyAddress(click.ParamType[str]):
         return str(found)
 
 
+class _Peer(_AnyAddress):
+    """The address of a peer that sessions name."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return items((each["ip"] for each in _quickly(ctx, "/v1/peers")), incomplete)
+
+
 class _Pin(_Address):
     name = "ip|any"
 
@@ -320,6 +338,7 @@ ADDRESS = _Address()
 ADDRESS_OR_NONE = _AddressOrNone()
 UE = _Ue()
 ANY_ADDRESS = _AnyAddress()
+PEER = _Peer()
 PIN = _Pin()
 GATEWAY = _Gateway()
 SESSION = _Session()

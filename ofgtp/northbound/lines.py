@@ -13,9 +13,9 @@ from pydantic_core import from_json
 from ofgtp.core.model import QFI_MAX, SESSION_ID, TEID_MAX, BatchPut, Qos
 from ofgtp.core.sessions.shaped import ShapedPut
 from ofgtp.northbound import schema, shaped, strict
-from ofgtp.northbound.service import SessionRequest
+from ofgtp.northbound.service import SessionRequest, WrongLine
 
-Op = BatchPut | ShapedPut | SessionRequest | str
+Op = BatchPut | ShapedPut | SessionRequest | str | WrongLine
 Line = tuple[int, Op]
 
 LINE_LIMIT = 64 << 10
@@ -32,35 +32,18 @@ _is_id = SESSION_ID.fullmatch
 _FLAGS = {"rqi": "rqi", "qfi_required": "required", "qfi_check": "check"}
 
 
-class LinesError(Exception):
-    """Lines that are wrong; `errors` are ready for JSON."""
-
-    def __init__(self, errors: list[dict[str, object]]) -> None:
-        self.errors = errors
-        super().__init__(f"{len(errors)} lines are wrong")
-
-
-class WrongLine(Exception):
-    """A line that is wrong; `errors` tell each field, and what is wrong with it."""
-
-    def __init__(self, errors: list[tuple[str, str]]) -> None:
-        self.errors = errors
-        super().__init__(f"{len(errors)} errors")
-
-
 class TooManyLines(Exception):
     """More lines than a batch may have."""
 
 
 def read(raw: bytes | bytearray, most: int) -> Iterator[Line]:
-    """The operations with their line numbers, from 1; blank lines count, and do nothing.
+    """The operations with their line numbers, from 1, or what is wrong with a line; blank lines
+    count, and do nothing.
 
     Raises:
-        LinesError: a line is wrong; it tells of the ones behind it too.
         TooManyLines: more than `most` lines are not blank.
     """
     used = 0
-    errors: list[dict[str, object]] = []
     op: Op | None
     for first, some in _split(raw):
         for number, line in enumerate(some, first):
@@ -75,13 +58,8 @@ def read(raw: bytes | bytearray, most: int) -> Iterator[Line]:
                 try:
                     op = judged(line)
                 except WrongLine as wrong:
-                    errors += [{"line": number, "loc": k, "msg": msg} for k, msg in wrong.errors]
-                    if len(errors) >= schema.MAX_ERRORS:
-                        raise LinesError(errors) from None
-            if not errors and op is not None:
-                yield number, op
-    if errors:
-        raise LinesError(errors)
+                    op = wrong
+            yield number, op
 
 
 def _split(raw: bytes | bytearray) -> Iterator[tuple[int, Sequence[bytes | bytearray]]]:
@@ -104,7 +82,7 @@ def _split(raw: bytes | bytearray) -> Iterator[tuple[int, Sequence[bytes | bytea
         if end < len(raw) and raw[end] != _NEWLINE:
             return
         start = end + 1
-        eventlet.sleep(0)  # of lines that are blank or wrong the caller sees nothing
+        eventlet.sleep(0)  # of lines that are blank the caller sees nothing
 
 
 def judged(line: bytes | bytearray) -> BatchPut | SessionRequest | str:

@@ -435,8 +435,6 @@ class RestApp:
         self._batch_runs = True
         try:
             result = self._service.batch(lines.read(request.body, self._batch_lines))
-        except lines.LinesError as error:
-            raise problem.unprocessable(error.errors[: schema.MAX_ERRORS]) from None
         except lines.TooManyLines:
             raise problem.too_large(f"a batch has at most {self._batch_lines} lines") from None
         finally:

@@ -485,6 +485,14 @@ class BatchError(OfgtpError):
         super().__init__(f"{len(self.errors)} errors in the batch")
 
 
+class WrongLine(Exception):
+    """A line of a batch that cannot be read; `errors` are (field, what is wrong with it)."""
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        self.errors = errors
+        super().__init__(f"{len(errors)} errors")
+
+
 class Service(Protocol):
     """The sessions of all gateways. Calls may block the calling green thread for seconds.
 
@@ -540,10 +548,11 @@ class Service(Protocol):
         """
 
     def batch(
-        self, ops: Iterable[tuple[int, BatchPut | ShapedPut | SessionRequest | str]]
+        self, ops: Iterable[tuple[int, BatchPut | ShapedPut | SessionRequest | str | WrongLine]]
     ) -> BatchResult:
         """Do all of it in order, or nothing: (line, session to put or id to delete).
 
+        With a line that is wrong nothing is done; the lines behind it are checked all the same.
         The lines are read while it is done; what reading them raises is passed on, and nothing is
         done.
 

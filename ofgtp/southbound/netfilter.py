@@ -179,7 +179,7 @@ def apply(gateway: Gateway, ovs_version: Version | None, lease: float = 0.0) -> 
         # Somebody may just have deleted it again: that is not how it should be.
         if listed := _listing(table):
             _accepted[text] = listed
-    log.info("gateway=%s nftables: %s", gateway.name, ", ".join(tables))
+    log.info("gateway=%s: nftables tables written: %s", gateway.name, ", ".join(tables))
     return True
 
 

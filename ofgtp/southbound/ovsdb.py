@@ -241,7 +241,7 @@ class Ovsdb:
         if self._transact(gateway, describe):
             self.changes += 1
             self.opened += adds
-            log.info("gateway=%s bridge=%s ovsdb: configured", gateway.name, gateway.bridge)
+            log.info("gateway=%s bridge=%s: configured in OVSDB", gateway.name, gateway.bridge)
         self._introduced = True
         return self._read_back(gateway, macs, numbers)
 
@@ -306,9 +306,12 @@ class Ovsdb:
         self._connect()
         if not self._transact(gateway, lambda edit: self._delete(edit, gateway)):
             return False
-        log.info("gateway=%s bridge=%s ovsdb: removed", gateway.name, gateway.bridge)
+        log.info("gateway=%s bridge=%s: removed from OVSDB", gateway.name, gateway.bridge)
         if not self._carried_out():
-            log.warning("gateway=%s ovs-vswitchd has not let go of it yet", gateway.name)
+            log.warning(
+                "gateway=%s: ovs-vswitchd has not removed the bridge yet: is it running?",
+                gateway.name,
+            )
         return True
 
     def remember(self, gateway: Gateway, port: str, facts: Mapping[str, str]) -> None:

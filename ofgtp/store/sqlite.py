@@ -369,7 +369,11 @@ class SessionStore:
         """So many pages, about, have been added to the write-ahead log."""
         self._logged += pages
         if self._not_folded:
-            log.warning("%s: the log is not folded into the file: %s", self.path, self._not_folded)
+            log.warning(
+                "%s: SQLite's write-ahead log is not written back into the file, and grows: %s",
+                self.path,
+                self._not_folded,
+            )
             self._not_folded = ""
         if self._logged > LOG_PAGES and not self._folding:
             self._logged, self._folding = 0, True

@@ -36,6 +36,7 @@ from ofgtp.northbound.service import (
     UsageFilter,
     UsagePage,
     UsageView,
+    WrongLine,
 )
 from tests.support.lab import gateway
 
@@ -172,7 +173,7 @@ class FakeService:
         del self.sessions[self._find(session_id).id]
         return self.connected
 
-    def batch(self, ops: Iterable[tuple[int, BatchPut | str]]) -> BatchResult:
+    def batch(self, ops: Iterable[tuple[int, BatchPut | str | WrongLine]]) -> BatchResult:
         self._enter()
         ops = list(ops)
         before = dict(self.sessions)
@@ -180,7 +181,9 @@ class FakeService:
         counts = {"created": 0, "replaced": 0, "deleted": 0}
         for line, op in ops:
             try:
-                if isinstance(op, str):
+                if isinstance(op, WrongLine):
+                    errors += ((line, loc, msg) for loc, msg in op.errors)
+                elif isinstance(op, str):
                     del self.sessions[self._find(op).id]
                     counts["deleted"] += 1
                 else:

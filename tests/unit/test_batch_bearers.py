@@ -302,10 +302,7 @@ def ask(net: Net, ops: Iterator[tuple[int, Any]]) -> BatchResult | list[tuple[in
 
 
 def batch(net: Net, raw: bytes) -> Any:
-    try:
-        return ask(net, lines.read(raw, 99))
-    except lines.LinesError as error:
-        return error.errors
+    return ask(net, lines.read(raw, 99))
 
 
 def long_way(net: Net, raw: bytes) -> Any:

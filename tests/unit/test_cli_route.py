@@ -370,3 +370,59 @@ def test_tunnels_that_are_wrong(ofgtp: Shell, command: str, code: int, what: str
     done = ofgtp(command)
     assert done.code == code and what in done.line
     assert ofgtp("tunnel list").lines == [LISTED]
+
+
+# --- which session takes a packet, and all at once
+
+
+def test_get(ofgtp: Shell) -> None:
+    ofgtp(f"route add {ROUTE}")
+    ofgtp("session set 10.45.0.7 --framed-route 192.168.7.0/24 --ue-ipv6 2001:db8:a:1::/64")
+    rest = "encap gtp id 0x2001 dst 10.1.0.2 lid 0x1001 dev gw1 session gw1-10.45.0.7"
+    assert ofgtp("route get 10.45.0.7").lines == [f"10.45.0.7 {rest}"]
+    assert ofgtp("route g 2001:db8:a:1::9").lines == [f"2001:db8:a:1::/64 {rest}"]
+    assert ofgtp("route get 192.168.7.9 dev gw1").lines == [f"192.168.7.0/24 {rest}"]
+    assert json.loads(ofgtp("route get 192.168.7.9 -j").out)["id"] == "gw1-10.45.0.7"
+    ofgtp("route add 10.45.0.7 proto udp encap gtp dev gw1")
+    assert ofgtp("route get 10.45.0.7").lines == [
+        f"10.45.0.7 {rest} unless by filter of bearer route-100"
+    ]
+    ofgtp("session add idle --gateway gw2 --ue-ip 10.46.0.8 --uplink-teid 5")
+    assert ofgtp("route get 10.46.0.8").lines == [
+        "10.46.0.8 encap gtp lid 0x5 dev gw2 idle session idle"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("10.45.0.9", 4, "no session takes a packet to 10.45.0.9"),
+        ("10.45.0.7 dev gw9", 4, "no gateway has the name 'gw9'"),
+        ("10.46.0.7 dev gw1", 4, "no session of gateway gw1 takes a packet to 10.46.0.7"),
+        ("10.45.0.7", 2, "several gateways have 10.45.0.7: add dev gw1 or gw2"),
+        ("10.45.0.7 id 3", 2, "nothing but 'dev GATEWAY' may stand here"),
+        ("phone", 2, "'phone' is not an address"),
+    ],
+)
+def test_get_of_what_there_is_not(ofgtp: Shell, words: str, code: int, said: str) -> None:
+    for gateway in ("gw1", "gw2"):
+        ofgtp(f"session add {gateway} --gateway {gateway} --ue-ip 10.45.0.7")
+    done = ofgtp(f"route get {words}")
+    assert done.code == code and said in done.line
+
+
+def test_flush(ofgtp: Shell) -> None:
+    for number, peer in enumerate(("10.1.0.2", "10.1.0.2", "10.1.0.3"), 1):
+        ofgtp(f"route add 10.45.0.{number} encap gtp id {number} dst {peer} dev gw1")
+    ofgtp("route add 10.46.0.1 encap gtp id 1 dst 10.3.0.2 dev gw2")
+    refused = ofgtp("route flush")
+    assert (refused.code, refused.line) == (2, "ofgtp: there is no terminal to ask on: add --yes")
+    for words in ("10.45.0.1", "proto udp", "metric 5"):
+        refused = ofgtp(f"route flush {words} --yes")
+        assert refused.code == 2 and "neither a UE's address nor a filter" in refused.line
+    assert len(ofgtp("route").lines) == 4
+    assert ofgtp("route flush dst 10.1.0.2 -y").lines == ["2 sessions whose routes match deleted"]
+    assert ofgtp("route flush id 3 dev gw2 -y").lines == ["0 sessions whose routes match deleted"]
+    assert [line.split()[0] for line in ofgtp("route").lines] == ["10.45.0.3", "10.46.0.1"]
+    assert ofgtp("route f --yes").lines == ["2 sessions deleted"]
+    assert ofgtp("route rm 10.45.0.3").code == 4

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 
+from ofgtp.cli.api import Api
+from ofgtp.cli.deletion import delete_many
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Shell
@@ -83,7 +85,23 @@ def test_add_to_a_switch_that_is_away(api: Background, ofgtp: Shell) -> None:
         ("session watch --gateway gw9", 4, "ofgtp: no gateway has the name 'gw9'"),
         ("session export --gateway gw9", 4, "ofgtp: no gateway has the name 'gw9'"),
         ("session show nobody", 4, "ofgtp: no session has the id 'nobody'"),
-        ("session show 10.45.0.99", 4, "ofgtp: no session has the id '10.45.0.99'"),
+        ("session show 10.45.0.99", 4, "ofgtp: no session's UE has the address 10.45.0.99"),
+        ("session delete 10.45.0.99", 4, "ofgtp: no session's UE has the address 10.45.0.99"),
+        ("session watch 10.45.0.99", 4, "ofgtp: no session's UE has the address 10.45.0.99"),
+        ("events --session 10.45.0.99", 4, "ofgtp: no session's UE has the address 10.45.0.99"),
+        ("bearer list 10.45.0.99", 4, "ofgtp: no session's UE has the address 10.45.0.99"),
+        ("usage --session 10.45.0.99", 4, "ofgtp: no session's UE has the address 10.45.0.99"),
+        (
+            "session show 2001:db8:a:3::/64",
+            4,
+            "ofgtp: no session's UE has the prefix 2001:db8:a:3::/64",
+        ),
+        (
+            "session set 10.45.0.99 --idle",
+            4,
+            "ofgtp: no session's UE has the address 10.45.0.99: add it: ofgtp session add --ue-ip "
+            "10.45.0.99, or --create",
+        ),
         ("session show ..", 4, "ofgtp: no session has the id '..'"),
         ("session delete nobody", 4, "ofgtp: no session has the id 'nobody'"),
         (
@@ -122,10 +140,14 @@ def test_refusals_are_one_line(ofgtp: Shell, command: str, code: int, line: str)
         ("session set x --no-qfi --qfi 5", "--no-qfi goes without --qfi"),
         ("session set x --no-qfi --no-rqi", "--no-qfi goes without --qfi"),
         ("session set x --uplink-peer some", "'some' is not an IPv4 address"),
-        ("session delete", "Missing argument 'SESSION...'"),
+        ("session delete", "name sessions, or give --peer or --all: one of these"),
+        ("session delete phone --all", "name sessions, or give --peer or --all: one of these"),
+        ("session delete phone --gateway gw1", "--gateway goes with --peer or --all"),
         ("session list --stat active", "Did you mean '--state'?"),
         ("session lst", "No such command 'lst'"),
         ("sessions", "Did you mean 'session'?"),
+        ("s ls", "'s' may be session or status"),
+        ("session s phone", "'s' may be set or show"),
     ],
 )
 def test_wrong_command_lines(ofgtp: Shell, command: str, what: str) -> None:
@@ -333,12 +355,147 @@ def test_delete_tries_all(ofgtp: Shell) -> None:
     assert gone == {"items": [{"id": "a", "confirmed": True}]}
 
 
-class Watching:
-    """`ofgtp session watch` as a process of its own."""
+def test_names_are_shortened_and_have_aliases(ofgtp: Shell) -> None:
+    ofgtp(WHOLE)
+    whole = ofgtp("session list").lines
+    for words in ("sess l", "se list", "session ls", "sess ls"):
+        assert ofgtp(words).lines == whole
+    assert json.loads(ofgtp("-j sess sh phone").out)["id"] == "phone"
+    assert json.loads(ofgtp("sess ls -j").out)["items"][0]["id"] == "phone"
+    assert ofgtp("b ls phone").err == "no bearers\n"
+    assert ofgtp("gate ls").out == ofgtp("gateway list").out
+    assert "Usage: ofgtp session delete " in ofgtp("sess rm -h").out
+    assert ofgtp("session rm phone").lines == ["phone: deleted"]
 
-    def __init__(self, api: Background, *arguments: str) -> None:
+
+def test_an_id_may_look_like_an_address(ofgtp: Shell) -> None:
+    ofgtp("session add 10.45.0.99 --gateway gw1 --ue-ip 10.45.0.7")
+    assert shown(ofgtp, "10.45.0.99")["ue_ip"] == "10.45.0.7"
+    done = ofgtp("session set 10.45.0.98 --create --gateway gw1 --ue-ip 10.45.0.98")
+    assert done.out.startswith("10.45.0.98: active")
+
+
+def test_a_wide_list(ofgtp: Shell) -> None:
+    ofgtp(WHOLE)
+    ofgtp("bearer add phone voice --precedence 1 --filter", "permit out udp from any to assigned")
+    head, session, bearer = ofgtp("session list --wide --gateway gw1 --state active").lines
+    assert re.split(r"  +", head) == [
+        *("SESSION", "UE", "STATE", "UP PKTS", "UP", "DOWN PKTS", "DOWN", "OWNER", "CHANGED"),
+        *("UPLINK", "DOWNLINK"),
+    ]
+    cells = re.split(r"  +", session)
+    packets = [int(cells[place].replace(",", "")) for place in (3, 5)]
+    counters = shown(ofgtp)["counters"]
+    assert packets == [counters[way]["packets"] for way in ("uplink", "downlink")]
+    assert packets[0] > 0 and cells[4].endswith("kB")
+    assert cells[7] == "REST" and cells[8].endswith(" s ago")
+    assert cells[9:] == ["0x1001", "0x2001 to 10.1.0.2"]
+    assert bearer.split()[0] == "voice"
+    assert len(re.split(r"  +", bearer.strip())) == len(cells)
+    assert ofgtp("session list -w --peer 10.1.0.9").err == "no sessions\n"
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[str]:
+    """There is a terminal, and somebody at it; what was asked."""
+    questions: list[str] = []
+
+    def confirm(text: str, **_: object) -> bool:
+        questions.append(text)
+        return answer == "y"
+
+    monkeypatch.setattr("ofgtp.cli.deletion._is_terminal", lambda: True)
+    monkeypatch.setattr("ofgtp.cli.deletion.click.confirm", confirm)
+    return questions
+
+
+def test_delete_all_of_a_peer(
+    api: Background, ofgtp: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, peer in enumerate(("10.1.0.2", "10.1.0.2", "10.1.0.3", "10.1.0.3")):
+        ofgtp(
+            f"session add s{number} --gateway gw1 --ue-ip 10.45.0.{number} --teid 0x{number + 1}"
+            f" --peer {peer}"
+        )
+    ofgtp("session add far --gateway gw2 --ue-ip 10.46.0.1")
+    refused = ofgtp("session delete --peer 10.1.0.2")
+    assert (refused.code, refused.line) == (
+        2,
+        "ofgtp: there is no terminal to ask on: add --yes",
+    )
+    questions = asked(monkeypatch, "n")
+    refused = ofgtp("session delete --peer 10.1.0.2")
+    assert (refused.code, refused.line) == (1, "ofgtp: nothing was deleted")
+    assert questions == ["Delete 2 sessions with peer 10.1.0.2?"]
+    assert len(ofgtp("session list").lines) == 6
+    asked(monkeypatch, "y")
+    assert ofgtp("session delete --peer 10.1.0.2").lines == [
+        "2 sessions with peer 10.1.0.2 deleted"
+    ]
+    monkeypatch.setattr("ofgtp.cli.deletion._is_terminal", lambda: False)
+    assert json.loads(ofgtp("session rm --all --gateway gw2 -y -j").out) == {"deleted": 1}
+    monkeypatch.setattr("ofgtp.cli.deletion.BATCH_LINES", 1)
+    assert ofgtp("session delete --all --yes").lines == ["2 sessions deleted"]
+    assert ofgtp("session delete --all").lines == ["0 sessions deleted"]
+    ofgtp(WHOLE)
+    api.do(Net.detach)
+    done = ofgtp("session delete --all --yes")
+    assert (done.code, done.out) == (0, "1 session deleted\n")
+    assert done.err == "not connected, so that flows there go when they are back: gw1\n"
+
+
+class Canned:
+    """An API that answers every batch so."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def send(self, _method: str, _path: str, body: bytes, *, seconds: float) -> dict[str, Any]:
+        assert seconds > 60
+        self.bodies.append(body)
+        return {}
+
+    def health(self) -> dict[str, Any]:
+        return {"gateways": [{"name": "gw1", "connected": True}]}
+
+
+def test_what_control_planes_own_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    owner = {"kind": "pfcp", "node_id": "smf.example.org"}
+    sessions = [{"id": "ours"}, {"id": "theirs", "owner": owner}, {"id": "mine", "owner": None}]
+    api = Canned()
+    delete_many(cast(Api, api), sessions, " with peer 10.1.0.2", True)
+    assert [json.loads(line)["id"] for line in api.bodies[0].splitlines()] == ["ours", "mine"]
+    assert capsys.readouterr() == (
+        "2 sessions with peer 10.1.0.2 deleted\n",
+        "not deleted, as control planes own them (PFCP): 1 session with peer 10.1.0.2\n",
+    )
+    delete_many(cast(Api, api), sessions[1:2], "", True)
+    assert len(api.bodies) == 1 and capsys.readouterr().out == "0 sessions deleted\n"
+
+
+def test_delete_all_while_others_delete_too(
+    api: Background, ofgtp: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        ofgtp(f"session add s{number} --gateway gw1 --ue-ip 10.45.0.{number}")
+    asked(monkeypatch, "y")
+
+    def confirm(text: str, **_: object) -> bool:
+        api.do(lambda net: net.service.delete("s1"))
+        return True
+
+    monkeypatch.setattr("ofgtp.cli.deletion.click.confirm", confirm)
+    assert ofgtp("session delete --all").lines == ["2 sessions deleted"]
+    assert ofgtp("session list").err == "no sessions\n"
+
+
+class Watching:
+    """`ofgtp session watch`, or another command, as a process of its own."""
+
+    def __init__(
+        self, api: Background, *arguments: str, command: tuple[str, ...] = ("session", "watch")
+    ) -> None:
         self.process = subprocess.Popen(
-            [OFGTP, "session", "watch", *arguments],
+            [OFGTP, *command, *arguments],
             env={**os.environ, "OFGTP_URL": api.url},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -380,6 +537,28 @@ def test_watch(api: Background, ofgtp: Shell) -> None:
             assert each.interrupt() == (130, "", "\n")
 
 
+def test_events(api: Background, ofgtp: Shell) -> None:
+    ofgtp("session add before --gateway gw1 --ue-ip 10.45.0.6")
+    command = ("events",)
+    with (
+        Watching(api, command=command) as everything,
+        Watching(api, "--kind", "session_deleted", "--json", command=command) as some,
+        Watching(api, "--kept", "--session", "before", command=command) as kept,
+    ):
+        assert "session_created   gateway=gw1 session=before" in kept.out.readline()
+        ofgtp(WHOLE)
+        ofgtp("session delete phone")
+        facts = "session_created   gateway=gw1 session=phone state=active"
+        assert re.fullmatch(rf"\d\d:\d\d:\d\d  {facts}\n", everything.out.readline())
+        event = json.loads(some.out.readline())
+        assert (event["kind"], event["session"]) == ("session_deleted", "phone")
+        ofgtp("session set before --idle --buffer 3")
+        assert "session_changed   gateway=gw1 session=before" in kept.out.readline()
+        for each in (some, kept):
+            assert each.interrupt() == (0, "", "")
+    assert ofgtp("events --gateway gw9").code == 4
+
+
 def test_output_that_nobody_reads(api: Background, ofgtp: Shell) -> None:
     """`ofgtp session list | head`: no complaint."""
     ofgtp(WHOLE)
@@ -404,8 +583,12 @@ def test_completion(ofgtp: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     ofgtp(WHOLE)
     monkeypatch.setenv("_OFGTP_COMPLETE", "bash_complete")
     assert completed("se") == ["session"]
+    assert completed("sess l") == ["list"]
+    assert completed("s l") == []
     assert completed("session s") == ["set", "show"]
     assert completed("session show p") == ["phone"]
+    assert completed("peer show 10.") == ["10.1.0.2"]
+    assert completed("session list --peer 10.") == ["10.1.0.2"]
     assert completed("session list --gateway g") == ["gw1", "gw2"]
     assert completed("session list --state a") == ["active"]
     assert completed("route add 10.45.0.9 encap g") == ["gtp"]
@@ -452,3 +635,20 @@ def test_a_table_fits_into_80_columns(api: Background, ofgtp: Shell) -> None:
     assert max(map(len, narrow)) <= 60
     assert "imsi-001010000000001-5" not in "".join(narrow)  # folded, and nothing is lost
     assert "…" not in "".join(narrow)
+
+
+def test_a_question_on_a_terminal(api: Background, ofgtp: Shell) -> None:
+    """It is asked on the terminal; nothing, or a no, deletes nothing."""
+    ofgtp(WHOLE)
+    for answer, left in (("\n", ["phone"]), ("n\n", ["phone"]), ("y\n", [])):
+        run = f"OFGTP_URL={api.url} {OFGTP} session delete --all"
+        done = subprocess.run(
+            ["script", "-qec", run, "/dev/null"],
+            input=answer.encode(),
+            capture_output=True,
+            check=False,
+        )
+        assert b"Delete 1 session? [y/N]: " in done.stdout
+        assert done.returncode == (1 if left else 0)
+        items = json.loads(ofgtp("session list --json").out)["items"]
+        assert [each["id"] for each in items] == left

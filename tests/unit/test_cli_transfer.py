@@ -298,7 +298,70 @@ def test_a_conflict_names_the_line_in_the_file(ofgtp: Shell, file: Path) -> None
 def test_very_many_errors(ofgtp: Shell, file: Path) -> None:
     write(file, *["x"] * 500)
     done = ofgtp("session import", file)
-    assert len(done.err.splitlines()) == transfer.MOST_ERRORS + 1
+    *_, more, _ = done.err.splitlines()
+    assert more == f"{file}: these are the first 100 errors: there may be more"
+    assert len(done.err.splitlines()) == transfer.MOST_ERRORS + 2
+
+
+def test_errors_of_all_kinds_at_once(ofgtp: Shell, file: Path) -> None:
+    """What is found here, what the API finds in a line, and what it finds in the gateway's
+    configuration and among the sessions, in one run; and of a line all that can be."""
+    ofgtp("session add phone --gateway gw1 --ue-ip 10.45.0.9")
+    rows = [
+        "a,gw1,10.99.0.1,1,,1,10.1.0.2,",
+        "b,gw1,10.45.0.2,0,,1,10.1.0,99",
+        "c,gw1,10.45.0,3,,1,10.1.0.2,",
+        "d",
+        "e,gw1,10.45.0.9,5,,1,10.1.0.2,",
+        "f,gw1,10.45.0.6,6,,6,10.1.0.2,",
+        "g,gw1,10.45.0.6,7,,7,10.1.0.2,",
+    ]
+    write(file, *rows, head=f"{HEAD},qfi")
+    done = ofgtp("session import", file)
+    *told, last = done.err.splitlines()
+    assert [line.removeprefix(f"{file}:") for line in told] == [
+        "2: ue_ip: 10.99.0.1 is not in the UE pools (10.45.0.0/16)",
+        "3: uplink_teid: '0' is not a TEID: 1 to 4294967295, or 0x1 to 0xffffffff",
+        "3: qfi: '99' is not a QFI: 1 to 63",
+        "3: downlink_remote_ip: must be an IPv4 address like 10.45.0.2",
+        "4: ue_ip: must be an IPv4 address like 10.45.0.2",
+        "5: has 1 columns and not 8",
+        "6: ue_ip: the UE address 10.45.0.9 is in use by session 'phone'",
+        "8: ue_ip: the UE address 10.45.0.6 is in use by session 'f'",
+    ]
+    assert "nothing was changed" in last
+    assert ids(ofgtp) == ["phone"]
+    mixed = '{"ue_ip": "10.45.1.1", "gateway": "gw1"}\n{\n{"ue_ip": "10.99.0.1", "gateway": "gw1"}'
+    done = ofgtp("session import -", stdin=mixed.encode())
+    assert [line.split(": ")[0] for line in done.err.splitlines()[:-1]] == [
+        "standard input:2",
+        "standard input:3",
+    ]
+    assert ids(ofgtp) == ["phone"]
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".XLSX"])
+def test_other_formats_are_refused_by_name(ofgtp: Shell, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"sessions{suffix}"
+    for does in ("export", "import"):
+        done = ofgtp(f"session {does}", file)
+        assert (done.code, done.line) == (
+            2,
+            f"ofgtp: {file}: this {does}s no {suffix.lower()}: a file ends in .csv (CSV), or in"
+            " .ndjson or .jsonl (one JSON object a line); for another ending give --format",
+        )
+    assert not file.exists()
+    assert ofgtp("session export --format csv", file).code == 0
+    assert file.read_text().startswith(HEAD)
+
+
+def test_no_csv_under_the_name_of_json(ofgtp: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "sessions.json"
+    assert ofgtp("session export", file).code == 2
+    assert not file.exists()
+    ofgtp("session add phone --gateway gw1 --ue-ip 10.45.0.9")
+    assert ofgtp("session export --json", file).code == 0
+    assert ofgtp("session import", file).code == 0
 
 
 def test_no_such_file(ofgtp: Shell, tmp_path: Path) -> None:
@@ -353,7 +416,7 @@ def test_batches(
     assert summary(ofgtp("session import", file)).endswith("40 lines: 5 created, 35 replaced")
 
 
-def test_a_batch_that_cannot_be_read_is_not_sent(
+def test_a_batch_that_cannot_be_read_is_not_done(
     ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "BATCH_LINES", 10)

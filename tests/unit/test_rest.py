@@ -591,6 +591,20 @@ def test_batch_is_refused_as_a_whole(client: Client, service: FakeService) -> No
     assert service.sessions == {}
 
 
+def test_a_line_that_cannot_be_read_hides_none_that_makes_no_sense(
+    client: Client, service: FakeService
+) -> None:
+    wrong = put(3, uplink={"teid": 0})
+    response = batch(client, put(2, ue_ip="10.46.0.1"), wrong, put(4, ue_ip="10.46.0.2"))
+    errors = problem(response, 422)["errors"]
+    assert [(error["line"], error["loc"]) for error in errors] == [
+        (1, "ue_ip"),
+        (2, "uplink.teid"),
+        (3, "ue_ip"),
+    ]
+    assert service.sessions == {}
+
+
 def test_batch_limits(client: Client) -> None:
     lines = [{"op": "delete", "id": "x"}] * 21
     problem(batch(client, *lines), 413)

@@ -12,7 +12,7 @@ import pytest
 
 from ofgtp.cli import status
 from ofgtp.cli.api import Api
-from ofgtp.cli.status import FAULTS_SHOWN, Look, Wrong, as_json, screen, wrong_with
+from ofgtp.cli.status import PEERS_SHOWN, Look, Wrong, as_json, screen, wrong_with
 from ofgtp.core.flows import faults
 
 
@@ -64,8 +64,11 @@ def later(before: dict[str, Any], packets: int, **drops: int) -> dict[str, Any]:
     return now
 
 
-def shown(now: Look, before: Look | None = None, rows: int = 24) -> list[str]:
-    return [click.unstyle(line) for line in screen(now, before or now, rows)]
+def shown(
+    now: Look, before: Look | None = None, rows: int | None = 24, verbose: bool = False
+) -> list[str]:
+    lines = screen(now, before or now, rows, verbose=verbose)
+    return [click.unstyle(line) for line in lines]
 
 
 def line(lines: list[str], name: str) -> str:
@@ -89,6 +92,8 @@ def test_it_fits_a_small_screen(version: str) -> None:
     lines = shown(look(gateway(version=version, drops=drops), peers=peers))
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80, max(lines, key=len)
+    text = "\n".join(lines)
+    assert all(f" {10**n:,} {reason}" in text for n, reason in enumerate(drops))
 
 
 def node(*states: str, problem: str | None = None) -> dict[str, Any]:
@@ -165,17 +170,27 @@ def test_peers_with_a_trouble_come_first() -> None:
     assert lines[at + 1].split()[:2] == ["10.1.0.21", "down"]
     assert lines[at + 2].endswith("via 10.1.0.254 does not answer ARP")
     assert lines[at + 3].split()[:2] == ["10.1.0.49", "up"]
-    assert lines[-1] == f"  and {50 - (len(lines) - at - 1)} more peers"
-    every = shown(look(peers=found), rows=100)
+    assert lines[-1] == f"  and {50 - (len(lines) - at - 1)} more peers: ofgtp peer list"
+    every = shown(look(peers=found), rows=None)
     assert len(every) == len(lines[: at + 1]) + 49
+    very_many = shown(look(peers=[peer(n % 250) for n in range(1000)]), rows=None)
+    assert very_many[-1] == f"  and {1000 - PEERS_SHOWN + 1} more peers: ofgtp peer list"
     assert line(shown(look()), "peers") == "none"
 
 
 def test_another_version_s_faults_are_marked() -> None:
-    lines = shown(look(gateway(version="4.1.0")))
+    lines = shown(look(gateway(version="4.1.0")), verbose=True)
     assert line(lines, "faults").startswith("11 known of 4.1.0 (*: not tried on it)")
-    assert sum(each.startswith("* ") for each in lines) == FAULTS_SHOWN
-    assert f"  and {11 - FAULTS_SHOWN} more" in "\n".join(lines)
+    assert sum(each.startswith("* ") for each in lines) == 11
+
+
+def test_faults_are_a_line_unless_asked_for() -> None:
+    lines = shown(look(gateway(version="3.1.0")))
+    assert line(lines, "faults") == ("13 known of 3.1.0, worked around: see --verbose")
+    assert line(shown(look(gateway(version="4.1.0"))), "faults") == (
+        "11 known of 4.1.0 (not all tried on it), worked around: see --verbose"
+    )
+    assert len(shown(look(gateway(version="3.1.0")), verbose=True)) == len(lines) + 13
 
 
 def test_several_gateways() -> None:
@@ -342,7 +357,7 @@ def test_watched_on_a_narrow_terminal(
 
     monkeypatch.setattr(status.time, "sleep", ended)
     with click.Context(status.status), pytest.raises(KeyboardInterrupt):
-        status._watch(cast(Api, None), 1.0)
+        status._watch(cast(Api, None), 1.0, False)
     frame = capsys.readouterr().out
     home, unwrapped, below, wrapped = "\x1b[H", "\x1b[?7l", "\x1b[J", "\x1b[?7h"
     assert frame.startswith(unwrapped + home) and frame.endswith(below + wrapped)

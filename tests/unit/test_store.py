@@ -762,7 +762,7 @@ def test_a_log_that_is_being_read(path: Path, caplog: pytest.LogCaptureFixture) 
         fill(store, 2)
         store._fold()
         fill(store, 3)
-    assert "is not folded into the file: it is being read" in caplog.text
+    assert "is not written back into the file, and grows: it is being read" in caplog.text
     store._fold()
     assert ids(store) == ["ue-1", "ue-2", "ue-3"]
     store.close()
@@ -778,7 +778,7 @@ def test_a_log_that_cannot_be_folded(
     store.path = path / "nowhere"
     for n in range(40):
         fill(store, n)
-    assert "the log is not folded into the file" in caplog.text
+    assert "log is not written back into the file, and grows: " in caplog.text
     store.path = here
     caplog.clear()
     for n in range(40, 80):

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 AUDIT_S = 3.0
 """Seconds between two looks at the host's part (OVSDB changes are seen at once)."""
 
+STARTING = "starting"
+"""What stands in place of a problem before the host was looked at for the first time."""
 RETRY_S = 1.0
 """Seconds before what failed is tried again."""
 
@@ -52,7 +54,7 @@ class Host:
         self.access_mtu = 0
         self.core_mtu: int | None = None
         """None: the host routes on, and knows what fits."""
-        self.problem: str | None = "starting"
+        self.problem: str | None = STARTING
         """What keeps it from being as it should be, for the operator."""
         self._routed = gateway
         """The gateway as the host routes for it: without IPv6 where the host has none."""
@@ -330,5 +332,6 @@ def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:
     if now != before and now is not None:
         log.warning("gateway=%s: %s", gateway.name, now)
     elif now != before and before is not None:
-        log.info("gateway=%s: over: %s", gateway.name, before)
+        ended = "the host is set up" if before == STARTING else f"this problem is gone: {before}"
+        log.info("gateway=%s: %s", gateway.name, ended)
     return now

@@ -21,7 +21,7 @@ from ofgtp.core.errors import Conflict, InvalidSession, UnknownGateway, UnknownS
 from ofgtp.core.model import BatchPut, FlowValues, Session, SessionState
 from ofgtp.core.sessions.rules import peers_of
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
-from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest
+from ofgtp.northbound.service import BatchError, BatchResult, SessionRequest, WrongLine
 from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store.rows import StoredSession
 from ofgtp.store.transaction import Transaction
@@ -43,7 +43,7 @@ STATES = 1000
 ERRORS = 100
 """Errors of a batch that are told; the first is enough to refuse it."""
 
-Op = BatchPut | ShapedPut | SessionRequest | str
+Op = BatchPut | ShapedPut | SessionRequest | str | WrongLine
 Line = tuple[int, Op]
 _PEERS = attrgetter("peer", "far_ip")
 Write = Callable[[Transaction, SessionRequest], tuple[StoredSession | None, Session, Readings]]
@@ -89,12 +89,17 @@ class Batch:
         self._created = self._replaced = self._deleted = 0
 
     def take(self, lines: Sequence[Line]) -> None:
-        """Do these lines after the ones before them."""
+        """Do these lines after the ones before them.
+
+        Raises:
+            BatchError: so many lines are wrong that the rest is not looked at.
+        """
         if self._errors or not self._at_once(lines):
             for start in range(0, len(lines), ONE_BY_ONE):
                 for number, op in lines[start : start + ONE_BY_ONE]:
-                    if len(self._errors) < ERRORS:
-                        self._one(number, op)
+                    self._one(number, op)
+                    if len(self._errors) >= ERRORS:
+                        raise BatchError(self._errors)
                 self._flush()
                 eventlet.sleep(0)
 
@@ -238,7 +243,9 @@ class Batch:
 
     def _one(self, line: int, op: Op) -> None:
         try:
-            if isinstance(op, str):
+            if isinstance(op, WrongLine):
+                self._errors += ((line, loc, msg) for loc, msg in op.errors)
+            elif isinstance(op, str):
                 self._delete_one(op)
             else:
                 self._put_one(op)

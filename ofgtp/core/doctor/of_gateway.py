@@ -291,4 +291,4 @@ def packet(wrong: Sequence[str]) -> Finding:
         )
         return ok(check, text)
     text = "; ".join(wrong)
-    return failed(check, text, "nft list ruleset", "ofgtp status   # the faults of this version")
+    return failed(check, text, "nft list ruleset", "ofgtp status -v   # the faults of this version")

@@ -106,14 +106,14 @@ class Server:
                     eventlet.sleep(0)
                     continue
                 if not full:
-                    log.error("rest: no connection can be taken: %s", error.strerror)
+                    log.error("rest: cannot accept connections: %s", error.strerror)
                 full = True
                 if error.errno in _NO_ROOM:
                     self.connections.make_room()
                 eventlet.sleep(PAUSE_SECONDS)
                 continue
             if full:
-                log.info("rest: connections are taken again")
+                log.info("rest: connections are accepted again")
                 full = False
             # By spawn_n each line of the log would first look for the thread that it is of: 20 µs.
             eventlet.spawn(self.connections.serve, sock, f"{address[0]}:{address[1]}", local)
