@@ -39,6 +39,7 @@ COMMANDS = {
     "status": "status:status",
     "doctor": "doctor:doctor",
     "check-config": "gateway:check_config",
+    "reload": "reload:reload",
     "completion": "completion:completion",
 }
 """Each command's module within this package, and its name there."""
