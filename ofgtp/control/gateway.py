@@ -558,7 +558,7 @@ class GatewayAgent:
             return gateway_flows(was, links, was_protected, self.lease_seconds)
 
         self.gateway.take(wanted)
-        self.protected = protected
+        self.protected, self.host.differs = protected, True
         try:
             if not self.synced or links is None:
                 self.generation += 1

@@ -28,7 +28,6 @@ from ofgtp.core.model import RELOADED, Gateway, Pfcp
 from ofgtp.core.rules.base import protected_networks
 from ofgtp.northbound.service import Reloaded, Taken
 from ofgtp.southbound import hostnet
-from ofgtp.southbound.channel import FlowsRefused
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ class Reload:
                     if not agent.reload(wanted[agent.gateway.name], protected):
                         pending[agent.gateway.name] = "the switch is away, or being compared"
                     before.append(was)
-            except FlowsRefused:
+            except Exception:
                 for agent, gateway, networks in before:
                     agent.reload(gateway, networks)
                 raise

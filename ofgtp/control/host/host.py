@@ -79,7 +79,7 @@ class Host:
         """Changes of the bridge's configuration that were told."""
         self._asked: Event | None = None
         """To be told of the next look, that is wanted at once."""
-        self._differs = False
+        self.differs = False
         """Whether the gateway is another one than at the last look, so that what differs of its
         part was changed by nobody else."""
         self._stopped = False
@@ -100,7 +100,7 @@ class Host:
             asked, self._asked = self._asked, None
             try:
                 lacks = self._prepare()
-                self._differs = self._asked is not None
+                self.differs = self._asked is not None
                 if asked is not None:
                     asked.send(lacks)
                 if not stirred:
@@ -131,7 +131,7 @@ class Host:
 
         Returns what it lacks, or why it is not known within so many seconds.
         """
-        self._differs = True
+        self.differs = True
         self._asked = asked = Event()
         with eventlet.Timeout(seconds, False):
             lacks: str | None = asked.wait()
@@ -154,7 +154,7 @@ class Host:
             if self._stopped:
                 return
             changed = self._apply_netfilter()
-        if changed and self._filtered and not (anew or self._differs):
+        if changed and self._filtered and not (anew or self.differs):
             self._repaired("the nftables rules were changed")
         self._filtered = True
 
@@ -240,7 +240,7 @@ class Host:
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
         self.ovs_version = facts.ovs_version or self.ovs_version
-        remade = bool(self._kept) or self._anew or self._differs
+        remade = bool(self._kept) or self._anew or self.differs
         for port, kept in self._kept.items():
             # Of an interface that is another one now nothing is known.
             if port in gateway.switch_ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):

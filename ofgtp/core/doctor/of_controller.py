@@ -8,6 +8,7 @@ from typing import Any
 from ofgtp.core.doctor.facts import Controller
 from ofgtp.core.doctor.finding import (
     LOG,
+    RELOAD,
     RESTART,
     START,
     Finding,
@@ -105,7 +106,7 @@ def peers(gateway: Gateway, found: Sequence[Mapping[str, Any]]) -> Finding:
     stranded = [peer["ip"] for peer in mine if peer["next_hop"] is None]
     if stranded:
         text = f"no route leads to {some('peer', stranded)}"
-        return failed(check, text, "add them to `access_routes` of the gateway", RESTART)
+        return failed(check, text, "add them to `access_routes` of the gateway", RELOAD)
     silent = [peer["ip"] for peer in mine if peer["next_hop"]["mac"] is None]
     if silent:
         text = f"{some('peer', silent)} {verb(silent)} not answer ARP: no downlink goes there"
