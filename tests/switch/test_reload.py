@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from ofgtp.core.pfcp.wire.messages import HeartbeatRequest, write
+from tests.support import smf
 from tests.support.command import at_switch
 from tests.support.lab import Lab
 from tests.support.site import until
+from tests.support.smf import ControlPlane
 from tests.support.stream import (
     SESSION,
     Stream,
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.switch
 POOLS = 'ue_pools = ["10.45.0.0/16"]'
 HOST = 'core_port = "host"\ncore_ip = "10.2.0.1/24"\nmasquerade = true'
 TOKEN = "reload-test-token"
+STRANGER = "10.3.9.9"
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +45,13 @@ def running(lab: Lab) -> Iterator[Lab]:
     lab.stop_controller()
 
 
-def write(lab: Lab, text: str) -> None:
+def put(lab: Lab, text: str) -> None:
     (lab.dir / "ofgtp.toml").write_text(text)
 
 
 def reload(lab: Lab, text: str) -> tuple[int, list[str], list[str]]:
     """Write the file and have it taken; the exit code, and the lines printed."""
-    write(lab, text)
+    put(lab, text)
     code, out, err = at_switch(lab, "reload")
     return code, out.splitlines(), err.splitlines()
 
@@ -209,13 +213,41 @@ def test_a_pool_that_holds_a_peer_and_a_route_of_the_host_are_refused(running: L
 def test_sighup(running: Lab) -> None:
     lab = running
     assert lab.controller is not None
-    write(lab, pooled(lab, "10.45.0.0/16", "10.46.0.0/16"))
+    put(lab, pooled(lab, "10.45.0.0/16", "10.46.0.0/16"))
     lab.controller.send_signal(signal.SIGHUP)
     until(lambda: in_pool(lab, "10.46.0.9") == 201, "the pool is taken")
-    write(lab, pooled(lab, "10.45.0.0/16").replace("br-ofgtp", "br-other"))
+    put(lab, pooled(lab, "10.45.0.0/16").replace("br-ofgtp", "br-other"))
     lab.controller.send_signal(signal.SIGHUP)
     until(lambda: "gateway.gw1.bridge: br-other" in lab.controller_log.read_text(), "it is said")
     assert in_pool(lab, "10.46.0.9") == 201
+
+
+def test_pfcp_peers(lab: Lab) -> None:
+    """One more control plane is heard; the one that is there, and its session, notice nothing."""
+    smf.n4(lab)
+    text = lab.config(gateway=smf.CONFIG)
+    lab.start_controller(text)
+    with ControlPlane(lab) as there, ControlPlane(lab, STRANGER) as other:
+        assert there.associate().cause == 1
+        session = there.establish((smf.uplink(),), (smf.to_core(),))
+        other.send(write(HeartbeatRequest(other.stamp), 1))
+        assert other.receive(0.5) is None
+        more = text.replace('["10.3.0.0/24"]', f'["10.3.0.0/24", "{STRANGER}/32"]')
+        more = more.replace("heartbeat_seconds = 5", "heartbeat_seconds = 30")
+        code, out, err = reload(lab, more.replace(POOLS, 'ue_pools = ["10.44.0.0/15"]'))
+        assert (code, err) == (0, [])
+        assert sorted(line.partition(",")[0] for line in out) == [
+            "gw1: pfcp.heartbeat_seconds: 30 now",
+            "gw1: pfcp.peers: 10.3.0.0/24",
+            "gw1: ue_pools: 10.44.0.0/15 now",
+        ]
+        assert other.associate().cause == 1
+        # An address of the new pool is taken from a control plane, too.
+        there.establish((smf.uplink(), smf.downlink("10.44.0.2")), (smf.to_core(), smf.idle()))
+        assert session.delete().cause == 1
+        code, _, err = reload(lab, more.replace(f'listen = "{smf.UPF}"', 'listen = "10.3.0.99"'))
+        assert code == 1 and any("pfcp.listen: 10.3.0.99 in the file" in line for line in err)
+    assert lab.stop_controller() == 0
 
 
 def test_a_new_token(lab: Lab) -> None:
