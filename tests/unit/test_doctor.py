@@ -23,7 +23,16 @@ import pytest
 from ofgtp import cli
 from ofgtp.control.host import proof, survey
 from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_pfcp, of_switch
-from ofgtp.core.doctor.facts import Chain, Controller, Interface, Reach, Route, Socket, Switch
+from ofgtp.core.doctor.facts import (
+    Chain,
+    Controller,
+    Interface,
+    Jumped,
+    Reach,
+    Route,
+    Socket,
+    Switch,
+)
 from ofgtp.core.doctor.finding import Finding, Verdict
 from ofgtp.core.doctor.of_firewall import blocked, closes, firewall
 from ofgtp.core.errors import OfgtpError
@@ -358,6 +367,15 @@ def test_the_rule_that_cuts_the_host_off_is_named(rule: str, meets: bool) -> Non
     chain = replace(INPUT, policy="accept", rules=["ct state invalid drop", rule, "accept"])
     found = one(firewall([chain], [], [GW], [REST_CUT]))
     named = f"is dropped by inet filter input (rule: {rule})"
+    judged(found, FAILED, named if meets else "a rule that is not found")
+
+
+@pytest.mark.parametrize(("asked", "meets"), [("", True), ('iifname "eth0"', False)])
+def test_a_rule_in_a_chain_that_another_leads_to(asked: str, meets: bool) -> None:
+    jumped = [Jumped("mine", asked, "tcp dport 22 drop"), Jumped("mine", asked, "reject")]
+    chain = replace(INPUT, policy="accept", rules=["jump mine"], jumped=jumped)
+    found = one(firewall([chain], [], [GW], [REST_CUT]))
+    named = "is dropped by inet filter input (rule: reject, in chain mine)"
     judged(found, FAILED, named if meets else "a rule that is not found")
 
 

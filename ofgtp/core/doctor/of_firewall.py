@@ -93,10 +93,16 @@ def _by(chain: Chain, cut: Sequence[Reach]) -> str:
 
 
 def _meeting(chain: Chain, cut: Sequence[Reach]) -> list[str]:
-    """The rules of a chain that drop or refuse, and may match a connection to these addresses."""
+    """The rules of a chain, and of those that it leads to, that drop or refuse, and may match a
+    connection to these addresses."""
     ports = [int(each.address.rpartition(":")[2]) for each in cut]
-    parted = [(rule, _DROPS.split(rule)[0]) for rule in chain.rules if _DROPS.search(rule)]
-    return [rule for rule, asks in parted if _may_match(asks, ports)]
+    ways = [("", rule, rule) for rule in chain.rules]
+    ways += [(asked, rule, f"{rule}, in chain {to}") for to, asked, rule in chain.jumped]
+    return [
+        shown
+        for asked, rule, shown in ways
+        if _DROPS.search(rule) and _may_match(f"{asked} {_DROPS.split(rule)[0]}", ports)
+    ]
 
 
 def _may_match(asks: str, ports: Sequence[int]) -> bool:
