@@ -7,8 +7,11 @@ import sys
 import click
 
 from ofgtp.cli import output
-from ofgtp.cli.errors import EXIT_FAILED, EXIT_USAGE, CliError
+from ofgtp.cli.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, CliError
 from ofgtp.cli.settings import api_options
+
+OTHER_TOKEN = "if token_file names another file now: systemctl kill -s HUP --kill-whom=main ofgtp"
+OTHER_LISTEN = "if `listen` has changed in the file: that needs a restart"
 
 
 @click.command(short_help="Take a changed ofgtp.toml, without a restart.")
@@ -31,18 +34,21 @@ def reload() -> None:
         try:
             done = api.send("POST", "/v1/reload", {}) or {}
         except Refused as error:
-            reasons = error.problem.get("errors", ())
             if error.status == 422:
                 raise CliError(str(error.problem["detail"]), EXIT_USAGE) from error
             if error.status == 401:
-                hint = "if the file names another one now: systemctl kill -s HUP ofgtp"
-                raise CliError(f"{error}; {hint}") from error
+                raise CliError(f"{error}; {OTHER_TOKEN}") from error
             if error.status != 409:
                 raise
+            reasons = error.problem.get("errors", ())
             output.note("ofgtp reload: nothing was taken")
             for each in reasons:
                 output.note(f"{each['loc']}: {each['msg']}")
             sys.exit(EXIT_FAILED)
+        except CliError as error:
+            if error.code == EXIT_UNREACHABLE:
+                raise CliError(f"{error}; {OTHER_LISTEN}", error.code) from error
+            raise
     if output.wants_json():
         output.document(done)
         return

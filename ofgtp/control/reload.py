@@ -23,7 +23,7 @@ from ofgtp.control.pfcp.endpoint import PfcpEndpoint
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.control.usage.round import Round
 from ofgtp.core.errors import ConfigError, NotReloaded, OfgtpError
-from ofgtp.core.filters import Network, within
+from ofgtp.core.filters import Network, overlap, within
 from ofgtp.core.model import RELOADED, Gateway, Pfcp
 from ofgtp.core.rules.base import protected_networks
 from ofgtp.northbound.service import Reloaded, Taken
@@ -43,6 +43,8 @@ _DERIVED: Final = ("name", "pmd_cores", "leased", "pfcp")
 """Fields that are looked at elsewhere."""
 _PFCP: Final = ("peers", "on_peer_lost", "heartbeat_seconds", "network_instances")
 """What of `[gateway.pfcp]` is taken."""
+_REST: Final = ("hosts", "token_file")
+"""What of `[rest]` is."""
 
 Reasons = list[tuple[str, str]]
 
@@ -130,6 +132,9 @@ class Reload:
         for agent in self._agents:
             agent.settle()
         with self._writer:
+            # Once more: sessions may have come.
+            if reasons := [*self._in_the_way(new)]:
+                raise NotReloaded(reasons)
             before: list[tuple[GatewayAgent, Gateway, Sequence[Network]]] = []
             try:
                 for agent in self._agents:
@@ -155,17 +160,28 @@ class Reload:
     def _in_the_way(self, new: Config) -> Iterator[tuple[str, str]]:
         """What of the host and of sessions new prefixes meet, so that tunnels would be cut off."""
         running = {gateway.name: gateway for gateway in self._config.gateways}
+        framed: list[Network] | None = None
         for gateway in new.gateways:
             if (old := running.get(gateway.name)) is None:
                 continue
-            added = [pool for pool in gateway.pools if pool not in old.pools]
-            peers = self._store.peers(gateway.name) if added else {}
-            for pool in added:
-                if peer := next((peer for peer in peers if peer in pool), None):
-                    yield _at(gateway, "ue_pools"), f"{pool} holds {peer}, a peer of sessions"
+            pools = [pool for pool in gateway.pools if pool not in old.pools]
             there = {route.to for route in old.access_routes}
             routes = [each.to for each in gateway.access_routes if each.to not in there]
-            routed = {"access_routes": routes, "ue_pools": added if gateway.host_core else []}
+            peers = self._store.peers(gateway.name) if pools else {}
+            for pool in pools:
+                if peer := next((peer for peer in peers if peer in pool), None):
+                    yield _at(gateway, "ue_pools"), f"{pool} holds {peer}, a peer of sessions"
+            if framed is None and (pools or routes):
+                # Of all gateways: no UE of any of them may send to an access route.
+                framed = [each for name in running for each in self._store.framed(name)]
+            for key, prefixes in (("ue_pools", pools), ("access_routes", routes)):
+                for prefix in prefixes:
+                    if behind := next(
+                        (each for each in framed or () if overlap(each, prefix)), None
+                    ):
+                        reason = f"{prefix} overlaps {behind}, which is behind a UE (framed_routes)"
+                        yield _at(gateway, key), reason
+            routed = {"access_routes": routes, "ue_pools": pools if gateway.host_core else []}
             for key, prefixes in routed.items():
                 for prefix, own in hostnet.own_routes(old, prefixes).items():
                     if own.startswith(f"{prefix} "):
@@ -191,9 +207,6 @@ def differences(old: Config, new: Config) -> tuple[list[Taken], Reasons]:
     for name in (name for name in after if name in before):
         _compare(before[name], after[name], taken, reasons)
     return taken, reasons
-
-
-_REST: Final = ("hosts", "token_file")
 
 
 def _compare(old: Gateway, new: Gateway, taken: list[Taken], reasons: Reasons) -> None:

@@ -84,6 +84,19 @@ def flows(lab: Lab) -> list[str]:
     return sorted(line for line in shown if "hard_timeout" not in line)
 
 
+def settled(lab: Lab) -> list[str]:
+    """The flows, once the next hop is known and they have that."""
+    until(lambda: report(lab)["next_hop"]["state"] == "resolved", "the next hop answers")
+
+    def same() -> list[str] | None:
+        before = flows(lab)
+        time.sleep(0.6)
+        return before if flows(lab) == before else None
+
+    found: list[str] = until(same, "the flows stay as they are")
+    return found
+
+
 def spoof(lab: Lab, source: str) -> None:
     """A T-PDU of the stream's session from another base station's address."""
     inner = udp_datagram("10.45.0.2", "10.2.0.2", 9000, b"other", 64)
@@ -157,7 +170,7 @@ def test_a_new_pool_s_traffic_passes(running: Lab) -> None:
 
 def test_what_needs_a_restart_is_named_and_nothing_is_taken(running: Lab) -> None:
     lab = running
-    there, at = flows(lab), report(lab)
+    there, at = settled(lab), report(lab)
     text = pooled(lab, "10.45.0.0/16", "10.46.0.0/16")
     wrong = text.replace('"10.1.0.1/24"', '"10.1.0.9/24"').replace("br-ofgtp", "br-other")
     with Stream(lab) as stream:
@@ -168,6 +181,8 @@ def test_what_needs_a_restart_is_named_and_nothing_is_taken(running: Lab) -> Non
             "gateway.gw1.bridge: br-other in the file, br-ofgtp in use: needs a restart",
             "gateway.gw1.access_ip: 10.1.0.9/24 in the file, 10.1.0.1/24 in use: needs a restart",
         ]
+        moved = reload(lab, lab.config().replace("127.0.0.1:8080", "127.0.0.1:8081"))
+        assert moved[0] == 3 and "`listen` has changed in the file" in moved[2][0]
         gone = reload(lab, pooled(lab, "10.46.0.0/16"))
         assert gone[0] == 1 and "10.45.0.0/16 is not in it any more" in gone[2][1]
         owner = reload(lab, lab.config(controller='ownership = "switch"'))
@@ -260,6 +275,10 @@ def test_a_new_token(lab: Lab) -> None:
     assert lab.http("GET", "/v1/gateways", headers=with_token).status == 200
     file.write_text("other")
     assert lab.http("POST", "/v1/reload", {}).status == 401
+    elsewhere = lab.dir / "token2"
+    elsewhere.write_text("unknown")
+    code, _, err = reload(lab, lab.config(rest=f'token_file = "{elsewhere}"'))
+    assert code == 1 and "names another file now: systemctl kill -s HUP" in err[0]
     assert reload(lab, text) == (0, ["token_file: another token now"], [])
     assert lab.http("GET", "/v1/gateways", headers=with_token).status == 401
     other = {"Authorization": "Bearer other"}

@@ -230,6 +230,33 @@ def test_a_restart_for_one_setting_takes_none(world: World) -> None:
     assert world.right()
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"ue_pools": (POOL, IPv4Network("10.9.0.0/16"))}, "ue_pools"),
+        ({"ue_pools": (POOL, MORE)}, "ue_pools"),
+        ({"access_routes": (AccessRoute(MORE, ROUTE.via),)}, "access_routes"),
+    ],
+)
+def test_what_sessions_have_is_left_alone(world: World, changes: dict[str, Any], key: str) -> None:
+    body = {
+        "id": "x",
+        "gateway": "gw1",
+        "ue_ip": "10.45.0.9",
+        "downlink": {"teid": 7, "remote_ip": "10.9.0.7"},
+        "framed_routes": ["10.47.7.0/24"],
+    }
+    client = Client(RestApp(world.net.service))
+    assert client.post("/v1/sessions", json=body).status_code == 201
+    world.write("gw1", **changes)
+    with pytest.raises(NotReloaded) as refused:
+        world.reload()
+    assert [name for name, _ in refused.value.reasons] == [f"gateway.gw1.{key}"]
+    assert world.net.agents["gw1"].gateway.ue_pools == (POOL,) and world.right()
+    assert client.delete("/v1/sessions/x").status_code == 204
+    world.reload()
+
+
 def test_a_switch_that_is_away_gets_it_later(world: World) -> None:
     world.net.detach("gw1")
     world.write("gw1", ue_pools=(POOL, MORE))
