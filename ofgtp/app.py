@@ -35,12 +35,14 @@ from ofgtp import config as configuration
 from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp.endpoint import PfcpEndpoint
+from ofgtp.control.reload import Reload
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.control.usage.round import Round
 from ofgtp.core.errors import (
     CodecError,
     ConfigError,
     GatewayNotReady,
+    OfgtpError,
     StoreDamaged,
     StoreError,
     StoreUnfit,
@@ -98,6 +100,8 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         logs.detach_handlers()
+        # Before `start` there is nothing to reload; by default it would end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _raise_file_limit()
         try:
             config = configuration.load(configuration.default_path())
@@ -141,6 +145,14 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             }
         except StoreError as error:
             _give_up(str(error), EXIT_STORE_AWAY)
+        seconds = config.controller.usage_round_seconds
+        self._rounds = [Round(agent, store, writer, seconds) for agent in self._agents]
+        try:
+            self._reload = Reload(
+                config, self._agents, self._endpoints, self._rounds, service, store, writer
+            )
+        except ConfigError as error:
+            _give_up(str(error), EXIT_CONFIG)
         self._config, self._service, self._store, self._writer = config, service, store, writer
         self._listener = Listener(datapath_connection_factory)
         self._stopping = False
@@ -155,12 +167,20 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         thread = super().start()
         rest = self._config.rest
         try:
-            app = RestApp(self._service, host=rest.host, token=rest.token(), hosts=rest.hosts)
+            app = RestApp(
+                self._service,
+                host=rest.host,
+                token=rest.token(),
+                hosts=rest.hosts,
+                reload=self._reload,
+            )
             server = serve(app, (rest.host, rest.port))
         except ConfigError as error:
             _give_up(str(error), EXIT_CONFIG)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: hub.spawn(self._stop, server))
+        self._reload.api = app
+        signal.signal(signal.SIGHUP, lambda *_: hub.spawn(self._reload_now))
         for rest_thread in server.threads:
             hub.spawn(self._for_ever, "rest", rest_thread.wait)
         for listening in self._listening:
@@ -168,14 +188,21 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
         for agent in self._agents:
             name = agent.gateway.name
             hub.spawn(self._for_ever, f"gateway={name}", agent.run)
-            seconds = self._config.controller.usage_round_seconds
-            rounds = Round(agent, self._store, self._writer, seconds)
-            hub.spawn(self._for_ever, f"usage of gateway={name}", rounds.run)
             limits = partial(self._service.limits.run, name)
             hub.spawn(self._for_ever, f"limits of gateway={name}", limits)
+        for agent, rounds in zip(self._agents, self._rounds, strict=True):
+            hub.spawn(self._for_ever, f"usage of gateway={agent.gateway.name}", rounds.run)
         for name, endpoint in self._endpoints.items():
             hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread
+
+    def _reload_now(self) -> None:
+        """Read the configuration again, on SIGHUP; what comes of it is in the log."""
+        try:
+            with suppress(OfgtpError):  # it has logged that
+                self._reload()
+        except Exception:
+            log.exception("reload: unexpected")
 
     def _for_ever(self, what: str, work: Callable[[], object]) -> None:
         """Do what must not end while the process lives. If it does, the process ends, too, and is

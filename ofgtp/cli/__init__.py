@@ -42,6 +42,7 @@ COMMANDS = {
     "events": "events:events",
     "doctor": "doctor:doctor",
     "check-config": "gateway:check_config",
+    "reload": "reload:reload",
     "completion": "completion:completion",
 }
 """Each command's module within this package, and its name there."""

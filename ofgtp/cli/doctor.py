@@ -109,7 +109,9 @@ def _examine(packet: bool) -> Iterator[Finding]:
         installed = any(switches[g.ovsdb].installed(g) for g in config.gateways)
         controller, sockets = _ask(), survey.sockets()
         firewall = _firewall(config, sockets)
-        ends = config.controller.ownership == "controller"
+        # What runs may have been started with another file.
+        leased = any(report.get("lease") for report in controller.gateways.values())
+        ends = leased or config.controller.ownership == "controller"
         for finding in _controller(config, controller, installed, sockets, firewall):
             yield finding.warned(ends)
         blocked = of_firewall.blocked(firewall)

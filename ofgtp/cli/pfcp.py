@@ -129,7 +129,7 @@ def hints(node: Json) -> Iterator[str]:
         return
     if node["strangers"] and not node["associations"]:
         ip = node["strangers"][0]["ip"]
-        yield f"if {ip} is your control plane: add it to `peers` of [gateway.pfcp], and restart"
+        yield f"if {ip} is your control plane: add it to `peers` of [gateway.pfcp]; ofgtp reload"
     if not node["received"] and not node["strangers"]:
         yield (
             f"nothing has come yet: tcpdump -ni any udp port {PORT}   # does it arrive? Is this"
@@ -140,7 +140,8 @@ def hints(node: Json) -> Iterator[str]:
         yield f"ping {down[0]['ip']}; tcpdump -ni any udp port {PORT}   # does it answer?"
     unknown = [each["name"] for each in node["network_instances"] if not each["known"]]
     if unknown:
-        yield f"add to `network_instances` what is asked for: {', '.join(unknown)}"
+        names = ", ".join(unknown)
+        yield f"add to `network_instances` what is asked for: {names}; then: ofgtp reload"
 
 
 def _one(nodes: Sequence[Json], name: str) -> None:

@@ -542,8 +542,47 @@ class GatewayAgent:
         self.resync_soon(problem)
         return False
 
-    def _apply_next_epoch(self, base: Callable[[Links], Iterable[Flow]]) -> None:
-        """Bring base flows up to date, so that packets under way see it."""
+    def reload(self, wanted: Gateway, protected: Sequence[Network]) -> bool:
+        """Be configured as `wanted`, in what may change; the caller holds the writer lock.
+
+        Returns True when the switch has confirmed, False when the next comparison does it. The
+        host's part is looked at later, see `Host.look`.
+
+        Raises:
+            FlowsRefused: the switch refused a flow, and nothing has changed.
+        """
+        was, was_protected = replace(self.gateway), self.protected
+        links, done = self._links, True
+
+        def base_before(links: Links) -> Iterator[Flow]:
+            return gateway_flows(was, links, was_protected, self.lease_seconds)
+
+        self.gateway.take(wanted)
+        self.protected, self.host.differs = protected, True
+        try:
+            if not self.synced or links is None:
+                self.generation += 1
+                self.resync_soon("the configuration was read again", nothing())
+                done = False
+            elif [*base_before(links)] != [*self._base(links)]:
+                done = self._apply_next_epoch(base_before, self._base)
+        except Disconnected as error:
+            self.generation += 1
+            self.resync_soon(str(error), nothing())
+            done = False
+        except FlowsRefused:
+            self.gateway.take(was)
+            self.protected = was_protected
+            raise
+        self.signalling.peers.reloaded(was, time.monotonic())
+        return done
+
+    def _apply_next_epoch(
+        self,
+        base_before: Callable[[Links], Iterable[Flow]],
+        base: Callable[[Links], Iterable[Flow]],
+    ) -> bool:
+        """Bring base flows up to date, so that packets under way see it; see `commit`."""
         with self.changing() as change:
             before, old = self.links.next_epoch(), self._links
             self._links = new = self.links.get()
@@ -551,8 +590,8 @@ class GatewayAgent:
                 raise Disconnected("the bridge's ports are not known")
             try:
                 change.touched = True
-                change.replace(base(old), base(new))
-                self.commit(change)
+                change.replace(base_before(old), base(new))
+                return self.commit(change)
             except FlowsRefused:
                 self.links.back_to(before)
                 self._links = old
@@ -577,7 +616,7 @@ class GatewayAgent:
             if not self.synced or self._links is None:
                 return
             try:
-                self._apply_next_epoch(self._base)
+                self._apply_next_epoch(self._base, self._base)
             except (FlowsRefused, GatewayNotReady) as error:
                 self.resync_soon(str(error))
             except Exception:

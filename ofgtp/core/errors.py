@@ -2,6 +2,7 @@
 
 OfgtpError
 ├── ConfigError          ofgtp.toml does not parse or validate (line, key, reason)
+├── NotReloaded          ofgtp.toml asks for what only a restart can do (reasons): 409
 ├── InvalidSession       a session's field is wrong (loc, msg): 422
 ├── Conflict             an identity is in use by another session (loc, session id): 409
 ├── UnknownSession       no such session: 404
@@ -16,6 +17,8 @@ OfgtpError
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class OfgtpError(Exception):
@@ -33,6 +36,16 @@ class ConfigError(OfgtpError):
         where = f"{self.path}:{self.line}" if self.line else self.path
         parts = [part for part in (where, self.key, self.reason) if part]
         return ": ".join(parts)
+
+
+class NotReloaded(OfgtpError):
+    """The configuration was not taken, because of each of `reasons`: (dotted key, what is in the
+    way)."""
+
+    def __init__(self, reasons: Sequence[tuple[str, str]]) -> None:
+        self.reasons = list(reasons)
+        said = "; ".join(f"{key}: {reason}" for key, reason in reasons)
+        super().__init__(f"nothing was taken: {said}")
 
 
 class InvalidSession(OfgtpError):

@@ -17,7 +17,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ofgtp.core.errors import InvalidSession
 
@@ -236,9 +236,31 @@ class VethPair(NamedTuple):
     """The one that is joined to the interface."""
 
 
+RELOADED: Final = (
+    "ue_pools",
+    "ue_pools6",
+    "access_routes",
+    "access_allow",
+    "access_allow6",
+    "dscp",
+    "router_advertisement",
+    "dns6",
+    "echo_seconds",
+    "t3_response_seconds",
+    "n3_requests",
+    "on_path_down",
+    "pfcp",
+)
+"""What of a gateway may become another while it runs: no tunnel depends on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """One `[[gateway]]` of the configuration, validated; nothing in it changes while running."""
+    """One `[[gateway]]` of the configuration, validated.
+
+    While ofgtp runs all its parts share one object for each gateway. `take` alone changes it, in
+    what RELOADED names, and only where the configuration is reloaded.
+    """
 
     name: str
     ovsdb: str
@@ -295,6 +317,11 @@ class Gateway:
     """Resolvers that these name to UEs (RFC 8106)."""
     pfcp: Pfcp | None = None
     """None: no control plane is spoken to."""
+
+    def take(self, other: Gateway) -> None:
+        """Be as another one is in what RELOADED names, for all who hold this object, at once."""
+        for name in RELOADED:
+            object.__setattr__(self, name, getattr(other, name))
 
     @property
     def pools(self) -> tuple[IPv4Network | IPv6Network, ...]:

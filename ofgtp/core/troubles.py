@@ -157,7 +157,7 @@ def _of_peers(gateway: Facts) -> Iterator[Trouble]:
         named = ", ".join(unrouted[:NAMED])
         more = f" and {len(unrouted) - NAMED} more" if len(unrouted) > NAMED else ""
         text = f"no route on the access side leads to {named}{more}: no downlink goes there"
-        do = "access_routes of the gateway in ofgtp.toml"
+        do = "access_routes of the gateway in ofgtp.toml, and: ofgtp reload"
         yield Trouble(What.UNROUTED, Level.WARNING, text, do)
 
 

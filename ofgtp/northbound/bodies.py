@@ -74,6 +74,16 @@ def parse(raw: Body) -> Any:
         raise unprocessable([{"loc": "", "msg": str(error)}]) from None
 
 
+def empty(value: object) -> None:
+    """A value of JSON that is an object without members.
+
+    Raises:
+        ProblemError: 422, it is something else.
+    """
+    if value != {}:
+        raise unprocessable([{"loc": "", "msg": "the body must be an empty object: {}"}])
+
+
 def session(value: object) -> schema.SessionInput:
     """A value of JSON that is a session.
 

@@ -64,6 +64,7 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.GatewayList,
     schema.PeerList,
     schema.PfcpList,
+    schema.ReloadOutput,
     schema.RulesOutput,
     usage.SessionUsage,
     usage.UsageList,
@@ -295,6 +296,16 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
                 "Show gateways",
                 {200: _json("GatewayList", "All of them")},
             )
+        },
+        "/v1/reload": {
+            "post": _call(
+                "gateways",
+                "reload_configuration",
+                "Take what has changed in ofgtp.toml, or nothing: 409 names what needs a restart",
+                {200: _json("ReloadOutput", "What was taken")},
+                (409, 413, 415, 502, 503),
+            )
+            | {"requestBody": _body({"application/json": {"type": "object", "maxProperties": 0}})}
         },
         "/v1/peers": {
             "get": _call(

@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 
 from ofgtp.core.errors import (
+    ConfigError,
     Conflict,
     GatewayNotReady,
     InvalidSession,
+    NotReloaded,
     OfgtpError,
     StoreError,
     SwitchRefused,
@@ -104,6 +106,13 @@ def translate(error: OfgtpError) -> ProblemError:
         case Conflict():
             errors = [{"loc": error.loc, "msg": error.msg}]
             return ProblemError(HTTPStatus.CONFLICT, error.msg, errors, session=error.session_id)
+        case ConfigError():
+            line = {"line": error.line} if error.line else {}
+            wrong = [{"loc": error.key, "msg": error.reason, **line}]
+            return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), wrong)
+        case NotReloaded():
+            why = [{"loc": key, "msg": reason} for key, reason in error.reasons]
+            return ProblemError(HTTPStatus.CONFLICT, str(error), why)
         case InvalidSession():
             return unprocessable([{"loc": error.loc, "msg": error.msg}])
         case UnknownGateway():

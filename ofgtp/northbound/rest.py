@@ -42,7 +42,7 @@ from ofgtp.northbound.http.response import Response
 from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.problem import ProblemError
 from ofgtp.northbound.routes import Route, Routes
-from ofgtp.northbound.service import Service, SessionFilter, SessionRequest, SessionView
+from ofgtp.northbound.service import Reload, Service, SessionFilter, SessionRequest, SessionView
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class RestApp:
         host: the address listened on, without a port.
         token: if given, "Authorization: Bearer <token>" is asked for on all but /v1/health.
         hosts: names accepted in the Host header beside `host` and the loopback names.
+        reload: what reads the configuration again; None: nothing does.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class RestApp:
         host: str = "127.0.0.1",
         token: str | None = None,
         hosts: Collection[str] = (),
+        reload: Reload | None = None,
         body_limit: int = BODY_LIMIT,
         batch_limit: int = BATCH_LIMIT,
         batch_lines: int = BATCH_LINES,
@@ -106,12 +108,12 @@ class RestApp:
     ) -> None:
         self._service = service
         self._exposition = Exposition(service)
-        self._access = Access(host, hosts, token)
+        self._host, self._reload = host, reload
+        self.reloaded(hosts, token)
         self._batch_lines, self._max_requests = batch_lines, max_requests
         self._max_streams, self._keep_alive = max_streams, keep_alive
         self._under_way = self._streams = 0
         self._batch_runs = False
-        self._openapi = _dump(openapi.document(self._access.needs_token))
         body = body_limit, Share(MAX_BODIES)
         batch = batch_limit, Share(MAX_BATCHES)
         self.routes = Routes(
@@ -127,6 +129,7 @@ class RestApp:
                 "/v1/peers": {"GET": Route(self._peers)},
                 "/v1/pfcp": {"GET": Route(self._pfcp)},
                 "/v1/flows": {"GET": Route(self._flows)},
+                "/v1/reload": {"POST": Route(self._reload_now, JSON_TYPES, *body)},
                 "/v1/sessions": {
                     "GET": Route(self._list),
                     "POST": Route(self._create, JSON_TYPES, *body),
@@ -156,6 +159,11 @@ class RestApp:
             }
         )
 
+    def reloaded(self, hosts: Collection[str], token: str | None) -> None:
+        """Accept these names in the Host header from now on, and this token."""
+        self._access = Access(self._host, hosts, token)
+        self._openapi = _dump(openapi.document(self._access.needs_token))
+
     def __call__(self, request: Request) -> Response:
         """Answer one request, whatever happens."""
         started = time.monotonic()
@@ -180,7 +188,7 @@ class RestApp:
         self._check_host(request)
         path, method = request.path, request.method
         health = path == "/v1/health"
-        if not health and not self._access.authorized(request.header(b"authorization")):
+        if not health and not self._authorized(request):
             return self._unauthorized(request)
         found = self.routes.find(path)
         if found is None:
@@ -198,6 +206,16 @@ class RestApp:
             return route.handler(request, *arguments)
         finally:
             self._under_way -= 1
+
+    def _authorized(self, request: Request) -> bool:
+        """Whether it has the token. To have a new one taken, that will do, too."""
+        given = request.header(b"authorization")
+        if self._access.authorized(given):
+            return True
+        if request.path != "/v1/reload" or self._reload is None:
+            return False
+        new = self._reload.token_in_file()
+        return new is not None and Access(self._host, (), new).authorized(given)
 
     def _check_host(self, request: Request) -> None:
         local = request.connection.local if self._access.any_address else None
@@ -241,6 +259,13 @@ class RestApp:
         bodies.query(request, schema.NoQuery)
         well, body = self._service.health()
         return _json(body, HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _reload_now(self, request: Request) -> Response:
+        bodies.query(request, schema.NoQuery)
+        bodies.empty(bodies.parse(request.body))
+        if self._reload is None:
+            raise problem.nothing_here()
+        return _model(schema.ReloadOutput.of(self._reload()))
 
     def _gateways(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)

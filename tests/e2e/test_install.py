@@ -82,6 +82,8 @@ def test_what_comes(installed: Installed) -> None:
     unit = (shared / "lib/systemd/system/ofgtp.service").read_text()
     (start,) = re.findall(r"^ExecStart=(\S+) ofgtp\.app$", unit, re.MULTILINE)
     assert os.access(f"{installed.root}{start}", os.X_OK)
+    (reload,) = re.findall(r"^ExecReload=(\S+) reload$", unit, re.MULTILINE)
+    assert os.access(f"{installed.root}{reload}", os.X_OK)
     assert (shared / "bin/ofgtp").readlink() == Path("/opt/ofgtp/.venv/bin/ofgtp")
     for document in re.findall(r"file:(\S+)", unit):
         assert Path(f"{installed.root}{document}").is_file()

@@ -325,6 +325,20 @@ def test_a_host_that_refuses_itself(site: Site) -> None:
     assert report.one("firewall")["remedy"][0].startswith("iptables -I OUTPUT -o lo -j ACCEPT")
 
 
+def test_a_rule_that_cuts_the_host_off_is_named(site: Site) -> None:
+    """In a chain that another leads to; beside rules that have nothing to do with it."""
+    theirs = (
+        "table inet theirs { chain services { tcp dport 22 drop; tcp dport { 6653, 8080 } drop; };"
+        " chain closed { drop; }; chain input { type filter hook input priority 0; policy accept;"
+        ' iifname "nothere" jump closed; jump services; }; }'
+    )
+    with rules(site, theirs):
+        text = doctor(site.lab).one("firewall")["text"]
+    rule = "tcp dport { 6653, 8080 } drop, in chain services"
+    assert text.endswith(f"is dropped by inet theirs input (rule: {rule})")
+    until(lambda: site.gateway()["next_hop"]["state"] == "resolved", "the next hop answers")
+
+
 def test_a_cut_that_is_there_for_new_connections_only(site: Site) -> None:
     """The next connection would not come about, though all is well now."""
     new = INPUT.replace("policy drop;", "policy accept; tcp dport 6653 tcp flags syn drop;")

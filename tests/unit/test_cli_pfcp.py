@@ -127,7 +127,9 @@ def test_what_it_asks_for_is_refused(ofgtp: Shell, told: Told) -> None:
     lines = ofgtp("pfcp").lines
     assert any(line.endswith(f" 10.3.0.5: {words}") for line in lines)
     assert "silent    dropped: 2 wrong_version (docs/metrics.md)" in lines
-    assert "do:       add to `network_instances` what is asked for: ims" in lines
+    assert (
+        "do:       add to `network_instances` what is asked for: ims; then: ofgtp reload" in lines
+    )
     assert ofgtp("pfcp 10.3.0.5").line.endswith(f"10.3.0.5 is associated: {words}")
 
 

@@ -23,7 +23,16 @@ import pytest
 from ofgtp import cli
 from ofgtp.control.host import proof, survey
 from ofgtp.core.doctor import of_controller, of_gateway, of_host, of_pfcp, of_switch
-from ofgtp.core.doctor.facts import Chain, Controller, Interface, Reach, Route, Socket, Switch
+from ofgtp.core.doctor.facts import (
+    Chain,
+    Controller,
+    Interface,
+    Jumped,
+    Reach,
+    Route,
+    Socket,
+    Switch,
+)
 from ofgtp.core.doctor.finding import Finding, Verdict
 from ofgtp.core.doctor.of_firewall import blocked, closes, firewall
 from ofgtp.core.errors import OfgtpError
@@ -310,13 +319,18 @@ def test_rules_on_what_the_host_sends_to_itself() -> None:
         cut,
         FAILED,
         "REST at 127.0.0.1:8080 and OpenFlow at 127.0.0.1:6653",
-        "dropped by inet filter input",
+        "dropped by inet filter input (its policy)",
         "nft insert rule inet filter input iifname lo accept",
     )
     assert len(cut.remedy) == 1
     out = Chain("ip", "filter", "OUTPUT", "output", "accept", rules=["tcp dport 6653 drop"])
     refused = one(firewall([out], [], [GW], [OPENFLOW_CUT]))
-    judged(refused, FAILED, "is refused by ip filter OUTPUT", "iptables -I OUTPUT -o lo -j ACCEPT")
+    judged(
+        refused,
+        FAILED,
+        "is refused by ip filter OUTPUT (rule: tcp dport 6653 drop)",
+        "iptables -I OUTPUT -o lo -j ACCEPT",
+    )
     raw = Chain("ip6", "raw", "PREROUTING", "prerouting", "drop")
     judged(one(firewall([raw], [], [GW], [REST_CUT])), FAILED, "ip6tables -t raw -I PREROUTING -i")
     old = one(firewall([], ["filter"], [GW], [REST_CUT]))
@@ -334,6 +348,37 @@ def test_rules_on_what_the_host_sends_to_itself() -> None:
     judged(found, FAILED, "is not reached: see `firewall`")
 
 
+@pytest.mark.parametrize(
+    ("rule", "meets"),
+    [
+        ("drop", True),
+        ("counter reject with icmp port-unreachable", True),
+        ('iifname "lo" drop', True),
+        ('iifname "eth0" drop', False),
+        ("tcp dport 8080 drop", True),
+        ("tcp dport { 22, 8000-8100 } reject with tcp reset", True),
+        ("tcp dport { 22, 443 } drop", False),
+        ("udp dport 8080 drop", False),
+        ("ct state invalid drop", False),
+        ("tcp dport 8080 accept", False),
+    ],
+)
+def test_the_rule_that_cuts_the_host_off_is_named(rule: str, meets: bool) -> None:
+    chain = replace(INPUT, policy="accept", rules=["ct state invalid drop", rule, "accept"])
+    found = one(firewall([chain], [], [GW], [REST_CUT]))
+    named = f"is dropped by inet filter input (rule: {rule})"
+    judged(found, FAILED, named if meets else "a rule that is not found")
+
+
+@pytest.mark.parametrize(("asked", "meets"), [("", True), ('iifname "eth0"', False)])
+def test_a_rule_in_a_chain_that_another_leads_to(asked: str, meets: bool) -> None:
+    jumped = [Jumped("mine", asked, "tcp dport 22 drop"), Jumped("mine", asked, "reject")]
+    chain = replace(INPUT, policy="accept", rules=["jump mine"], jumped=jumped)
+    found = one(firewall([chain], [], [GW], [REST_CUT]))
+    named = "is dropped by inet filter input (rule: reject, in chain mine)"
+    judged(found, FAILED, named if meets else "a rule that is not found")
+
+
 def test_rules_on_arp() -> None:
     arp = Chain("arp", "filter", "INPUT", "input", "drop")
     judged(
@@ -349,10 +394,14 @@ def test_a_restart_that_ends_tunnels_says_so() -> None:
     hung = of_controller.controller(replace(AWAY, hangs=True), True)
     assert "systemctl restart ofgtp" in hung.warned(False).remedy
     told = [line for line in hung.warned(True).remedy if "restart ofgtp" in line]
-    assert told == ['systemctl restart ofgtp   # it ends all tunnels (ownership = "controller")']
+    assert told == [
+        'systemctl restart ofgtp   # a restart ends all tunnels (ownership = "controller")'
+    ]
     held = [Socket("tcp", "127.0.0.1", 8080, "x", 17)]
     taken = of_host.listens("listen", "listen", "127.0.0.1", 8080, held, AWAY).warned(True)
-    assert any("if it is an ofgtp that hangs; it ends all tunnels" in e for e in taken.remedy)
+    assert any(
+        "if it is an ofgtp that hangs; a restart ends all tunnels" in e for e in taken.remedy
+    )
 
 
 def test_host_services() -> None:

@@ -310,8 +310,9 @@ def test_each_tunnel_of_a_peer_that_all_sessions_leave_gets_its_end_marker(
     agent.changed(pairs)
     assert peers.neighbours.mac(ENB) == mac, "they are yet to be sent"
     world.switch.got.clear()
-    assert later == [(agent._end_markers._send, tunnels)]
-    agent._end_markers._send(tunnels)
+    owed = [(each, ENB) for each in tunnels]
+    assert later == [(agent._end_markers._send, owed)]
+    agent._end_markers._send(owed)
     sent = [body for kind, _, body in world.switch.got if kind == of.Type.PACKET_OUT]
     assert [int.from_bytes(body[-4:], "big") for body in sent] == [each.teid for each in tunnels]
     assert {body[32:38].hex(":") for body in sent} == {mac}

@@ -39,6 +39,20 @@ def run(paths: Paths, start: int, stop: int) -> list[tuple[int, SendEcho | PathC
     return seen
 
 
+def test_other_timers_hold_for_exchanges_under_way_and_to_come() -> None:
+    paths = paths_in_use(PEER)
+    assert len(run(paths, 0, 4)) == 2
+    paths.retime(PathTimers(90, 4, 1), 4)
+    # It was asked twice, which is more than once: the exchange ends, and the next is 90 s later.
+    assert run(paths, 4, 100) == [(90, SendEcho(PEER, 1, 1))]
+    paths.retime(PathTimers(60, 3, 3), 100)
+    assert run(paths, 100, 152)[0] == (150, SendEcho(PEER, 2, 1))
+    paths.retime(PathTimers(300, 3, 3), 160)
+    assert [now for now, _ in run(paths, 160, 460)] == [160, 163, 450, 453, 456]
+    paths.retime(PathTimers(60, 3, 3), 600)
+    assert run(paths, 600, 601) == [(600, SendEcho(PEER, 4, 1))], "what is late is due at once"
+
+
 def test_a_peer_that_never_answers_stays_unknown() -> None:
     paths = paths_in_use(PEER)
     assert run(paths, 0, 70) == [

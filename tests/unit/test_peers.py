@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -29,6 +30,8 @@ BEYOND, BEYOND_TOO = IPv4Address("10.9.0.7"), IPv4Address("10.9.0.8")
 NOWHERE = IPv4Address("192.0.2.7")
 ROUTED = gateway(access_routes=(AccessRoute(IPv4Network("10.9.0.0/16"), ROUTER),))
 
+OTHERWISE = (AccessRoute(IPv4Network("10.9.0.0/16"), IPv4Address("10.1.0.253")),)
+
 
 class Wire:
     """Peers, and what they put on the access side."""
@@ -37,7 +40,8 @@ class Wire:
         self.mac = mac
         self.frames: list[bytes] = []
         self.sent: list[MessageType] = []
-        self.peers = Peers(ROUTED, self.frames.append, lambda: self.mac, self.sent.append)
+        self.gateway = replace(ROUTED)
+        self.peers = Peers(self.gateway, self.frames.append, lambda: self.mac, self.sent.append)
 
     def take(self) -> list[Packet]:
         """The frames sent since the last call, as scapy reads them."""
@@ -142,6 +146,23 @@ def test_what_is_loaded_takes_the_place_of_what_was_before(wire: Wire) -> None:
         assert sum(wire.peers.neighbours.counts().values()) == len(counts)
 
 
+def test_other_routes_take_peers_to_other_routers(wire: Wire) -> None:
+    wire.peers.changed({BEYOND: 2, ENB: 1}, 0)
+    assert sorted(wire.asked()) == []
+    wire.peers.ask(0)
+    assert sorted(wire.asked()) == [str(ENB), str(ROUTER)]
+    wire.answers()
+    before = replace(wire.gateway)
+    wire.gateway.take(replace(before, access_routes=OTHERWISE, n3_requests=2))
+    wire.peers.reloaded(before, 1)
+    assert wire.asked() == ["10.1.0.253"]
+    wire.answers(ROUTER, ROUTER_MAC, now=1)
+    assert wire.peers.neighbours.mac(ROUTER) is None, "nobody uses it any more"
+    wire.answers(IPv4Address("10.1.0.253"), ROUTER_MAC, now=1)
+    wire.say(BEYOND, now=1)
+    assert wire.take()[0].dst == ROUTER_MAC
+
+
 PEERS = (ENB, OTHER_ENB, BEYOND, BEYOND_TOO, NOWHERE)
 
 
@@ -197,6 +218,12 @@ class CountsMachine(RuleBasedStateMachine):
     def answer(self, hop: IPv4Address) -> None:
         self.wire.answers(hop, now=self.now)
 
+    @rule(routes=st.sampled_from([(), ROUTED.access_routes, OTHERWISE]))
+    def reload(self, routes: tuple[AccessRoute, ...]) -> None:
+        before = replace(self.wire.gateway)
+        self.wire.gateway.take(replace(before, access_routes=routes))
+        self.wire.peers.reloaded(before, self.now)
+
     def counted(self) -> Counter[IPv4Address]:
         return Counter(peer for each in self.sessions.values() for peer in peers_of(each))
 
@@ -212,7 +239,7 @@ class CountsMachine(RuleBasedStateMachine):
         for hop in [hop for hop, each in self.wire.peers._waiting.items()]:
             self.wire.peers._waiting.pop(hop)
             self.wire.peers.neighbours.release(hop)
-        hops = [ROUTED.access_next_hop(peer) for peer in self.counted()]
+        hops = [self.wire.gateway.access_next_hop(peer) for peer in self.counted()]
         used = Counter(hop for hop in hops if hop is not None)
         assert sum(self.wire.peers.neighbours.counts().values()) == len(used)
         for hop, times in used.items():

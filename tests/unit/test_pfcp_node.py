@@ -607,6 +607,16 @@ def test_who_is_not_allowed_is_not_answered() -> None:
     assert up.strangers.all() == [Stranger(STRANGER.ip, 4, 1.0)]
 
 
+def test_who_is_allowed_may_change() -> None:
+    up = node()
+    associated(up)
+    up.reloaded(settings(peers=(ip_network(f"{STRANGER.ip}/32"),), heartbeat_s=60.0))
+    assert not answers(up.receive(setup(), SMF, 1.0)), "its association stays, and it is not heard"
+    assert up.statuses()
+    assert up.receive(setup(sequence=7), STRANGER, 1.0)
+    assert up.settings.heartbeat_s == 60.0
+
+
 def test_strangers_are_bounded_and_told_of_now_and_then() -> None:
     up = node()
     others = [Endpoint(STRANGER.ip + number) for number in range(100)]

@@ -603,3 +603,16 @@ def test_no_answers_are_asked_for_of_each_version() -> None:
     )
     assert "next hop 10.2.0.2 route 10.45.0.2 back to 10.2.0.1?" in told.says
     assert "2001:db8:c::2 route 2001:db8:a:1::/64 back to 2001:db8:c::1?" in told.says
+
+
+def test_what_needs_no_restart_is_reloaded_and_a_restart_says_what_it_ends() -> None:
+    far = IPv4Address("172.16.0.9")
+    case = Case(DOWN, SESSION, gateway())
+    assert "ofgtp reload" in str(verdict.no_route(case, far).do)
+    assert "ofgtp reload" in str(verdict.dropped(case, DropReason.ACCESS_DENIED).do)
+    ends = 'a restart ends all tunnels (ownership = "controller")'
+    for leased in (False, True):
+        of = Case(DOWN, SESSION, gateway(leased=leased))
+        for told in (verdict.dropped(of, DropReason.UE_TO_UE), verdict.no_port(of, "eth2")):
+            assert "restart ofgtp" in str(told.do)
+            assert (ends in str(told.do)) == leased

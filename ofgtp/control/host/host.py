@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import eventlet
+from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 
 from ofgtp.core.errors import GatewayNotReady, InvalidSession
@@ -28,6 +29,9 @@ STARTING = "starting"
 """What stands in place of a problem before the host was looked at for the first time."""
 RETRY_S = 1.0
 """Seconds before what failed is tried again."""
+
+ASKED_S = 0.25
+"""Seconds between two looks at whether somebody wants it looked at now."""
 
 
 class Host:
@@ -75,6 +79,11 @@ class Host:
         """Whether one of them is another one, and not all is set of it yet."""
         self._configured = 0
         """Changes of the bridge's configuration that were told."""
+        self._asked: Event | None = None
+        """To be told of the next look, that is wanted at once."""
+        self.differs = False
+        """Whether the gateway is another one than at the last look, so that what differs of its
+        part was changed by nobody else."""
         self._stopped = False
         self._netfilter = Semaphore(1)
         """Held while the nftables rules are looked at or changed."""
@@ -90,20 +99,46 @@ class Host:
         """Keep it in order until stopped; to be spawned."""
         stirred = False
         while not self._stopped:
+            asked, self._asked = self._asked, None
             try:
                 lacks = self._prepare()
+                self.differs = self._asked is not None
+                if asked is not None:
+                    asked.send(lacks)
                 if not stirred:
                     self._ovsdb.stir(self.gateway)
                     stirred = True
                 self.problem = say(self.gateway, self.problem, lacks)
-                self._ovsdb.wait(AUDIT_S)
+                self._wait()
             except GatewayNotReady as error:
                 self.problem = say(self.gateway, self.problem, str(error))
+                if asked is not None and not asked.ready():
+                    asked.send(str(error))
                 eventlet.sleep(RETRY_S)
             except Exception:
                 log.exception("gateway=%s: unexpected", self.gateway.name)
                 self.problem = "an internal error, see the log"
                 eventlet.sleep(RETRY_S)
+
+    def _wait(self) -> None:
+        """Until the next look."""
+        end = time.monotonic() + AUDIT_S
+        while self._asked is None and (left := end - time.monotonic()) > 0:
+            if self._ovsdb.wait(min(left, ASKED_S)):
+                return
+
+    def look(self, seconds: float) -> str | None:
+        """Have it be what the gateway, which is another one now, asks for: at once, and not at the
+        next look. One caller at a time.
+
+        Returns what it lacks, or why it is not known within so many seconds.
+        """
+        self.differs = True
+        self._asked = asked = Event()
+        with eventlet.Timeout(seconds, False):
+            lacks: str | None = asked.wait()
+            return lacks
+        return f"not done within {seconds:g} s"
 
     def stop(self) -> None:
         """Look after it no longer."""
@@ -121,7 +156,7 @@ class Host:
             if self._stopped:
                 return
             changed = self._apply_netfilter()
-        if changed and self._filtered and not anew:
+        if changed and self._filtered and not (anew or self.differs):
             self._repaired("the nftables rules were changed")
         self._filtered = True
 
@@ -207,7 +242,7 @@ class Host:
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
         self.ovs_version = facts.ovs_version or self.ovs_version
-        remade = bool(self._kept) or self._anew
+        remade = bool(self._kept) or self._anew or self.differs
         for port, kept in self._kept.items():
             # Of an interface that is another one now nothing is known.
             if port in gateway.switch_ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):

@@ -15,7 +15,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import Path
 from typing import Any
 
-from ofgtp.core.doctor.facts import Chain, Interface, Reach, Route, Socket, Switch
+from ofgtp.core.doctor.facts import Chain, Interface, Jumped, Reach, Route, Socket, Switch
 from ofgtp.core.doctor.of_host import PACKAGES
 from ofgtp.core.errors import GatewayNotReady
 from ofgtp.southbound import hostnet, netfilter
@@ -32,6 +32,7 @@ REACH_S = 2.0
 STACK_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 """Those of the host's network stack (but of the device: ingress, egress)."""
 
+_LEADS = re.compile(r"(?P<asks>.*?)\b(?:jump|goto) (?P<to>\S+)")
 _HOOK = re.compile(
     r"\bhook (?P<hook>\w+)(?: devices? =? ?(?P<devices>\{[^}]*\}|\S+))?[^;]*;"
     r"(?: policy (?P<policy>\w+))?"
@@ -138,14 +139,30 @@ def chains() -> list[Chain]:
     """The chains of nftables that packets pass by a hook; those of the host's stack with rules."""
     code, out, _ = attempt(["nft", "list", "chains"])
     found = [] if code else read_chains(out)
-    return [
-        replace(chain, rules=_rules(chain)) if chain.hook in STACK_HOOKS else chain
-        for chain in found
-    ]
+    return [_with_rules(chain) if chain.hook in STACK_HOOKS else chain for chain in found]
 
 
-def _rules(chain: Chain) -> list[str]:
-    words = [chain.family, chain.table, chain.name]
+def _with_rules(chain: Chain) -> Chain:
+    rules = _rules(chain, chain.name)
+    jumped: list[Jumped] = []
+    led = [("", rule) for rule in rules]
+    seen = {chain.name}
+    while led:
+        asked, rule = led.pop(0)
+        leads = _LEADS.fullmatch(rule)
+        if leads is None or leads["to"] in seen:
+            continue
+        seen.add(leads["to"])
+        on_the_way = f"{asked} {leads['asks']}".strip()
+        there = [Jumped(leads["to"], on_the_way, each) for each in _rules(chain, leads["to"])]
+        jumped += there
+        led += [(on_the_way, each.rule) for each in there]
+    return replace(chain, rules=rules, jumped=jumped)
+
+
+def _rules(chain: Chain, name: str) -> list[str]:
+    """Those of the chain of that name in the same table."""
+    words = [chain.family, chain.table, name]
     code, out, _ = attempt(["nft", "--stateless", "list", "chain", *words])
     return [] if code else read_rules(out)
 

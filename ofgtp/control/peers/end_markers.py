@@ -10,7 +10,7 @@ import eventlet
 from ofgtp.control.peers.signalling import Signalling
 from ofgtp.control.turns import in_turns
 from ofgtp.core.errors import StoreError
-from ofgtp.core.model import FTeid, Gateway, Session
+from ofgtp.core.model import Address, FTeid, Gateway, Session
 from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,14 @@ class EndMarkers:
 
     def __init__(self, gateway: Gateway, store: SessionStore, signalling: Signalling) -> None:
         self._gateway, self._store, self._signalling = gateway, store, signalling
-        self._owed: list[FTeid] = []
-        """Tunnels that their sessions have left, whose peers do not know it yet."""
+        self._owed: list[tuple[FTeid, Address | None]] = []
+        """Tunnels that their sessions have left, whose peers do not know it yet; and the next hop
+        that is kept for each."""
 
     def left(self, tunnel: FTeid) -> None:
         """A session has left this tunnel for another."""
-        self._owed.append(tunnel)
         # Of a peer that all sessions leave the MAC address is asked for no more.
-        self._signalling.peers.keep(tunnel.ip, time.monotonic())
+        self._owed.append((tunnel, self._signalling.peers.keep(tunnel.ip, time.monotonic())))
 
     def confirmed(self) -> None:
         """The switch has carried all changes out: what is owed is due after a while."""
@@ -42,15 +42,15 @@ class EndMarkers:
             wait = END_MARKER_S + END_MARKER_SESSION_S * self._signalling.peers.sessions
             eventlet.spawn_after(wait, self._send, owed)
 
-    def _send(self, owed: list[FTeid]) -> None:
+    def _send(self, owed: list[tuple[FTeid, Address | None]]) -> None:
         """Not for tunnels that are in use again: more T-PDUs come by those."""
-        for tunnel in in_turns(owed):
+        for tunnel, hop in in_turns(owed):
             try:
                 if self._store.by_downlink(self._gateway.name, tunnel) is None:
                     self._signalling.end_marker(tunnel)
             except StoreError as error:
                 log.error("gateway=%s: no End Marker for %s: %s", self._gateway.name, tunnel, error)
-            self._signalling.peers.let_go(tunnel.ip)
+            self._signalling.peers.let_go(hop)
 
 
 def left_tunnels(before: Session | None, after: Session | None) -> list[FTeid]:

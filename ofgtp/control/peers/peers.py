@@ -44,8 +44,7 @@ class Peers:
         sent: Callable[[gtpu.MessageType], None],
     ) -> None:
         self._gateway, self._send, self._local_mac, self._sent = gateway, send, local_mac, sent
-        timers = PathTimers(gateway.echo_seconds, gateway.t3_response_seconds, gateway.n3_requests)
-        self.paths = Paths(timers)
+        self.paths = Paths(_timers(gateway))
         self.neighbours = Neighbours()
         self._waiting: dict[Address, _Waiting] = {}
         self._sessions: Counter[Address] = Counter()
@@ -73,17 +72,34 @@ class Peers:
             if hop is not None:
                 self._hold(hop, now)
 
-    def keep(self, peer: Address, now: float) -> None:
-        """Something is to be said to this peer later: its next hop stays known until `let_go`."""
+    def keep(self, peer: Address, now: float) -> Address | None:
+        """Something is to be said to this peer later: its next hop stays known until `let_go`.
+        Returns what that takes."""
         hop = self._gateway.access_next_hop(peer)
         if hop is not None:
             self.neighbours.acquire(hop, now)
+        return hop
 
-    def let_go(self, peer: Address) -> None:
+    def let_go(self, hop: Address | None) -> None:
         """It has been said; to be called once for each `keep`."""
-        hop = self._gateway.access_next_hop(peer)
         if hop is not None:
             self.neighbours.release(hop)
+
+    def reloaded(self, before: Gateway, now: float) -> None:
+        """The gateway has other timers and routes than it had `before`."""
+        self.paths.retime(_timers(self._gateway), now)
+        left: list[Address] = []
+        for peer in self._sessions:
+            was, is_ = before.access_next_hop(peer), self._gateway.access_next_hop(peer)
+            if was == is_:
+                continue
+            if is_ is not None:
+                self.neighbours.acquire(is_, now)
+            if was is not None:
+                left.append(was)
+        for hop in left:
+            self.neighbours.release(hop)
+        self.ask(now)
 
     def _hold(self, hop: Address, now: float) -> _Waiting | None:
         """Keep a next hop in use for a while; None if too many are already kept so."""
@@ -233,6 +249,10 @@ class Peers:
         frame = frames.udp_frame(ours, mac, own.ip, peer, GTPU_PORT, port, datagram, dscp=dscp)
         self._send(frame)
         self._sent(kind)
+
+
+def _timers(gateway: Gateway) -> PathTimers:
+    return PathTimers(gateway.echo_seconds, gateway.t3_response_seconds, gateway.n3_requests)
 
 
 def difference(before: Session | None, after: Session | None) -> Counter[Address]:

@@ -135,15 +135,7 @@ class PfcpEndpoint:
         self._ready = ready
         self._name, self._listen = gateway.name, pfcp.listen
         self._service, self._store, self._events = service, store, events
-        settings = NodeSettings(
-            node_id=pfcp.node_id,
-            recovery_time_stamp=recovery_time_stamp(store),
-            peers=pfcp.peers,
-            # Prefixes of UEs of other lengths than 64 are taken where there are any.
-            features=FEATURES | (UpFeatures.IP6PL if gateway.ue_pools6 else 0),
-            remove_on_lost=pfcp.on_peer_lost == "remove",
-            heartbeat_s=float(pfcp.heartbeat_seconds),
-        )
+        settings = _settings(gateway, pfcp, recovery_time_stamp(store))
         now = time.monotonic()
         self._node = Node(
             settings,
@@ -156,7 +148,7 @@ class PfcpEndpoint:
                 for given in unpack(octets)
             ],
         )
-        terms = Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))
+        terms = _terms(gateway, pfcp, protected)
         self._memory = memory = Memory()
         self._outbox = Outbox(gateway.name, store, service, self._report_usage)
         self._looks = Looks(terms, memory, store, service, ntp_now, self._outbox.reported)
@@ -190,6 +182,12 @@ class PfcpEndpoint:
             for _ in range(AT_ONCE):
                 self._read(self._socket)
             eventlet.sleep(0)
+
+    def reloaded(self, gateway: Gateway, pfcp: Pfcp, protected: Sequence[Network]) -> None:
+        """The configuration was read again; addresses and Node ID are what they were."""
+        stamp = self._node.settings.recovery_time_stamp
+        self._node.reloaded(_settings(gateway, pfcp, stamp))
+        self._sessions.terms = self._looks.terms = _terms(gateway, pfcp, protected)
 
     def view(self) -> PfcpView:
         """The node and its control planes, for the operator.
@@ -559,3 +557,19 @@ def _refusal(error: OfgtpError) -> Refusal:
     if isinstance(error, SwitchRefused):
         return Refusal(Cause.NO_RESOURCES, f"the switch takes no more: {error}")
     return Refusal(Cause.SYSTEM_FAILURE, str(error))
+
+
+def _settings(gateway: Gateway, pfcp: Pfcp, recovery_time_stamp: int) -> NodeSettings:
+    return NodeSettings(
+        node_id=pfcp.node_id,
+        recovery_time_stamp=recovery_time_stamp,
+        peers=pfcp.peers,
+        # Prefixes of UEs of other lengths than 64 are taken where there are any.
+        features=FEATURES | (UpFeatures.IP6PL if gateway.ue_pools6 else 0),
+        remove_on_lost=pfcp.on_peer_lost == "remove",
+        heartbeat_s=float(pfcp.heartbeat_seconds),
+    )
+
+
+def _terms(gateway: Gateway, pfcp: Pfcp, protected: Sequence[Network]) -> Terms:
+    return Terms(gateway, pfcp.node_id, pfcp.network_instances, tuple(protected))

@@ -71,7 +71,7 @@ class Looks:
         reported: Callable[[int], None],
     ) -> None:
         """`reported` is told the SEID of ours of a session of which there is a report."""
-        self._terms, self._memory, self._store = terms, memory, store
+        self.terms, self._memory, self._store = terms, memory, store
         self._service, self._clock, self._reported = service, clock, reported
         self._gateway = terms.gateway.name
         self._watcher = Watcher(terms.gateway, self._look)
@@ -245,7 +245,7 @@ class Looks:
 
     def _closes(self, done: _Done) -> Made | None:
         """What a session is made of, if a quota of it has been used up."""
-        return procedures.looked_at(done.known.made, done.made.usage, self._terms)
+        return procedures.looked_at(done.known.made, done.made.usage, self.terms)
 
 
 class _Due(NamedTuple):

@@ -151,7 +151,7 @@ class PfcpSessions:
         """`clock` tells seconds since 1900, and `unanswered` the reports of a session, by its SEID
         of ours, that its control plane has not answered. `changed` is told of each session that is
         another one, or no more, by its number."""
-        self._terms, self._up_ip, self._store, self._clock = terms, up_ip, store, clock
+        self.terms, self._up_ip, self._store, self._clock = terms, up_ip, store, clock
         self._memory, self._unanswered, self._changed = memory, unanswered, changed
         self._gateway = terms.gateway.name
         self.replaced: list[int] = []
@@ -162,7 +162,7 @@ class PfcpSessions:
     def instances(self) -> list[tuple[str, bool, int]]:
         """The network instances that control planes have named, whether they are there, and in how
         many requests."""
-        return [(name, self._terms.has_instance(name), n) for name, n in self._instances.items()]
+        return [(name, self.terms.has_instance(name), n) for name, n in self._instances.items()]
 
     def cp_seid(self, transaction: Transaction) -> int:
         """The SEID by which the sender of a request knows the session; 0 if there is none.
@@ -292,7 +292,7 @@ class PfcpSessions:
         self._room.take(_key(request.node_id))
         up_fseid = FSeid(secrets.randbelow((1 << 63) - 1) + 1, self._up_ip)
         outcome = procedures.establishment(
-            request, up_fseid, self._chooser(tx), self._terms, self._clock()
+            request, up_fseid, self._chooser(tx), self.terms, self._clock()
         )
         node_id, cp_seid = request.node_id, request.cp_fseid.seid
         gone = [
@@ -344,7 +344,7 @@ class PfcpSessions:
         if before.urrs:
             before = usage.counted(turn.readings, before, old.session, now)
         chooser = self._chooser(turn.tx)
-        outcome = procedures.modification(before, request, chooser, self._terms, now)
+        outcome = procedures.modification(before, request, chooser, self.terms, now)
         new = replace(old.session, ue_ip=outcome.made.ue_ip, detail=outcome.detail)
         try:
             made = turn.tx.replace(settled(old.session, new), was=old.session)
@@ -395,7 +395,7 @@ class PfcpSessions:
         return None if there is None else _There(there, self._memory.latest(found[1]))
 
     def _chooser(self, tx: Writing) -> _Chooser:
-        return _Chooser(self._terms.gateway, tx)
+        return _Chooser(self.terms.gateway, tx)
 
     def _remember(self, turn: _Turn, made: Session, session: PfcpSession) -> None:
         cp, number = session.cp_fseid, made.number

@@ -37,6 +37,10 @@ class Arrivals:
         self._admission = Admission(agent.gateway)
         self._waiting: list[Arrival] = []
 
+    def reloaded(self) -> None:
+        """The gateway's configuration was read again."""
+        self._admission = Admission(self._agent.gateway)
+
     def make(
         self, put: BatchPut, turn: Callable[[], AbstractContextManager[None]]
     ) -> Arrival | None:

@@ -151,6 +151,11 @@ class SessionService:
             agent.signalling.sessions = self
             agent.holding.owners = self
 
+    def reloaded(self) -> None:
+        """The gateways' configuration was read again."""
+        for arrivals in self._arrivals.values():
+            arrivals.reloaded()
+
     # --- changes
 
     def create(self, request: SessionRequest) -> SessionView:

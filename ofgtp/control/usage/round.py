@@ -64,7 +64,8 @@ class Round:
     ) -> None:
         """A round takes `seconds`, and more if there are too many sessions for that."""
         self._agent, self._store, self._writer = agent, store, writer
-        self._seconds = seconds
+        self.seconds = seconds
+        """May be set to another number at any time."""
         self._began: float | None = None
         self._octets = 0
 
@@ -93,17 +94,17 @@ class Round:
         if octets == self._octets:
             return False
         since = time.monotonic() - self._began
-        if since < self._seconds:
+        if since < self.seconds:
             return False
         sessions = sum(self._store.count(agent.gateway.name).values())
-        return octets - self._octets >= LITTLE * sessions or since >= PATIENCE * self._seconds
+        return octets - self._octets >= LITTLE * sessions or since >= PATIENCE * self.seconds
 
     def _go(self) -> None:
         agent = self._agent
         # What comes while it is under way is for the next one.
         self._octets, self._began = portcounts.octets(agent.gateway), time.monotonic()
         sessions = sum(self._store.count(agent.gateway.name).values())
-        pause = self._seconds * SLICE / max(sessions, SLICE)
+        pause = self.seconds * SLICE / max(sessions, SLICE)
         for group in self._groups():
             self._look_at(group, pause)
         took = time.monotonic() - self._began

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ofgtp.core.filters import Network
 from ofgtp.core.model import Gateway
@@ -52,6 +52,15 @@ class Socket:
         return self.protocol == "tcp" and self.port == port and self.address in addresses
 
 
+class Jumped(NamedTuple):
+    """A rule of a chain without a hook, and how a packet comes to it."""
+
+    chain: str
+    asked: str
+    """What it must match on the way."""
+    rule: str
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """An nftables chain that packets pass by a hook."""
@@ -64,6 +73,8 @@ class Chain:
     devices: Sequence[str] = ()
     rules: Sequence[str] = ()
     """In order, as nft shows them; of chains of the host's stack."""
+    jumped: Sequence[Jumped] = ()
+    """The rules of chains that these lead to."""
 
 
 @dataclass(frozen=True, slots=True)

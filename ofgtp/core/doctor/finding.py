@@ -10,8 +10,9 @@ SHOWN = 3
 """So many of several alike are named."""
 
 START = "systemctl start ofgtp"
+RELOAD = "ofgtp reload"
 RESTART = "systemctl restart ofgtp"
-ENDS = 'it ends all tunnels (ownership = "controller")'
+ENDS = 'a restart ends all tunnels (ownership = "controller")'
 LOG = "journalctl -u ofgtp -n 50"
 RESTART_OVS = "systemctl restart openvswitch-switch"
 

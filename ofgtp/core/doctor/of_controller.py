@@ -9,6 +9,7 @@ from typing import Any
 from ofgtp.core.doctor.facts import Controller
 from ofgtp.core.doctor.finding import (
     LOG,
+    RELOAD,
     RESTART,
     START,
     Finding,
@@ -118,7 +119,7 @@ def peers(
     if not mine:
         return ok(check, "no session names a peer yet")
     for about, remedies in (
-        (What.UNROUTED, ("add them to `access_routes` of the gateway", RESTART)),
+        (What.UNROUTED, ("add them to `access_routes` of the gateway", RELOAD)),
         (What.UNRESOLVED, (f"tcpdump -eni {gateway.access_port} arp or icmp6",)),
         (What.PATHS_DOWN, (f"tcpdump -ni {gateway.access_port} udp port {GTPU_PORT}",)),
     ):

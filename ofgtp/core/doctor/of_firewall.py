@@ -23,6 +23,10 @@ IPTABLES = ("filter", "mangle", "nat", "raw", "security")
 """Tables that iptables makes, under these names."""
 KEPT = "   # and where those rules are kept"
 
+_DROPS = re.compile(r"\b(?:drop|reject)\b")
+_NOT_TCP = re.compile(r"\b(?:udp|icmp|icmpv6|sctp|ct state (?:invalid|established|related))\b")
+_DEVICE = re.compile(r'\b[io]if(?:name)? "([^"]+)"')
+_PORTS = re.compile(r"\bdport (\{[^}]*\}|[\d-]+)")
 _FINAL = re.compile(r"(counter( packets \d+ bytes \d+)? )?(drop|reject( with .*)?)")
 
 
@@ -68,15 +72,49 @@ def _cut(
     hooks = (*INWARDS, "output", "postrouting")
     near = [chain for chain in others if chain.family in STACK and chain.hook in hooks]
     near = [chain for chain in near if closes(chain)] or [
-        chain for chain in near if any(re.search(r"\b(drop|reject)\b", r) for r in chain.rules)
+        chain for chain in near if _meeting(chain, cut)
     ]
-    by = " or ".join(map(_name, near)) or ("old iptables" if legacy else "a rule that is not found")
+    by = " or ".join(_by(chain, cut) for chain in near)
+    by = by or ("old iptables" if legacy else "a rule that is not found")
     what = " and ".join(f"{each.what} at {each.address}" for each in cut)
     text = f"what this host sends to itself, {what}, is {cut[0].state} by {by}"
     remedy = [_let_pass(chain, "lo") + KEPT for chain in near]
     if not remedy:
         remedy = ["iptables-legacy -I INPUT -i lo -j ACCEPT" if legacy else "nft list ruleset"]
     yield failed(CHECK, text, *remedy)
+
+
+def _by(chain: Chain, cut: Sequence[Reach]) -> str:
+    """A chain, and which rule of it does it, if that is plain."""
+    rules = _meeting(chain, cut)
+    if chain.policy == "drop":
+        return _name(chain) if rules else f"{_name(chain)} (its policy)"
+    return f"{_name(chain)} (rule: {rules[0]})" if len(rules) == 1 else _name(chain)
+
+
+def _meeting(chain: Chain, cut: Sequence[Reach]) -> list[str]:
+    """The rules of a chain, and of those that it leads to, that drop or refuse, and may match a
+    connection to these addresses."""
+    ports = [int(each.address.rpartition(":")[2]) for each in cut]
+    ways = [("", rule, rule) for rule in chain.rules]
+    ways += [(asked, rule, f"{rule}, in chain {to}") for to, asked, rule in chain.jumped]
+    return [
+        shown
+        for asked, rule, shown in ways
+        if _DROPS.search(rule) and _may_match(f"{asked} {_DROPS.split(rule)[0]}", ports)
+    ]
+
+
+def _may_match(asks: str, ports: Sequence[int]) -> bool:
+    """Whether TCP by the loopback to one of these ports may match; what cannot be told may."""
+    if _NOT_TCP.search(asks):
+        return False
+    if (device := _DEVICE.search(asks)) and device[1] != "lo":
+        return False
+    if (named := _PORTS.search(asks)) is None:
+        return True
+    spans = [each.split("-") for each in re.findall(r"\d+(?:-\d+)?", named[1])]
+    return any(int(span[0]) <= port <= int(span[-1]) for span in spans for port in ports)
 
 
 def _on_ports(others: Sequence[Chain], gateways: Sequence[Gateway]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 from ofgtp.core.doctor.facts import Controller, Socket
 from ofgtp.core.doctor.finding import (
     LOG,
+    RELOAD,
     RESTART,
     Finding,
     failed,
@@ -57,7 +58,7 @@ def control_planes(node: Mapping[str, Any] | None) -> Finding:
     associated = node["associations"]
     if not associated and strangers:
         text = f"none is associated; {', '.join(strangers)} asked, outside `peers`: not answered"
-        return failed(check, text, "add it to `peers` of [gateway.pfcp]", RESTART)
+        return failed(check, text, "add it to `peers` of [gateway.pfcp]", RELOAD)
     if not associated and node["refused"]:
         last = node["refused"][-1]
         text = f"none is associated; {last['ip']} was refused last: {last['reason']}"
@@ -92,7 +93,7 @@ def network_instances(pfcp: Pfcp, node: Mapping[str, Any] | None) -> Finding:
     if unknown:
         text = f"asked for, and refused: {', '.join(unknown)}"
         correct = "add them to `network_instances`, or correct the control plane"
-        return failed(check, text, correct, RESTART)
+        return failed(check, text, correct, RELOAD)
     if not named:
         return skipped(check, "no control plane has named one since ofgtp has started")
     idle = [name for name in pfcp.network_instances if name.lower() not in named]

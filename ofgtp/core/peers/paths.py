@@ -134,6 +134,14 @@ class Paths:
         self._next_first = {False: float("-inf"), True: float("-inf")}
         """When the next new peer is asked, by whether it is put off."""
 
+    def retime(self, timers: PathTimers, now: float) -> None:
+        """Go by other timers: exchanges under way by their next request, the others by their next
+        exchange."""
+        self._timers = timers
+        for peer, path in self._paths.items():
+            if path.asked_at is not None and not path.attempts:
+                self._agenda.set(peer, max(now, path.asked_at + timers.interval_s))
+
     def acquire(self, peer: Address, now: float, sessions: int = 1, later: bool = False) -> None:
         """So many sessions more use this peer.
 
@@ -185,12 +193,12 @@ class Paths:
         timers = self._timers
         while (peer := self._agenda.first(now)) is not None:
             path = self._paths[peer]
-            ends = path.users == 0 or path.attempts == timers.n3_requests
+            ends = path.users == 0 or path.attempts >= timers.n3_requests
             if not ends and len(sends) == timers.most_per_tick:
                 break
             if path.users == 0:
                 self._forget(peer)
-            elif path.attempts == timers.n3_requests:
+            elif path.attempts >= timers.n3_requests:
                 events += self._conclude(peer, path, Outcome.SILENT)
             else:
                 if not path.attempts:

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 from ipaddress import IPv6Address
 
+from ofgtp.core.doctor.finding import ENDS
 from ofgtp.core.flows.pipeline import INGRESS, MEASURE, PIPELINE, DropReason
 from ofgtp.core.model import QFI_MAX, Address, Gateway
 from ofgtp.core.packets.icmpv6 import MTU_MIN
@@ -27,6 +28,10 @@ TABLES = {table.number: table for table in PIPELINE}
 HELD = "held"
 """The reason of a packet that goes no further now, and waits at the controller."""
 LOOK = "systemctl status ofgtp; journalctl -eu ofgtp"
+OTHER_FILE = (
+    "its flows may be of another ofgtp.toml than this one: ofgtp reload takes this one, or says"
+    " what needs a restart"
+)
 NOT_MADE = (
     "the core network (MME, SMF) has not made it, or has deleted it; those there are: ofgtp"
     " session list"
@@ -96,14 +101,14 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
             return (
                 "the lease has run out: the controller, which owns the tunnels, has not renewed it",
                 "it was killed, hangs or is cut off from the switch: see why, and start it again"
-                " (systemctl restart ofgtp)",
+                f" (systemctl restart ofgtp){_ends(gateway)}",
                 LOOK,
             )
         case DropReason.ACCESS_DENIED:
             return (
                 f"{packet.peer} may not send GTP-U: no prefix of access_allow has it",
                 f"if it is a base station of yours, add it to access_allow of gateway"
-                f" {gateway.name} in ofgtp.toml, and restart ofgtp",
+                f" {gateway.name} in ofgtp.toml, and: ofgtp reload",
                 None,
             )
         case DropReason.INNER_IPV6:
@@ -112,7 +117,7 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
                 "normal for a phone that tries IPv6 where the session is IPv4 alone. If it shall"
                 " have it: an IPv6 prefix in ue_pools, core_ip6 and next_hop6 of gateway"
                 f" {gateway.name} in ofgtp.toml, restart ofgtp, and give the session its prefix"
-                " (ue_ipv6)",
+                f" (ue_ipv6){_ends(gateway)}",
                 None,
             )
         case DropReason.PROTECTED_DESTINATION:
@@ -126,7 +131,7 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
             return (
                 f"{packet.destination} is a UE too, and UEs may not send to each other",
                 f'if they shall: ue_to_ue = "route" for gateway {gateway.name} in ofgtp.toml, and'
-                " restart ofgtp",
+                f" restart ofgtp{_ends(gateway)}",
                 None,
             )
         case DropReason.NEXT_HOP_UNRESOLVED if packet.version == 6 and gateway.next_hop6 is None:
@@ -232,7 +237,7 @@ def _why(case: Case, reason: DropReason) -> tuple[str, str | None, str | None]:
         case DropReason.ACCESS_OTHER | DropReason.CORE_OTHER | DropReason.LOCAL_OTHER:
             return (
                 f"the switch does not take it for what it is: {reason.meaning} ({reason.label})",
-                "its flows may be of another configuration than ofgtp.toml: restart ofgtp",
+                OTHER_FILE,
                 None,
             )
     return f"{reason.meaning} ({reason.label})", None, None
@@ -298,13 +303,13 @@ def _not_solicited(case: Case) -> Verdict:
             f"gateway {name} answers no Router Solicitations (router_advertisement = false)",
             "no_router",
             "then the phone must get its prefix otherwise, or: router_advertisement = true in"
-            " ofgtp.toml, and restart ofgtp",
+            " ofgtp.toml, and: ofgtp reload",
         )
     return Verdict(
         False,
         "the switch does not take it for what it is, a Router Solicitation",
         "not_installed",
-        "its flows may be of another configuration than ofgtp.toml: restart ofgtp",
+        OTHER_FILE,
         LOOK,
     )
 
@@ -484,13 +489,13 @@ def no_route(case: Case, peer: Address) -> Verdict:
             f"no route leads to {who}: it is not in {net}",
             "no_route",
             f"if the address is right, give the router towards it in access_routes of gateway"
-            f" {gateway.name} in ofgtp.toml, and restart ofgtp",
+            f" {gateway.name} in ofgtp.toml, and: ofgtp reload",
         )
     return Verdict(
         False,
         f"no route leads to {who}: has {gateway.bridge} lost its address?",
         "no_route",
-        f"it must be up and have {ours}; restart ofgtp, which sees to it",
+        f"it must be up and have {ours}; restart ofgtp, which sees to it{_ends(gateway)}",
         f"ip address show {gateway.bridge}",
     )
 
@@ -519,7 +524,7 @@ def not_unwrapped(case: Case) -> Verdict:
         f"the switch does not take it out of its tunnel: it has no gtpu port for {ours.ip}",
         "not_unwrapped",
         f"is port {gateway.gtpu_port} there (ovs-vsctl show), and {ours} on"
-        f" {gateway.bridge}? Restart ofgtp, which makes both",
+        f" {gateway.bridge}? If not, restart ofgtp, which makes both{_ends(gateway)}",
         f"ip address show {gateway.bridge}",
     )
 
@@ -575,7 +580,7 @@ def refused(case: Case, said: str) -> Verdict:
     """The switch will not trace at all, or says itself what is wrong."""
     bridge = case.gateway.bridge
     if "unknown bridge" in said:
-        return _not_there(f"the switch has no bridge {bridge}", "no_bridge")
+        return _not_there(case, f"the switch has no bridge {bridge}", "no_bridge")
     if "unknown port for in_port" in said:
         return no_port(case, said.rpartition("(")[2].partition(":")[0].strip('"'))
     return Verdict(False, f"the switch says: {' '.join(said.split())}", "switch_error")
@@ -583,11 +588,17 @@ def refused(case: Case, said: str) -> Verdict:
 
 def no_port(case: Case, port: str) -> Verdict:
     """The bridge lacks a port that the packet needs."""
-    return _not_there(f"bridge {case.gateway.bridge} has no port {port}", "no_port")
+    return _not_there(case, f"bridge {case.gateway.bridge} has no port {port}", "no_port")
 
 
-def _not_there(says: str, reason: str) -> Verdict:
-    do = "restart ofgtp, which makes it (systemctl restart ofgtp). What is in its way?"
+def _ends(gateway: Gateway) -> str:
+    """What a restart does to the tunnels, to be said where one is advised."""
+    return f"; {ENDS}" if gateway.leased else ""
+
+
+def _not_there(case: Case, says: str, reason: str) -> Verdict:
+    do = "what is in its way? Restart ofgtp, which makes it (systemctl restart ofgtp)"
+    do += _ends(case.gateway)
     return Verdict(False, says, reason, do, LOOK)
 
 

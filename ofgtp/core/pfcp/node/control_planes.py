@@ -36,7 +36,8 @@ class ControlPlanes:
     def __init__(
         self, settings: NodeSettings, associations: Iterable[Association], now: float
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        """The node may replace them."""
         self._agenda: Agenda[NodeId] = Agenda()
         """When the next heartbeat to each is due."""
         self._changing: dict[NodeId, Change] = {}
@@ -47,7 +48,7 @@ class ControlPlanes:
 
     def allowed(self, ip: IPAddress) -> bool:
         """Whether messages are taken from an address."""
-        return any(ip in network for network in self._settings.peers)
+        return any(ip in network for network in self.settings.peers)
 
     def changing(self, node_id: NodeId) -> bool:
         """Whether a change is under way."""
@@ -66,7 +67,7 @@ class ControlPlanes:
         node_id, ip = message.node_id, transaction.source.ip
         peer = self.peers.get(node_id)
         if peer is None:
-            if len(self.peers) + len(self._changing) >= self._settings.associations:
+            if len(self.peers) + len(self._changing) >= self.settings.associations:
                 reason = f"there are {len(self.peers)} associations already"
                 raise Refusal(Cause.NO_RESOURCES, reason)
         elif ip not in peer.association.addresses and peer.state is not PeerState.DOWN:
@@ -157,7 +158,7 @@ class ControlPlanes:
             self._forget(node_id)
             peer = self.peers.add(change.save)
             peer.state, peer.heard_at = PeerState.UP, now
-            self._agenda.set(node_id, now + self._settings.heartbeat_s)
+            self._agenda.set(node_id, now + self.settings.heartbeat_s)
         elif (known := self.peers.get(node_id)) is not None:
             self.peers.update(known, change.save)
         if change.transaction is None or request not in _TOLD:
@@ -177,7 +178,7 @@ class ControlPlanes:
     def due(self, now: float) -> Iterator[Peer]:
         """Whom to send a heartbeat, unless one is under way."""
         while (node_id := self._agenda.first(now)) is not None:
-            self._agenda.set(node_id, now + self._settings.heartbeat_s)
+            self._agenda.set(node_id, now + self.settings.heartbeat_s)
             peer = self.peers.get(node_id)
             if peer is not None:
                 yield peer
@@ -208,7 +209,7 @@ class ControlPlanes:
         association = peer.association
         text = f"{association.node_id} does not answer heartbeats"
         actions: list[Action] = [event(EventKind.PEER_DOWN, peer, text)]
-        if self._settings.remove_on_lost and not self.changing(association.node_id):
+        if self.settings.remove_on_lost and not self.changing(association.node_id):
             change = Change(association.node_id, association, True, None, text)
             actions.append(self._begin(change))
         return actions

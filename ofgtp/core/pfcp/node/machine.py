@@ -167,6 +167,11 @@ class Node:
             MessageType.SESSION_DELETION_REQUEST: self._of_session,
         }
 
+    def reloaded(self, settings: NodeSettings) -> None:
+        """Go by other settings: of peers, features, heartbeats, and what becomes of sessions whose
+        control plane is lost. Heartbeats that are due stay due."""
+        self.settings = self._planes.settings = settings
+
     # --- what comes in, and what is due
 
     def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
