@@ -34,6 +34,7 @@ from ryu.ofproto import ofproto_v1_4_parser as messages
 from ofgtp import config as configuration
 from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.history import Sampler
 from ofgtp.control.pfcp.endpoint import PfcpEndpoint
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.control.usage.round import Round
@@ -172,6 +173,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             hub.spawn(self._for_ever, f"usage of gateway={name}", rounds.run)
             limits = partial(self._service.limits.run, name)
             hub.spawn(self._for_ever, f"limits of gateway={name}", limits)
+        hub.spawn(self._for_ever, "history", Sampler(self._agents).run)
         for name, endpoint in self._endpoints.items():
             hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread
