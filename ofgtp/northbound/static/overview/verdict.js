@@ -46,8 +46,7 @@ function ofSwitch(gateway, say, rising) {
   ];
   for (const [side, port, link] of ports) {
     if (link === "up") continue;
-    const what =
-      { "no carrier": "has no carrier", down: "is down", missing: "is missing" }[link] ?? link;
+    const what = WITHOUT_LINK[link] ?? link;
     const help = {
       "no carrier": "Look at the cable, or at the other end.",
       down: `ip link set dev ${port} up`,
@@ -90,7 +89,7 @@ function ofNeighbours(gateway, peers, say) {
     const which = known.length ? `: ${known.join(", ")}${more}` : "";
     say(
       BAD,
-      `${name}: ${whole(down)} of ${plural(all, "peer")} ${verb} not answer Echo Requests any more${which}.`,
+      `${name}: ${whole(down)} of ${plural(all, "peer")} ${verb} not answer Echo Requests any more${which}${which && more ? "" : "."}`,
       todo,
     );
   }
@@ -104,8 +103,9 @@ function ofNeighbours(gateway, peers, say) {
       ? `: ${known.join(", ")}${known.length < unresolved ? " …" : ""}`
       : "";
     const every = plural(resolved + unresolved + stale, "next hop");
-    const what = `${whole(unresolved)} of ${every} on the access side ${unresolved === 1 ? "does" : "do"} not answer ARP${which}`;
-    say(WARN, `${name}: ${what}.`, "No packet can be sent there.");
+    const how = gateway.access.ip6 ? "ARP or neighbour discovery" : "ARP";
+    const what = `${whole(unresolved)} of ${every} on the access side ${unresolved === 1 ? "does" : "do"} not answer ${how}${which}`;
+    say(WARN, `${name}: ${what}${what.endsWith("…") ? "" : "."}`, "No packet can be sent there.");
   }
   const lost = peers.filter((peer) => !peer.next_hop).map((peer) => peer.ip);
   if (lost.length)
