@@ -434,6 +434,11 @@ def test_long_addresses_do_not_overlap(
         shot(page, pictures, f"long-{width}")
         assert page.evaluate(OVERLAPS) == {"outside": [], "pairs": [], "crossed": []}
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        with page.expect_request("**/v1/sessions?*peer=2001*"):  # and not as a UE's address
+            page.locator(".picture g.peer").first.press("Enter")
+        expect(page.locator("#told")).to_contain_text(f"None where the peer is {long}1")
+        page.click("text=Show all sessions")
+        expect(rows(page)).to_have_count(2)
         for tables in ("#peer-list", "#listed"):
             assert page.locator(tables).evaluate("(box) => box.scrollWidth <= box.clientWidth")
         view.clean()

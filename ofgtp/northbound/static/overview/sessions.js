@@ -29,7 +29,8 @@ const list = {
 /* Set what is asked for and go there: {state, peer, gateway}; what is not given is taken away. */
 function showSessions({ state = "", peer = "", gateway = "" }) {
   $("query").value = peer;
-  $("field").value = peer && isUe(peer) ? "peer" : "";
+  // What else it may be is not looked for: it is a peer.
+  $("field").value = peer && (isUe(peer) || peer.includes(":")) ? "peer" : "";
   list.filter = { state, gateway };
   $("gateway").value = gateway;
   listAgain();
@@ -41,7 +42,7 @@ function searches(words) {
   if (!words) return [""];
   if ($("field").value) return [$("field").value];
   if (IPV4.test(words)) return isUe(words) ? ["ue_ip"] : ["peer"];
-  if (IPV6.test(words)) return ["ue_ipv6", "id"];
+  if (IPV6.test(words)) return ["ue_ipv6", "peer", "id"];
   return TEID.test(words) && Number(words) < 2 ** 32 ? ["teid", "id"] : ["id"];
 }
 
