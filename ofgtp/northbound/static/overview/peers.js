@@ -115,7 +115,8 @@ async function listPeers() {
   $("peer-list").hidden = !some;
   const [first, last] = [peerList.offset + 1, peerList.offset + answer.items.length];
   const none = state || gateway ? "No peer is like that." : "No session names a peer yet.";
-  setText($("peers-told"), some ? `${whole(first)} to ${whole(last)} of ${whole(answer.total)}` : none);
+  const part = `${whole(first)} to ${whole(last)} of ${whole(answer.total)}`;
+  setText($("peers-told"), some ? part : none);
   $("peers-paging").hidden = answer.total <= PEERS_PAGE;
   $("peers-previous").disabled = !peerList.offset;
   $("peers-next").disabled = last >= answer.total;
@@ -138,7 +139,14 @@ function showPeerStates() {
 function wirePeers() {
   peerList.order = new Order(PEER_COLUMNS, peersAgain, "state");
   peerList.rows = new Rows(PEER_COLUMNS);
-  $("peer-list").append(el("table", { class: "list peers", "aria-labelledby": "peers-title" }, peerList.order.root, peerList.rows.body));
+  $("peer-list").append(
+    el(
+      "table",
+      { class: "list peers", "aria-labelledby": "peers-title" },
+      peerList.order.root,
+      peerList.rows.body,
+    ),
+  );
   $("peer-tools").append(peerList.order.choice);
   $("peer-gateway").addEventListener("change", () => {
     peerList.gateway = $("peer-gateway").value;

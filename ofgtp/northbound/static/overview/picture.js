@@ -130,7 +130,8 @@ function peerLines(peer, width) {
   const arp = hop === null ? "no route" : (hop.mac ?? silence(hop.ip));
   const way = hop !== null && hop.ip !== peer.ip ? `via ${hop.ip}` : arp;
   const quiet = hop?.mac ? "small data" : "small data wrong";
-  const sessions = ["small", short(peer.sessions) + (peer.sessions === 1 ? " session" : " sessions")];
+  const many = peer.sessions === 1 ? " session" : " sessions";
+  const sessions = ["small", short(peer.sessions) + many];
   const known = [`small state ${state}`, state === "unknown" ? "never answered" : state];
   const room = width - 38;
   const beside = (left, right) => widthOf(...left) + 8 + widthOf(...right) <= room;

@@ -78,7 +78,12 @@ function detailParts(session, flows, rules, at) {
     [
       "State",
       session.reason
-        ? el("span", {}, badge(session.state), " ", el("span", { class: "reason" }, capital(session.reason)))
+        ? el(
+            "span",
+            {},
+            badge(session.state),
+            el("span", { class: "reason" }, ` ${capital(session.reason)}`),
+          )
         : badge(session.state),
     ],
     ["Gateway", session.gateway],
@@ -130,7 +135,8 @@ function detailParts(session, flows, rules, at) {
             el(
               "p",
               { class: flow.direction === "uplink" ? "up" : "down" },
-              `${flow.direction}${flow.bearer ? ` of ${flow.bearer}` : ""}: ${plural(flow.packets, "packet")}, ${octets(flow.bytes)}`,
+              flow.direction + (flow.bearer ? ` of ${flow.bearer}` : ""),
+              `: ${plural(flow.packets, "packet")}, ${octets(flow.bytes)}`,
             ),
             el("pre", {}, flow.flow),
           ),
@@ -153,7 +159,10 @@ function detailParts(session, flows, rules, at) {
 function ofOwner({ owner, gateway }) {
   if (!owner) return [];
   const facts = [
-    ["Owner", `control plane ${owner.node_id} (PFCP, SEID ${owner.up_seid} here, ${owner.cp_seid} there)`],
+    [
+      "Owner",
+      `control plane ${owner.node_id} (PFCP, SEID ${owner.up_seid} here, ${owner.cp_seid} there)`,
+    ],
   ];
   const node = page.nodes.find((each) => each.gateway === gateway);
   const known = node?.associations.find((each) => each.node_id === owner.node_id);
@@ -194,7 +203,11 @@ function ofBearers(session, at) {
         ? "the session's"
         : bearer.downlink === null
           ? "none: idle"
-          : el("span", { class: "data" }, `${hex(bearer.downlink.teid)} @ ${bearer.downlink.remote_ip}`),
+          : el(
+              "span",
+              { class: "data" },
+              `${hex(bearer.downlink.teid)} @ ${bearer.downlink.remote_ip}`,
+            ),
       limitsOf(bearer).map((line) => el("div", {}, line)),
       carriedBy(bearer, at).map((line) => el("div", {}, line)),
     ];
@@ -221,15 +234,16 @@ const filterWords = (filter) =>
     ? filter
     : Object.entries(filter)
         .filter(([, value]) => value !== null && value !== undefined)
-        .map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`)
+        .map(([name, value]) => `${name} ${worded(value)}`)
         .join(", ");
+const worded = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
 
 function limitsOf(bearer) {
   const { mbr, gate, qfi } = bearer;
   const kbps = (rate) => (rate === null || rate === undefined ? "any" : bitRate(1000 * rate));
   return [
     mbr && `↑ ${kbps(mbr.uplink_kbps)}, ↓ ${kbps(mbr.downlink_kbps)}`,
-    gate && gate !== "open" && `gate: ${typeof gate === "string" ? spoken(gate) : JSON.stringify(gate)}`,
+    gate !== "open" && (gate === "closed" ? "nothing passes: its gate is closed" : `only ${gate}`),
     qfi !== null && qfi !== undefined && `QFI ${qfi}`,
     bearer.closed === "quota" && "nothing passes: the quota is used up",
     bearer.error_indicated && "its peer does not know the tunnel",
@@ -283,7 +297,8 @@ function wireDetails() {
     detail.id = null;
     // While the token is asked for the address stays.
     if (!$("ask").hidden) detail.opened = false;
-    else if (addressed() !== null) history.replaceState(null, "", location.pathname + location.search);
+    else if (addressed() !== null)
+      history.replaceState(null, "", location.pathname + location.search);
   });
   window.addEventListener("hashchange", followAddress);
   $("details").addEventListener("click", (event) => {

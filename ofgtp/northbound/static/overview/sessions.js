@@ -148,7 +148,9 @@ const COLUMNS = [
         "span",
         {},
         el("a", { class: "link", href: linkTo(s.id) }, s.id),
-        s.owner ? el("span", { class: "quiet", title: "Made by PFCP" }, ` ${s.owner.node_id}`) : null,
+        s.owner
+          ? el("span", { class: "quiet", title: "Made by PFCP" }, ` ${s.owner.node_id}`)
+          : null,
         s.bearers?.length
           ? el("span", { class: "quiet" }, ` + ${plural(s.bearers.length, "bearer")}`)
           : null,

@@ -1,8 +1,9 @@
 /* Tables that are sorted by their headings; on narrow screens, which show none, by a list. */
 "use strict";
 
-/* One table's order. `columns` are {name, kind, key, falls}: `key` names what it is sorted by, without
-   it the column is not; with `falls` the most comes first. `changed` is called with each new order. */
+/* One table's order. `columns` are {name, kind, key, falls}: `key` names what it is sorted by, and a
+   column without one is not; with `falls` the most comes first. `changed` is called with each new
+   order. */
 class Order {
   constructor(columns, changed, key = "", falls = false) {
     this.columns = columns;
@@ -101,8 +102,8 @@ class Rows {
     }
     this.rows = kept;
     const wanted = [...kept.values()];
-    if (wanted.length === this.body.rows.length && wanted.every((row, i) => row === this.body.rows[i]))
-      return;
+    const there = [...this.body.rows];
+    if (wanted.length === there.length && wanted.every((row, i) => row === there[i])) return;
     const focused = document.activeElement;
     this.body.replaceChildren(...wanted);
     if (focused !== document.activeElement && this.body.contains(focused))
