@@ -6,6 +6,7 @@ const LEAST_SPAN_S = 60;
 const KEPT_S = 300; // of what is read here
 const GAP_S = 8; // between two readings: what passed between is not told as a rate
 const BREAK_S = 12; // between two points: a line is not drawn across more
+const TOO_SOON_S = 0.6; // for a rate
 const WINDOW_S = 10; // drops are a mean over this
 
 /* The last minutes of one gateway's counters. */
@@ -26,6 +27,7 @@ class Readings {
     }
     if (before) {
       const passed = at - before.at;
+      if (passed < TOO_SOON_S) return; // the switch counts some flows every half second only
       const ways = ["uplink", "downlink"].map((way) => [
         way,
         {
