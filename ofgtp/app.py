@@ -34,6 +34,7 @@ from ryu.ofproto import ofproto_v1_4_parser as messages
 from ofgtp import config as configuration
 from ofgtp import logs
 from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.history import Sampler
 from ofgtp.control.pfcp.endpoint import PfcpEndpoint
 from ofgtp.control.reload import Reload
 from ofgtp.control.sessions.service import SessionService
@@ -192,6 +193,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
             hub.spawn(self._for_ever, f"limits of gateway={name}", limits)
         for agent, rounds in zip(self._agents, self._rounds, strict=True):
             hub.spawn(self._for_ever, f"usage of gateway={agent.gateway.name}", rounds.run)
+        hub.spawn(self._for_ever, "history", Sampler(self._agents).run)
         for name, endpoint in self._endpoints.items():
             hub.spawn(self._for_ever, f"PFCP of gateway={name}", endpoint.run)
         return thread

@@ -50,6 +50,7 @@ from ofgtp.core.flows.pipeline import (
     DropReason,
     Report,
 )
+from ofgtp.core.history import History
 from ofgtp.core.model import Address, FlowValues, FTeid, Gateway, Session, SessionState
 from ofgtp.core.packets.frames import is_ipv6
 from ofgtp.core.packets.icmpv6 import Type
@@ -164,6 +165,7 @@ class GatewayAgent:
         self.made_anew: set[int] | None = None
         """Sessions whose flows were to be made anew, as long as somebody wants to know."""
         self.rounds = Rounds()
+        self.history = History()
         self._neighbours_changed = False
 
     @property

@@ -15,7 +15,7 @@ from ofgtp.core.errors import GatewayNotReady
 from ofgtp.core.flows import drops, faults
 from ofgtp.core.model import Address, Gateway
 from ofgtp.core.peers.next_hop import NextHop
-from ofgtp.core.troubles import troubles
+from ofgtp.core.troubles import shown, troubles
 from ofgtp.northbound.service import Counters, GatewayMetrics, Histogram, PfcpView
 from ofgtp.southbound import hostnet, portcounts
 from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed
@@ -137,10 +137,7 @@ def _troubles(now: Mapping[str, Any], node: PfcpView | None) -> list[dict[str, s
             for each in node.associations
         ]
         of_pfcp = {"problem": node.problem, "associations": planes}
-    return [
-        {"what": str(each.what), "level": str(each.level), "text": each.text, "do": each.do}
-        for each in troubles(now, of_pfcp)
-    ]
+    return shown(troubles(now, of_pfcp))
 
 
 def _ports(gateway: Gateway, facts: BridgeFacts | None) -> dict[str, Any]:

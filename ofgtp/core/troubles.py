@@ -71,9 +71,12 @@ def troubles(gateway: Facts, node: Facts | None = None) -> list[Trouble]:
     return sorted(found, key=lambda trouble: trouble.level is not Level.BAD)
 
 
-def is_well(found: Iterable[Trouble]) -> bool:
-    """Whether nothing of it is bad."""
-    return all(trouble.level is not Level.BAD for trouble in found)
+def shown(found: Iterable[Trouble]) -> list[dict[str, str]]:
+    """As the API tells of them."""
+    return [
+        {"what": str(each.what), "level": str(each.level), "text": each.text, "do": each.do}
+        for each in found
+    ]
 
 
 def _of_switch(gateway: Facts) -> Iterator[Trouble]:
@@ -148,8 +151,9 @@ def _of_peers(gateway: Facts) -> Iterator[Trouble]:
         yield Trouble(What.PATHS_DOWN, level, text, do)
     hops = gateway.get("neighbours") or {}
     if gateway.get("connected", True) and (unresolved := hops.get("unresolved", 0)):
-        text = f"{_of(unresolved, sum(hops.values()), 'next hop')} not answer ARP or neighbour"
-        text += f" discovery on {port}: no downlink goes there"
+        by = "ARP or neighbour discovery" if (gateway.get("access") or {}).get("ip6") else "ARP"
+        text = f"{_of(unresolved, sum(hops.values()), 'next hop')} not answer {by} on {port}"
+        text += " (no downlink goes there)"
         do = f"tcpdump -eni {port} arp or icmp6"
         yield Trouble(What.UNRESOLVED, Level.WARNING, text, do)
     unrouted: Sequence[str] = gateway.get("unrouted") or ()

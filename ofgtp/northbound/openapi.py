@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ofgtp import __version__
-from ofgtp.northbound import bearers, schema, usage
+from ofgtp.northbound import bearers, history, schema, usage
 
 _Json = dict[str, Any]
 
@@ -53,6 +53,7 @@ _INPUTS: list[type[BaseModel]] = [
     schema.FlowsQuery,
     schema.PeersQuery,
     usage.UsageQuery,
+    history.HistoryQuery,
 ]
 _OUTPUTS: list[type[BaseModel]] = [
     schema.SessionOutput,
@@ -68,6 +69,7 @@ _OUTPUTS: list[type[BaseModel]] = [
     schema.RulesOutput,
     usage.SessionUsage,
     usage.UsageList,
+    history.HistoryList,
     schema.HealthOutput,
     schema.Problem,
 ]
@@ -93,6 +95,7 @@ def document(with_token: bool) -> _Json:
     flows_query = _parameters(schemas.pop("FlowsQuery"))
     peers_query = _parameters(schemas.pop("PeersQuery"))
     usage_query = _parameters(schemas.pop("UsageQuery"))
+    history_query = _parameters(schemas.pop("HistoryQuery"))
     schemas["SessionPatch"] = _patch(schemas, "Session", "a session")
     schemas["BearerPatch"] = _patch(schemas, "Bearer", "a bearer")
     schemas["BatchLine"] = {
@@ -119,7 +122,9 @@ def document(with_token: bool) -> _Json:
             {"name": "this document"},
         ],
         "security": [{"bearer": []}] if with_token else [],
-        "paths": _paths(list_query, flows_query, peers_query) | _usage(usage_query),
+        "paths": _paths(list_query, flows_query, peers_query)
+        | _usage(usage_query)
+        | _history(history_query),
         "components": {
             "schemas": schemas,
             "responses": {str(code): _problem(code) for code in _PROBLEMS},
@@ -312,7 +317,7 @@ def _paths(list_query: list[_Json], flows_query: list[_Json], peers_query: list[
                 "peers",
                 "list_peers",
                 "Show peers, and whether their GTP-U paths work",
-                {200: _json("PeerList", "All that match")},
+                {200: _json("PeerList", "Those that match")},
                 (503,),
             )
             | {"parameters": peers_query}
@@ -393,6 +398,21 @@ def _usage(usage_query: list[_Json]) -> _Json:
                 (404, 503),
             )
             | {"parameters": usage_query}
+        },
+    }
+
+
+def _history(history_query: list[_Json]) -> _Json:
+    return {
+        "/v1/history": {
+            "get": _call(
+                "gateways",
+                "get_history",
+                "Show the last ten minutes, a point each five seconds",
+                {200: _json("HistoryList", "Of one gateway or of all; no switch is asked")},
+                (404,),
+            )
+            | {"parameters": history_query}
         },
     }
 

@@ -26,9 +26,11 @@ from ofgtp.northbound import (
     bearer_calls,
     bodies,
     docs,
+    history,
     lines,
     openapi,
     pages,
+    peer_order,
     problem,
     schema,
     shown,
@@ -127,6 +129,7 @@ class RestApp:
                 "/v1/health": {"GET": Route(self._health)},
                 "/v1/gateways": {"GET": Route(self._gateways)},
                 "/v1/peers": {"GET": Route(self._peers)},
+                "/v1/history": {"GET": Route(self._history)},
                 "/v1/pfcp": {"GET": Route(self._pfcp)},
                 "/v1/flows": {"GET": Route(self._flows)},
                 "/v1/reload": {"POST": Route(self._reload_now, JSON_TYPES, *body)},
@@ -273,8 +276,15 @@ class RestApp:
 
     def _peers(self, request: Request) -> Response:
         query = bodies.query(request, schema.PeersQuery)
-        views = self._service.peers(query.gateway, query.state, query.worst)
-        return _page((schema.PeerOutput.of(each).model_dump_json() for each in views), None)
+        found = self._service.peers(query.gateway, query.state, query.worst)
+        views = peer_order.arranged(found, query.sort, query.order)
+        shown = islice(views, query.offset, query.limit and query.offset + query.limit)
+        items = (schema.PeerOutput.of(each).model_dump_json() for each in shown)
+        return _page(items, None, total=len(found))
+
+    def _history(self, request: Request) -> Response:
+        query = bodies.query(request, history.HistoryQuery)
+        return _json(history.page(self._service.history(query.gateway, query.seconds)))
 
     def _rules(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -507,14 +517,15 @@ def _created(body: str, session_id: str) -> Response:
     return Response(body + "\n", HTTPStatus.CREATED, JSON, {"Location": where})
 
 
-def _page(items: Iterator[str], following: str | None) -> Response:
-    """A list of what is JSON already; others get a turn while it is made."""
+def _page(items: Iterator[str], following: str | None, **more: int) -> Response:
+    """A list of what is JSON already, and more members; others get a turn while it is made."""
     parts: list[str] = []
     while some := list(islice(items, _ITEMS_AT_ONCE)):
         if parts:
             eventlet.sleep(0)
         parts += some
-    return Response(f'{{"items":[{",".join(parts)}],"next":{json.dumps(following)}}}\n', 200, JSON)
+    rest = json.dumps({"next": following, **more}, separators=(",", ":"))
+    return Response(f'{{"items":[{",".join(parts)}],{rest[1:]}\n', 200, JSON)
 
 
 def _bearer_location(session_id: str, bearer_id: str) -> dict[str, str]:

@@ -34,6 +34,7 @@ from ofgtp.northbound.bearers import (
     RatesOutput,
     UsageLimitsOutput,
 )
+from ofgtp.northbound.peer_order import Order, Sort
 from ofgtp.northbound.service import PeerView, PfcpView, Reloaded, SeenView, SessionRequest
 from ofgtp.northbound.shapes import (
     ID_RULE,
@@ -213,6 +214,14 @@ class PeersQuery(NoQuery):
         description="Only so many of each gateway, the worst first: down, unknown, up, and in each"
         " state those that most sessions name",
     )
+    sort: Sort | None = Field(
+        None,
+        description="By what they are put in order; state: down, unknown, up; answered: the last"
+        " Echo Response",
+    )
+    order: Order = Field("asc", description="Of sort")
+    limit: int | None = Field(None, ge=1, le=1000, description="At most so many; left out: all")
+    offset: int = Field(0, ge=0, description="Without so many of the first")
 
 
 class FlowCounters(Counters):
@@ -664,7 +673,7 @@ class PeerOutput(BaseModel):
 
 
 class PeerList(BaseModel):
-    """All peers that match."""
+    """Peers that match."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -683,13 +692,15 @@ class PeerList(BaseModel):
                         }
                     ],
                     "next": None,
+                    "total": 1,
                 }
             ]
         }
     )
 
     items: list[PeerOutput]
-    next: None = Field(description="Always null: there is one page")
+    next: None = Field(description="Always null: go on by offset")
+    total: int = Field(description="How many match, with limit and offset or without")
 
 
 class FaultOutput(BaseModel):

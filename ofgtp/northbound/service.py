@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from ofgtp.core.errors import OfgtpError
 from ofgtp.core.filters import PacketFilter
+from ofgtp.core.history import Point
 from ofgtp.core.model import Address, BatchPut, Direction, FTeid, Qos, Session, SessionState
 from ofgtp.core.observations import Observation
 from ofgtp.core.peers.paths import PathState
@@ -314,6 +315,14 @@ class PeerView:
     echo_answered_at: datetime | None
     echo_heard_at: datetime | None
     """Its last Echo Request to us."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryView:
+    """The last minutes of a gateway, the oldest first."""
+
+    gateway: str
+    points: Sequence[Point]
 
 
 @dataclass(frozen=True, slots=True)
@@ -648,6 +657,13 @@ class Service(Protocol):
 
         With `worst` only so many of each gateway: first those that are down, then those that are
         unknown, and in each state those that most sessions name.
+
+        Raises:
+            UnknownGateway.
+        """
+
+    def history(self, gateway: str | None, seconds: int) -> Sequence[HistoryView]:
+        """The last so many seconds of one gateway or of all; no switch is asked.
 
         Raises:
             UnknownGateway.

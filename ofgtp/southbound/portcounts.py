@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ofgtp.core.flows.drops import OVERRUNS, Port
+from ofgtp.core.history import Traffic
 from ofgtp.core.model import Gateway
 from ofgtp.southbound.ovstools import Tools
 
@@ -70,13 +71,24 @@ def received(gateway: Gateway) -> dict[Port, int]:
     return found
 
 
+def traffic(gateway: Gateway) -> dict[Port, Traffic]:
+    """Frames and octets that came in by each port that is there, since its interface was made."""
+    found: dict[Port, Traffic] = {}
+    for port in OVERRUNS:
+        ways = _ways(gateway, port)
+        with suppress(OSError, ValueError):
+            frames, octets = sum(map(_came, ways)), sum(map(_octets, ways))
+            found[port] = Traffic(frames, octets)
+    return found
+
+
 def octets(gateway: Gateway) -> int:
     """What has come in by all ports since they were made: no session has had more."""
     found = 0
     for port in OVERRUNS:
         for way in _ways(gateway, port):
             with suppress(OSError, ValueError):
-                found += _statistic(way.device, f"{way.side}_bytes")
+                found += _octets(way)
     return found
 
 
@@ -101,6 +113,10 @@ def _came(way: _Way) -> int:
     """What was to come in by it."""
     dropped = _statistic(way.device, "tx_dropped") if way.side == "tx" else 0
     return _statistic(way.device, f"{way.side}_packets") + dropped
+
+
+def _octets(way: _Way) -> int:
+    return _statistic(way.device, f"{way.side}_bytes")
 
 
 def _full(way: _Way) -> int:

@@ -26,6 +26,7 @@ from scapy.packet import Packet, Raw
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Interface, Method, Triggers
+from ofgtp.core.troubles import shown, troubles
 from tests.support import balance, gtpu, smf
 from tests.support import ownership as own
 from tests.support.browser import NARROW, WIDE, chromium, shot, watched
@@ -684,16 +685,17 @@ def test_the_page(site: Site, tmp_path: Path, size: dict[str, int]) -> None:
         gateway = site.gateway() | {"neighbours": {"resolved": 1, "unresolved": 0, "stale": 0}}
         gateway["paths"] = {"up": 1, "unknown": 0, "down": 0}
         for state, words in (
-            ("unresolved", "does not answer neighbour discovery: no uplink IPv6 packet leaves"),
-            ("stale", "does not answer neighbour discovery any more; its last address is used"),
+            ("unresolved", "has not answered neighbour discovery on eth2: no IPv6 packets leave"),
+            ("stale", "does not answer neighbour discovery on eth2 any more; packets still go to"),
         ):
             hops = {
                 name: {**gateway[name], "state": "resolved"} for name in ("next_hop", "next_hop6")
             }
             hops["next_hop6"]["state"] = state
-            [said] = page.evaluate(script, [gateway | hops])
+            judged = {"troubles": shown(troubles(gateway | hops))}
+            [said] = page.evaluate(script, [gateway | hops | judged])
             assert f"gw1: the next hop {HOP} {words}" in said
-            assert page.evaluate(script, [gateway | hops | {"ue_pools": ["10.45.0.0/16"]}]) == []
+            assert troubles(gateway | hops | {"ue_pools": ["10.45.0.0/16"]}) == []
         view.clean("422")
     for phone in (six, dual):
         site.delete(phone.name)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from ofgtp.core.troubles import shown, troubles
 from tests.support import gtpu
 from tests.support.browser import NARROW, WIDE, Watched, chromium, rewritten, shot, watched
 from tests.support.lab import Lab
@@ -125,10 +126,10 @@ def test_full(site: Site, view: Watched, pictures: Path) -> None:
 
     until(flowing, "the page shows packets a second both ways", timeout=60)
     expect(page.locator(".wire.uplink.flows")).to_have_count(2)
-    expect(page.locator(".graph .line.up").first).to_have_attribute("d", LINE)
     drops = page.locator(".drops tr", has_text="unknown_ue")
     expect(drops).to_contain_text("downlink packet to a UE address without a session")
     expect(drops).to_contain_text("/s")
+    expect(page.locator(".graph .line.up").first).to_have_attribute("d", LINE)
     picture = page.locator(".picture")
     shown = site.gateway()
     macs = (shown["access"]["mac"], shown["core"]["mac"], site.enb_mac["enb"], site.pdn_mac)
@@ -143,7 +144,7 @@ def test_full(site: Site, view: Watched, pictures: Path) -> None:
     ):
         expect(picture).to_contain_text(text)
     expect(picture.locator("g.peer.lost")).to_contain_text("10.1.0.77")
-    told(page, "1 of 2 next hops on the access side does not answer ARP: 10.1.0.77.")
+    told(page, "1 of 2 next hops does not answer ARP on eth1 (no downlink goes there): 10.1.0.77.")
     shot(page, pictures, "full")
 
     page.click(f"#listed >> text=ue-{ue}")
@@ -212,8 +213,14 @@ def test_control_planes(browser: Browser, site: Site, pictures: Path) -> None:
     def answer(route: Route) -> None:
         route.fulfill(json={"items": nodes, "next": None})
 
+    def gateways(route: Route) -> None:
+        gateway = site.gateway()
+        judged = shown(troubles(gateway, nodes[0] if nodes else None))
+        route.fulfill(json={"items": [{**gateway, "troubles": judged}]})
+
     with watched(browser, BASE) as view:
         view.page.route("**/v1/pfcp", answer)
+        view.page.route("**/v1/gateways", gateways)
         page = view.open()
         expect(page.locator(".picture")).to_contain_text("eth1")
         expect(page.locator(".planes")).to_be_hidden()
@@ -224,7 +231,7 @@ def test_control_planes(browser: Browser, site: Site, pictures: Path) -> None:
         expect(planes.locator("tbody tr").first).to_contain_text("smf.example.org")
         expect(planes).to_contain_text("10.9.0.7 is none of peers, and is not answered: 3 messages")
         expect(planes).to_contain_text(why)
-        told(page, "control plane does not answer heartbeats: sgwc")
+        told(page, "answers no heartbeats")
         shot(page, pictures, "control-planes")
         nodes[0] = {**node, "associations": [], "strangers": [], "problem": "cannot listen at x"}
         page.evaluate("page.hurry('nodes')")
@@ -238,7 +245,7 @@ def test_control_planes(browser: Browser, site: Site, pictures: Path) -> None:
 def test_verdict(site: Site, view: Watched) -> None:
     """What is wrong is said in words, the worst first, with what to do."""
     page = view.open()
-    told(page, "Working, with 1 remark")
+    told(page, "Working, with 1 warning")
     gateway = page.evaluate("page.gateways[0]")
     peers = page.evaluate("page.peers")
     well = {**gateway, "neighbours": {"resolved": 2, "unresolved": 0, "stale": 0}}
@@ -248,7 +255,9 @@ def test_verdict(site: Site, view: Watched) -> None:
         script = (
             "([h, g, p, r]) => verdict(h, g, p, (_, what) => what === r).map((each) => each.text)"
         )
-        found: list[str] = page.evaluate(script, [health, [{**well, **changes}], peers, rising])
+        now = {**well, **changes}
+        judged = {**now, "troubles": shown(troubles(now))}
+        found: list[str] = page.evaluate(script, [health, [judged], peers, rising])
         return found
 
     def one(words: str, *arguments: Any, **changes: Any) -> None:
@@ -257,20 +266,20 @@ def test_verdict(site: Site, view: Watched) -> None:
 
     assert said() == []
     one("cannot be written: disk I/O error", {"store": "disk I/O error"})
-    one("gw1 is not connected: no ovsdb-server", connected=False, problem="no ovsdb-server")
+    one("gw1: no ovsdb-server. Without it,", connected=False, problem="no ovsdb-server")
     one("are being compared", in_sync=False)
     one("packets are dropped because the lease had run out", rising="lease_expired")
     one("somebody else changed", rising="repairs")
     one("lease has run out", lease={"seconds": 10, "seconds_left": 0})
-    one("access port eth1 has no carrier", access={**gateway["access"], "link": "no carrier"})
-    one("core port eth2 is missing", core={**gateway["core"], "link": "missing"})
+    one("gw1: eth1 has no carrier", access={**gateway["access"], "link": "no carrier"})
+    one("the host has no interface eth2", core={**gateway["core"], "link": "missing"})
     hop = gateway["next_hop"]
-    one("10.2.0.2 does not answer ARP: no uplink", next_hop={**hop, "state": "unresolved"})
-    one("10.2.0.2 does not answer ARP any more", next_hop={**hop, "state": "stale"})
+    one("10.2.0.2 has not answered ARP on eth2: no up", next_hop={**hop, "state": "unresolved"})
+    one("10.2.0.2 does not answer ARP on eth2 any more", next_hop={**hop, "state": "stale"})
     one("3 of 203 peers do not answer Echo", paths={"up": 200, "unknown": 0, "down": 3})
     states = gateway["sessions"]
-    one("gw1: 1,234 sessions failed", sessions={**states, "failed": 1234})
-    one("1 session with an Error Indication", sessions={**states, "error_indicated": 1})
+    one("gw1: 1234 sessions failed", sessions={**states, "failed": 1234})
+    one("1 session stopped by Error Indications", sessions={**states, "error_indicated": 1})
     one("2 sessions pending", sessions={**states, "pending": 2})
     worst = said(in_sync=False, paths={"up": 0, "unknown": 0, "down": 1})
     assert ["Echo" in line for line in worst] == [True, False]
@@ -310,8 +319,8 @@ def test_keyboard_alone(site: Site, view: Watched) -> None:
     page.keyboard.type("ue-10.45.0.9")
     page.keyboard.press("Enter")
     expect(page.locator("#told")).to_have_text("1 session where the id contains ue-10.45.0.9")
-    link = page.locator("#listed button")
-    for _ in range(12):
+    link = page.locator("#listed a")
+    for _ in range(24):
         page.keyboard.press("Tab")
         if link.evaluate("(it) => it === document.activeElement"):
             break
@@ -321,6 +330,206 @@ def test_keyboard_alone(site: Site, view: Watched) -> None:
     page.keyboard.press("Escape")
     expect(link).to_be_focused()
     view.clean()
+
+
+# --- a gateway that does not forward
+
+
+@pytest.mark.parametrize(("name", "side"), [("lan", "access"), ("pdn", "core")])
+def test_a_port_without_its_link(
+    site: Site, view: Watched, pictures: Path, name: str, side: str
+) -> None:
+    """Verdict and picture say so at the next turn, and again when it is back."""
+    device, port = ("gw", "eth1") if side == "access" else ("eth0", "eth2")
+    page = view.open()
+    picture = page.locator(".picture")
+    expect(picture.locator("rect.gateway")).to_have_class("box gateway")
+    site.lab.exec(name, ["ip", "link", "set", device, "down"])
+    try:
+        until(lambda: site.gateway()[side]["link"] == "no carrier", "the link is down")
+        again(page)
+        told(page, f"gw1: {port} has no carrier")
+        told(page, "1 fault")
+        expect(picture.locator("rect.gateway")).to_have_class("box gateway down")
+        expect(picture).to_contain_text(f"{side} port has no carrier")
+        expect(picture.locator(".wire.cut")).to_have_count(2)
+        expect(page).to_have_title(re.compile("^✕ "))
+        shot(page, pictures, f"no-link-{side}")
+    finally:
+        site.lab.exec(name, ["ip", "link", "set", device, "up"])
+    until(lambda: site.gateway()[side]["link"] == "up", "the link is up again")
+    again(page)
+    expect(picture.locator("rect.gateway")).to_have_class("box gateway")
+    view.clean()
+
+
+def test_the_count_is_that_of_the_lines(site: Site, view: Watched) -> None:
+    page = view.open()
+    told(page, "Working, with 1 warning")
+    title, lines = page.locator("#verdict h2"), page.locator("#verdict li")
+    expect(lines).to_have_count(1)
+
+    def change(answer: Any) -> Any:
+        (gateway,) = answer["items"]
+        gateway["sessions"] |= {"failed": 2, "pending": 1}
+        gateway["core"]["link"] = "down"
+        return answer
+
+    rewritten(site.lab, page, "**/v1/gateways", change)
+    again(page)
+    expect(title).to_contain_text("2 faults and 2 warnings")
+    expect(page.locator("#verdict li.bad")).to_have_count(2)
+    expect(page.locator("#verdict li.warn")).to_have_count(2)
+    page.unroute("**/v1/gateways")
+    again(page)
+    expect(title).to_contain_text("Working, with 1 warning")
+    view.clean()
+
+
+OVERLAPS = """() => {
+    const texts = [...document.querySelectorAll(".picture text")].filter((t) => t.textContent);
+    const boxes = texts.map((each) => [each.textContent, each.getBoundingClientRect()]);
+    const whole = document.querySelector(".picture svg").getBoundingClientRect();
+    const outside = boxes.filter(([, b]) => b.left < whole.left - 1 || b.right > whole.right + 1
+        || b.top < whole.top - 1 || b.bottom > whole.bottom + 1);
+    const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+        && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
+    const pairs = boxes.flatMap(([one, a], i) =>
+        boxes.slice(i + 1).filter(([, b]) => meet(a, b)).map(([other]) => [one, other]));
+    const rects = [...document.querySelectorAll(".picture rect")]
+        .map((each) => each.getBoundingClientRect());
+    const crossed = boxes.filter(([, b]) => rects.some((r) => meet(r, b)
+        && (b.left < r.left - 1 || b.right > r.right + 1 || b.bottom > r.bottom + 1)));
+    return { outside: outside.map(([t]) => t), pairs, crossed: crossed.map(([t]) => t) };
+}"""
+"""Texts of the picture that lie on each other, leave their box, or the picture."""
+
+
+@pytest.mark.parametrize("width", [1280, 985, 760, 690, 400, 340])
+def test_long_addresses_do_not_overlap(
+    site: Site, browser: Browser, pictures: Path, width: int
+) -> None:
+    """Peers, ports and next hops with whole IPv6 addresses, and ports with long names."""
+    long = "2001:db8:1234:5678:9abc:def0:1234:567"
+
+    def gateways(answer: Any) -> Any:
+        (gateway,) = answer["items"]
+        for n, side in enumerate(("access", "core")):
+            gateway[side] |= {"ip": "192.168.100.101/24", "ip6": f"{long}{n}/64"}
+        gateway["access"]["port"] = gateway["core"]["device"] = "enp130s0f1np1.4"
+        gateway["core"]["link"] = "no carrier"
+        gateway["next_hop6"] = {"ip": f"{long}f", "mac": None, "state": "unresolved"}
+        gateway["ports"] = {"type": "afxdp", "pmd_cores": [1], "ways": 1}
+        gateway["paths"] = {"up": 20, "unknown": 3, "down": 1}
+        return answer
+
+    def peers(answer: Any) -> Any:
+        one = answer["items"][0]
+        router = {"ip": f"{long}a", "mac": None}
+        answer["items"] = [
+            {**one, "ip": f"{long}1", "state": "unknown", "sessions": 12_345},
+            {**one, "ip": f"{long}2", "next_hop": router, "state": "down"},
+            {**one, "ip": f"{long}3", "next_hop": None, "state": "up"},
+            {**one, "ip": "192.168.100.103", "next_hop": router, "sessions": 12_345},
+            {**one, "ip": "192.168.100.104", "state": "unknown", "sessions": 1_234},
+        ]
+        return answer
+
+    with watched(browser, BASE, viewport={"width": width, "height": 900}) as view:
+        rewritten(site.lab, view.page, "**/v1/gateways", gateways)
+        rewritten(site.lab, view.page, "**/v1/peers?*", peers)
+        page = view.open()
+        expect(page.locator(".picture g.peer")).to_have_count(5)
+        shot(page, pictures, f"long-{width}")
+        assert page.evaluate(OVERLAPS) == {"outside": [], "pairs": [], "crossed": []}
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        with page.expect_request("**/v1/sessions?*peer=2001*"):  # and not as a UE's address
+            page.locator(".picture g.peer").first.press("Enter")
+        expect(page.locator("#told")).to_contain_text(f"None where the peer is {long}1")
+        page.click("text=Show all sessions")
+        expect(rows(page)).to_have_count(2)
+        for tables in ("#peer-list", "#listed"):
+            assert page.locator(tables).evaluate("(box) => box.scrollWidth <= box.clientWidth")
+        view.clean()
+
+
+# --- the last ten minutes
+
+
+def test_graphs_are_full_when_it_opens(site: Site, view: Watched) -> None:
+    """The controller has kept what was before; no switch is asked for it."""
+
+    def points() -> Any:
+        return site.lab.http("GET", "/v1/history?gateway=gw1").json()["items"][0]["points"]
+
+    def seen() -> bool:
+        site.enb.send(*[site.t_pdu(0xFEED_0001, gtpu.ipv4("10.45.254.254", PDN_IP))] * 20)
+        return any(
+            (each["uplink"] or {"frames_per_second": 0})["frames_per_second"] for each in points()
+        )
+
+    until(seen, "a point tells of uplink frames", timeout=30)
+    until(lambda: len(points()) >= 3, "there are points enough for a line", timeout=30)
+    kept = points()
+    assert all(4 < each["seconds"] < 8 for each in kept)
+    assert kept[-1]["sessions"] == 2
+    assert max(each["uplink"]["bits_per_second"] for each in kept if each["uplink"]) > 0
+    page = view.open()
+    told(page, "Working")
+    lines = page.locator(".graph .line")
+    expect(lines).to_have_count(6)
+    expect(lines.first).to_have_attribute("d", LINE, timeout=2000)
+    expect(page.locator(".graph", has_text="Sessions")).to_contain_text("in all states 2")
+    assert page.evaluate("[...cards.values()][0].past.points.length") >= 3
+    view.clean()
+
+
+# --- a session's address
+
+
+def test_a_session_has_an_address(site: Site, browser: Browser, view: Watched) -> None:
+    name = "ue-10.45.0.9"
+    page = view.open(f"/#session={name}")
+    dialog = page.locator("#details")
+    expect(dialog).to_contain_text("TEID 0x1009 (4105)")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    until(lambda: page.url == BASE + "/", "its address is that of the page again")
+    page.click(f"#listed >> text={name}")
+    expect(dialog).to_be_visible()
+    assert page.url == f"{BASE}/#session={name}"
+    page.go_back()
+    expect(dialog).to_be_hidden()
+    for odd in ("no-such", "..", "%2e%2e", "a%2Fb"):
+        page.evaluate("(odd) => { location.hash = `session=${odd}`; }", odd)
+        expect(dialog).to_contain_text("There is no such session.")
+    page.evaluate("location.hash = 'session=%E0'")
+    expect(dialog).to_be_hidden()
+    view.clean("status of 404")
+
+
+def test_bearers_reason_and_owner(site: Site, view: Watched) -> None:
+    """As the API tells of them."""
+    voice = {"id": "voice", "precedence": 10, "filters": ["permit out udp from any 5004 to any"]}
+    rate = {"mbr": {"uplink_kbps": 128, "downlink_kbps": 256}}
+    name = site.session("10.45.0.8", teid=0x1008, bearers=[{**voice, **rate}])
+    page, path = view.page, f"/v1/sessions/{name}"
+    owner = {"kind": "pfcp", "node_id": "smf.example.org", "cp_seid": "7", "up_seid": "1a"}
+
+    def session(route: Route) -> None:
+        more = {"state": "failed", "reason": "the switch is full", "owner": owner}
+        route.fulfill(json=site.lab.http("GET", path).json() | more)
+
+    page.route(f"**{path}", session)
+    view.open(f"/#session={name}")
+    shown = page.locator("#details")
+    row = shown.locator(".bearers tbody tr")
+    for words in ("voice", "udp", "5004", "↑ 128", "↓ 256", "↑ 0"):
+        expect(row).to_contain_text(words)
+    for words in ("The switch is full", "smf.example.org", "none now", "no rules"):
+        expect(shown).to_contain_text(words)
+    site.delete(name)
+    view.clean("404")
 
 
 def test_events(site: Site, view: Watched) -> None:
@@ -339,7 +548,7 @@ def test_events(site: Site, view: Watched) -> None:
     page.click("#pause")
     expect(log).to_have_count(2)
     expect(log.first).to_contain_text("session created ue-10.45.0.99 active")
-    log.first.locator("button").click()
+    log.first.locator("a").click()
     expect(page.locator("#details")).to_contain_text("none: the UE is idle")
     site.delete("ue-10.45.0.99")
     page.evaluate("refreshDetails()")
@@ -368,11 +577,11 @@ def test_nobody_looks_nothing_is_asked(site: Site, view: Watched) -> None:
             until(lambda: not page.evaluate("page.running"), "the turn ends")
         return [each.url.removeprefix(BASE) for each in view.requests[before:]]
 
-    some = asked_in(6)
-    assert some.count("/v1/gateways") == 6
-    assert len(some) <= 12, some
+    some = asked_in(7)
+    assert some.count("/v1/gateways") == 7
+    assert len(some) <= 14, some
     assert {url.partition("?")[0] for url in some} == {
-        *("/v1/gateways", "/v1/health", "/v1/peers", "/v1/sessions")
+        *("/v1/gateways", "/v1/health", "/v1/history", "/v1/peers", "/v1/sessions")
     }
     page.evaluate(HIDE, True)
     before = len(view.requests)
@@ -435,7 +644,7 @@ def test_what_the_api_says_is_text(site: Site, view: Watched) -> None:
     page.route(
         "**/v1/sessions/**", lambda route: route.fulfill(status=500, json={"detail": HOSTILE})
     )
-    page.locator("#listed button").click()
+    page.locator("#listed a").click()
     told(page, "The API answers 500")
     told(page, HOSTILE)
     assert page.evaluate("window.hacked") is None
@@ -533,8 +742,13 @@ def test_many(bare: Site, view: Watched, pictures: Path) -> None:
     expect(page.locator("#states")).to_contain_text("all 10,000")
     expect(rows(page)).to_have_count(50)
     expect(page.locator(".picture g.peer")).to_have_count(8)
-    expect(page.locator(".picture g.more")).to_contain_text("+ 190 more")
-    expect(page.locator("#told")).to_have_text("1 to 50")
+    more = page.locator(".picture g.more")
+    expect(more).to_contain_text("+ 190 more")
+    more.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#peers-title")).to_be_focused()
+    peers_by_pages(page)
+    expect(page.locator("#told")).to_have_text("1 to 50 of 10,000")
 
     def finds(words: str, told: str, wanted: str = "imsi-001010000007777-5") -> None:
         search(page, words)
@@ -557,8 +771,45 @@ def test_many(bare: Site, view: Watched, pictures: Path) -> None:
     page.click("#states >> text=failed")
     expect(page.locator("#listed")).to_contain_text("No session is like that.")
     page.click("text=Show all sessions")
-    expect(page.locator("#told")).to_have_text("1 to 50")
+    expect(page.locator("#told")).to_have_text("1 to 50 of 10,000")
     view.clean()
+
+
+def peers_by_pages(page: Page) -> None:
+    """Sorted, paged, and only those of one state."""
+    told, peers = page.locator("#peers-told"), page.locator("#peer-list tbody tr")
+    expect(told).to_have_text("1 to 15 of 198")
+    expect(peers).to_have_count(15)
+    expect(page.locator("#peers-previous")).to_be_disabled()
+    head = page.get_by_role("columnheader", name="Address", exact=True)
+    head.locator("button").press("Enter")
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    expect(peers.first).to_contain_text("10.1.0.3")
+    page.click("#peers-next")
+    expect(told).to_have_text("16 to 30 of 198")
+    expect(peers.first).to_contain_text("10.1.0.18")
+    head.locator("button").click()
+    expect(head).to_have_attribute("aria-sort", "descending")
+    expect(told).to_have_text("1 to 15 of 198")
+    expect(peers.first).to_contain_text("10.1.0.201")
+    page.click("#peer-states >> text=up")
+    expect(told).to_have_text("No peer is like that.")
+    page.click("#peer-states >> text=all")
+    expect(told).to_have_text("1 to 15 of 198")
+    peers.first.locator("button").click()
+    expect(page.locator("#query")).to_have_value("10.1.0.201")
+    expect(page.locator("#told")).to_contain_text("where the peer is 10.1.0.201")
+    search(page, "")
+    expect(page.locator("#told")).to_have_text("1 to 50 of 10,000")
+    first = page.locator("#listed th", has_text="UE address")
+    first.locator("button").click()
+    first.locator("button").click()
+    expect(first).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("#told")).to_have_text("1 to 50 of 10,000; this page is sorted")
+    expect(rows(page).first).to_contain_text("10.45.0.50")
+    first.locator("button").click()
+    expect(first).to_have_attribute("aria-sort", "none")
+    expect(rows(page).first).to_contain_text("10.45.0.1")
 
 
 # --- the token
@@ -591,10 +842,16 @@ def test_the_token(bare: Site, view: Watched, pictures: Path) -> None:
     page.reload()
     told(page, "All is well")  # this tab knows it still
     page.click("#forget")
+    page.evaluate("location.hash = 'session=not-there'")
+    page.fill("#token", TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#details")).to_contain_text("There is no such session.")
+    page.keyboard.press("Escape")
+    page.click("#forget")
     expect(page.locator("#ask")).to_be_visible()
     page.reload()
     expect(page.locator("#ask")).to_be_visible()
     assert page.evaluate("document.cookie + localStorage.length + sessionStorage.length") == "00"
     assert not [each.url for each in view.requests if TOKEN in each.url]
     assert TOKEN not in page.content()
-    view.clean("status of 401")
+    view.clean("status of 401", "status of 404")

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from ofgtp.core.errors import Conflict, InvalidSession, OfgtpError, UnknownGateway, UnknownSession
+from ofgtp.core.history import INTERVAL_S, Point
 from ofgtp.core.model import BatchPut, Session, SessionState, Uplink
 from ofgtp.core.peers.paths import PathState
 from ofgtp.core.pfcp.node.associations import PeerState
@@ -22,6 +23,7 @@ from ofgtp.northbound.service import (
     FlowView,
     GatewayMetrics,
     Histogram,
+    HistoryView,
     InstanceView,
     Lease,
     NewSession,
@@ -59,6 +61,7 @@ class FakeService:
         """State and reason of sessions, by id, that are in another state than the rest."""
         self.all_peers: list[PeerView] = []
         self.all_seen: list[SeenView] = []
+        self.points: list[Point] = []
 
     def _enter(self) -> None:
         self.hook()
@@ -249,6 +252,12 @@ class FakeService:
         if gateway not in (None, "gw1"):
             raise UnknownGateway(str(gateway))
         return [peer for peer in self.all_peers if state in (None, peer.state)][:worst]
+
+    def history(self, gateway: str | None, seconds: int) -> Sequence[HistoryView]:
+        self._enter()
+        if gateway not in (None, "gw1"):
+            raise UnknownGateway(str(gateway))
+        return [HistoryView("gw1", self.points[-(seconds // INTERVAL_S) :])]
 
     def pfcp(self) -> Sequence[PfcpView]:
         self._enter()

@@ -228,6 +228,8 @@ def test_many_sessions(client: Client, net: Net, monkeypatch: pytest.MonkeyPatch
         "/v1/usage?sort=bytes&limit=1000",
         "/v1/flows",
         "/v1/peers",
+        "/v1/peers?sort=answered&limit=25",
+        "/v1/history",
         "/v1/gateways",
         "/metrics",
         "/v1/health",

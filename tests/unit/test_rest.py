@@ -22,11 +22,13 @@ from pydantic import BaseModel
 
 from ofgtp.core.errors import OfgtpError, StoreError, SwitchRefused
 from ofgtp.core.flows.drops import MEANINGS
+from ofgtp.core.history import Point, Rate
 from ofgtp.core.model import FTeid, SessionState
 from ofgtp.core.observations import Observation, Seen
 from ofgtp.core.peers.paths import PathState
 from ofgtp.northbound import lines, openapi, pages, rest, schema, strict, usage
 from ofgtp.northbound.bodies import merge_patch
+from ofgtp.northbound.history import HistoryList
 from ofgtp.northbound.rest import NDJSON_TYPES, RestApp
 from ofgtp.northbound.service import PeerView, SeenView, Service, SessionFilter
 from tests.support.client import Client, TestResponse
@@ -720,7 +722,15 @@ def bearer(value: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/v1/sessions", PATH, "/v1/flows", "/v1/gateways", "/v1/peers", "/v1/pfcp"),
+        *(
+            "/v1/sessions",
+            PATH,
+            "/v1/flows",
+            "/v1/gateways",
+            "/v1/peers",
+            "/v1/pfcp",
+            "/v1/history",
+        ),
         *("/openapi.json", "/docs/swagger-ui.css", "/nothing"),
     ],
 )
@@ -877,7 +887,11 @@ def peer(n: int, state: PathState, **change: Any) -> PeerView:
 
 
 def test_peers(client: Client, service: FakeService) -> None:
-    assert answer(client.get("/v1/peers"), 200, schema.PeerList) == {"items": [], "next": None}
+    assert answer(client.get("/v1/peers"), 200, schema.PeerList) == {
+        "items": [],
+        "next": None,
+        "total": 0,
+    }
     sent, heard = datetime(2026, 1, 2, 3, 4, 5, 6, UTC), datetime(2026, 1, 2, 3, 4, 4, tzinfo=UTC)
     router, mac = IPv4Address("10.1.0.254"), "52:54:00:00:00:fe"
     service.all_peers = [
@@ -908,6 +922,7 @@ def test_peers(client: Client, service: FakeService) -> None:
     down = {"gateway": "gw1", "ip": "10.1.0.3", "state": "down", "sessions": 3, **never}
     unknown = {"gateway": "gw1", "ip": "10.1.0.4", "state": "unknown", "sessions": 4, **never}
     everything = [up, {**down, "next_hop": hop}, {**unknown, "next_hop": None}]
+    first = everything[:1]
     for query, items in (
         ("", everything),
         ("?gateway=gw1", everything),
@@ -917,7 +932,58 @@ def test_peers(client: Client, service: FakeService) -> None:
         ("?worst=2", everything[:2]),
     ):
         body = answer(client.get(f"/v1/peers{query}"), 200, schema.PeerList)
-        assert body == {"items": items, "next": None}
+        assert body == {"items": items, "next": None, "total": len(items)}
+    for query, items in (
+        ("?limit=1", everything[:1]),
+        ("?limit=2&offset=2", everything[2:]),
+        ("?offset=7", []),
+        ("?sort=state&limit=1", everything[1:2]),
+        ("?sort=sessions&order=desc", everything[::-1]),
+        ("?sort=address", everything),
+        ("?sort=address&order=desc&offset=1&limit=1", everything[1:2]),
+        ("?sort=next_hop", [everything[2], everything[0], everything[1]]),
+        ("?sort=answered&order=desc&limit=1", first),
+    ):
+        body = answer(client.get(f"/v1/peers{query}"), 200, schema.PeerList)
+        assert body == {"items": items, "next": None, "total": 3}
+    service.all_peers.append(peer(5, PathState.UP, ip=IPv6Address("2001:db8::5")))
+    body = answer(client.get("/v1/peers?sort=address"), 200, schema.PeerList)
+    assert [each["ip"] for each in body["items"]][2:] == ["10.1.0.4", "2001:db8::5"]
+
+
+def test_history(client: Client, service: FakeService) -> None:
+    body = answer(client.get("/v1/history"), 200, HistoryList)
+    assert body == {
+        "items": [{"gateway": "gw1", "points": []}],
+        "interval_seconds": 5,
+        "next": None,
+    }
+    rate = Rate(1200.4, 1523000.8)
+    service.points = [
+        Point(5.0, 1767323040.5, 5.0, {"access": None, "core": rate}, None, 3),
+        Point(10.0, 1767323045.678901, 5.002, {"access": rate, "core": rate}, 0.25, 312),
+    ]
+    both = answer(client.get("/v1/history?gateway=gw1"), 200, HistoryList)["items"][0]["points"]
+    assert both[0] == {
+        "at": "2026-01-02T03:04:00.500000Z",
+        "seconds": 5.0,
+        "uplink": None,
+        "downlink": {"frames_per_second": 1200.4, "bits_per_second": 1523000.8},
+        "drops_per_second": None,
+        "sessions": 3,
+    }
+    assert both[1]["at"] == "2026-01-02T03:04:05.678901Z"
+    assert (both[1]["drops_per_second"], both[1]["sessions"]) == (0.25, 312)
+    last = answer(client.get("/v1/history?seconds=5"), 200, HistoryList)
+    assert last["items"][0]["points"] == both[1:]
+
+
+@pytest.mark.parametrize(
+    ("query", "loc"),
+    [("gateway=gw9", "gateway"), ("seconds=0", "seconds"), ("seconds=601", "seconds")],
+)
+def test_bad_queries_for_history(client: Client, query: str, loc: str) -> None:
+    assert locs(client.get(f"/v1/history?{query}")) == [loc]
 
 
 @pytest.mark.parametrize(
@@ -926,7 +992,11 @@ def test_peers(client: Client, service: FakeService) -> None:
         ("gateway=gw9", "gateway"),
         ("state=pending", "state"),
         ("state=UP", "state"),
-        ("limit=5", "limit"),
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("offset=-1", "offset"),
+        ("sort=mac", "sort"),
+        ("sort=state&order=down", "order"),
         ("worst=0", "worst"),
         ("worst=1001", "worst"),
         ("peer=", "peer"),
@@ -954,6 +1024,10 @@ def test_the_example_of_peers_is_what_is_answered(client: Client, service: FakeS
         ("gateway", "query"),
         ("state", "query"),
         ("worst", "query"),
+        ("sort", "query"),
+        ("order", "query"),
+        ("limit", "query"),
+        ("offset", "query"),
     ]
 
 

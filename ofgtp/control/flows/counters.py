@@ -165,6 +165,8 @@ class Counters:
         self._owed = 0, 0
         """Uplink packets and octets that flows count, or will, though they did not pass."""
         self._reading = Semaphore(1)
+        self.read_at: float | None = None
+        """When they were last brought up to date, by a steady clock in seconds; None: never."""
         self.rates = RateCounts()
         self.shown = 0
         """Packets for idle UEs that have reached the controller."""
@@ -206,6 +208,7 @@ class Counters:
             self.standing = {**dict.fromkeys(self.drops, 0), **standing, **sums, **lost}
             for label, packets in self.held_drops.items():
                 self.standing[label] += packets
+            self.read_at = now
 
     def dropped(self, label: str, packets: int) -> None:
         """The controller has dropped packets that the switch had shown it, to be held."""

@@ -71,6 +71,7 @@ from ofgtp.northbound.service import (
     FlowCounters,
     FlowView,
     GatewayMetrics,
+    HistoryView,
     NewSession,
     PeerView,
     PfcpView,
@@ -649,6 +650,14 @@ class SessionService:
         """The GTP-U peers in use; see `Service`."""
         agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
         return [peer for agent in agents for peer in agent.signalling.report(state, worst)]
+
+    def history(self, gateway: str | None, seconds: int) -> Sequence[HistoryView]:
+        """The last minutes; see `Service`."""
+        agents = [self._agent_for(gateway)] if gateway is not None else self._agents.values()
+        now = time.monotonic()
+        return [
+            HistoryView(agent.gateway.name, agent.history.last(seconds, now)) for agent in agents
+        ]
 
     def pfcp(self) -> Sequence[PfcpView]:
         """The gateways that speak PFCP; see `Service`."""

@@ -62,7 +62,10 @@ function takeEvents(events) {
     if (kept.length > 2 * KEPT_EVENTS) kept.splice(0, KEPT_EVENTS);
   }
   if (told.paused) told.missed += events.length;
-  if (events.some((event) => PEERS_CHANGE.has(event.kind))) page.hurry("peers");
+  if (events.some((event) => PEERS_CHANGE.has(event.kind))) {
+    page.hurry("peers");
+    page.hurry("peerList");
+  }
   if (events.some((event) => event.kind.startsWith("session") || event.kind === "batch"))
     page.hurry("sessions");
   showEventsSoon();
@@ -121,11 +124,7 @@ function eventItem(event, line) {
       ? null
       : gone
         ? el("span", { class: "data" }, event.session)
-        : el(
-            "button",
-            { type: "button", class: "link", onclick: () => showDetails(event.session) },
-            event.session,
-          );
+        : el("a", { class: "link", href: linkTo(event.session) }, event.session);
   return el(
     "li",
     { class: weight || null },

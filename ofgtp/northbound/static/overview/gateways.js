@@ -8,8 +8,8 @@ class Card {
     this.name = name;
     this.readings = new Readings();
     this.picture = new Picture();
-    this.packets = new Graph("Packets a second", "packets", perSecond);
-    this.bits = new Graph("Bits a second", "bits", bitRate);
+    this.past = new Past();
+    this.graphs = graphs();
     this.facts = el("dl", { class: "facts" });
     this.drops = el("div", { class: "drops" });
     this.planes = new Planes();
@@ -22,7 +22,11 @@ class Card {
       el(
         "div",
         { class: "numbers" },
-        el("div", { class: "graphs" }, this.packets.root, this.bits.root),
+        el(
+          "div",
+          { class: "graphs" },
+          this.graphs.map((graph) => graph.root),
+        ),
         this.drops,
       ),
       this.planes.root,
@@ -37,8 +41,7 @@ class Card {
   show(gateway, peers, node) {
     this.planes.show(node);
     this.picture.show(gateway, peers, this.readings.last);
-    this.packets.draw(this.readings);
-    this.bits.draw(this.readings);
+    for (const graph of this.graphs) graph.draw(this.past);
     this.showFacts(gateway);
     this.showDrops(gateway);
     this.showFaults(gateway);
@@ -154,7 +157,28 @@ class Card {
   }
 }
 
+const came = (title, say, key) =>
+  new Graph(title, say, [
+    { name: "↑ access ", kind: "up", of: (point) => point.uplink?.[key] ?? null },
+    { name: "↓ core ", kind: "down", of: (point) => point.downlink?.[key] ?? null },
+  ]);
+
+const graphs = () => [
+  came("Frames that come in", perSecond, "frames_per_second"),
+  came("Bits that come in", bitRate, "bits_per_second"),
+  new Graph("Dropped packets", perSecond, [
+    { name: "all reasons ", kind: "drops-line", of: (point) => point.drops_per_second },
+  ]),
+  new Graph("Sessions", whole, [
+    { name: "in all states ", kind: "count", of: (point) => point.sessions },
+  ]),
+];
+
 const cards = new Map();
+
+function readHistory(items) {
+  for (const { gateway, points } of items) cards.get(gateway)?.past.merge(points);
+}
 
 function readGateways(at, gateways) {
   for (const gateway of gateways) {

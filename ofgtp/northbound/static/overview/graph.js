@@ -1,9 +1,12 @@
-/* Rates from counters that are asked for again and again, and small graphs of them. */
+/* Rates from counters that are asked for again and again; small graphs of the last ten minutes. */
 "use strict";
 
-const SPAN_S = 300;
+const SPAN_S = 600;
 const LEAST_SPAN_S = 60;
-const GAP_S = 8; // between two readings: a line is not drawn across more
+const KEPT_S = 300; // of what is read here
+const GAP_S = 8; // between two readings: what passed between is not told as a rate
+const BREAK_S = 12; // between two points: a line is not drawn across more
+const TOO_SOON_S = 0.6; // for a rate
 const WINDOW_S = 10; // drops are a mean over this
 
 /* The last minutes of one gateway's counters. */
@@ -24,6 +27,7 @@ class Readings {
     }
     if (before) {
       const passed = at - before.at;
+      if (passed < TOO_SOON_S) return; // the switch counts some flows every half second only
       const ways = ["uplink", "downlink"].map((way) => [
         way,
         {
@@ -43,8 +47,8 @@ class Readings {
       }
     }
     this.readings.push({ at, forwarded, drops, repairs });
-    this.readings = this.readings.filter((each) => each.at > at - SPAN_S);
-    this.rates = this.rates.filter((each) => each === null || each.at > at - SPAN_S);
+    this.readings = this.readings.filter((each) => each.at > at - KEPT_S);
+    this.rates = this.rates.filter((each) => each === null || each.at > at - KEPT_S);
   }
 
   gap() {
@@ -70,21 +74,40 @@ class Readings {
   }
 }
 
-/* Uplink and downlink over the last minutes; `key` is what of a rate, `say` writes it. */
+/* What the controller has kept of one gateway: points of {at, …}, the oldest first. */
+class Past {
+  constructor() {
+    this.points = [];
+  }
+
+  /* Take points of the API; those that are here already may know more now. */
+  merge(points) {
+    const kept = new Map(this.points.map((point) => [point.at, point]));
+    for (const point of points)
+      kept.set(Date.parse(point.at) / 1000, { ...point, at: Date.parse(point.at) / 1000 });
+    const first = this.now - SPAN_S;
+    this.points = [...kept.values()]
+      .filter((point) => point.at >= first)
+      .sort((one, other) => one.at - other.at);
+  }
+
+  /* By the server's clock, in seconds. */
+  get now() {
+    return api.now() / 1000;
+  }
+}
+
+/* Lines over the last minutes. `lines` are {name, kind, of}: `of` says a point's value, null where it
+   is not known; `say` writes one. */
 class Graph {
-  constructor(title, key, say) {
-    this.key = key;
+  constructor(title, say, lines) {
     this.say = say;
     this.pointed = null; // where the pointer is, from 0 to 1
-    this.values = { uplink: el("b", {}), downlink: el("b", {}) };
-    this.lines = {
-      uplink: svg("path", { class: "line up" }),
-      downlink: svg("path", { class: "line down" }),
-    };
-    this.areas = {
-      uplink: svg("path", { class: "area up" }),
-      downlink: svg("path", { class: "area down" }),
-    };
+    this.lines = lines.map(({ name, kind, of }) => ({
+      ...{ kind, of, value: el("b", {}), name },
+      line: svg("path", { class: `line ${kind}` }),
+      area: svg("path", { class: `area ${kind}` }),
+    }));
     this.cursor = svg("path", { class: "cursor", d: "" });
     this.peak = el("span", { class: "peak" });
     this.since = el("span", {});
@@ -96,18 +119,18 @@ class Graph {
         class: "grid",
         d: "M0 0.5H300M0 50H300M0 99.5H300M60 0V100M120 0V100M180 0V100M240 0V100",
       }),
-      Object.values(this.areas),
-      Object.values(this.lines),
+      this.lines.map(({ area }) => area),
+      this.lines.map(({ line }) => line),
       this.cursor,
     );
     this.plot.addEventListener("pointermove", (event) => {
       const box = this.plot.getBoundingClientRect();
       this.pointed = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-      this.draw(this.history);
+      this.draw(this.past);
     });
     this.plot.addEventListener("pointerleave", () => {
       this.pointed = null;
-      this.draw(this.history);
+      this.draw(this.past);
     });
     this.root = el(
       "figure",
@@ -116,51 +139,49 @@ class Graph {
         "figcaption",
         {},
         el("span", { class: "name" }, title),
-        el("span", { class: "up" }, "↑ uplink ", this.values.uplink),
-        el("span", { class: "down" }, "↓ downlink ", this.values.downlink),
+        this.lines.map(({ name, kind, value }) => el("span", { class: kind }, name, value)),
       ),
       el("div", { class: "plot" }, this.plot, this.peak),
       el("div", { class: "axis" }, this.since, this.when),
     );
   }
 
-  draw(history) {
-    if (!history) return;
-    this.history = history;
-    const now = history.readings.at(-1)?.at ?? 0;
-    const rates = history.rates;
-    const most = Math.max(
-      0,
-      ...rates.map((r) => (r ? Math.max(r.uplink[this.key], r.downlink[this.key]) : 0)),
-    );
+  draw(past) {
+    if (!past) return;
+    this.past = past;
+    const { points } = past;
+    const now = Math.max(past.now, points.at(-1)?.at ?? 0);
+    const values = this.lines.flatMap(({ of }) => points.map((point) => of(point) ?? 0));
+    const most = Math.max(0, ...values);
     const top = ceiling(most);
-    const first = rates.find((rate) => rate)?.at ?? now;
-    const span = Math.min(SPAN_S, Math.max(LEAST_SPAN_S, now - first));
-    const x = (at) => 300 * (1 - (now - at) / span);
+    const span = Math.min(SPAN_S, Math.max(LEAST_SPAN_S, now - (points[0]?.at ?? now)));
+    const x = (point) => (300 * (1 - (now - point.at) / span)).toFixed(1);
+    const y = (value) => (99.5 - (97 * value) / top).toFixed(1);
     setText(this.since, `${duration(span)} ago`);
-    for (const way of ["uplink", "downlink"]) {
-      const y = (rate) => 99.5 - (97 * rate[way][this.key]) / top;
-      const runs = pieces(rates);
-      const line = runs.map(
-        (run) =>
-          run.map((r, i) => `${i ? "L" : "M"}${x(r.at).toFixed(1)} ${y(r).toFixed(1)}`).join("") +
-          "h0",
+    for (const { of, line, area } of this.lines) {
+      const runs = pieces(points, of);
+      const drawn = runs.map(
+        (run) => run.map((p, i) => `${i ? "L" : "M"}${x(p)} ${y(of(p))}`).join("") + "h0",
       );
-      this.lines[way].setAttribute("d", line.join(""));
-      const area = runs.map(
-        (run, i) => `${line[i]}L${x(run.at(-1).at).toFixed(1)} 100L${x(run[0].at).toFixed(1)} 100Z`,
-      );
-      this.areas[way].setAttribute("d", area.join(""));
+      line.setAttribute("d", drawn.join(""));
+      const filling = runs.map((run, i) => `${drawn[i]}L${x(run.at(-1))} 100L${x(run[0])} 100Z`);
+      area.setAttribute("d", filling.join(""));
     }
     setText(this.peak, most ? this.say(top) : "");
-    const shown =
-      this.pointed === null ? history.last : nearest(rates, now - span * (1 - this.pointed));
-    const there = this.pointed !== null && shown;
-    this.cursor.setAttribute("d", there ? `M${x(shown.at).toFixed(1)} 0V100` : "");
-    setText(this.when, there ? `${duration(now - shown.at)} ago` : "now");
-    for (const way of ["uplink", "downlink"])
-      setText(this.values[way], shown ? this.say(shown[way][this.key]) : "–");
+    const there = this.pointed !== null && nearest(points, now - span * (1 - this.pointed));
+    this.cursor.setAttribute("d", there ? `M${x(there)} 0V100` : "");
+    setText(this.when, there ? `${duration(now - there.at)} ago` : "now");
+    for (const { of, value } of this.lines) {
+      const shown = there ? of(there) : latest(points, of, now);
+      setText(value, shown === null ? "–" : this.say(shown));
+    }
   }
+}
+
+/* The last value that is known, if it is not old. */
+function latest(points, of, now) {
+  const known = points.filter((point) => point.at > now - 3 * BREAK_S && of(point) !== null);
+  return known.length ? of(known.at(-1)) : null;
 }
 
 /* The next of 1, 2 and 5 times a power of ten, for the top of an axis. */
@@ -170,19 +191,23 @@ function ceiling(value) {
   return power * ([1, 2, 5].find((factor) => factor * power >= value) ?? 10);
 }
 
-function pieces(rates) {
-  const found = [[]];
-  for (const rate of rates) {
-    if (rate) found.at(-1).push(rate);
-    else found.push([]);
+/* Points that a line joins: in each of these a value is known, and none is missing between. */
+function pieces(points, of) {
+  const found = [];
+  let before = null;
+  for (const point of points) {
+    if (of(point) === null) before = null;
+    else {
+      if (before !== null && point.at - before.at <= BREAK_S) found.at(-1).push(point);
+      else found.push([point]);
+      before = point;
+    }
   }
-  return found.filter((run) => run.length);
+  return found;
 }
 
-function nearest(rates, at) {
-  const known = rates.filter((rate) => rate);
-  return known.reduce(
-    (best, rate) => (best && Math.abs(best.at - at) < Math.abs(rate.at - at) ? best : rate),
+const nearest = (points, at) =>
+  points.reduce(
+    (best, point) => (best && Math.abs(best.at - at) < Math.abs(point.at - at) ? best : point),
     null,
   );
-}

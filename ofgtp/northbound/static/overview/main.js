@@ -3,12 +3,14 @@
 
 const EVERY_MS = 2000;
 const STALE_S = 7;
+const AGAIN_S = 75; // of the history
 
 const page = {
   gateways: [],
   peers: [],
   nodes: [], // of PFCP
   health: null,
+  historyAt: null, // when it was asked for, by performance.now() in seconds
   answeredAt: null, // of the last whole answer, by performance.now()
   error: null,
   timer: 0,
@@ -33,7 +35,9 @@ const page = {
 /* Beside the gateways, which are asked for each time, one of these a turn. */
 const CHORES = {
   health: async () => (page.health = await api.get("/v1/health", {}, 503)),
+  history: () => askHistory(),
   peers: async () => (page.peers = (await api.get("/v1/peers", { worst: SHOWN_PEERS })).items),
+  peerList: () => listPeers(),
   nodes: async () => (page.nodes = (await api.get("/v1/pfcp")).items),
   sessions: () => (detail.id === null ? listSessions() : refreshDetails()),
 };
@@ -45,12 +49,23 @@ async function askGateways() {
   readGateways(at, items);
 }
 
+/* The points of the last ten minutes that are not here yet; the last ones again, since their drops
+   may have been read meanwhile. */
+async function askHistory() {
+  const now = performance.now() / 1000;
+  const since = page.historyAt === null ? SPAN_S : now - page.historyAt + AGAIN_S;
+  const seconds = Math.ceil(Math.min(SPAN_S, since));
+  const { items } = await api.get("/v1/history", { seconds });
+  page.historyAt = now;
+  readHistory(items);
+}
+
 /* Who looks at one session wants it fresh. */
 function nextChore() {
   const names =
     detail.id === null
-      ? ["health", "peers", "sessions"]
-      : ["sessions", "health", "sessions", "peers"];
+      ? ["history", "sessions", "peers", "history", "sessions", "peerList", "health"]
+      : ["sessions", "history", "sessions", "peers", "sessions", "health"];
   if (page.nodes.length) names.push("nodes");
   const due = names[(page.turn += 1) % names.length];
   const [hurried] = page.wanted;
@@ -66,7 +81,8 @@ async function turn() {
   try {
     await askGateways();
     if (page.answeredAt === null || page.error !== null) {
-      await Promise.all(["health", "peers", "nodes"].map((name) => CHORES[name]()));
+      const first = ["health", "history", "peers", "peerList", "nodes"];
+      await Promise.all(first.map((name) => CHORES[name]()));
       await listSessions();
     } else {
       await nextChore()();
@@ -79,6 +95,7 @@ async function turn() {
     $("contents").hidden = false;
     show();
     stream.start();
+    openFromAddress();
   } catch (error) {
     page.failed(error);
   } finally {
@@ -91,6 +108,7 @@ function show() {
   $("forget").hidden = !api.token;
   showGateways(page.gateways, page.peers, page.nodes);
   showStates();
+  showPeerStates();
   showVerdict();
   showPulse();
 }
@@ -98,13 +116,15 @@ function show() {
 /* ---- the first line */
 
 function showVerdict() {
-  const found = verdict(page.health, page.gateways, page.peers, rising, page.nodes);
+  const found = verdict(page.health, page.gateways, page.peers, rising);
   const bad = found.filter((each) => each.level === BAD).length;
-  const title = found.length
-    ? bad
-      ? `${plural(bad, "thing")} ${bad === 1 ? "is" : "are"} wrong`
-      : `Working, with ${plural(found.length, "remark")}`
-    : "All is well";
+  const warned = found.length - bad;
+  const warnings = warned ? plural(warned, "warning") : "";
+  const title = bad
+    ? `${plural(bad, "fault")}${warned ? ` and ${warnings}` : ""}`
+    : warned
+      ? `Working, with ${warnings}`
+      : "All is well";
   const shown = JSON.stringify([
     title,
     found.map(({ level, text, todo }) => [level, text, todo]),
@@ -195,8 +215,8 @@ function askForToken() {
   page.error = null;
   $("main").hidden = true;
   $("forget").hidden = true;
-  if ($("details").open) $("details").close();
   $("ask").hidden = false;
+  if ($("details").open) $("details").close(); // its address stays, and opens it again
   setText($("pulse"), "");
   setText($("refused"), given ? "This token is not accepted." : "");
   $("token").value = "";
@@ -209,6 +229,7 @@ const stream = new EventStream(takeEvents, (problem) => setText($("stream"), pro
 function begin() {
   setText($("where"), location.host);
   wireSessions();
+  wirePeers();
   wireDetails();
   wireEvents();
   $("ask").addEventListener("submit", (event) => {

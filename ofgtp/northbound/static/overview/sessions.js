@@ -2,6 +2,7 @@
 "use strict";
 
 const PAGE = 50;
+const LEAST_S = 1.5; // between two readings for a rate
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
 const IPV6 = /^(?=.*:.*:)[\da-f:.]+(\/\d{1,3})?$/i;
 const TEID = /^(0x[0-9a-f]{1,8}|[1-9]\d{0,9})$/i;
@@ -19,13 +20,17 @@ const list = {
   field: "", // what was searched by
   asked: 0,
   shown: null, // {items, next}
+  told: "", // what was searched for, in words
   timer: 0,
+  counted: new Map(), // what each session had carried when it was asked for last, by id
+  rates: new Map(), // since the time before
 };
 
 /* Set what is asked for and go there: {state, peer, gateway}; what is not given is taken away. */
 function showSessions({ state = "", peer = "", gateway = "" }) {
   $("query").value = peer;
-  $("field").value = peer && isUe(peer) ? "peer" : "";
+  // What else it may be is not looked for: it is a peer.
+  $("field").value = peer && (isUe(peer) || peer.includes(":")) ? "peer" : "";
   list.filter = { state, gateway };
   $("gateway").value = gateway;
   listAgain();
@@ -37,18 +42,20 @@ function searches(words) {
   if (!words) return [""];
   if ($("field").value) return [$("field").value];
   if (IPV4.test(words)) return isUe(words) ? ["ue_ip"] : ["peer"];
-  if (IPV6.test(words)) return ["ue_ipv6", "id"];
+  if (IPV6.test(words)) return ["ue_ipv6", "peer", "id"];
   return TEID.test(words) && Number(words) < 2 ** 32 ? ["teid", "id"] : ["id"];
 }
 
+const numberOf = (dotted) =>
+  dotted.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
+
 function isUe(ip) {
-  const number = (dotted) => dotted.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
   return page.gateways.some((gateway) =>
     gateway.ue_pools.some((pool) => {
       if (pool.includes(":")) return false;
       const [base, bits] = pool.split("/");
       const size = 2 ** (32 - Number(bits));
-      return Math.floor(number(ip) / size) === Math.floor(number(base) / size);
+      return Math.floor(numberOf(ip) / size) === Math.floor(numberOf(base) / size);
     }),
   );
 }
@@ -92,12 +99,16 @@ async function listSessions() {
   list.field = field;
   const told = field ? `${FIELDS[field]} ${words}` : "";
   $("told").classList.remove("wrong");
-  setText($("told"), saidOfList(answer, told));
+  readRates(answer.items, performance.now() / 1000);
+  list.told = told;
+  sayList();
   showList(answer.items, Boolean(told || list.filter.state || list.filter.gateway));
   $("paging").hidden = answer.next === null && list.cursors.length === 1;
   $("next").disabled = answer.next === null;
   $("previous").disabled = list.cursors.length === 1;
 }
+
+const sayList = () => setText($("told"), saidOfList(list.shown, list.told));
 
 function saidOfList({ items, next }, told) {
   const wanted = [told, list.filter.state && `the state is ${spoken(list.filter.state)}`].filter(
@@ -107,7 +118,13 @@ function saidOfList({ items, next }, told) {
   const first = (list.cursors.length - 1) * PAGE;
   if (!items.length) return where ? `None${where}.` : "";
   if (next === null && !first) return `${plural(items.length, "session")}${where}`;
-  return `${whole(first + 1)} to ${whole(first + items.length)}${where}`;
+  const { gateway, state } = list.filter;
+  const counts = countsOf(page.gateways.filter(({ name }) => !gateway || name === gateway));
+  // How many match a search is not counted; of the rest the gateways tell.
+  const last = first + items.length;
+  const of = told ? "" : ` of ${whole(Math.max(counts[state], last))}`;
+  const order = list.order.key ? "; this page is sorted" : "";
+  return `${whole(first + 1)} to ${whole(last)}${of}${where}${order}`;
 }
 
 /* A UE's addresses, each on a line of its own. */
@@ -117,70 +134,134 @@ function ues({ ue_ip: ip, ue_ipv6: prefix }) {
 }
 
 const COLUMNS = [
-  ["State", "", (s) => badge(s.state)],
-  [
-    "Session",
-    "id",
-    (s) =>
+  {
+    name: "State",
+    key: "state",
+    content: (s) => filled(badge(s.state), { title: s.reason ?? null }, []),
+  },
+  {
+    name: "Session",
+    kind: "id",
+    key: "id",
+    content: (s) =>
       el(
         "span",
         {},
-        el("button", { type: "button", class: "link", onclick: () => showDetails(s.id) }, s.id),
-        s.owner ? el("span", { class: "quiet", title: "Made by PFCP" }, ` ${s.owner.node_id}`) : null,
+        el("a", { class: "link", href: linkTo(s.id) }, s.id),
+        s.owner
+          ? el("span", { class: "quiet", title: "Made by PFCP" }, ` ${s.owner.node_id}`)
+          : null,
+        s.bearers?.length
+          ? el("span", { class: "quiet" }, ` + ${plural(s.bearers.length, "bearer")}`)
+          : null,
+        s.reason ? el("small", { class: "below reason" }, capital(s.reason)) : null,
       ),
-  ],
-  ["UE address", "data ue", ues],
-  ["Uplink TEID", "data", (s) => (s.uplink ? hex(s.uplink.teid) : "none")],
-  [
-    "Downlink",
-    "data far",
-    (s) => (s.downlink ? `${hex(s.downlink.teid)} @ ${s.downlink.remote_ip}` : "none: idle"),
-  ],
-  ["↑ Packets", "number", (s) => whole(s.counters.uplink.packets)],
-  ["↓ Packets", "number", (s) => whole(s.counters.downlink.packets)],
-  ["Changed", "quiet", (s) => ago(s.updated_at)],
+  },
+  { name: "UE address", kind: "data ue", key: "ue", content: ues },
+  {
+    name: "Uplink TEID",
+    kind: "data",
+    key: "teid",
+    content: (s) => (s.uplink ? hex(s.uplink.teid) : "none"),
+  },
+  {
+    name: "Downlink",
+    kind: "data far",
+    key: "peer",
+    content: (s) =>
+      s.downlink ? `${hex(s.downlink.teid)} @ ${s.downlink.remote_ip}` : "none: idle",
+  },
+  ...["uplink", "downlink"].flatMap((way) => {
+    const arrow = way === "uplink" ? "↑" : "↓";
+    return [
+      {
+        name: `${arrow} Now`,
+        kind: "number",
+        key: `${way}.rate`,
+        falls: true,
+        content: (s) => {
+          const rate = rateOf(s.id, way);
+          return rate ? two(bitRate(rate.bits), perSecond(rate.packets)) : "–";
+        },
+      },
+      {
+        name: `${arrow} In all`,
+        kind: "number",
+        key: `${way}.bytes`,
+        falls: true,
+        content: (s) =>
+          two(octets(s.counters[way].bytes), plural(s.counters[way].packets, "packet")),
+      },
+    ];
+  }),
+  {
+    name: "Changed",
+    kind: "quiet",
+    key: "changed",
+    falls: true,
+    content: (s) => ago(s.updated_at),
+  },
 ];
 
-/* The same sessions in the same order: their cells change, and nothing loses the focus. */
-function showList(items, filtered) {
-  const ids = items.map((session) => session.id).join(" ");
-  const body = $("listed").querySelector("tbody");
-  if (body && ids === list.ids) {
-    [...body.rows].forEach((row, i) => fillRow(row, items[i]));
-    return;
+const linkTo = (id) => `#session=${encodeURIComponent(id)}`;
+
+/* By what sessions are sorted, as far as they are on the page. */
+const SORTED_BY = {
+  state: (s) => -STATES.indexOf(s.state),
+  id: (s) => s.id,
+  ue: (s) => (s.ue_ip ? numberOf(s.ue_ip) : (s.ue_ipv6 ?? null)),
+  teid: (s) => s.uplink?.teid ?? null,
+  peer: (s) => s.downlink?.remote_ip ?? null,
+  "uplink.rate": (s) => rateOf(s.id, "uplink")?.bits ?? null,
+  "uplink.bytes": (s) => s.counters.uplink.bytes,
+  "downlink.rate": (s) => rateOf(s.id, "downlink")?.bits ?? null,
+  "downlink.bytes": (s) => s.counters.downlink.bytes,
+  changed: (s) => Date.parse(s.updated_at),
+};
+
+/* From what was counted when the session was asked for the time before. */
+const rateOf = (id, way) => list.rates.get(id)?.[way] ?? null;
+
+function readRates(items, at) {
+  const [counted, rates] = [new Map(), new Map()];
+  for (const session of items) {
+    const before = list.counted.get(session.id);
+    const { counters, created_at: made } = session;
+    if (!before || before.made !== made) {
+      counted.set(session.id, { at, made, counters });
+      continue;
+    }
+    const passed = at - before.at;
+    if (passed < LEAST_S) {
+      counted.set(session.id, before);
+      rates.set(session.id, list.rates.get(session.id));
+      continue;
+    }
+    counted.set(session.id, { at, made, counters });
+    const ways = ["uplink", "downlink"].map((way) => [
+      way,
+      rateBetween(before.counters[way], counters[way], passed),
+    ]);
+    rates.set(session.id, Object.fromEntries(ways));
   }
-  list.ids = ids;
+  list.counted = counted;
+  list.rates = rates;
+}
+
+/* Packets and bits a second, between two readings of a counter. */
+const rateBetween = (before, now, seconds) => ({
+  packets: Math.max(0, now.packets - before.packets) / seconds,
+  bits: (8 * Math.max(0, now.bytes - before.bytes)) / seconds,
+});
+
+function showList(items, filtered) {
   if (!items.length) {
     $("listed").replaceChildren(filtered ? nothingFound() : noSessions());
     return;
   }
-  const rows = items.map((session) => {
-    const row = el(
-      "tr",
-      {},
-      COLUMNS.map(([name, kind]) => el("td", { class: kind || null, "data-name": name })),
-    );
-    fillRow(row, session);
-    return row;
-  });
-  const head = el(
-    "tr",
-    {},
-    COLUMNS.map(([name, kind]) =>
-      el("th", { class: kind === "number" ? kind : null, scope: "col" }, name),
-    ),
-  );
-  $("listed").replaceChildren(
-    el("table", { class: "sessions" }, el("thead", {}, head), el("tbody", {}, rows)),
-  );
-}
-
-function fillRow(row, session) {
-  COLUMNS.forEach(([, , content], i) => {
-    const now = content(session);
-    if (row.cells[i].textContent !== (typeof now === "string" ? now : now.textContent))
-      row.cells[i].replaceChildren(now);
-  });
+  const sorted = list.order.sorted(items, (session, key) => SORTED_BY[key](session));
+  list.rows.show(sorted.map((session) => [session.id, session]));
+  if (!list.table.isConnected) $("listed").replaceChildren(list.table);
 }
 
 function nothingFound() {
@@ -224,36 +305,57 @@ function noSessions() {
   );
 }
 
-function showStates() {
-  const counts = Object.fromEntries(STATES.map((state) => [state, 0]));
-  for (const gateway of page.gateways)
-    for (const state of STATES) counts[state] += gateway.sessions[state] ?? 0;
-  const all = STATES.reduce((sum, state) => sum + counts[state], 0);
-  const chips = $("states");
-  if (!chips.children.length) {
-    for (const state of ["", ...STATES]) {
-      const choose = () => {
-        list.filter.state = state;
-        listAgain();
-      };
-      chips.append(
-        el(
-          "button",
-          { type: "button", class: `chip ${state}`, onclick: choose },
-          el("span", {}, state ? spoken(state) : "all"),
-          " ",
-          el("b", {}),
-        ),
-      );
+/* How many sessions some gateways have, by state; in all under "". */
+function countsOf(gateways) {
+  const counts = Object.fromEntries(["", ...STATES].map((state) => [state, 0]));
+  for (const gateway of gateways)
+    for (const state of STATES) {
+      counts[state] += gateway.sessions[state] ?? 0;
+      counts[""] += gateway.sessions[state] ?? 0;
     }
-  }
-  ["", ...STATES].forEach((state, i) => {
-    setText(chips.children[i].lastChild, whole(state ? counts[state] : all));
-    chips.children[i].setAttribute("aria-pressed", String(list.filter.state === state));
-    chips.children[i].classList.toggle("none", Boolean(state) && !counts[state]);
+  return counts;
+}
+
+function showStates() {
+  const counts = countsOf(page.gateways);
+  const all = counts[""];
+  const chosen = (state) => {
+    list.filter.state = state;
+    listAgain();
+  };
+  chips($("states"), STATES, chosen, spoken);
+  markChips($("states"), STATES, list.filter.state, (state) => (state ? counts[state] : all));
+  gatewayChoice($("gateway"), list.filter.gateway);
+}
+
+/* Buttons that choose one of some states, or all: made once. */
+function chips(root, states, chosen, words) {
+  if (root.children.length) return;
+  for (const state of ["", ...states])
+    root.append(
+      el(
+        "button",
+        { type: "button", class: `chip ${state}`, onclick: () => chosen(state) },
+        el("span", {}, state ? words(state) : "all"),
+        " ",
+        el("b", {}),
+      ),
+    );
+}
+
+/* How many there are in each, and which is chosen. */
+function markChips(root, states, chosen, count) {
+  ["", ...states].forEach((state, i) => {
+    const chip = root.children[i];
+    setText(chip.lastChild, whole(count(state)));
+    chip.setAttribute("aria-pressed", String(chosen === state));
+    chip.classList.toggle("none", Boolean(state) && !count(state));
   });
+}
+
+/* Where there are several gateways: the one to show. */
+function gatewayChoice(choices, chosen) {
   const names = page.gateways.map((gateway) => gateway.name);
-  const choices = $("gateway");
   choices.hidden = names.length < 2;
   if (choices.dataset.names !== names.join(" ")) {
     choices.dataset.names = names.join(" ");
@@ -261,11 +363,25 @@ function showStates() {
       el("option", { value: "" }, "on any gateway"),
       ...names.map((name) => el("option", { value: name }, `on ${name}`)),
     );
-    choices.value = list.filter.gateway;
+    choices.value = chosen;
   }
 }
 
 function wireSessions() {
+  const sort = () => {
+    if (!list.shown) return;
+    sayList();
+    showList(list.shown.items, Boolean(list.told || list.filter.state || list.filter.gateway));
+  };
+  list.order = new Order(COLUMNS, sort);
+  list.rows = new Rows(COLUMNS);
+  list.table = el(
+    "table",
+    { class: "list sessions", "aria-labelledby": "sessions-title" },
+    list.order.root,
+    list.rows.body,
+  );
+  $("search").append(list.order.choice);
   const soon = (ms) => {
     clearTimeout(list.timer);
     list.timer = setTimeout(listAgain, ms);
@@ -290,6 +406,7 @@ function wireSessions() {
   });
   const turnPage = () => {
     $("next").disabled = $("previous").disabled = true;
+    page.hurry("sessions"); // once more, for the rates
     listSessions().then(() => $("sessions").scrollIntoView({ block: "start" }), page.failed);
   };
   document.addEventListener("keydown", (event) => {
