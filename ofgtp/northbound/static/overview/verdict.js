@@ -28,8 +28,10 @@ function ofTrouble(gateway, { what, level, text, do: todo }, peers, say) {
   const more = what === "disconnected" ? ` ${withoutIt(gateway)}` : "";
   const state = what === "failed" || what === "error_indicated" || what === "pending" ? what : null;
   const action = state && { text: "Show them", run: () => showSessions({ state }) };
-  const said = text.replace(/[.]$/, "");
-  say(level === "bad" ? BAD : WARN, `${name}: ${said}${which}.${more}`, state ? "" : todo, action);
+  const away = what === "disconnected" && gateway.problem ? " is not connected" : "";
+  const end = /[.?!]$/.test(text) && !which ? "" : ".";
+  const said = `${name}${away}: ${text}${which}${end}${more}`;
+  say(level === "bad" ? BAD : WARN, said, state ? "" : todo, action);
 }
 
 const NAMED = 3;
