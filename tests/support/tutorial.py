@@ -58,8 +58,11 @@ VARIES: tuple[tuple[str, str], ...] = (
     ("a time in the log", r"\b\d+ ms$"),
     ("a part of a second", r"\(\d+\.\d s\)"),
     ("a file set aside", r"\.ended-\d{8}T\d{6}\.\d+Z"),
-    ("the switch's version", r"\b(?:Open vSwitch |ovs_version=)3\.\d+\.\d+|^\"3\.\d+\.\d+\"$"),
-    ("its known faults", r"\b\d+ known (?:faults\b|of 3\.\d+\.\d+)"),
+    (
+        "the switch's version",
+        r"\b(?:Open vSwitch |ovs_version=)[34]\.\d+\.\d+|^\"[34]\.\d+\.\d+\"$",
+    ),
+    ("its known faults", r"\b\d+ known (?:faults\b|of [34]\.\d+\.\d+)"),
     ("flows of its release", r"\bflows_changed=5\d\d\b"),
     ("ping's totals", r"(?<=packet loss, )time \d+ms|(?<=mdev = ).*"),
 )

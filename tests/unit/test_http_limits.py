@@ -15,6 +15,7 @@ from typing import Any
 
 import eventlet
 import pytest
+from eventlet.event import Event
 from eventlet.green import socket
 from fake_service import FakeService
 from hypothesis import given
@@ -26,7 +27,7 @@ from ofgtp.northbound.http import server as server_module
 from ofgtp.northbound.http.limits import Pace, Share
 from ofgtp.northbound.http.server import Server, serve
 from ofgtp.northbound.rest import RestApp
-from ofgtp.northbound.service import BatchResult
+from ofgtp.northbound.service import BatchError, BatchResult, WrongLine
 from tests.support.client import request
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
@@ -54,7 +55,10 @@ class Service(FakeService):
 
     def batch(self, ops: Any) -> BatchResult:
         self._enter()
-        return BatchResult(0, 0, len(list(ops)))
+        read = list(ops)
+        if wrong := [(line, *op.errors[0]) for line, op in read if isinstance(op, WrongLine)]:
+            raise BatchError(wrong)
+        return BatchResult(0, 0, len(read))
 
 
 @pytest.fixture
@@ -373,11 +377,17 @@ def test_a_batch_that_drips_does_not_hold_others_up(
     slow = Connection(server, dripping("/v1/sessions:batch", NDJSON, 11))
     settle()
     assert asked(server, BATCH) == 200
-    service.hook = lambda: eventlet.sleep(0.3)
+    goes_on = Event()
+
+    def held() -> None:
+        goes_on.wait()
+
+    service.hook = held
     running = Connection(server, BATCH)
     settle()
     assert asked(server, BATCH) == 429, "one at a time"
     assert slow.ask(b"1") == 429
+    goes_on.send()
     assert running.status() == 200
 
 
