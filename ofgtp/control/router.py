@@ -172,11 +172,14 @@ class _Round:
         self._after: int | None = None
         """The number of the last one; None: where to begin has to be found."""
         self._hurries = False
+        self._last = 0
+        """The number of the last one that is hurried for."""
 
     def hurry(self) -> None:
         """Begin a round in which each turn is as long as may be, of those that there are now: who
         comes later is told by itself."""
         self._after, self._hurries, self._counted_at = 0, True, None
+        self._last = self._store.last_number()
 
     def next(self, now: float, most: int) -> list[int]:
         """The numbers of those whose turn it is, `most` of them at most."""
@@ -193,7 +196,8 @@ class _Round:
         after, skipped = self._after, 0
         if after is None:
             after, skipped = 0, int(self._count * (time.time() % ROUND_S) / ROUND_S)
-        numbers = self._store.ipv6_numbers(self._gateway, after, size, skipped)
+        found = self._store.ipv6_numbers(self._gateway, after, size, skipped)
+        numbers = [each for each in found if each <= self._last] if self._hurries else found
         ended = len(numbers) < size
         self._after = 0 if ended else numbers[-1]
         self._hurries = self._hurries and not ended

@@ -58,7 +58,8 @@ def read(raw: bytes | bytearray, most: int) -> Iterator[Line]:
                 try:
                     op = judged(line)
                 except WrongLine as wrong:
-                    op = wrong
+                    # What was caught holds on to all that the line was read into.
+                    op = WrongLine(wrong.errors)
             yield number, op
 
 

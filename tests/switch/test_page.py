@@ -495,7 +495,8 @@ def test_a_session_has_an_address(site: Site, browser: Browser, view: Watched) -
     expect(dialog).to_contain_text("TEID 0x1009 (4105)")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    until(lambda: page.url == BASE + "/", "its address is that of the page again")
+    here = "location.href"
+    until(lambda: page.evaluate(here) == BASE + "/", "its address is that of the page again")
     page.click(f"#listed >> text={name}")
     expect(dialog).to_be_visible()
     assert page.url == f"{BASE}/#session={name}"

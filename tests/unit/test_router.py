@@ -238,6 +238,11 @@ def test_another_mtu_is_not_told_twice_to_who_comes_after_it(stage: Stage) -> No
     made = stage.insert(*map(of_ipv6, range(1, 6)))
     stage.router.news(each.number for each in made)
     assert [len(stage.tick(20)) for _ in range(6)] == [5, 0, 0, 0, 0, 0]
+    stage.links = LINKS
+    assert len(stage.tick()) == 5, "all that there are"
+    made = stage.insert(*map(of_ipv6, range(6, 9)))
+    stage.router.news(each.number for each in made)
+    assert [len(stage.tick()) for _ in range(4)] == [3, 0, 0, 0]
 
 
 def test_an_mtu_that_is_too_small_for_ipv6(stage: Stage) -> None:
