@@ -111,7 +111,7 @@ def _of_ports(gateway: Facts) -> Iterator[Trouble]:
             yield Trouble(what, Level.BAD, f"the host has no interface {port}")
 
 
-def next_hops(gateway: Facts) -> Iterator[tuple[What, Facts, str]]:
+def _next_hops(gateway: Facts) -> Iterator[tuple[What, Facts, str]]:
     """Those that UEs' packets may go to, and how each is asked for its MAC address: of an IP
     version that no UE can have there are none."""
     pools = gateway.get("ue_pools")
@@ -126,7 +126,7 @@ def next_hops(gateway: Facts) -> Iterator[tuple[What, Facts, str]]:
 
 def _of_next_hops(gateway: Facts) -> Iterator[Trouble]:
     port = (gateway.get("core") or {}).get("port", "the core port")
-    for what, hop, how in next_hops(gateway):
+    for what, hop, how in _next_hops(gateway):
         if not gateway.get("connected", True) or hop["state"] == "resolved":
             continue
         kind = "arp" if what is What.NEXT_HOP else "icmp6"
@@ -151,10 +151,12 @@ def _of_peers(gateway: Facts) -> Iterator[Trouble]:
         yield Trouble(What.PATHS_DOWN, level, text, do)
     hops = gateway.get("neighbours") or {}
     if gateway.get("connected", True) and (unresolved := hops.get("unresolved", 0)):
-        by = "ARP or neighbour discovery" if (gateway.get("access") or {}).get("ip6") else "ARP"
+        by, kinds = "ARP", "arp"
+        if (gateway.get("access") or {}).get("ip6"):
+            by, kinds = "ARP or neighbour discovery", "arp or icmp6"
         text = f"{_of(unresolved, sum(hops.values()), 'next hop')} not answer {by} on {port}"
         text += " (no downlink goes there)"
-        do = f"tcpdump -eni {port} arp or icmp6"
+        do = f"tcpdump -eni {port} {kinds}"
         yield Trouble(What.UNRESOLVED, Level.WARNING, text, do)
     unrouted: Sequence[str] = gateway.get("unrouted") or ()
     if unrouted:

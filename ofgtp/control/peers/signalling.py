@@ -266,14 +266,12 @@ class Signalling:
     def unknown_tunnel(self, teid: int, peer: Address) -> None:
         """A T-PDU came for a TEID that no session has (7.3.1): the peer is told, with our address
         of its IP version."""
-        if not teid:
+        ours = self._gateway.local_ips[peer.version == 6]
+        if not teid or ours is None:
             return
         now = time.monotonic()
         if not self._error_limit.take(peer, now):
             self.ignored[Ignored.ERROR_INDICATION_NOT_SENT] += 1
-            return
-        ours = self._gateway.local_ips[peer.version == 6]
-        if ours is None:
             return
         said = gtpu.error_indication(teid, ours)
         self.peers.say(peer, MessageType.ERROR_INDICATION, said, now)
