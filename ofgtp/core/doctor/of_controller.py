@@ -118,9 +118,10 @@ def peers(
     mine = [peer for peer in found if peer["gateway"] == gateway.name]
     if not mine:
         return ok(check, "no session names a peer yet")
+    kinds = "arp" if gateway.access_ip6 is None else "arp or icmp6"
     for about, remedies in (
         (What.UNROUTED, ("add them to `access_routes` of the gateway", RELOAD)),
-        (What.UNRESOLVED, (f"tcpdump -eni {gateway.access_port} arp or icmp6",)),
+        (What.UNRESOLVED, (f"tcpdump -eni {gateway.access_port} {kinds}",)),
         (What.PATHS_DOWN, (f"tcpdump -ni {gateway.access_port} udp port {GTPU_PORT}",)),
     ):
         if (wrong := _first(report, about)) is not None:
