@@ -50,7 +50,7 @@ from ofgtp.core.flows.pipeline import (
     Report,
     Table,
 )
-from ofgtp.core.model import QFI_MAX, Address, Gateway, Qos
+from ofgtp.core.model import QFI_MAX, Gateway, Qos
 from ofgtp.core.rules.terms import CONTAINED, ECN_NAMES, ETHERNET_HEADER, OF_TYPE_0, OVER_IPV6
 from ofgtp.core.trace import choice, oftrace, probe, verdict
 from ofgtp.core.trace.choice import Taken
@@ -296,7 +296,8 @@ class _Way:
         if table is INGRESS:
             return self._came_by(hop)
         if table is ACCESS:
-            return f"GTP-U to {self._local_ip}, and {packet.peer} may send it"
+            ours = probe.local_ip(packet, self.case.gateway)
+            return f"GTP-U to {ours}, and {packet.peer} may send it"
         if table is OUTER_ECN:
             if hop.priority:
                 marked, by = ECN_NAMES[packet.outer_ecn], probe.unwrapped_by(packet, gateway)
@@ -526,12 +527,6 @@ class _Way:
     def _into_tunnel(self) -> set[str]:
         """The ports by which packets go into a tunnel: those of a relay go back by their own."""
         return {self.case.gateway.gtpu_port, self.case.gateway.gre_port, "IN_PORT"}
-
-    @property
-    def _local_ip(self) -> Address | None:
-        """The gateway's end of the tunnel by which the packet comes."""
-        peer, gateway = self.case.packet.peer, self.case.gateway
-        return gateway.local_ips[peer is not None and peer.version == 6]
 
     @property
     def _exit(self) -> str:

@@ -224,7 +224,7 @@ def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
         f"dl_dst={mac}",
         "udp6" if of_ipv6 else "udp",
         f"{family}_src={packet.peer}",
-        f"{family}_dst={_local_ip(packet, gateway)}",
+        f"{family}_dst={local_ip(packet, gateway)}",
         f"nw_ecn={packet.outer_ecn}",
         "nw_ttl=64",
         f"udp_src={GTPU_PORT}",
@@ -264,10 +264,10 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
 def _outer(packet: Packet, gateway: Gateway) -> list[str]:
     """The ends of its tunnel, once it is out of it."""
     family = "tun_ipv6" if packet.peer is not None and packet.peer.version == 6 else "tun"
-    return [f"{family}_src={packet.peer}", f"{family}_dst={_local_ip(packet, gateway)}"]
+    return [f"{family}_src={packet.peer}", f"{family}_dst={local_ip(packet, gateway)}"]
 
 
-def _local_ip(packet: Packet, gateway: Gateway) -> Address | None:
+def local_ip(packet: Packet, gateway: Gateway) -> Address | None:
     """The gateway's end."""
     ipv4, ipv6 = gateway.local_ips
     return ipv6 if packet.peer is not None and packet.peer.version == 6 else ipv4
