@@ -25,6 +25,7 @@ from ofgtp.core.flows.flow import (
     RuleError,
     SetField,
     SetInPort,
+    Show,
     condition,
     cookie_kind,
     cookie_number,
@@ -72,6 +73,7 @@ def test_a_flow_in_the_words_of_ovs_ofctl() -> None:
             Output(Port.LOCAL),
             Output(Port.CONTROLLER, 64),
             Output(3, 1514),
+            Show(128, 9),
         ),
         goto=40,
         meter=2,
@@ -83,7 +85,7 @@ def test_a_flow_in_the_words_of_ovs_ofctl() -> None:
         "set_field:10.1.0.2->tun_dst,set_field:02:00:00:00:00:01->dl_src,"
         "move:arp_spa->arp_tpa,move:tun_src[20..31]->vlan_vid[0..11],move:tun_id[0..31]->pkt_mark,"
         "push_vlan:0x8100,set_field:6->vlan_pcp,pop_vlan,output:3,IN_PORT,LOCAL,controller(max_len=64),"
-        "output(port=3,max_len=1514),goto_table:40"
+        "output(port=3,max_len=1514),controller(max_len=128,meter_id=9),goto_table:40"
     )
 
 

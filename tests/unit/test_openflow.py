@@ -33,6 +33,7 @@ from ofgtp.core.flows.flow import (
     Port,
     PushVlan,
     SetField,
+    Show,
     Unit,
     match,
     move,
@@ -147,6 +148,7 @@ def test_actions_mean_what_their_text_says(tmp_path: Path) -> None:
     actions += [(TAGGED_LABEL, (SetField("mpls_label", 0xFFFFF),))]
     actions += [((), (CheckBigger(size, "reg2"),)) for size in (1, 1258, 1478, 65535)]
     actions += [((), (Output(port, size),)) for port in (1, 0xFEFF) for size in (14, 1514, 65549)]
+    actions += [((), (Show(size, 9), Output(3))) for size in (1, 128, 65535)]
     flows = [Flow(1, n, asked, 7, steps) for n, (asked, steps) in enumerate(actions)]
     same_to_ofctl(flows, tmp_path)
     for flow in flows:

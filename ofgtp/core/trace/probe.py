@@ -113,6 +113,11 @@ class Packet:
         """Whether it comes in a tunnel."""
         return self.direction == "uplink" or self.peer is not None
 
+    @property
+    def outer_ipv6(self) -> bool:
+        """Whether that tunnel is one over IPv6."""
+        return self.peer is not None and self.peer.version == 6
+
     def __str__(self) -> str:
         ends = [str(self.source), str(self.destination)]
         if self.ports:
@@ -217,12 +222,11 @@ def from_core(packet: Packet, gateway: Gateway, mac: str) -> Question:
 
 def from_access(packet: Packet, gateway: Gateway, mac: str) -> Question:
     """A packet in its tunnel, as it comes in by the access port; `mac` is LOCAL's."""
-    of_ipv6 = packet.peer is not None and packet.peer.version == 6
-    family = "ipv6" if of_ipv6 else "nw"
+    family = "ipv6" if packet.outer_ipv6 else "nw"
     outer = [
         f"dl_src={PEER_MAC}",
         f"dl_dst={mac}",
-        "udp6" if of_ipv6 else "udp",
+        "udp6" if packet.outer_ipv6 else "udp",
         f"{family}_src={packet.peer}",
         f"{family}_dst={local_ip(packet, gateway)}",
         f"nw_ecn={packet.outer_ecn}",
@@ -263,14 +267,14 @@ def out_of_tunnel(packet: Packet, gateway: Gateway) -> Question:
 
 def _outer(packet: Packet, gateway: Gateway) -> list[str]:
     """The ends of its tunnel, once it is out of it."""
-    family = "tun_ipv6" if packet.peer is not None and packet.peer.version == 6 else "tun"
+    family = "tun_ipv6" if packet.outer_ipv6 else "tun"
     return [f"{family}_src={packet.peer}", f"{family}_dst={local_ip(packet, gateway)}"]
 
 
 def local_ip(packet: Packet, gateway: Gateway) -> Address | None:
     """The gateway's end."""
     ipv4, ipv6 = gateway.local_ips
-    return ipv6 if packet.peer is not None and packet.peer.version == 6 else ipv4
+    return ipv6 if packet.outer_ipv6 else ipv4
 
 
 def unwrapped_by(packet: Packet, gateway: Gateway) -> str:

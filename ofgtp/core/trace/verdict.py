@@ -516,9 +516,8 @@ def not_routed(case: Case, why: str) -> Verdict:
 
 def not_unwrapped(case: Case) -> Verdict:
     """The switch sends it to LOCAL as it is."""
-    gateway, peer = case.gateway, case.packet.peer
-    of_ipv6 = peer is not None and peer.version == 6
-    ours = (gateway.access_ip6 if of_ipv6 else None) or gateway.access_ip
+    gateway = case.gateway
+    ours = (gateway.access_ip6 if case.packet.outer_ipv6 else None) or gateway.access_ip
     return Verdict(
         False,
         f"the switch does not take it out of its tunnel: it has no gtpu port for {ours.ip}",
