@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -242,6 +242,31 @@ def test_of_two_control_planes_the_old_session_stays(world: World) -> None:
     assert refused(lambda: world.establish(OTHER_SMF, **restored)) == Cause.RESTORATION_FAILURE
     assert [one.id for one in world.all()] == [f"pfcp-{seid:016x}"]
     assert world.establish(OTHER_SMF, create_pdrs=(UL, other))
+
+
+def of(ue: IPv4Address | None, prefix: str | None = None) -> tuple[g.CreatePdr, g.CreatePdr]:
+    """Rules of a UE with this address and this prefix."""
+    ip = v.UeIpAddress(ue, None if prefix is None else IPv6Address(prefix), destination=True)
+    return UL, DL._replace(pdi=DL.pdi._replace(ue_ip_address=ip))
+
+
+def test_a_new_session_takes_the_place_of_those_with_its_ues_addresses(world: World) -> None:
+    """Of its control plane, by the address or the prefix: their deletion was lost."""
+    pools = (IPv6Network("2001:db8:a::/48"),)
+    world.pfcp.terms = Terms(gateway(ue_pools6=pools), US)
+    by_ip, _ = world.establish(cp_seid=1, create_pdrs=of(UE))
+    by_prefix, _ = world.establish(cp_seid=2, create_pdrs=of(None, "2001:db8:a:1::"))
+    other, _ = world.establish(cp_seid=3, create_pdrs=of(UE + 1, "2001:db8:a:2::"))
+    both = of(UE, "2001:db8:a:1::")
+    assert refused(lambda: world.establish(OTHER_SMF, create_pdrs=both)) == Cause.REJECTED
+    assert {each.id for each in world.all()} == {
+        f"pfcp-{seid:016x}" for seid in (by_ip, by_prefix, other)
+    }
+    made, _ = world.establish(cp_seid=4, create_pdrs=both)
+    assert {each.id for each in world.all()} == {f"pfcp-{seid:016x}" for seid in (other, made)}
+    assert sorted(world.pfcp.replaced) == sorted((by_ip, by_prefix))
+    for gone in (by_ip, by_prefix):
+        assert refused(lambda gone=gone: world.delete(gone)) is Cause.SESSION_NOT_FOUND  # type: ignore[misc]
 
 
 def _given(teid: int) -> g.CreatePdr:

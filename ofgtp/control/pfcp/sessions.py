@@ -323,19 +323,20 @@ class PfcpSessions:
         return Steps(tuple(gone), (made,)), outcome.answer, cp_seid
 
     def _insert(self, tx: Writing, new: Session, node_id: NodeId, gone: list[Session]) -> Session:
-        """A new session; of two of one control plane with one UE address it takes the place of
-        the other."""
-        try:
-            return tx.insert(new)
-        except Conflict as error:
-            other = tx.get(error.session_id)
-            detail = None if other is None else other.session.detail
-            owner = None if detail is None else detail.owner
-            if error.loc != "ue_ip" or owner is None or owner.node_id != _key(node_id):
-                raise
-            before = error.session_id
-        gone.append(tx.delete(before))
-        return tx.insert(new)
+        """A new session; it takes the place of those of its control plane that have its UE's
+        address or prefix."""
+        while True:
+            try:
+                return tx.insert(new)
+            except Conflict as error:
+                other = tx.get(error.session_id)
+                detail = None if other is None else other.session.detail
+                owner = None if detail is None else detail.owner
+                of_ue = error.loc in ("ue_ip", "ue_ipv6")
+                if not of_ue or owner is None or owner.node_id != _key(node_id):
+                    raise
+                before = error.session_id
+            gone.append(tx.delete(before))
 
     def _modify(
         self, turn: _Turn, request: SessionModificationRequest, transaction: Transaction
