@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ OTHERS: dict[str, Any] = {
     "core_port": "eth8",
     "core_ip": gateway().access_ip,
     "next_hop": IPv4Address("10.2.0.3"),
-    "access_ip6": configuration.IPv6Interface("2001:db8:1::1/64"),
+    "access_ip6": IPv6Interface("2001:db8:1::1/64"),
     "ue_to_ue": "route",
     "decrement_ttl": True,
     "source_port": 2152,
@@ -48,7 +48,7 @@ OTHERS: dict[str, Any] = {
     "masquerade6": True,
     "host_services": "allow",
     "port_type": "afxdp",
-    "core_ip6": configuration.IPv6Interface("2001:db8:2::1/64"),
+    "core_ip6": IPv6Interface("2001:db8:2::1/64"),
     "next_hop6": IPv6Address("2001:db8:2::2"),
     "ue_pools": (POOL, MORE),
     "ue_pools6": (IPv6Network("2001:db8:a::/48"),),

@@ -1,0 +1,54 @@
+"""`[rest]`, read."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from ipaddress import IPv4Address
+from typing import Final
+
+from ofgtp.config.addresses import is_address
+from ofgtp.config.table import Table
+from ofgtp.config.values import Rest
+from ofgtp.core.errors import ConfigError
+
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
+def rest_of(table: Table) -> Rest:
+    """The section.
+
+    Raises:
+        ConfigError: something in it is wrong, or there is no token in its `token_file`.
+    """
+    default = Rest()
+    listen = table.get("listen", str, f"{default.host}:{default.port}")
+    found = re.fullmatch(r"(?:\[(?P<v6>[^]]+)\]|(?P<v4>[^:]+)):(?P<port>[0-9]{1,5})", listen)
+    try:
+        if not found or not 1 <= (port := int(found["port"])) <= 65535:
+            raise ValueError(listen)
+        if found["v6"]:
+            host = str(ipaddress.IPv6Address(found["v6"]))
+        else:
+            host = found["v4"] if found["v4"] == "localhost" else str(IPv4Address(found["v4"]))
+    except ValueError as error:
+        reason = f"{listen!r} is not an address and a port, like 127.0.0.1:8080 or [::1]:8080"
+        raise table.error("listen", reason) from error
+    hosts = []
+    for index, name in table.strings("hosts"):
+        if not _HOST.fullmatch(name) and not is_address(name):
+            raise table.error("hosts", f"{name!r} is not a host name (without a port)", index)
+        hosts.append(name.lower())
+    token_file = table.get("token_file", str, "")
+    if "\0" in token_file:
+        raise table.error("token_file", "must be the path of a file")
+    rest = Rest(
+        host, port, table.source.path.parent / token_file if token_file else None, tuple(hosts)
+    )
+    if not rest.loopback and rest.token_file is None:
+        raise table.error("listen", f"{host} is not a loopback address, so token_file is needed")
+    try:
+        rest.token()
+    except ConfigError as error:
+        raise table.error("token_file", error.reason) from error
+    return rest
