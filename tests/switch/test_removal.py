@@ -93,6 +93,19 @@ def test_the_host_is_as_it_was(lab: Lab, core: str, stop: signal.Signals) -> Non
     assert again.stdout == "gw1: nothing was left to take back\n"
 
 
+@pytest.mark.skipif(bool(PORTS), reason="what is kept of veths does not say of which interface")
+def test_an_interface_that_is_no_port_any_more_is_as_it_was(lab: Lab) -> None:
+    """By another configuration, without a removal before: nobody else would know how it was."""
+    lab.start_controller(lab.config(controller=KEPT))
+    features = ["ethtool", "--show-features", "eth2"]
+    merges = "generic-receive-offload: on"
+    assert merges not in lab.exec("gw", features).stdout
+    lab.stop_controller()
+    lab.start_controller(lab.config(controller=KEPT, core=HOST_CORE.partition("core_ip6")[0]))
+    assert merges in lab.exec("gw", features).stdout
+    assert "eth2 is no port any more, and as it was" in lab.controller_log.read_text()
+
+
 def test_nothing_happens_while_the_controller_runs(lab: Lab) -> None:
     lab.start_controller(lab.config(controller=KEPT))
     during = state(lab)

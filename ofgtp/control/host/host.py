@@ -238,9 +238,13 @@ class Host:
             raise GatewayNotReady(refusal)
         self._look_for_others()
         changed = gateway.veths != () and veths.ensure(gateway)
+        others = {} if self._made else self._former_ports()
         while self._let_go():
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
+        for port, former in others.items():
+            hostnet.restore_offloads(port, former)
+            log.info("gateway=%s: %s is no port any more, and as it was", gateway.name, port)
         self.ovs_version = facts.ovs_version or self.ovs_version
         remade = bool(self._kept) or self._anew or self.differs
         for port, kept in self._kept.items():
@@ -287,6 +291,20 @@ class Host:
         self._made = True
         self._learned(facts)
         return lacks or self.lacks_gtpu6 or hostnet.unforwarded6(gateway)
+
+    def _former_ports(self) -> dict[str, dict[str, str]]:
+        """Interfaces that are ports of the bridge by another configuration, with their offloads as
+        they were before: that is known as long as they are ports."""
+        mine = {name for port in self.gateway.ports for name in self.gateway.names_of(port)}
+        found = {}
+        for port, kept in self._ovsdb.recall(self.gateway).items():
+            former = {name: kept[name] for name in hostnet.OFFLOADS.values() if name in kept}
+            if not former or port in mine or not hostnet.exists(port):
+                continue
+            # Of an interface that is another one now nothing is known.
+            if kept.get(IFINDEX) == str(hostnet.ifindex(port)):
+                found[port] = former
+        return found
 
     def _ensure_core_device(self, *, with_ipv6: bool) -> bool:
         """The internal port by which the host routes; True if something was changed."""
