@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ofgtp.cli import transfer
+from ofgtp.cli.transfer import importing, reading, sending
 from ofgtp.cli.values import QOS
 from ofgtp.control.gateway import GatewayAgent
 from tests.support.agents import Net
@@ -300,7 +300,7 @@ def test_very_many_errors(ofgtp: Shell, file: Path) -> None:
     done = ofgtp("session import", file)
     *_, more, _ = done.err.splitlines()
     assert more == f"{file}: these are the first 100 errors: there may be more"
-    assert len(done.err.splitlines()) == transfer.MOST_ERRORS + 2
+    assert len(done.err.splitlines()) == sending.MOST_ERRORS + 2
 
 
 def test_errors_of_all_kinds_at_once(ofgtp: Shell, file: Path) -> None:
@@ -377,15 +377,15 @@ def test_batches(
     api: Background, ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file goes in batches of so many lines; at the first that is wrong it ends."""
-    monkeypatch.setattr(transfer, "BATCH_LINES", 10)
+    monkeypatch.setattr(sending, "BATCH_LINES", 10)
     sizes: list[int] = []
-    original = transfer._send
+    original = importing.send
 
     def send(to: Any, batch: Any, done: dict[str, int]) -> list[dict[str, Any]]:
         sizes.append(batch.body.count(b"\n"))
         return original(to, batch, done)
 
-    monkeypatch.setattr(transfer, "_send", send)
+    monkeypatch.setattr(importing, "send", send)
     rows = many(35)
     write(file, *rows)
     assert summary(ofgtp("session import", file)) == f"{file}: 35 lines: 35 created"
@@ -419,7 +419,7 @@ def test_batches(
 def test_a_batch_that_cannot_be_read_is_not_done(
     ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "BATCH_LINES", 10)
+    monkeypatch.setattr(sending, "BATCH_LINES", 10)
     write(file, *many(14), "x", *many(10, 20))
     done = ofgtp("session import", file)
     assert done.err.startswith(f"{file}:16: has 1 columns and not 7\nofgtp: {file}: nothing from ")
@@ -429,7 +429,7 @@ def test_a_batch_that_cannot_be_read_is_not_done(
 def test_batches_are_no_larger_than_the_api_takes(
     ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(sending, "BATCH_BYTES", 1000)
     write(file, *many(30))
     assert summary(ofgtp("session import", file)) == f"{file}: 30 lines: 30 created"
 
@@ -438,12 +438,12 @@ def test_the_file_is_read_as_it_is_sent(
     ofgtp: Shell, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never more than a batch and a line is in memory."""
-    monkeypatch.setattr(transfer, "BATCH_LINES", 10)
+    monkeypatch.setattr(sending, "BATCH_LINES", 10)
     ahead: list[int] = []
     read, sent = 0, 0
-    source_read, original = transfer._Source.read, transfer._send
+    source_read, original = reading.Source.read, importing.send
 
-    def reading(self: Any, show: Any) -> Any:
+    def counting(self: Any, show: Any) -> Any:
         nonlocal read
         for line in source_read(self, show):
             read += 1
@@ -455,8 +455,8 @@ def test_the_file_is_read_as_it_is_sent(
         sent += len(batch.numbers)
         return original(to, batch, done)
 
-    monkeypatch.setattr(transfer._Source, "read", reading)
-    monkeypatch.setattr(transfer, "_send", send)
+    monkeypatch.setattr(reading.Source, "read", counting)
+    monkeypatch.setattr(importing, "send", send)
     write(file, *many(200))
     assert ofgtp("session import", file).code == 0
     assert len(ahead) == 20 and max(ahead) <= 12

@@ -17,9 +17,9 @@ from ofgtp.core.pfcp.session import PfcpSession
 from ofgtp.core.pfcp.wire import grouped as g
 from ofgtp.core.pfcp.wire import values as v
 from ofgtp.core.pfcp.wire.enums import Action, Gate, Interface
-from ofgtp.core.trace import of_rules
 from ofgtp.core.trace.known import Case, Known
 from ofgtp.core.trace.probe import Packet
+from ofgtp.core.trace.verdict import of_rules
 from tests.support.lab import gateway
 from tests.unit import test_pfcp_sessions as made
 from tests.unit.test_pfcp_sessions import DL, DL_FAR, GNB, OTHER_GNB, UE, UL, UL_FAR, VOICE

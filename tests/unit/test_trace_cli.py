@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ofgtp import cli
-from ofgtp.cli import subject, trace
+from ofgtp.cli import subject
+from ofgtp.cli.trace.run import _to_host
 from ofgtp.core.model import FTeid, Qos
 from tests.support import traces
 
@@ -217,4 +218,4 @@ def test_what_the_host_is_to_route_on() -> None:
     solicited, sent, got = (
         traces.story(each) for each in ("ipv6-solicits", "ipv6-up", "ipv6-down")
     )
-    assert [trace._to_host(each) for each in (sent, solicited, got)] == [True, False, False]
+    assert [_to_host(each) for each in (sent, solicited, got)] == [True, False, False]
