@@ -140,6 +140,13 @@ def test_what_the_api_shows_can_be_imported(ofgtp: Shell) -> None:
     text = "".join(json.dumps(item) + "\n" for item in items)
     assert summary(ofgtp("session import -", stdin=text.encode())).endswith("3 replaced")
     assert ofgtp("session export").out == CSV
+    usage = {"quota_bytes": 1000}
+    limited = "".join(json.dumps(item | {"usage": usage}) + "\n" for item in items)
+    assert summary(ofgtp("session import -", stdin=limited.encode())).endswith("3 replaced")
+    items = json.loads(ofgtp("session list --json").out)["items"]
+    assert all("closed" in item for item in items)
+    text = "".join(json.dumps(item) + "\n" for item in items)
+    assert summary(ofgtp("session import -", stdin=text.encode())).endswith("3 replaced")
 
 
 def test_a_failed_export_leaves_the_old_file(

@@ -164,6 +164,17 @@ def test_a_session_with_a_qfi(client: Client) -> None:
         assert of_qfi(answer(client.get(PATH), 200, SESSION)) == of_qfi(body)
 
 
+@pytest.mark.parametrize(
+    "name",
+    sorted(schema.SessionOutput.model_fields.keys() - schema.SessionInput.model_fields.keys()),
+)
+def test_what_is_only_shown_is_said_to_be(client: Client, name: str) -> None:
+    """As what a GET has shown is written again by a PUT."""
+    reply = client.put("/v1/sessions/phone-1", json={"ue_ip": "10.45.0.2", name: None})
+    assert reply.status_code == 422
+    assert reply.get_json()["errors"] == [{"loc": name, "msg": "is read-only; leave it out"}]
+
+
 def test_what_is_wrong_is_said_in_words(client: Client) -> None:
     for member in ("rqi", "qfi_required", "qfi_check"):
         problem = client.put(PATH, json=FULL | {"qfi": 9, member: "yes"}).json or {}

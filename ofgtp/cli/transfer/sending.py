@@ -20,7 +20,7 @@ BATCH_BYTES = 31 << 20
 """Most bytes of a batch; the API takes a little more."""
 MOST_ERRORS = 100
 """So many errors of a batch are named, as the API has it."""
-SHOWN_ONLY = ("state", "reason", "created_at", "updated_at", "counters")
+SHOWN_ONLY = ("state", "reason", "created_at", "updated_at", "counters", "closed")
 """Members of a session as the API shows it, which an import passes over."""
 NEVER = b'{"op":"none"}\n'
 """A line that the API refuses, in place of one that cannot be read."""

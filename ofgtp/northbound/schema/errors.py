@@ -31,6 +31,7 @@ class Problem(BaseModel):
 
 READ_ONLY = frozenset(
     {"state", "reason", "created_at", "updated_at", "counters", "local_ip", "local_ip6"}
+    | {"closed", "owner", "error_indicated"}
 )
 
 _MESSAGES = {

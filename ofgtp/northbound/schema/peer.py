@@ -8,14 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ofgtp.core.peers.paths import PathState
 from ofgtp.northbound.service import PeerView
-from ofgtp.northbound.shapes import Ip, Ipv4
+from ofgtp.northbound.shapes import Ip
 
 
 class NextHopOutput(BaseModel):
     """Where packets to a peer are sent on the access side: the peer itself, or a router."""
 
-    ip: Ipv4
-    mac: str | None = Field(description="null: it has not answered ARP")
+    ip: Ip
+    mac: str | None = Field(
+        description="null: it has not answered ARP, of IPv6 neighbour discovery"
+    )
 
 
 class PeerOutput(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from ofgtp.core.observations import Seen
 from ofgtp.northbound.service import SeenView
-from ofgtp.northbound.shapes import Ip, Ipv4
+from ofgtp.northbound.shapes import Ip
 
 
 class IcmpOutput(BaseModel):
@@ -25,7 +25,7 @@ class SeenOutput(BaseModel):
         description="Why packets of the UE were dropped, by the names of `ofgtp_drops`; or"
         " `icmp_error`: what somebody said of packets to the peer"
     )
-    peer: Ipv4 = Field(description="Who sent the T-PDU; of `icmp_error`: to whom ours went")
+    peer: Ip = Field(description="Who sent the T-PDU; of `icmp_error`: to whom ours went")
     teid: int | None = Field(description="Of the T-PDU; of `icmp_error`: the one quoted, if any")
     source: Ip | None = Field(
         description="The T-PDU's inner source, if it was seen; of `icmp_error`: who says so"
