@@ -36,7 +36,7 @@ demo-pfcp: setup
 	@.venv/bin/python mininet/pfcp.py
 
 test: setup
-	.venv/bin/pytest -n 3 --dist loadfile
+	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-long: setup
 	.venv/bin/pytest -m 'long or hypothesis'
