@@ -450,6 +450,10 @@ network_instances = ["internet", "ims"]
     [gateway] = load(write(tmp_path, MINIMAL + PFCP + 'node_id = "10.9.9.9"')).gateways
     assert gateway.pfcp is not None
     assert gateway.pfcp.node_id == IPv4Address("10.9.9.9")
+    for name in ("upf", "10.3.0.1.example", "7upf", "10.3.0.1a", "5-g", "a." * 126 + "a"):
+        [gateway] = load(write(tmp_path, MINIMAL + PFCP + f'node_id = "{name}"')).gateways
+        assert gateway.pfcp is not None
+        assert gateway.pfcp.node_id == name
     one, two = load(write(tmp_path, MINIMAL + PFCP + SECOND)).gateways
     assert one.pfcp is not None
     assert two.pfcp is None
@@ -782,7 +786,22 @@ ROUTE = MINIMAL + "access_routes = [\n  "
         (changed("listen", '"224.0.0.1"', MINIMAL + PFCP), 11, "gateway.pfcp.listen", "multicast"),
         (changed("listen", '"10.45.0.1"', MINIMAL + PFCP), 11, "gateway.pfcp.listen", "UE pool"),
         (MINIMAL + PFCP + SECOND + PFCP, 23, "gateway.pfcp.listen", "gw1 listens there"),
-        (MINIMAL + PFCP + 'node_id = "a b"', 13, "gateway.pfcp.node_id", "neither"),
+        *(
+            (MINIMAL + PFCP + f'node_id = "{text}"', 13, "gateway.pfcp.node_id", "neither")
+            for text in (
+                *(
+                    "a b",
+                    "upf..example",
+                    "upf.",
+                    ".upf",
+                    "a" * 64,
+                    "a." * 126 + "ab",
+                    "2001:db8::1",
+                ),
+                *("::ffff:10.3.0.1", "fe80::1%eth1", "[2001:db8::1]", "300.1.1.1", "10.3.0"),
+                *("10.3.0.1.5", "10.03.0.1", "10", "upf.example.7", "10.3.0.1\\n", "upf\\n"),
+            )
+        ),
         (MINIMAL + PFCP + "heartbeat_seconds = 4", 13, "gateway.pfcp.heartbeat_seconds", "5 to"),
         (MINIMAL + PFCP + 'on_peer_lost = "x"', 13, "gateway.pfcp.on_peer_lost", "'keep' or"),
         (
