@@ -73,6 +73,10 @@ def changed(key: str, value: str, text: str = MINIMAL) -> str:
     return text[: found.start()] + f"{key} = {value}" + text[found.end() :]
 
 
+def route(to: str, via: str) -> str:
+    return f'access_routes = [{{to = "{to}", via = "{via}"}}]\n'
+
+
 def without(key: str) -> str:
     text, count = re.subn(rf"^{key} = .*\n", "", MINIMAL, flags=re.MULTILINE)
     assert count == 1
@@ -247,6 +251,15 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
         MINIMAL + changed("ue_pools", '["10.45.0.0/16"]', SECOND),
         HOST + changed("ue_pools", '["10.45.0.0/16"]', SECOND),
         MINIMAL + SECOND.replace("10.4.0.", "10.2.0."),
+        # So may an access route and the core side of another gateway.
+        *(
+            MINIMAL + SECOND + route(to, "10.3.0.2")
+            for to in ("10.45.0.0/16", "10.45.7.0/24", "10.44.0.0/15", "10.2.0.0/24", "10.2.0.9/32")
+        ),
+        # A route may hold subnets of another gateway: theirs are more exact.
+        *(HOST + SECOND_HOST + route(to, "10.3.0.2") for to in ("10.1.0.0/23", "10.2.0.0/15")),
+        HOST + route("10.2.0.0/15", "10.1.0.2") + SECOND_HOST,
+        HOST + route("10.9.0.0/16", "10.1.0.2") + SECOND_HOST + route("10.9.7.0/24", "10.3.0.2"),
         MINIMAL.replace("\n", "\r\n"),
     ],
 )
@@ -383,6 +396,23 @@ def test_two_gateways_of_one_host(
     port = MINIMAL.replace('ue_pools = ["10.45.0.0/16"]', 'ue_pools = ["2001:db8:a::/48"]')
     port += 'core_ip6 = "2001:db8:c::1/64"\nnext_hop6 = "fe80::2"\n'
     load(write(tmp_path, port + second))
+
+
+@pytest.mark.parametrize(
+    ("to", "reason"),
+    [
+        ("2001:db8:a:7::/64", "overlaps 2001:db8:a::/48 (ue_pools of gw1): one host routes both"),
+        ("2001:db8::/32", "overlaps 2001:db8:a::/48 (ue_pools of gw1): one host routes both"),
+        ("2001:db8:c::/64", "overlaps 2001:db8:c::/64 (core_ip6 of gw1): one host routes both"),
+        ("2001:db8:ac::5/128", "overlaps 2001:db8:ac::/64 (access_ip6 of gw1): one host"),
+    ],
+)
+def test_access_routes_of_two_gateways_of_one_host(tmp_path: Path, to: str, reason: str) -> None:
+    first = HOST6 + 'access_ip6 = "2001:db8:ac::1/64"\n'
+    second = SECOND_HOST + 'access_ip6 = "2001:db8:e::1/64"\n' + route(to, "2001:db8:e::2")
+    error = refused(tmp_path, first + second)
+    assert error.key == "gateway.access_routes.to"
+    assert reason in error.reason
 
 
 # The example: it loads, it has every key, and what it shows as defaults are the defaults.
@@ -731,6 +761,31 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             20,
             "gateway.access_routes.to",
             "an access route of gw1 already",
+        ),
+        *(
+            (HOST + SECOND_HOST + route(to, "10.3.0.2"), 17, "gateway.access_routes.to", why)
+            for to, why in (
+                ("10.1.0.0/24", "10.1.0.0/24 overlaps 10.1.0.0/24 (access_ip of gw1): one host"),
+                ("10.1.0.64/26", "10.1.0.64/26 overlaps 10.1.0.0/24 (access_ip of gw1): one host"),
+                ("10.2.0.9/32", "10.2.0.9/32 overlaps 10.2.0.0/24 (core_ip of gw1): one host"),
+                ("10.45.0.0/16", "10.45.0.0/16 overlaps 10.45.0.0/16 (ue_pools of gw1): one host"),
+                ("10.45.7.0/24", "10.45.7.0/24 overlaps 10.45.0.0/16 (ue_pools of gw1): one host"),
+                ("10.44.0.0/15", "10.44.0.0/15 overlaps 10.45.0.0/16 (ue_pools of gw1): one host"),
+            )
+        ),
+        *(
+            (HOST + route(to, "10.1.0.2") + SECOND_HOST, line, f"gateway.{key}", why)
+            for to, line, key, why in (
+                (
+                    "10.3.0.7/32",
+                    14,
+                    "access_ip",
+                    "overlaps 10.3.0.7/32 (access_routes of gw1): one",
+                ),
+                ("10.4.0.0/24", 16, "core_ip", "overlaps 10.4.0.0/24 (access_routes of gw1): one"),
+                ("10.46.1.0/24", 17, "ue_pools", "overlaps 10.46.1.0/24 (access_routes of gw1): o"),
+                ("10.46.0.0/15", 17, "ue_pools", "overlaps 10.46.0.0/15 (access_routes of gw1)"),
+            )
         ),
         # where a line is found although the file is laid out in another way
         (CONTROLLER + "lease_seconds\\\n", 11, "", "Expected '='"),
