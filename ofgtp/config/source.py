@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ofgtp.core.errors import ConfigError
 
 At = tuple[str | int, ...]
 """Where a value stands: keys, and indexes (from 0) in lists, from the top of the file."""
+
+_TOKEN: Final = re.compile(
+    r'''"""(?:[^\\]|\\.)*?"{3,5}|"(?:[^"\\\n]|\\.)*"'''  # a string with escapes
+    r"""|'''.*?'{3,5}|'[^'\n]*'"""  # a string without
+    r"|#[^\n]*|[][{}\n]",
+    re.DOTALL,
+)
+"""What says where a statement of TOML ends: strings, comments, brackets and ends of lines."""
 
 
 def read(path: Path) -> str:
@@ -64,10 +73,7 @@ class Source:
 
 
 def _lines(text: str) -> dict[At, int]:
-    """The line on which each table and key of a valid TOML text begins (tomllib does not say).
-
-    A statement (a header, or a key with its value) is a run of lines that parses by itself.
-    """
+    """The line on which each table and key of a valid TOML text begins (tomllib does not say)."""
     lines: dict[At, int] = {}
     last: dict[At, int] = {}  # index of the last [[table]] of each array of tables
 
@@ -78,14 +84,10 @@ def _lines(text: str) -> dict[At, int]:
                 note((*at, part), inner, line)
 
     table: At = ()
-    statement = ""
-    start = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        start = start if statement else number
-        statement += line + "\n"
+    for start, statement in _statements(text):
         try:
             value: Any = tomllib.loads(statement)
-        except ValueError:
+        except ValueError:  # the file is another one by now
             continue
         if not statement.lstrip().startswith("["):
             for key, inner in value.items():
@@ -102,5 +104,22 @@ def _lines(text: str) -> dict[At, int]:
                 if table in last:
                     table = (*table, last[table])
                     lines.setdefault(table, start)
-        statement = ""
     return lines
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """The statements of a TOML text (a header, or a key with its value), each with its first line.
+
+    Each ends with its line, unless a bracket is open there or the line's end is in a string.
+    """
+    line, start, depth = 1, 0, 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in ("[", "{"):
+            depth += 1
+        elif token[0] in ("]", "}"):
+            depth -= 1
+        elif token[0] == "\n" and depth <= 0:
+            yield line, text[start : token.end()]
+            line += text.count("\n", start, token.end())
+            start = token.end()
+    yield line, text[start:]

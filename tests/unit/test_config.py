@@ -898,6 +898,60 @@ def test_only_tests_may_ask_peers_more_often(
         assert f"OFGTP_TEST_ECHO_SECONDS_MIN={text!r} in the environment" in error.reason
 
 
+PREFIXES = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(5000)]
+MANY_PEERS = "[\n" + "".join(f'  "{each}",  # ]\n' for each in PREFIXES) + '  "10.99.0.1/24",\n]'
+MANY_ROUTES = "".join(
+    f'[[gateway.access_routes]]\nto = "172.20.{n}.0/24"\nvia = "10.1.0.2"\n' for n in range(200)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        (changed("peers", MANY_PEERS, MINIMAL + PFCP), 12, "gateway.pfcp.peers"),
+        (changed("peers", MANY_PEERS, MINIMAL + PFCP) + "x = 1\n", 5015, "gateway.pfcp.x"),
+        (changed("to", '"172.20.0.1/24"', MINIMAL + MANY_ROUTES), 608, "gateway.access_routes.to"),
+    ],
+    ids=["a statement of many lines", "behind it", "many statements"],
+)
+def test_a_line_is_found_in_a_long_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, key: str
+) -> None:
+    """Nothing is parsed more than twice: in the whole file, and to find the line."""
+    parsed: list[str] = []
+    parse = tomllib.loads
+
+    def loads(part: str) -> dict[str, object]:
+        parsed.append(part)
+        return parse(part)
+
+    monkeypatch.setattr(tomllib, "loads", loads)
+    error = refused(tmp_path, text)
+    assert (error.line, error.key) == (line, key)
+    assert len("".join(parsed)) <= 2 * len(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '""',
+        r'"\"[#{"',
+        r"'\"]#{'",
+        "'''\n'] = '''",
+        "''''\n''[''''",
+        '"""\n\\"""\n] = """',
+        '""""\n""[#"""""',
+        '[\n  "]",  # ]\n]  # [',
+        "[[\n{a = [\n']'\n]}\n]]",
+        '["""\n[[gateway]]\n"""]',
+    ],
+)
+def test_a_line_is_found_behind_any_value(tmp_path: Path, value: str) -> None:
+    text = f"[controller]\nstore = {value}\n\n# c ['\n  x = 1\n"
+    error = refused(tmp_path, text)
+    assert (error.line, error.key) == (text.count("\n"), "controller.x")
+
+
 def test_deeply_nested_value_is_no_crash(tmp_path: Path) -> None:
     assert refused(tmp_path, "x = " + "[" * 100_000).line == 0
 
