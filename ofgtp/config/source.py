@@ -14,6 +14,10 @@ from ofgtp.core.errors import ConfigError
 At = tuple[str | int, ...]
 """Where a value stands: keys, and indexes (from 0) in lists, from the top of the file."""
 
+_DEPTH_MAX: Final = 16
+"""How deep a value may stand in tables and lists: no key needs a third of it."""
+_TOO_DEEP: Final = f"is nested deeper than {_DEPTH_MAX}"
+
 _TOKEN: Final = re.compile(
     r'''"""(?:[^\\]|\\.)*?"{3,5}|"(?:[^"\\\n]|\\.)*"'''  # a string with escapes
     r"""|'''.*?'{3,5}|'[^'\n]*'"""  # a string without
@@ -51,17 +55,23 @@ class Source:
         """Its tables and keys.
 
         Raises:
-            ConfigError: it is not TOML.
+            ConfigError: it is not TOML, or something stands too deep in it.
         """
         try:
-            return tomllib.loads(self.text)
-        except (ValueError, RecursionError) as error:
+            values = tomllib.loads(self.text)
+        except RecursionError as error:
+            raise ConfigError(_TOO_DEEP, path=str(self.path)) from error
+        except ValueError as error:
             # Beside TOMLDecodeError: ValueError for an integer of thousands of digits.
             found = re.search(r"\(at line (\d+), column \d+\)$", str(error))
             at_end = str(error).endswith("(at end of document)")
             last = self.text.rstrip("\n").count("\n") + 1
             line = int(found[1]) if found else last if at_end else 0
             raise ConfigError(str(error), line=line, path=str(self.path)) from error
+        for at in _inside((), values):
+            if len(at) > _DEPTH_MAX:
+                raise self.error(at, _TOO_DEEP)
+        return values
 
     def error(self, at: At, reason: str) -> ConfigError:
         """An error at a key, on its line or else on that of the table it is missing from."""
@@ -76,25 +86,19 @@ def _lines(text: str) -> dict[At, int]:
     """The line on which each table and key of a valid TOML text begins (tomllib does not say)."""
     lines: dict[At, int] = {}
     last: dict[At, int] = {}  # index of the last [[table]] of each array of tables
-
-    def note(at: At, value: Any, line: int) -> None:
-        lines.setdefault(at, line)
-        if isinstance(value, dict | list):
-            for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
-                note((*at, part), inner, line)
-
     table: At = ()
     for start, statement in _statements(text):
         try:
             value: Any = tomllib.loads(statement)
-        except ValueError:  # the file is another one by now
+        except (ValueError, RecursionError):  # too deep, or the file is another one by now
             continue
         if not statement.lstrip().startswith("["):
-            for key, inner in value.items():
-                note((*table, key), inner, start)
+            for at in _inside(table, value):
+                lines.setdefault(at, start)
         else:
             table = ()
-            while value:  # down a header's parts: {"a": {"b": [{}]}} is [[a.b]]
+            # Down a header's parts: {"a": {"b": [{}]}} is [[a.b]].
+            while value and len(table) <= _DEPTH_MAX:
                 ((part, value),) = value.items()
                 table = (*table, part)
                 lines.setdefault(table, start)
@@ -105,6 +109,17 @@ def _lines(text: str) -> dict[At, int]:
                     table = (*table, last[table])
                     lines.setdefault(table, start)
     return lines
+
+
+def _inside(at: At, value: Any) -> Iterator[At]:
+    """Where everything in a value stands; of what is too deep, the first level."""
+    found = [(at, value)]
+    while found:
+        at, value = found.pop()
+        if isinstance(value, dict | list) and len(at) <= _DEPTH_MAX:
+            for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                yield (*at, part)
+                found.append(((*at, part), inner))
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:

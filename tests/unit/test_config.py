@@ -952,8 +952,37 @@ def test_a_line_is_found_behind_any_value(tmp_path: Path, value: str) -> None:
     assert (error.line, error.key) == (text.count("\n"), "controller.x")
 
 
+NESTED = "is nested deeper than 16"
+
+
 def test_deeply_nested_value_is_no_crash(tmp_path: Path) -> None:
-    assert refused(tmp_path, "x = " + "[" * 100_000).line == 0
+    error = refused(tmp_path, "x = " + "[" * 100_000)
+    assert (error.line, error.reason) == (0, NESTED)
+
+
+def test_value_that_is_nested_too_deep(tmp_path: Path) -> None:
+    """However deep: the parser's own limit, some 490, lies where the caller's stack says."""
+    for depth in (17, 100, *range(400, 500)):
+        error = refused(tmp_path, f"{MINIMAL}dscp = {'[' * depth}{']' * depth}\n")
+        assert error.reason == NESTED
+        assert error.line == 10 or depth > 400
+    error = refused(tmp_path, f"{MINIMAL}dscp = {'[' * 14}{']' * 14}\n")
+    assert "must be" in error.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        (f"dscp = {'{a = ' * 20}1{'}' * 20}", 10, "gateway.dscp" + ".a" * 14),
+        (f"dscp{'.a' * 5000} = 1", 10, "gateway.dscp" + ".a" * 14),
+        (f"[x{'.a' * 5000}]\ny = 1", 10, "x" + ".a" * 16),
+        (f"[[x{'.a' * 5000}]]\ny = 1", 10, "x" + ".a" * 16),
+        ("y = 1\n" + f"x = {'[' * 17}{']' * 17}", 11, "gateway.x"),
+    ],
+)
+def test_whatever_is_nested_too_deep(tmp_path: Path, text: str, line: int, key: str) -> None:
+    error = refused(tmp_path, MINIMAL + text)
+    assert (error.reason, error.line, error.key) == (NESTED, line, key)
 
 
 def test_huge_integer_is_no_crash(tmp_path: Path) -> None:
