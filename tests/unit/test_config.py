@@ -21,6 +21,7 @@ from ofgtp.config import Controller, Rest, default_path, load
 from ofgtp.core.errors import ConfigError
 from ofgtp.core.model import AccessRoute, Gateway, Pfcp
 from ofgtp.core.rules.base import protected_networks
+from ofgtp.northbound.access import Access
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "ofgtp.toml"
 
@@ -226,6 +227,17 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
     (tmp_path / "token").write_text("x")
     rest = load(write(tmp_path, text + 'token_file = "token"\n')).rest
     assert (rest.host, rest.port, rest.loopback) == (host, port, loopback)
+
+
+@pytest.mark.parametrize("written", ["2001:0DB8::2", "2001:db8:0:0:0:0:0:2", "2001:db8::2"])
+def test_a_host_may_be_an_address_in_any_form(tmp_path: Path, written: str) -> None:
+    text = f'{MINIMAL}[rest]\nhosts = ["{written}", "192.0.2.1", "GW.example"]\n'
+    rest = load(write(tmp_path, text)).rest
+    assert rest.hosts == ("2001:db8::2", "192.0.2.1", "gw.example")
+    access = Access(rest.host, rest.hosts, None)
+    for header in ("[2001:db8::2]:8080", "[2001:DB8:0::2]", "192.0.2.1", "gw.example:8080"):
+        assert access.names_us(header, None)
+    assert not access.names_us("[2001:db8::3]", None)
 
 
 @pytest.mark.parametrize(
@@ -574,6 +586,10 @@ ROUTE = MINIMAL + "access_routes = [\n  "
                 *("::1:8080", "[127.0.0.1]:8080", "[::1]", "gateway.example:80", "127.0.0.256:80"),
             )
         ),
+        (REST + 'listen = "[fe80::1%lo]:8080"\n', 11, "rest.listen", "%lo is a link-local address"),
+        (REST + 'listen = "[fe80::1]:8080"\n', 11, "rest.listen", "is a link-local address: take"),
+        (REST + 'listen = "[::1%lo]:8080"\n', 11, "rest.listen", "has a zone: leave it out"),
+        (REST + 'hosts = ["::1", "fe80::1%lo"]\n', 11, "rest.hosts", "fe80::1%lo has a zone"),
         (REST + 'token_file = "none"\n', 11, "rest.token_file", "No such file"),
         (REST + 'token_file = "a\\u0000b"\n', 11, "rest.token_file", "path of a file"),
         (REST + 'token_file = "."\n', 11, "rest.token_file", "Is a directory"),
