@@ -381,6 +381,7 @@ def test_ipv6_by_the_host(tmp_path: Path) -> None:
     [gateway] = load(write(tmp_path, HOST6 + "masquerade6 = true\n")).gateways
     assert gateway.core_ip6 == IPv6Interface("2001:db8:c::1/64")
     assert (gateway.next_hop6, gateway.masquerade, gateway.masquerade6) == (None, False, True)
+    assert not load(write(tmp_path, HOST + "masquerade6 = false\n")).gateways[0].masquerade6
     error = refused(tmp_path, HOST6 + 'next_hop6 = "2001:db8:c::2"\n')
     assert (error.key, error.reason) == (
         "gateway.next_hop6",
@@ -745,6 +746,7 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             "gateway.masquerade6",
             'only with core_port = "host"',
         ),
+        (HOST + "masquerade6 = true\n", 9, "gateway.masquerade6", "needs core_ip6"),
         (MINIMAL + 'host_services = "allow"\n', 10, "gateway.host_services", 'core_port = "host"'),
         (HOST + 'host_services = "no"\n', 9, "gateway.host_services", "'deny' or 'allow', not"),
         # two gateways: the later one is at fault
