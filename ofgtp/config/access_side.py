@@ -66,14 +66,15 @@ def access_allow_of(
     allowed: list[IPv4Network] = []
     allowed6: list[IPv6Network] = []
     for index, text in table.strings("access_allow"):
+        net: Network
         if ":" in text:
-            net6 = table.network6("access_allow", text, index)
+            net = table.network6("access_allow", text, index)
             if access_ip6 is None:
-                raise table.error("access_allow", f"{net6} needs access_ip6", index)
-            allowed6.append(net6)
-            continue
-        net = table.network("access_allow", text, index)
+                raise table.error("access_allow", f"{net} needs access_ip6", index)
+            allowed6.append(net)
+        else:
+            net = table.network("access_allow", text, index)
+            allowed.append(net)
         if (what := not_unicast(net)) is not None:
             raise table.error("access_allow", f"{net} can hold no GTP-U peer ({what})", index)
-        allowed.append(net)
     return tuple(allowed), tuple(allowed6)

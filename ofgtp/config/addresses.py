@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Final
@@ -32,15 +31,6 @@ def not_unicast(net: Network) -> str | None:
     """The reason why no address of a prefix is unicast, if so."""
     special = NO_UNICAST | NO_UNICAST6
     return next((what for each, what in special.items() if within(net, each)), None)
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an address, of either IP version."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def prefixed(text: str) -> IPv4Interface:

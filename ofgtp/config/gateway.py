@@ -93,6 +93,8 @@ def gateway_of(table: Table, controller: Controller) -> Gateway:
     for key, asked in (("masquerade", gateway.masquerade), ("masquerade6", gateway.masquerade6)):
         if asked and not gateway.host_core:
             raise table.error(key, 'is possible only with core_port = "host"')
+    if gateway.masquerade6 and core_ip6 is None:
+        raise table.error("masquerade6", "needs core_ip6")
     if gateway.host_services == "allow" and not gateway.host_core:
         reason = 'is possible only with core_port = "host": with a port no UE reaches the host'
         raise table.error("host_services", reason)

@@ -6,7 +6,7 @@ import re
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Literal, get_args
 
-from ofgtp.config.addresses import is_address, not_unicast
+from ofgtp.config.addresses import not_unicast
 from ofgtp.config.table import Table
 from ofgtp.core.model import Pfcp
 
@@ -15,7 +15,9 @@ OnPeerLost = Literal["keep", "remove"]
 HEARTBEAT_SECONDS_MIN: Final = 5
 HEARTBEAT_SECONDS_MAX: Final = 3_600
 
-_FQDN: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+_FQDN: Final = re.compile(r"(?=.{1,253}$)([A-Za-z0-9_-]{1,63}\.)*(?![0-9]+$)[A-Za-z0-9_-]{1,63}")
+"""A name. Its last label is not all digits: what is so written is meant for an address."""
+
 _INSTANCE: Final = re.compile(r"[!-~]{1,100}")
 
 
@@ -34,27 +36,31 @@ def pfcp_of(gateway: Table) -> Pfcp:
     if not peers:
         reason = "at least one prefix is needed: nobody else is answered"
         raise table.error("peers", reason)
-    name = table.get("node_id", str, "")
-    if name and not is_address(name) and not _FQDN.fullmatch(name):
-        reason = f"{name!r} is neither an IPv4 address nor a name like upf.example.org"
-        raise table.error("node_id", reason)
     instances = []
     for index, text in table.strings("network_instances"):
         if not _INSTANCE.fullmatch(text):
             reason = f"{text!r} is no name of 1 to 100 visible ASCII characters"
             raise table.error("network_instances", reason, index)
         instances.append(text)
-    try:
-        node_id: IPv4Address | str = IPv4Address(name) if name else listen
-    except ValueError:
-        node_id = name
     return Pfcp(
         listen=listen,
         peers=peers,
-        node_id=node_id,
+        node_id=_node_id(table) or listen,
         on_peer_lost=table.choice("on_peer_lost", get_args(OnPeerLost)),
         heartbeat_seconds=table.whole(
             "heartbeat_seconds", 10, HEARTBEAT_SECONDS_MIN, HEARTBEAT_SECONDS_MAX
         ),
         network_instances=tuple(instances),
     )
+
+
+def _node_id(table: Table) -> IPv4Address | str:
+    """What the node calls itself; empty: nothing is said."""
+    text = table.get("node_id", str, "")
+    try:
+        return IPv4Address(text)
+    except ValueError as error:
+        if text and not _FQDN.fullmatch(text):
+            reason = f"{text!r} is neither an IPv4 address nor a name like upf.example.org"
+            raise table.error("node_id", reason) from error
+    return text

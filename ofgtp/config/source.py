@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ofgtp.core.errors import ConfigError
 
 At = tuple[str | int, ...]
 """Where a value stands: keys, and indexes (from 0) in lists, from the top of the file."""
+
+_DEPTH_MAX: Final = 16
+"""How deep a value may stand in tables and lists: no key needs a third of it."""
+_TOO_DEEP: Final = f"is nested deeper than {_DEPTH_MAX}"
+
+_TOKEN: Final = re.compile(
+    r'''"""(?:[^\\]|\\.)*?"{3,5}|"(?:[^"\\\n]|\\.)*"'''  # a string with escapes
+    r"""|'''.*?'{3,5}|'[^'\n]*'"""  # a string without
+    r"|#[^\n]*|[][{}\n]",
+    re.DOTALL,
+)
+"""What says where a statement of TOML ends: strings, comments, brackets and ends of lines."""
 
 
 def read(path: Path) -> str:
@@ -42,17 +55,23 @@ class Source:
         """Its tables and keys.
 
         Raises:
-            ConfigError: it is not TOML.
+            ConfigError: it is not TOML, or something stands too deep in it.
         """
         try:
-            return tomllib.loads(self.text)
-        except (ValueError, RecursionError) as error:
+            values = tomllib.loads(self.text)
+        except RecursionError as error:
+            raise ConfigError(_TOO_DEEP, path=str(self.path)) from error
+        except ValueError as error:
             # Beside TOMLDecodeError: ValueError for an integer of thousands of digits.
             found = re.search(r"\(at line (\d+), column \d+\)$", str(error))
             at_end = str(error).endswith("(at end of document)")
             last = self.text.rstrip("\n").count("\n") + 1
             line = int(found[1]) if found else last if at_end else 0
             raise ConfigError(str(error), line=line, path=str(self.path)) from error
+        for at in _inside((), values):
+            if len(at) > _DEPTH_MAX:
+                raise self.error(at, _TOO_DEEP)
+        return values
 
     def error(self, at: At, reason: str) -> ConfigError:
         """An error at a key, on its line or else on that of the table it is missing from."""
@@ -64,35 +83,22 @@ class Source:
 
 
 def _lines(text: str) -> dict[At, int]:
-    """The line on which each table and key of a valid TOML text begins (tomllib does not say).
-
-    A statement (a header, or a key with its value) is a run of lines that parses by itself.
-    """
+    """The line on which each table and key of a valid TOML text begins (tomllib does not say)."""
     lines: dict[At, int] = {}
     last: dict[At, int] = {}  # index of the last [[table]] of each array of tables
-
-    def note(at: At, value: Any, line: int) -> None:
-        lines.setdefault(at, line)
-        if isinstance(value, dict | list):
-            for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
-                note((*at, part), inner, line)
-
     table: At = ()
-    statement = ""
-    start = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        start = start if statement else number
-        statement += line + "\n"
+    for start, statement in _statements(text):
         try:
             value: Any = tomllib.loads(statement)
-        except ValueError:
+        except (ValueError, RecursionError):  # too deep, or the file is another one by now
             continue
         if not statement.lstrip().startswith("["):
-            for key, inner in value.items():
-                note((*table, key), inner, start)
+            for at in _inside(table, value):
+                lines.setdefault(at, start)
         else:
             table = ()
-            while value:  # down a header's parts: {"a": {"b": [{}]}} is [[a.b]]
+            # Down a header's parts: {"a": {"b": [{}]}} is [[a.b]].
+            while value and len(table) <= _DEPTH_MAX:
                 ((part, value),) = value.items()
                 table = (*table, part)
                 lines.setdefault(table, start)
@@ -102,5 +108,33 @@ def _lines(text: str) -> dict[At, int]:
                 if table in last:
                     table = (*table, last[table])
                     lines.setdefault(table, start)
-        statement = ""
     return lines
+
+
+def _inside(at: At, value: Any) -> Iterator[At]:
+    """Where everything in a value stands; of what is too deep, the first level."""
+    found = [(at, value)]
+    while found:
+        at, value = found.pop()
+        if isinstance(value, dict | list) and len(at) <= _DEPTH_MAX:
+            for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                yield (*at, part)
+                found.append(((*at, part), inner))
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """The statements of a TOML text (a header, or a key with its value), each with its first line.
+
+    Each ends with its line, unless a bracket is open there or the line's end is in a string.
+    """
+    line, start, depth = 1, 0, 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in ("[", "{"):
+            depth += 1
+        elif token[0] in ("]", "}"):
+            depth -= 1
+        elif token[0] == "\n" and depth <= 0:
+            yield line, text[start : token.end()]
+            line += text.count("\n", start, token.end())
+            start = token.end()
+    yield line, text[start:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from ofgtp.config.source import Source
-from ofgtp.core.filters import Network, overlap
+from ofgtp.core.filters import Network, overlap, within
 from ofgtp.core.model import Gateway
 
 
@@ -60,13 +60,31 @@ def check_together(source: Source, gateways: tuple[Gateway, ...]) -> None:
         for key, net in ours:
             for other, other_key, owner in networks:
                 if overlap(net, other):
-                    reason = (
-                        f"{net} overlaps {other} ({other_key} of {owner}): one host routes both"
-                    )
+                    reason = _both_routed(net, other, other_key, owner)
                     raise source.error(("gateway", number, key), reason)
-        networks += [(net, key, gw.name) for key, net in ours]
+            for to, owner in routes.items():
+                if _in_the_way(to, net, key):
+                    reason = _both_routed(net, to, "access_routes", owner)
+                    raise source.error(("gateway", number, key), reason)
         for index, route in enumerate(gw.access_routes):
+            here = ("gateway", number, "access_routes", index, "to")
             if route.to in routes:
                 reason = f"{route.to} is an access route of {routes[route.to]} already"
-                raise source.error(("gateway", number, "access_routes", index, "to"), reason)
-            routes[route.to] = gw.name
+                raise source.error(here, reason)
+            for net, key, owner in networks:
+                if _in_the_way(route.to, net, key):
+                    raise source.error(here, _both_routed(route.to, net, key, owner))
+        networks += [(net, key, gw.name) for key, net in ours]
+        routes |= {route.to: gw.name for route in gw.access_routes}
+
+
+def _in_the_way(to: Network, net: Network, key: str) -> bool:
+    """Whether an access route must not meet what the host routes for another gateway.
+
+    It is as in one gateway: a route may hold a whole subnet, but no UE pool.
+    """
+    return overlap(to, net) if key == "ue_pools" else within(to, net)
+
+
+def _both_routed(net: Network, other: Network, key: str, owner: str) -> str:
+    return f"{net} overlaps {other} ({key} of {owner}): one host routes both"

@@ -38,7 +38,8 @@ class Rest:
     port: int = 8080
     token_file: Path | None = None
     hosts: tuple[str, ...] = ()
-    """Host header names (no port, lower case) accepted beside `host` and the loopback names."""
+    """Host header names (no port, lower case; addresses in their shortest form) accepted beside
+    `host` and the loopback names."""
 
     @property
     def loopback(self) -> bool:

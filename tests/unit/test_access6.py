@@ -66,6 +66,8 @@ def test_configuration(tmp_path: Path) -> None:
     assert found.access_ip6 == OURS
     assert found.access_allow6 == (IPv6Network("2001:db8:ac::/96"),)
     assert load(config(tmp_path, "")).gateways[0].access_ip6 is None
+    more = 'access_ip6 = "2001:db8:ac::1/64"\naccess_allow = ["::/0"]'
+    assert load(config(tmp_path, more)).gateways[0].access_allow6 == (IPv6Network("::/0"),)
 
 
 def test_access_routes(tmp_path: Path) -> None:
@@ -97,6 +99,21 @@ access_routes = [
         ('access_ip6 = "2001:db8:ac::1/128"', "access_ip6", "no room for a neighbour"),
         ('access_ip6 = "fe80::1/64"', "access_ip6", "link-local"),
         ('access_allow = ["2001:db8::/32"]', "access_allow", "needs access_ip6"),
+        *(
+            (
+                f'access_ip6 = "2001:db8:ac::1/64"\naccess_allow = ["{net}"]',
+                "access_allow",
+                f"can hold no GTP-U peer .*{what}",
+            )
+            for net, what in (
+                ("ff00::/8", "multicast"),
+                ("ff05::/64", "multicast"),
+                ("fe80::/10", "link-local"),
+                ("::1/128", "loopback"),
+                ("::ffff:10.1.0.0/120", "IPv4-mapped"),
+                ("100::/64", "discard-only"),
+            )
+        ),
         (
             'access_routes = [{to = "2001:db8:77::/48", via = "2001:db8:ac::9"}]',
             "access_routes.to",

@@ -21,6 +21,7 @@ from ofgtp.config import Controller, Rest, default_path, load
 from ofgtp.core.errors import ConfigError
 from ofgtp.core.model import AccessRoute, Gateway, Pfcp
 from ofgtp.core.rules.base import protected_networks
+from ofgtp.northbound.access import Access
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "ofgtp.toml"
 
@@ -71,6 +72,10 @@ def changed(key: str, value: str, text: str = MINIMAL) -> str:
     pattern = re.compile(rf"^{key} = .*$", re.MULTILINE)
     found = list(pattern.finditer(text))[-1]
     return text[: found.start()] + f"{key} = {value}" + text[found.end() :]
+
+
+def route(to: str, via: str) -> str:
+    return f'access_routes = [{{to = "{to}", via = "{via}"}}]\n'
 
 
 def without(key: str) -> str:
@@ -224,6 +229,17 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
     assert (rest.host, rest.port, rest.loopback) == (host, port, loopback)
 
 
+@pytest.mark.parametrize("written", ["2001:0DB8::2", "2001:db8:0:0:0:0:0:2", "2001:db8::2"])
+def test_a_host_may_be_an_address_in_any_form(tmp_path: Path, written: str) -> None:
+    text = f'{MINIMAL}[rest]\nhosts = ["{written}", "192.0.2.1", "GW.example"]\n'
+    rest = load(write(tmp_path, text)).rest
+    assert rest.hosts == ("2001:db8::2", "192.0.2.1", "gw.example")
+    access = Access(rest.host, rest.hosts, None)
+    for header in ("[2001:db8::2]:8080", "[2001:DB8:0::2]", "192.0.2.1", "gw.example:8080"):
+        assert access.names_us(header, None)
+    assert not access.names_us("[2001:db8::3]", None)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -247,6 +263,15 @@ def test_listen(tmp_path: Path, listen: str, host: str, port: int, loopback: boo
         MINIMAL + changed("ue_pools", '["10.45.0.0/16"]', SECOND),
         HOST + changed("ue_pools", '["10.45.0.0/16"]', SECOND),
         MINIMAL + SECOND.replace("10.4.0.", "10.2.0."),
+        # So may an access route and the core side of another gateway.
+        *(
+            MINIMAL + SECOND + route(to, "10.3.0.2")
+            for to in ("10.45.0.0/16", "10.45.7.0/24", "10.44.0.0/15", "10.2.0.0/24", "10.2.0.9/32")
+        ),
+        # A route may hold subnets of another gateway: theirs are more exact.
+        *(HOST + SECOND_HOST + route(to, "10.3.0.2") for to in ("10.1.0.0/23", "10.2.0.0/15")),
+        HOST + route("10.2.0.0/15", "10.1.0.2") + SECOND_HOST,
+        HOST + route("10.9.0.0/16", "10.1.0.2") + SECOND_HOST + route("10.9.7.0/24", "10.3.0.2"),
         MINIMAL.replace("\n", "\r\n"),
     ],
 )
@@ -356,6 +381,7 @@ def test_ipv6_by_the_host(tmp_path: Path) -> None:
     [gateway] = load(write(tmp_path, HOST6 + "masquerade6 = true\n")).gateways
     assert gateway.core_ip6 == IPv6Interface("2001:db8:c::1/64")
     assert (gateway.next_hop6, gateway.masquerade, gateway.masquerade6) == (None, False, True)
+    assert not load(write(tmp_path, HOST + "masquerade6 = false\n")).gateways[0].masquerade6
     error = refused(tmp_path, HOST6 + 'next_hop6 = "2001:db8:c::2"\n')
     assert (error.key, error.reason) == (
         "gateway.next_hop6",
@@ -383,6 +409,23 @@ def test_two_gateways_of_one_host(
     port = MINIMAL.replace('ue_pools = ["10.45.0.0/16"]', 'ue_pools = ["2001:db8:a::/48"]')
     port += 'core_ip6 = "2001:db8:c::1/64"\nnext_hop6 = "fe80::2"\n'
     load(write(tmp_path, port + second))
+
+
+@pytest.mark.parametrize(
+    ("to", "reason"),
+    [
+        ("2001:db8:a:7::/64", "overlaps 2001:db8:a::/48 (ue_pools of gw1): one host routes both"),
+        ("2001:db8::/32", "overlaps 2001:db8:a::/48 (ue_pools of gw1): one host routes both"),
+        ("2001:db8:c::/64", "overlaps 2001:db8:c::/64 (core_ip6 of gw1): one host routes both"),
+        ("2001:db8:ac::5/128", "overlaps 2001:db8:ac::/64 (access_ip6 of gw1): one host"),
+    ],
+)
+def test_access_routes_of_two_gateways_of_one_host(tmp_path: Path, to: str, reason: str) -> None:
+    first = HOST6 + 'access_ip6 = "2001:db8:ac::1/64"\n'
+    second = SECOND_HOST + 'access_ip6 = "2001:db8:e::1/64"\n' + route(to, "2001:db8:e::2")
+    error = refused(tmp_path, first + second)
+    assert error.key == "gateway.access_routes.to"
+    assert reason in error.reason
 
 
 # The example: it loads, it has every key, and what it shows as defaults are the defaults.
@@ -450,6 +493,10 @@ network_instances = ["internet", "ims"]
     [gateway] = load(write(tmp_path, MINIMAL + PFCP + 'node_id = "10.9.9.9"')).gateways
     assert gateway.pfcp is not None
     assert gateway.pfcp.node_id == IPv4Address("10.9.9.9")
+    for name in ("upf", "10.3.0.1.example", "7upf", "10.3.0.1a", "5-g", "a." * 126 + "a"):
+        [gateway] = load(write(tmp_path, MINIMAL + PFCP + f'node_id = "{name}"')).gateways
+        assert gateway.pfcp is not None
+        assert gateway.pfcp.node_id == name
     one, two = load(write(tmp_path, MINIMAL + PFCP + SECOND)).gateways
     assert one.pfcp is not None
     assert two.pfcp is None
@@ -540,6 +587,10 @@ ROUTE = MINIMAL + "access_routes = [\n  "
                 *("::1:8080", "[127.0.0.1]:8080", "[::1]", "gateway.example:80", "127.0.0.256:80"),
             )
         ),
+        (REST + 'listen = "[fe80::1%lo]:8080"\n', 11, "rest.listen", "%lo is a link-local address"),
+        (REST + 'listen = "[fe80::1]:8080"\n', 11, "rest.listen", "is a link-local address: take"),
+        (REST + 'listen = "[::1%lo]:8080"\n', 11, "rest.listen", "has a zone: leave it out"),
+        (REST + 'hosts = ["::1", "fe80::1%lo"]\n', 11, "rest.hosts", "fe80::1%lo has a zone"),
         (REST + 'token_file = "none"\n', 11, "rest.token_file", "No such file"),
         (REST + 'token_file = "a\\u0000b"\n', 11, "rest.token_file", "path of a file"),
         (REST + 'token_file = "."\n', 11, "rest.token_file", "Is a directory"),
@@ -695,6 +746,7 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             "gateway.masquerade6",
             'only with core_port = "host"',
         ),
+        (HOST + "masquerade6 = true\n", 9, "gateway.masquerade6", "needs core_ip6"),
         (MINIMAL + 'host_services = "allow"\n', 10, "gateway.host_services", 'core_port = "host"'),
         (HOST + 'host_services = "no"\n', 9, "gateway.host_services", "'deny' or 'allow', not"),
         # two gateways: the later one is at fault
@@ -727,6 +779,31 @@ ROUTE = MINIMAL + "access_routes = [\n  "
             20,
             "gateway.access_routes.to",
             "an access route of gw1 already",
+        ),
+        *(
+            (HOST + SECOND_HOST + route(to, "10.3.0.2"), 17, "gateway.access_routes.to", why)
+            for to, why in (
+                ("10.1.0.0/24", "10.1.0.0/24 overlaps 10.1.0.0/24 (access_ip of gw1): one host"),
+                ("10.1.0.64/26", "10.1.0.64/26 overlaps 10.1.0.0/24 (access_ip of gw1): one host"),
+                ("10.2.0.9/32", "10.2.0.9/32 overlaps 10.2.0.0/24 (core_ip of gw1): one host"),
+                ("10.45.0.0/16", "10.45.0.0/16 overlaps 10.45.0.0/16 (ue_pools of gw1): one host"),
+                ("10.45.7.0/24", "10.45.7.0/24 overlaps 10.45.0.0/16 (ue_pools of gw1): one host"),
+                ("10.44.0.0/15", "10.44.0.0/15 overlaps 10.45.0.0/16 (ue_pools of gw1): one host"),
+            )
+        ),
+        *(
+            (HOST + route(to, "10.1.0.2") + SECOND_HOST, line, f"gateway.{key}", why)
+            for to, line, key, why in (
+                (
+                    "10.3.0.7/32",
+                    14,
+                    "access_ip",
+                    "overlaps 10.3.0.7/32 (access_routes of gw1): one",
+                ),
+                ("10.4.0.0/24", 16, "core_ip", "overlaps 10.4.0.0/24 (access_routes of gw1): one"),
+                ("10.46.1.0/24", 17, "ue_pools", "overlaps 10.46.1.0/24 (access_routes of gw1): o"),
+                ("10.46.0.0/15", 17, "ue_pools", "overlaps 10.46.0.0/15 (access_routes of gw1)"),
+            )
         ),
         # where a line is found although the file is laid out in another way
         (CONTROLLER + "lease_seconds\\\n", 11, "", "Expected '='"),
@@ -782,7 +859,22 @@ ROUTE = MINIMAL + "access_routes = [\n  "
         (changed("listen", '"224.0.0.1"', MINIMAL + PFCP), 11, "gateway.pfcp.listen", "multicast"),
         (changed("listen", '"10.45.0.1"', MINIMAL + PFCP), 11, "gateway.pfcp.listen", "UE pool"),
         (MINIMAL + PFCP + SECOND + PFCP, 23, "gateway.pfcp.listen", "gw1 listens there"),
-        (MINIMAL + PFCP + 'node_id = "a b"', 13, "gateway.pfcp.node_id", "neither"),
+        *(
+            (MINIMAL + PFCP + f'node_id = "{text}"', 13, "gateway.pfcp.node_id", "neither")
+            for text in (
+                *(
+                    "a b",
+                    "upf..example",
+                    "upf.",
+                    ".upf",
+                    "a" * 64,
+                    "a." * 126 + "ab",
+                    "2001:db8::1",
+                ),
+                *("::ffff:10.3.0.1", "fe80::1%eth1", "[2001:db8::1]", "300.1.1.1", "10.3.0"),
+                *("10.3.0.1.5", "10.03.0.1", "10", "upf.example.7", "10.3.0.1\\n", "upf\\n"),
+            )
+        ),
         (MINIMAL + PFCP + "heartbeat_seconds = 4", 13, "gateway.pfcp.heartbeat_seconds", "5 to"),
         (MINIMAL + PFCP + 'on_peer_lost = "x"', 13, "gateway.pfcp.on_peer_lost", "'keep' or"),
         (
@@ -824,8 +916,91 @@ def test_only_tests_may_ask_peers_more_often(
         assert f"OFGTP_TEST_ECHO_SECONDS_MIN={text!r} in the environment" in error.reason
 
 
+PREFIXES = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(5000)]
+MANY_PEERS = "[\n" + "".join(f'  "{each}",  # ]\n' for each in PREFIXES) + '  "10.99.0.1/24",\n]'
+MANY_ROUTES = "".join(
+    f'[[gateway.access_routes]]\nto = "172.20.{n}.0/24"\nvia = "10.1.0.2"\n' for n in range(200)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        (changed("peers", MANY_PEERS, MINIMAL + PFCP), 12, "gateway.pfcp.peers"),
+        (changed("peers", MANY_PEERS, MINIMAL + PFCP) + "x = 1\n", 5015, "gateway.pfcp.x"),
+        (changed("to", '"172.20.0.1/24"', MINIMAL + MANY_ROUTES), 608, "gateway.access_routes.to"),
+    ],
+    ids=["a statement of many lines", "behind it", "many statements"],
+)
+def test_a_line_is_found_in_a_long_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, key: str
+) -> None:
+    """Nothing is parsed more than twice: in the whole file, and to find the line."""
+    parsed: list[str] = []
+    parse = tomllib.loads
+
+    def loads(part: str) -> dict[str, object]:
+        parsed.append(part)
+        return parse(part)
+
+    monkeypatch.setattr(tomllib, "loads", loads)
+    error = refused(tmp_path, text)
+    assert (error.line, error.key) == (line, key)
+    assert len("".join(parsed)) <= 2 * len(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '""',
+        r'"\"[#{"',
+        r"'\"]#{'",
+        "'''\n'] = '''",
+        "''''\n''[''''",
+        '"""\n\\"""\n] = """',
+        '""""\n""[#"""""',
+        '[\n  "]",  # ]\n]  # [',
+        "[[\n{a = [\n']'\n]}\n]]",
+        '["""\n[[gateway]]\n"""]',
+    ],
+)
+def test_a_line_is_found_behind_any_value(tmp_path: Path, value: str) -> None:
+    text = f"[controller]\nstore = {value}\n\n# c ['\n  x = 1\n"
+    error = refused(tmp_path, text)
+    assert (error.line, error.key) == (text.count("\n"), "controller.x")
+
+
+NESTED = "is nested deeper than 16"
+
+
 def test_deeply_nested_value_is_no_crash(tmp_path: Path) -> None:
-    assert refused(tmp_path, "x = " + "[" * 100_000).line == 0
+    error = refused(tmp_path, "x = " + "[" * 100_000)
+    assert (error.line, error.reason) == (0, NESTED)
+
+
+def test_value_that_is_nested_too_deep(tmp_path: Path) -> None:
+    """However deep: the parser's own limit, some 490, lies where the caller's stack says."""
+    for depth in (17, 100, *range(400, 500)):
+        error = refused(tmp_path, f"{MINIMAL}dscp = {'[' * depth}{']' * depth}\n")
+        assert error.reason == NESTED
+        assert error.line == 10 or depth > 400
+    error = refused(tmp_path, f"{MINIMAL}dscp = {'[' * 14}{']' * 14}\n")
+    assert "must be" in error.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        (f"dscp = {'{a = ' * 20}1{'}' * 20}", 10, "gateway.dscp" + ".a" * 14),
+        (f"dscp{'.a' * 5000} = 1", 10, "gateway.dscp" + ".a" * 14),
+        (f"[x{'.a' * 5000}]\ny = 1", 10, "x" + ".a" * 16),
+        (f"[[x{'.a' * 5000}]]\ny = 1", 10, "x" + ".a" * 16),
+        ("y = 1\n" + f"x = {'[' * 17}{']' * 17}", 11, "gateway.x"),
+    ],
+)
+def test_whatever_is_nested_too_deep(tmp_path: Path, text: str, line: int, key: str) -> None:
+    error = refused(tmp_path, MINIMAL + text)
+    assert (error.reason, error.line, error.key) == (NESTED, line, key)
 
 
 def test_huge_integer_is_no_crash(tmp_path: Path) -> None:
