@@ -25,9 +25,9 @@ from ofgtp.core.errors import InvalidSession, StoreError
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.core.rules.session import session_flows
 from ofgtp.northbound.service import BatchError, BatchResult
-from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import FlowsRefused
+from ofgtp.southbound.channel import bundle as bundle_module
 from ofgtp.store import SessionStore
 from tests.support.agents import Net, contents, quiet
 from tests.support.flowtable import TABLE_FULL, Entry
@@ -206,7 +206,7 @@ class World(Net):
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, World]]:
     with pytest.MonkeyPatch.context() as patch:
         quiet(patch)
-        patch.setattr(channel_module, "_SEND_BYTES", 300)
+        patch.setattr(bundle_module, "_SEND_BYTES", 300)
         patch.setattr(service_module, "SLICE", 3)
         path = Path(tmp_path_factory.mktemp("store"))
         stores = {n: SessionStore(path / f"{n}.db", teids=ALLOCATED) for n in (1, 2)}
@@ -747,9 +747,7 @@ def test_a_switch_that_does_not_answer(
     same(world, MANY[:kept], 3)
     table = world.tables["gw1"]
     real = eventlet.Timeout
-    monkeypatch.setattr(
-        channel_module.eventlet, "Timeout", lambda seconds, error: real(0.01, error)
-    )
+    monkeypatch.setattr(eventlet, "Timeout", lambda seconds, error: real(0.01, error))
     table.mute = {of.Type.BARRIER_REQUEST}
     result = ask(world, [*MANY[kept:], put(20, uplink_teid=None)], 3)
     assert result.created == 8 - kept

@@ -92,7 +92,7 @@ def world(store: SessionStore) -> World:
 def test_a_change_that_a_silent_switch_is_not_told_is_made_up_for(
     world: World, before: list[Session]
 ) -> None:
-    world.switch.channel.silent = True
+    world.switch.channel._requests.silent = True
     assert world.agent.change(before, [session(1)]) is False
     assert not world.agent.synced
     assert world.switch.got == []
@@ -322,7 +322,7 @@ def test_each_tunnel_of_a_peer_that_all_sessions_leave_gets_its_end_marker(
 def test_report_of_a_silent_switch(world: World) -> None:
     """What is known without it: its version's faults, the lease, what was forwarded before."""
     agent = world.agent
-    world.switch.channel.silent = True
+    world.switch.channel._requests.silent = True
     agent.totals.packets["uplink"] = 7
     shown = report(agent)
     schema.GatewayOutput.model_validate(shown, strict=True)
