@@ -158,7 +158,7 @@ def _count(agent: GatewayAgent) -> bool:
     """Bring the totals up to date; False if the switch does not tell."""
     try:
         with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
-            agent.totals.read(agent.channel, portcounts.read(agent.gateway), time.monotonic())
+            agent.totals.read(agent.sync.to_ask, portcounts.read(agent.gateway), time.monotonic())
     except GatewayNotReady as error:
         log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
         return False

@@ -41,6 +41,8 @@ class Agent:
     def __init__(self, name: str) -> None:
         self.gateway, self.signalling = gateway(name=name), SimpleNamespace(sessions=None)
         self.holding = SimpleNamespace(owners=None)
+        self.sync = self.carrier = self.counting = self.news = self
+        """All of its parts are this one."""
         self.confirms = True
         self.refuses: set[str] = set()
         self.flows: list[tuple[list[Session], list[Session]]] = []

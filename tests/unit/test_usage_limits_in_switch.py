@@ -440,12 +440,12 @@ def test_other_limits_are_read_for_once(
     gw.put(**present)
     gw.count(7)
     asked = list[list[int]]()
-    ask = gw.agent.keyed_counts
+    ask = gw.agent.counting.keyed_counts
 
     def keyed_counts(numbers: Any) -> Any:
         asked.append([*numbers])
         return ask(numbers)
 
-    monkeypatch.setattr(gw.agent, "keyed_counts", keyed_counts)
+    monkeypatch.setattr(gw.agent.counting, "keyed_counts", keyed_counts)
     gw.patch({"usage": {"quota_bytes": 10_000}, "uplink": {"teid": 0x1007}})
     assert asked == [[gw.number()], [gw.number()]], "before the change, and to be shown"

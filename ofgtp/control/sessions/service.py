@@ -32,6 +32,7 @@ from ofgtp.control.sessions.garbage import garbage_left_alone
 from ofgtp.control.sessions.owned import Steps, check_free
 from ofgtp.control.turns import in_turns
 from ofgtp.control.usage import listing
+from ofgtp.control.usage.counting import Counting
 from ofgtp.control.usage.ledgers import Ledgers
 from ofgtp.control.usage.limits import Limits
 from ofgtp.control.usage.readings import Readings
@@ -224,7 +225,7 @@ class SessionService:
         with self._turn(), garbage_left_alone():
             with self._transaction() as tx, ExitStack() as stack:
                 changes = {
-                    name: (agent, stack.enter_context(agent.changing()))
+                    name: (agent, stack.enter_context(agent.carrier.changing()))
                     for name, agent in self._agents.items()
                 }
                 batch, lines = Batch(tx, changes, self._write), iter(ops)
@@ -262,8 +263,8 @@ class SessionService:
                     raise GatewayNotReady(f"the switch of gateway {gateway} has not confirmed")
             was = {session.number: session for session in steps.before}
             now = {session.number: session for session in steps.after}
-            agent.left(steps.left)
-            agent.changed([(was.get(number), now.get(number)) for number in was | now])
+            agent.news.left(steps.left)
+            agent.news.changed([(was.get(number), now.get(number)) for number in was | now])
         for number, session in (was | now).items():
             kind = "session_changed" if number in was else "session_created"
             kind = kind if number in now else "session_deleted"
@@ -271,9 +272,9 @@ class SessionService:
             facts = facts if number in now else _final(gone.get(number))
             self.events.publish(kind, gateway=gateway, session=session.id, **facts)
 
-    def counting(self, gateway: str) -> GatewayAgent:
+    def counting(self, gateway: str) -> Counting:
         """What has the counts of a gateway's flows and meters."""
-        return self._agent_for(gateway)
+        return self._agent_for(gateway).counting
 
     # --- what peers cause
 
@@ -380,7 +381,7 @@ class SessionService:
     def _turn(self) -> Iterator[None]:
         """The right to change sessions: one caller at a time."""
         for agent in self._agents.values():
-            agent.settle()
+            agent.sync.settle()
         with self._writer:
             yield
 
@@ -392,7 +393,7 @@ class SessionService:
                 yield tx
         except StoreError:
             for agent in self._agents.values():
-                agent.forget()
+                agent.sync.forget()
             raise
 
     def _told(self, done: _Done) -> SessionView:
@@ -456,7 +457,7 @@ class SessionService:
                 lambda: tx.allocate_teid(gateway.name),
             ),
         )
-        readings = Readings(agent)
+        readings = Readings(agent.counting)
         session, gauges = self.limits.given(tx, old, session, readings)
         session = settled(None if old is None else old.session, session)
         check_session(gateway, session, agent.protected)
@@ -480,7 +481,7 @@ class SessionService:
         agent = self._agents.get(gateway)
         if agent is None or not before:
             return {}
-        readings = readings or Readings(agent)
+        readings = readings or Readings(agent.counting)
         return Ledgers(tx, readings, int(tx.time.timestamp())).change(before, after)
 
     def _carry_out(
@@ -501,8 +502,8 @@ class SessionService:
         if agent is None:
             return True
         for session in after:
-            agent.named(peers_of(session))
-        active = agent.change(before, after, drop)
+            agent.news.named(peers_of(session))
+        active = agent.carrier.change(before, after, drop)
         if active:
             tx.set_state((session.number for session in after), SessionState.ACTIVE)
         return active
@@ -511,7 +512,7 @@ class SessionService:
         """Tell an agent that a session is now another one in the store."""
         session = after or before
         if session is not None and session.gateway in self._agents:
-            self._agents[session.gateway].changed([(before, after)])
+            self._agents[session.gateway].news.changed([(before, after)])
 
     def _agent_for(self, name: str | None) -> GatewayAgent:
         if name is None:
@@ -555,7 +556,9 @@ class SessionService:
         if wanted is None:
             return []
         try:
-            [seen] = agent.flow_stats([stored.session.number]) if agent is not None else [[]]
+            [seen] = (
+                agent.counting.flow_stats([stored.session.number]) if agent is not None else [[]]
+            )
         except GatewayNotReady as error:
             log.debug("session=%s: no counters: %s", session_id, error)
             seen = []
@@ -599,7 +602,7 @@ class SessionService:
         else:
             made = pfcp_stored.from_bytes(stored.octets, stored.node_id, stored.up_seid)
         if made.urrs and agent is not None:
-            readings = Readings(agent)
+            readings = Readings(agent.counting)
             readings.read([session])
             made = pfcp_counted(readings, made, session, ntp_now())
         return shown.rules(made)
