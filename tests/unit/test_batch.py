@@ -441,7 +441,7 @@ def error_indicated(world: World) -> None:
     for name in world.agents:
         tunnels = [FTeid(5, IPv4Address(peer)) for peer in PEERS[:2]]
         before = [each for each in world.store.iterate(name) if each.downlink in tunnels]
-        world.service.error_indicated(name, tunnels)
+        world.service.by_peers.error_indicated(name, tunnels)
         for each in before:
             stored = world.store.get(each.id)
             assert stored is not None

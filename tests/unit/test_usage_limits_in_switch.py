@@ -405,7 +405,7 @@ def test_a_session_that_the_switch_refused_waits(gw: Gateway) -> None:
 
 def test_what_a_peer_has_said_stays_said(gw: Gateway) -> None:
     gw.put(usage={"quota_bytes": 20 * SIZE})
-    gw.service.error_indicated("gw1", [FTeid(0x2001, ENB)])
+    gw.service.by_peers.error_indicated("gw1", [FTeid(0x2001, ENB)])
     gw.count(20)
     gw.look()
     found = gw.get()

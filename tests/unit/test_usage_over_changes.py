@@ -129,7 +129,7 @@ class Sessions(RuleBasedStateMachine):
         """Its peer does not know the tunnel."""
         session = self.session(name)
         if session is not None and session.downlink is not None:
-            self.net.service.error_indicated("gw1", [session.downlink])
+            self.net.service.by_peers.error_indicated("gw1", [session.downlink])
 
     @rule(name=NAMES)
     def deleted(self, name: str) -> None:
