@@ -360,7 +360,7 @@ class Ofgtp(app_manager.RyuApp):  # type: ignore[misc]
     def _on_packet_in(self, datapath: Datapath, packet: PacketIn) -> None:
         agent = self._claimed.get(datapath)
         if agent is not None:
-            agent.packet_in(packet)
+            agent.packet_ins.take(packet)
 
 
 def _open_store(controller: configuration.Controller) -> SessionStore:

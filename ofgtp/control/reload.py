@@ -130,7 +130,7 @@ class Reload:
         protected = protected_networks(new.gateways)
         pending: dict[str, str] = {}
         for agent in self._agents:
-            agent.settle()
+            agent.sync.settle()
         with self._writer:
             # Once more: sessions may have come.
             if reasons := [*self._in_the_way(new)]:

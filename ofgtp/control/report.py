@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import eventlet
 
 from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.peers.signalling import Ignored
-from ofgtp.core.errors import GatewayNotReady
+from ofgtp.core.errors import GatewayNotReady, StoreError
 from ofgtp.core.flows import drops, faults
 from ofgtp.core.model import Address, Gateway
 from ofgtp.core.peers.next_hop import NextHop
@@ -21,6 +21,7 @@ from ofgtp.southbound import hostnet, portcounts
 from ofgtp.southbound.channel import LATENCY_BOUNDS, NotConfirmed
 from ofgtp.southbound.ovsdb import BridgeFacts
 from ofgtp.southbound.ovstools import Tools
+from ofgtp.store.sqlite import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +130,38 @@ def of_state(agent: GatewayAgent, node: PfcpView | None) -> list[dict[str, str]]
     return _troubles(_state(agent), node)
 
 
+def health(
+    store: SessionStore,
+    agents: Collection[GatewayAgent],
+    node: Callable[[str], PfcpView | None],
+) -> tuple[bool, dict[str, Any]]:
+    """Whether the store can be written and every gateway works; see `Service`. `node` tells a
+    gateway's part in PFCP."""
+    written = "ok"
+    try:
+        store.check()
+        instance_id: str | None = store.instance_id
+    except StoreError as error:
+        written, instance_id = str(error), None
+    gateways = [
+        {
+            "name": agent.gateway.name,
+            "connected": agent.connected,
+            "in_sync": agent.synced,
+            "problem": agent.problem,
+            "troubles": of_state(agent, node(agent.gateway.name)),
+        }
+        for agent in agents
+    ]
+    well = written == "ok" and all(agent.connected for agent in agents)
+    return well, {
+        "status": "ok" if well else "degraded",
+        "instance_id": instance_id,
+        "store": written,
+        "gateways": gateways,
+    }
+
+
 def _troubles(now: Mapping[str, Any], node: PfcpView | None) -> list[dict[str, str]]:
     of_pfcp = None
     if node is not None:
@@ -158,7 +191,7 @@ def _count(agent: GatewayAgent) -> bool:
     """Bring the totals up to date; False if the switch does not tell."""
     try:
         with eventlet.Timeout(METRICS_S, NotConfirmed(f"no counters within {METRICS_S:g} s")):
-            agent.totals.read(agent.channel, portcounts.read(agent.gateway), time.monotonic())
+            agent.totals.read(agent.sync.to_ask, portcounts.read(agent.gateway), time.monotonic())
     except GatewayNotReady as error:
         log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
         return False

@@ -79,9 +79,9 @@ class Net:
 
     def attach_all(self) -> None:
         for name, agent in self.agents.items():
-            if agent._channel is None or agent._channel.closed:
-                if agent._channel is not None:
-                    agent.detach(agent._channel)
+            if agent.sync.channel is None or agent.sync.channel.closed:
+                if agent.sync.channel is not None:
+                    agent.detach(agent.sync.channel)
                 self.attach(name)
             else:
                 self.wait(name)
@@ -94,11 +94,11 @@ class Net:
 
     def compare(self, name: str = "gw1") -> None:
         """Have the flows compared again."""
-        self.agents[name].resync_soon("a test")
+        self.agents[name].sync.resync_soon("a test")
         self.wait(name)
 
     def detach(self, name: str = "gw1") -> None:
-        channel = self.agents[name]._channel
+        channel = self.agents[name].sync.channel
         if channel is not None:
             self.agents[name].detach(channel)
 

@@ -150,7 +150,7 @@ def switch_of(sessions: tuple[Session, ...], epoch: int, **changes: Any) -> Swit
 
 
 def step(name: str, before: Session | None, after: Session | None, ue_to_ue: str = "deny") -> Step:
-    """A change, as it is carried out: see `GatewayAgent.commit`."""
+    """A change, as it is carried out: see `Carrier.commit`."""
     was, is_now = (() if each is None else (each,) for each in (before, after))
     change = Change(Prepared(LINKS), None)
     change.alter(was, is_now)

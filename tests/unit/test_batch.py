@@ -25,9 +25,9 @@ from ofgtp.core.errors import InvalidSession, StoreError
 from ofgtp.core.model import BatchPut, FlowValues, FTeid, Qos, Session, SessionState, Uplink
 from ofgtp.core.rules.session import session_flows
 from ofgtp.northbound.service import BatchError, BatchResult
-from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import FlowsRefused
+from ofgtp.southbound.channel import bundle as bundle_module
 from ofgtp.store import SessionStore
 from tests.support.agents import Net, contents, quiet
 from tests.support.flowtable import TABLE_FULL, Entry
@@ -183,7 +183,7 @@ class World(Net):
             told = {view.ip: view.sessions for view in agent.signalling.report()}
             assert told == self.store.peers(name)
             assert self.tables[name].open_bundles == 0
-            if agent._channel is not None and agent.synced:
+            if agent.sync.channel is not None and agent.synced:
                 assert self.have(name) == self.wanted_without_failed(name)
 
     def wanted_without_failed(self, name: str) -> set[tuple[object, ...]]:
@@ -206,7 +206,7 @@ class World(Net):
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, World]]:
     with pytest.MonkeyPatch.context() as patch:
         quiet(patch)
-        patch.setattr(channel_module, "_SEND_BYTES", 300)
+        patch.setattr(bundle_module, "_SEND_BYTES", 300)
         patch.setattr(service_module, "SLICE", 3)
         path = Path(tmp_path_factory.mktemp("store"))
         stores = {n: SessionStore(path / f"{n}.db", teids=ALLOCATED) for n in (1, 2)}
@@ -383,8 +383,8 @@ def goes(world: World, ops: list[Op], slice_: int) -> None:
 
     def go(kind: int) -> None:
         left[0] -= 1
-        if not left[0] and agent._channel is not None:
-            agent.detach(agent._channel)
+        if not left[0] and agent.sync.channel is not None:
+            agent.detach(agent.sync.channel)
 
     after = world.reference.copy()
     result, errors = after.batch(ops)
@@ -441,7 +441,7 @@ def error_indicated(world: World) -> None:
     for name in world.agents:
         tunnels = [FTeid(5, IPv4Address(peer)) for peer in PEERS[:2]]
         before = [each for each in world.store.iterate(name) if each.downlink in tunnels]
-        world.service.error_indicated(name, tunnels)
+        world.service.by_peers.error_indicated(name, tunnels)
         for each in before:
             stored = world.store.get(each.id)
             assert stored is not None
@@ -544,12 +544,12 @@ def test_where_ues_reach_each_other_each_change_begins_an_epoch(two: World, ops:
 def test_what_an_absent_switch_has_missed_is_noted(two: World, ops: list[Op]) -> None:
     """A comparison under way has read the store before; the other gateway's goes on."""
     two.service.batch([(1, put(5, id="old"))])
-    before = {name: agent.generation for name, agent in two.agents.items()}
+    before = {name: agent.sync.generation for name, agent in two.agents.items()}
     for name in two.agents:
         two.detach(name)
     two.service.batch(enumerate(ops, 1))
-    assert (two.agents["gw1"].generation > before["gw1"]) == bool(ops)
-    assert two.agents["gw2"].generation == before["gw2"]
+    assert (two.agents["gw1"].sync.generation > before["gw1"]) == bool(ops)
+    assert two.agents["gw2"].sync.generation == before["gw2"]
 
 
 @pytest.mark.parametrize("slice_", [1, 2])
@@ -616,7 +616,7 @@ def test_the_peers_are_named_before_the_switch_is_told(
     """Once for each pair in what is put together; their MAC addresses are asked for by then."""
     named: list[set[IPv4Address]] = []
     agent = world.agents["gw1"]
-    monkeypatch.setattr(agent, "named", lambda peers: named.append(set(peers)))
+    monkeypatch.setattr(agent.news, "named", lambda peers: named.append(set(peers)))
     ops: list[Op] = [put(n, downlink_ip=PEERS[n % 2], uplink_remote_ip=PEERS[2]) for n in range(6)]
     ask(world, [*ops, *[put(n, **IDLE) for n in range(10, 12)]], 4)
     first, second, third = map(IPv4Address, PEERS)
@@ -747,9 +747,7 @@ def test_a_switch_that_does_not_answer(
     same(world, MANY[:kept], 3)
     table = world.tables["gw1"]
     real = eventlet.Timeout
-    monkeypatch.setattr(
-        channel_module.eventlet, "Timeout", lambda seconds, error: real(0.01, error)
-    )
+    monkeypatch.setattr(eventlet, "Timeout", lambda seconds, error: real(0.01, error))
     table.mute = {of.Type.BARRIER_REQUEST}
     result = ask(world, [*MANY[kept:], put(20, uplink_teid=None)], 3)
     assert result.created == 8 - kept
@@ -761,7 +759,7 @@ def test_a_switch_that_does_not_answer(
     world.wait()
     assert world.store.count()[ACTIVE] == 8
     assert world.have() == world.wanted()
-    assert world.agents["gw1"].generation
+    assert world.agents["gw1"].sync.generation
 
 
 def test_numbers_of_sessions_are_those_in_the_cookies(world: World) -> None:

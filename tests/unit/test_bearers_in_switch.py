@@ -481,7 +481,7 @@ class Machine(RuleBasedStateMachine):
         stored = self.net.store.get(name)
         if stored is not None and stored.session.downlink is not None:
             tunnel = stored.session.downlink
-            self.net.service.error_indicated(stored.session.gateway, [tunnel])
+            self.net.service.by_peers.error_indicated(stored.session.gateway, [tunnel])
 
     @rule(place=places)
     def away_and_back(self, place: str) -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from ofgtp.core.errors import SwitchRefused
 from ofgtp.core.flows.flow import Flow
 from ofgtp.core.flows.reconcile import Plan
-from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import Bundle, Channel, Disconnected, FlowsRefused, NotConfirmed
+from ofgtp.southbound.channel import bundle as bundle_module
+from ofgtp.southbound.channel.xids import XIDS, Xids
 from tests.unit.test_channel import MSG_FAILED, TABLE_FULL, Switch, T, flow, stats
 
 WRAP = 1 << 32
@@ -29,18 +30,15 @@ def switch() -> Switch:
 
 @pytest.fixture
 def xids(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Ids of this test's own."""
-    made = channel_module._Xids()
-    monkeypatch.setattr(channel_module, "_XIDS", made)
-    return made
+    """Ids from 1 on."""
+    monkeypatch.setattr(XIDS, "_next", 1)
+    return XIDS
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> None:
     real = eventlet.Timeout
-    monkeypatch.setattr(
-        channel_module.eventlet, "Timeout", lambda seconds, error: real(0.02, error)
-    )
+    monkeypatch.setattr(eventlet, "Timeout", lambda seconds, error: real(0.02, error))
 
 
 def put(bundle: Bundle, flows: list[Flow], command: of.Command = of.Command.ADD) -> list[int]:
@@ -63,7 +61,7 @@ def put(bundle: Bundle, flows: list[Flow], command: of.Command = of.Command.ADD)
 
 @given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 60))
 def test_ids_begin_again_before_they_overflow(counts: list[int], before: int) -> None:
-    ids = channel_module._Xids()
+    ids = Xids()
     ids._next = WRAP - before
     last = WRAP - before - 1
     for count in counts:
@@ -105,7 +103,7 @@ def test_errors_name_their_flows(tables: list[list[int]], bad: set[int], size: i
     switch.refuse = dict.fromkeys(bad, TABLE_FULL)
     expected = [flow(table) for some in tables for table in some if table in bad]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(channel_module, "_SEND_BYTES", size)
+        patch.setattr(bundle_module, "_SEND_BYTES", size)
         try:
             with switch.channel.bundle() as bundle:
                 for some in tables:
@@ -237,7 +235,7 @@ def test_what_was_sent_is_discarded_once(switch: Switch) -> None:
 
 def test_much_is_sent_before_there_is_more(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(of.bundle_add(1, of.flow_mod(of.Command.ADD, flow(1), 1), 1))
-    monkeypatch.setattr(channel_module, "_SEND_BYTES", 2 * size)
+    monkeypatch.setattr(bundle_module, "_SEND_BYTES", 2 * size)
     with switch.channel.bundle() as bundle:
         put(bundle, [flow(1)])
         put(bundle, [flow(2)])
@@ -350,7 +348,7 @@ def test_each_part_is_there_as_soon_as_it_comes(switch: Switch) -> None:
     switch.channel.receive(*reply(xid, b"", more=True))
     switch.channel.receive(*reply(xid, stats(flow(2)), more=False))
     assert list(parts) == [b"", stats(flow(2))]
-    assert switch.channel._streams == {}
+    assert switch.channel._requests._streams == {}
 
 
 def test_two_replies_at_once(switch: Switch) -> None:
@@ -366,7 +364,7 @@ def test_a_reply_that_ends_by_an_error(switch: Switch) -> None:
     switch.channel.receive(T.ERROR, xid, struct.pack("!HH", 1, 13))
     with pytest.raises(SwitchRefused, match="MULTIPART_BUFFER_OVERFLOW"):
         next(parts)
-    assert switch.channel._streams == {}
+    assert switch.channel._requests._streams == {}
 
 
 def test_a_reply_that_ends_by_a_disconnection(switch: Switch) -> None:
@@ -374,7 +372,7 @@ def test_a_reply_that_ends_by_a_disconnection(switch: Switch) -> None:
     switch.channel.close()
     with pytest.raises(Disconnected):
         next(parts)
-    assert switch.channel._streams == {}
+    assert switch.channel._requests._streams == {}
     with pytest.raises(Disconnected):
         next(flow_parts(switch.channel))
 
@@ -385,7 +383,7 @@ def test_a_reply_that_does_not_go_on(switch: Switch, waits: None) -> None:
     with pytest.raises(NotConfirmed, match="30 s"):
         next(parts)
     assert switch.channel.silent
-    assert switch.channel._streams == {}
+    assert switch.channel._requests._streams == {}
     # What comes too late does no harm, and the switch speaks again.
     switch.channel.receive(*reply(xid, stats(flow(2)), more=False))
     assert not switch.channel.silent
@@ -394,7 +392,7 @@ def test_a_reply_that_does_not_go_on(switch: Switch, waits: None) -> None:
 def test_a_reply_that_nobody_reads_to_its_end(switch: Switch) -> None:
     parts, xid = asked(switch.channel, switch)
     parts.close()  # type: ignore[attr-defined]
-    assert switch.channel._streams == {}
+    assert switch.channel._requests._streams == {}
     switch.channel.receive(*reply(xid, stats(flow(2)), more=True))
     switch.channel.receive(*reply(xid, stats(flow(2)), more=False))
 

@@ -16,7 +16,6 @@ from ofgtp.core.errors import CodecError, SwitchRefused
 from ofgtp.core.flows.flow import COOKIE_OWNER, COOKIE_OWNER_MASK, Flow, Output, match
 from ofgtp.core.flows.pipeline import ARP_METER
 from ofgtp.core.flows.reconcile import Plan
-from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
 from ofgtp.southbound.channel import (
     CONFIRM_S,
@@ -108,7 +107,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         asked.append(seconds)
         return real(0.02, error)
 
-    monkeypatch.setattr(channel_module.eventlet, "Timeout", timeout)
+    monkeypatch.setattr(eventlet, "Timeout", timeout)
     return asked
 
 

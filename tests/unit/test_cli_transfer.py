@@ -14,7 +14,7 @@ import pytest
 
 from ofgtp.cli.transfer import importing, reading, sending
 from ofgtp.cli.values import QOS
-from ofgtp.control.gateway import GatewayAgent
+from ofgtp.control.usage.counting import Counting
 from tests.support.agents import Net
 from tests.support.background import Background
 from tests.support.command import Done, Shell
@@ -107,13 +107,13 @@ def test_export_asks_no_switch(
     """Each session's counters would be two flows to read."""
     ofgtp("session import -", stdin=CSV.encode())
     asked: list[int] = []
-    pairs = GatewayAgent.pairs
+    pairs = Counting.pairs
 
-    def counted(self: GatewayAgent, numbers: Sequence[int]) -> Any:
+    def counted(self: Counting, numbers: Sequence[int]) -> Any:
         asked.extend(numbers)
         return pairs(self, numbers)
 
-    monkeypatch.setattr(GatewayAgent, "pairs", counted)
+    monkeypatch.setattr(Counting, "pairs", counted)
     assert ofgtp("session export").out == CSV
     assert asked == []
     assert len(ofgtp("session list").lines) == 4 and len(asked) == 3

@@ -24,7 +24,7 @@ from ofgtp.core.rules.session import session_flows
 from ofgtp.core.sessions.detail import Detail
 from ofgtp.core.sessions.rule import Held, Refused, Rule, Source, ToCore, Tunnel
 from ofgtp.southbound import openflow as of
-from ofgtp.southbound.channel import Channel
+from ofgtp.southbound.channel.requests import Requests
 from ofgtp.southbound.prepared import Prepared
 from ofgtp.store import SessionStore
 from tests.support.agents import Net, contents, moved, quiet
@@ -385,15 +385,15 @@ def test_sessions_that_swap_what_their_flows_are_known_by(net: Net) -> None:
 def test_a_flow_reported_twice_is_not_deleted(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(net, [session(1), session(2, downlink=None)])
     net.compare()
-    real = Channel._parts_of
+    real = Requests.parts_of
     seen = []
 
-    def twice(self: Channel, stream: LightQueue) -> Iterator[bytes]:
+    def twice(self: Requests, stream: LightQueue) -> Iterator[bytes]:
         for part in real(self, stream):
             seen.append(part)
             yield part + part
 
-    monkeypatch.setattr(Channel, "_parts_of", twice)
+    monkeypatch.setattr(Requests, "parts_of", twice)
     net.compare()
     monkeypatch.undo()
     assert seen
@@ -408,16 +408,16 @@ def test_ports_that_change_while_flows_are_compared(
     fill(net, [session(1), session(2)])
     before = agent.links.facts
     assert before is not None
-    real = Channel._parts_of
+    real = Requests.parts_of
     changed = []
 
-    def meanwhile(self: Channel, stream: LightQueue) -> Iterator[bytes]:
+    def meanwhile(self: Requests, stream: LightQueue) -> Iterator[bytes]:
         yield from real(self, stream)
         if not changed:
             changed.append(True)
             agent._learn(moved(gtpu_ofport=33))
 
-    monkeypatch.setattr(Channel, "_parts_of", meanwhile)
+    monkeypatch.setattr(Requests, "parts_of", meanwhile)
     net.compare()
     monkeypatch.undo()
     try:

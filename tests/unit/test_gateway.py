@@ -70,10 +70,10 @@ class World:
         )
         self.agent.links.facts, self.agent.host.access_mtu = FACTS, LINKS.access_mtu
         self.agent.host.core_mtu = LINKS.core_mtu
-        self.agent._channel = self.switch.channel
+        self.agent.sync.channel = self.switch.channel
         self.agent.core_side.next_hop.assume(str(LINKS.peer_mac))
-        self.agent._links = self.agent.links.get()
-        self.agent.synced = self.agent._compared = True
+        self.agent.sync.links = self.agent.links.get()
+        self.agent.sync.synced = self.agent.sync.compared = True
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def world(store: SessionStore) -> World:
 def test_a_change_that_a_silent_switch_is_not_told_is_made_up_for(
     world: World, before: list[Session]
 ) -> None:
-    world.switch.channel.silent = True
-    assert world.agent.change(before, [session(1)]) is False
+    world.switch.channel._requests.silent = True
+    assert world.agent.carrier.change(before, [session(1)]) is False
     assert not world.agent.synced
     assert world.switch.got == []
 
@@ -101,22 +101,22 @@ def test_a_change_that_a_silent_switch_is_not_told_is_made_up_for(
 def test_a_comparison_of_a_connection_that_is_gone_ends_nothing(world: World) -> None:
     agent, old = world.agent, world.switch.channel
     agent.detach(old)
-    agent._channel = Switch().channel
+    agent.sync.channel = Switch().channel
     links = agent.links.get()
-    assert not agent._conclude(old, agent.generation, links, {})
+    assert not agent._resync._conclude(old, agent.sync.generation, links, {})
     assert not agent.synced
 
 
 def test_a_new_next_hop_is_not_lost_to_a_change_of_a_session(store: SessionStore) -> None:
     world = World(store, ue_to_ue="route")
     agent = world.agent
-    assert agent._links is not None
+    assert agent.sync.links is not None
     agent.core_side.next_hop.assume("52:54:00:00:00:99")
     agent.core_side.next_hop.heard("52:54:00:00:00:99", 0.0)
-    assert agent.change([], [session(1)])
-    assert agent._links.peer_mac == LINKS.peer_mac, "no flow has been sent for the new one"
-    agent._update_route()
-    assert agent._links.peer_mac == "52:54:00:00:00:99"
+    assert agent.carrier.change([], [session(1)])
+    assert agent.sync.links.peer_mac == LINKS.peer_mac, "no flow has been sent for the new one"
+    agent.carrier.update_route()
+    assert agent.sync.links.peer_mac == "52:54:00:00:00:99"
     assert any(bytes.fromhex("525400000099") in body for _, _, body in world.switch.got)
 
 
@@ -138,18 +138,18 @@ def test_ports_opened_anew_end_what_is_cached(world: World) -> None:
 
 def test_ports_opened_during_a_comparison_have_another_follow(world: World) -> None:
     agent, channel = world.agent, world.switch.channel
-    agent.resync_soon("for the test")
+    agent.sync.resync_soon("for the test")
     links = agent.links.get()
     agent.host._ovsdb.opened += 1
     agent._learn(FACTS)
-    assert not agent._conclude(channel, agent.generation, links, {})
+    assert not agent._resync._conclude(channel, agent.sync.generation, links, {})
     prepared = Prepared(agent.links.ready())
     found = Comparison(prepared, [])
     found.reported = 1
     for flow in agent.wanted():
         found.others += of.decode_flow_stats(stats(flow))
     changed, links = agent._equaliser.put_right(channel, prepared, found)
-    assert changed and agent._conclude(channel, agent.generation, links, {})
+    assert changed and agent._resync._conclude(channel, agent.sync.generation, links, {})
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_other_devices_are_announced_and_their_neighbours_asked(
 def test_a_long_batch_of_single_changes_is_told_as_it_is_read(world: World) -> None:
     """To plan and send all of it at the end would keep all other green threads waiting."""
     agent = world.agent
-    service = SessionService(world.store, [agent], agent._writer, agent._events)
+    service = SessionService(world.store, [agent], agent.carrier._writer, agent._events)
     first = int(session(1).ue_ip)
     told = []
 
@@ -210,20 +210,20 @@ class Refusing(Switch):
 @pytest.mark.parametrize("back", [True, False], ids=["taken back", "not taken back"])
 def test_what_is_left_of_a_refused_session_is_taken_back_or_found(world: World, back: bool) -> None:
     agent, switch = world.agent, Refusing()
-    agent._channel = switch.channel
+    agent.sync.channel = switch.channel
     if not back:
         switch.refuse = dict.fromkeys(range(256), TABLE_FULL)
     with pytest.raises(FlowsRefused):
-        agent.change([], [session(1)])
+        agent.carrier.change([], [session(1)])
     assert switch.words().count("DELETE_STRICT") == 2
     assert agent.synced is back
-    assert agent.generation == (0 if back else 1)
+    assert agent.sync.generation == (0 if back else 1)
 
 
 def test_others_get_turns_while_all_flows_are_found_to_differ(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count, links = 10 * TURN, world.agent._links
+    count, links = 10 * TURN, world.agent.sync.links
     assert links is not None
     wanted = [
         session(n, ue_ip=session(1).ue_ip + n, uplink=Uplink(n), downlink=FTeid(n, ENB))
@@ -243,12 +243,12 @@ def test_others_get_turns_while_all_flows_are_found_to_differ(
 
 def too_big(mtu: int, world: World) -> None:
     """A downlink packet of 1500 octets with DF comes to a port of this MTU."""
-    assert world.agent._links is not None
-    world.agent._links = replace(world.agent._links, access_mtu=mtu)
+    assert world.agent.sync.links is not None
+    world.agent.sync.links = replace(world.agent.sync.links, access_mtu=mtu)
     packet = bytes.fromhex("450005dc 00004000 40110000 0a020002 0a2d0002") + bytes(8)
     frame = bytes.fromhex("060000000002 525400000003 0800") + packet
     cookie = make_cookie(CookieKind.REPORT, Report.TOO_BIG)
-    world.agent.packet_in(of.PacketIn(cookie, LINKS.core, 0, 0, frame))
+    world.agent.packet_ins.take(of.PacketIn(cookie, LINKS.core, 0, 0, frame))
 
 
 @pytest.mark.parametrize(("mtu", "told"), [(1400, 1), (104, 1), (103, 0), (68, 0)])
@@ -267,12 +267,12 @@ def test_a_ue_is_told_the_core_mtu(
     world: World, caplog: pytest.LogCaptureFixture, mtu: int | None, told: int
 ) -> None:
     """By way of the flow tables, as if it came from the core side."""
-    assert world.agent._links is not None
-    world.agent._links = replace(world.agent._links, core_mtu=mtu)
+    assert world.agent.sync.links is not None
+    world.agent.sync.links = replace(world.agent.sync.links, core_mtu=mtu)
     packet = bytes.fromhex("450005dc 00004000 40110000 0a2d0002 0a020002") + bytes(8)
     cookie = make_cookie(CookieKind.REPORT, Report.TOO_BIG_UPLINK)
     frame = bytes(12) + b"\x08\x00" + packet
-    world.agent.packet_in(of.PacketIn(cookie, LINKS.loop_in, 0, 0, frame))
+    world.agent.packet_ins.take(of.PacketIn(cookie, LINKS.loop_in, 0, 0, frame))
     assert world.switch.words() == ["PACKET_OUT"] * told
     assert caplog.messages == []
     for _, _, body in world.switch.got[-told:] if told else []:
@@ -307,7 +307,7 @@ def test_each_tunnel_of_a_peer_that_all_sessions_leave_gets_its_end_marker(
     ]
     peers.load({ENB: len(tunnels)}, 0.0)
     peers.neighbours.heard(ENB, mac, 0.0)
-    agent.changed(pairs)
+    agent.news.changed(pairs)
     assert peers.neighbours.mac(ENB) == mac, "they are yet to be sent"
     world.switch.got.clear()
     owed = [(each, ENB) for each in tunnels]
@@ -322,7 +322,7 @@ def test_each_tunnel_of_a_peer_that_all_sessions_leave_gets_its_end_marker(
 def test_report_of_a_silent_switch(world: World) -> None:
     """What is known without it: its version's faults, the lease, what was forwarded before."""
     agent = world.agent
-    world.switch.channel.silent = True
+    world.switch.channel._requests.silent = True
     agent.totals.packets["uplink"] = 7
     shown = report(agent)
     schema.GatewayOutput.model_validate(shown, strict=True)
@@ -349,7 +349,7 @@ def shown(
 ) -> None:
     """The switch shows a packet that it drops."""
     cookie = make_cookie(CookieKind.DROP, reason)
-    world.agent.packet_in(of.PacketIn(cookie, LINKS.gtpu, teid, int(ENB), frame, **more))
+    world.agent.packet_ins.take(of.PacketIn(cookie, LINKS.gtpu, teid, int(ENB), frame, **more))
 
 
 def test_what_is_seen_of_dropped_packets_is_remembered(world: World) -> None:
@@ -411,7 +411,7 @@ def test_what_is_seen_of_dropped_ipv6_packets(
     ends = Ether(src=LINKS.local_mac, dst=LINKS.core_mac)
     frame = bytes(ends / IPv6(src=source, dst="2001:db8::1") / UDP())
     cookie = make_cookie(CookieKind.DROP, DropReason.NO_UPLINK_SESSION)
-    world.agent.packet_in(of.PacketIn(cookie, LINKS.gtpu, 0x1001, int(peer), frame))
+    world.agent.packet_ins.take(of.PacketIn(cookie, LINKS.gtpu, 0x1001, int(peer), frame))
     own = ue_prefixes(of_both)
     (record,) = world.agent.misses.lately.about(time.monotonic(), own, {0x1001}, ())
     assert record.seen == Observation(kind, peer, 0x1001, IPv6Address(source))

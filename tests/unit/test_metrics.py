@@ -58,9 +58,17 @@ from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.session import session_flows
 from ofgtp.core.sessions.rules import METERS_FROM
 from ofgtp.northbound.rest import RestApp
-from ofgtp.southbound import channel as channel_module
 from ofgtp.southbound import openflow as of
-from ofgtp.southbound.channel import LATENCY_BOUNDS, Channel, Disconnected, NotConfirmed
+from ofgtp.southbound.channel import (
+    LATENCY_BOUNDS,
+    Channel,
+    Disconnected,
+    FlowsRefused,
+    NotConfirmed,
+    Tally,
+)
+from ofgtp.southbound.channel import connection as connection_module
+from ofgtp.southbound.channel.requests import Requests
 from ofgtp.southbound.portcounts import PortCounts
 from tests.support.client import Client
 from tests.support.sample import LINKS
@@ -833,20 +841,20 @@ def test_flow_mods_and_barriers_are_counted(switch: Switch) -> None:
 
 def test_errors_are_counted(switch: Switch) -> None:
     switch.error_on = of.Type.BUNDLE_ADD
-    with pytest.raises(channel_module.FlowsRefused):
+    with pytest.raises(FlowsRefused):
         switch.channel.apply(Plan(add=BASE[:2]))
     assert switch.channel.tally.errors == {"OFPET_BAD_MATCH: BAD_FIELD": 2}
 
 
 def test_barriers_without_an_answer(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(monotonic=iter((10.0, 15.2, 20.0)).__next__)
-    monkeypatch.setattr(channel_module, "time", clock)
-    monkeypatch.setattr(Channel, "_await", refuse(NotConfirmed("late")))
+    monkeypatch.setattr(connection_module, "time", clock)
+    monkeypatch.setattr(Requests, "wait", refuse(NotConfirmed("late")))
     with pytest.raises(NotConfirmed):
         switch.channel.barrier()
     assert switch.channel.tally.barriers[-1] == 1
     assert switch.channel.tally.barrier_seconds == pytest.approx(5.2)
-    monkeypatch.setattr(Channel, "_await", refuse(Disconnected("gone")))
+    monkeypatch.setattr(Requests, "wait", refuse(Disconnected("gone")))
     with pytest.raises(Disconnected):
         switch.channel.barrier()
     assert sum(switch.channel.tally.barriers) == 1
@@ -860,7 +868,7 @@ def refuse(error: Exception) -> Any:
 
 
 def test_classes_of_latency() -> None:
-    tally = channel_module.Tally()
+    tally = Tally()
     for seconds in (0.0001, 0.00011, 5.0, 5.01):
         tally.took(seconds)
     assert (tally.barriers[0], tally.barriers[1]) == (1, 1)

@@ -59,7 +59,7 @@ class World:
     def __init__(self, net: Net) -> None:
         agent = net.agents["gw1"]
         terms = Terms(agent.gateway, SMF, (), tuple(agent.protected))
-        self.net, self.agent = net, agent
+        self.net, self.counting = net, agent.counting
         self.memory = Memory()
         self.looks = Looks(terms, self.memory, net.store, net.service, self.clock, lambda _: None)
         self.pfcp = PfcpSessions(
@@ -69,13 +69,13 @@ class World:
         )
         self.asked: list[list[int]] = []
         """The numbers of sessions for whose counts the switch was asked, each time."""
-        ask = agent.keyed_counts
+        ask = agent.counting.keyed_counts
 
         def keyed_counts(numbers: Any) -> Any:
             self.asked.append([*numbers])
             return ask(numbers)
 
-        agent.keyed_counts = keyed_counts  # type: ignore[method-assign]
+        agent.counting.keyed_counts = keyed_counts  # type: ignore[method-assign]
 
     @staticmethod
     def clock() -> int:
@@ -180,13 +180,13 @@ def test_what_comes_while_requests_are_carried_out_is_in_both_or_in_neither(
 ) -> None:
     seid = world.establish()
     world.downlink(seid, 5)
-    settle = world.agent.moving
+    settle = world.counting.moving
 
     def moving(numbers: Any) -> None:
         world.downlink(seid, 3)
         settle(numbers)
 
-    monkeypatch.setattr(world.agent, "moving", moving)
+    monkeypatch.setattr(world.counting, "moving", moving)
     [answer] = world.do((IDLE, seid))
     assert volume(answer) == world.used(seid) == 5 * SIZE
 
@@ -299,7 +299,7 @@ def test_a_look_that_ends_while_a_request_is_carried_out(
     world.do((ASK, seid))
     world.downlink(seid, 5)
     number = world.number(seid)
-    known, ask = world.memory.get(number), world.agent.keyed_counts
+    known, ask = world.memory.get(number), world.counting.keyed_counts
     assert known is not None
 
     def keyed_counts(numbers: Any) -> Any:
@@ -310,7 +310,7 @@ def test_a_look_that_ends_while_a_request_is_carried_out(
         world.looks._look([number])
         return told
 
-    monkeypatch.setattr(world.agent, "keyed_counts", keyed_counts)
+    monkeypatch.setattr(world.counting, "keyed_counts", keyed_counts)
     answers = world.do((ASK, seid))
     assert known.made.usage.urrs[1].downlink.octets == 8 * SIZE
     answers += world.do((ASK, seid))

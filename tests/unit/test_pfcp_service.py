@@ -313,12 +313,12 @@ def test_a_path_that_is_down_removes_no_session_of_a_control_plane(world: World)
     told: list[IPv4Address] = []
     node: Any = SimpleNamespace(path_down=told.append)
     world.service.nodes["gw1"] = node
-    world.service.path_down("gw1", OTHER_ENB, remove=False)
+    world.service.by_peers.path_down("gw1", OTHER_ENB, remove=False)
     assert told == [OTHER_ENB]
     assert world.store.pfcp_with_peer("gw1", ENB) == [str(SMF)]
     assert world.store.pfcp_with_peer("gw1", OTHER_ENB) == []
     assert len(world.all()) == 2
-    world.service.path_down("gw1", ENB, remove=True)
+    world.service.by_peers.path_down("gw1", ENB, remove=True)
     assert [one.id for one in world.all()] == [f"pfcp-{seid:016x}"]
 
 

@@ -41,6 +41,8 @@ class Agent:
     def __init__(self, name: str) -> None:
         self.gateway, self.signalling = gateway(name=name), SimpleNamespace(sessions=None)
         self.holding = SimpleNamespace(owners=None)
+        self.sync = self.carrier = self.counting = self.news = self
+        """All of its parts are this one."""
         self.confirms = True
         self.refuses: set[str] = set()
         self.flows: list[tuple[list[Session], list[Session]]] = []
@@ -146,7 +148,7 @@ def tunnel(number: int = 1, ip: IPv4Address = ENB) -> FTeid:
 def test_the_downlink_of_indicated_tunnels_is_stopped(world: World, confirms: bool) -> None:
     one, two, _ = world.have(session(1), session(2), session(3))
     world.agent.confirms = confirms
-    world.service.error_indicated("gw1", [tunnel(1), tunnel(9), tunnel(2)])
+    world.service.by_peers.error_indicated("gw1", [tunnel(1), tunnel(9), tunnel(2)])
     stopped = [replace(each, error_indicated=True) for each in (one, two)]
     assert world.agent.flows == [([one, two], stopped)]
     assert [world.state(n) for n in (1, 2, 3)] == [INDICATED, INDICATED, ACTIVE]
@@ -165,7 +167,7 @@ def test_the_downlink_of_indicated_tunnels_is_stopped(world: World, confirms: bo
 def test_each_side_of_a_relay_is_stopped_alone(world: World) -> None:
     one, other, both = world.have(relay(1), relay(2), relay(3))
     core = FTeid(0x6002, FAR)
-    world.service.error_indicated("gw1", [tunnel(1), core, tunnel(3), FTeid(0x6003, FAR)])
+    world.service.by_peers.error_indicated("gw1", [tunnel(1), core, tunnel(3), FTeid(0x6003, FAR)])
     [(before, after)] = world.agent.flows
     assert before == [one, other, both]
     sides = [
@@ -194,7 +196,7 @@ def test_what_is_not_in_use_any_more_is_left_alone(world: World) -> None:
     world.have(session(3), state=FAILED)
     world.have(session(4), state=INDICATED)
     asked = [tunnel(1, OTHER_ENB), tunnel(2), tunnel(3), tunnel(4)]
-    world.service.error_indicated("gw1", asked)
+    world.service.by_peers.error_indicated("gw1", asked)
     assert [world.state(n) for n in (1, 2, 3, 4)] == [ACTIVE, ACTIVE, FAILED, INDICATED]
     assert (world.agent.flows, world.kinds()) == ([], [])
 
@@ -207,7 +209,7 @@ def test_a_tunnel_that_a_session_leaves_meanwhile_stops_nothing(world: World) ->
             tx.replace(replace(one, downlink=tunnel(7)), ACTIVE)
 
     world.agent.meanwhile = move
-    world.service.error_indicated("gw1", [tunnel(1)])
+    world.service.by_peers.error_indicated("gw1", [tunnel(1)])
     assert (world.state(1), world.agent.flows, world.kinds()) == (ACTIVE, [], [])
 
 
@@ -215,7 +217,7 @@ def test_what_the_switch_refuses_is_not_stored(world: World) -> None:
     world.have(session(1), session(2))
     world.agent.refuses = {"ue-2"}
     with pytest.raises(FlowsRefused):
-        world.service.error_indicated("gw1", [tunnel(1), tunnel(2)])
+        world.service.by_peers.error_indicated("gw1", [tunnel(1), tunnel(2)])
     assert [world.state(n) for n in (1, 2)] == [ACTIVE, ACTIVE]
     assert world.kinds() == []
 
@@ -227,7 +229,7 @@ def test_the_sessions_of_a_peer_that_is_down_are_removed(world: World) -> None:
     by_uplink = session(2, uplink=Uplink(2, ENB), downlink=None)
     one, two, _ = world.have(session(1), by_uplink, session(3, downlink=tunnel(3, OTHER_ENB)))
     [elsewhere] = world.have(session(4, gateway="gw2"))
-    world.service.path_down("gw1", ENB, remove=True)
+    world.service.by_peers.path_down("gw1", ENB, remove=True)
     assert [world.state(n) for n in (1, 2, 3, 4)] == [None, None, ACTIVE, ACTIVE]
     assert world.agent.deleted == [FlowValues.of(one), FlowValues.of(two)]
     assert world.agent.peers == {(None, int(ENB)): -1, (int(ENB), None): -1}
@@ -242,7 +244,7 @@ def test_more_sessions_than_one_page(world: World) -> None:
         for n in range(1, 2_102)
     ]
     world.have(*many)
-    world.service.path_down("gw1", ENB, remove=True)
+    world.service.by_peers.path_down("gw1", ENB, remove=True)
     assert sum(world.store.count("gw1").values()) == 0
     assert world.kinds()[-1][1]["deleted"] == 2_101
 
@@ -257,7 +259,7 @@ def test_a_session_that_somebody_else_deletes_meanwhile_does_not_save_the_others
             tx.delete("ue-1")
 
     world.agent.meanwhile = delete
-    world.service.path_down("gw1", ENB, remove=True)
+    world.service.by_peers.path_down("gw1", ENB, remove=True)
     assert [world.state(n) for n in (1, 2)] == [None, None]
     assert world.kinds()[-1][1]["deleted"] == 1
 
@@ -272,7 +274,7 @@ def test_a_store_that_fails_is_logged(
 
     monkeypatch.setattr(world.store, "list", fail)
     with caplog.at_level(logging.ERROR):
-        world.service.path_down("gw1", ENB, remove=True)
+        world.service.by_peers.path_down("gw1", ENB, remove=True)
     assert "disk full" in caplog.text
     assert world.state(1) is ACTIVE
     assert world.kinds()[-1][1]["deleted"] == 0
@@ -375,7 +377,7 @@ def test_a_store_that_does_not_keep_new_sessions(
 
 
 def test_one_that_stops_waiting_is_not_made(world: World) -> None:
-    with world.service._turn():
+    with world.service._changes.turn():
         waiting = eventlet.spawn(world.service.put_new, new(1))
         eventlet.sleep(0)
         waiting.kill()

@@ -170,7 +170,7 @@ def of_session(number: int) -> int:
 
 def told(net: Net, event: str, cookie: int, table: int = UPLINK.number) -> None:
     """The flow monitor's words."""
-    net.agents[GW]._flow_changed(of.FlowUpdate(event, table, cookie, timed_out=False))
+    net.agents[GW]._resync.flow_changed(of.FlowUpdate(event, table, cookie, timed_out=False))
 
 
 def flows_of(net: Net, number: int) -> list[Entry]:
@@ -364,7 +364,7 @@ def test_a_repair_that_ends_on_the_way_still_owes_the_epoch(net: Net) -> None:
             net.detach()
 
     table.before = gone
-    net.agents[GW].resync_soon("a test")
+    net.agents[GW].sync.resync_soon("a test")
     with eventlet.Timeout(60):
         while not table.channel.closed:
             eventlet.sleep(0)
@@ -408,7 +408,7 @@ def test_only_what_changed_meanwhile_is_read_again(net: Net) -> None:
                         now = tx.replace(now)
                     pairs.append((None if old is None else old.session, now))
                 done.append(
-                    agent.change(
+                    agent.carrier.change(
                         [each for each, _ in pairs if each], [each for _, each in pairs if each]
                     )
                 )
@@ -427,7 +427,7 @@ def test_a_crowd_that_changes_meanwhile(net: Net) -> None:
 
     def work() -> None:
         with net.writer:
-            net.agents[GW].forget()
+            net.agents[GW].sync.forget()
 
     with Asked(net, work) as asked:
         net.compare()

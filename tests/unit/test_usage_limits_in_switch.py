@@ -405,7 +405,7 @@ def test_a_session_that_the_switch_refused_waits(gw: Gateway) -> None:
 
 def test_what_a_peer_has_said_stays_said(gw: Gateway) -> None:
     gw.put(usage={"quota_bytes": 20 * SIZE})
-    gw.service.error_indicated("gw1", [FTeid(0x2001, ENB)])
+    gw.service.by_peers.error_indicated("gw1", [FTeid(0x2001, ENB)])
     gw.count(20)
     gw.look()
     found = gw.get()
@@ -440,12 +440,12 @@ def test_other_limits_are_read_for_once(
     gw.put(**present)
     gw.count(7)
     asked = list[list[int]]()
-    ask = gw.agent.keyed_counts
+    ask = gw.agent.counting.keyed_counts
 
     def keyed_counts(numbers: Any) -> Any:
         asked.append([*numbers])
         return ask(numbers)
 
-    monkeypatch.setattr(gw.agent, "keyed_counts", keyed_counts)
+    monkeypatch.setattr(gw.agent.counting, "keyed_counts", keyed_counts)
     gw.patch({"usage": {"quota_bytes": 10_000}, "uplink": {"teid": 0x1007}})
     assert asked == [[gw.number()], [gw.number()]], "before the change, and to be shown"

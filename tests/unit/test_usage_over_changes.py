@@ -129,7 +129,7 @@ class Sessions(RuleBasedStateMachine):
         """Its peer does not know the tunnel."""
         session = self.session(name)
         if session is not None and session.downlink is not None:
-            self.net.service.error_indicated("gw1", [session.downlink])
+            self.net.service.by_peers.error_indicated("gw1", [session.downlink])
 
     @rule(name=NAMES)
     def deleted(self, name: str) -> None:
@@ -149,7 +149,7 @@ class Sessions(RuleBasedStateMachine):
             way == "downlink" and (session.downlink is None or session.error_indicated)
         ):
             return
-        flows = self.net.agents["gw1"].keys_of(session) or []
+        flows = self.net.agents["gw1"].counting.keys_of(session) or []
         firsts = [(key, each) for key, each in flows if each.first and each.direction == way]
         key, first = firsts[0]
         behind = [
@@ -171,7 +171,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(name=NAMES, place=st.integers(0, 3))
     def somebody_deletes_a_flow(self, name: str, place: int) -> None:
         session = self.session(name)
-        flows = [] if session is None else self.net.agents["gw1"].keys_of(session) or []
+        flows = [] if session is None else self.net.agents["gw1"].counting.keys_of(session) or []
         own = [
             key
             for key, each in self.table.flows.items()

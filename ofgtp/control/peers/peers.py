@@ -136,6 +136,11 @@ class Peers:
         """Those to which no route leads on the access side."""
         return [peer for peer in self._sessions if self._gateway.access_next_hop(peer) is None]
 
+    def is_reached(self, peer: Address) -> bool:
+        """Whether the switch knows where packets to a peer go."""
+        hop = self._gateway.access_next_hop(peer)
+        return hop is None or self.neighbours.mac(hop) is not None
+
     def status(self) -> list[PathStatus]:
         """The peers in use."""
         return self.paths.status()

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import eventlet
 
-from ofgtp.control.gateway import GatewayAgent
 from ofgtp.control.pfcp import usage
 from ofgtp.control.pfcp.usage import Known, Memory
 from ofgtp.control.sessions.detail import settled
 from ofgtp.control.sessions.owned import Steps, Together
 from ofgtp.control.sessions.service import SessionService
+from ofgtp.control.usage.counting import Counting
 from ofgtp.control.usage.readings import Delivery, Readings
 from ofgtp.control.usage.watcher import RETRY_S, Watcher
 from ofgtp.core.errors import OfgtpError, StoreError
@@ -279,31 +279,31 @@ def _done(known: Known, row: Row, found: triggers.Looked, *, full: bool) -> _Don
 class _Switch:
     """A gateway's, which need not be asked twice for the flows of a session that is known."""
 
-    def __init__(self, agent: GatewayAgent, known: Mapping[int, Known]) -> None:
-        self._agent, self._known = agent, known
+    def __init__(self, counting: Counting, known: Mapping[int, Known]) -> None:
+        self._counting, self._known = counting, known
 
     @property
     def holding(self) -> Delivery:
-        return self._agent.holding
+        return self._counting.holding
 
     def keyed_counts(self, numbers: Sequence[int]) -> list[dict[EntryKey, FlowCounts]]:
-        return self._agent.keyed_counts(numbers)
+        return self._counting.keyed_counts(numbers)
 
     def meter_counts(self, numbers: Iterable[int]) -> Mapping[int, MeterCounts]:
-        return self._agent.meter_counts(numbers)
+        return self._counting.meter_counts(numbers)
 
     def pairs(self, numbers: Sequence[int]) -> list[Pair]:
-        return self._agent.pairs(numbers)
+        return self._counting.pairs(numbers)
 
     def moving(self, numbers: Iterable[int]) -> None:
-        self._agent.moving(numbers)
+        self._counting.moving(numbers)
 
     def keys_of(self, session: Session) -> list[tuple[EntryKey, Owned]] | None:
-        known, links = self._known.get(session.number), self._agent.links_in_use
+        known, links = self._known.get(session.number), self._counting.links_in_use
         if known is None or known.session is not session:
-            return self._agent.keys_of(session)
+            return self._counting.keys_of(session)
         if known.keys is None or known.keys_for is not links:
-            known.keys, known.keys_for = self._agent.keys_of(session), links
+            known.keys, known.keys_for = self._counting.keys_of(session), links
         return known.keys
 
 

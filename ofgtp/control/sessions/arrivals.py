@@ -76,14 +76,14 @@ class Arrivals:
                     return
                 values = [*made.values()]
                 pairs = Counter((each.peer, each.far_ip) for each in values)
-                self._agent.named({IPv4Address(ip) for pair in pairs for ip in pair if ip})
+                self._agent.news.named({IPv4Address(ip) for pair in pairs for ip in pair if ip})
                 state = SessionState.ACTIVE
-                if not self._agent.create(values):
+                if not self._agent.carrier.create(values):
                     state = SessionState.PENDING
                     tx.set_state([each.number for each in values], state)
         except FlowsRefused:
             return  # whose flow it was, each finds out by asking alone
-        self._agent.changed((), pairs)
+        self._agent.news.changed((), pairs)
         for arrival in made:
             arrival.state, arrival.at = state, tx.time
 

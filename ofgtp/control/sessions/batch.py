@@ -118,10 +118,10 @@ class Batch:
         done: list[GatewayAgent] = []
         for part in parts:
             try:
-                confirmed = part.agent.commit(part.change)
+                confirmed = part.agent.carrier.commit(part.change)
             except FlowsRefused:
                 for agent in done:
-                    agent.forget()
+                    agent.sync.forget()
                 raise
             done.append(part.agent)
             if confirmed:
@@ -137,7 +137,7 @@ class Batch:
     def tell(self) -> None:
         """Tell the agents that it is in the store."""
         for part in self._parts.values():
-            part.agent.moved(part.moves, part.peers)
+            part.agent.news.moved(part.moves, part.peers)
 
     # --- many at once
 
@@ -225,7 +225,7 @@ class Batch:
             part.peers[pair] += each * count
             if each > 0 and pair not in part.known:
                 part.known.add(pair)
-                part.agent.named({IPv4Address(ip) for ip in pair if ip is not None})
+                part.agent.news.named({IPv4Address(ip) for ip in pair if ip is not None})
 
     @staticmethod
     def _count_named(part: _Part, sessions: Sequence[Shaped], each: int) -> None:
@@ -237,7 +237,7 @@ class Batch:
             part.moves.counts.update(dict.fromkeys(peers, each * count))
             if each > 0 and not part.named.issuperset(peers):
                 part.named |= peers
-                part.agent.named(peers)
+                part.agent.news.named(peers)
 
     # --- one by one
 
@@ -267,7 +267,7 @@ class Batch:
         self._begin(part, session.id, there, installed)
         part.after[session.id] = session
         part.numbers.append(session.number)
-        part.agent.named(peers_of(session))
+        part.agent.news.named(peers_of(session))
 
     def _delete_one(self, session_id: str) -> None:
         stored = self._tx.get(session_id)
@@ -297,7 +297,9 @@ class Batch:
         for part in self._parts.values():
             if not part.first:
                 continue
-            ledgers = Ledgers(self._tx, Readings(part.agent), int(self._tx.time.timestamp()))
+            ledgers = Ledgers(
+                self._tx, Readings(part.agent.counting), int(self._tx.time.timestamp())
+            )
             ledgers.change(part.before.values(), part.after.values())
             part.change.alter(part.before.values(), part.after.values())
             for each, was in part.first.items():

@@ -146,7 +146,7 @@ class Limits:
                 self._store.check()  # or on a full disk the switch would be compared all the time
                 self._doubted = False
             found = {each.session.number: each for each in self._store.by_numbers(numbers)}
-            readings = Readings(agent)
+            readings = Readings(agent.counting)
             readings.read([each.session for each in found.values() if each.installed is not None])
             turn = _Turn(agent, readings, self._seen)
             try:
@@ -159,7 +159,7 @@ class Limits:
             except StoreError:
                 if turn.closes:
                     self._doubted = True
-                    agent.forget()
+                    agent.sync.forget()
                 raise
         for number in {*numbers} - turn.again.keys():
             self._seen.pop(number, None)
@@ -280,8 +280,8 @@ class _Turn:
                 tx.put_ledgers([(closed.number, changed)])
                 before.append(stored.session)
                 after.append(closed)
-            self._agent.moving(each.number for each in before)
-            if self._agent.change(before, after):
+            self._agent.counting.moving(each.number for each in before)
+            if self._agent.carrier.change(before, after):
                 numbers = [
                     stored.session.number
                     for stored, *_ in self._closing

@@ -125,13 +125,13 @@ class Round:
         agent, moved = self._agent, set[int]()
         with self._writer:
             # A change that begins from now on tells whose flows it makes anew.
-            agent.made_anew = moved
+            agent.counting.made_anew = moved
         try:
             pairs, others = self._read(group, pause)
             with self._writer:
                 self._write(group, pairs, others, moved)
         finally:
-            agent.made_anew = None
+            agent.counting.made_anew = None
         polled = len(group.pairs) + len(group.others)
         agent.rounds = agent.rounds._replace(polled=agent.rounds.polled + polled)
 
@@ -140,12 +140,12 @@ class Round:
         pairs: _Pairs = []
         for some in _slices(group.pairs, SLICE):
             asked_at, began = steady_us(), time.monotonic()
-            seen = dict(zip(some, agent.pairs(some), strict=True))
+            seen = dict(zip(some, agent.counting.pairs(some), strict=True))
             pairs.append((Look.since(asked_at), seen))
             self._rest(began, pause)
         others: _Others = []
         for some in _slices(group.others, DETAILED_SLICE):
-            began, readings = time.monotonic(), Readings(agent)
+            began, readings = time.monotonic(), Readings(agent.counting)
             stored = self._store.by_numbers(some)
             sessions = [one for each in stored if (one := each.installed) is not None]
             readings.read(sessions)

@@ -56,7 +56,7 @@ def _by_pairs(
     asked_at, seen, quiet = steady_us(), dict[int, Pair](), store.quiet
     if agent is not None:
         try:
-            seen = dict(zip(numbers, agent.pairs(numbers), strict=True))
+            seen = dict(zip(numbers, agent.counting.pairs(numbers), strict=True))
         except GatewayNotReady as error:
             log.debug("gateway=%s: no counters: %s", agent.gateway.name, error)
     look, found, later = Look.since(asked_at), {}, []
@@ -79,7 +79,7 @@ def _by_rules(
     if agent is None:
         ledgers = store.ledgers(numbers)
     else:
-        readings = Readings(agent)
+        readings = Readings(agent.counting)
         readings.read(sessions)
         # What is stored is looked at last: if somebody else has looked meanwhile, that is in it.
         there = store.ledgers(numbers)
