@@ -101,8 +101,9 @@ class Host:
         while not self._stopped:
             asked, self._asked = self._asked, None
             try:
+                was = replace(self.gateway)
                 lacks = self._prepare()
-                self.differs = self._asked is not None
+                self.differs = self.gateway != was or self._asked is not None
                 if asked is not None:
                     asked.send(lacks)
                 if not stirred:
@@ -246,7 +247,7 @@ class Host:
             hostnet.restore_offloads(port, former)
             log.info("gateway=%s: %s is no port any more, and as it was", gateway.name, port)
         self.ovs_version = facts.ovs_version or self.ovs_version
-        remade = bool(self._kept) or self._anew or self.differs
+        remade = bool(self._kept) or self._anew
         for port, kept in self._kept.items():
             # Of an interface that is another one now nothing is known.
             if port in gateway.switch_ports and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
@@ -275,10 +276,12 @@ class Host:
             )
             framed = self._framed() if gateway.host_core else ()
             changed |= hostnet.ensure_routes(self._routed, facts.local_mac, framed)
-        if self._ovsdb.changes > self._configured and self._made and not remade:
-            self._repaired("the bridge, its ports or its controller were changed")
-        if changed and self._made and not remade:
-            self._repaired("addresses, routes or settings of the host were changed")
+        # The gateway may have become another one while all this was looked at.
+        if self._made and not (remade or self.differs):
+            if self._ovsdb.changes > self._configured:
+                self._repaired("the bridge, its ports or its controller were changed")
+            if changed:
+                self._repaired("addresses, routes or settings of the host were changed")
         self._configured = self._ovsdb.changes
         self.access_mtu = hostnet.mtu(gateway.access_port)
         self.core_mtu = None if gateway.host_core else hostnet.mtu(gateway.core_port)
