@@ -16,7 +16,7 @@ from ofgtp.control.pfcp import sessions
 from ofgtp.control.pfcp.endpoint import TOGETHER, PfcpEndpoint
 from ofgtp.control.pfcp.sessions import TEIDS, PfcpSessions
 from ofgtp.control.pfcp.usage import Memory
-from ofgtp.core.errors import Conflict, GatewayNotReady, OfgtpError
+from ofgtp.core.errors import Conflict, GatewayNotReady, OfgtpError, StoreError
 from ofgtp.core.model import FTeid, Session
 from ofgtp.core.pfcp.node import actions
 from ofgtp.core.pfcp.node.actions import Change, Endpoint, Transaction
@@ -320,6 +320,21 @@ def test_a_path_that_is_down_removes_no_session_of_a_control_plane(world: World)
     assert len(world.all()) == 2
     world.service.by_peers.path_down("gw1", ENB, remove=True)
     assert [one.id for one in world.all()] == [f"pfcp-{seid:016x}"]
+
+
+def test_sessions_are_removed_though_control_planes_cannot_be_told(world: World) -> None:
+    [mine] = world.have(session(2))
+    peer = mine.downlink.ip if mine.downlink else None
+    assert peer is not None
+
+    def fails(peer: Any) -> None:
+        raise StoreError("the disk is full")
+
+    world.service.nodes["gw1"] = SimpleNamespace(path_down=fails)  # type: ignore[assignment]
+    world.service.by_peers.path_down("gw1", peer, remove=False)
+    assert len(world.all()) == 1
+    world.service.by_peers.path_down("gw1", peer, remove=True)
+    assert world.all() == []
 
 
 def association(smf: IPv4Address = SMF) -> Association:

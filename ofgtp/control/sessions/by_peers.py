@@ -79,12 +79,16 @@ class ByPeers:
     def path_down(self, gateway: str, peer: Address, *, remove: bool) -> None:
         """Tell the control planes that have sessions with a peer that does not answer, and remove
         the others' if asked to; see `Sessions`."""
+        if (node := self._nodes.get(gateway)) is not None:
+            try:
+                node.path_down(peer)
+            except OfgtpError as error:
+                text = "gateway=%s: control planes not told that %s does not answer: %s"
+                log.error(text, gateway, peer, error)
+        if not remove:
+            return
         removed = 0
         try:
-            if (node := self._nodes.get(gateway)) is not None:
-                node.path_down(peer)
-            if not remove:
-                return
             asked: dict[str, Any] = {"gateway": gateway, "peer": peer, "owned": False}
             while page := self._store.list(**asked, limit=_AT_ONCE)[0]:
                 ops = [(place, stored.session.id) for place, stored in enumerate(page, 1)]
