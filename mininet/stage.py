@@ -42,6 +42,8 @@ CONFIG = ROOT / "topologies" / "mobile.toml"
 OURS = "cookie=0x0f67000000000000/0xffff000000000000"  # the mark of ofgtp's flows
 SECONDS = 240  # that a whole demo may take on a busy machine; alone it is a fraction of that
 PATIENCE = 60  # seconds that anything in it may take
+IPERF_S = 40  # seconds that an iperf3 of two seconds may take
+TIMED_OUT = 124  # what timeout(1) ends with then
 WIDTH = 100
 BOOLEANS = {"True": "1", "False": "0"}  # as tshark 4.4 prints them, and as earlier ones do
 INTERVAL = 0.02  # seconds between two pings of a PingStream
@@ -373,16 +375,20 @@ class Stage:
         wait_for("iperf3 -s", lambda: f":{port} " in self.net[server].pexec(["ss", "-Htln"])[0])
         words = ["iperf3", "-c", address, "-p", str(port), "-t", "2", "-J"]
         words += ["--connect-timeout", "20000", *options]
-        out, err, code = self.net[client].pexec(words)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            listener.wait(PATIENCE)  # the next one wants its port
+        # It may wait for minutes for a server that it does not reach any more.
+        out, err, code = self.net[client].pexec(["timeout", str(IPERF_S), *words])
+        if code == TIMED_OUT:
+            raise Failed(f"{client}: {' '.join(words)}: not done within {IPERF_S} s")
         try:
             result = json.loads(out)
             if code or "error" in result:
                 raise Failed(f"{client}: {' '.join(words)}: {result.get('error', err)}")
-            return result["end"]["sum_received"]["bits_per_second"] / 1e6
+            rate = result["end"]["sum_received"]["bits_per_second"] / 1e6
         except (KeyError, ValueError):
             raise Failed(f"{client}: {' '.join(words)}: {out}{err}") from None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            listener.wait(PATIENCE)  # the next one wants its port
+        return rate
 
     @contextlib.contextmanager
     def capture(self, node: str, intf: str, *filters: str) -> Iterator[Path]:
