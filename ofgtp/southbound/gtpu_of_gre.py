@@ -7,8 +7,8 @@ and GTP-U together:
     GTP-U  source port  | 2152 | length   | checksum | flags, 255 | length | TEID
 
 nftables computes no checksum, but a field that it writes by its name it takes out of UDP's, and
-the new value in. So what is to be in the sum is written into the source port, one value after the
-other; before each the port is 0 again, by a write of bits, which leaves the checksum alone. Bits
+the new value in. So what is to be in the sum is written into the length, one value after the
+other; before each the length is 0 again, by a write of bits, which leaves the checksum alone. Bits
 are counted from the first after the IPv6 header.
 """
 
@@ -28,7 +28,8 @@ _PLAIN, _CONTAINED = 0x30FF, 0x34FF
 """GTP-U's flags, and the type of a T-PDU; with E, there is an optional part."""
 _IS_UDP = "ip6 nexthdr udp"
 """Asked of the octet as it is by now: what is known of the packet from before is that it is GRE."""
-_NO_SOURCE = f"@th,0,32 set {GTPU_PORT:#x}"
+_NO_LENGTH = f"@th,16,32 set {GTPU_PORT << 16:#x}"
+"""Not by its name, and with the port before it, so that it stays out of the sum."""
 _LENGTH = "ip6 length"
 _EVEN_TAKES = 0x0101
 """What the sum loses where the QFI is even: see `southbound/netfilter.py`."""
@@ -90,7 +91,8 @@ def _begin(constant: int) -> str:
 
 
 def _add(value: str) -> str:
-    return f"{_IS_UDP} {_NO_SOURCE} udp sport set {value}"
+    """Into the length, that holds any number: for nft from 1.1 a packet's numbers are no ports."""
+    return f"{_IS_UDP} {_NO_LENGTH} udp length set {value}"
 
 
 def _summed() -> list[str]:
@@ -98,12 +100,12 @@ def _summed() -> list[str]:
     return [
         # Of the pseudo header, of UDP and of GTP-U.
         *[_add(value) for value in (_LENGTH, _LENGTH, _LENGTH, *peer)],
-        "@th,32,16 set @th,48,16",
+        "@th,64,16 set @th,48,16",
         # GTP-U's length: UDP's, in the checksum's place, out of which 16 goes.
         "@th,48,16 set @nh,32,16",
         _add(str(_HEADERS)),
         "@th,80,16 set @th,48,16",
-        "@th,48,16 set @th,32,16",
+        "@th,48,16 set @th,64,16",
         "@th,32,16 set @nh,32,16",
         f"@th,0,32 set {GTPU_PORT << 16 | GTPU_PORT:#x}",
     ]
