@@ -4,12 +4,18 @@ GRE's header (RFC 2784, RFC 2890) with checksum, key and sequence number is as l
 and GTP-U together:
 
     GRE    flags 0xb000 | type | checksum | 0        | key (TEID)          | sequence number
-    GTP-U  source port  | 2152 | length   | checksum | flags, 255 | length | TEID
+    GTP-U  source port  | 2152 | length   | checksum | flags, 255 | length  | TEID
 
-nftables computes no checksum, but a field that it writes by its name it takes out of UDP's, and
-the new value in. So what is to be in the sum is written into the length, one value after the
-other; before each the length is 0 again, by a write of bits, which leaves the checksum alone. Bits
-are counted from the first after the IPv6 header.
+nftables computes no checksum, but of a field that it writes by its name it takes the old value out
+of the protocol's checksum, and puts the new one in. UDP's fields will not do: nft from 1.1 has the
+kernel look whether the packet is UDP, which it is not to the kernel. ICMPv6's do, so meanwhile the
+header is said to be ICMPv6's, of the type Packet Too Big:
+
+    ICMPv6 type, code | checksum | MTU                | free                | (TEID)
+
+What is to be in the sum is written into the MTU, one value after the other; before each the MTU is
+0 again, by a write of bits, which leaves the checksum alone. Bits are counted from the first after
+the IPv6 header; all that are copied are 32, since 16 of them might be a port to nft.
 """
 
 from __future__ import annotations
@@ -21,16 +27,18 @@ from ofgtp.core.model import GTPU_PORT
 WAY = "ip6 nexthdr gre th sport 45056 goto carried"
 """The first rule: what it sends on. GRE's flags stand where UDP has its source port."""
 
-_UDP = 17
+_UDP, _ICMPV6, _PACKET_TOO_BIG = 17, 58, 2
+_GRE_FLAGS = 0xB000
 _HEADERS = 16
 """Octets of UDP's and GTP-U's headers, of which GTP-U's length has none (TS 29.281, 5.1)."""
 _PLAIN, _CONTAINED = 0x30FF, 0x34FF
 """GTP-U's flags, and the type of a T-PDU; with E, there is an optional part."""
-_IS_UDP = "ip6 nexthdr udp"
+_LENGTH = "@nh,16,32"
+"""IPv6's, behind 16 bits of the flow label, which the switch leaves 0."""
+_NAME = "icmpv6 mtu"
+_MTU = f"ip6 nexthdr icmpv6 {_NAME}"
 """Asked of the octet as it is by now: what is known of the packet from before is that it is GRE."""
-_NO_LENGTH = f"@th,16,32 set {GTPU_PORT << 16:#x}"
-"""Not by its name, and with the port before it, so that it stays out of the sum."""
-_LENGTH = "ip6 length"
+_IS_TOO_BIG = f"@th,0,8 set {_PACKET_TOO_BIG:#x}"
 _EVEN_TAKES = 0x0101
 """What the sum loses where the QFI is even: see `southbound/netfilter.py`."""
 
@@ -66,9 +74,12 @@ def chains(ours: IPv6Address, *, inherit_dscp: bool) -> dict[str, list[str]]:
             " ".join(flags),
         ],
         "carried": [
-            f"@nh,48,8 set {_UDP:#x}",
+            f"@nh,48,8 set {_ICMPV6:#x}",
             "@th,96,32 set @th,64,32",  # the TEID
-            "@th,48,16 set @th,32,16",  # the checksum
+            "@th,64,32 set @th,16,32",  # GRE's type and checksum,
+            "@th,32,32 set @th,48,32",  # the type behind 16 bits of 0,
+            "@th,0,32 set @th,64,32",  # the checksum in its place for now
+            _IS_TOO_BIG,
             f"{container} @th,184,8 0x1 goto carried_even",
             f"{container} goto carried_odd",
             "goto carried_plain",
@@ -78,34 +89,36 @@ def chains(ours: IPv6Address, *, inherit_dscp: bool) -> dict[str, list[str]]:
 
 def _constant(ours: IPv6Address, first_word: int) -> int:
     """The sum of all that is the same for each packet: of the pseudo header (RFC 8200, 8.1) UDP's
-    number and our address; the source port; the first word of GTP-U's header; and what its length
-    is less than UDP's. (Of the destination port the rule itself takes care.)"""
+    number and our address; both ports; the first word of GTP-U's header; what its length is less
+    than UDP's; and GRE's flags, which go out."""
     words = (ours.packed[at : at + 2] for at in range(0, 16, 2))
     address = sum(int.from_bytes(word, "big") for word in words)
-    return (_UDP + address + GTPU_PORT + first_word - _HEADERS) % 0xFFFF or 0xFFFF
+    sum_ = _UDP + address + 2 * GTPU_PORT + first_word - _HEADERS - _GRE_FLAGS
+    return sum_ % 0xFFFF or 0xFFFF
 
 
 def _begin(constant: int) -> str:
-    """GRE's first two words go out of the sum."""
-    return f"{_IS_UDP} udp sport set {constant} udp dport set {GTPU_PORT}"
+    """GRE's type, which is in the MTU's place, goes out of the sum."""
+    return f"{_MTU} set {constant}"
 
 
 def _add(value: str) -> str:
-    """Into the length, that holds any number: for nft from 1.1 a packet's numbers are no ports."""
-    return f"{_IS_UDP} {_NO_LENGTH} udp length set {value}"
+    return f"{_MTU.removesuffix(_NAME)}@th,32,48 set 0x0 {_NAME} set {value}"
 
 
 def _summed() -> list[str]:
-    peer = [f"@nh,{at},16" for at in range(192, 320, 16)]
+    peer = [f"@nh,{at},32" for at in range(192, 320, 32)]
     return [
         # Of the pseudo header, of UDP and of GTP-U.
         *[_add(value) for value in (_LENGTH, _LENGTH, _LENGTH, *peer)],
-        "@th,64,16 set @th,48,16",
+        "@th,64,32 set @th,0,32",  # the checksum, out of the way
         # GTP-U's length: UDP's, in the checksum's place, out of which 16 goes.
-        "@th,48,16 set @nh,32,16",
+        f"@th,0,32 set {_LENGTH}",
+        _IS_TOO_BIG,
         _add(str(_HEADERS)),
-        "@th,80,16 set @th,48,16",
-        "@th,48,16 set @th,64,16",
+        "@th,32,32 set @th,64,32",  # the checksum where it belongs
+        "@th,64,32 set @th,0,32",  # and GTP-U's length
         "@th,32,16 set @nh,32,16",
         f"@th,0,32 set {GTPU_PORT << 16 | GTPU_PORT:#x}",
+        f"@nh,48,8 set {_UDP:#x}",
     ]
