@@ -20,6 +20,9 @@ WRONG = f"_ws.malformed || _ws.expert.severity >= {EXPERT_WARNING}" + "".join(
 )
 """The display filter of everything malformed, warned of or with a wrong checksum."""
 
+GUESSES = ("--disable-protocol", "prp")
+"""What tshark 4.4 guesses at the end of packets with a few octets, and then finds malformed."""
+
 
 @functools.cache
 def fields() -> frozenset[str]:
@@ -50,7 +53,7 @@ def rows(
             capture = Path(directory, "frames.pcap")
             wrpcap(str(capture), list(frames), linktype=1)
             return rows(capture, names, only, every=every)
-    argv = ["tshark", "-n", "-r", str(frames), "-T", "fields"]
+    argv = ["tshark", "-n", *GUESSES, "-r", str(frames), "-T", "fields"]
     argv += ["-E", f"occurrence={'a' if every else 'f'}"]
     argv += [part for name in names for part in ("-e", name)]
     argv += [part for preference in PREFERENCES for part in ("-o", preference)]

@@ -65,6 +65,7 @@ VARIES: tuple[tuple[str, str], ...] = (
     ("its known faults", r"\b\d+ known (?:faults\b|of [34]\.\d+\.\d+)"),
     ("flows of its release", r"\bflows_changed=5\d\d\b"),
     ("ping's totals", r"(?<=packet loss, )time \d+ms|(?<=mdev = ).*"),
+    ("a space of later pings", r"(?<=[\da-f]) ?\((?=[\da-f:]+\) \d+ data bytes)"),
 )
 """All that may differ between the text and what is seen: what it is, and a regular expression.
 Besides, columns may be wider or narrower."""
