@@ -2,7 +2,7 @@
 # All but `lint`, `deb` and `clean` need root: they make network namespaces, or change the host.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-5g demo-bearers demo-pfcp test test-long test-ports test-switches test-hosts bench lint install deb clean
+.PHONY: help setup demo demo-5g demo-bearers demo-pfcp test test-long test-ports test-switches test-hosts test-systemd bench lint install deb clean
 
 help:
 	@echo 'make demo           the main job, end to end, in a network namespace of its own'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test-ports     the switch tests with ports that are read by AF_XDP'
 	@echo 'make test-switches  the switch tests with Open vSwitch of Debian 13 and of unstable'
 	@echo 'make test-hosts     all of README.md on fresh hosts: Debian 12 and 13, in directories of their own'
+	@echo 'make test-systemd   the unit of `make install` under a systemd of its own, on a fresh Debian 12'
 	@echo 'make bench          benchmarks'
 	@echo 'make lint           ruff, mypy, import-linter'
 	@echo 'make install        a production set-up in /opt/ofgtp (or PREFIX=DIR): docs/install.md'
@@ -51,6 +52,9 @@ test-switches: setup
 
 test-hosts:
 	scripts/test-hosts
+
+test-systemd:
+	scripts/test-systemd
 
 bench: setup
 	@[ -e benchmarks/run.py ] || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
