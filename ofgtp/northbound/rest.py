@@ -343,8 +343,10 @@ class RestApp:
 
     def _list(self, request: Request) -> Response:
         query = bodies.query(request, schema.ListQuery)
-        views, cursor = self._service.list(SessionFilter(**dict(query)))
-        return _page(map(shown.session, views), cursor)
+        filter = SessionFilter(**{k: v for k, v in query if k != "total"})
+        views, cursor = self._service.list(filter)
+        more = {"total": self._service.count(filter)} if query.total else {}
+        return _page(map(shown.session, views), cursor, **more)
 
     def _create(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)

@@ -129,6 +129,13 @@ def page(
     return found, cursor_of(found[-1].session.number) if len(rows) > limit else None
 
 
+def count(db: sqlite3.Connection, where: Sequence[str], values: Sequence[Any]) -> int:
+    """How many sessions there are of which these conditions hold."""
+    sql = f"SELECT count(*) FROM sessions{' WHERE ' * bool(where)}{' AND '.join(where)}"
+    (found,) = db.execute(sql, values).fetchone()
+    return int(found)
+
+
 def cursor_of(number: int) -> str:
     """What a page that goes on after the session of that number begins with."""
     return base64.urlsafe_b64encode(f"n{number}".encode()).decode().rstrip("=")

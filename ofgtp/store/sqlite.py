@@ -571,6 +571,24 @@ class SessionStore:
         with errors():
             return listing.page(self._reader, where, values, limit, cursor, indexed=found)
 
+    def count_matching(
+        self,
+        *,
+        gateway: str | None = None,
+        part_of_id: str | None = None,
+        ue_ip: Address | None = None,
+        ue_ipv6: IPv6Network | None = None,
+        teid: int | None = None,
+        peer: Address | None = None,
+        state: SessionState | None = None,
+    ) -> int:
+        """How many sessions match; see `list`."""
+        where, values = listing.conditions(
+            gateway, part_of_id, ue_ip, ue_ipv6, teid, peer, state, owned=True
+        )
+        with errors():
+            return listing.count(self._reader, where, values)
+
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""
         for db in reversed(self._connections):

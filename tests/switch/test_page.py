@@ -763,9 +763,9 @@ def test_many(bare: Site, view: Watched, pictures: Path) -> None:
     finds("0x11E61", "1 session where the uplink TEID is 0x11E61")
     finds("7777", "1 session where the id contains 7777")  # no TEID: so it is part of an id
     finds("10.1.0.179", "50 sessions where the peer is 10.1.0.179", "10.1.0.179")
-    finds("imsi-", "1 to 50 where the id contains imsi-", "imsi-001010000000001-5")
+    finds("imsi-", "1 to 50 of 10,000 where the id contains imsi-", "imsi-001010000000001-5")
     page.click("#next")
-    expect(page.locator("#told")).to_have_text("51 to 100 where the id contains imsi-")
+    expect(page.locator("#told")).to_have_text("51 to 100 of 10,000 where the id contains imsi-")
     expect(rows(page).first).to_contain_text("imsi-001010000000051-5")
     shot(page, pictures, "many")
     page.click("#previous")

@@ -320,6 +320,9 @@ class FakeService:
         status = "ok" if self.connected else "degraded"
         return self.connected, {"status": status, "instance_id": "5f0c"}
 
+    def count(self, filter: SessionFilter) -> int:
+        return len(self.sessions)
+
     def list(self, filter: SessionFilter) -> tuple[Sequence[SessionView], str | None]:
         self._enter()
         self.filter = filter

@@ -254,6 +254,9 @@ def test_list(client: Client, service: FakeService) -> None:
         client.put(f"/v1/sessions/ue-{n}", json={"ue_ip": f"10.45.0.{n + 2}"})
     page = answer(client.get("/v1/sessions?limit=2"), 200, schema.SessionList)
     assert [item["id"] for item in page["items"]] == ["ue-0", "ue-1"]
+    assert "total" not in page, "nobody has asked"
+    page = answer(client.get("/v1/sessions?limit=2&total=true"), 200, schema.SessionList)
+    assert (len(page["items"]), page["total"]) == (2, 3)
     assert page["next"] == "next"
     query = "gateway=gw1&id=00-1:a&ue_ip=10.45.0.2&ue_ipv6=2001:db8:a:1::7&teid=0x1001"
     query += "&peer=10.1.0.2&state=error_indicated&limit=1000&cursor=next"

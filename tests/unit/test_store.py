@@ -405,6 +405,7 @@ def test_list_filters(store: SessionStore) -> None:
 
     def found(**filters: object) -> list[str]:
         page, cursor = store.list(**filters)  # type: ignore[arg-type]
+        assert store.count_matching(**filters) == len(page)  # type: ignore[arg-type]
         assert cursor is None
         return [stored.session.id for stored in page]
 

@@ -248,20 +248,15 @@ class SessionService:
 
     def list(self, filter: SessionFilter) -> tuple[Sequence[SessionView], str | None]:
         """One page of sessions; see `Service`."""
-        page, cursor = self._store.list(
-            gateway=filter.gateway,
-            part_of_id=filter.id,
-            ue_ip=filter.ue_ip,
-            ue_ipv6=filter.ue_ipv6,
-            teid=filter.teid,
-            peer=filter.peer,
-            state=filter.state,
-            limit=filter.limit,
-            cursor=filter.cursor,
-        )
+        asked = _matching(filter)
+        page, cursor = self._store.list(**asked, limit=filter.limit, cursor=filter.cursor)
         if not filter.counters:
             return [self._views.one(stored) for stored in page], cursor
         return self._views.counted(page), cursor
+
+    def count(self, filter: SessionFilter) -> int:
+        """How many sessions match; see `Service`."""
+        return self._store.count_matching(**_matching(filter))
 
     def session_flows(self, session_id: str) -> Sequence[FlowView]:
         """The flows of a session; see `Service`."""
@@ -374,3 +369,9 @@ def _resource(session: Session) -> dict[str, Any]:
         **container,
         **bearers.resource(session),
     }
+
+
+def _matching(filter: SessionFilter) -> dict[str, Any]:
+    """What of a filter says which sessions match, as the store is asked."""
+    names = ("gateway", "ue_ip", "ue_ipv6", "teid", "peer", "state")
+    return {name: getattr(filter, name) for name in names} | {"part_of_id": filter.id}

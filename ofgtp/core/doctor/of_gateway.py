@@ -274,7 +274,7 @@ def rules(present: bool, exact: bool, controlled: bool) -> Finding:
     if exact or (present and controlled):
         return ok(check, "the nftables rules are in place")
     if not present:
-        text = "nftables rules are missing: somebody has flushed them"
+        text = "nftables rules are missing: somebody has flushed them, or they could not be made"
         if controlled:
             again = "ofgtp doctor   # within 3 s the controller has put them back"
             return failed(check, text, again, LOG)

@@ -39,6 +39,7 @@ class ListQuery(NoQuery):
     counters: bool = Field(
         True, description="false: without `counters`, for which the switch is asked: twice as fast"
     )
+    total: bool = Field(False, description="true: with `total`, how many match on all pages")
 
 
 class FlowsQuery(NoQuery):

@@ -192,6 +192,7 @@ class SessionList(BaseModel):
 
     items: list[SessionOutput]
     next: str | None = Field(description="The cursor of the next page")
+    total: int | None = Field(None, description="If asked for: how many match on all pages")
 
 
 class FlowOutput(BaseModel):

@@ -161,6 +161,9 @@ class Service(Protocol):
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether all is well, and what to say of it, ready for JSON."""
 
+    def count(self, filter: SessionFilter) -> int:
+        """How many sessions match, on all pages."""
+
     def list(self, filter: SessionFilter) -> tuple[Sequence[SessionView], str | None]:
         """One page of sessions, and the cursor of the next.
 

@@ -79,7 +79,8 @@ async function listSessions() {
   try {
     for (field of fields) {
       try {
-        answer = await api.get("/v1/sessions", field ? { ...asked, [field]: words } : asked);
+        const searched = field ? { ...asked, [field]: words, total: true } : asked;
+        answer = await api.get("/v1/sessions", searched);
       } catch (error) {
         // What looks like an address, and is none, may be a part of an id.
         if (error.status !== 422 || field === fields.at(-1)) throw error;
@@ -110,7 +111,7 @@ async function listSessions() {
 
 const sayList = () => setText($("told"), saidOfList(list.shown, list.told));
 
-function saidOfList({ items, next }, told) {
+function saidOfList({ items, next, total }, told) {
   const wanted = [told, list.filter.state && `the state is ${spoken(list.filter.state)}`].filter(
     Boolean,
   );
@@ -120,9 +121,9 @@ function saidOfList({ items, next }, told) {
   if (next === null && !first) return `${plural(items.length, "session")}${where}`;
   const { gateway, state } = list.filter;
   const counts = countsOf(page.gateways.filter(({ name }) => !gateway || name === gateway));
-  // How many match a search is not counted; of the rest the gateways tell.
+  // How many match a search the answer says; of the rest the gateways tell.
   const last = first + items.length;
-  const of = told ? "" : ` of ${whole(Math.max(counts[state], last))}`;
+  const of = ` of ${whole(Math.max(total ?? counts[state], last))}`;
   const order = list.order.key ? "; this page is sorted" : "";
   return `${whole(first + 1)} to ${whole(last)}${of}${where}${order}`;
 }
