@@ -335,7 +335,8 @@ class GatewayAgent:
             return gateway_flows(was, links, was_protected, self.lease_seconds)
 
         self.gateway.take(wanted)
-        self.protected, self.host.differs = protected, True
+        self.protected = protected
+        self.host.changing()
         try:
             if not self.sync.synced or links is None:
                 self.sync.missed("the configuration was read again", nothing())
@@ -348,6 +349,7 @@ class GatewayAgent:
         except FlowsRefused:
             self.gateway.take(was)
             self.protected = was_protected
+            self.host.changing()
             raise
         self.signalling.peers.reloaded(was, time.monotonic())
         return done

@@ -357,8 +357,16 @@ class Gateway:
         ways = range(max(len(self.pmd_cores), 1))
         return tuple(self._pair(port, number) for port in self.ports for number in ways)
 
+    @property
+    def _stem(self) -> str:
+        return f"{self.bridge[: IFNAMSIZ - 4]}-"
+
+    def is_own(self, device: str) -> bool:
+        """Whether an interface is made for the gateway, and not one that the host has had."""
+        return device == self.bridge or device.startswith(self._stem)
+
     def _pair(self, port: str, number: int) -> VethPair:
-        stem = f"{self.bridge[: IFNAMSIZ - 4]}-{'a' if port == self.access_port else 'n'}{number:x}"
+        stem = f"{self._stem}{'a' if port == self.access_port else 'n'}{number:x}"
         return VethPair(port, number, stem, f"{stem}h")
 
     @property

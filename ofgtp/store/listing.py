@@ -129,9 +129,12 @@ def page(
     return found, cursor_of(found[-1].session.number) if len(rows) > limit else None
 
 
-def count(db: sqlite3.Connection, where: Sequence[str], values: Sequence[Any]) -> int:
-    """How many sessions there are of which these conditions hold."""
-    sql = f"SELECT count(*) FROM sessions{' WHERE ' * bool(where)}{' AND '.join(where)}"
+def count(
+    db: sqlite3.Connection, where: Sequence[str], values: Sequence[Any], *, indexed: bool
+) -> int:
+    """How many sessions there are of which these conditions hold; `indexed` as of `page`."""
+    table = f"sessions{'' if indexed else ' NOT INDEXED'}"
+    sql = f"SELECT count(*) FROM {table} WHERE {' AND '.join(('true', *where))}"
     (found,) = db.execute(sql, values).fetchone()
     return int(found)
 

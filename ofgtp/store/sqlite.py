@@ -566,10 +566,9 @@ class SessionStore:
         where, values = listing.conditions(
             gateway, part_of_id, ue_ip, ue_ipv6, teid, peer, state, owned=owned
         )
-        # An index of the gateway alone would lead through all of its sessions, in no order.
-        found = gateway is not None and (isinstance(ue_ip, IPv4Address) or teid is not None)
+        indexed = _is_indexed(gateway, ue_ip, teid)
         with errors():
-            return listing.page(self._reader, where, values, limit, cursor, indexed=found)
+            return listing.page(self._reader, where, values, limit, cursor, indexed=indexed)
 
     def count_matching(
         self,
@@ -587,7 +586,8 @@ class SessionStore:
             gateway, part_of_id, ue_ip, ue_ipv6, teid, peer, state, owned=True
         )
         with errors():
-            return listing.count(self._reader, where, values)
+            indexed = _is_indexed(gateway, ue_ip, teid)
+            return listing.count(self._reader, where, values, indexed=indexed)
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""
@@ -597,3 +597,9 @@ class SessionStore:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _is_indexed(gateway: str | None, ue_ip: Address | None, teid: int | None) -> bool:
+    """Whether few sessions that match are found by an index. One of the gateway alone would lead
+    through all of its sessions, in no order."""
+    return gateway is not None and (isinstance(ue_ip, IPv4Address) or teid is not None)

@@ -70,6 +70,9 @@ class Host:
         """Whether there was a time when bridge and host, or the nftables rules, were in order."""
         self._kept: dict[str, dict[str, str]] = {}
         """What was known of the ports when some were taken out to be made anew."""
+        self._former: dict[str, dict[str, str]] = {}
+        """Interfaces that were ports under another configuration, with their offloads before, until
+        they have these again."""
         self._vain: set[tuple[str, int]] = set()
         """Ports that were made anew, with their interfaces' numbers, until they are seen to be
         read: if that does not help, it is not done again."""
@@ -84,6 +87,8 @@ class Host:
         self.differs = False
         """Whether the gateway is another one than at the last look, so that what differs of its
         part was changed by nobody else."""
+        self._changes = 0
+        """How often it has become another one."""
         self._stopped = False
         self._netfilter = Semaphore(1)
         """Held while the nftables rules are looked at or changed."""
@@ -101,9 +106,9 @@ class Host:
         while not self._stopped:
             asked, self._asked = self._asked, None
             try:
-                was = replace(self.gateway)
+                changes = self._changes
                 lacks = self._prepare()
-                self.differs = self.gateway != was or self._asked is not None
+                self.differs = self._changes > changes or self._asked is not None
                 if asked is not None:
                     asked.send(lacks)
                 if not stirred:
@@ -127,6 +132,11 @@ class Host:
         while self._asked is None and (left := end - time.monotonic()) > 0:
             if self._ovsdb.wait(min(left, ASKED_S)):
                 return
+
+    def changing(self) -> None:
+        """To be called when the gateway becomes another one."""
+        self.differs = True
+        self._changes += 1
 
     def look(self, seconds: float) -> str | None:
         """Have it be what the gateway, which is another one now, asks for: at once, and not at the
@@ -239,13 +249,15 @@ class Host:
             raise GatewayNotReady(refusal)
         self._look_for_others()
         changed = gateway.veths != () and veths.ensure(gateway)
-        others = {} if self._made else self._former_ports()
+        if not self._made:
+            self._former |= self._former_ports()
         while self._let_go():
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
-        for port, former in others.items():
-            hostnet.restore_offloads(port, former)
+        for port in list(self._former):
+            hostnet.restore_offloads(port, self._former[port])
             log.info("gateway=%s: %s is no port any more, and as it was", gateway.name, port)
+            del self._former[port]
         self.ovs_version = facts.ovs_version or self.ovs_version
         remade = bool(self._kept) or self._anew
         for port, kept in self._kept.items():
@@ -302,10 +314,10 @@ class Host:
         found = {}
         for port, kept in self._ovsdb.recall(self.gateway).items():
             former = {name: kept[name] for name in hostnet.OFFLOADS.values() if name in kept}
-            if not former or port in mine or not hostnet.exists(port):
+            if not former or port in mine or self.gateway.is_own(port):
                 continue
             # Of an interface that is another one now nothing is known.
-            if kept.get(IFINDEX) == str(hostnet.ifindex(port)):
+            if hostnet.exists(port) and kept.get(IFINDEX) == str(hostnet.ifindex(port)):
                 found[port] = former
         return found
 
