@@ -24,19 +24,19 @@ from ipaddress import IPv6Address
 
 from ofgtp.core.model import GTPU_PORT
 
-WAY = "ip6 nexthdr gre th sport 45056 goto carried"
+_GRE_FLAGS = 0xB000
+WAY = f"ip6 nexthdr gre th sport {_GRE_FLAGS} goto carried"
 """The first rule: what it sends on. GRE's flags stand where UDP has its source port."""
 
 _UDP, _ICMPV6, _PACKET_TOO_BIG = 17, 58, 2
-_GRE_FLAGS = 0xB000
 _HEADERS = 16
 """Octets of UDP's and GTP-U's headers, of which GTP-U's length has none (TS 29.281, 5.1)."""
 _PLAIN, _CONTAINED = 0x30FF, 0x34FF
 """GTP-U's flags, and the type of a T-PDU; with E, there is an optional part."""
 _LENGTH = "@nh,16,32"
 """IPv6's, behind 16 bits of the flow label, which the switch leaves 0."""
-_NAME = "icmpv6 mtu"
-_MTU = f"ip6 nexthdr icmpv6 {_NAME}"
+_MTU = "icmpv6 mtu"
+_IS_ICMPV6 = "ip6 nexthdr icmpv6"
 """Asked of the octet as it is by now: what is known of the packet from before is that it is GRE."""
 _IS_TOO_BIG = f"@th,0,8 set {_PACKET_TOO_BIG:#x}"
 _EVEN_TAKES = 0x0101
@@ -99,11 +99,11 @@ def _constant(ours: IPv6Address, first_word: int) -> int:
 
 def _begin(constant: int) -> str:
     """GRE's type, which is in the MTU's place, goes out of the sum."""
-    return f"{_MTU} set {constant}"
+    return f"{_IS_ICMPV6} {_MTU} set {constant}"
 
 
 def _add(value: str) -> str:
-    return f"{_MTU.removesuffix(_NAME)}@th,32,48 set 0x0 {_NAME} set {value}"
+    return f"{_IS_ICMPV6} @th,32,48 set 0x0 {_MTU} set {value}"
 
 
 def _summed() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -91,10 +92,10 @@ def is_gtpu6(frame: bytes) -> bool:
     return frame[12:14] == b"\x86\xdd" and frame[20] == 17 and frame[56:58] == b"\x08\x68"
 
 
-def down(site: Site, frame: bytes) -> list[bytes]:
-    """T-PDUs over IPv6 that a packet from the core host becomes; the gateway may ask its peers
+def down(site: Site, *frames: bytes) -> list[bytes]:
+    """T-PDUs over IPv6 that packets from the core host become; the gateway may ask its peers
     something meanwhile."""
-    return [each for each in site.downlink(frame) if is_gtpu6(each) and each[63] == gtpu.T_PDU]
+    return [each for each in site.downlink(*frames) if is_gtpu6(each) and each[63] == gtpu.T_PDU]
 
 
 def down_without_marker(site: Site, inner: bytes) -> list[bytes]:
@@ -261,6 +262,35 @@ def test_downlink(site: Site, ue: str, size: int) -> None:
     flags = 0x30 if octet is None else 0x34
     wanted = bytes([flags, 255]) + len(body).to_bytes(2, "big") + teid.to_bytes(4, "big") + body
     assert got[62:] == wanted
+
+
+@pytest.mark.parametrize("ue", (UE, UE_QFI, UE_EVEN))
+def test_any_content(site: Site, ue: str) -> None:
+    """Of all sizes: the checksum is right (`check_sent`, too), and the packet what it was."""
+    chance = random.Random(ue)
+    inner = []
+    for _ in range(70):
+        body = Raw(chance.randbytes(chance.randint(1, 1371)))
+        inner.append(bytes(IP(src=PDN_IP, dst=ue, proto=253, tos=0xB8) / body))
+    got = down(site, *map(site.to_ue, inner))
+    assert len(got) == len(inner)
+    for frame, packet in zip(got, inner, strict=True):
+        gtpu.check_frame(frame)
+        assert frame.endswith(packet)
+
+
+@pytest.mark.parametrize("ue", (UE, UE_QFI, UE_EVEN))
+def test_a_checksum_that_would_be_0(site: Site, ue: str) -> None:
+    """That would be none, which IPv6 forbids (RFC 8200, 8.1): it is sent as 0xffff."""
+
+    def checksum(word: bytes) -> bytes:
+        packet = IP(src=PDN_IP, dst=ue, proto=253, tos=0xB8) / Raw(word + bytes(30))
+        (got,) = down(site, site.to_ue(bytes(packet)))
+        gtpu.check_frame(got)
+        return got[60:62]
+
+    # What is left to the greatest sum comes in, instead of 0.
+    assert checksum(checksum(bytes(2))) == b"\xff\xff"
 
 
 def test_too_big(site: Site) -> None:
