@@ -7,7 +7,7 @@ import binascii
 import sqlite3
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
-from typing import Any
+from typing import Any, TypedDict
 
 from ofgtp.core.errors import InvalidSession
 from ofgtp.core.model import Address, SessionState
@@ -64,23 +64,39 @@ def peers(db: sqlite3.Connection, gateway: str) -> dict[Address, int]:
     return found | {IPv4Address(ip): count for ip, count in rows if keys.is_ipv4(ip)}
 
 
-def conditions(
-    gateway: str | None,
-    part_of_id: str | None,
-    ue_ip: Address | None,
-    ue_ipv6: IPv6Network | None,
-    teid: int | None,
-    peer: Address | None,
-    state: SessionState | None,
-    *,
-    owned: bool,
-) -> tuple[list[str], list[Any]]:
+class Matching(TypedDict, total=False):
+    """Which sessions are asked for; None, or left out: any.
+
+    `part_of_id` stands anywhere in the id; an IPv6 `ue_ip` is one of the UE's prefix, which holds
+    `ue_ipv6` or lies in it; `teid` is the uplink's; `peer` is `uplink.remote_ip` or
+    `downlink.remote_ip`.
+    """
+
+    gateway: str | None
+    part_of_id: str | None
+    ue_ip: Address | None
+    ue_ipv6: IPv6Network | None
+    teid: int | None
+    peer: Address | None
+    state: SessionState | None
+
+
+def is_indexed(asked: Matching) -> bool:
+    """Whether few sessions match, which are found by an index. One of the gateway alone would lead
+    through all of its sessions, in no order."""
+    by_key = isinstance(asked.get("ue_ip"), IPv4Address) or asked.get("teid") is not None
+    return by_key and asked.get("gateway") is not None
+
+
+def conditions(asked: Matching, *, owned: bool = True) -> tuple[list[str], list[Any]]:
     """What is asked of sessions, in SQL, and the values; see `SessionStore.list`."""
+    ue_ip, ue_ipv6, state = asked.get("ue_ip"), asked.get("ue_ipv6"), asked.get("state")
+    teid, peer = asked.get("teid"), asked.get("peer")
     where: list[str] = []
     values: list[Any] = []
     filters: list[tuple[str, Any]] = [
-        ("gateway = ?", gateway),
-        ("instr(id, ?) > 0", part_of_id),
+        ("gateway = ?", asked.get("gateway")),
+        ("instr(id, ?) > 0", asked.get("part_of_id")),
         ("ue_ip = ?", int(ue_ip) if isinstance(ue_ip, IPv4Address) else None),
         ("state = ?", state and state.value),
     ]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from ofgtp.core.errors import (
     StoreDamaged,
@@ -37,6 +37,7 @@ from ofgtp.core.usage.ledger import Ledger
 from ofgtp.core.usage.limits import Gauge
 from ofgtp.store import gauges, keys, listing, pfcp, reports, usage
 from ofgtp.store.files import is_full
+from ofgtp.store.listing import Matching
 from ofgtp.store.rows import SELECT, StoredSession, errors, one_of, session_of, stored_of
 from ofgtp.store.tables import APPLICATION_ID, MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from ofgtp.store.transaction import LAST_NUMBER, RELEASES_KEPT, VALUES, Transaction
@@ -541,53 +542,29 @@ class SessionStore:
     def list(
         self,
         *,
-        gateway: str | None = None,
-        part_of_id: str | None = None,
-        ue_ip: Address | None = None,
-        ue_ipv6: IPv6Network | None = None,
-        teid: int | None = None,
-        peer: Address | None = None,
-        state: SessionState | None = None,
         owned: bool = True,
         limit: int = 100,
         cursor: str | None = None,
+        **asked: Unpack[Matching],
     ) -> tuple[list[StoredSession], str | None]:
         """One page of the sessions that match, and the cursor of the next page or None.
 
-        `part_of_id` stands anywhere in the id; an IPv6 `ue_ip` is one of the UE's prefix, which
-        holds `ue_ipv6` or lies in it;
-        `teid` is the uplink's; `peer` is `uplink.remote_ip` or `downlink.remote_ip`; those of
-        control planes are left out unless `owned`. A page goes on after the last session of the one
-        before: sessions made or deleted in between neither repeat nor hide others.
+        Those of control planes are left out unless `owned`. A page goes on after the last session
+        of the one before: sessions made or deleted in between neither repeat nor hide others.
 
         Raises:
             InvalidSession: `cursor` is none of ours, or `limit` is not 1 to 1000.
         """
-        where, values = listing.conditions(
-            gateway, part_of_id, ue_ip, ue_ipv6, teid, peer, state, owned=owned
-        )
-        indexed = _is_indexed(gateway, ue_ip, teid)
+        where, values = listing.conditions(asked, owned=owned)
+        indexed = listing.is_indexed(asked)
         with errors():
             return listing.page(self._reader, where, values, limit, cursor, indexed=indexed)
 
-    def count_matching(
-        self,
-        *,
-        gateway: str | None = None,
-        part_of_id: str | None = None,
-        ue_ip: Address | None = None,
-        ue_ipv6: IPv6Network | None = None,
-        teid: int | None = None,
-        peer: Address | None = None,
-        state: SessionState | None = None,
-    ) -> int:
-        """How many sessions match; see `list`."""
-        where, values = listing.conditions(
-            gateway, part_of_id, ue_ip, ue_ipv6, teid, peer, state, owned=True
-        )
+    def count_matching(self, **asked: Unpack[Matching]) -> int:
+        """How many sessions match."""
+        where, values = listing.conditions(asked)
         with errors():
-            indexed = _is_indexed(gateway, ue_ip, teid)
-            return listing.count(self._reader, where, values, indexed=indexed)
+            return listing.count(self._reader, where, values, indexed=listing.is_indexed(asked))
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""
@@ -597,9 +574,3 @@ class SessionStore:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
-
-
-def _is_indexed(gateway: str | None, ue_ip: Address | None, teid: int | None) -> bool:
-    """Whether few sessions that match are found by an index. One of the gateway alone would lead
-    through all of its sessions, in no order."""
-    return gateway is not None and (isinstance(ue_ip, IPv4Address) or teid is not None)

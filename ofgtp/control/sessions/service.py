@@ -58,6 +58,7 @@ from ofgtp.northbound.service import (
     UsagePage,
     UsageView,
 )
+from ofgtp.store.listing import Matching
 from ofgtp.store.sqlite import SessionStore
 from ofgtp.store.transaction import Transaction
 
@@ -371,7 +372,14 @@ def _resource(session: Session) -> dict[str, Any]:
     }
 
 
-def _matching(filter: SessionFilter) -> dict[str, Any]:
+def _matching(filter: SessionFilter) -> Matching:
     """What of a filter says which sessions match, as the store is asked."""
-    names = ("gateway", "ue_ip", "ue_ipv6", "teid", "peer", "state")
-    return {name: getattr(filter, name) for name in names} | {"part_of_id": filter.id}
+    return Matching(
+        gateway=filter.gateway,
+        part_of_id=filter.id,
+        ue_ip=filter.ue_ip,
+        ue_ipv6=filter.ue_ipv6,
+        teid=filter.teid,
+        peer=filter.peer,
+        state=filter.state,
+    )
