@@ -254,10 +254,8 @@ class Host:
         while self._let_go():
             self._ovsdb.ensure(gateway, nonce=self.nonce)
         facts = self._ovsdb.ensure(gateway, nonce=self.nonce)
-        for port in list(self._former):
-            hostnet.restore_offloads(port, self._former[port])
-            log.info("gateway=%s: %s is no port any more, and as it was", gateway.name, port)
-            del self._former[port]
+        while self._former:
+            _give_back(gateway, *self._former.popitem())
         self.ovs_version = facts.ovs_version or self.ovs_version
         remade = bool(self._kept) or self._anew
         for port, kept in self._kept.items():
@@ -403,3 +401,14 @@ def say(gateway: Gateway, before: str | None, now: str | None) -> str | None:
         ended = "the host is set up" if before == STARTING else f"this problem is gone: {before}"
         log.info("gateway=%s: %s", gateway.name, ended)
     return now
+
+
+def _give_back(gateway: Gateway, port: str, former: dict[str, str]) -> None:
+    """Have the offloads of an interface that is no port any more be as they were. If that cannot
+    be, the gateway is none the worse."""
+    try:
+        hostnet.restore_offloads(port, former)
+    except GatewayNotReady as error:
+        log.warning("gateway=%s: %s is no port any more: %s", gateway.name, port, error)
+    else:
+        log.info("gateway=%s: %s is no port any more, and as it was", gateway.name, port)
