@@ -146,9 +146,7 @@ class Table:
         except ValueError as error:
             reason = f"{text!r} is not an IPv6 prefix, like 2001:db8:a::/48"
             raise self.error(key, reason, *index) from error
-        if found.ip != found.network.network_address:
-            reason = f"{text} has host bits set; the prefix is {found.network}"
-            raise self.error(key, reason, *index)
+        self._no_host_bits(found, key, text, *index)
         return found.network
 
     def network(self, key: str, text: str, *index: int) -> IPv4Network:
@@ -158,10 +156,15 @@ class Table:
         except ValueError as error:
             reason = f"{text!r} is not an IPv4 prefix, like 10.45.0.0/16"
             raise self.error(key, reason, *index) from error
+        self._no_host_bits(found, key, text, *index)
+        return found.network
+
+    def _no_host_bits(
+        self, found: IPv4Interface | IPv6Interface, key: str, text: str, *index: int
+    ) -> None:
         if found.ip != found.network.network_address:
             reason = f"{text} has host bits set; the prefix is {found.network}"
             raise self.error(key, reason, *index)
-        return found.network
 
     def interface_name(self, key: str) -> str:
         """A name the kernel, Open vSwitch and nftables all take for an interface."""
