@@ -96,6 +96,26 @@ def test_a_look_that_fails_forgets_no_former_port(
     assert restored == ["eth5"]
 
 
+def test_what_a_reload_changes_during_a_look_is_nobodys_repair(
+    bare: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in that look, and not in the next, whatever the gateway is by then."""
+    differed: list[bool] = []
+
+    def prepare() -> None:
+        differed.append(bare.differs)
+        if len(differed) == 1:
+            bare.changing()
+        if len(differed) == 3:
+            bare.stop()
+
+    monkeypatch.setattr(bare, "_prepare", prepare)
+    monkeypatch.setattr(bare, "_wait", lambda: None)
+    monkeypatch.setattr(bare._ovsdb, "stir", lambda _: None)
+    bare.run()
+    assert differed == [False, True, False]
+
+
 def test_the_unit_lets_it_make_all_sockets_that_it_makes() -> None:
     """Else one that the kernel has seems not to be there, as AF_XDP did."""
     root = Path(host.__file__).parents[3]
