@@ -129,6 +129,11 @@ def in_sync(lab: Lab) -> bool:
     return bool(shown["connected"] and shown["in_sync"] and shown["next_hop"]["mac"])
 
 
+def in_sync6(lab: Lab) -> bool:
+    """As `in_sync`, and it knows its next hop for IPv6 too."""
+    return in_sync(lab) and gateway(lab)["next_hop6"]["mac"] is not None
+
+
 EPOCH = re.compile(r"(pkt_mark=0(x0)?/0x[0-9a-f]+|ct_label=0(x0)?/0x[0-9a-f]+0{24})")
 """The epoch, a random number, in ovs-ofctl's text: in the mark, or from bit 96 on in the label."""
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.lab import ROOT, Lab
+from tests.support.ownership import in_sync6
 from tests.support.site import ACCESS_IP, ENB_IP, until
 
 CORE, PDN, POOL = "2001:db8:c::1", "2001:db8:c::2", "2001:db8:a::/48"
@@ -102,6 +103,6 @@ def phone(**members: object) -> Iterator[Phone]:
                 f'core_ip6 = "{CORE}/64"\nnext_hop6 = "{PDN}"',
             )
         )
-        until(lambda: lab.http("GET", "/v1/gateways").json()["items"][0]["in_sync"], "in sync")
+        until(lambda: in_sync6(lab), "in sync, and the next hops answer")
         made.session(**members)
         yield made

@@ -68,7 +68,7 @@ def config(lab: Lab, cores: str, owner: str = own.SWITCH) -> str:
 
 def start(lab: Lab, cores: str, owner: str = own.SWITCH) -> None:
     lab.start_controller(config(lab, cores, owner))
-    until(lambda: own.in_sync(lab), "in sync")
+    until(lambda: own.in_sync6(lab), "in sync, and the next hops answer")
 
 
 @pytest.fixture(scope="module")
