@@ -19,6 +19,12 @@ COLUMNS = (
     " state, reason, created_at, updated_at, slot, detail"
 )
 SELECT = f"SELECT {COLUMNS} FROM sessions"
+VALUES = (
+    "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip,"
+    f" state = '{SessionState.ERROR_INDICATED.value}', qos"
+)
+"""What the flows of a tunnel pair are made from (`FlowValues`)."""
+LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,17 @@
-"""Sessions in an SQLite file: durable before success is answered, and never half a batch.
-
-Two connections: one writes, one reads. What is read outside a transaction is always what was last
-committed, even while a long batch is half written. Write-ahead logging with `synchronous=NORMAL`
-keeps every commit through a killed process; `FULL` adds an fsync per commit for power cuts.
-"""
+"""Sessions in an SQLite file: durable before success is answered, and never half a batch."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from ofgtp.core.errors import (
-    StoreDamaged,
-    StoreError,
-    StoreUnfit,
-)
+from ofgtp.core.errors import StoreError
 from ofgtp.core.filters import Network
 from ofgtp.core.model import (
     TEID_MAX,
@@ -36,26 +24,24 @@ from ofgtp.core.model import (
 from ofgtp.core.usage.ledger import Ledger
 from ofgtp.core.usage.limits import Gauge
 from ofgtp.store import gauges, keys, listing, pfcp, reports, usage
-from ofgtp.store.files import is_full
+from ofgtp.store.database import INSTANCE_ID, Database
 from ofgtp.store.listing import Matching
-from ofgtp.store.rows import SELECT, StoredSession, errors, one_of, session_of, stored_of
-from ofgtp.store.tables import APPLICATION_ID, MIGRATIONS, SCHEMA, SCHEMA_VERSION
-from ofgtp.store.transaction import LAST_NUMBER, RELEASES_KEPT, VALUES, Transaction
-
-log = logging.getLogger(__name__)
+from ofgtp.store.rows import (
+    LAST_NUMBER,
+    SELECT,
+    VALUES,
+    StoredSession,
+    errors,
+    one_of,
+    session_of,
+    stored_of,
+)
+from ofgtp.store.transaction import RELEASES_KEPT, Transaction
 
 FORGET_EVERY = 64
 """Transactions between two times that older ones are forgotten."""
 
-LOG_PAGES = 4_000
-"""Pages in the write-ahead log before they are folded into the file."""
-COMMIT_PAGES, ROWS_A_PAGE = 7, 30
-"""What a transaction writes there, about: so many pages, and one for so many rows."""
-
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
 _CHUNK = 5_000
-_BUSY_SECONDS = 1.0
 
 _COUNT = f"""
 SELECT {", ".join(f"count(*) FILTER (WHERE state = '{state}')" for state in SessionState)}
@@ -68,18 +54,12 @@ class SessionStore:
     """The sessions of all gateways in one SQLite file.
 
     Args:
-        path: the file; it and its directory are made if missing (readable by the owner alone:
-            session ids tend to be subscriber identities).
-        durability: "normal" keeps every commit through a killed process, "full" through a power
-            cut as well, at the price of an fsync per transaction.
+        path, durability, aside, pause: as for `Database`.
         teids: what uplink TEIDs are allocated from.
         clock: seconds since the epoch.
-        aside: runs what takes long, at once or in another system thread.
-        pause: called again and again by who wants to write while that runs.
 
     Raises:
-        StoreUnfit: the file is damaged, is no ofgtp store, or was written by a later version.
-        StoreError: it cannot be made, read or written now.
+        StoreUnfit, StoreError: as `Database` does.
     """
 
     def __init__(
@@ -92,84 +72,31 @@ class SessionStore:
         aside: Callable[[Callable[[], None]], None] = lambda work: work(),
         pause: Callable[[], None] = lambda: time.sleep(0.001),
     ) -> None:
-        self.path = path
-        self._teids, self._clock, self._aside, self._pause = teids, clock, aside, pause
-        self._logged, self._folding, self._not_folded = 0, False, ""
-        self._open_tx = False
-        self._transactions = 0
+        self._teids, self._clock = teids, clock
         self._fresh = usage.Fresh()
-        self._connections: list[sqlite3.Connection] = []
+        self._counts: dict[str | None, tuple[int, tuple[int, ...]]] = {}
+        self._file = Database(path, durability, aside, pause)
+        self._db, self._reader = self._file.writer, self._file.reader
         try:
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}") from error
-        try:
-            self._db = self._connect()
-            self._prepare(durability)
-            self._reader = self._connect()
-            self._counts: dict[str | None, tuple[int, tuple[int, ...]]] = {}
-            self._reader.execute("PRAGMA query_only = ON")
-        except sqlite3.Error as error:
-            self.close()
-            kind = StoreDamaged if error.sqlite_errorcode & 0xFF in _DAMAGE else StoreError
-            why = "the disk is full" if is_full(path.parent) else str(error)
-            raise kind(f"{path}: cannot be used as the session store: {why}") from error
+            self.check()
         except StoreError:
             self.close()
             raise
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        self._connections.append(db)
-        return db
-
-    def _prepare(self, durability: Literal["normal", "full"]) -> None:
-        """Check what the file is, make the tables in an empty one, and set the journal up."""
-        db = self._db
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        owner = db.execute("PRAGMA application_id").fetchone()[0]
-        empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not empty and owner != APPLICATION_ID:
-            raise StoreUnfit(f"{self.path}: is another program's database")
-        if version > SCHEMA_VERSION:
-            raise StoreUnfit(
-                f"{self.path}: has schema version {version}, this ofgtp knows {SCHEMA_VERSION}"
-            )
-        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if damage != "ok":
-            raise StoreDamaged(f"{self.path}: is damaged: {damage}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
-        db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
-        db.execute("PRAGMA wal_autocheckpoint = 0")  # `_fold` does it
-        # Or what each savepoint changes is first copied into a file.
-        db.execute("PRAGMA temp_store = MEMORY")
-        if empty:
-            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-            self._set_meta("instance_id", str(uuid.uuid4()))
-        else:
-            for older in range(version, SCHEMA_VERSION):
-                step = f"{MIGRATIONS[older]} PRAGMA user_version = {older + 1};"
-                db.executescript(f"BEGIN IMMEDIATE; {step} COMMIT;")
-        self.check()
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
 
     @property
     def instance_id(self) -> str:
         """Names this life of the store: it changes when the sessions are given up (`reset`)."""
         with errors():
-            row = self._reader.execute("SELECT value FROM meta WHERE key = 'instance_id'")
-            return str(row.fetchone()[0])
+            return str(self._file.meta(INSTANCE_ID))
 
     def check(self) -> None:
         """Raise StoreError unless the store can be written now."""
-        if self._open_tx or self._folding:
-            return
-        with errors():
-            self._set_meta("checked_at", str(int(self._clock())))
-        self._wrote(1)
+        self._file.try_to_write("checked_at", str(int(self._clock())))
 
     def reset(self) -> str:
         """Give up all sessions and return a new instance id. Numbers and TEIDs are not reused."""
@@ -181,17 +108,16 @@ class SessionStore:
             usage.clear(self._db)
             reports.clear(self._db)
             gauges.clear(self._db)
-            self._set_meta("instance_id", instance_id)
+            self._file.set_meta(INSTANCE_ID, instance_id)
         return instance_id
 
     def recovery_time_stamp(self, now: int) -> int:
         """Since when all sessions of control planes are kept: `now`, if that is not known yet."""
         with errors():
-            sql = "SELECT value FROM meta WHERE key = ?"
-            row = self._reader.execute(sql, (pfcp.STAMP,)).fetchone()
-            if row is not None:
-                return int(row[0])
-            self._set_meta(pfcp.STAMP, str(now))
+            known = self._file.meta(pfcp.STAMP)
+            if known is not None:
+                return int(known)
+            self._file.set_meta(pfcp.STAMP, str(now))
         return now
 
     def ledgers(self, numbers: Sequence[int]) -> dict[int, Ledger]:
@@ -217,7 +143,7 @@ class SessionStore:
     @property
     def quiet(self) -> int | None:
         """None while a transaction is open; else the same number until the next one is made."""
-        return None if self._open_tx else self._transactions
+        return self._file.quiet
 
     def looked(self, rows: Iterable[usage.PlainRow], ledgers: Iterable[tuple[int, Ledger]]) -> None:
         """Keep in mind what sessions have used by now, later than it was written."""
@@ -341,57 +267,18 @@ class SessionStore:
         Raises:
             StoreError: the store cannot be written, or another transaction is open.
         """
-        if self._open_tx:
-            raise StoreError("the session store: another transaction is open")
-        while self._folding:
-            self._pause()
-        with errors():
-            self._db.execute("BEGIN IMMEDIATE")
-        self._open_tx, rows = True, self._db.total_changes
-        try:
+        with self._file.transaction(self._forget):
             yield Transaction(self._db, int(self._clock() * 1_000_000), self._teids, self._fresh)
-            with errors():
-                self._transactions += 1
-                if self._transactions % FORGET_EVERY == 0:
-                    self._db.execute(
-                        "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
-                        (RELEASES_KEPT,),
-                    )
-                    pfcp.forget_answers(self._db, int(self._clock() * 1_000_000))
-                self._db.execute("COMMIT")
-        finally:
-            self._open_tx = False
-            if self._db.in_transaction:
-                with errors():
-                    self._db.execute("ROLLBACK")
-        self._wrote(COMMIT_PAGES + (self._db.total_changes - rows) // ROWS_A_PAGE)
 
-    def _wrote(self, pages: int) -> None:
-        """So many pages, about, have been added to the write-ahead log."""
-        self._logged += pages
-        if self._not_folded:
-            log.warning(
-                "%s: SQLite's write-ahead log is not written back into the file, and grows: %s",
-                self.path,
-                self._not_folded,
-            )
-            self._not_folded = ""
-        if self._logged > LOG_PAGES and not self._folding:
-            self._logged, self._folding = 0, True
-            self._aside(self._fold)
-
-    def _fold(self) -> None:
-        """Fold the write-ahead log into the file, and have it begin anew. It may take long, and
-        has a connection of its own: readers go on meanwhile, and the writer waits. (If it did not,
-        the log would never be folded to its end, and grow.)"""
-        try:
-            with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as db:
-                if db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]:
-                    self._not_folded = "it is being read"
-        except sqlite3.Error as error:
-            self._not_folded = str(error)  # this may be another system thread: it logs nothing
-        finally:
-            self._folding = False
+    def _forget(self, transactions: int) -> None:
+        """Forget, from time to time, what is kept for a while."""
+        if transactions % FORGET_EVERY:
+            return
+        self._db.execute(
+            "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?",
+            (RELEASES_KEPT,),
+        )
+        pfcp.forget_answers(self._db, int(self._clock() * 1_000_000))
 
     def get(self, session_id: str) -> StoredSession | None:
         """The session with this id."""
@@ -568,9 +455,4 @@ class SessionStore:
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""
-        for db in reversed(self._connections):
-            db.close()
-        self._connections.clear()
-
-    def _set_meta(self, key: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+        self._file.close()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from ofgtp.core.errors import (
@@ -24,17 +20,14 @@ from ofgtp.core.model import (
     SessionState,
 )
 from ofgtp.core.sessions.detail import SLOT_MAX
-from ofgtp.core.sessions.shape import Numbers
 from ofgtp.core.sessions.shaped import Shaped, ShapedPut
 from ofgtp.core.usage.ledger import Ledger
 from ofgtp.core.usage.limits import Gauge
-from ofgtp.store import gauges, keys, pfcp, reports, usage
-from ofgtp.store.detail import Shapes, format_of
+from ofgtp.store import bulk, gauges, keys, pfcp, reports, teids, usage
 from ofgtp.store.rows import (
     COLUMNS,
     SELECT,
     StoredSession,
-    detailed_of,
     errors,
     fields_of,
     in_state,
@@ -43,7 +36,6 @@ from ofgtp.store.rows import (
     time_of,
 )
 
-ALLOCATION_TRIES = 64
 _MAX_SEQ = (1 << 63) - 1
 RELEASES_KEPT = 65_536
 """A TEID given back is not allocated again within this many further releases."""
@@ -53,28 +45,7 @@ _INSERT = (
     " downlink_ip, qos, slot, detail, state, reason, created_at, updated_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_INSERT_MANY = (
-    "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
-    " downlink_teid, downlink_ip, qos, state, created_at, updated_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '{state}', {now}, {now})"
-)
-_INSERT_SHAPED = (
-    "INSERT INTO sessions (number, id, gateway, ue_ip, uplink_teid, uplink_remote_ip,"
-    " downlink_teid, downlink_ip, qos, slot, detail, state, created_at, updated_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{state}', {now}, {now})"
-)
-"""What all have is told once: to bind it for each takes its time, where they are very many."""
-_NUMBERS = "number, ue_ip, uplink_teid, uplink_remote_ip, downlink_teid, downlink_ip"
-VALUES = f"{_NUMBERS}, state = '{SessionState.ERROR_INDICATED.value}', qos"
-_DELETE_MANY = (
-    "DELETE FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
-    f" RETURNING {VALUES}, gateway, slot, detail, state = '{SessionState.FAILED.value}'"
-)
-"""One statement for many: each that starts the trigger costs 20 microseconds more."""
-_SLOT = itemgetter(9)
-_SHAPES = Shapes()
 _SLOT_OF = "SELECT number, slot FROM sessions WHERE id = ?"
-LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _UPDATE = (
     "UPDATE sessions SET gateway = ?, ue_ip = ?, uplink_teid = ?, uplink_remote_ip = ?,"
     " downlink_teid = ?, downlink_ip = ?, qos = ?, slot = ?, detail = ?, state = ?, reason = ?,"
@@ -127,27 +98,7 @@ class Transaction:
         None, and nothing is changed, if one is not new or in conflict: which, `insert` tells.
         """
         with errors():
-            row = self._db.execute(LAST_NUMBER).fetchone()
-            first = (row[0] if row else 0) + 1
-            values = [
-                FlowValues(number, ue_ip, teid or 0, peer, far_teid, far_ip, False, qos)
-                for number, (_, _, ue_ip, teid, peer, far_teid, far_ip, qos) in enumerate(
-                    puts, first
-                )
-            ]
-            rows = [(number, put[0], gateway, *put[2:]) for number, put in enumerate(puts, first)]
-            self._db.execute("SAVEPOINT many")
-            try:
-                self._db.executemany(_INSERT_MANY.format(state=state.value, now=self._now), rows)
-                if keys.any_in_range(self._db, first, first + len(rows) - 1):
-                    self._db.execute("ROLLBACK TO many")
-                    return None
-            except sqlite3.IntegrityError:
-                self._db.execute("ROLLBACK TO many")
-                return None
-            finally:
-                self._db.execute("RELEASE many")
-        return values
+            return bulk.insert(self._db, self._now, gateway, puts, state)
 
     def insert_shaped(
         self,
@@ -157,50 +108,8 @@ class Transaction:
         state: SessionState,
     ) -> tuple[list[FlowValues], list[Shaped]] | None:
         """As `insert_many`, and then those with bearers, of which there are some."""
-        formats = [format_of(put.shape) for put in shaped]
         with errors():
-            (last,) = self._db.execute("SELECT max(slot) FROM sessions").fetchone()
-            slot = (last or 0) + 1
-            if None in formats or slot + len(shaped) - 1 > SLOT_MAX:
-                return None
-            self._db.execute("SAVEPOINT shaped")
-            try:
-                values = self.insert_many(gateway, puts, state) if puts else []
-                if values is not None:
-                    made = self._insert_shaped(gateway, shaped, slot, formats, state)
-                    if made is not None:
-                        return values, made
-                self._db.execute("ROLLBACK TO shaped")
-            finally:
-                self._db.execute("RELEASE shaped")
-        return None
-
-    def _insert_shaped(
-        self,
-        gateway: str,
-        puts: Sequence[ShapedPut],
-        slot: int,
-        formats: Sequence[str | None],
-        state: SessionState,
-    ) -> list[Shaped] | None:
-        row = self._db.execute(LAST_NUMBER).fetchone()
-        first = (row[0] if row else 0) + 1
-        made, rows = [], []
-        for place, ((session_id, _, shape, values), text) in enumerate(
-            zip(puts, formats, strict=True)
-        ):
-            number, own = first + place, slot + place
-            detail = (text or "") % values[shape.own :]
-            columns = shape.columns((*values, None))
-            rows.append((number, session_id, gateway, *columns, shape.qos, own, detail))
-            made.append(Shaped(shape, Numbers(number, own, values)))
-        try:
-            self._db.executemany(_INSERT_SHAPED.format(state=state.value, now=self._now), rows)
-            right = keys.write_shaped(self._db, gateway, made)
-        except sqlite3.IntegrityError:
-            return None
-        right = right and not keys.any_in_range(self._db, first, first + len(rows) - 1)
-        return made if right else None
+            return bulk.insert_shaped(self._db, self._now, gateway, puts, shaped, state)
 
     def delete_many(self, ids: Sequence[str]) -> list[tuple[str, FlowValues | Shaped]] | None:
         """Delete sessions of tunnels and bearers; the gateway and the numbers of each, in no order.
@@ -208,39 +117,7 @@ class Transaction:
         None, and nothing is changed, if one is not there, is named twice, or is more than that.
         """
         with errors():
-            self._db.execute("SAVEPOINT many")
-            try:
-                rows = self._db.execute(_DELETE_MANY, (json.dumps(ids),)).fetchall()
-                made = None if len(rows) < len(ids) else self._deleted(rows)
-                if made is None:
-                    self._db.execute("ROLLBACK TO many")
-            finally:
-                self._db.execute("RELEASE many")
-        return made
-
-    def _deleted(
-        self, rows: Sequence[Sequence[Any]]
-    ) -> list[tuple[str, FlowValues | Shaped]] | None:
-        if {*map(_SLOT, rows)} <= {None}:
-            return [(row[8], FlowValues._make(row[:8])) for row in rows]
-        made: list[tuple[str, FlowValues | Shaped]] = []
-        numbers = []
-        for row in rows:
-            gateway, slot, text, failed = row[8:]
-            plain = FlowValues._make(row[:8])
-            if slot is None:
-                made.append((gateway, plain))
-                continue
-            own = [number for number in plain[1:6] if number is not None]
-            kind = plain.peer is None, plain.far_ip is None, plain.qos
-            found = _SHAPES.of(own, kind, text, partial(detailed_of, plain, slot, text))
-            if found is None or failed:
-                return None
-            shape, values = found
-            made.append((gateway, Shaped(shape, Numbers(plain.number, slot, values))))
-            numbers.append(plain.number)
-        keys.remove_many(self._db, numbers)
-        return made
+            return bulk.delete(self._db, ids)
 
     def replace(
         self,
@@ -465,40 +342,13 @@ class Transaction:
     def allocate_teid(self, gateway: str, among: range | None = None) -> int:
         """A random TEID, of some or any, that no session has and none lately gave back.
 
-        Late packets of a session that is gone must not reach another one's UE. Only when random
-        tries find nothing is the TEID taken that was given back longest ago.
-
         Raises:
             StoreError: no TEID is free.
         """
-        teids = among or self._teids
-        taken = (
-            "SELECT EXISTS (SELECT 1 FROM sessions WHERE gateway = :g AND uplink_teid = :t)"
-            " OR EXISTS (SELECT 1 FROM released WHERE gateway = :g AND teid = :t)"
-            " OR EXISTS (SELECT 1 FROM teids WHERE gateway = :g AND teid = :t)"
-        )
-        oldest = (
-            "SELECT teid FROM released AS r WHERE gateway = ? AND teid BETWEEN ? AND ?"
-            " AND NOT EXISTS (SELECT 1 FROM sessions AS s"
-            " WHERE s.gateway = r.gateway AND s.uplink_teid = r.teid)"
-            " AND NOT EXISTS (SELECT 1 FROM teids AS t"
-            " WHERE t.gateway = r.gateway AND t.teid = r.teid) ORDER BY seq"
-        )
         with errors():
-            for _ in range(ALLOCATION_TRIES):
-                teid = secrets.choice(teids)
-                if (gateway, teid) in self._allocated:
-                    continue
-                if not self._db.execute(taken, {"g": gateway, "t": teid}).fetchone()[0]:
-                    self._allocated.add((gateway, teid))
-                    return teid
-            bounds = (gateway, teids[0], teids[-1])
-            rows = self._db.execute(oldest, bounds).fetchall()
-        for (teid,) in rows:
-            if (gateway, teid) not in self._allocated:
-                self._allocated.add((gateway, teid))
-                return int(teid)
-        raise StoreError(f"gateway {gateway}: no uplink TEID is free")
+            teid = teids.allocate(self._db, gateway, among or self._teids, self._allocated)
+        self._allocated.add((gateway, teid))
+        return teid
 
     def _write(
         self, session: Session, sql: str, values: Sequence[Any], *, new: bool

@@ -28,8 +28,7 @@ from ofgtp.core.errors import (
     UnknownSession,
 )
 from ofgtp.core.model import FTeid, Qos, Session, SessionState, Uplink
-from ofgtp.store import SessionStore
-from ofgtp.store import sqlite as sqlite_module
+from ofgtp.store import SessionStore, database
 from ofgtp.store.listing import _PEERS
 from ofgtp.store.sqlite import FORGET_EVERY
 from ofgtp.store.transaction import RELEASES_KEPT
@@ -713,7 +712,7 @@ def test_a_teid_is_known_while_a_change_of_it_is_under_way(store: SessionStore) 
 
 @pytest.mark.parametrize("write", ["transactions", "checks"])
 def test_the_log_is_folded_in_time(path: Path, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
-    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    monkeypatch.setattr(database, "LOG_PAGES", 50)
     store = SessionStore(path)
     sizes = []
     for n in range(300):
@@ -730,7 +729,7 @@ def test_the_log_is_folded_in_time(path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_the_log_is_folded_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In another thread. The store goes on being read; who wants to write waits for it, and what
     is written goes to the start of the log."""
-    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    monkeypatch.setattr(database, "LOG_PAGES", 50)
     work: list[Callable[[], None]] = []
     read: list[object] = []
 
@@ -761,10 +760,10 @@ def test_a_log_that_is_being_read(path: Path, caplog: pytest.LogCaptureFixture) 
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM sessions").fetchone()
         fill(store, 2)
-        store._fold()
+        store._file.fold()
         fill(store, 3)
     assert "is not written back into the file, and grows: it is being read" in caplog.text
-    store._fold()
+    store._file.fold()
     assert ids(store) == ["ue-1", "ue-2", "ue-3"]
     store.close()
 
@@ -773,14 +772,14 @@ def test_a_log_that_cannot_be_folded(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Is said, and tried again; nothing else ends."""
-    monkeypatch.setattr(sqlite_module, "LOG_PAGES", 50)
+    monkeypatch.setattr(database, "LOG_PAGES", 50)
     store = SessionStore(path)
     here = store.path
-    store.path = path / "nowhere"
+    store._file.path = path / "nowhere"
     for n in range(40):
         fill(store, n)
     assert "log is not written back into the file, and grows: " in caplog.text
-    store.path = here
+    store._file.path = here
     caplog.clear()
     for n in range(40, 80):
         fill(store, n)
