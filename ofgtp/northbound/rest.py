@@ -7,18 +7,13 @@ answers it. Errors of any kind leave as problem documents (RFC 9457), no traceba
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 from http import HTTPStatus
 from itertools import chain, islice
 from typing import Any
-from urllib.parse import quote
-
-import eventlet
-from pydantic import BaseModel
 
 from ofgtp.core.errors import InvalidSession, OfgtpError
 from ofgtp.core.model import SESSION_ID
@@ -32,6 +27,7 @@ from ofgtp.northbound import (
     pages,
     peer_order,
     problem,
+    replies,
     schema,
     shown,
     stream,
@@ -44,7 +40,7 @@ from ofgtp.northbound.http.response import Response
 from ofgtp.northbound.metrics import Exposition
 from ofgtp.northbound.problem import ProblemError
 from ofgtp.northbound.routes import Route, Routes
-from ofgtp.northbound.service import Reload, Service, SessionFilter, SessionRequest, SessionView
+from ofgtp.northbound.service import Reload, Service, SessionFilter, SessionRequest
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +71,6 @@ NDJSON_TYPES = frozenset(
     }
 )
 """The last is what generated clients send, to which the others say nothing."""
-
-JSON = "application/json"
-
-_LINES_AT_ONCE = 200
-_ITEMS_AT_ONCE = 100
 
 
 class RestApp:
@@ -165,7 +156,7 @@ class RestApp:
     def reloaded(self, hosts: Collection[str], token: str | None) -> None:
         """Accept these names in the Host header from now on, and this token."""
         self._access = Access(self._host, hosts, token)
-        self._openapi = _dump(openapi.document(self._access.needs_token))
+        self._openapi = replies.dumped(openapi.document(self._access.needs_token))
 
     def __call__(self, request: Request) -> Response:
         """Answer one request, whatever happens."""
@@ -256,23 +247,23 @@ class RestApp:
         return response
 
     def _openapi_json(self, request: Request) -> Response:
-        return Response(self._openapi, content_type=JSON)
+        return Response(self._openapi, content_type=replies.JSON)
 
     def _health(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
         well, body = self._service.health()
-        return _json(body, HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
+        return replies.as_json(body, HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _reload_now(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
         bodies.empty(bodies.parse(request.body))
         if self._reload is None:
             raise problem.nothing_here()
-        return _model(schema.ReloadOutput.of(self._reload()))
+        return replies.as_model(schema.ReloadOutput.of(self._reload()))
 
     def _gateways(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
-        return _json({"items": list(self._service.gateways())})
+        return replies.as_json({"items": list(self._service.gateways())})
 
     def _peers(self, request: Request) -> Response:
         query = bodies.query(request, schema.PeersQuery)
@@ -280,37 +271,39 @@ class RestApp:
         views = peer_order.arranged(found, query.sort, query.order)
         shown = islice(views, query.offset, query.limit and query.offset + query.limit)
         items = (schema.PeerOutput.of(each).model_dump_json() for each in shown)
-        return _page(items, None, total=len(found))
+        return replies.page(items, None, total=len(found))
 
     def _history(self, request: Request) -> Response:
         query = bodies.query(request, history.HistoryQuery)
-        return _json(history.page(self._service.history(query.gateway, query.seconds)))
+        return replies.as_json(history.page(self._service.history(query.gateway, query.seconds)))
 
     def _rules(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
-        return _json(self._service.session_rules(session_id))
+        return replies.as_json(self._service.session_rules(session_id))
 
     def _usage_of(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
-        return _model(usage.one(self._service.session_usage(session_id)))
+        return replies.as_model(usage.one(self._service.session_usage(session_id)))
 
     def _usage(self, request: Request) -> Response:
         query = bodies.query(request, usage.UsageQuery)
         if query.sort is not None and query.cursor is not None:
             raise InvalidSession("cursor", "is of pages, which there are none of with sort")
-        return _model(usage.page(self._service.usage(query.filter())))
+        return replies.as_model(usage.page(self._service.usage(query.filter())))
 
     def _pfcp(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
         views = self._service.pfcp()
-        return _page((schema.PfcpNodeOutput.of(each).model_dump_json() for each in views), None)
+        return replies.page(
+            (schema.PfcpNodeOutput.of(each).model_dump_json() for each in views), None
+        )
 
     def _flows(self, request: Request) -> Response:
         query = bodies.query(request, schema.FlowsQuery)
         lines = self._service.flows_text(query.gateway)
         first = next(lines, None)  # what fails at once still gets its own status
         rest = iter(()) if first is None else chain([first], lines)
-        response = Response(content_type="text/plain; charset=utf-8", stream=_text(rest))
+        response = Response(content_type="text/plain; charset=utf-8", stream=replies.text(rest))
         self._under_way += 1  # until all of it is written
         response.close = self._flows_written
         return response
@@ -346,14 +339,14 @@ class RestApp:
         filter = SessionFilter(**{k: v for k, v in query if k != "total"})
         views, cursor = self._service.list(filter)
         more = {"total": self._service.count(filter)} if query.total else {}
-        return _page(map(shown.session, views), cursor, **more)
+        return replies.page(map(shown.session, views), cursor, **more)
 
     def _create(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
         if (made := self._made(request, None)) is not None:
             return made
         view = self._service.create(bodies.session(bodies.parse(request.body)).request())
-        return _created(shown.session(view), view.session.id)
+        return replies.created(shown.session(view), view.session.id)
 
     def _put(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -364,8 +357,8 @@ class RestApp:
         _same_id(body.id, session_id)
         view, created = self._service.put(body.request(session_id))
         if not created:
-            return _session(view)
-        return _created(shown.session(view), view.session.id)
+            return replies.as_session(view)
+        return replies.created(shown.session(view), view.session.id)
 
     def _patch(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -379,11 +372,11 @@ class RestApp:
             _same_id(body.id, session_id)
             return body.request(session_id)
 
-        return _session(self._service.patch(session_id, change))
+        return replies.as_session(self._service.patch(session_id, change))
 
     def _get(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
-        return _session(self._service.get(session_id))
+        return replies.as_session(self._service.get(session_id))
 
     def _delete(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -395,30 +388,34 @@ class RestApp:
     def _bearers(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
         found = bearer_calls.show(self._service, session_id)
-        return _page((each.model_dump_json(exclude_unset=True) for each in found), None)
+        return replies.page((each.model_dump_json(exclude_unset=True) for each in found), None)
 
     def _bearer(self, request: Request, session_id: str, bearer: str) -> Response:
         bodies.query(request, schema.NoQuery)
-        return _model(bearer_calls.show_one(self._service, session_id, bearer))
+        return replies.as_model(bearer_calls.show_one(self._service, session_id, bearer))
 
     def _add_bearer(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
         body = bodies.parse(request.body)
         made, _ = bearer_calls.put(self._service, session_id, None, body)
-        return _model(made, HTTPStatus.CREATED, _bearer_location(session_id, made.id))
+        return replies.as_model(
+            made, HTTPStatus.CREATED, replies.bearer_location(session_id, made.id)
+        )
 
     def _put_bearer(self, request: Request, session_id: str, bearer: str) -> Response:
         bodies.query(request, schema.NoQuery)
         body = bodies.parse(request.body)
         made, new = bearer_calls.put(self._service, session_id, bearer, body)
         if not new:
-            return _model(made)
-        return _model(made, HTTPStatus.CREATED, _bearer_location(session_id, bearer))
+            return replies.as_model(made)
+        return replies.as_model(
+            made, HTTPStatus.CREATED, replies.bearer_location(session_id, bearer)
+        )
 
     def _patch_bearer(self, request: Request, session_id: str, bearer: str) -> Response:
         bodies.query(request, schema.NoQuery)
         patch = bodies.parse(request.body)
-        return _model(bearer_calls.patch(self._service, session_id, bearer, patch))
+        return replies.as_model(bearer_calls.patch(self._service, session_id, bearer, patch))
 
     def _delete_bearer(self, request: Request, session_id: str, bearer: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -443,7 +440,7 @@ class RestApp:
             return None
         if new is None:
             return None
-        return _created(shown.new_session(new), put.id)
+        return replies.created(shown.new_session(new), put.id)
 
     def _of(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -458,12 +455,12 @@ class RestApp:
             }
             for flow in flows
         ]
-        return _json({"items": items})
+        return replies.as_json({"items": items})
 
     def _seen(self, request: Request, session_id: str) -> Response:
         bodies.query(request, schema.NoQuery)
         items = [schema.SeenOutput.of(view) for view in self._service.seen(session_id)]
-        return Response(schema.SeenList(items=items).model_dump_json() + "\n", 200, JSON)
+        return Response(schema.SeenList(items=items).model_dump_json() + "\n", 200, replies.JSON)
 
     def _batch(self, request: Request) -> Response:
         bodies.query(request, schema.NoQuery)
@@ -476,7 +473,7 @@ class RestApp:
             raise problem.too_large(f"a batch has at most {self._batch_lines} lines") from None
         finally:
             self._batch_runs = False
-        return _json(
+        return replies.as_json(
             {"created": result.created, "replaced": result.replaced, "deleted": result.deleted}
         )
 
@@ -489,47 +486,3 @@ def _check_id(session_id: str) -> None:
 def _same_id(given: str | None, session_id: str) -> None:
     if given is not None and given != session_id:
         raise problem.unprocessable([{"loc": "id", "msg": f"is not the path's ({session_id})"}])
-
-
-def _text(lines: Iterator[str]) -> Iterator[bytes]:
-    while some := list(islice(lines, _LINES_AT_ONCE)):
-        yield "".join(f"{line.rstrip()}\n" for line in some).encode()
-
-
-def _dump(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(_dump(value), status, JSON)
-
-
-def _model(
-    value: BaseModel, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(value.model_dump_json(exclude_unset=True) + "\n", status, JSON, headers)
-
-
-def _session(view: SessionView) -> Response:
-    return Response(shown.session(view) + "\n", HTTPStatus.OK, JSON)
-
-
-def _created(body: str, session_id: str) -> Response:
-    where = f"/v1/sessions/{quote(session_id, safe=':@')}"
-    return Response(body + "\n", HTTPStatus.CREATED, JSON, {"Location": where})
-
-
-def _page(items: Iterator[str], following: str | None, **more: int) -> Response:
-    """A list of what is JSON already, and more members; others get a turn while it is made."""
-    parts: list[str] = []
-    while some := list(islice(items, _ITEMS_AT_ONCE)):
-        if parts:
-            eventlet.sleep(0)
-        parts += some
-    rest = json.dumps({"next": following, **more}, separators=(",", ":"))
-    return Response(f'{{"items":[{",".join(parts)}],{rest[1:]}\n', 200, JSON)
-
-
-def _bearer_location(session_id: str, bearer_id: str) -> dict[str, str]:
-    session, bearer = (quote(each, safe=":@") for each in (session_id, bearer_id))
-    return {"Location": f"/v1/sessions/{session}/bearers/{bearer}"}

@@ -19,7 +19,7 @@ import eventlet
 import pytest
 
 from ofgtp.core.flows.pipeline import DOWNLINK, UPLINK
-from ofgtp.northbound import rest
+from ofgtp.northbound import replies, rest
 from ofgtp.northbound.rest import RestApp
 from ofgtp.store import SessionStore
 from ofgtp.store.transaction import Transaction
@@ -185,7 +185,7 @@ def test_lines_just_within_their_limit(client: Client, name: str) -> None:
     assert len(response.data) < 100_000
     with Watch() as watch:
         one = client.post(
-            "/v1/sessions", data=b'{"ue_ip":"10.45.0.2",%b}' % LONG[name], content_type=rest.JSON
+            "/v1/sessions", data=b'{"ue_ip":"10.45.0.2",%b}' % LONG[name], content_type=replies.JSON
         )
     assert one.status_code in (400, 422)
     judged(watch)
