@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ofgtp.control.buffer.holding import COUNTED_S, FAST_S, LATE_S, Flips, Holding, Notified
+from ofgtp.control.buffer.flips import Flips
+from ofgtp.control.buffer.holding import COUNTED_S, FAST_S, LATE_S, Holding, Notified
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.flows.flow import Flow, SetField
 from ofgtp.core.model import FTeid, Session, Uplink

@@ -13,13 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
 import eventlet
 from eventlet.event import Event
 
+from ofgtp.control.buffer.entry import Entry
 from ofgtp.control.turns import in_turns
 from ofgtp.core.agenda import Agenda
 from ofgtp.core.buffer.queue import SECONDS, Bounds, HeldPacket, Queue
@@ -37,7 +37,7 @@ from ofgtp.core.rules.terms import ETHERNET_HEADER, GROUP_BITS
 from ofgtp.core.sessions import rule as rules
 from ofgtp.core.sessions.detail import SLOT_MAX
 from ofgtp.core.sessions.rule import Refused, Rule, Tunnel
-from ofgtp.core.sessions.rules import peers_of, rules_of
+from ofgtp.core.sessions.rules import peers_of
 from ofgtp.core.usage.pace import COUNTED_S
 from ofgtp.southbound.channel import Channel, Disconnected, NotConfirmed
 from ofgtp.southbound.openflow import PacketIn
@@ -94,58 +94,6 @@ class Owners(Protocol):
         """Packets that were held were sent on a moment ago, and are counted by now."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A session some of whose packets were shown, with the rules that the switch has of it."""
-
-    session: Session | None
-    """None: it is no more."""
-    queue: Queue
-    actions: dict[int, tuple[Action, ...]] = field(default_factory=dict)
-    """By TEID of the tunnel: how packets get there."""
-    bounds: dict[str, Bounds | None] = field(default_factory=dict)
-    """By rule."""
-    sending: bool = False
-    """Whether what waits is being sent, and what comes has to wait behind it."""
-    changing: float | None = None
-    """Since when the store has not kept the change yet whose rules these are."""
-    closed: float | None = None
-    """When its way was closed in the switch."""
-    came_at: float | None = None
-    """When the last packet came."""
-    fast: bool = False
-    """Whether it came fast behind the one before."""
-    told: set[str] = field(default_factory=set)
-    """The rules of whose packets was told since they hold them."""
-    _rules: tuple[Rule, ...] | None = None
-
-    def take_over(self, session: Session | None) -> None:
-        """The switch has the rules of this one now; None: it is no more."""
-        self.session, self._rules = session, None
-        self.actions.clear()
-        self.bounds.clear()
-        if self.told:
-            self.told &= {rule.id for rule in self.rules if rule.forward == rules.Held()}
-
-    def is_of(self, session: Session | None) -> bool:
-        """Whether it is this session's, as it was once."""
-        mine, other = self.session, session
-        return mine is not None and other is not None and mine.number == other.number
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """Those for what comes from the core side."""
-        if self._rules is None:
-            made = () if self.session is None else rules_of(self.session)
-            self._rules = tuple(rule for rule in made if not rule.uplink)
-        return self._rules
-
-    @property
-    def holds(self) -> bool:
-        """Whether any of its packets are held."""
-        return self.session is not None and holds(self.session)
-
-
 class Holding:
     """One gateway's."""
 
@@ -165,7 +113,7 @@ class Holding:
         self.began_us = time.monotonic_ns() // 1000
         self.counts: Counter[str] = Counter({"held": 0, "replayed": 0})
         """Packets so far."""
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._due: Agenda[int] = Agenda()
         self._forget: Agenda[int] = Agenda()
         self._late = 0
@@ -180,7 +128,7 @@ class Holding:
         self._tallies: dict[int, Tally] = {}
         """By slot, so that there are no more of them than sessions."""
         self._delivered: Agenda[int] = Agenda()
-        self._changing: list[_Entry] = []
+        self._changing: list[Entry] = []
         self._coming: dict[int, Session | None] = {}
         """Sessions that will hold packets once the store has kept a change."""
 
@@ -251,12 +199,12 @@ class Holding:
         else:
             self._hold(slot, entry, rule, packet.frame, now)
 
-    def _found(self, slot: int) -> _Entry | None:
+    def _found(self, slot: int) -> Entry | None:
         coming = self._coming.get(slot)
         session = coming or self._by_slot(slot)
         if session is None:
             return None
-        entry = self._entries[slot] = _Entry(session, Queue(self.room))
+        entry = self._entries[slot] = Entry(session, Queue(self.room))
         if coming is not None:
             entry.changing = time.monotonic()
             self._changing.append(entry)
@@ -266,7 +214,7 @@ class Holding:
         self._forget.set(slot, time.monotonic() + LATE_S)
         return entry
 
-    def _hold(self, slot: int, entry: _Entry, rule: Rule, frame: bytes, now: float) -> None:
+    def _hold(self, slot: int, entry: Entry, rule: Rule, frame: bytes, now: float) -> None:
         bounds = self._bounds(entry, rule)
         if (tally := self._tally(entry.session)) is not None:
             tally.came(rule.id, len(frame) - ETHERNET_HEADER)
@@ -276,7 +224,7 @@ class Holding:
             self._put(slot, entry, bounds, HeldPacket(now, now + bounds.seconds, rule.teid, frame))
         self._tell(slot, entry, rule, now)
 
-    def _bounds(self, entry: _Entry, rule: Rule) -> Bounds | None:
+    def _bounds(self, entry: Entry, rule: Rule) -> Bounds | None:
         if rule.id not in entry.bounds:
             if self.owners is None or entry.session is None:
                 return None
@@ -285,7 +233,7 @@ class Holding:
             entry.bounds[rule.id] = self.owners.held_by(entry.session, rule)
         return entry.bounds[rule.id]
 
-    def _put(self, slot: int, entry: _Entry, bounds: Bounds, held: HeldPacket) -> None:
+    def _put(self, slot: int, entry: Entry, bounds: Bounds, held: HeldPacket) -> None:
         first = not len(entry.queue)
         if entry.queue.put(bounds.limit, held):
             self.counts["held"] += 1
@@ -298,7 +246,7 @@ class Holding:
             full = len(entry.queue) >= bounds.limit
             self._close(slot, entry, bounds.seconds if full else NO_ROOM_S, held.at)
 
-    def _tell(self, slot: int, entry: _Entry, rule: Rule, now: float) -> None:
+    def _tell(self, slot: int, entry: Entry, rule: Rule, now: float) -> None:
         session = entry.session
         if session is None or self.owners is None or rule.id in entry.told:
             return
@@ -338,7 +286,7 @@ class Holding:
                 if slot not in had:
                     self._coming[slot] = session
                     continue
-                entry = self._entries[slot] = _Entry(session, Queue(self.room))
+                entry = self._entries[slot] = Entry(session, Queue(self.room))
             entry.take_over(session)
             entry.changing = now
             self._changing.append(entry)
@@ -438,7 +386,7 @@ class Holding:
         if (due := entry.queue.due) is not None:
             self._due.set(slot, due)
 
-    def _keep(self, slot: int, entry: _Entry, now: float) -> None:
+    def _keep(self, slot: int, entry: Entry, now: float) -> None:
         """Forget an entry before long if nothing is held there any more."""
         if not entry.holds:
             self._untold.pop(slot, None)
@@ -447,7 +395,7 @@ class Holding:
         else:
             self._forget.set(slot, now + LATE_S)
 
-    def _clear(self, slot: int, entry: _Entry) -> None:
+    def _clear(self, slot: int, entry: Entry) -> None:
         if dropped := entry.queue.clear():
             self._dropped(IDLE, dropped)
         self._due.drop(slot)
@@ -455,7 +403,7 @@ class Holding:
         if slot in self._entries:
             self._keep(slot, entry, time.monotonic())
 
-    def _drain(self, slot: int, entry: _Entry, now: float) -> None:
+    def _drain(self, slot: int, entry: Entry, now: float) -> None:
         """Have what waits go where the rules say now, in the order in which it came."""
         entry.sending = True
         self._hot |= entry.fast and entry.came_at is not None and now < entry.came_at + HOT_S
@@ -496,7 +444,7 @@ class Holding:
             self._due.set(slot, due)
         self._open(slot, entry)
 
-    def _out(self, entry: _Entry, rule: Rule, frame: bytes) -> tuple[tuple[Action, ...], bytes]:
+    def _out(self, entry: Entry, rule: Rule, frame: bytes) -> tuple[tuple[Action, ...], bytes]:
         tunnel = rule.forward
         assert isinstance(tunnel, Tunnel)
         if id(rule) not in entry.actions:
@@ -510,7 +458,7 @@ class Holding:
 
     # --- the way through the switch
 
-    def _close(self, slot: int, entry: _Entry, seconds: float, now: float) -> None:
+    def _close(self, slot: int, entry: Entry, seconds: float, now: float) -> None:
         """As many wait as may: the controller need not see more, until one of them goes or some
         time has passed."""
         channel = self._channel()
@@ -519,7 +467,7 @@ class Holding:
         entry.closed = now
         channel.renew([closed(slot, math.ceil(seconds) + 1)])
 
-    def _open(self, slot: int, entry: _Entry) -> None:
+    def _open(self, slot: int, entry: Entry) -> None:
         channel = self._channel()
         if entry.closed is not None and channel is not None:
             channel.take_away([closed(slot, 0)])
@@ -561,32 +509,3 @@ class Holding:
                         self._tell(slot, waits, rule, now)
                     except (StoreError, GatewayNotReady) as error:
                         log.debug("slot=%d: downlink data not told: %s", slot, error)
-
-
-class Flips:
-    """The sessions of a change that hold packets before it or after it, or have lately."""
-
-    def __init__(self, knows: Callable[[int], bool] = lambda slot: False) -> None:
-        """`knows` tells whether packets of the session with a slot were shown lately."""
-        self._knows = knows
-        self.changed: dict[int, Session | None] = {}
-        """By their slots, as they are to be."""
-        self.had: dict[int, Session] = {}
-        """Those that did before."""
-
-    def add(self, before: Iterable[Session], after: Iterable[Session]) -> None:
-        """Some of them, the first to be replaced by the second; of several changes of one, one
-        after the other."""
-        for each in before:
-            if each.detail is None:
-                continue
-            slot = each.detail.slot
-            if slot in self.changed:
-                self.changed[slot] = None
-            elif holds(each):
-                self.had[slot], self.changed[slot] = each, None
-            elif self._knows(slot):
-                self.changed[slot] = None
-        for each in after:
-            if each.detail is not None and (each.detail.slot in self.changed or holds(each)):
-                self.changed[each.detail.slot] = each

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 
-from ofgtp.control.buffer.holding import Flips, Holding
+from ofgtp.control.buffer.flips import Flips
+from ofgtp.control.buffer.holding import Holding
 from ofgtp.core.errors import SwitchRefused
 from ofgtp.core.flows.flow import Flow, Meter
 from ofgtp.core.flows.pipeline import CHOOSE, DOWNLINK, GUARD

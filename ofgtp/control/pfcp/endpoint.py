@@ -10,19 +10,19 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from ipaddress import IPv4Address, ip_address
 
 import eventlet
 from eventlet.queue import LightQueue
 
-from ofgtp.control.pfcp.clock import ntp_now, ntp_time
+from ofgtp.control.pfcp.clock import ntp_now
 from ofgtp.control.pfcp.looks import Looks
 from ofgtp.control.pfcp.outbox import Outbox, UsageToken
 from ofgtp.control.pfcp.sessions import PfcpSessions
 from ofgtp.control.pfcp.usage import Memory
+from ofgtp.control.pfcp.view import node_view
 from ofgtp.control.sessions.service import SessionService
 from ofgtp.core.buffer.queue import Bounds
 from ofgtp.core.errors import OfgtpError, SwitchRefused
@@ -55,9 +55,8 @@ from ofgtp.core.pfcp.node.actions import (
     Unanswered,
 )
 from ofgtp.core.pfcp.node.answers import unpack
-from ofgtp.core.pfcp.node.associations import Association, AssociationStatus, canonical
+from ofgtp.core.pfcp.node.associations import Association, canonical
 from ofgtp.core.pfcp.node.machine import Node
-from ofgtp.core.pfcp.node.seen import BOUNDS
 from ofgtp.core.pfcp.node.settings import FEATURES, NodeSettings
 from ofgtp.core.pfcp.procedures import Terms
 from ofgtp.core.pfcp.session import PfcpSession
@@ -66,7 +65,7 @@ from ofgtp.core.pfcp.wire import values
 from ofgtp.core.pfcp.wire.causes import Cause
 from ofgtp.core.pfcp.wire.enums import ReportResponseFlags, ReportType, UpFeatures
 from ofgtp.core.pfcp.wire.errors import Refusal
-from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX, MessageType
+from ofgtp.core.pfcp.wire.header import SEQUENCE_MAX
 from ofgtp.core.pfcp.wire.messages import (
     Message,
     SessionDeletionRequest,
@@ -78,12 +77,7 @@ from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
 from ofgtp.core.sessions.rule import Rule
 from ofgtp.northbound.events import EventLog
 from ofgtp.northbound.service import (
-    AssociationView,
-    Histogram,
-    InstanceView,
     PfcpView,
-    RefusedView,
-    StrangerView,
 )
 from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore
@@ -196,30 +190,8 @@ class PfcpEndpoint:
             StoreError: their sessions cannot be counted.
         """
         counts = self._store.pfcp_counts(self._name)
-        settings = self._node.settings
-        return PfcpView(
-            gateway=self._name,
-            node_id=str(settings.node_id),
-            listen=self._listen,
-            recovery_time=ntp_time(settings.recovery_time_stamp),
-            problem=self.problem,
-            associations=[_shown(each, counts) for each in self._node.statuses()],
-            received={kind.title: count for kind, count in self._node.received.items()},
-            answered=_by_title(self._node.answered),
-            dropped=dict(self._node.dropped),
-            response_times={
-                kind.title: Histogram(BOUNDS, tuple(counts), self._node.times.seconds[kind])
-                for kind, counts in self._node.times.counts.items()
-            },
-            refused=[
-                RefusedView(_when(each.at), str(each.ip), each.text) for each in self._node.refused
-            ],
-            strangers=[
-                StrangerView(str(each.ip), each.messages, _when(each.heard_at))
-                for each in self._node.strangers.all()
-            ],
-            network_instances=[InstanceView(*each) for each in sorted(self._sessions.instances())],
-        )
+        instances = self._sessions.instances()
+        return node_view(self._name, self._listen, self.problem, self._node, counts, instances)
 
     def latest(self, made: Made) -> PfcpSession:
         """A session of the store with what was counted since."""
@@ -525,29 +497,6 @@ class PfcpEndpoint:
             log.error("gateway=%s: %s: not carried out: %s", self._name, change.why, error)
             return self._node.failed(change, str(error), time.monotonic())
         return self._node.done(change, time.monotonic())
-
-
-def _when(at: float) -> datetime:
-    """The time of day at a time of the steady clock."""
-    return datetime.now(UTC) - timedelta(seconds=time.monotonic() - at)
-
-
-def _by_title(counts: Mapping[tuple[MessageType, int], int]) -> dict[tuple[str, int], int]:
-    return {(kind.title, cause): count for (kind, cause), count in counts.items()}
-
-
-def _shown(status: AssociationStatus, counts: Mapping[str, int]) -> AssociationView:
-    association = status.association
-    return AssociationView(
-        node_id=str(association.node_id),
-        ip=str(association.ip),
-        state=status.state,
-        recovery_time=ntp_time(association.recovery_time_stamp),
-        sessions=counts.get(str(canonical(association.node_id)), 0),
-        heard_at=None if status.heard_at is None else _when(status.heard_at),
-        answers=_by_title(status.answers),
-        errors=[(_when(at), reason) for at, reason in status.errors],
-    )
 
 
 def _refusal(error: OfgtpError) -> Refusal:
