@@ -21,9 +21,10 @@ HEAD = """\
 
 # The `ofgtp` command
 
-`pip install .` puts it beside `ryu-manager`; after `make setup` it is `.venv/bin/ofgtp`. It speaks
-to a running ofgtp by its REST API; what else a command needs, its help says. What follows is what
-`ofgtp COMMAND --help` prints.
+`make install` and the Debian package put it into the path; after `make setup` it is
+`.venv/bin/ofgtp`; `pip install .` puts it beside `ryu-manager`. It speaks to a running ofgtp by its
+REST API; what else a command needs, its help says. What follows is what `ofgtp COMMAND --help`
+prints.
 
 It prints tables for people, without colours and with nothing cut where the output is not a
 terminal, and JSON with `--json`. An error is one line on standard error, with one of these exit
@@ -32,11 +33,12 @@ codes:
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | it could not be done: refused, in conflict, something is in the way |
+| 1 | it could not be done: refused, in conflict, something is in the way; or `status`, `doctor`, \
+`trace` or `pfcp` has found something wrong |
 | 2 | the command line or the configuration is wrong |
 | 3 | the API cannot be reached |
 | 4 | there is no such session, bearer, gateway, peer, route or tunnel |
-| 130 | ended by Ctrl-C (`ofgtp events`: 0) |
+| 130 | ended by Ctrl-C (`ofgtp events`, `ofgtp capture`: 0) |
 """
 
 

@@ -72,8 +72,8 @@ def usage_options(command: Any) -> Any:
         click.option(
             "--quota",
             type=OCTETS,
-            help="Close it when so many octets have been used, 500M say, or none. A larger one"
-            " opens it again.",
+            help="Close it when so many octets have been used (500M, say), or none: no quota. A"
+            " larger one opens it again.",
         ),
     ):
         command = option(command)

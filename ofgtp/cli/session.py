@@ -146,7 +146,9 @@ Examples:
 @click.option(
     "--no-core", is_flag=True, help="No relay any more: what comes goes to the core port."
 )
-@click.option("--create", is_flag=True, help="Add the session if there is none; needs --ue-ip.")
+@click.option(
+    "--create", is_flag=True, help="Add the session if there is none; needs --ue-ip or --ue-ipv6."
+)
 @click.option("--gateway", type=GATEWAY, help="With --create: where.")
 @api_options
 def set_(name: str, idle: bool, no_qfi: bool, no_core: bool, create: bool, **given: Any) -> None:

@@ -1,5 +1,5 @@
-"""docs/tutorial.md and docs/bearers.md, typed as they stand there; and that what types them would
-notice a difference."""
+"""docs/tutorial.md, docs/bearers.md and docs/rest.md, typed as they stand there; and that what types
+them would notice a difference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.tutorial import TutorialError, differences, parse, screen
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "tutorial.md"
-PAGES = [DOCUMENT, ROOT / "docs" / "bearers.md"]
+PAGES = [DOCUMENT, *(ROOT / "docs" / name for name in ("bearers.md", "rest.md"))]
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -31,8 +31,12 @@ class ListQuery(NoQuery):
         None,
         description="An IPv6 address or a prefix: the UE's prefix holds it, or lies in it",
     )
-    teid: QueryTeid | None = Field(None, description="The uplink's")
-    peer: Ip | None = Field(None, description="uplink.remote_ip or downlink.remote_ip")
+    teid: QueryTeid | None = Field(
+        None, description="At the gateway: the session's, a bearer's, or of a relay's core side"
+    )
+    peer: Ip | None = Field(
+        None, description="Of uplink, downlink, a bearer, or a relay's core side"
+    )
     state: SessionState | None = None
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = Field(None, description="`next` of the page before")
