@@ -1,5 +1,5 @@
-"""Runs docs/tutorial.md, or another page of that kind (docs/bearers.md, docs/rest.md), in namespaces
-of its own, and compares what it shows with what is seen.
+"""Runs docs/tutorial.md, or another page of that kind (docs/bearers.md, docs/rest.md), in
+namespaces of its own, and compares what it shows with what is seen.
 
     .venv/bin/python scripts/tutorial.py [--update] [--verbose] [FILE]
 

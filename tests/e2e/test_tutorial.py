@@ -1,5 +1,5 @@
-"""docs/tutorial.md, docs/bearers.md and docs/rest.md, typed as they stand there; and that what types
-them would notice a difference."""
+"""docs/tutorial.md, docs/bearers.md and docs/rest.md, typed as they stand there; and that what
+types them would notice a difference."""
 
 from __future__ import annotations
 
