@@ -34,6 +34,8 @@ TEID, DOWN = 0x1001, 0x2001
 WAYS = ("br-ofgtp-n0", "br-ofgtp-n1")
 LEASE = ("netdev", "ofgtp_br-ofgtp", "lease")
 SENT = 200
+UES = 64
+"""The kernel's hash has a seed by chance: of so many one way has less than a fifth never."""
 
 
 @dataclass
@@ -84,7 +86,7 @@ def scene() -> Iterator[Scene]:
         start(lab, "[0, 1]")
         with Ue(lab, [f"{UE}/64"], teid=TEID, downlink=DOWN) as ue:
             scene = Scene(lab, World(lab), ue, Host(lab, "enb", "10.1.0.2"), Host(lab, "pdn", HOP))
-            for number in range(1, 17):
+            for number in range(1, UES + 1):
                 answer = scene.session(number)
                 assert answer.status == 201, answer.body
             yield scene
@@ -139,10 +141,10 @@ def pings(lab: Lab, name: str, to: str) -> bool:
 
 def test_ues_share_the_ways(scene: Scene) -> None:
     frames = [
-        scene.to_ue(packet(UDP(), marked(n), dst=f"2001:db8:a:{n % 16 + 1:x}::{n + 0x10:x}"))
+        scene.to_ue(packet(UDP(), marked(n), dst=f"2001:db8:a:{n % UES + 1:x}::{n + 0x10:x}"))
         for n in range(SENT)
     ]
-    came = ways(scene, frames, "16 UEs")
+    came = ways(scene, frames, "the UEs")
     print(came)
     assert min(came) >= 0.2 * sum(came) and sum(came) >= SENT
 
