@@ -128,7 +128,7 @@ def decode(stage: Stage, script: Script) -> None:
         INFORMATION. Recorded at the gNB:""",
     )
     with stage.capture("gnb1", "gnb1-eth0", *GTPU) as capture:
-        answered(stage, "ue1", PDN, 1)
+        stage.answered("ue1", PDN, 1)
     packets = t_pdus(capture)
     if kinds(packets) != [(GNB1, GATEWAY, 4097, UL, "9"), (GATEWAY, GNB1, 8193, DL, "9")]:
         raise Failed(f"not a container with QFI 9 each way: {packets}")
@@ -152,7 +152,7 @@ def side_by_side(stage: Stage, script: Script) -> None:
         that came to it would be dropped and counted.""",
     )
     with stage.capture("gw", "gw-eth1", *GTPU) as capture, pinging(stage) as stream:
-        answered(stage, "ue2", PDN, 10)
+        stage.answered("ue2", PDN, 10)
     show(script, seen := kinds(t_pdus(capture)))
     wanted = {
         (GNB1, GATEWAY, 4097, UL, "9"),
@@ -284,7 +284,7 @@ def longer_containers(stage: Stage, script: Script) -> None:
     )
     stage.gnb1.add(UE1 | EVEN, ul_delay=7, qfi_sequence=1)
     with stage.capture("gnb1", "gnb1-eth0", *GTPU) as capture:
-        answered(stage, "ue1", PDN, 3)
+        stage.answered("ue1", PDN, 3)
     uplink = [packet for packet in t_pdus(capture) if packet.kind[1] == GATEWAY][:3]
     for packet in uplink:
         script.quote(f"uplink: {packet.header()}")
@@ -311,7 +311,7 @@ def path_mtu(stage: Stage, script: Script) -> None:
         for size in (most, most + 1):
             options = ("-M", "do", "-s", str(size - 28))  # behind 20 octets of IPv4, 8 of ICMP
             if size == most:
-                text = answered(stage, "pdn", session["ue_ip"], 2, *options)
+                text = stage.answered("pdn", session["ue_ip"], 2, *options)
             else:
                 answers, text = stage.ping("pdn", session["ue_ip"], 2, "-W", "5", *options)
                 if answers or told not in text:
@@ -342,7 +342,7 @@ def wrong_qfi(stage: Stage, script: Script) -> None:
         others.""",
     )
     patch(stage, script, {"qfi_check": True})
-    answered(stage, "ue1", PDN, 3)
+    stage.answered("ue1", PDN, 3)
     script.ok("ue1 → pdn: 3 of 3")
     script.say(
         f"Then somebody changes the gNB, which puts QFI {WRONG_QFI} into its containers now."
@@ -374,7 +374,7 @@ def wrong_qfi(stage: Stage, script: Script) -> None:
     script.say("Without qfi_check a container is taken off whatever its QFI.")
     patch(stage, script, {"qfi_check": False})
     wait_for("ue1 → pdn", lambda: stage.ping("ue1", PDN, 1)[0])
-    answered(stage, "ue1", PDN)
+    stage.answered("ue1", PDN)
     stage.gnb1.add(UE1 | EVEN)
     script.ok("ue1 → pdn: 5 of 5")
 
@@ -422,27 +422,13 @@ def end(stage: Stage, script: Script) -> None:
     for session in (UE1, UE2):
         stage.call("DELETE", f"/v1/sessions/{session['id']}")
     for ue in ("ue1", "ue2"):
-        # The switch may go by what it has cached for some milliseconds yet.
-        wait_for(f"no answer to {ue}'s pings", lambda ue=ue: not stage.ping(ue, PDN, 2)[0], 5)
+        stage.unanswered(ue, PDN)
     script.ok("both are deleted, and pings are no longer answered")
     stage.stop_controller()
     script.ok("the controller has ended, and there is no flow of it left in the switch")
 
 
 # -- what the steps share ------------------------------------------------------------------------
-
-
-def answered(stage: Stage, node: str, address: str, count: int = 5, *options: str) -> str:
-    """Ping; Failed unless the first `count` are answered. Returns what ping printed.
-
-    Ping itself would not wait for the last answer on a busy machine: with -w it goes on until it
-    has `count`, or for ten seconds.
-    """
-    _, text = stage.ping(node, address, count, "-w", "10", *options)
-    numbers = set(map(int, re.findall(r"icmp_seq=(\d+) ttl", text)))
-    if not numbers.issuperset(range(1, count + 1)):
-        raise Failed(f"{node} → {address}: pings without an answer: {text}")
-    return text
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from stage import (
     Script,
     Stage,
     bearer,
+    ended_by_marker,
     perform,
     tshark,
     wait_for,
@@ -225,8 +226,8 @@ def activate(stage: Stage, smf: Smf, teid: int, script: Script) -> None:
     stage.gnb1.ask(f"add {at_gnb(UE1, teid, FIRST)}")
     smf.do(script, f"activate ue_ip={UE1} teid={FIRST} gnb={GNB1}")
     with stage.capture("gnb1", "gnb1-eth0", *GTPU) as capture:
-        answered(stage, "ue1", PDN)
-        answered(stage, "pdn", UE1)
+        stage.answered("ue1", PDN)
+        stage.answered("pdn", UE1)
     wire(script, capture, {up(GNB1, teid, QFI, "ping"), down(GNB1, FIRST, QFI, "ping")})
     script.ok(f"ue1 → pdn: 5 of 5, pdn → ue1: 5 of 5, each with QFI {QFI} in N3's container")
 
@@ -267,7 +268,7 @@ def come_back(stage: Stage, smf: Smf, teid: int, script: Script) -> None:
     stage.gnb1.ask(f"add {at_gnb(UE1, teid, AGAIN)}")
     smf.do(script, f"activate ue_ip={UE1} teid={AGAIN} gnb={GNB1}")
     with stage.capture("gnb1", "gnb1-eth0", *GTPU) as capture:
-        answered(stage, "pdn", UE1)
+        stage.answered("pdn", UE1)
     wire(script, capture, {up(GNB1, teid, QFI, "ping"), down(GNB1, AGAIN, QFI, "ping")})
     sent_on = held(stage)["replayed"]
     if sent_on != IDLE_PINGS:
@@ -293,7 +294,7 @@ def handover(stage: Stage, smf: Smf, teid: int, script: Script) -> None:
         Row(GATEWAY, GNB1, AGAIN, "none", "End Marker"),
     }
     wire(script, capture, wanted)
-    last_is_marker(script, capture, GNB1, AGAIN)
+    script.ok(ended_by_marker(capture, GNB1, AGAIN))
     none_lost(stage, script, stream)
 
 
@@ -314,7 +315,7 @@ def flow(stage: Stage, smf: Smf, teid: int, script: Script) -> None:
     voice = {"qfi": f"{VOICE_QFI}+{QFI}", "traffic": f"udp:{VOICE_PORT}"}
     stage.gnb2.ask(f"add {at_gnb(UE1, teid, MOVED, **voice)}")
     with stage.capture("gnb2", "gnb2-eth0", *GTPU) as capture:
-        answered(stage, "ue1", PDN, 2)
+        stage.answered("ue1", PDN, 2)
         options = ("-u", "-b", "100k", "-l", "160", "-t", "1", "--bidir")
         stage.iperf3("ue1", "pdn", PDN, *options, port=VOICE_PORT)
     wanted = {
@@ -338,9 +339,9 @@ def release(stage: Stage, smf: Smf, teid: int, script: Script) -> None:
     )
     smf.do(script, f"release ue_ip={UE1}")
     left = [line for line in stage.flows() if SESSION_COOKIE in line]
-    answers, _ = stage.ping("ue1", PDN, 2)
-    if answers or left or sessions(stage):
-        raise Failed(f"{answers} answers, flows left: {left}, sessions: {sessions(stage)}")
+    if left or sessions(stage):
+        raise Failed(f"flows left: {left}, sessions: {sessions(stage)}")
+    stage.unanswered("ue1", PDN)
     wait_for("an Error Indication at gnb2", lambda: stage.gnb2.stats()["error_indications"])
     stage.gnb2.ask(f"remove ue_ip={UE1}")
     script.ok("its pings are no longer answered, and no flow of a session is in the switch")
@@ -378,7 +379,7 @@ def crash(stage: Stage, smf: Smf, stamp: int, script: Script) -> None:
         Row(GATEWAY, GNB2, OTHER, "none", "End Marker"),
     }
     wire(script, capture, wanted)
-    last_is_marker(script, capture, GNB2, OTHER)
+    script.ok(ended_by_marker(capture, GNB2, OTHER))
     none_lost(stage, script, stream)
     compared = re.findall(r"event in_sync: .*flows_changed=\d+", stage.log.read_text())[-1]
     script.quote(f"the controller's log: {compared}")
@@ -392,10 +393,9 @@ def end(stage: Stage, smf: Smf, script: Script) -> None:
         "The SMF releases the association, with which ue2's session goes, and ofgtp is stopped.",
     )
     smf.do(script, "disassociate")
-    answers, _ = stage.ping("ue2", PDN, 2)
-    known = associations(stage)
-    if answers or known or sessions(stage):
-        raise Failed(f"{answers} answers, associations {known}, sessions {sessions(stage)}")
+    if (known := associations(stage)) or sessions(stage):
+        raise Failed(f"associations {known}, sessions {sessions(stage)}")
+    stage.unanswered("ue2", PDN)
     script.ok("there is no session any more, and ue2's pings are no longer answered")
     stage.stop_controller()
     script.ok("the controller has ended")
@@ -430,13 +430,6 @@ def move(
     node.attach(node.intfList()[1])
     wait_for("an End Marker", lambda: old.stats()["end_markers"] > markers)
     old.ask(f"remove ue_ip={node.address}")
-
-
-def answered(stage: Stage, node: str, address: str, count: int = 5) -> None:
-    """Ping; Failed unless all are answered."""
-    answers, text = stage.ping(node, address, count, "-w", "10")
-    if answers < count:
-        raise Failed(f"{node} → {address}: {text}")
 
 
 def none_lost(stage: Stage, script: Script, stream: PingStream) -> None:
@@ -511,15 +504,6 @@ def wire(script: Script, capture: Path, wanted: set[Row]) -> None:
         script.quote(f"{outer:<24}0x{teid:08x}    {container:<13}{content}")
     if set(seen) != wanted:
         raise Failed(f"on N3 there is too much, or too little: {set(seen) ^ wanted}")
-
-
-def last_is_marker(script: Script, capture: Path, gnb: str, teid: int) -> None:
-    """Failed unless an End Marker, and one, is the last in a gNB's tunnel."""
-    old = f"gtp.teid == {teid} && ip.dst == {gnb}"
-    messages = [row[0] for row in tshark(capture, ("gtp.message",), old)]
-    if len(messages) < 10 or messages.count("0xfe") != 1 or messages[-1] != "0xfe":
-        raise Failed(f"the End Marker is not the last in the old tunnel: {messages}")
-    script.ok(f"{len(messages) - 1} packets in the old tunnel, then one End Marker, then nothing")
 
 
 # -- N4, as tshark reads it

@@ -47,6 +47,7 @@ TIMED_OUT = 124  # what timeout(1) ends with then
 WIDTH = 100
 BOOLEANS = {"True": "1", "False": "0"}  # as tshark 4.4 prints them, and as earlier ones do
 INTERVAL = 0.02  # seconds between two pings of a PingStream
+END_MARKER = "0xfe"
 UNDER_WAY = 0.5  # seconds that an answer may take on a busy machine
 
 
@@ -354,6 +355,24 @@ class Stage:
             raise Failed(f"{node}: {' '.join(words)}: {out}{err}")
         return int(out.split("packets transmitted, ")[1].split()[0]), out
 
+    def answered(self, node: str, address: str, count: int = 5, *options: str) -> str:
+        """Ping; Failed unless the first `count` are answered. Returns what ping printed.
+
+        Ping itself would not wait for the last answer on a busy machine: with -w it goes on until
+        it has `count`, or for ten seconds.
+        """
+        _, text = self.ping(node, address, count, "-w", "10", *options)
+        numbers = set(map(int, re.findall(r"icmp_seq=(\d+) ttl", text)))
+        if not numbers.issuperset(range(1, count + 1)):
+            raise Failed(f"{node} → {address}: pings without an answer: {text}")
+        return text
+
+    def unanswered(self, node: str, address: str) -> None:
+        """Wait until pings are not answered any more: the switch may go by what it has cached for
+        some milliseconds yet."""
+        none = f"no answer to {node}'s pings to {address}"
+        wait_for(none, lambda: not self.ping(node, address, 2)[0], 5)
+
     @contextlib.contextmanager
     def pinging(self, node: str, address: str, count: int, interval: float) -> Iterator[Pings]:
         """Ping in the background, and wait for the last answers at the end."""
@@ -537,6 +556,24 @@ def tshark(capture: Path, fields: tuple[str, ...], filters: str) -> list[list[st
     words += ["-T", "fields", *(word for field in fields for word in ("-e", field))]
     rows = (line.split("\t") for line in run(*words).splitlines())
     return [[_as_number(field) for field in row] for row in rows]
+
+
+def ended_by_marker(capture: Path, node: str, teid: int) -> str:
+    """Failed unless a base station's tunnel ended with one End Marker. What is to be said of that.
+
+    The gateway sends it a tenth of a second after the switch has confirmed the change. The switch
+    of a busy machine may need longer until it goes by that: what comes so late is told.
+    """
+    old = f"gtp.teid == {teid} && ip.dst == {node}"
+    rows = tshark(capture, ("gtp.message", "frame.time_relative"), old)
+    kinds = [kind for kind, _ in rows]
+    before = kinds.index(END_MARKER) if END_MARKER in kinds else 0
+    late = rows[before + 1 :]
+    at = [float(time) for _, time in rows]
+    if before < 10 or kinds.count(END_MARKER) != 1 or at[-1] - at[before] > UNDER_WAY:
+        raise Failed(f"the End Marker is not the last in the old tunnel: {rows}")
+    then = f"{len(late)} that the switch had on its way" if late else "nothing"
+    return f"{before} packets in the old tunnel, then one End Marker, then {then}"
 
 
 def _as_number(field: str) -> str:

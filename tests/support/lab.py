@@ -216,10 +216,14 @@ class Lab:
                 self.exec(name, ["sysctl", "-qw", f"net.ipv6.conf.{conf}.disable_ipv6=1"])
         self.exec(name, ["ip", "link", "set", "lo", "up"])
 
-    def link(self, a: str, dev_a: str, b: str, dev_b: str) -> None:
-        """Join two namespaces by a veth pair, up, with whole checksums (transmit offload off)."""
-        end_a = [dev_a, "netns", self.namespace(a)]
-        end_b = ["peer", "name", dev_b, "netns", self.namespace(b)]
+    def link(
+        self, a: str, dev_a: str, b: str, dev_b: str, macs: tuple[str, str] | None = None
+    ) -> None:
+        """Join two namespaces by a veth pair, up, with whole checksums (transmit offload off);
+        perhaps with these MAC addresses from the beginning."""
+        of_a, of_b = (["address", mac] for mac in macs) if macs else ([], [])
+        end_a = [dev_a, "netns", self.namespace(a), *of_a]
+        end_b = ["peer", "name", dev_b, "netns", self.namespace(b), *of_b]
         _run(["ip", "link", "add", *end_a, "type", "veth", *end_b])
         for name, dev in ((a, dev_a), (b, dev_b)):
             self.exec(name, ["ethtool", "-K", dev, "tx", "off"])

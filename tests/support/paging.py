@@ -50,6 +50,7 @@ def told(site: Site, session: str) -> int:
 def hold(site: Site, *packets: bytes) -> None:
     """Send packets to a UE that is idle, and wait until the gateway has them all."""
     before = buffer(site)["held"]
+    site.empty_cache()  # its flow may have been another one until now
     assert site.downlink(*map(site.to_ue, packets)) == []
     until(lambda: buffer(site)["held"] == before + len(packets), "they are held")
 

@@ -144,6 +144,14 @@ class Site:
         barrier it may lag for some milliseconds (docs/ovs-faults.md)."""
         until(lambda: bool(self.uplink(frame, enb=enb)) is passes, "the cache follows the flows")
 
+    def empty_cache(self) -> None:
+        """Have the switch empty its cache: what comes from now on goes by the flows as they are now
+        (see `cache_follows`), and their counters are up to date.
+
+        So what a change leaves in the cache is not to be tested across this.
+        """
+        self.lab.appctl("revalidator/purge")
+
     # packets in
 
     def from_enb(self, gtp: bytes, *, enb: str = "enb", **changes: Any) -> bytes:
@@ -179,8 +187,8 @@ class Site:
         return [frame for frame in got if frame[12:14] != b"\x08\x06" and not asks_neighbour(frame)]
 
     def downlink(self, *frames: bytes) -> list[bytes]:
-        """Send on the core side; what comes out at the first base station, but ARP, Echo and Router
-        Advertisements."""
+        """Send on the core side; what comes out at the first base station, but ARP and what is
+        unasked (`is_unasked`)."""
         for wire in self.enbs.values():
             wire.all()
         got: list[bytes] = []
@@ -251,7 +259,7 @@ class Site:
 
     def counters(self) -> dict[str, int]:
         """All drop counters, and under `seen_…` what the controller made of uplink misses."""
-        self._push_counters()
+        self.empty_cache()
         gateway = self.gateway()
         return gateway["drops"] | {
             f"seen_{kind}": count for kind, count in gateway["uplink_misses_seen"].items()
@@ -264,13 +272,6 @@ class Site:
             before = self.counters()
             time.sleep(SETTLE_S / 4)
         return before
-
-    def _push_counters(self) -> None:
-        """Bring the flows' counters up to date: Open vSwitch does when it empties its cache.
-
-        So what a change leaves in the cache is not to be tested across this.
-        """
-        self.lab.appctl("revalidator/purge")
 
     @contextmanager
     def counted(self, *, ignore: Sequence[str] = (), **expected: int) -> Iterator[None]:
@@ -293,7 +294,7 @@ class Site:
 
     def packets(self, *parts: str) -> int:
         """Packets counted by the flows whose text has all these parts."""
-        self._push_counters()
+        self.empty_cache()
         lines = self.lab.ofctl("dump-flows", BRIDGE).splitlines()
         found = [line for line in lines if all(part in line for part in parts)]
         assert found, f"no flow with {parts}"
@@ -322,6 +323,8 @@ class Site:
                 right = (GOOD,) if not ip else UDP_CHECKSUM_RIGHT
                 assert udp in right and ip in (GOOD, ""), f"tshark: frame {number}"
 
+
+UNASKED = (gtpu.ECHO_REQUEST, gtpu.ECHO_RESPONSE, gtpu.ERROR_INDICATION)
 
 GOOD, NOT_PRESENT = "1", "3"
 UDP_CHECKSUM_RIGHT = (GOOD, NOT_PRESENT)
@@ -367,6 +370,11 @@ def is_gtpu(frame: bytes, teid: int | None = None) -> bool:
     return right and teid in (None, int.from_bytes(frame[46:50], "big"))
 
 
+def is_gtpu6(frame: bytes) -> bool:
+    """Whether a frame is GTP-U over IPv6."""
+    return frame[12:14] == b"\x86\xdd" and frame[20] == 17 and frame[56:58] == b"\x08\x68"
+
+
 def is_advertisement(frame: bytes, teid: int | None = None) -> bool:
     """Whether a frame is a Router Advertisement in a tunnel (in that one)."""
     at = 50 + 8 * bool(frame[42:43] and frame[42] & gtpu.E)
@@ -375,8 +383,9 @@ def is_advertisement(frame: bytes, teid: int | None = None) -> bool:
 
 
 def is_unasked(frame: bytes) -> bool:
-    """Whether the gateway sends it to a base station when it likes."""
-    return is_echo(frame) or is_advertisement(frame)
+    """Whether the gateway sends it to a base station when it likes, or as late as it likes."""
+    kind = frame[43] if is_gtpu(frame) else frame[63] if is_gtpu6(frame) else None
+    return kind in UNASKED or is_advertisement(frame) or asks_neighbour(frame)
 
 
 def asks_neighbour(frame: bytes) -> bool:

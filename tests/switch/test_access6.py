@@ -36,7 +36,7 @@ from tests.support import gtpu, smf, tshark
 from tests.support import ownership as own
 from tests.support.command import at_switch
 from tests.support.lab import Lab
-from tests.support.site import PDN_IP, Site, answer6, until
+from tests.support.site import PDN_IP, Site, answer6, is_gtpu6, until
 
 pytestmark = pytest.mark.switch
 
@@ -86,10 +86,6 @@ def resolve(site: Site, peer: str = ENB6, ue: str = UE, *, hop: str | None = Non
         return any(is_gtpu6(frame) and frame[63] == gtpu.T_PDU for frame in frames)
 
     until(arrived, f"downlink packets reach {peer}")
-
-
-def is_gtpu6(frame: bytes) -> bool:
-    return frame[12:14] == b"\x86\xdd" and frame[20] == 17 and frame[56:58] == b"\x08\x68"
 
 
 def down(site: Site, *frames: bytes) -> list[bytes]:

@@ -178,6 +178,8 @@ def test_a_packet_beside_a_gateway_at_work(site: Site) -> None:
         sent += 1
         got["up"] += sum(frame[12:14] == b"\x08\x00" for frame in site.pdn.all(0.003))
         got["down"] += sum(is_gtpu(frame, 107) for frame in site.enb.all(0.003))
+    got["up"] += sum(frame[12:14] == b"\x08\x00" for frame in site.pdn.all(0.2))
+    got["down"] += sum(is_gtpu(frame, 107) for frame in site.enb.all(0.2))
     assert sent > 20
     assert min(got.values()) >= 0.9 * sent, f"of {sent} packets: {got}"
     assert len(site.uplink(up)) == len(site.downlink(down)) == 1

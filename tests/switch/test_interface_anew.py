@@ -52,13 +52,9 @@ class Scene:
     def anew(self, port: str, *, kept: bool) -> None:
         """Delete an interface, and make it again; with `kept` both ends keep their MAC address."""
         far, address = FAR[port]
-        ends = (("gw", port), (far, "eth0"))
-        macs = [self.lab.mac(*end) for end in ends]
+        macs = self.lab.mac("gw", port), self.lab.mac(far)
         self.lab.exec("gw", ["ip", "link", "del", port])
-        self.lab.link("gw", port, far, "eth0")
-        for (name, dev), mac in zip(ends, macs, strict=True):
-            if kept:
-                self.lab.exec(name, ["ip", "link", "set", dev, "address", mac])
+        self.lab.link("gw", port, far, "eth0", macs if kept else None)
         self.lab.exec("gw", ["ethtool", "-K", port, "gro", "on"])
         self.lab.exec(far, ["ip", "addr", "add", address, "dev", "eth0"])
         if far == "pdn":

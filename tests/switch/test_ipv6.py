@@ -133,6 +133,7 @@ def test_the_gateway_answers_neighbours_and_pings(site: Site) -> None:
 def test_too_big_downlink(site: Site, qfi: int | None, mtu: int) -> None:
     """Its sender is told what fits this UE's tunnel."""
     site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX, qfi=qfi, qfi_required=False)
+    site.empty_cache()
     sent = packet(UDP(), Raw(bytes(mtu - 48 + 1)), src=PDN, dst=UE)
     head = bytes(Ether(src=site.pdn_mac, dst=site.core_mac, type=0x86DD))
     read = heard(site, head + sent, ICMPv6PacketTooBig)

@@ -173,6 +173,7 @@ class Phone:
         """Packets for the UE, which is idle: all are held."""
         before = buffer(self.site)["held"]
         frames = [self.frame(number=number, **which) for number in numbers]
+        self.site.empty_cache()
         assert self.site.downlink(*frames) == []
         until(lambda: buffer(self.site)["held"] == before + len(numbers), "they are held")
 
@@ -281,6 +282,7 @@ def test_addresses_come_and_go(site: Site) -> None:
     phone.both(2)
     other.prefix, other.ip6 = left, left.replace("/64", "7")
     other.put()
+    site.empty_cache()
     other.both(2)
     phone.settled()
     # PUT says all of it: without ue_ipv6 there is none.
@@ -466,6 +468,7 @@ def test_filters_of_ipv6(site: Site, cp: ControlPlane) -> None:
     phone.hold([3])
     woken = g.UpdateFar(3, Action.FORW), smf.moved(phone.far, ENB)
     assert session.modify(update_fars=woken).cause == 1
+    site.empty_cache()
     until(lambda: len(arrived(got, phone.far)) == 2, "two come")
     until(lambda: len(arrived(got, phone.far + 0x1000)) == 1, "one comes")
     assert arrived(got, phone.far) == [1, 3]

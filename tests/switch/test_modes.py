@@ -113,6 +113,7 @@ def test_host_core_fragments_or_refuses_what_does_not_fit(host: Scene) -> None:
     assert (Ether(told)[ICMP].type, Ether(told)[ICMP].code) == (3, 4)
     assert Ether(told)[ICMP].nexthopmtu == 1464
     large.flags = 0
+    host.enb.port.drain()
     host.pdn.port.send(bytes(Ether(src=host.pdn.mac, dst=to) / large))
     frames = host.enb.port.receive(2, want=lambda frame: is_gtpu(frame) and not is_echo(frame))
     assert sum(len(inner(Ether(frame))) - 20 for frame in frames) == len(large) - 20

@@ -159,10 +159,10 @@ def test_each_process_is_another_controller_to_the_switch(lab: Lab, gateway: Gat
             db, log = Ovsdb(lab.ovsdb), lab.dir / "ovs-vswitchd.log"
             said = log.stat().st_size
             db.ensure(gateway, nonce=nonce)
+            new = log.read_bytes()[said:].decode()  # a second later it would try again
             if nonce == "a":
                 lab.ofctl("add-flow", "br-ofgtp", "table=7,cookie=0x77,actions=drop")
             targets.append(lab.vsctl("get-controller", "br-ofgtp").strip())
-            new = log.read_bytes()[said:].decode()
             assert new.count(f"<->{targets[-1]}: connecting...") == 1
             db.stir(gateway)
             listener.accept()[0].close()

@@ -264,6 +264,7 @@ def test_packets_for_an_idle_ue_are_reported_once(site: Site, cp: ControlPlane, 
     assert down(site, ue, DOWN)
     idle = g.UpdateFar(2, Action.BUFF | Action.NOCP)
     assert session.modify(update_fars=(idle,)).cause == 1
+    site.empty_cache()
     ping, speech = (site.to_ue(each) for each in (gtpu.ipv4(PDN_IP, ue), udp(PDN_IP, ue, 5004, 6)))
     assert site.downlink(ping) == site.downlink(ping) == []
     assert reported(cp, session) == (2, 9)
@@ -277,8 +278,10 @@ def test_packets_for_an_idle_ue_are_reported_once(site: Site, cp: ControlPlane, 
     site.downlink(speech)
     assert reported(cp, session) == (3, 1)
     assert session.modify(update_fars=(g.UpdateFar(2, Action.FORW),)).cause == 1
+    site.empty_cache()
     assert down(site, ue, DOWN)
     assert session.modify(update_fars=(idle,)).cause == 1
+    site.empty_cache()
     site.downlink(ping)
     first = cp.receive(10)
     assert first is not None

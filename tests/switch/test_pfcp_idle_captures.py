@@ -83,6 +83,7 @@ def fall_silent(site: Site, cp: ControlPlane, session: Replayed) -> None:
     """Packets come for the UE, and its control plane is told."""
     new = list(itertools.islice(_numbers, EACH))
     before = paging.buffer(site)["held"]
+    site.empty_cache()
     if session.ue is not None:
         assert site.downlink(*map(site.to_ue, numbered(session.ue, new))) == []
     else:

@@ -166,6 +166,7 @@ def test_counts_go_on_over_changes(site: Site, cp: ControlPlane, ue: str) -> Non
     assert (up(site, session, ue, 2), down(site, ue, 3)) == (2, 3)
     followed(site, session, 2, 3)
     assert session.modify(update_fars=(smf.moved(OTHER_DOWN, ENB2),)).cause == 1
+    site.empty_cache()
     assert (up(site, session, ue, 1), down(site, ue, 2, "enb2")) == (1, 2)
     followed(site, session, 3, 5)
     idle = g.UpdateFar(2, BUFF)
@@ -233,6 +234,7 @@ def test_each_flow_has_its_own(site: Site, cp: ControlPlane, ue: str) -> None:
         ),
     )
     assert session.modify(create_pdrs=pdrs, create_urrs=(urr(3),)).cause == 1
+    site.empty_cache()
     to_ue = udp(PDN_IP, ue, 5004, 6000)
     from_ue = udp(ue, PDN_IP, 6000, 5004)
     assert down(site, ue, 3, packet=to_ue) == 3
@@ -243,6 +245,7 @@ def test_each_flow_has_its_own(site: Site, cp: ControlPlane, ue: str) -> None:
         remove_pdrs=(g.RemovePdr(3), g.RemovePdr(4)), remove_urrs=(g.RemoveUrr(3),)
     )
     assert reported(gone, TERMR) == {3: volume(4, 3)}
+    site.empty_cache()
     assert down(site, ue, 2, packet=to_ue) == 2
     until(lambda: _seen(site, session)[1] >= 5, "counted")
     assert reported(session.delete(), TERMR) == {1: volume(1, 5), 2: volume(0, 5)}

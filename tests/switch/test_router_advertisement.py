@@ -87,7 +87,18 @@ def ue(site: Site) -> Iterator[None]:
     """The first UE's session is as at the start, and its UE has been told so."""
     yield
     site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX)
-    time.sleep(0.6)
+    await_news(site, 1464)
+
+
+def await_news(site: Site, mtu: int) -> None:
+    """Wait until what the first UE was told last is the prefix of the start, and this MTU."""
+
+    def heard() -> bool:
+        last = inner(told(site, DOWN)[-1])
+        prefixes = [last[ICMPv6NDOptPrefixInfo].prefix] if ICMPv6NDOptPrefixInfo in last else []
+        return (prefixes, last[ICMPv6NDOptMTU].mtu) == ([PREFIX.split("/")[0]], mtu)
+
+    until(heard, "the UE is told of its prefix and MTU")
 
 
 def told(site: Site, teid: int) -> list[bytes]:
@@ -148,7 +159,7 @@ def answers(site: Site, teid: int, octets: bytes, down: int, count: int) -> list
 @pytest.mark.parametrize("qfi", (None, 9, 10))
 def test_a_ue_finds_its_router(site: Site, ue: None, source: str, qfi: int | None) -> None:
     site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX, qfi=qfi, qfi_required=False)
-    time.sleep(0.6)  # it is told of another MTU
+    await_news(site, 1464 if qfi is None else 1456)
     site.enb.all()
     site.enb.send(site.t_pdu(UP, said(ICMPv6ND_RS(), source)))
     got: list[bytes] = []
@@ -540,7 +551,7 @@ def filled(size: int, source: str, to: str) -> bytes:
 def test_too_big_uplink(site: Site, ue: None, qfi: int | None) -> None:
     """The UE is told what fits the core side."""
     site.session(UE4, teid=UP, downlink=DOWN, ue_ipv6=PREFIX, qfi=qfi, qfi_required=False)
-    time.sleep(0.6)
+    await_news(site, 1464 if qfi is None else 1456)
     [frame] = site.uplink(site.t_pdu(UP, filled(CORE_MTU, UE, PDN)))
     assert frame[14:] == filled(CORE_MTU, UE, PDN)
     sent = filled(CORE_MTU + 1, UE, PDN)

@@ -225,9 +225,7 @@ def test_another_mtu_under_traffic(site: Site) -> None:
     frame = wrapped(site, "4G", long)
 
     def passes() -> bool:
-        site.pdn.all()
-        site.enb.send(frame, frame)
-        return any(got[14:] == long for got in site.pdn.all(0.05))
+        return any(got[14:] == long for got in site.uplink(frame, frame))
 
     def refused() -> bool:
         return not passes()
@@ -276,8 +274,7 @@ def test_with_the_host_as_router_the_host_tells_it() -> None:
         assert lab.http("PUT", "/v1/sessions/a", body).status == 201
         local_mac = lab.mac("gw", BRIDGE)
 
-        def sent(size: int, flags: str) -> tuple[list[int], list[int]]:
-            """Sizes of the IP packets that come out, and the MTUs that the UE is told."""
+        def send(size: int, flags: str) -> None:
             packet = filled(IP(src=ue, dst="192.0.2.2") / UDP(sport=1, dport=2), size, flags)
             frame = gtpu.datagram(
                 gtpu.t_pdu(up, packet),
@@ -286,17 +283,31 @@ def test_with_the_host_as_router_the_host_tells_it() -> None:
                 eth_src=lab.mac("enb"),
                 eth_dst=local_mac,
             )
+            enb.send(frame)
 
-            def came() -> tuple[list[int], list[int]] | None:
-                enb.send(frame)
+        def sent(size: int, flags: str) -> tuple[list[int], list[int]]:
+            """Sizes of the IP packets that come out, and the MTUs that the UE is told."""
+
+            def come() -> tuple[list[int], list[int]] | None:
                 out = [IP(f[14:]).len for f in pdn.receive(quiet=0.1) if f[12:14] == b"\x08\x00"]
                 inner = [gtpu.decode(f).inner for f in enb.receive(quiet=0.1) if is_gtpu(f, down)]
                 mtus = [IP(each)[ICMP].nexthopmtu for each in inner]
                 return (out, mtus) if out or mtus else None
 
-            got: tuple[list[int], list[int]] = until(came, "a packet, or an answer")
+            send(size, flags)
+            got: tuple[list[int], list[int]] = until(come, "a packet, or an answer")
             return got
 
+        def ready() -> bool:
+            """The host knows the other host's MAC address, and the switch the base station's."""
+            send(1500, "DF")
+            send(1501, "DF")
+            out = any(f[12:14] == b"\x08\x00" for f in pdn.receive(quiet=0.1))
+            return out and any(is_gtpu(f, down) for f in enb.receive(quiet=0.1))
+
+        until(ready, "both ways work")
+        for port in (enb, pdn):
+            port.receive(quiet=0.5)
         assert sent(1500, "DF") == ([1500], [])
         assert sent(1501, "DF") == ([], [1500])
         assert sent(3364, "DF") == ([], [1500])

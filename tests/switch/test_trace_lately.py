@@ -270,7 +270,7 @@ def test_answers_that_have_stopped(site: Site) -> None:
     up = site.t_pdu(UP, gtpu.ipv4(UE, PDN_IP))
     until(lambda: site.enb.send(up) or happens(site, UE), "it is told", 40)
     send_up(site, up, 150)
-    wrong(site, UE, "downlink", "no_answers", "none has come down for 1")
+    wrong(site, UE, "downlink", "no_answers", "none has come down for ")
 
 
 def test_what_another_sends(site: Site) -> None:

@@ -207,12 +207,14 @@ def test_when_nobody_can_give_way_it_is_said(
 ) -> None:
     monkeypatch.setattr(limits, "CONNECTIONS", 2)
     server = start()
-    service.hook = lambda: eventlet.sleep(0.5)
+    go_on = Event()
+    service.hook = go_on.wait
     busy = [Connection(server, SESSIONS) for _ in range(2)]
     settle()
     refused = Connection(server)
     assert refused.status() == 429
     assert refused.ended()
+    go_on.send()
     assert [each.status() for each in busy] == [200, 200]
     service.hook = lambda: None
     assert asked(server) == 200
