@@ -31,6 +31,7 @@ from ofgtp.core.flows.pipeline import (
     METERS,
     PIPELINE,
     QFI,
+    SENT6_METER,
     SENT_METER,
     TOO_BIG,
     TOO_BIG_METER,
@@ -678,7 +679,8 @@ def meters() -> Iterator[str]:
         f"\nMeters {numbers} limit nothing: they are counters. The switch\ncounts a packet whose"
         " size it compares on both flows that the packet may take, so that neither\nflow's counter"
         " says which it was. And what the flow of an idle session has counted goes with that\nflow."
-        f" Meter {SENT_METER.number} counts what leaves in a tunnel.\n"
+        f" Meters {SENT_METER.number} and {SENT6_METER.number} count what leaves in a tunnel, over"
+        " IPv4 and over IPv6.\n"
     )
     yield (
         f"Meters of sessions, for `ambr` and `mbr`, have numbers from {METERS_FROM} up:"

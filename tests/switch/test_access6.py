@@ -36,6 +36,7 @@ from tests.support import gtpu, smf, tshark
 from tests.support import ownership as own
 from tests.support.command import at_switch
 from tests.support.lab import Lab
+from tests.support.peer import metric
 from tests.support.site import PDN_IP, Site, answer6, is_gtpu6, until
 
 pytestmark = pytest.mark.switch
@@ -293,6 +294,24 @@ def test_too_big(site: Site) -> None:
     """What would not fit with IPv6's headers."""
     with site.counted(too_big=1):
         assert down(site, site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1445, flags="DF"))) == []
+
+
+def test_traffic_is_counted_without_outer_headers(site: Site) -> None:
+    """What goes to peers of either version; Site's own packets go over IPv4."""
+
+    def counted() -> tuple[int, int]:
+        kinds = ("ofgtp_packets_total", "ofgtp_bytes_total")
+        packets, octets = (metric(site.lab, kind, direction="downlink") for kind in kinds)
+        return int(packets), int(octets)
+
+    before = counted()
+    assert len(down(site, *[site.to_ue(gtpu.ipv4(PDN_IP, UE, size=1000))] * 50)) == 50
+
+    def all_are() -> bool:
+        packets, octets = (now - then for now, then in zip(counted(), before, strict=True))
+        return packets > 50 and octets == 50 * (1000 + 14) + (packets - 50) * (84 + 14)
+
+    until(all_are, "all are counted, of a frame's size each")
 
 
 def test_ipv4_peers_are_served_as_before(site: Site) -> None:

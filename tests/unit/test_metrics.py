@@ -17,7 +17,7 @@ from fake_service import GATEWAY, FakeService
 from prometheus_client.parser import text_string_to_metric_families
 
 from ofgtp import logs
-from ofgtp.control.flows.counters import DEVICE_SETTLE_S, OUTER_BYTES, Counters
+from ofgtp.control.flows.counters import DEVICE_SETTLE_S, Counters
 from ofgtp.control.peers.signalling import UNREADABLE, Ignored
 from ofgtp.core.errors import StoreError
 from ofgtp.core.flows.drops import MEANINGS, SWITCH_MEANINGS, switch_drops
@@ -44,6 +44,8 @@ from ofgtp.core.flows.pipeline import (
     RETYPE,
     ROUTE,
     RULES,
+    SENT6_METER,
+    SENT_METER,
     TOO_BIG_METER,
     TOO_BIG_RELAYED_METER,
     TOO_BIG_UPLINK_METER,
@@ -56,6 +58,7 @@ from ofgtp.core.flows.reconcile import Plan
 from ofgtp.core.model import FTeid, Session, Uplink
 from ofgtp.core.rules.base import gateway_flows, protected_networks
 from ofgtp.core.rules.session import session_flows
+from ofgtp.core.rules.terms import TUNNEL_HEADERS
 from ofgtp.core.sessions.rules import METERS_FROM
 from ofgtp.northbound.rest import RestApp
 from ofgtp.southbound import openflow as of
@@ -374,11 +377,19 @@ def test_each_packet_is_counted_once() -> None:
     framed = 100 * 14 * (1 + len(relays) - len(as_they_came))
     assert counters.bytes == {
         "uplink": 20_000 * ups + framed,
-        "downlink": 20_000 - 100 * OUTER_BYTES,
+        "downlink": 20_000 - 100 * TUNNEL_HEADERS,
     }
     drops = [flow for flow in BASE if cookie_kind(flow.cookie) is CookieKind.DROP]
     gone = len(drops) - len(longer)
     assert counters.drops.total() - counters.drops["too_big"] == 100 * gone
+
+
+def test_outer_headers_are_taken_off_by_their_lengths() -> None:
+    channel, counters = FakeChannel(()), Counters()
+    channel.metered |= {SENT_METER.number: (10, 1360), SENT6_METER.number: (5, 780)}
+    read(counters, channel)
+    assert counters.packets["downlink"] == 15
+    assert counters.bytes["downlink"] == 15 * 100
 
 
 def leads_on_in_a_tunnel(flow: Flow) -> bool:

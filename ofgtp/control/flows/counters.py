@@ -64,6 +64,7 @@ from ofgtp.core.flows.pipeline import (
     ROUTE,
     ROUTER_METERS,
     RULES,
+    SENT6_METER,
     SENT_METER,
     SHOWN,
     SHOWN_METER,
@@ -78,13 +79,19 @@ from ofgtp.core.flows.pipeline import (
     Report,
 )
 from ofgtp.core.model import Direction
-from ofgtp.core.rules.terms import DOWNLINK_REFUSALS, ETHERNET_HEADER, UPLINK_REFUSALS
+from ofgtp.core.rules.terms import (
+    DOWNLINK_REFUSALS,
+    ETHERNET_HEADER,
+    TUNNEL_HEADERS,
+    TUNNEL_HEADERS6,
+    UPLINK_REFUSALS,
+)
 from ofgtp.southbound.channel import Channel
 from ofgtp.southbound.openflow import FlowStats, MeterCounts
 from ofgtp.southbound.portcounts import PortCounts
 
-OUTER_BYTES = 20 + 8 + 8
-"""IPv4, UDP and GTP-U header of an encapsulated packet."""
+_SENT = {SENT_METER: TUNNEL_HEADERS, SENT6_METER: TUNNEL_HEADERS6}
+"""What counts the encapsulated packets that leave, and their outer headers, in octets."""
 
 DEVICE_SETTLE_S = 3.0
 """Drivers bring an interface's counters up to date every second or two. The next hop answers ARP
@@ -274,8 +281,11 @@ class Counters:
         ports: Mapping[Port, PortCounts],
     ) -> bool:
         """The same for what meters have counted, and the kernel."""
-        sent = meters.get(SENT_METER.number, MeterCounts(0, 0))
-        counted = {"sent": sent.packets, "sent octets": sent.octets, **sums}
+        counted = dict(sums)
+        for meter in _SENT:
+            sent = meters.get(meter.number, MeterCounts(0, 0))
+            counted[f"sent {meter.number}"] = sent.packets
+            counted[f"octets {meter.number}"] = sent.octets
         counted |= {port: found.received for port, found in ports.items()}
         in_tunnels = *UPLINK_REFUSALS.values(), UPLINK_HELD_METER
         counted[_REFUSED_UPLINK] = sum(_through(meters, each) for each in in_tunnels)
@@ -293,9 +303,11 @@ class Counters:
         self._passed["refused"] += from_tunnels
         of_held = {label: risen.pop(label) for label in (_SHOWN, _OVER_SHOWN, _REPLAYED)}
         self._passed.update(of_held)
-        packets = risen.pop("sent")
-        self.packets["downlink"] += packets
-        self.bytes["downlink"] += max(risen.pop("sent octets") - OUTER_BYTES * packets, 0)
+        for meter, headers in _SENT.items():
+            packets = risen.pop(f"sent {meter.number}")
+            self.packets["downlink"] += packets
+            octets = risen.pop(f"octets {meter.number}")
+            self.bytes["downlink"] += max(octets - headers * packets, 0)
         self.received.update({port: risen.pop(port) for port in ports})
         self.drops.update(risen)
         return anew

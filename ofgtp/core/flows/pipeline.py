@@ -628,6 +628,8 @@ UNKNOWN_UE_METER, IDLE_UE_METER, ERROR_INDICATED_METER, SENT_METER = (
 )
 """These count, as TOO_BIG_METER does: what has no downlink tunnel, and what really left by one.
 Flows of sessions that were idle go with what they had counted; this stays."""
+SENT6_METER = Meter(59, rate=10_000_000, burst=10_000_000)
+"""What left by a tunnel over IPv6, whose headers are longer."""
 NO_RULE_METER, GATE_CLOSED_METER, FAR_DROP_METER, QUOTA_EXHAUSTED_METER = (
     Meter(number, rate=10_000_000, burst=10_000_000) for number in (46, 47, 48, 54)
 )
@@ -687,6 +689,7 @@ METERS: dict[str, Meter] = {
     "replayed": REPLAYED_METER,
     "shown": SHOWN_METER,
     "sent": SENT_METER,
+    "sent_ipv6": SENT6_METER,
     "refused": REFUSED_METER,
     "icmp_error": ICMP_ERROR_METER,
     **{f"signalling_{share}": meter for share, meter in enumerate(SIGNALLING_METERS)},

@@ -30,6 +30,7 @@ from ofgtp.core.flows.pipeline import (
     PING_METER,
     RETYPE,
     SENDER_METER,
+    SENT6_METER,
     SENT_METER,
     DropReason,
     Report,
@@ -203,7 +204,7 @@ def local(gateway: Gateway, links: Links) -> Iterator[Flow]:
     report: dict[str, Value] = {"dl_type": IPV6, "nw_proto": ICMPV6, "icmpv6_type": LISTENER_REPORT}
     yield LOCAL.flow(100, match(**report), access)
     from_us: dict[str, Value] = {"dl_type": IPV6, "ipv6_src": gateway.access_ip6.ip}
-    yield LOCAL.flow(100, match(nw_proto=GRE, **from_us), out, meter=SENT_METER)
+    yield LOCAL.flow(100, match(nw_proto=GRE, **from_us), out, meter=SENT6_METER)
     for icmp_type in (ECHO_REQUEST_6, ECHO_REPLY_6, SOLICITATION, ADVERTISEMENT):
         said = match(nw_proto=ICMPV6, icmpv6_type=icmp_type, **from_us)
         yield LOCAL.flow(100, said, access)
