@@ -177,4 +177,7 @@ def test_what_is_over_a_rate(site: Site, way: str) -> None:
         time.sleep(0.01)
     found = balanced(site, before)
     assert 0 < found[f"packets {way}"] < sent / 4
-    assert found["drops rate_exceeded"] == sent - found[f"packets {way}"]
+    # On a busy machine the port's queue is full at times.
+    overrun = found.get(f"drops {'access' if way == 'uplink' else 'core'}_not_taken", 0)
+    assert found["drops rate_exceeded"] == sent - overrun - found[f"packets {way}"]
+    assert overrun < sent / 2
