@@ -68,8 +68,8 @@ class Matching(TypedDict, total=False):
     """Which sessions are asked for; None, or left out: any.
 
     `part_of_id` stands anywhere in the id; an IPv6 `ue_ip` is one of the UE's prefix, which holds
-    `ue_ipv6` or lies in it; `teid` is the uplink's; `peer` is `uplink.remote_ip` or
-    `downlink.remote_ip`.
+    `ue_ipv6` or lies in it; `teid` is one of ours, the session's or a bearer's; `peer` is one that
+    any of its tunnels is to, or comes from.
     """
 
     gateway: str | None

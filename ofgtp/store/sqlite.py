@@ -92,7 +92,10 @@ class SessionStore:
     def instance_id(self) -> str:
         """Names this life of the store: it changes when the sessions are given up (`reset`)."""
         with errors():
-            return str(self._file.meta(INSTANCE_ID))
+            known = self._file.meta(INSTANCE_ID)
+        if known is None:
+            raise StoreError(f"{self.path}: has no {INSTANCE_ID}")
+        return known
 
     def check(self) -> None:
         """Raise StoreError unless the store can be written now."""

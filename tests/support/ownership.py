@@ -129,16 +129,6 @@ def in_sync(lab: Lab) -> bool:
     return bool(shown["connected"] and shown["in_sync"] and shown["next_hop"]["mac"])
 
 
-def renewed(lab: Lab) -> None:
-    """Wait until the lease is renewed: from then on nobody need renew it for a while."""
-
-    def renewals() -> int:
-        return int(gateway(lab)["lease"]["renewals"])
-
-    before = renewals()
-    until(lambda: renewals() > before, "the lease is renewed")
-
-
 def in_sync6(lab: Lab) -> bool:
     """As `in_sync`, and it knows its next hop for IPv6 too."""
     return in_sync(lab) and gateway(lab)["next_hop6"]["mac"] is not None

@@ -351,7 +351,7 @@ def test_after_a_restart(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def removing() -> Iterator[World]:
-    timers = "echo_seconds = 3\nt3_response_seconds = 1\nn3_requests = 2\n"
+    timers = "echo_seconds = 1\nt3_response_seconds = 1\nn3_requests = 1\n"
     with Lab() as lab:
         world = start(lab, timers + 'on_path_down = "remove"\n')
         world.peers.at(SILENT, PINNED, SRSENB)

@@ -707,6 +707,12 @@ def test_a_teid_is_known_while_a_change_of_it_is_under_way(store: SessionStore) 
         assert known() == ([1, 2, 3] if ends is not None else [3, 4, 6])
 
 
+def test_a_store_that_has_lost_its_name(store: SessionStore) -> None:
+    store._db.execute("DELETE FROM meta WHERE key = 'instance_id'")
+    with pytest.raises(StoreError, match="has no instance_id"):
+        _ = store.instance_id
+
+
 # --- the write-ahead log
 
 

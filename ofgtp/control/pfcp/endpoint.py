@@ -76,9 +76,7 @@ from ofgtp.core.pfcp.wire.messages import (
 from ofgtp.core.pfcp.wire.reports import ErrorIndicationReport
 from ofgtp.core.sessions.rule import Rule
 from ofgtp.northbound.events import EventLog
-from ofgtp.northbound.service import (
-    PfcpView,
-)
+from ofgtp.northbound.service import PfcpView
 from ofgtp.store.pfcp import Made
 from ofgtp.store.sqlite import SessionStore
 
