@@ -188,7 +188,7 @@ def assert_signalling(text: str) -> None:
     assert len(set(numbers)) == 1
     assert '"state": "up"' in text and "state: error_indicated" in text
     assert re.search(r"^ +GET /v1/events: error_indicated: \{", text, re.MULTILINE)
-    last = re.search(r"(\d+) packets in the old tunnel, then one End Marker, then ", text)
+    last = re.search(r"(\d+) packets in the old tunnel, then one End Marker, then nothing", text)
     assert last and int(last[1]) >= 10
 
 
